@@ -1,0 +1,186 @@
+package zeek
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Batch is a parsed log batch: views of its header, and its values unparsed. All
+// slices alias the bytes given to ParseBatch and are valid as long as those are.
+type Batch struct {
+	// Header holds the raw bytes from the stream name through the last field. Two
+	// batches with equal headers have equal schemas; map[string]T with
+	// m[string(b.Header)] is a cache that does not allocate on a hit.
+	Header []byte
+
+	Stream, Writer, Filter, Path []byte
+
+	NumFields  int // at least 1
+	NumRecords int
+
+	// Values holds the raw values, row by row, and whatever follows them.
+	Values []byte
+
+	valuesOffset int // of Values in the batch, for errors
+}
+
+// ParseBatch reads the header of the batch b, all of it: names, field types and the
+// counts are checked. The values are only known to be enough bytes for that many
+// values of the least size; the one who reads them checks them. It does not allocate
+// unless it fails; the error is an *Error.
+func ParseBatch(b []byte) (Batch, error) {
+	h := headerReader{reader: reader{b}, size: len(b)}
+	return h.parse(nil)
+}
+
+// ParseSchema reads a batch's Header. The Schema does not refer to the bytes. It fails
+// with an *Error exactly where ParseBatch would.
+func ParseSchema(header []byte) (*Schema, error) {
+	var s Schema
+	h := headerReader{reader: reader{header}, size: len(header)}
+	if err := h.parseHeader(new(Batch), &s); err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// headerReader parses the part of a batch before the values.
+type headerReader struct {
+	reader
+	size int // of the whole input
+}
+
+func (h *headerReader) offset() int { return h.size - len(h.b) }
+
+func (h *headerReader) fail(reason Reason, offset int, field []byte, detail string) *Error {
+	return &Error{Reason: reason, Offset: offset, Record: -1, Field: string(field), Detail: detail}
+}
+
+func (h *headerReader) parse(s *Schema) (Batch, error) {
+	start := h.b
+	var b Batch
+	if err := h.parseHeader(&b, s); err != nil {
+		return Batch{}, err
+	}
+	b.Header = start[:h.offset():h.offset()]
+
+	at := h.offset()
+	records, reason := h.uint32()
+	if reason != 0 {
+		return Batch{}, h.fail(reason, at, nil, "number of records")
+	}
+	// No overflow: records < 2³², fields < 2³¹ because each has 14 bytes of the input.
+	if room := uint64(len(h.b)) / minValueSize; uint64(records)*uint64(b.NumFields) > room {
+		return Batch{}, h.fail(ReasonBadCount, at, nil,
+			fmt.Sprintf("%d records of %d fields in %d bytes", records, b.NumFields, len(h.b)))
+	}
+	b.NumRecords = int(records)
+	b.Values = h.b
+	b.valuesOffset = h.offset()
+	return b, nil
+}
+
+// parseHeader fills b's views and, if s is not nil, s.
+func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
+	for _, name := range [...]struct {
+		dst  *[]byte
+		what string
+		must bool
+	}{
+		{&b.Stream, "stream name", true},
+		{&b.Writer, "writer name", true},
+		{&b.Filter, "filter name", false},
+		{&b.Path, "path", false},
+	} {
+		at := h.offset()
+		v, reason := h.string()
+		if reason == 0 && name.must && len(v) == 0 {
+			reason = ReasonBadName
+		}
+		if reason != 0 {
+			return h.fail(reason, at, nil, name.what)
+		}
+		*name.dst = v
+	}
+
+	at := h.offset()
+	fields, reason := h.uint32()
+	if reason == 0 && (fields == 0 || uint64(fields) > uint64(len(h.b))/minFieldSize) {
+		// A batch without fields is refused because its records would have no bytes, and
+		// there could be any number of them.
+		return h.fail(ReasonBadCount, at, nil, fmt.Sprintf("%d fields in %d bytes", fields, len(h.b)))
+	}
+	if reason != 0 {
+		return h.fail(reason, at, nil, "number of fields")
+	}
+	b.NumFields = int(fields)
+	if s != nil {
+		*s = Schema{
+			Stream: string(b.Stream),
+			Writer: string(b.Writer),
+			Filter: string(b.Filter),
+			Path:   string(b.Path),
+			Fields: make([]Field, 0, fields),
+		}
+	}
+	for i := range b.NumFields {
+		if err := h.parseField(i, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseField reads field number i and appends it to s, unless s is nil.
+func (h *headerReader) parseField(i int, s *Schema) error {
+	at := h.offset()
+	failed := func(reason Reason, name []byte, detail string) error {
+		return h.fail(reason, at, name, "field "+strconv.Itoa(i)+": "+detail)
+	}
+	second, reason := h.bool()
+	if reason == 0 && second {
+		_, reason = h.string() // of use to Zeek's input framework only
+	}
+	if reason != 0 {
+		return failed(reason, nil, "secondary name")
+	}
+	name, reason := h.string()
+	if reason != 0 {
+		return failed(reason, nil, "name")
+	}
+	if !validFieldName(name) {
+		return failed(ReasonBadName, name, "name")
+	}
+	typ, reason := h.uint32()
+	if reason != 0 {
+		return failed(reason, name, "type")
+	}
+	subtype, reason := h.uint32()
+	if reason != 0 {
+		return failed(reason, name, "subtype")
+	}
+	optional, reason := h.bool()
+	if reason != 0 {
+		return failed(reason, name, "optional")
+	}
+	f := Field{Type: Type(typ), Subtype: Type(subtype), Optional: optional}
+	if !f.Type.isAtomic() && !(f.Type.isContainer() && f.Subtype.isAtomic()) {
+		return failed(ReasonBadType, name, f.TypeName())
+	}
+	if s != nil {
+		f.Name = string(name)
+		s.Fields = append(s.Fields, f)
+	}
+	return nil
+}
+
+// validFieldName refuses names that would break the lines of a log's header, where
+// they stand unescaped.
+func validFieldName[S []byte | string](name S) bool {
+	for i := range len(name) {
+		if name[i] < 0x20 || name[i] == 0x7f {
+			return false
+		}
+	}
+	return len(name) > 0
+}

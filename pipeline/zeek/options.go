@@ -1,0 +1,79 @@
+package zeek
+
+import "errors"
+
+// Options are the settings of Zeek's ASCII writer that decide what a line looks like.
+// The fields are named as Zeek's LogAscii:: constants and the keys of a filter's
+// $config. The zero value is not useful; start from [DefaultOptions].
+type Options struct {
+	Separator    string // LogAscii::separator, between columns; default tab
+	SetSeparator string // LogAscii::set_separator, between elements; default ","
+	EmptyField   string // LogAscii::empty_field, for empty strings and containers; default "(empty)"
+	UnsetField   string // LogAscii::unset_field; default "-"
+	MetaPrefix   string // LogAscii::meta_prefix, before header lines; default "#"
+	IncludeMeta  bool   // LogAscii::include_meta, header and #close; default true
+	EnableUTF8   bool   // LogAscii::enable_utf_8, valid UTF-8 is not escaped; default true
+	TSV          bool   // $config["tsv"], one line of field names is all of the header; default false
+
+	UseJSON                bool               // LogAscii::use_json; default false
+	JSONTimestamps         JSONTimestamps     // LogAscii::json_timestamps; default JSONTimestampsEpoch
+	JSONIncludeUnsetFields bool               // LogAscii::json_include_unset_fields, as null; default false
+	JSONStringEscapePolicy StringEscapePolicy // LogAscii::json_string_escape_policy; default StringEscapeHex
+}
+
+// JSONTimestamps is how JSON logs show values of type time.
+type JSONTimestamps uint8
+
+// The values of LogAscii::json_timestamps.
+const (
+	JSONTimestampsEpoch          JSONTimestamps = iota // JSON::TS_EPOCH: seconds as a double
+	JSONTimestampsMillis                               // JSON::TS_MILLIS: milliseconds as a signed integer
+	JSONTimestampsMillisUnsigned                       // JSON::TS_MILLIS_UNSIGNED: the same, negative ones wrapped around
+	JSONTimestampsISO8601                              // JSON::TS_ISO8601: a string in UTC with microseconds
+)
+
+// StringEscapePolicy is what JSON logs do with bytes that are not printable text.
+type StringEscapePolicy uint8
+
+// The values of LogAscii::json_string_escape_policy.
+const (
+	// StringEscapeHex (JSON::STRING_ESCAPE_POLICY_HEX) writes \xHH; it cannot be told
+	// from a string that holds these four characters.
+	StringEscapeHex StringEscapePolicy = iota
+	// StringEscapePUA (JSON::STRING_ESCAPE_POLICY_PUA) writes a character of a
+	// private use area for each byte, which is reversible.
+	StringEscapePUA
+	// StringEscapeTSV (JSON::STRING_ESCAPE_POLICY_TSV) writes strings as a TSV log does.
+	StringEscapeTSV
+)
+
+// DefaultOptions returns Zeek's defaults.
+func DefaultOptions() Options {
+	return Options{
+		Separator:    "\t",
+		SetSeparator: ",",
+		EmptyField:   "(empty)",
+		UnsetField:   "-",
+		MetaPrefix:   "#",
+		IncludeMeta:  true,
+		EnableUTF8:   true,
+	}
+}
+
+// Validate refuses options with which no reader could tell the columns or elements
+// of a line apart, and enum values that do not exist.
+func (o *Options) Validate() error {
+	switch {
+	case o.JSONTimestamps > JSONTimestampsISO8601:
+		return errors.New("zeek: json_timestamps has no such value: use one of the JSONTimestamps constants")
+	case o.JSONStringEscapePolicy > StringEscapeTSV:
+		return errors.New("zeek: json_string_escape_policy has no such value: use one of the StringEscape constants")
+	case o.UseJSON:
+		return nil
+	case o.Separator == "":
+		return errors.New(`zeek: separator is empty and columns would run together: set it to one or more bytes, Zeek's default is "\t"`)
+	case o.SetSeparator == "":
+		return errors.New(`zeek: set_separator is empty and the elements of sets would run together: set it to one or more bytes, Zeek's default is ","`)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package zeek
+
+import "strconv"
+
+// Type is the type tag of a field or value. The numbers are those of Zeek's
+// TypeTag; only the types that can occur in a log have a name here.
+type Type int32
+
+// The types of log columns. TypeSet and TypeVector are containers, the others atomic.
+const (
+	TypeVoid     Type = 0 // no type: the subtype of an atomic field
+	TypeBool     Type = 1
+	TypeInt      Type = 2
+	TypeCount    Type = 3
+	TypeDouble   Type = 4
+	TypeTime     Type = 5
+	TypeInterval Type = 6
+	TypeString   Type = 7
+	TypeEnum     Type = 9
+	TypePort     Type = 10
+	TypeAddr     Type = 11
+	TypeSubnet   Type = 12
+	TypeSet      Type = 14 // Zeek's TYPE_TABLE
+	TypeFunc     Type = 17
+	TypeFile     Type = 18
+	TypeVector   Type = 19
+)
+
+// typeNames holds the names of the types as they stand in a log's #types line.
+var typeNames = [...]string{
+	TypeVoid:     "void",
+	TypeBool:     "bool",
+	TypeInt:      "int",
+	TypeCount:    "count",
+	TypeDouble:   "double",
+	TypeTime:     "time",
+	TypeInterval: "interval",
+	TypeString:   "string",
+	TypeEnum:     "enum",
+	TypePort:     "port",
+	TypeAddr:     "addr",
+	TypeSubnet:   "subnet",
+	TypeSet:      "set",
+	TypeFunc:     "func",
+	TypeFile:     "file",
+	TypeVector:   "vector",
+}
+
+// String returns the type's name as in a log's #types line, or "type(N)" for a tag
+// that has no place in a log.
+func (t Type) String() string {
+	if t >= 0 && int(t) < len(typeNames) && typeNames[t] != "" {
+		return typeNames[t]
+	}
+	return "type(" + strconv.Itoa(int(t)) + ")"
+}
+
+// isContainer reports whether t is a set or a vector.
+func (t Type) isContainer() bool { return t == TypeSet || t == TypeVector }
+
+// isAtomic reports whether values of t stand in a log by themselves and as elements.
+func (t Type) isAtomic() bool {
+	return t > TypeVoid && int(t) < len(typeNames) && typeNames[t] != "" && !t.isContainer()
+}
+
+// Proto is the transport protocol of a port value. Logs do not show it.
+type Proto int32
+
+// The protocols of ports; any other number is refused.
+const (
+	ProtoUnknown Proto = 0
+	ProtoTCP     Proto = 1
+	ProtoUDP     Proto = 2
+	ProtoICMP    Proto = 3
+)
+
+// Field describes one column of a log.
+type Field struct {
+	// Name of the column; fields of nested records are joined by dots. Not empty,
+	// without control characters.
+	Name string
+	// Type of the column's values.
+	Type Type
+	// Subtype is the type of the elements of a set or vector. In real traffic it is
+	// TypeVoid for all other columns; it is not interpreted there.
+	Subtype Type
+	// Optional says that the field has Zeek's &optional attribute. A value may be
+	// unset either way.
+	Optional bool
+}
+
+// TypeName returns the type as it stands in a log's #types line: "count", "set[addr]".
+func (f Field) TypeName() string {
+	if f.Type.isContainer() {
+		return f.Type.String() + "[" + f.Subtype.String() + "]"
+	}
+	return f.Type.String()
+}
+
+// Schema is everything a batch says about its records: where they come from, where
+// they go and what their columns are. Treat it as immutable once it is in use; it
+// may then be shared between goroutines.
+type Schema struct {
+	Stream string // full name of the stream's enum value, "Conn::LOG"; not empty
+	Writer string // full name of the writer's enum value, "Log::WRITER_ASCII"; not empty
+	Filter string // name of the filter on the sender, "default"
+	// Path of the log, "conn". It is the sender's word: whoever makes a file name of it
+	// must confine it.
+	Path   string
+	Fields []Field // at least one
+}
+
+// SameColumns reports whether s and o have the same columns: names, types and
+// subtypes, in order. Records of both may then stand in one file.
+func (s *Schema) SameColumns(o *Schema) bool {
+	if len(s.Fields) != len(o.Fields) {
+		return false
+	}
+	for i, f := range s.Fields {
+		g := o.Fields[i]
+		if f.Name != g.Name || f.Type != g.Type || f.Subtype != g.Subtype {
+			return false
+		}
+	}
+	return true
+}
