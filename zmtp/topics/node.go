@@ -1,0 +1,177 @@
+package topics
+
+import (
+	"slices"
+	"strings"
+)
+
+// A node is one place in the path-compressed trie. Once published it never changes.
+type node[P comparable] struct {
+	// label is what the topics below have in common beyond the parent's. Only the root's is empty.
+	label string
+	// subs are the subscribers of exactly the topic that ends here, in order of id. A node without any has two
+	// children at least, the root excepted.
+	subs []entry[P]
+	// first has the first byte of the label of each child, ascending; children are in the same order.
+	first    string
+	children []*node[P]
+	// gen is the change that made this node. While that change is not yet published its writer may modify the node
+	// in place, so that a change of many topics copies each node once only.
+	gen uint64
+}
+
+// An entry is a subscriber with the small number by which Match recognises it. Numbers are unique in one Root.
+type entry[P comparable] struct {
+	p  P
+	id uint32
+}
+
+func compareID[P comparable](e entry[P], id uint32) int {
+	switch {
+	case e.id < id:
+		return -1
+	case e.id > id:
+		return 1
+	}
+	return 0
+}
+
+// find returns the node of exactly this topic, nil if there is none. It may be one without subscribers.
+func (n *node[P]) find(topic string) *node[P] {
+	for len(topic) > 0 {
+		i := n.index(topic[0])
+		if i < 0 {
+			return nil
+		}
+		n = n.children[i]
+		if !strings.HasPrefix(topic, n.label) {
+			return nil
+		}
+		topic = topic[len(n.label):]
+	}
+	return n
+}
+
+// holds tells whether the subscriber with this number is in n's own list.
+func (n *node[P]) holds(id uint32) bool {
+	if n == nil {
+		return false
+	}
+	_, ok := slices.BinarySearchFunc(n.subs, id, compareID[P])
+	return ok
+}
+
+// own returns child i of n, replaced by a copy if it was made by an earlier change. n must be of gen itself.
+func (n *node[P]) own(i int, gen uint64) *node[P] {
+	c := n.children[i]
+	if c.gen != gen {
+		c = c.clone(gen)
+		n.children[i] = c
+	}
+	return c
+}
+
+func (n *node[P]) clone(gen uint64) *node[P] {
+	c := *n
+	c.children = slices.Clone(n.children)
+	c.gen = gen
+	return &c
+}
+
+// descend returns the node of exactly this topic below n, made if it is missing. Every node on the way is then of gen.
+func (n *node[P]) descend(topic string, gen uint64) *node[P] {
+	for len(topic) > 0 {
+		i := n.index(topic[0])
+		if i < 0 {
+			c := &node[P]{label: topic, gen: gen}
+			n.insertChild(c)
+			return c
+		}
+		n = n.own(i, gen)
+		common := commonPrefix(n.label, topic)
+		if common < len(n.label) {
+			n.split(common)
+		}
+		topic = topic[common:]
+	}
+	return n
+}
+
+func (n *node[P]) insertChild(c *node[P]) {
+	b := c.label[0]
+	i := 0
+	for i < len(n.first) && n.first[i] < b {
+		i++
+	}
+	// Not string(b): that would be the UTF-8 form of the code point b.
+	n.first = n.first[:i] + c.label[:1] + n.first[i:]
+	n.children = slices.Insert(n.children, i, c)
+}
+
+// split cuts n's label after its first at bytes: n keeps these, and a new child takes all the rest over.
+func (n *node[P]) split(at int) {
+	c := *n
+	c.label = n.label[at:]
+	n.first = c.label[:1]
+	n.children = []*node[P]{&c}
+	n.subs = nil
+	// A label shares memory with the topic it came from. Without a copy here a short one would keep a long topic
+	// alive after its last subscriber has gone.
+	n.first = strings.Clone(n.first)
+	n.label = strings.Clone(n.label[:at])
+}
+
+// prune restores the rule that a node without subscribers has two children at least, after child i of n lost its last
+// subscriber. Both are of gen; root tells that n is the root, which stays whatever it has.
+func (n *node[P]) prune(i int, root bool) {
+	c := n.children[i]
+	switch len(c.children) {
+	case 0:
+		n.first = n.first[:i] + n.first[i+1:]
+		n.children = slices.Delete(n.children, i, i+1)
+		if !root && len(n.subs) == 0 && len(n.children) == 1 {
+			n.merge()
+		}
+	case 1:
+		c.merge()
+	}
+}
+
+// merge takes the place of n's only child.
+func (n *node[P]) merge() {
+	c := n.children[0]
+	n.label += c.label
+	n.subs = c.subs
+	n.first = c.first
+	// The child may be published, and n may be changed again before it is.
+	n.children = slices.Clone(c.children)
+}
+
+func commonPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// index returns the place of the child whose label begins with b, -1 if there is none.
+func (n *node[P]) index(b byte) int { return strings.IndexByte(n.first, b) }
+
+// step goes from n one node down towards topic, which is what remains of it below n. It returns nil at the end.
+func (n *node[P]) step(topic []byte) (*node[P], []byte) {
+	if len(topic) == 0 {
+		return nil, nil
+	}
+	i := n.index(topic[0])
+	if i < 0 {
+		return nil, nil
+	}
+	c := n.children[i]
+	if len(topic) < len(c.label) || string(topic[:len(c.label)]) != c.label {
+		return nil, nil
+	}
+	return c, topic[len(c.label):]
+}
