@@ -30,7 +30,25 @@ type Batch struct {
 // unless it fails; the error is an *Error.
 func ParseBatch(b []byte) (Batch, error) {
 	h := headerReader{reader: reader{b}, size: len(b)}
-	return h.parse(nil)
+	var batch Batch
+	if err := h.parseHeader(&batch, nil); err != nil {
+		return Batch{}, err
+	}
+	at := h.offset()
+	batch.Header = b[:at:at]
+	records, reason := h.uint32()
+	if reason != 0 {
+		return Batch{}, h.fail(reason, at, nil, "number of records")
+	}
+	// Both are below 2³², the product does not overflow.
+	if room := uint64(len(h.b)) / minValueSize; uint64(records)*uint64(batch.NumFields) > room {
+		return Batch{}, h.fail(ReasonBadCount, at, nil,
+			fmt.Sprintf("%d records of %d fields in %d bytes", records, batch.NumFields, len(h.b)))
+	}
+	batch.NumRecords = int(records)
+	batch.Values = h.b
+	batch.valuesOffset = h.offset()
+	return batch, nil
 }
 
 // ParseSchema reads a batch's Header. The Schema does not refer to the bytes. It fails
@@ -54,30 +72,6 @@ func (h *headerReader) offset() int { return h.size - len(h.b) }
 
 func (h *headerReader) fail(reason Reason, offset int, field []byte, detail string) *Error {
 	return &Error{Reason: reason, Offset: offset, Record: -1, Field: string(field), Detail: detail}
-}
-
-func (h *headerReader) parse(s *Schema) (Batch, error) {
-	start := h.b
-	var b Batch
-	if err := h.parseHeader(&b, s); err != nil {
-		return Batch{}, err
-	}
-	b.Header = start[:h.offset():h.offset()]
-
-	at := h.offset()
-	records, reason := h.uint32()
-	if reason != 0 {
-		return Batch{}, h.fail(reason, at, nil, "number of records")
-	}
-	// No overflow: records < 2³², fields < 2³¹ because each has 14 bytes of the input.
-	if room := uint64(len(h.b)) / minValueSize; uint64(records)*uint64(b.NumFields) > room {
-		return Batch{}, h.fail(ReasonBadCount, at, nil,
-			fmt.Sprintf("%d records of %d fields in %d bytes", records, b.NumFields, len(h.b)))
-	}
-	b.NumRecords = int(records)
-	b.Values = h.b
-	b.valuesOffset = h.offset()
-	return b, nil
 }
 
 // parseHeader fills b's views and, if s is not nil, s.
@@ -164,7 +158,7 @@ func (h *headerReader) parseField(i int, s *Schema) error {
 		return failed(reason, name, "optional")
 	}
 	f := Field{Type: Type(typ), Subtype: Type(subtype), Optional: optional}
-	if !f.Type.isAtomic() && !(f.Type.isContainer() && f.Subtype.isAtomic()) {
+	if !f.loggable() {
 		return failed(ReasonBadType, name, f.TypeName())
 	}
 	if s != nil {

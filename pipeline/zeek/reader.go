@@ -87,7 +87,7 @@ func (r *reader) payload(v *rawValue) Reason {
 		}
 		v.num = binary.BigEndian.Uint64(b)
 		v.proto = Proto(binary.BigEndian.Uint32(b[8:]))
-		if v.proto < ProtoUnknown || v.proto > ProtoICMP {
+		if !v.proto.valid() {
 			return ReasonBadValue
 		}
 		r.b = b[12:]
@@ -121,9 +121,9 @@ func (r *reader) address(v *rawValue) Reason {
 	}
 	n := 1
 	switch r.b[0] {
-	case 4:
+	case familyV4:
 		n += 4
-	case 6:
+	case familyV6:
 		n += 16
 	default:
 		return ReasonBadValue
@@ -134,4 +134,39 @@ func (r *reader) address(v *rawValue) Reason {
 	v.data = r.b[1:n:n]
 	r.b = r.b[n:]
 	return 0
+}
+
+// column reads a value of a record up to its payload, or all of it unless it is a
+// container. Its type must be that of the column, set or not.
+func (r *reader) column(v *rawValue, want Type) Reason {
+	if reason := r.head(v); reason != 0 {
+		return reason
+	}
+	if v.typ != want {
+		return ReasonTypeMismatch
+	}
+	if !v.present {
+		return 0
+	}
+	return r.payload(v)
+}
+
+// element reads a value inside a container. It may have any atomic type; the type that
+// an unset one claims does not matter.
+func (r *reader) element(v *rawValue) Reason {
+	if reason := r.head(v); reason != 0 || !v.present {
+		return reason
+	}
+	if v.typ.isContainer() {
+		return ReasonNesting
+	}
+	return r.payload(v)
+}
+
+// fault is what a loop over the values of a record found wrong; reason is 0 if nothing.
+type fault struct {
+	reason Reason
+	column int
+	at     []byte // the rest of the batch from the value that is wrong
+	typ    Type   // that the value claims
 }

@@ -74,6 +74,17 @@ const (
 	ProtoICMP    Proto = 3
 )
 
+func (p Proto) valid() bool { return ProtoUnknown <= p && p <= ProtoICMP }
+
+// How addresses are sent.
+const (
+	familyV4 = 4
+	familyV6 = 6
+	// v4PrefixOffset is added to the prefix length of an IPv4 subnet, which counts
+	// within the IPv4-mapped part of IPv6.
+	v4PrefixOffset = 96
+)
+
 // Field describes one column of a log.
 type Field struct {
 	// Name of the column; fields of nested records are joined by dots. Not empty,
@@ -95,6 +106,11 @@ func (f Field) TypeName() string {
 		return f.Type.String() + "[" + f.Subtype.String() + "]"
 	}
 	return f.Type.String()
+}
+
+// loggable reports whether a log can have a column like f.
+func (f Field) loggable() bool {
+	return f.Type.isAtomic() || f.Type.isContainer() && f.Subtype.isAtomic()
 }
 
 // Schema is everything a batch says about its records: where they come from, where

@@ -1,0 +1,272 @@
+package zeek
+
+import (
+	"math"
+	"strconv"
+	"time"
+)
+
+// json renders the lines of JSON logs.
+type json struct {
+	opts    Options
+	keys    [][]byte // of each column, as `"name":`
+	tsv     *escapes // for StringEscapeTSV
+	scratch []byte   // a string between its two escapings
+}
+
+func newJSON(o Options, s *Schema) *json {
+	j := &json{opts: o}
+	for _, f := range s.Fields {
+		// Names are escaped as JSON demands, whatever the policy for strings is.
+		j.keys = append(j.keys, append(appendJSONQuoted(nil, []byte(f.Name)), ':'))
+	}
+	if o.JSONStringEscapePolicy == StringEscapeTSV {
+		j.tsv = newEscapes(&Options{EnableUTF8: true})
+	}
+	return j
+}
+
+// appendRecord appends the line of the record at the front of rd.
+func (j *json) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fault) {
+	dst = append(dst, '{')
+	start := len(dst)
+	var v rawValue
+	for i := range columns {
+		at := rd.b
+		if reason := rd.column(&v, columns[i].Type); reason != 0 {
+			return dst, fault{reason, i, at, v.typ}
+		}
+		if !v.present && !j.opts.JSONIncludeUnsetFields {
+			continue
+		}
+		if len(dst) > start {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, j.keys[i]...)
+		if !v.present || !v.typ.isContainer() {
+			dst = j.appendValue(dst, &v)
+			continue
+		}
+		dst = append(dst, '[')
+		for n := v.num; n > 0; n-- {
+			at := rd.b
+			if reason := rd.element(&v); reason != 0 {
+				return dst, fault{reason, i, at, v.typ}
+			}
+			dst = j.appendValue(dst, &v)
+			if n > 1 {
+				dst = append(dst, ',')
+			}
+		}
+		dst = append(dst, ']')
+	}
+	return append(dst, "}\n"...), fault{}
+}
+
+// appendValue appends one value that is not a container, or unset.
+func (j *json) appendValue(dst []byte, v *rawValue) []byte {
+	if !v.present {
+		return append(dst, "null"...)
+	}
+	switch v.typ {
+	case TypeBool:
+		return strconv.AppendBool(dst, v.num != 0)
+	case TypeInt:
+		return strconv.AppendInt(dst, int64(v.num), 10)
+	case TypeCount, TypePort:
+		return strconv.AppendUint(dst, v.num, 10)
+	case TypeDouble, TypeInterval:
+		return appendJSONDouble(dst, math.Float64frombits(v.num))
+	case TypeTime:
+		return j.appendTime(dst, math.Float64frombits(v.num))
+	case TypeAddr:
+		return append(appendAddr(append(dst, '"'), v.data), '"')
+	case TypeSubnet:
+		return append(appendSubnet(append(dst, '"'), v.data, v.num), '"')
+	case TypeString:
+		return j.appendString(dst, v.data, j.opts.JSONStringEscapePolicy)
+	default: // TypeEnum, TypeFile, TypeFunc: the policy is for strings only
+		return j.appendString(dst, v.data, StringEscapeHex)
+	}
+}
+
+func (j *json) appendTime(dst []byte, seconds float64) []byte {
+	switch j.opts.JSONTimestamps {
+	case JSONTimestampsMillis:
+		return strconv.AppendInt(dst, truncInt64(seconds*1000), 10)
+	case JSONTimestampsMillisUnsigned:
+		return strconv.AppendUint(dst, uint64(truncInt64(seconds*1000)), 10)
+	case JSONTimestampsISO8601:
+		return appendISO8601(dst, seconds)
+	default:
+		return appendJSONDouble(dst, seconds)
+	}
+}
+
+// truncInt64 converts as x86-64 does, on every platform: what does not fit is the least
+// integer.
+func truncInt64(v float64) int64 {
+	if v >= -1<<63 && v < 1<<63 {
+		return int64(v)
+	}
+	return math.MinInt64
+}
+
+// appendISO8601 appends a time in UTC with microseconds. They are rounded and do not
+// carry, so there may be seven digits; years are neither padded nor limited to positive ones.
+func appendISO8601(dst []byte, seconds float64) []byte {
+	const unconvertible = `"2000-01-01T00:00:00.000000"` // what Zeek writes then, without Z
+	whole := truncInt64(math.Floor(seconds))
+	// Outside of these bounds the year, counted from 1900, exceeds 32 bits.
+	const minYear, maxYear = math.MinInt32 + 1900, math.MaxInt32 + 1900
+	if whole < -1<<57 || whole > 1<<57 { // far beyond, and safe for package time
+		return append(dst, unconvertible...)
+	}
+	t := time.Unix(whole, 0).UTC()
+	year, month, day := t.Date()
+	if year < minYear || year > maxYear {
+		return append(dst, unconvertible...)
+	}
+	hour, minute, second := t.Clock()
+	dst = append(dst, '"')
+	dst = strconv.AppendInt(dst, int64(year), 10)
+	dst = appendDigits2(append(dst, '-'), int(month))
+	dst = appendDigits2(append(dst, '-'), day)
+	dst = appendDigits2(append(dst, 'T'), hour)
+	dst = appendDigits2(append(dst, ':'), minute)
+	dst = appendDigits2(append(dst, ':'), second)
+	dst = append(dst, '.')
+
+	_, frac := math.Modf(seconds)
+	if frac < 0 {
+		frac++
+	}
+	micros := uint32(math.RoundToEven(math.Abs(frac) * 1e6))
+	if micros < 1e6 {
+		dst = appendDigits6(dst, micros)
+	} else {
+		dst = append(dst, "1000000"...)
+	}
+	return append(dst, `Z"`...)
+}
+
+func appendDigits2(dst []byte, v int) []byte {
+	return append(dst, '0'+byte(v/10), '0'+byte(v%10))
+}
+
+// appendString appends s in quotes.
+func (j *json) appendString(dst, s []byte, policy StringEscapePolicy) []byte {
+	plain := true
+	for _, c := range s {
+		if jsonStop[c] {
+			plain = false
+			break
+		}
+	}
+	switch {
+	case plain:
+		dst = append(dst, '"')
+		dst = append(dst, s...)
+		return append(dst, '"')
+	case policy == StringEscapePUA:
+		return appendJSONPUA(dst, s)
+	case policy == StringEscapeTSV:
+		j.scratch = j.tsv.append(j.scratch[:0], s)
+	default:
+		j.scratch = appendJSONHex(j.scratch[:0], s)
+	}
+	return appendJSONQuoted(dst, j.scratch)
+}
+
+// jsonStop marks the bytes that do not simply stand for themselves.
+var jsonStop = func() (stop [256]bool) {
+	for i := range stop {
+		stop[i] = !printable(byte(i)) || i == '"' || i == '\\'
+	}
+	return stop
+}()
+
+// jsonShort returns the letter of the two-character escape of c, or 0.
+func jsonShort(c byte) byte {
+	switch c {
+	case '"', '\\':
+		return c
+	case '\b':
+		return 'b'
+	case '\f':
+		return 'f'
+	case '\n':
+		return 'n'
+	case '\r':
+		return 'r'
+	case '\t':
+		return 't'
+	}
+	return 0
+}
+
+// appendJSONQuoted appends s in quotes, escaping only what JSON demands.
+func appendJSONQuoted(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	for _, c := range s {
+		if short := jsonShort(c); short != 0 {
+			dst = append(dst, '\\', short)
+		} else {
+			dst = append(dst, c) // other control characters do not get here
+		}
+	}
+	return append(dst, '"')
+}
+
+// appendJSONHex appends s as it is if it is acceptable text; else all its bytes that are
+// neither printable ASCII nor have a short escape become \xHH.
+func appendJSONHex(dst, s []byte) []byte {
+	for i := 0; i < len(s); {
+		if c := s[i]; printable(c) || jsonShort(c) != 0 {
+			dst = append(dst, c)
+			i++
+			continue
+		}
+		n := acceptableRune(s[i:])
+		if n == 0 {
+			return appendJSONHexAll(dst[:len(dst)-i], s)
+		}
+		dst = append(dst, s[i:i+n]...)
+		i += n
+	}
+	return dst
+}
+
+func appendJSONHexAll(dst, s []byte) []byte {
+	for _, c := range s {
+		if printable(c) || jsonShort(c) != 0 {
+			dst = append(dst, c)
+		} else {
+			dst = appendHexEscape(dst, c)
+		}
+	}
+	return dst
+}
+
+// appendJSONPUA appends s in quotes; a byte HH that is not part of acceptable text is
+// the character U+F00HH, written as its two surrogates.
+func appendJSONPUA(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	for len(s) > 0 {
+		c := s[0]
+		n := 1
+		if short := jsonShort(c); short != 0 {
+			dst = append(dst, '\\', short)
+		} else if printable(c) {
+			dst = append(dst, c)
+		} else if n = acceptableRune(s); n > 0 {
+			dst = append(dst, s[:n]...)
+		} else {
+			n = 1
+			dst = append(dst, `\udb80\udc`...)
+			dst = append(dst, hexDigits[c>>4], hexDigits[c&0xf])
+		}
+		s = s[n:]
+	}
+	return append(dst, '"')
+}

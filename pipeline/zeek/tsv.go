@@ -1,0 +1,188 @@
+package zeek
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"time"
+)
+
+// tsv renders the lines of TSV logs. What is escaped depends on where the value stands:
+// outside of containers in column, inside in element.
+type tsv struct {
+	opts            Options
+	unset, empty    []byte // markers, raw
+	column, element *escapes
+
+	// If separator and set separator are equal, leaving the first container of a log
+	// takes the separator out of the set of escape sequences for good. afterContainer
+	// is then the set without it, and leftContainer says that it is in force.
+	afterContainer *escapes
+	leftContainer  bool
+
+	scratch []byte // a literal on its way through the escaping
+}
+
+func newTSV(o Options) *tsv {
+	t := &tsv{
+		opts:   o,
+		unset:  []byte(o.UnsetField),
+		empty:  []byte(o.EmptyField),
+		column: newEscapes(&o, o.Separator),
+	}
+	if o.Separator == o.SetSeparator {
+		t.element = t.column
+		t.afterContainer = newEscapes(&o)
+	} else {
+		t.element = newEscapes(&o, o.Separator, o.SetSeparator)
+	}
+	return t
+}
+
+// appendRecord appends the line of the record at the front of rd.
+func (t *tsv) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fault) {
+	start := len(dst)
+	var v rawValue
+	for i := range columns {
+		if i > 0 {
+			dst = append(dst, t.opts.Separator...)
+		}
+		at := rd.b
+		if reason := rd.column(&v, columns[i].Type); reason != 0 {
+			return dst, fault{reason, i, at, v.typ}
+		}
+		esc := t.column
+		if t.leftContainer {
+			esc = t.afterContainer
+		}
+		if !v.present || !v.typ.isContainer() {
+			dst = t.appendValue(dst, &v, esc)
+			continue
+		}
+		if v.num == 0 {
+			dst = append(dst, esc.empty...)
+			continue
+		}
+		for n := v.num; n > 0; n-- {
+			at := rd.b
+			if reason := rd.element(&v); reason != 0 {
+				return dst, fault{reason, i, at, v.typ}
+			}
+			dst = t.appendValue(dst, &v, t.element)
+			if n > 1 {
+				dst = append(dst, t.opts.SetSeparator...)
+			}
+		}
+		t.leftContainer = t.afterContainer != nil
+	}
+	if line := dst[start:]; len(line) > 0 && bytes.HasPrefix(line, []byte(t.opts.MetaPrefix)) {
+		// A reader would take the line for one of the header.
+		dst = append(dst, "xHH"...)
+		line = dst[start:]
+		copy(line[4:], line[1:])
+		appendHexEscape(line[:0], line[0])
+	}
+	return append(dst, '\n'), fault{}
+}
+
+// appendValue appends one value that is not a container, or unset.
+func (t *tsv) appendValue(dst []byte, v *rawValue, esc *escapes) []byte {
+	if !v.present {
+		return append(dst, esc.unset...)
+	}
+	switch v.typ {
+	case TypeString, TypeEnum, TypeFile, TypeFunc:
+		return t.appendString(dst, v.data, esc)
+	}
+	start := len(dst)
+	switch v.typ {
+	case TypeBool:
+		if v.num != 0 {
+			dst = append(dst, 'T')
+		} else {
+			dst = append(dst, 'F')
+		}
+	case TypeInt:
+		dst = strconv.AppendInt(dst, int64(v.num), 10)
+	case TypeCount, TypePort:
+		dst = strconv.AppendUint(dst, v.num, 10)
+	case TypeDouble:
+		dst = appendDouble(dst, math.Float64frombits(v.num))
+	case TypeTime, TypeInterval:
+		dst = appendFixed6(dst, math.Float64frombits(v.num))
+	case TypeAddr:
+		dst = appendAddr(dst, v.data)
+	case TypeSubnet:
+		dst = appendSubnet(dst, v.data, v.num)
+	}
+	if !esc.literals {
+		t.scratch = append(t.scratch[:0], dst[start:]...)
+		dst = esc.append(dst[:start], t.scratch)
+	}
+	return dst
+}
+
+// appendString appends s so that it cannot be mistaken for a marker.
+func (t *tsv) appendString(dst, s []byte, esc *escapes) []byte {
+	if len(s) == 0 {
+		return append(dst, esc.empty...)
+	}
+	if bytes.Equal(s, t.unset) || bytes.Equal(s, t.empty) {
+		return append(appendHexEscape(dst, s[0]), s[1:]...)
+	}
+	return esc.append(dst, s)
+}
+
+// timeLayout is that of the #open and #close lines.
+const timeLayout = "2006-01-02-15-04-05"
+
+func (t *tsv) appendHeader(dst []byte, s *Schema, open time.Time) []byte {
+	o := &t.opts
+	if !o.IncludeMeta {
+		return dst
+	}
+	if o.TSV {
+		return append(t.appendNames(dst, s), '\n')
+	}
+	dst = append(dst, o.MetaPrefix...)
+	dst = append(dst, "separator "...) // always a space, a reader does not know the separator yet
+	dst = append(appendMeta(dst, o.Separator), '\n')
+	dst = append(appendMeta(t.appendKey(dst, "set_separator"), o.SetSeparator), '\n')
+	dst = append(appendMeta(t.appendKey(dst, "empty_field"), o.EmptyField), '\n')
+	dst = append(appendMeta(t.appendKey(dst, "unset_field"), o.UnsetField), '\n')
+	dst = append(appendMeta(t.appendKey(dst, "path"), s.Path), '\n')
+	dst = append(open.AppendFormat(t.appendKey(dst, "open"), timeLayout), '\n')
+	dst = append(t.appendNames(t.appendKey(dst, "fields"), s), '\n')
+	dst = t.appendKey(dst, "types")
+	for i, f := range s.Fields {
+		if i > 0 {
+			dst = append(dst, o.Separator...)
+		}
+		dst = append(dst, f.TypeName()...)
+	}
+	return append(dst, '\n')
+}
+
+func (t *tsv) appendFooter(dst []byte, close time.Time) []byte {
+	if !t.opts.IncludeMeta || t.opts.TSV {
+		return dst
+	}
+	return append(close.AppendFormat(t.appendKey(dst, "close"), timeLayout), '\n')
+}
+
+// appendKey appends the beginning of a header line.
+func (t *tsv) appendKey(dst []byte, key string) []byte {
+	dst = append(dst, t.opts.MetaPrefix...)
+	dst = append(dst, key...)
+	return append(dst, t.opts.Separator...)
+}
+
+func (t *tsv) appendNames(dst []byte, s *Schema) []byte {
+	for i, f := range s.Fields {
+		if i > 0 {
+			dst = append(dst, t.opts.Separator...)
+		}
+		dst = append(dst, f.Name...)
+	}
+	return dst
+}
