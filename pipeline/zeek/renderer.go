@@ -12,13 +12,17 @@ import (
 type Renderer struct {
 	schema *Schema
 	header []byte // of the last batch that was found to have the schema's columns
-	tsv    *tsv   // one of the two
-	json   *json
+	json   *json  // nil for TSV
+	tsv    tsv    // not in use for JSON
 }
 
-// NewRenderer returns a renderer for records with the columns of s. It fails if the
-// options make no sense (see [Options.Validate]). It keeps s.
+// NewRenderer returns a renderer for records with the columns of s. It keeps s. It
+// fails if the schema or the options make no sense (see [Schema.Validate] and
+// [Options.Validate]).
 func NewRenderer(s *Schema, opts Options) (*Renderer, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
@@ -64,22 +68,17 @@ func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, 
 	}
 	out = dst
 	rd := reader{b.Values}
-	columns := r.schema.Fields
-	if r.json != nil {
-		for i := range b.NumRecords {
-			var f fault
-			if out, f = r.json.appendRecord(out, &rd, columns); f.reason != 0 {
-				return dst, 0, f.error(b, i, columns)
-			}
-		}
-		return out, b.NumRecords, nil
-	}
 	leftContainer := r.tsv.leftContainer
 	for i := range b.NumRecords {
 		var f fault
-		if out, f = r.tsv.appendRecord(out, &rd, columns); f.reason != 0 {
+		if r.json != nil {
+			out, f = r.json.appendRecord(out, &rd, r.schema.Fields)
+		} else {
+			out, f = r.tsv.appendRecord(out, &rd, r.schema.Fields)
+		}
+		if f.reason != 0 {
 			r.tsv.leftContainer = leftContainer
-			return dst, 0, f.error(b, i, columns)
+			return dst, 0, f.error(b, i, r.schema.Fields)
 		}
 	}
 	return out, b.NumRecords, nil

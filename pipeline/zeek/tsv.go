@@ -23,8 +23,8 @@ type tsv struct {
 	scratch []byte // a literal on its way through the escaping
 }
 
-func newTSV(o Options) *tsv {
-	t := &tsv{
+func newTSV(o Options) tsv {
+	t := tsv{
 		opts:   o,
 		unset:  []byte(o.UnsetField),
 		empty:  []byte(o.EmptyField),

@@ -1,6 +1,11 @@
 package zeek
 
-import "strconv"
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+)
 
 // Type is the type tag of a field or value. The numbers are those of Zeek's
 // TypeTag; only the types that can occur in a log have a name here.
@@ -124,6 +129,31 @@ type Schema struct {
 	// must confine it.
 	Path   string
 	Fields []Field // at least one
+}
+
+// Validate refuses a schema that cannot be sent or rendered. Those of ParseSchema are
+// always valid.
+func (s *Schema) Validate() error {
+	if s.Stream == "" || s.Writer == "" {
+		return errors.New("zeek: a schema needs the full names of its stream and writer, such as Conn::LOG and Log::WRITER_ASCII")
+	}
+	if len(s.Fields) == 0 {
+		return errors.New("zeek: a schema needs at least one field")
+	}
+	for _, name := range [...]string{s.Stream, s.Writer, s.Filter, s.Path} {
+		if len(name) > math.MaxInt32 {
+			return fmt.Errorf("zeek: a name of %d bytes cannot be sent, the limit is %d", len(name), math.MaxInt32)
+		}
+	}
+	for i, f := range s.Fields {
+		if !validFieldName(f.Name) || len(f.Name) > math.MaxInt32 {
+			return fmt.Errorf("zeek: field %d: the name %.100q is empty, too long or has control characters", i, f.Name)
+		}
+		if !f.loggable() {
+			return fmt.Errorf("zeek: field %q: %s cannot be logged", f.Name, f.TypeName())
+		}
+	}
+	return nil
 }
 
 // SameColumns reports whether s and o have the same columns: names, types and
