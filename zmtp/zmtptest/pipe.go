@@ -1,0 +1,247 @@
+package zmtptest
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// DefaultBuffer is the number of bytes a connection holds in each direction if nothing else is asked for.
+const DefaultBuffer = 64 << 10
+
+// Pipe returns the two ends of a connection in memory. bufSize is the number of bytes that may be under way in each
+// direction before Write waits, [DefaultBuffer] if it is not positive.
+func Pipe(bufSize int) (*Conn, *Conn) {
+	return newConns(bufSize, Addr("pipe:1"), Addr("pipe:2"))
+}
+
+func newConns(bufSize int, addr1, addr2 Addr) (*Conn, *Conn) {
+	if bufSize <= 0 {
+		bufSize = DefaultBuffer
+	}
+	l := &link{max: bufSize}
+	l.changed.L = &l.mu
+	a := &Conn{link: l, local: addr1, remote: addr2}
+	b := &Conn{link: l, local: addr2, remote: addr1}
+	a.peer, b.peer = b, a
+	return a, b
+}
+
+// An Addr is the address of one end of a connection in memory.
+type Addr string
+
+// Network returns "memory".
+func (Addr) Network() string { return "memory" }
+
+// String returns the address as it was given to Listen, or the one made up for a side without.
+func (a Addr) String() string { return string(a) }
+
+// A link is what the two ends of a connection share.
+type link struct {
+	max int
+
+	mu      sync.Mutex
+	changed sync.Cond // something that a Read or Write may be waiting for
+	cut     bool
+}
+
+// A Conn is one end of a connection in memory. It behaves as a TCP connection does, with these differences: it holds
+// an exact number of bytes, Write fails with EPIPE as soon as the other end is closed, and closing with bytes unread
+// does not destroy those under way to the other end.
+//
+// A Conn is safe for use by several goroutines. Writes of several goroutines may come apart if they do not fit the
+// buffer. Errors are *net.OpError as from package net.
+type Conn struct {
+	link          *link
+	peer          *Conn
+	local, remote Addr
+
+	// Guarded by link.mu.
+	in         []byte // written by the peer and not yet read here
+	closed     bool
+	finished   bool // by CloseWrite
+	stalled    bool // by Stall
+	read, send deadline
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// Read waits for at least one byte. It returns io.EOF when the other end has closed, or has finished with CloseWrite,
+// and everything it wrote has been read.
+func (c *Conn) Read(b []byte) (int, error) {
+	l := c.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		switch {
+		case c.closed:
+			return 0, c.fail("read", net.ErrClosed)
+		case l.cut:
+			return 0, c.fail("read", syscall.ECONNRESET)
+		case c.read.passed():
+			return 0, c.fail("read", os.ErrDeadlineExceeded)
+		case len(b) == 0:
+			return 0, nil
+		case c.stalled:
+		case len(c.in) > 0:
+			n := copy(b, c.in)
+			c.in = c.in[n:]
+			l.changed.Broadcast()
+			return n, nil
+		case c.peer.closed || c.peer.finished:
+			return 0, io.EOF
+		}
+		l.changed.Wait()
+	}
+}
+
+// Write returns when everything fits the buffer of the connection, or with the number of bytes that did and an error.
+func (c *Conn) Write(b []byte) (n int, err error) {
+	l := c.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		switch {
+		case c.closed:
+			return n, c.fail("write", net.ErrClosed)
+		case l.cut:
+			return n, c.fail("write", syscall.ECONNRESET)
+		case c.finished || c.peer.closed:
+			return n, c.fail("write", syscall.EPIPE)
+		case c.send.passed():
+			return n, c.fail("write", os.ErrDeadlineExceeded)
+		}
+		if room := min(l.max-len(c.peer.in), len(b)-n); room > 0 {
+			c.peer.in = append(c.peer.in, b[n:n+room]...)
+			n += room
+			l.changed.Broadcast()
+		}
+		if n == len(b) {
+			return n, nil
+		}
+		l.changed.Wait()
+	}
+}
+
+// Close ends the connection at this end. Reads and writes that wait here return net.ErrClosed. The other end can read
+// what is under way, and then gets io.EOF. A second Close returns net.ErrClosed.
+func (c *Conn) Close() error {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if c.closed {
+		return c.fail("close", net.ErrClosed)
+	}
+	c.closed = true
+	c.in = nil
+	c.read.stop()
+	c.send.stop()
+	c.link.changed.Broadcast()
+	return nil
+}
+
+// CloseWrite tells the other end that nothing more comes: it gets io.EOF when it has read what is under way. This end
+// can still read.
+func (c *Conn) CloseWrite() error {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if c.closed {
+		return c.fail("close", net.ErrClosed)
+	}
+	c.finished = true
+	c.link.changed.Broadcast()
+	return nil
+}
+
+// Stall stops, or lets go on, the delivery of bytes to this end: Read waits as if nothing had come, and the other end's
+// Write waits when the buffer is full. It is what a stopped process looks like to its peer.
+func (c *Conn) Stall(on bool) {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	c.stalled = on
+	c.link.changed.Broadcast()
+}
+
+// Cut breaks the connection. From now on reads and writes at both ends fail with ECONNRESET; what was under way is
+// lost.
+func (c *Conn) Cut() {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	c.link.cut = true
+	c.in, c.peer.in = nil, nil
+	c.link.changed.Broadcast()
+}
+
+// Peer returns the other end.
+func (c *Conn) Peer() *Conn { return c.peer }
+
+// Buffered returns the number of bytes that have been written for this end and not been read.
+func (c *Conn) Buffered() int {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return len(c.in)
+}
+
+// LocalAddr returns the address of this end.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the address of the other end.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline sets the read and the write deadline. See net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(t, &c.read, &c.send) }
+
+// SetReadDeadline sets the time after which Read fails with os.ErrDeadlineExceeded, waiting ones included.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(t, &c.read) }
+
+// SetWriteDeadline sets the time after which Write fails with os.ErrDeadlineExceeded, waiting ones included.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, &c.send) }
+
+func (c *Conn) setDeadline(t time.Time, deadlines ...*deadline) error {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if c.closed {
+		return c.fail("set", net.ErrClosed)
+	}
+	for _, d := range deadlines {
+		d.set(t, c.link)
+	}
+	return nil
+}
+
+func (c *Conn) fail(op string, err error) error {
+	return &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: c.remote, Err: err}
+}
+
+// A deadline wakes whoever waits on the link when it passes.
+type deadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+func (d *deadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+}
+
+func (d *deadline) set(t time.Time, l *link) {
+	d.stop()
+	d.at = t
+	switch {
+	case t.IsZero():
+	case d.passed():
+		l.changed.Broadcast()
+	default:
+		d.timer = time.AfterFunc(time.Until(t), func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.changed.Broadcast()
+		})
+	}
+}
