@@ -1,0 +1,114 @@
+// Package z85 encodes binary data as text in the way of RFC 32 (rfc.zeromq.org/spec/32): four bytes, read as a
+// big-endian number, are five digits to the base 85, the most significant one first. CURVE keys are written so, 32
+// bytes in 40 characters.
+//
+// There is no padding: binary data has a length that is a multiple of 4, text one that is a multiple of 5.
+package z85
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// alphabet has the digits in order of value (RFC 32, "formal specification").
+const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+
+// none is the value in digits of a byte that is no digit. All others are below 85.
+const none = 0xff
+
+// digits gives the value of each byte as a digit.
+var digits = func() (t [256]uint8) {
+	for i := range t {
+		t[i] = none
+	}
+	for value, c := range []byte(alphabet) {
+		t[c] = uint8(value)
+	}
+	return t
+}()
+
+// A LengthError says that something has a length that no encoding, or no text, can have.
+type LengthError struct {
+	Length   int // of the input, in bytes
+	Multiple int // of what it has to be: 4 for AppendEncode, 5 for AppendDecode
+}
+
+func (e *LengthError) Error() string {
+	what := "text"
+	if e.Multiple == 4 {
+		what = "data"
+	}
+	return fmt.Sprintf("z85: %s of %d bytes: the length must be a multiple of %d", what, e.Length, e.Multiple)
+}
+
+// An AlphabetError says that a byte of a text is none of the 85 digits.
+type AlphabetError struct {
+	Position int // in the text, from 0
+	Byte     byte
+}
+
+func (e *AlphabetError) Error() string {
+	return fmt.Sprintf("z85: byte %d of the text, %q, is not in the alphabet", e.Position, []byte{e.Byte})
+}
+
+// An OverflowError says that five digits make a number that four bytes do not hold. RFC 32 leaves the case open;
+// libzmq refuses it too.
+type OverflowError struct {
+	Position int // of the first of the five digits in the text, from 0
+}
+
+func (e *OverflowError) Error() string {
+	return fmt.Sprintf("z85: the five characters from byte %d of the text on are more than 32 bits", e.Position)
+}
+
+// EncodedLen returns the length of the text for n bytes of data. n must be a multiple of 4.
+func EncodedLen(n int) int { return n / 4 * 5 }
+
+// DecodedLen returns the length of the data in a text of n bytes. n must be a multiple of 5.
+func DecodedLen(n int) int { return n / 5 * 4 }
+
+// AppendEncode appends the text for src to dst and returns the extended slice. The two must not overlap. The error is
+// a *[LengthError]; dst is then returned as it was. It allocates only to grow dst.
+func AppendEncode(dst, src []byte) ([]byte, error) {
+	if len(src)%4 != 0 {
+		return dst, &LengthError{Length: len(src), Multiple: 4}
+	}
+	dst = slices.Grow(dst, EncodedLen(len(src)))
+	for ; len(src) > 0; src = src[4:] {
+		v := binary.BigEndian.Uint32(src)
+		dst = append(dst,
+			alphabet[v/(85*85*85*85)],
+			alphabet[v/(85*85*85)%85],
+			alphabet[v/(85*85)%85],
+			alphabet[v/85%85],
+			alphabet[v%85])
+	}
+	return dst, nil
+}
+
+// AppendDecode appends the data that the text src stands for to dst and returns the extended slice. The two must not
+// overlap. The error is a *[LengthError], *[AlphabetError] or *[OverflowError], the latter two for the first group of
+// five at fault; dst is then returned as it was. No two texts stand for the same data. It allocates only to grow dst.
+func AppendDecode(dst, src []byte) ([]byte, error) {
+	if len(src)%5 != 0 {
+		return dst, &LengthError{Length: len(src), Multiple: 5}
+	}
+	out := slices.Grow(dst, DecodedLen(len(src)))
+	for at := 0; at < len(src); at += 5 {
+		group := src[at : at+5 : at+5]
+		var v uint64
+		for i, c := range group {
+			d := digits[c]
+			if d == none {
+				return dst, &AlphabetError{Position: at + i, Byte: c}
+			}
+			v = v*85 + uint64(d)
+		}
+		if v > 1<<32-1 {
+			return dst, &OverflowError{Position: at}
+		}
+		out = binary.BigEndian.AppendUint32(out, uint32(v))
+	}
+	return out, nil
+}
