@@ -28,9 +28,8 @@ type Batch struct {
 // counts are checked. The values are only known to be enough bytes for that many
 // values of the least size; the one who reads them checks them. It does not allocate
 // unless it fails; the error is an *Error.
-func ParseBatch(b []byte) (Batch, error) {
+func ParseBatch(b []byte) (batch Batch, err error) {
 	h := headerReader{reader: reader{b}, size: len(b)}
-	var batch Batch
 	if err := h.parseHeader(&batch, nil); err != nil {
 		return Batch{}, err
 	}
@@ -76,25 +75,18 @@ func (h *headerReader) fail(reason Reason, offset int, field []byte, detail stri
 
 // parseHeader fills b's views and, if s is not nil, s.
 func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
-	for _, name := range [...]struct {
-		dst  *[]byte
-		what string
-		must bool
-	}{
-		{&b.Stream, "stream name", true},
-		{&b.Writer, "writer name", true},
-		{&b.Filter, "filter name", false},
-		{&b.Path, "path", false},
-	} {
-		at := h.offset()
-		v, reason := h.string()
-		if reason == 0 && name.must && len(v) == 0 {
-			reason = ReasonBadName
-		}
-		if reason != 0 {
-			return h.fail(reason, at, nil, name.what)
-		}
-		*name.dst = v
+	var err error
+	if b.Stream, err = h.name("stream name", true); err != nil {
+		return err
+	}
+	if b.Writer, err = h.name("writer name", true); err != nil {
+		return err
+	}
+	if b.Filter, err = h.name("filter name", false); err != nil {
+		return err
+	}
+	if b.Path, err = h.name("path", false); err != nil {
+		return err
 	}
 
 	at := h.offset()
@@ -123,6 +115,19 @@ func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
 		}
 	}
 	return nil
+}
+
+// name reads one of the strings that a batch begins with.
+func (h *headerReader) name(what string, must bool) ([]byte, error) {
+	at := h.offset()
+	v, reason := h.string()
+	if reason == 0 && must && len(v) == 0 {
+		reason = ReasonBadName
+	}
+	if reason != 0 {
+		return nil, h.fail(reason, at, nil, what)
+	}
+	return v, nil
 }
 
 // parseField reads field number i and appends it to s, unless s is nil.

@@ -136,4 +136,3 @@ func appendBool(dst []byte, v bool) []byte {
 	}
 	return append(dst, 0)
 }
-

@@ -9,7 +9,7 @@ import (
 // json renders the lines of JSON logs.
 type json struct {
 	opts    Options
-	keys    [][]byte // of each column, as `"name":`
+	keys    [][]byte // of each column, as `,"name":`
 	tsv     *escapes // for StringEscapeTSV
 	scratch []byte   // a string between its two escapings
 }
@@ -18,7 +18,7 @@ func newJSON(o Options, s *Schema) *json {
 	j := &json{opts: o}
 	for _, f := range s.Fields {
 		// Names are escaped as JSON demands, whatever the policy for strings is.
-		j.keys = append(j.keys, append(appendJSONQuoted(nil, []byte(f.Name)), ':'))
+		j.keys = append(j.keys, append(appendJSONQuoted([]byte{','}, []byte(f.Name)), ':'))
 	}
 	if o.JSONStringEscapePolicy == StringEscapeTSV {
 		j.tsv = newEscapes(&Options{EnableUTF8: true})
@@ -39,10 +39,11 @@ func (j *json) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fa
 		if !v.present && !j.opts.JSONIncludeUnsetFields {
 			continue
 		}
-		if len(dst) > start {
-			dst = append(dst, ',')
+		key := j.keys[i]
+		if len(dst) == start {
+			key = key[1:]
 		}
-		dst = append(dst, j.keys[i]...)
+		dst = append(dst, key...)
 		if !v.present || !v.typ.isContainer() {
 			dst = j.appendValue(dst, &v)
 			continue
@@ -74,7 +75,7 @@ func (j *json) appendValue(dst []byte, v *rawValue) []byte {
 	case TypeInt:
 		return strconv.AppendInt(dst, int64(v.num), 10)
 	case TypeCount, TypePort:
-		return strconv.AppendUint(dst, v.num, 10)
+		return appendUint(dst, v.num)
 	case TypeDouble, TypeInterval:
 		return appendJSONDouble(dst, math.Float64frombits(v.num))
 	case TypeTime:

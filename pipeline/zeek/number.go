@@ -6,6 +6,14 @@ import (
 	"strconv"
 )
 
+// appendUint appends v in decimal. Most numbers in logs have one digit.
+func appendUint(dst []byte, v uint64) []byte {
+	if v < 10 {
+		return append(dst, '0'+byte(v))
+	}
+	return strconv.AppendUint(dst, v, 10)
+}
+
 // appendFixed6 appends v with exactly six decimals, rounded half to even on the exact
 // value, as times and intervals are written: -0.000000, inf, -inf, nan and -nan included.
 func appendFixed6(dst []byte, v float64) []byte {
@@ -62,7 +70,7 @@ func appendFixed6(dst []byte, v float64) []byte {
 			whole++
 		}
 	}
-	dst = strconv.AppendUint(dst, whole, 10)
+	dst = appendUint(dst, whole)
 	dst = append(dst, '.')
 	return appendDigits6(dst, uint32(micros))
 }

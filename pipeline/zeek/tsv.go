@@ -105,7 +105,7 @@ func (t *tsv) appendValue(dst []byte, v *rawValue, esc *escapes) []byte {
 	case TypeInt:
 		dst = strconv.AppendInt(dst, int64(v.num), 10)
 	case TypeCount, TypePort:
-		dst = strconv.AppendUint(dst, v.num, 10)
+		dst = appendUint(dst, v.num)
 	case TypeDouble:
 		dst = appendDouble(dst, math.Float64frombits(v.num))
 	case TypeTime, TypeInterval:

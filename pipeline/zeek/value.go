@@ -84,4 +84,3 @@ func Set(elems ...Value) Value { return Value{Type: TypeSet, Elems: elems} }
 
 // Vector returns a vector of these elements, unset ones being holes. It keeps the slice.
 func Vector(elems ...Value) Value { return Value{Type: TypeVector, Elems: elems} }
-
