@@ -101,10 +101,11 @@ func appendAtomic(dst []byte, v *Value) ([]byte, error) {
 	case TypeAddr:
 		return appendAddress(dst, v.Addr)
 	case TypeSubnet:
-		if v.Num > math.MaxUint8 {
-			return dst, fmt.Errorf("a subnet cannot have a prefix of %d bits", v.Num)
+		out, err := appendAddress(append(dst, byte(v.Num)), v.Addr)
+		if err == nil && v.Num > math.MaxUint8 {
+			err = fmt.Errorf("a subnet cannot have a prefix of %d bits", v.Num)
 		}
-		return appendAddress(append(dst, byte(v.Num)), v.Addr)
+		return out, err
 	default: // the textual ones; a field has no other type
 		if len(v.Text) > math.MaxInt32 {
 			return dst, fmt.Errorf("a text of %d bytes cannot be sent, the limit is %d", len(v.Text), math.MaxInt32)
