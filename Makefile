@@ -1,0 +1,53 @@
+# make up     builds the static binary and starts broker and logger with Zeek's default endpoints
+# make test   installs what the tests need (or says what is missing) and runs all of them with the race detector
+# .ci/run     everything that has to pass before a change is merged
+
+GO       ?= go
+FUZZTIME ?= 30s
+TIMEOUT  ?= 15m
+
+# A binary for each; what cannot be had there says so at run time.
+BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 darwin/arm64
+# These have to compile: the library is used there.
+COMPILES := windows/amd64 windows/arm64
+
+.PHONY: up build test test-deps lint cross fuzz bench clean
+
+up: build
+	bin/zmtpd up
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/zmtpd ./cmd/zmtpd
+
+test-deps:
+	.ci/test-deps
+
+# The variable makes a test fail that finds itself built without the race detector.
+test: test-deps
+	$(GO) vet ./...
+	ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -timeout=$(TIMEOUT) ./...
+
+lint:
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	.ci/imports
+
+cross: $(BINARIES:%=cross/%) $(COMPILES:%=compile/%)
+
+cross/%:
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath ./...
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath -o dist/zmtpd-$(*D)-$(*F) ./cmd/zmtpd
+
+compile/%:
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath ./...
+
+fuzz:
+	GO=$(GO) FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+bench:
+	$(GO) test -run='^$$' -bench=. -benchmem ./...
+
+clean:
+	rm -rf bin dist

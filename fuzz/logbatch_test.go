@@ -1,0 +1,124 @@
+package fuzz_test
+
+import (
+	"bytes"
+	"testing"
+
+	"zmtpd/pipeline/zeek"
+)
+
+// The seeds in testdata/logbatch are batches that real Zeek workers sent, the smallest of each log path.
+
+// A batch either is refused, and then nothing of it is rendered, or it decodes to values that encode to a batch that
+// renders to the same text. What that takes is in proportion to the batch.
+func FuzzLogBatch(f *testing.F) {
+	addSeeds(f)
+	asJSON := zeek.DefaultOptions()
+	asJSON.UseJSON = true
+	f.Fuzz(func(t *testing.T, b []byte) {
+		batch, err := zeek.ParseBatch(b)
+		if err != nil {
+			return
+		}
+		if batch.NumRecords*batch.NumFields > len(b) {
+			t.Fatalf("%d records of %d fields in %d bytes", batch.NumRecords, batch.NumFields, len(b))
+		}
+		schema, err := zeek.ParseSchema(batch.Header)
+		if err != nil {
+			t.Fatalf("the header of an accepted batch: %v", err)
+		}
+		if err := schema.Validate(); err != nil {
+			t.Fatalf("the schema of an accepted batch: %v", err)
+		}
+		values, err := zeek.DecodeRecords(batch, schema)
+		decoded := err == nil
+		var encoded []byte
+		if decoded {
+			if encoded, err = zeek.AppendBatch(nil, schema, values); err != nil && !mixedElements(schema, values) {
+				t.Fatalf("what was decoded does not encode: %v", err)
+			}
+		}
+		for name, opts := range map[string]zeek.Options{"TSV": zeek.DefaultOptions(), "JSON": asJSON} {
+			text, err := render(t, schema, opts, batch)
+			if (err == nil) != decoded {
+				t.Fatalf("decoded: %v, but rendered as %s with %v", decoded, name, err)
+			}
+			if len(text) > textLimit(batch, schema, len(b)) {
+				t.Fatalf("%d bytes of %s from a batch of %d", len(text), name, len(b))
+			}
+			if encoded == nil {
+				continue
+			}
+			batch, err := zeek.ParseBatch(encoded)
+			if err != nil {
+				t.Fatalf("what was encoded does not parse: %v", err)
+			}
+			if again, err := render(t, schema, opts, batch); err != nil || !bytes.Equal(again, text) {
+				t.Fatalf("%s was\n%s\nand is, encoded anew,\n%s\n%v", name, text, again, err)
+			}
+		}
+	})
+}
+
+func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Batch) ([]byte, error) {
+	r, err := zeek.NewRenderer(schema, opts)
+	if err != nil {
+		t.Fatalf("no renderer for the schema of an accepted batch: %v", err)
+	}
+	dst := []byte("before")
+	out, records, err := r.AppendRecords(dst, batch)
+	if err != nil && (records != 0 || !bytes.Equal(out, dst)) {
+		t.Fatalf("failed with %v and rendered %d records: %q", err, records, out)
+	}
+	if err == nil && records != batch.NumRecords {
+		t.Fatalf("rendered %d records of %d", records, batch.NumRecords)
+	}
+	text, ok := bytes.CutPrefix(out, dst)
+	if !ok {
+		t.Fatalf("did not append: %q", out)
+	}
+	return text, err
+}
+
+// mixedElements tells whether a set or vector has elements that are not of the column's subtype. Zeek takes and renders
+// them, but nothing sends them.
+func mixedElements(schema *zeek.Schema, values [][]zeek.Value) bool {
+	for _, record := range values {
+		for i, v := range record {
+			for _, e := range v.Elems {
+				if e.Type != schema.Fields[i].Subtype {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// textLimit is the most that a batch may become as text: the names of the columns once a record (JSON, where a byte may
+// be six), a number with all its digits for each value or element, and all bytes escaped.
+func textLimit(batch zeek.Batch, schema *zeek.Schema, size int) int {
+	record := 16
+	for _, f := range schema.Fields {
+		record += 6*len(f.Name) + 8
+	}
+	const number = 400
+	return batch.NumRecords*record + size/4*number + 6*size
+}
+
+// Seeds that are refused would fuzz nothing but the refusal.
+func TestLogBatchSeeds(t *testing.T) {
+	for _, b := range corpora["FuzzLogBatch"](t) {
+		batch, err := zeek.ParseBatch(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema, err := zeek.ParseSchema(batch.Header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if values, err := zeek.DecodeRecords(batch, schema); err != nil || len(values) == 0 {
+			t.Errorf("%s: %d records, %v", schema.Path, len(values), err)
+		}
+	}
+}
