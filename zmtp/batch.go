@@ -1,0 +1,113 @@
+package zmtp
+
+import "iter"
+
+// span is where a message lies in its batch.
+type span struct {
+	start, end int
+	parts      int
+	bytes      int // sum of the bodies
+}
+
+// Batch is the messages of one read of one peer, in order; it is never empty. It owns their memory until Release.
+type Batch struct {
+	peer  *Peer
+	slab  *slab
+	spans []span
+}
+
+// batchOf makes a batch of one message.
+func batchOf(m Message) *Batch {
+	parts, bytes := m.counts()
+	b := &Batch{peer: m.peer, slab: &slab{buf: m.wire}, spans: []span{{0, len(m.wire), parts, bytes}}}
+	b.slab.refs.Store(1)
+	return b
+}
+
+// Run is a range of messages of a batch, From up to but not including To.
+type Run struct{ From, To int }
+
+// Len returns the number of messages.
+func (b *Batch) Len() int { return len(b.spans) }
+
+// Peer returns the peer from which the batch came.
+func (b *Batch) Peer() *Peer { return b.peer }
+
+// Message returns message i. It refers to the batch and is invalid after Release.
+func (b *Batch) Message(i int) Message {
+	s := &b.spans[i]
+	return Message{wire: b.slab.buf[s.start:s.end:s.end], peer: b.peer}
+}
+
+// Messages returns an iterator over the messages, which are invalid after Release.
+func (b *Batch) Messages() iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		for i := range b.spans {
+			if !yield(b.Message(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Topic returns the first part of message i, to which subscriptions are compared. It refers to the batch.
+func (b *Batch) Topic(i int) []byte {
+	s := &b.spans[i]
+	part, _ := cutPart(b.slab.buf[s.start:s.end])
+	return part
+}
+
+// Counts returns the number of parts of the messages from up to but not including to, and the sum of their sizes in
+// bytes without the frame headers.
+func (b *Batch) Counts(from, to int) (parts, bytes int) {
+	for _, s := range b.spans[from:to] {
+		parts += s.parts
+		bytes += s.bytes
+	}
+	return parts, bytes
+}
+
+// Release gives the memory of the batch back. It is optional, for speed. Neither the batch nor its messages may be
+// used afterwards.
+func (b *Batch) Release() {
+	if b.slab != nil {
+		b.slab.release()
+		b.slab = nil
+	}
+}
+
+// wireBytes returns the sum of the wire sizes of the messages from up to but not including to.
+func (b *Batch) wireBytes(from, to int) int64 {
+	n := int64(0)
+	for _, s := range b.spans[from:to] {
+		n += int64(s.end - s.start)
+	}
+	return n
+}
+
+// keep returns a batch with the same messages that stays valid when the read loop goes on. It shares the slab, unless
+// that would pin much more memory than the messages need.
+func (b *Batch) keep() *Batch {
+	used := int(b.wireBytes(0, len(b.spans)))
+	k := &Batch{peer: b.peer, spans: make([]span, len(b.spans))}
+	if used >= len(b.slab.buf)/4 {
+		copy(k.spans, b.spans)
+		b.slab.retain()
+		k.slab = b.slab
+		return k
+	}
+	k.slab = newSlab(used)
+	at := 0
+	for i, s := range b.spans {
+		n := copy(k.slab.buf[at:], b.slab.buf[s.start:s.end])
+		k.spans[i] = span{at, at + n, s.parts, s.bytes}
+		at += n
+	}
+	return k
+}
+
+// slice returns the messages from up to but not including to as a batch of their own, which shares the memory of b.
+func (b *Batch) slice(from, to int) *Batch {
+	b.slab.retain()
+	return &Batch{peer: b.peer, slab: b.slab, spans: b.spans[from:to:to]}
+}

@@ -1,0 +1,146 @@
+package zmtp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Config is how a socket behaves. The zero value works. A socket keeps a copy; nothing can be changed later.
+type Config struct {
+	// SendHWM and RecvHWM are the high-water marks: how many whole messages may wait for one peer, in each direction.
+	// Default 1000 as in libzmq, negative for no limit.
+	SendHWM, RecvHWM int
+	// SendBytes and RecvBytes bound the same queues in bytes on the wire. One message is taken whatever its size.
+	// Default 64 MiB, negative for no limit.
+	SendBytes, RecvBytes int64
+	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only as the bytes arrive. Default 64 MiB,
+	// negative for no limit.
+	MaxMessageSize int64
+	// MaxTopicSize bounds the topic of a subscription that a peer makes, in bytes. Default 65535.
+	MaxTopicSize int
+	// MaxSubscriptions bounds how many topics one peer may subscribe. Default 100000.
+	MaxSubscriptions int
+
+	// HandshakeTimeout is how long a connection may take from connect or accept to the end of its handshake;
+	// arriving bytes do not extend it. Default 30 s as in libzmq.
+	HandshakeTimeout time.Duration
+	// MaxPendingHandshakes bounds the accepted connections of the socket whose handshake is not complete; one more
+	// closes the oldest. Default 4096.
+	MaxPendingHandshakes int
+	// HeartbeatInterval is how often a PING is sent to each peer. Default 0: none. PINGs are answered always.
+	HeartbeatInterval time.Duration
+	// HeartbeatTimeout is how long after a PING something must come from the peer. Default HeartbeatInterval.
+	HeartbeatTimeout time.Duration
+	// HeartbeatTTL is sent with each PING: how long the peer may wait for the next. It is cut to 65.5 s, which is what
+	// libzmq can take. Default 0: none.
+	HeartbeatTTL time.Duration
+
+	// ReconnectInterval is the pause before the second attempt to connect; it doubles with each failure up to
+	// ReconnectMax, and up to half of it is added at random. A completed handshake starts it anew. Defaults 100 ms and 5 s.
+	ReconnectInterval, ReconnectMax time.Duration
+	// ConnectTimeout bounds one attempt to connect. Default 0: that of the operating system.
+	ConnectTimeout time.Duration
+	// Immediate makes a Push give messages only to peers whose handshake is complete, not to endpoints that are still
+	// being connected: libzmq's ZMQ_IMMEDIATE. Default false.
+	Immediate bool
+
+	// IPv6 makes "*" in Listen mean all IPv6 and IPv4 addresses instead of all IPv4 ones, and lets names resolve to IPv6.
+	// Literal IPv6 addresses work always. Default false as in libzmq.
+	IPv6 bool
+	// KeepAlive configures TCP keepalive. Default: that of the operating system, as in libzmq.
+	KeepAlive net.KeepAliveConfig
+	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. Default 0: that of the operating system.
+	SendBuffer, RecvBuffer int
+	// Dial replaces the dialer of Connect: network is "tcp" or "unix". Default: the net package.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Metadata are application properties for READY; their names must begin with "X-". Default none.
+	Metadata wire.Metadata
+	// Mechanism makes the security mechanism of each connection from the metadata that this side sends. Default NULL.
+	Mechanism func(local wire.Metadata) Mechanism
+	// Logger gets what an operator should know, with the attributes socket, endpoint, peer, stage, reason and err.
+	// Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Defaults of Config.
+const (
+	DefaultHWM                  = 1000
+	DefaultQueueBytes           = 64 << 20
+	DefaultMaxMessageSize       = 64 << 20
+	DefaultMaxTopicSize         = 65535
+	DefaultMaxSubscriptions     = 100_000
+	DefaultHandshakeTimeout     = 30 * time.Second
+	DefaultMaxPendingHandshakes = 4096
+	DefaultReconnectInterval    = 100 * time.Millisecond
+	DefaultReconnectMax         = 5 * time.Second
+)
+
+// withDefaults returns a copy in which every field has its effective value; 0 means no limit where negative did.
+func (c Config) withDefaults() Config {
+	limit := func(v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+		*v = max(*v, 0)
+	}
+	limit64 := func(v *int64, def int64) {
+		if *v == 0 {
+			*v = def
+		}
+		*v = max(*v, 0)
+	}
+	limit(&c.SendHWM, DefaultHWM)
+	limit(&c.RecvHWM, DefaultHWM)
+	limit64(&c.SendBytes, DefaultQueueBytes)
+	limit64(&c.RecvBytes, DefaultQueueBytes)
+	limit64(&c.MaxMessageSize, DefaultMaxMessageSize)
+	positive(&c.MaxTopicSize, DefaultMaxTopicSize)
+	positive(&c.MaxSubscriptions, DefaultMaxSubscriptions)
+	positive(&c.HandshakeTimeout, DefaultHandshakeTimeout)
+	positive(&c.MaxPendingHandshakes, DefaultMaxPendingHandshakes)
+	positive(&c.HeartbeatTimeout, c.HeartbeatInterval)
+	positive(&c.ReconnectInterval, DefaultReconnectInterval)
+	positive(&c.ReconnectMax, DefaultReconnectMax)
+	if c.Mechanism == nil {
+		c.Mechanism = newNull
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func positive[T int | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+// check refuses what cannot be sent.
+func (c *Config) check() error {
+	for _, p := range c.Metadata {
+		if !strings.HasPrefix(p.Name, "X-") || len(p.Name) > 255 {
+			return fmt.Errorf("zmtp: application property %q: the name must begin with \"X-\" and have at most 255 bytes", p.Name)
+		}
+		for _, r := range []byte(p.Name) {
+			if !isNameByte(r) {
+				return fmt.Errorf("zmtp: application property %q: only letters, digits and - _ . + are allowed (RFC 37)", p.Name)
+			}
+		}
+	}
+	if n := len(wire.AppendMetadata(nil, c.Metadata)); n > maxHandshakeFrame/2 {
+		return fmt.Errorf("zmtp: application properties of %d bytes, at most %d can be sent", n, maxHandshakeFrame/2)
+	}
+	return nil
+}
+
+func isNameByte(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-_.+", b) >= 0
+}

@@ -1,0 +1,146 @@
+package zmtp
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Connect connects the socket to an endpoint, in the background and again whenever the connection is lost; nobody needs to listen
+// there yet. It fails only for an endpoint that can never work. A Sub or Pub ignores a second Connect to the same text, as in
+// libzmq; other sockets make a second connection. Forms: tcp://host:port, tcp://source:port;host:port, ipc://path,
+// ipc://@name.
+func (s *Socket) Connect(endpoint string) error { return s.connect(endpoint, nil) }
+
+// connect is Connect with an outbox that outlives each connection.
+func (s *Socket) connect(text string, ob *outbox) error {
+	e, err := parseEndpoint(text)
+	if err != nil {
+		return err
+	}
+	network, address, err := e.dialAddress(s.cfg.IPv6)
+	if err != nil {
+		return err
+	}
+	dial := s.cfg.Dial
+	if dial == nil {
+		d := &net.Dialer{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive}
+		if e.source != "" {
+			if d.LocalAddr, err = net.ResolveTCPAddr("tcp", e.source); err != nil {
+				return endpointError(text, "source address: %v", err)
+			}
+		}
+		dial = d.DialContext
+	}
+	a := &attachment{endpoint: text, outbox: ob}
+	if s.once() && s.connected(text) {
+		return nil
+	}
+	a.ctx, a.cancel = context.WithCancel(s.ctx)
+	err = s.attach(a, func() {
+		s.connectLoop(a, func(ctx context.Context) (net.Conn, error) {
+			if s.cfg.ConnectTimeout > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, s.cfg.ConnectTimeout)
+				defer cancel()
+			}
+			return dial(ctx, network, address)
+		})
+	})
+	if err != nil {
+		a.cancel()
+	}
+	return err
+}
+
+// once reports whether a second Connect to the same endpoint is ignored.
+func (s *Socket) once() bool { return s.local == wire.SUB || s.local == wire.PUB }
+
+func (s *Socket) connected(endpoint string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range s.attachments {
+		if a.endpoint == endpoint {
+			return true
+		}
+	}
+	return false
+}
+
+// connectLoop keeps one connection up. The pause between attempts doubles until a handshake is complete: a peer that
+// accepts and hangs up is no better than one that is not there.
+func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn, error)) {
+	defer s.giveUp(a)
+	pause := s.cfg.ReconnectInterval
+	level := slog.LevelInfo // of the first failure in a row, the others are for debugging
+	for {
+		s.monitors.emit(Event{Type: EventConnectDelayed, Endpoint: a.endpoint})
+		conn, err := dial(a.ctx)
+		if err != nil {
+			s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint, Err: err})
+			if a.ctx.Err() == nil {
+				s.log.Log(a.ctx, level, "cannot connect, trying on", "endpoint", a.endpoint, "stage", "connect", "err", err)
+				level = slog.LevelDebug
+			}
+		} else {
+			s.tune(conn)
+			s.mu.Lock()
+			s.stats.Connected++
+			s.mu.Unlock()
+			s.monitors.emit(Event{Type: EventConnected, Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
+			var up bool
+			up, err = s.runConnected(a, conn)
+			if reasonOf(err).Protocol() {
+				s.log.Warn("giving the endpoint up", "endpoint", a.endpoint, "reason", reasonOf(err), "err", err)
+				return
+			}
+			if up {
+				pause, level = s.cfg.ReconnectInterval, slog.LevelInfo
+			}
+		}
+		if a.ctx.Err() != nil || s.nothingLeft(a) {
+			return
+		}
+		wait := pause + rand.N(pause/2+1)
+		pause = min(2*pause, max(s.cfg.ReconnectMax, s.cfg.ReconnectInterval))
+		s.monitors.emit(Event{Type: EventConnectRetried, Endpoint: a.endpoint, Interval: wait, Err: err})
+		if !sleep(a.ctx, wait) {
+			return
+		}
+	}
+}
+
+// runConnected runs a connection until it ends; the end of a.ctx is an end of the handshake.
+func (s *Socket) runConnected(a *attachment, conn net.Conn) (up bool, err error) {
+	stop := context.AfterFunc(a.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	return s.runPeer(a, conn, nil)
+}
+
+// nothingLeft reports whether a connecter that is being closed has sent what was queued.
+func (s *Socket) nothingLeft(a *attachment) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, wanted := s.attachments[a]
+	if wanted && !s.closing {
+		return false
+	}
+	return a.outbox == nil || a.outbox.empty()
+}
+
+// giveUp ends a connecter; what is still queued for it is lost.
+func (s *Socket) giveUp(a *attachment) {
+	a.cancel()
+	s.mu.Lock()
+	delete(s.attachments, a)
+	if a.outbox != nil {
+		s.drop(DropClosed, a.outbox.close(true))
+		s.stats.Out.Add(a.outbox.traffic())
+	}
+	s.mu.Unlock()
+	s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint})
+}

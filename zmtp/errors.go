@@ -1,0 +1,65 @@
+package zmtp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Errors of the sockets. Compare with errors.Is.
+var (
+	// ErrWouldBlock is returned by the methods that do not wait, when they would have to: libzmq's EAGAIN.
+	ErrWouldBlock error = &sentinel{"zmtp: operation would block", syscall.EAGAIN}
+	// ErrClosed is returned once a socket is closed: libzmq's ETERM. It wraps net.ErrClosed.
+	ErrClosed error = &sentinel{"zmtp: socket is closed", net.ErrClosed}
+	// ErrEndpoint is wrapped by the errors about an endpoint that is not well formed or not supported.
+	ErrEndpoint = errors.New("zmtp: bad endpoint")
+	// ErrNoEndpoint is returned by Unbind and Disconnect for an endpoint that is not in use: libzmq's ENOENT.
+	ErrNoEndpoint error = &sentinel{"zmtp: no such endpoint", os.ErrNotExist}
+	// ErrMessage is returned for a message that cannot be sent: one without parts.
+	ErrMessage = errors.New("zmtp: message has no parts")
+)
+
+type sentinel struct {
+	text string
+	is   error
+}
+
+func (e *sentinel) Error() string { return e.text }
+func (e *sentinel) Unwrap() error { return e.is }
+
+// Reason says why a connection ended; it is wire.Reason.
+type Reason = wire.Reason
+
+// PeerClosedError says why the connection to a peer ended or never came up.
+type PeerClosedError struct {
+	Reason Reason
+	Stage  string // "connect", "handshake" or "traffic"
+	Err    error  // what was seen, may be nil
+}
+
+// Error implements error.
+func (e *PeerClosedError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("zmtp: %s: %v", e.Stage, e.Reason)
+	}
+	return fmt.Sprintf("zmtp: %s: %v: %v", e.Stage, e.Reason, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *PeerClosedError) Unwrap() error { return e.Err }
+
+// reasonOf finds the reason in an error of a codec or of the network.
+func reasonOf(err error) Reason {
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return e.Reason
+	}
+	if e, ok := errors.AsType[*PeerClosedError](err); ok {
+		return e.Reason
+	}
+	return wire.ConnectionLost
+}

@@ -1,0 +1,105 @@
+package zmtp
+
+import (
+	"strings"
+
+	"zmtpd/zmtp/wire"
+)
+
+// maxHandshakeFrame bounds a frame of the handshake in bytes. Nobody sends more than a few hundred; RFC 37 metadata with
+// generous application properties still fits.
+const maxHandshakeFrame = 64 << 10
+
+// handshake is one side of a connection from its first byte to the end of the mechanism, without I/O: bytes in, bytes
+// out. It waits for nothing of the peer before its own greeting, and for the peer's greeting before the first command.
+type handshake struct {
+	local     wire.SocketType
+	mechanism Mechanism
+	maxFrame  int64
+
+	greeted bool
+	peer    wire.Greeting
+}
+
+func newHandshake(local wire.SocketType, m Mechanism, maxMessage int64) *handshake {
+	h := &handshake{local: local, mechanism: m, maxFrame: maxHandshakeFrame}
+	if maxMessage > 0 {
+		h.maxFrame = min(h.maxFrame, maxMessage)
+	}
+	return h
+}
+
+// start appends what this side sends before it has read anything.
+func (h *handshake) start(dst []byte) []byte {
+	return wire.AppendGreeting(dst, h.mechanism.Name(), false)
+}
+
+// feed takes the bytes that came from the peer, says how many of them it consumed, and appends the answer to dst. The
+// bytes it did not consume must be given again with more behind them; when done is true they are the first of the
+// traffic. An answer may come together with an error and must be sent before the connection is closed.
+func (h *handshake) feed(dst, b []byte) (out []byte, n int, done bool, err error) {
+	if !h.greeted {
+		g, size, err := wire.ParseGreeting(b)
+		if err != nil || size == 0 {
+			return dst, 0, false, err
+		}
+		h.peer, h.greeted = g, true
+		n += size
+		if err := g.CheckMechanism(h.mechanism.Name()); err != nil {
+			return dst, n, false, err
+		}
+		if dst, _, err = h.mechanism.Handshake(dst, nil); err != nil {
+			return dst, n, false, err
+		}
+	}
+	for {
+		// MORE and COMMAND are not looked at: libzmq does not either, and old peers do not set COMMAND.
+		_, size, header, err := wire.ParseHeader(b[n:])
+		if err != nil {
+			return dst, n, false, err
+		}
+		if size > h.maxFrame {
+			return dst, n, false, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, h.maxFrame)
+		}
+		if header == 0 || int64(len(b)-n-header) < size {
+			return dst, n, false, nil
+		}
+		body := b[n+header : n+header+int(size)]
+		n += header + int(size)
+		var progress Progress
+		dst, progress, err = h.mechanism.Handshake(dst, body)
+		if err != nil {
+			return dst, n, false, err
+		}
+		if progress == Ready {
+			return dst, n, true, checkMetadata(h.local, h.mechanism.Metadata())
+		}
+	}
+}
+
+// checkMetadata applies libzmq's rules to the metadata of a peer: every Socket-Type among it must fit, none is fine. Names
+// are compared without regard to case (RFC 37), so that a wrong "socket-type" is wrong as well.
+func checkMetadata(local wire.SocketType, m wire.Metadata) error {
+	for _, p := range m {
+		switch {
+		case strings.EqualFold(p.Name, wire.PropSocketType):
+			if !local.Accepts(wire.SocketType(p.Value)) {
+				return wire.Errorf(wire.SocketTypeMismatch, "a %s socket cannot talk to a %.16q socket", local, p.Value)
+			}
+		case strings.EqualFold(p.Name, wire.PropIdentity) && local.WantsIdentity():
+			if len(p.Value) > 255 || len(p.Value) > 0 && p.Value[0] == 0 {
+				return wire.Errorf(wire.BadIdentity, "identity of %d bytes; RFC 37 allows 1 to 255, the first of them not zero", len(p.Value))
+			}
+		}
+	}
+	return nil
+}
+
+// localMetadata is what a socket says of itself, in libzmq's order.
+func localMetadata(t wire.SocketType, identity []byte, app wire.Metadata) wire.Metadata {
+	m := wire.Metadata{{Name: wire.PropSocketType, Value: []byte(t)}}
+	if t.HasIdentity() {
+		m = append(m, wire.Property{Name: wire.PropIdentity, Value: identity})
+	}
+	return append(m, app...)
+}

@@ -1,0 +1,110 @@
+package zmtp
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// heart keeps a peer's heartbeats (RFC 37, "Heartbeating"): it sends PING at each interval and gives the connection up when
+// nothing comes, neither within the timeout after our PING nor within the TTL of the peer's.
+type heart struct {
+	armed atomic.Bool // one of the two deadlines runs
+
+	mu      sync.Mutex
+	stopped bool
+	ping    *time.Timer
+	timeout *time.Timer // after our PING
+	ttl     *time.Timer // after the peer's PING
+}
+
+// start begins to send PINGs, if the socket is configured to.
+func (h *heart) start(p *Peer) {
+	cfg := &p.socket.cfg
+	if cfg.HeartbeatInterval <= 0 {
+		return
+	}
+	frame := wire.AppendPing(nil, int(cfg.HeartbeatTTL/(100*time.Millisecond)))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
+		return
+	}
+	h.ping = time.AfterFunc(cfg.HeartbeatInterval, func() {
+		p.outbox.command(frame)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.stopped {
+			return
+		}
+		if h.timeout == nil {
+			h.timeout = h.deadline(p, cfg.HeartbeatTimeout, wire.HeartbeatTimeout, &h.timeout)
+			h.armed.Store(true)
+		}
+		h.ping.Reset(cfg.HeartbeatInterval)
+	})
+}
+
+// deadline returns a timer that gives the connection up after d. While the pattern holds the read loop up, nothing
+// can be seen of the peer, so it then waits once more. Caller holds the lock.
+func (h *heart) deadline(p *Peer, d time.Duration, r Reason, self **time.Timer) *time.Timer {
+	return time.AfterFunc(d, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		switch {
+		case h.stopped || *self == nil:
+		case p.blocked.Load():
+			(*self).Reset(d)
+		default:
+			p.fail(wire.Errorf(r, "nothing came from the peer for %v", d))
+		}
+	})
+}
+
+// seen says that something came from the peer.
+func (h *heart) seen() {
+	if !h.armed.Load() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.disarm()
+}
+
+// disarm stops both deadlines. Caller holds the lock.
+func (h *heart) disarm() {
+	for _, t := range []**time.Timer{&h.timeout, &h.ttl} {
+		if *t != nil {
+			(*t).Stop()
+			*t = nil
+		}
+	}
+	h.armed.Store(false)
+}
+
+// expect arms the deadline that the TTL of a PING sets; the next frame disarms it, as in libzmq.
+func (h *heart) expect(p *Peer, ttl time.Duration) {
+	if ttl <= 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped || h.ttl != nil {
+		return
+	}
+	h.ttl = h.deadline(p, ttl, wire.TTLExpired, &h.ttl)
+	h.armed.Store(true)
+}
+
+// stop ends everything.
+func (h *heart) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = true
+	if h.ping != nil {
+		h.ping.Stop()
+	}
+	h.disarm()
+}

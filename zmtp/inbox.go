@@ -1,0 +1,273 @@
+package zmtp
+
+import (
+	"context"
+	"sync"
+)
+
+// lane is what one peer has sent and nobody has received. It outlives its peer until it is empty.
+type lane struct {
+	room gate
+	// The rest is guarded by inbox.mu.
+	queue []*Batch // windows into the batches of the reads
+	next  int      // first message of queue[0] that was not received
+	msgs  int
+	bytes int64
+}
+
+// inbox is the receiving end of a socket: a fair queue over its peers, message by message or batch by batch (libzmq's fq),
+// with a limit per peer.
+type inbox struct {
+	hwm      int   // messages per peer, 0 for no limit
+	maxBytes int64 // wire bytes per peer, 0 for no limit
+
+	// ready has room for one signal: there may be something to receive. Who takes it and leaves something behind gives
+	// it back.
+	ready chan struct{}
+	abort chan struct{} // closed when nobody receives any more
+
+	mu      sync.Mutex
+	lanes   []*lane // those that are not empty, in the order of their turn
+	drained bool    // nothing more will come
+	aborted bool
+	msgs    int
+	bytes   int64
+}
+
+func newInbox(hwm int, maxBytes int64) *inbox {
+	return &inbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), abort: make(chan struct{})}
+}
+
+// put queues the messages of b on l, and waits while l is full: that is the back-pressure on the peer. It returns how many
+// messages were dropped because the inbox was discarded first.
+func (in *inbox) put(l *lane, b *Batch) (dropped int) {
+	k := b.keep()
+	defer k.Release()
+	for from := 0; from < k.Len(); {
+		room := l.room.wait()
+		in.mu.Lock()
+		if in.aborted {
+			in.mu.Unlock()
+			return k.Len() - from
+		}
+		to := from
+		bytes := int64(0)
+		for to < k.Len() && in.fits(l, to-from, bytes) {
+			bytes += k.wireBytes(to, to+1)
+			to++
+		}
+		if to > from {
+			if len(l.queue) == 0 {
+				in.lanes = append(in.lanes, l)
+			}
+			l.queue = append(l.queue, k.slice(from, to))
+			l.msgs += to - from
+			l.bytes += bytes
+			in.msgs += to - from
+			in.bytes += bytes
+		}
+		in.mu.Unlock()
+		if to > from {
+			in.signal()
+			from = to
+			continue
+		}
+		select {
+		case <-room:
+		case <-in.abort:
+		}
+	}
+	return 0
+}
+
+// force queues b on l without regard to the limits. Unlike put it takes the batch over and does not wait.
+func (in *inbox) force(l *lane, b *Batch) {
+	in.mu.Lock()
+	if in.aborted {
+		in.mu.Unlock()
+		return
+	}
+	if len(l.queue) == 0 {
+		in.lanes = append(in.lanes, l)
+	}
+	bytes := b.wireBytes(0, b.Len())
+	l.queue = append(l.queue, b)
+	l.msgs += b.Len()
+	l.bytes += bytes
+	in.msgs += b.Len()
+	in.bytes += bytes
+	in.mu.Unlock()
+	in.signal()
+}
+
+// waitRoom waits until l would take another message, which is the back-pressure for what was forced.
+func (in *inbox) waitRoom(l *lane) {
+	for {
+		room := l.room.wait()
+		in.mu.Lock()
+		ok := in.aborted || in.fits(l, 0, 0)
+		in.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-room:
+		case <-in.abort:
+		}
+	}
+}
+
+// fits reports whether a message may follow msgs messages of bytes bytes on l. One is always taken by an empty lane.
+func (in *inbox) fits(l *lane, msgs int, bytes int64) bool {
+	if in.hwm > 0 && l.msgs+msgs >= in.hwm {
+		return false
+	}
+	return in.maxBytes <= 0 || l.msgs+msgs == 0 || l.bytes+bytes < in.maxBytes
+}
+
+func (in *inbox) signal() {
+	select {
+	case in.ready <- struct{}{}:
+	default:
+	}
+}
+
+// took takes n messages of bytes wire bytes, the first of l, off the books, and moves l to the end of the turn. Caller holds the lock.
+func (in *inbox) took(l *lane, n int, bytes int64) (wake bool) {
+	l.msgs -= n
+	l.bytes -= bytes
+	in.msgs -= n
+	in.bytes -= bytes
+	copy(in.lanes, in.lanes[1:])
+	if len(l.queue) > 0 {
+		in.lanes[len(in.lanes)-1] = l
+	} else {
+		in.lanes[len(in.lanes)-1] = nil
+		in.lanes = in.lanes[:len(in.lanes)-1]
+	}
+	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and not once a message.
+	return (in.hwm <= 0 || l.msgs <= in.hwm/2) && (in.maxBytes <= 0 || l.bytes <= in.maxBytes/2)
+}
+
+// tryRecv returns the next message, which owns its memory. The error is ErrWouldBlock or ErrClosed.
+func (in *inbox) tryRecv() (Message, error) {
+	in.mu.Lock()
+	if len(in.lanes) == 0 {
+		defer in.mu.Unlock()
+		return Message{}, in.emptyError()
+	}
+	l := in.lanes[0]
+	b := l.queue[0]
+	m := b.Message(l.next)
+	m.wire = append(make([]byte, 0, len(m.wire)), m.wire...)
+	l.next++
+	if l.next == b.Len() {
+		b.Release()
+		l.pop()
+	}
+	wake := in.took(l, 1, int64(len(m.wire)))
+	in.finish(l, wake)
+	return m, nil
+}
+
+// tryRecvBatch returns what is left of the next batch, which the caller owns.
+func (in *inbox) tryRecvBatch() (*Batch, error) {
+	in.mu.Lock()
+	if len(in.lanes) == 0 {
+		defer in.mu.Unlock()
+		return nil, in.emptyError()
+	}
+	l := in.lanes[0]
+	b := l.queue[0]
+	b.spans = b.spans[l.next:]
+	l.pop()
+	wake := in.took(l, b.Len(), b.wireBytes(0, b.Len()))
+	in.finish(l, wake)
+	return b, nil
+}
+
+// finish releases the lock after something was taken from l, and wakes who waits.
+func (in *inbox) finish(l *lane, wake bool) {
+	more := len(in.lanes) > 0 || in.drained
+	in.mu.Unlock()
+	if more {
+		in.signal()
+	}
+	if wake {
+		l.room.open()
+	}
+}
+
+func (l *lane) pop() {
+	copy(l.queue, l.queue[1:])
+	l.queue[len(l.queue)-1] = nil
+	l.queue = l.queue[:len(l.queue)-1]
+	l.next = 0
+}
+
+// emptyError is what receiving from an empty inbox gives. Caller holds the lock.
+func (in *inbox) emptyError() error {
+	if in.drained || in.aborted {
+		in.signal() // for the next who waits
+		return ErrClosed
+	}
+	return ErrWouldBlock
+}
+
+// wait repeats try until it gives something else than ErrWouldBlock or ctx ends.
+func inboxWait[T any](ctx context.Context, in *inbox, try func() (T, error)) (T, error) {
+	for {
+		v, err := try()
+		if err != ErrWouldBlock {
+			return v, err
+		}
+		select {
+		case <-in.ready:
+		case <-ctx.Done():
+			return v, context.Cause(ctx)
+		}
+	}
+}
+
+func (in *inbox) recv(ctx context.Context) (Message, error) {
+	return inboxWait(ctx, in, in.tryRecv)
+}
+
+func (in *inbox) recvBatch(ctx context.Context) (*Batch, error) {
+	return inboxWait(ctx, in, in.tryRecvBatch)
+}
+
+// finished says that no peer is left: what is queued can still be received, then comes ErrClosed.
+func (in *inbox) finished() {
+	in.mu.Lock()
+	in.drained = true
+	in.mu.Unlock()
+	in.signal()
+}
+
+// discard drops everything, and all that is put from now on. It returns how many messages were dropped.
+func (in *inbox) discard() int {
+	in.mu.Lock()
+	dropped := in.msgs
+	if !in.aborted {
+		in.aborted = true
+		close(in.abort)
+		for _, l := range in.lanes {
+			for _, b := range l.queue {
+				b.Release()
+			}
+			l.queue, l.msgs, l.bytes = nil, 0, 0
+		}
+		in.lanes, in.msgs, in.bytes = nil, 0, 0
+	}
+	in.mu.Unlock()
+	in.signal()
+	return dropped
+}
+
+// level returns how much waits.
+func (in *inbox) level() (msgs int, bytes int64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.msgs, in.bytes
+}

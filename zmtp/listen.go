@@ -1,0 +1,213 @@
+package zmtp
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// maxSocketPath is the size of a Unix socket's path with its terminating zero.
+const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path)
+
+// Pauses after a failed accept, for example when the process has no descriptors left.
+const (
+	acceptPause    = 5 * time.Millisecond
+	maxAcceptPause = time.Second
+)
+
+// Listen binds the socket to an endpoint and returns it with the address actually bound, which Unbind takes. It may be
+// called several times. Forms: tcp://address:port, where address may be *, a name, an IPv4 or IPv6 address or a network
+// interface, and port may be * or 0 for an ephemeral one; ipc://path, ipc://@name (abstract, Linux), ipc://* (a new path).
+func (s *Socket) Listen(endpoint string) (bound string, err error) {
+	l, cleanup, err := s.listen(endpoint)
+	if err != nil {
+		s.monitors.emit(Event{Type: EventBindFailed, Endpoint: endpoint, Err: err})
+		return "", err
+	}
+	return s.serve(l, boundEndpoint(l), cleanup)
+}
+
+// Serve accepts connections from l until the socket ends or Unbind is called with the returned endpoint; it takes l over and does
+// not block.
+func (s *Socket) Serve(l net.Listener) (bound string, err error) {
+	return s.serve(l, boundEndpoint(l), nil)
+}
+
+func (s *Socket) serve(l net.Listener, bound string, cleanup func()) (string, error) {
+	a := &attachment{endpoint: bound, listener: l, cleanup: cleanup}
+	a.ctx, a.cancel = context.WithCancel(s.ctx)
+	if err := s.attach(a, func() { s.acceptLoop(a) }); err != nil {
+		a.cancel()
+		l.Close()
+		if cleanup != nil {
+			cleanup()
+		}
+		return "", err
+	}
+	s.monitors.emit(Event{Type: EventListening, Endpoint: bound, Local: l.Addr()})
+	return bound, nil
+}
+
+// attach registers a and starts its goroutine.
+func (s *Socket) attach(a *attachment, run func()) error {
+	if err := s.cfg.check(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return ErrClosed
+	}
+	s.attachments[a] = struct{}{}
+	s.wg.Go(run)
+	return nil
+}
+
+func (s *Socket) listen(text string) (net.Listener, func(), error) {
+	e, err := parseEndpoint(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	if e.transport == "ipc" {
+		return listenIPC(e.path)
+	}
+	network, address, err := e.listenAddress(s.cfg.IPv6)
+	if err != nil {
+		return nil, nil, err
+	}
+	lc := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive}
+	l, err := lc.Listen(s.ctx, network, address)
+	return l, nil, err
+}
+
+// listenIPC listens on a Unix socket. A path that a dead process left behind is taken over; a live listener and a file that
+// is no socket are not.
+func listenIPC(path string) (net.Listener, func(), error) {
+	if path == "*" {
+		dir, err := os.MkdirTemp("", "zmtp-")
+		if err != nil {
+			return nil, nil, err
+		}
+		l, err := net.Listen("unix", filepath.Join(dir, "socket"))
+		return l, func() { os.RemoveAll(dir) }, err
+	}
+	l, err := net.Listen("unix", path)
+	if err == nil || !errors.Is(err, syscall.EADDRINUSE) || strings.HasPrefix(path, "@") {
+		return l, nil, err
+	}
+	if info, serr := os.Stat(path); serr != nil || info.Mode()&os.ModeSocket == 0 {
+		return nil, nil, fmt.Errorf("%w (%s exists and is not a socket)", err, path)
+	}
+	if c, derr := net.Dial("unix", path); derr == nil {
+		c.Close()
+		return nil, nil, err
+	}
+	if rerr := os.Remove(path); rerr != nil {
+		return nil, nil, err
+	}
+	l, err = net.Listen("unix", path)
+	return l, nil, err
+}
+
+func (s *Socket) acceptLoop(a *attachment) {
+	defer func() {
+		a.listener.Close()
+		if a.cleanup != nil {
+			a.cleanup()
+		}
+		s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint})
+	}()
+	pause := acceptPause
+	for {
+		conn, err := a.listener.Accept()
+		if err != nil {
+			if a.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			s.monitors.emit(Event{Type: EventAcceptFailed, Endpoint: a.endpoint, Err: err})
+			if pause == acceptPause {
+				s.log.Warn("accept failed, trying on", "endpoint", a.endpoint, "stage", "accept", "err", err)
+			}
+			if !sleep(a.ctx, pause) {
+				return
+			}
+			pause = min(2*pause, maxAcceptPause)
+			continue
+		}
+		pause = acceptPause
+		s.monitors.emit(Event{Type: EventAccepted, Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
+		if s.start(func() { s.runAccepted(a, conn) }) != nil {
+			conn.Close()
+			return
+		}
+	}
+}
+
+// runAccepted runs an accepted connection; until its handshake is complete it is among the pending ones.
+func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
+	s.tune(conn)
+	s.mu.Lock()
+	s.stats.Accepted++
+	pd := &pending{conn: conn, owner: a}
+	e := s.pending.PushBack(pd)
+	if s.closing || a.ctx.Err() != nil {
+		s.evict(e, wire.LocalClose)
+	} else if s.pending.Len() > s.cfg.MaxPendingHandshakes {
+		s.evict(s.pending.Front(), wire.HandshakeEvicted)
+	}
+	s.mu.Unlock()
+	s.runPeer(a, conn, e)
+}
+
+// settle takes a connection off the pending ones and returns why it was closed meanwhile, if it was.
+func (s *Socket) settle(e *list.Element) error {
+	if e == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending.Remove(e)
+	if r := e.Value.(*pending).reason; r != wire.ReasonNone {
+		return &PeerClosedError{Reason: r, Stage: "handshake"}
+	}
+	return nil
+}
+
+// tune sets the buffers of a connection.
+func (s *Socket) tune(conn net.Conn) {
+	c, ok := conn.(interface {
+		SetReadBuffer(int) error
+		SetWriteBuffer(int) error
+	})
+	if !ok {
+		return
+	}
+	// A size that the kernel does not like is not worth a connection.
+	if n := s.cfg.RecvBuffer; n > 0 {
+		c.SetReadBuffer(n)
+	}
+	if n := s.cfg.SendBuffer; n > 0 {
+		c.SetWriteBuffer(n)
+	}
+}
+
+// sleep waits for d, or returns false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,132 @@
+package zmtp
+
+import (
+	"iter"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Message is a whole message of one or more parts. It is immutable: the memory behind it must not be changed by anybody
+// once the Message exists. The zero Message has no parts and cannot be sent.
+type Message struct {
+	wire []byte // canonical form: the bytes on the wire of a NULL connection
+	peer *Peer  // from whom it came, or nil
+}
+
+// NewMessage makes a message of the given parts, which it copies.
+func NewMessage(parts ...[]byte) Message {
+	n := 0
+	for _, p := range parts {
+		n += wire.FrameSize(len(p))
+	}
+	return Message{wire: AppendMessage(make([]byte, 0, n), parts...)}
+}
+
+// NewMessageString is NewMessage for strings.
+func NewMessageString(parts ...string) Message {
+	b := make([][]byte, len(parts))
+	for i, p := range parts {
+		b[i] = []byte(p)
+	}
+	return NewMessage(b...)
+}
+
+// AppendMessage appends the wire form of a message of the given parts.
+func AppendMessage(dst []byte, parts ...[]byte) []byte {
+	for i, p := range parts {
+		flags := wire.More
+		if i == len(parts)-1 {
+			flags = 0
+		}
+		dst = wire.AppendFrame(dst, flags, p)
+	}
+	return dst
+}
+
+// ParseMessage checks that b is the wire form of exactly one message and returns it. The message refers to b.
+func ParseMessage(b []byte) (Message, error) {
+	var d wire.Decoder
+	it, err := d.Next(b)
+	if err != nil {
+		return Message{}, err
+	}
+	if it.Kind != wire.AMessage || it.Size != len(b) {
+		return Message{}, wire.Errorf(wire.MalformedFrame, "%d bytes are not exactly one message", len(b))
+	}
+	return Message{wire: b}, nil
+}
+
+// Wire returns the wire form, which the caller must not change.
+func (m Message) Wire() []byte { return m.wire }
+
+// Parts returns an iterator over the parts. They refer to the message and must not be changed.
+func (m Message) Parts() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for rest := m.wire; len(rest) > 0; {
+			var part []byte
+			part, rest = cutPart(rest)
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// AppendParts appends the parts to dst. They refer to the message and must not be changed.
+func (m Message) AppendParts(dst [][]byte) [][]byte {
+	for part := range m.Parts() {
+		dst = append(dst, part)
+	}
+	return dst
+}
+
+// NumParts returns the number of parts.
+func (m Message) NumParts() int {
+	n := 0
+	for range m.Parts() {
+		n++
+	}
+	return n
+}
+
+// Part returns part i, or nil if there is none. It refers to the message and must not be changed.
+func (m Message) Part(i int) []byte {
+	for part := range m.Parts() {
+		if i == 0 {
+			return part
+		}
+		i--
+	}
+	return nil
+}
+
+// Size returns the sum of the sizes of the parts in bytes.
+func (m Message) Size() int {
+	n := 0
+	for part := range m.Parts() {
+		n += len(part)
+	}
+	return n
+}
+
+// Peer returns the peer from which the message came, or nil for one that was made here.
+func (m Message) Peer() *Peer { return m.peer }
+
+// cutPart takes the first frame off a well-formed message.
+func cutPart(b []byte) (part, rest []byte) {
+	_, size, n, err := wire.ParseHeader(b)
+	if err != nil || n == 0 || size > int64(len(b)-n) {
+		panic("zmtp: a Message that is not well formed")
+	}
+	end := n + int(size)
+	return b[n:end:end], b[end:]
+}
+
+// counts returns how many parts m has and the sum of their sizes.
+func (m Message) counts() (parts, bytes int) {
+	for part := range m.Parts() {
+		parts++
+		bytes += len(part)
+	}
+	return parts, bytes
+}

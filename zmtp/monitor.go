@@ -1,0 +1,157 @@
+package zmtp
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// EventType is what happened to a connection, with the numbers and meanings of libzmq's ZMQ_EVENT_*.
+type EventType uint16
+
+// The events (zmq_socket_monitor).
+const (
+	EventConnected               EventType = 0x0001 // the transport is connected
+	EventConnectDelayed          EventType = 0x0002 // an attempt to connect began
+	EventConnectRetried          EventType = 0x0004 // the next attempt comes after Interval
+	EventListening               EventType = 0x0008
+	EventBindFailed              EventType = 0x0010
+	EventAccepted                EventType = 0x0020
+	EventAcceptFailed            EventType = 0x0040
+	EventClosed                  EventType = 0x0080 // a listener, or an attempt to connect, was closed
+	EventDisconnected            EventType = 0x0200
+	EventMonitorStopped          EventType = 0x0400 // the last event of every Monitor
+	EventHandshakeFailedNoDetail EventType = 0x0800
+	EventHandshakeSucceeded      EventType = 0x1000
+	EventHandshakeFailedProtocol EventType = 0x2000
+	EventHandshakeFailedAuth     EventType = 0x4000
+)
+
+var eventNames = map[EventType]string{
+	EventConnected: "CONNECTED", EventConnectDelayed: "CONNECT_DELAYED", EventConnectRetried: "CONNECT_RETRIED",
+	EventListening: "LISTENING", EventBindFailed: "BIND_FAILED", EventAccepted: "ACCEPTED",
+	EventAcceptFailed: "ACCEPT_FAILED", EventClosed: "CLOSED", EventDisconnected: "DISCONNECTED",
+	EventMonitorStopped: "MONITOR_STOPPED", EventHandshakeFailedNoDetail: "HANDSHAKE_FAILED_NO_DETAIL",
+	EventHandshakeSucceeded: "HANDSHAKE_SUCCEEDED", EventHandshakeFailedProtocol: "HANDSHAKE_FAILED_PROTOCOL",
+	EventHandshakeFailedAuth: "HANDSHAKE_FAILED_AUTH",
+}
+
+// String returns libzmq's name of the event without ZMQ_EVENT_.
+func (t EventType) String() string {
+	if s, ok := eventNames[t]; ok {
+		return s
+	}
+	return fmt.Sprintf("EVENT_%#04x", uint16(t))
+}
+
+// Event is one event of a socket.
+type Event struct {
+	Type     EventType
+	Endpoint string        // as given to Listen (resolved) or Connect
+	Local    net.Addr      // of the connection, if there is one
+	Remote   net.Addr      // likewise
+	Value    uint32        // ZMQ_PROTOCOL_ERROR_* or the ZAP status, where libzmq's event has one
+	Interval time.Duration // of EventConnectRetried
+	Err      error         // why, if something failed or ended
+}
+
+// Monitor receives the events of a socket. It never holds the socket up: events that find it full are dropped and
+// counted.
+type Monitor struct {
+	ch      chan Event
+	dropped atomic.Uint64
+}
+
+// Events returns the channel of the events. It is closed after EventMonitorStopped.
+func (m *Monitor) Events() <-chan Event { return m.ch }
+
+// Dropped returns how many events were dropped because nobody received.
+func (m *Monitor) Dropped() uint64 { return m.dropped.Load() }
+
+// monitors is the set of monitors of a socket.
+type monitors struct {
+	mu     sync.Mutex
+	all    map[*Monitor]struct{}
+	closed bool
+}
+
+// Monitor starts to record the events of the socket, at most buffer of them not yet received. StopMonitor ends it, and
+// so does the end of the socket.
+func (s *Socket) Monitor(buffer int) *Monitor {
+	m := &Monitor{ch: make(chan Event, max(buffer, 1)+1)} // one place is kept for EventMonitorStopped
+	s.monitors.mu.Lock()
+	defer s.monitors.mu.Unlock()
+	if s.monitors.closed {
+		stop(m)
+		return m
+	}
+	if s.monitors.all == nil {
+		s.monitors.all = make(map[*Monitor]struct{})
+	}
+	s.monitors.all[m] = struct{}{}
+	return m
+}
+
+// StopMonitor ends m with EventMonitorStopped. A monitor that has ended is left alone.
+func (s *Socket) StopMonitor(m *Monitor) {
+	s.monitors.mu.Lock()
+	defer s.monitors.mu.Unlock()
+	if _, ok := s.monitors.all[m]; ok {
+		delete(s.monitors.all, m)
+		stop(m)
+	}
+}
+
+func stop(m *Monitor) {
+	m.ch <- Event{Type: EventMonitorStopped}
+	close(m.ch)
+}
+
+func (ms *monitors) emit(e Event) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for m := range ms.all {
+		if len(m.ch) >= cap(m.ch)-1 {
+			m.dropped.Add(1)
+			continue
+		}
+		m.ch <- e
+	}
+}
+
+func (ms *monitors) close() {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.closed = true
+	for m := range ms.all {
+		stop(m)
+	}
+	ms.all = nil
+}
+
+// failure turns the error that ended a handshake into the event that libzmq raises for it.
+func failure(err error) (EventType, uint32) {
+	switch r := reasonOf(err); r {
+	case wire.MechanismMismatch:
+		return EventHandshakeFailedProtocol, 0x11000002
+	case wire.UnexpectedCommand:
+		return EventHandshakeFailedProtocol, 0x10000001
+	case wire.MalformedCommand:
+		return EventHandshakeFailedProtocol, 0x10000011
+	case wire.MalformedError:
+		return EventHandshakeFailedProtocol, 0x10000015
+	case wire.MalformedReady:
+		return EventHandshakeFailedProtocol, 0x10000018
+	case wire.PeerError:
+		return EventHandshakeFailedAuth, 0
+	default:
+		if r.Protocol() {
+			return EventHandshakeFailedProtocol, 0x10000000
+		}
+		return EventHandshakeFailedNoDetail, 0
+	}
+}

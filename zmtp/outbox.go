@@ -1,0 +1,401 @@
+package zmtp
+
+import (
+	"sync"
+
+	"zmtpd/zmtp/wire"
+)
+
+const (
+	// chunkSize is the size of the pieces into which small messages are copied.
+	chunkSize = 64 << 10
+	// referSize is from which size on an immutable message is sent from its own memory.
+	referSize = 32 << 10
+	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in bytes.
+	maxControl = 64 << 10
+)
+
+var chunkPool = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// chunk is a piece of the outbound stream: whole messages and commands, never a piece of one.
+type chunk struct {
+	b    []byte
+	mem  *[chunkSize]byte // b's memory if it is from the pool
+	msgs int              // how many messages b holds
+}
+
+// outbox is what waits to be written to one peer: whole messages in wire form, under two limits, and commands that are
+// exempt from them. A message counts until it has been handed to the kernel.
+type outbox struct {
+	hwm      int   // whole messages, 0 for no limit
+	maxBytes int64 // wire bytes, 0 for no limit
+
+	// ready has room for one signal: something was put into an outbox in which the writer found nothing.
+	ready chan struct{}
+	// onRoom, if set, is called without the lock when a full outbox has drained to half of its limits.
+	onRoom func()
+	room   gate
+
+	mu      sync.Mutex
+	chunks  []chunk
+	control []byte  // commands that overtake the messages: PING, PONG
+	msgs    int     // not yet written, with those under way
+	bytes   int64   // likewise
+	forced  int64   // of these, bytes that were put in without regard to the limits
+	full    bool    // refused something and has not drained since
+	idle    bool    // the writer waits for ready
+	closed  bool    // takes nothing more
+	sent    Traffic // ever taken
+	written uint64  // bytes handed to the kernel, ever
+}
+
+func newOutbox(hwm int, maxBytes int64) *outbox {
+	return &outbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), idle: true}
+}
+
+// fits reports whether a message of n wire bytes is within the limits. One that is larger than the limit on bytes fits
+// into an empty outbox, else it could never be sent.
+func (o *outbox) fits(n int64) bool {
+	if o.closed || o.hwm > 0 && o.msgs >= o.hwm {
+		return false
+	}
+	return o.maxBytes <= 0 || o.bytes+n <= o.maxBytes || o.msgs == 0
+}
+
+// offer appends messages of b, the given runs in order, until one does not fit, and returns what it took. Adjacent
+// messages are copied together.
+func (o *outbox) offer(b *Batch, runs []Run) (took int) {
+	o.mu.Lock()
+	for _, r := range runs {
+		n := o.offerRun(b, r)
+		took += n
+		if n < r.To-r.From {
+			o.full = true
+			break
+		}
+	}
+	o.sent.Messages += uint64(took)
+	o.unlockAndSignal(took > 0)
+	return took
+}
+
+// offerRun takes as many messages of one run as fit and returns their number. Caller holds the lock.
+func (o *outbox) offerRun(b *Batch, r Run) int {
+	i := r.From
+	for i < r.To {
+		s := &b.spans[i]
+		if !o.fits(int64(s.end - s.start)) {
+			break
+		}
+		c := o.tail(s.end - s.start)
+		space, first, start, end := cap(c.b)-len(c.b), i, s.start, s.start
+		for i < r.To {
+			s = &b.spans[i]
+			n := s.end - s.start
+			if s.start != end || end-start+n > space || !o.fits(int64(n)) {
+				break
+			}
+			o.msgs++
+			o.bytes += int64(n)
+			o.sent.Parts += uint64(s.parts)
+			o.sent.Bytes += uint64(s.bytes)
+			end = s.end
+			i++
+		}
+		c.b = append(c.b, b.slab.buf[start:end]...)
+		c.msgs += i - first
+	}
+	return i - r.From
+}
+
+// tail returns the last chunk, with room for n bytes. Caller holds the lock.
+func (o *outbox) tail(n int) *chunk {
+	if last := len(o.chunks) - 1; last >= 0 {
+		if c := &o.chunks[last]; c.mem != nil && chunkSize-len(c.b) >= n {
+			return c
+		}
+	}
+	var c chunk
+	if n > chunkSize {
+		c.b = make([]byte, 0, n)
+	} else {
+		c.mem = chunkPool.Get().(*[chunkSize]byte)
+		c.b = c.mem[:0]
+	}
+	o.chunks = append(o.chunks, c)
+	return &o.chunks[len(o.chunks)-1]
+}
+
+// offerMessage appends m if it fits.
+func (o *outbox) offerMessage(m Message) bool {
+	o.mu.Lock()
+	ok := o.fits(int64(len(m.wire)))
+	if ok {
+		o.msgs++
+		o.bytes += int64(len(m.wire))
+		parts, bytes := m.counts()
+		o.sent.Add(Traffic{1, uint64(parts), uint64(bytes)})
+		o.put(m)
+	} else {
+		o.full = true
+	}
+	o.unlockAndSignal(ok)
+	return ok
+}
+
+func (o *outbox) put(m Message) {
+	if len(m.wire) >= referSize {
+		o.chunks = append(o.chunks, chunk{b: m.wire, msgs: 1})
+	} else {
+		o.copyIn(m.wire, 1)
+	}
+}
+
+// copyIn appends whole frames in which msgs messages end. Caller holds the lock.
+func (o *outbox) copyIn(b []byte, msgs int) {
+	c := o.tail(len(b))
+	c.b = append(c.b, b...)
+	c.msgs += msgs
+}
+
+// hasRoom reports whether a message of n wire bytes would be taken now.
+func (o *outbox) hasRoom(n int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fits(n) {
+		return true
+	}
+	o.full = true
+	return false
+}
+
+// force appends one frame that no limit applies to, a subscription with size bytes of content. It reports whether the outbox
+// holds no more than limit bytes of such frames.
+func (o *outbox) force(frame []byte, size int, limit int64) bool {
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return true
+	}
+	o.bytes += int64(len(frame))
+	o.forced += int64(len(frame))
+	o.sent.Add(Traffic{1, 1, uint64(size)})
+	o.copyIn(frame, 0)
+	ok := o.forced <= limit
+	o.unlockAndSignal(true)
+	return ok
+}
+
+// command appends a command that overtakes the messages. It reports false, and takes it nevertheless, when so many wait
+// that the caller should read no more before there is room.
+func (o *outbox) command(frame []byte) bool {
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return true
+	}
+	o.control = append(o.control, frame...)
+	ok := len(o.control) <= maxControl
+	o.unlockAndSignal(true)
+	return ok
+}
+
+// controlWaits reports whether too many commands wait, and returns the channel to wait on.
+func (o *outbox) controlWaits() (<-chan struct{}, bool) {
+	ch := o.room.wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return ch, len(o.control) > maxControl && !o.closed
+}
+
+func (o *outbox) unlockAndSignal(put bool) {
+	wake := put && o.idle
+	if wake {
+		o.idle = false
+	}
+	o.mu.Unlock()
+	if wake {
+		select {
+		case o.ready <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take moves up to about max bytes into dst, commands first, which are control bytes in the first chunk. It returns
+// nothing when there is nothing, and then the next put signals ready.
+func (o *outbox) take(dst []chunk, max int) (taken []chunk, control int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if control = len(o.control); control > 0 {
+		dst = append(dst, chunk{b: o.control})
+		o.control = nil
+	}
+	size, n := 0, 0
+	for n < len(o.chunks) && (size == 0 || size+len(o.chunks[n].b) <= max) {
+		size += len(o.chunks[n].b)
+		n++
+	}
+	dst = append(dst, o.chunks[:n]...)
+	rest := copy(o.chunks, o.chunks[n:])
+	clear(o.chunks[rest:])
+	o.chunks = o.chunks[:rest]
+	o.idle = len(dst) == 0
+	return dst, control
+}
+
+// isClosed reports whether the outbox takes nothing more.
+func (o *outbox) isClosed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
+// traffic returns what the outbox ever took.
+func (o *outbox) traffic() Traffic {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sent
+}
+
+// finished reports whether the outbox is closed and holds nothing that take would return.
+func (o *outbox) finished() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed && len(o.chunks) == 0 && len(o.control) == 0
+}
+
+// progress counts n bytes as handed to the kernel.
+func (o *outbox) progress(n int) {
+	o.mu.Lock()
+	o.written += uint64(n)
+	o.mu.Unlock()
+}
+
+// done says that what take returned is written, or lost, and gives its memory back.
+func (o *outbox) done(taken []chunk, control int) {
+	msgs, bytes := 0, -control
+	for i := range taken {
+		msgs += taken[i].msgs
+		bytes += len(taken[i].b)
+		if taken[i].mem != nil {
+			chunkPool.Put(taken[i].mem)
+		}
+	}
+	clear(taken)
+	o.account(-msgs, -bytes)
+	if control > maxControl {
+		o.room.open()
+	}
+}
+
+// account changes what counts as queued and wakes those who wait for room.
+func (o *outbox) account(msgs, bytes int) {
+	o.mu.Lock()
+	o.msgs += msgs
+	o.bytes += int64(bytes)
+	if o.msgs == 0 && len(o.chunks) == 0 {
+		o.forced = 0
+	}
+	drained := o.drain()
+	o.mu.Unlock()
+	if drained {
+		o.wakeWaiters()
+	}
+}
+
+// drain reports whether a full outbox has come down to half of its limits, libzmq's low-water mark. Caller holds the lock.
+func (o *outbox) drain() bool {
+	if !o.full || o.hwm > 0 && o.msgs > o.hwm/2 || o.maxBytes > 0 && o.bytes > o.maxBytes/2 {
+		return false
+	}
+	o.full = false
+	return true
+}
+
+func (o *outbox) wakeWaiters() {
+	o.room.open()
+	if o.onRoom != nil {
+		o.onRoom()
+	}
+}
+
+// close makes the outbox refuse everything. With discard it drops what it holds; it returns how many messages were lost.
+func (o *outbox) close(discard bool) int {
+	o.mu.Lock()
+	o.closed = true
+	lost := 0
+	if discard {
+		lost = o.discard()
+	}
+	o.unlockAndSignal(true)
+	o.wakeWaiters()
+	return lost
+}
+
+// discard drops what waits. Caller holds the lock.
+func (o *outbox) discard() int {
+	lost := 0
+	for i := range o.chunks {
+		lost += o.chunks[i].msgs
+		o.bytes -= int64(len(o.chunks[i].b))
+		if o.chunks[i].mem != nil {
+			chunkPool.Put(o.chunks[i].mem)
+		}
+	}
+	clear(o.chunks)
+	o.chunks, o.control = o.chunks[:0], nil
+	o.msgs -= lost
+	return lost
+}
+
+// empty reports whether nothing waits or is under way.
+func (o *outbox) empty() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.msgs == 0 && o.bytes == 0 && len(o.control) == 0
+}
+
+// level returns the queued messages and bytes and all bytes ever written.
+func (o *outbox) level() (msgs int, bytes int64, written uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.msgs, o.bytes, o.written
+}
+
+// restore puts back what take returned and a lost connection did not take: of the messages in taken, of which the
+// first n bytes were handed to the kernel, those of which no byte was. The others are lost, as in libzmq: the peer may
+// have got them. Commands are dropped, they belong to the connection. It returns how many messages were lost.
+func (o *outbox) restore(taken []chunk, control, n int) int {
+	if control > 0 {
+		taken, n = taken[1:], n-control
+	}
+	var back []chunk
+	lost := 0
+	for _, c := range taken {
+		if n <= 0 {
+			back = append(back, c)
+			continue
+		}
+		var d wire.Decoder
+		at, msgs := 0, 0
+		for at < n && at < len(c.b) {
+			it, err := d.Next(c.b[at:])
+			if err != nil || it.Kind != wire.AMessage {
+				panic("zmtp: an outbox that is not well formed")
+			}
+			at += it.Size
+			msgs++
+		}
+		n -= len(c.b)
+		lost += msgs
+		if at < len(c.b) {
+			back = append(back, chunk{b: c.b[at:], msgs: c.msgs - msgs})
+		}
+		o.account(-msgs, -at)
+	}
+	o.mu.Lock()
+	o.chunks = append(back, o.chunks...)
+	o.mu.Unlock()
+	return lost
+}

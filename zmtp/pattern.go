@@ -1,0 +1,99 @@
+package zmtp
+
+import "zmtpd/zmtp/wire"
+
+// Pattern is what a socket type does with its peers. The methods of one peer are called in this order: Attach once, then
+// Receive and Subscribe from the peer's read goroutine, then Detach once. Those of different peers run at the same time.
+type Pattern interface {
+	// Attach takes a peer whose handshake is complete. It must not block. What it puts into the peer's outbox goes out
+	// before anything else. An error refuses the peer.
+	Attach(*Peer) error
+	// Receive takes the messages of one read, in order. The batch is valid until Receive returns. Blocking stops the
+	// reading from this peer, which is its back-pressure. An error closes the connection.
+	Receive(*Peer, *Batch) error
+	// Subscribe takes a SUBSCRIBE, or a CANCEL if on is false, that came as a command; only sockets that publish get it.
+	// The same as a message is among what Receive gets, see Batch.Upstream. The topic is valid until
+	// Subscribe returns. An error closes the connection.
+	Subscribe(p *Peer, topic []byte, on bool) error
+	// Detach says that the connection is gone, and why.
+	Detach(*Peer, error)
+}
+
+// Upstream is a piece of what a subscriber sent to a publisher as messages.
+type Upstream struct {
+	// Subscription says that there was a subscription of Topic, or its cancellation if On is false.
+	Subscription bool
+	On           bool
+	Topic        []byte
+	// Message, unless it is empty, is a message for the application. With Subscription, the subscription is its last part.
+	Message Message
+}
+
+// Upstream calls f for each piece of the messages of b, in order, until it returns an error. A part that begins with a
+// byte 1 or 0 is a subscription or its cancellation, in whatever place of a message it stands: it ends the message before
+// it, as in libzmq's XPUB. What f gets refers to the batch, unless it is a message that had to be taken apart.
+func (b *Batch) Upstream(f func(Upstream) error) error {
+	for i := range b.spans {
+		m := b.Message(i)
+		if b.spans[i].parts == 1 {
+			if err := f(single(m)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := split(m, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func single(m Message) Upstream {
+	part, _ := cutPart(m.wire)
+	if on, ok := subscription(part); ok {
+		return Upstream{Subscription: true, On: on, Topic: part[1:]}
+	}
+	return Upstream{Message: m}
+}
+
+func subscription(part []byte) (on, ok bool) {
+	return len(part) > 0 && part[0] == 1, len(part) > 0 && part[0] <= 1
+}
+
+// split takes a message of several parts apart at the subscriptions in it.
+func split(m Message, f func(Upstream) error) error {
+	parts := m.AppendParts(nil)
+	begin := 0
+	for i, part := range parts {
+		on, ok := subscription(part)
+		if !ok {
+			continue
+		}
+		u := Upstream{Subscription: true, On: on, Topic: part[1:]}
+		if i > begin {
+			u.Message = Message{wire: AppendMessage(nil, parts[begin:i+1]...), peer: m.peer}
+		}
+		begin = i + 1
+		if err := f(u); err != nil {
+			return err
+		}
+	}
+	switch {
+	case begin == 0:
+		return f(Upstream{Message: m})
+	case begin < len(parts):
+		return f(Upstream{Message: Message{wire: AppendMessage(nil, parts[begin:]...), peer: m.peer}})
+	}
+	return nil
+}
+
+// CheckTopic returns the error with which a peer must be closed that subscribes this topic while it holds held others, or nil.
+func (p *Peer) CheckTopic(topic []byte, held int) error {
+	switch cfg := &p.socket.cfg; {
+	case len(topic) > cfg.MaxTopicSize:
+		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic), cfg.MaxTopicSize)
+	case held >= cfg.MaxSubscriptions:
+		return wire.Errorf(wire.TooManySubscriptions, "more than %d topics", cfg.MaxSubscriptions)
+	}
+	return nil
+}

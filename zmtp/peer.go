@@ -1,0 +1,150 @@
+package zmtp
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Peer is one connection whose handshake is complete. Its methods may be called from any goroutine, also after the
+// connection is gone.
+type Peer struct {
+	// Static.
+	socket   *Socket
+	id       uint64
+	owner    *attachment // the listener or connecter that it belongs to
+	conn     net.Conn
+	greeting wire.Greeting
+	metadata wire.Metadata
+	since    time.Time
+	outbox   *outbox
+	parked   bool // the outbox belongs to the connecter and outlives the peer
+
+	// Value belongs to the Pattern, which sets it in Attach.
+	Value any
+
+	lane lane // what came from it, for patterns that receive
+
+	in      traffic
+	dropped atomic.Uint64 // messages that were meant for it and given up
+	blocked atomic.Bool   // the pattern holds the read loop up
+	closing atomic.Bool   // Shutdown has begun: what is queued goes out, what has come is read
+	heart   heart
+
+	done  chan struct{} // closed by fail
+	once  sync.Once
+	cause error // set by fail, before done
+}
+
+// ID returns a number that no other peer of the socket has or had.
+func (p *Peer) ID() uint64 { return p.id }
+
+// Remote returns the address at the other end of the connection.
+func (p *Peer) Remote() net.Addr { return p.conn.RemoteAddr() }
+
+// Endpoint returns the endpoint of ours that the peer belongs to, as given to Connect or returned by Listen.
+func (p *Peer) Endpoint() string { return p.owner.endpoint }
+
+// Metadata returns what the peer said of itself. It must not be changed.
+func (p *Peer) Metadata() wire.Metadata { return p.metadata }
+
+// SocketType returns the peer's socket type, empty if it did not say.
+func (p *Peer) SocketType() wire.SocketType {
+	v, _ := p.metadata.Get(wire.PropSocketType)
+	return wire.SocketType(v)
+}
+
+// Done returns a channel that is closed when the connection is given up.
+func (p *Peer) Done() <-chan struct{} { return p.done }
+
+// Close closes the connection at once; the pattern's Detach gets err. It does not wait for it.
+func (p *Peer) Close(err error) { p.fail(err) }
+
+// Offer appends messages of b to the peer's outbox, the given runs in order, until one does not fit its limits, and
+// returns how many it took. It never blocks. The messages are copied.
+func (p *Peer) Offer(b *Batch, runs []Run) int { return p.outbox.offer(b, runs) }
+
+// OfferMessage appends one message to the peer's outbox if it fits its limits. It never blocks. The message may be kept.
+func (p *Peer) OfferMessage(m Message) bool { return p.outbox.offerMessage(m) }
+
+// HasRoom reports whether Offer would take a message of n bytes on the wire.
+func (p *Peer) HasRoom(n int) bool { return p.outbox.hasRoom(int64(n)) }
+
+// Room returns a channel that is closed when an outbox that refused something has drained to half of its limits, or is
+// closed. Take it first, then try, then wait.
+func (p *Peer) Room() <-chan struct{} { return p.outbox.room.wait() }
+
+// Queue returns how many messages and bytes wait for the peer, and how many bytes were ever handed to the kernel for it: if
+// that number stands still while the queue is not empty, the peer does not read.
+func (p *Peer) Queue() (msgs int, bytes int64, written uint64) { return p.outbox.level() }
+
+// SendSubscription sends a subscription, or its cancellation, in the form that the peer's version wants. No limit on
+// messages applies. A peer that leaves more than Config.SendBytes of them unread is closed.
+func (p *Peer) SendSubscription(topic []byte, on bool) {
+	p.sendSubscription(topic, on, p.greeting.V30())
+}
+
+func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
+	frame := wire.AppendSubscription(make([]byte, 0, len(topic)+20), asMessage, on, topic)
+	limit := p.socket.cfg.SendBytes
+	if limit == 0 {
+		limit = DefaultQueueBytes
+	}
+	if !p.outbox.force(frame, 1+len(topic), limit) {
+		p.fail(wire.Errorf(wire.SubscriptionBacklog, "the peer left %d bytes of subscriptions unread", limit))
+	}
+}
+
+// Drop counts n messages that were meant for this peer and given up.
+func (p *Peer) Drop(r DropReason, n int) {
+	p.dropped.Add(uint64(n))
+	p.socket.drop(r, n)
+}
+
+// Stats returns a snapshot of the peer's counters.
+func (p *Peer) Stats() PeerStats {
+	st := PeerStats{
+		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(), Since: p.since,
+		In: p.in.load(), Out: p.outbox.traffic(), Dropped: p.dropped.Load(),
+	}
+	st.Queued, st.QueuedBytes, st.Written = p.outbox.level()
+	return st
+}
+
+// fail gives the connection up; the first call decides why.
+func (p *Peer) fail(err error) {
+	p.once.Do(func() {
+		p.cause = err
+		close(p.done)
+		p.conn.Close()
+	})
+}
+
+// finish begins the orderly end: what is queued is written, then the peer is told, and what it has sent is read.
+func (p *Peer) finish() {
+	p.closing.Store(true)
+	p.outbox.close(false)
+	p.conn.SetReadDeadline(time.Now().Add(drainIdle))
+}
+
+// ioError turns an error of the network into one with a reason.
+func ioError(stage string, err error) error {
+	var reason Reason
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		reason = wire.PeerClosed
+	case errors.Is(err, os.ErrDeadlineExceeded) && stage == "handshake":
+		reason = wire.HandshakeTimeout
+	case errors.Is(err, net.ErrClosed):
+		reason = wire.LocalClose
+	default:
+		reason = wire.ConnectionLost
+	}
+	return &PeerClosedError{Reason: reason, Stage: stage, Err: err}
+}

@@ -1,0 +1,193 @@
+package zmtp
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// drainIdle is how long a closing connection waits for more of what the peer has sent.
+const drainIdle = 250 * time.Millisecond
+
+// reader is the state of a peer's read loop, which alone may touch it.
+type reader struct {
+	p       *Peer
+	decoder wire.Decoder
+	slab    *slab
+	r, w    int // slab.buf[r:w] was read and not yet decoded
+	size    int // of the slab that the traffic seems to need
+	small   int // reads in a row that needed much less
+	need    int // how many bytes from r on the item takes that is incomplete
+	batch   Batch
+	parts   int // of the batch
+	bytes   int
+}
+
+// readLoop reads until the connection ends and returns why. first is what came behind the handshake.
+func (p *Peer) readLoop(first []byte) error {
+	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: p.socket.cfg.MaxMessageSize}}
+	for rd.size < len(first) && rd.size < slabSize {
+		rd.size *= 4
+	}
+	rd.slab = newSlab(max(rd.size, len(first)))
+	defer func() { rd.slab.release() }()
+	rd.w = copy(rd.slab.buf, first)
+	if err := rd.scan(); err != nil {
+		return err
+	}
+	for {
+		rd.makeRoom()
+		if p.closing.Load() {
+			p.conn.SetReadDeadline(time.Now().Add(drainIdle))
+		}
+		n, err := p.conn.Read(rd.slab.buf[rd.w:])
+		if n > 0 {
+			p.heart.seen()
+			rd.adapt(n)
+			rd.w += n
+			if err := rd.scan(); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) && p.closing.Load() {
+				if p.outbox.finished() {
+					return &PeerClosedError{Reason: wire.LocalClose, Stage: "traffic"}
+				}
+				continue
+			}
+			return ioError("traffic", err)
+		}
+	}
+}
+
+// scan decodes what was read and gives it to the pattern.
+func (rd *reader) scan() error {
+	rd.need = 0
+	for rd.r < rd.w {
+		it, err := rd.decoder.Next(rd.slab.buf[rd.r:rd.w])
+		if err != nil {
+			// What came before the fault is good.
+			return errors.Join(rd.flush(), err)
+		}
+		switch it.Kind {
+		case wire.NeedMore:
+			rd.need = it.Size
+			return rd.flush()
+		case wire.AMessage:
+			rd.batch.spans = append(rd.batch.spans, span{rd.r, rd.r + it.Size, it.Parts, it.Bytes})
+			rd.parts += it.Parts
+			rd.bytes += it.Bytes
+			rd.r += it.Size
+		case wire.ACommand:
+			if err := errors.Join(rd.flush(), rd.p.command(it.Body)); err != nil {
+				return err
+			}
+			from, to := it.Cut(rd.slab.buf[rd.r:rd.w])
+			rd.r, rd.w = rd.r+from, rd.r+to
+		}
+	}
+	return rd.flush()
+}
+
+// flush gives the messages that were found to the pattern.
+func (rd *reader) flush() error {
+	if len(rd.batch.spans) == 0 {
+		return nil
+	}
+	p := rd.p
+	p.heart.seen()
+	p.in.add(len(rd.batch.spans), rd.parts, rd.bytes)
+	rd.batch.peer, rd.batch.slab = p, rd.slab
+	p.blocked.Store(true)
+	err := p.socket.pattern.Receive(p, &rd.batch)
+	p.blocked.Store(false)
+	rd.batch.spans, rd.parts, rd.bytes = rd.batch.spans[:0], 0, 0
+	return err
+}
+
+// makeRoom sees to it that there is free space to read into, with what is left at the front. The size of the slab
+// follows what has arrived, not what was announced: for a large message it at most doubles.
+func (rd *reader) makeRoom() {
+	left := rd.w - rd.r
+	want := rd.size
+	if rd.need > want {
+		want = min(rd.need, max(want, 2*left))
+	}
+	shared := rd.slab.refs.Load() > 1 // somebody keeps a batch in it: what was decoded must not be overwritten
+	switch {
+	case shared, len(rd.slab.buf) < want, left == 0 && len(rd.slab.buf) != want:
+		rd.replace(want)
+	case rd.r > 0:
+		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])
+		rd.r = 0
+	}
+}
+
+// replace goes on with another slab of size bytes, into which it copies what is left.
+func (rd *reader) replace(size int) {
+	s := newSlab(size)
+	rd.w = copy(s.buf, rd.slab.buf[rd.r:rd.w])
+	rd.r = 0
+	rd.slab.release()
+	rd.slab = s
+}
+
+// adapt lets the slab's size follow the size of the reads.
+func (rd *reader) adapt(n int) {
+	switch {
+	case rd.w+n == len(rd.slab.buf) && rd.size < slabSize:
+		rd.size = min(rd.size*4, slabSize)
+		rd.small = 0
+	case n < rd.size/16:
+		if rd.small++; rd.small >= 64 && rd.size > minReadBuffer {
+			rd.size /= 4
+			rd.small = 0
+		}
+	default:
+		rd.small = 0
+	}
+}
+
+// command acts on a command of the peer. Unknown ones are ignored, and so are those that have no meaning for this socket
+// type; ERROR and READY have none behind the handshake.
+func (p *Peer) command(body []byte) error {
+	p.heart.seen()
+	name, data, err := wire.ParseCommand(body)
+	if err != nil {
+		return err
+	}
+	switch string(name) {
+	case wire.CmdSubscribe, wire.CmdCancel:
+		if p.socket.local.Publishes() {
+			return p.socket.pattern.Subscribe(p, data, string(name) == wire.CmdSubscribe)
+		}
+	case wire.CmdPing:
+		ttl, context, err := wire.ParsePing(data)
+		if err != nil {
+			return err
+		}
+		p.heart.expect(p, time.Duration(ttl)*100*time.Millisecond)
+		if !p.outbox.command(wire.AppendPong(nil, context)) {
+			return p.waitForControl()
+		}
+	}
+	return nil
+}
+
+// waitForControl stops the reading from a peer that sends PINGs without reading the PONGs.
+func (p *Peer) waitForControl() error {
+	for {
+		room, wait := p.outbox.controlWaits()
+		if !wait {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-p.done:
+			return p.cause
+		}
+	}
+}

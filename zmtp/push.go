@@ -1,0 +1,140 @@
+package zmtp
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Push is the sending end of a pipeline (RFC 30): whole messages go to its peers round robin, past those whose queue is
+// full. An endpoint given to Connect takes part from the beginning, before anybody listens there, unless
+// Config.Immediate is set; what is queued for it survives the loss of the connection. What was being sent when a
+// connection broke is lost.
+type Push struct {
+	*Socket
+	room gate // opened when a send that would have blocked should be tried again
+
+	mu    sync.Mutex
+	lanes []*pushLane
+	next  int // whose turn it is
+}
+
+// pushLane is a queue that messages may be given to.
+type pushLane struct {
+	outbox *outbox
+	peer   *Peer // nil while nobody is connected
+	parked bool  // the lane of an endpoint, which outlives its peers
+}
+
+// NewPush returns a Push socket.
+func NewPush(cfg Config) *Push {
+	s := new(Push)
+	s.Socket = NewSocket(wire.PUSH, (*pushPattern)(s), cfg)
+	return s
+}
+
+// Connect is Socket.Connect. Unless Config.Immediate is set, messages are queued for the endpoint from now on.
+func (s *Push) Connect(endpoint string) error {
+	if s.cfg.Immediate {
+		return s.Socket.Connect(endpoint)
+	}
+	ob := newOutbox(s.cfg.SendHWM, s.cfg.SendBytes)
+	ob.onRoom = s.room.open
+	lane := &pushLane{outbox: ob, parked: true}
+	s.add(lane)
+	if err := s.connect(endpoint, ob); err != nil {
+		ob.close(true)
+		s.remove(lane)
+		return err
+	}
+	return nil
+}
+
+func (s *Push) add(l *pushLane) {
+	s.mu.Lock()
+	s.lanes = append(s.lanes, l)
+	s.mu.Unlock()
+	s.room.open()
+}
+
+func (s *Push) remove(l *pushLane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.lanes, l); i >= 0 {
+		s.lanes = slices.Delete(s.lanes, i, i+1)
+		if s.next > i {
+			s.next--
+		}
+	}
+}
+
+// Send queues m for one peer. While all queues are full, or there is no peer, it waits for ctx. The message may be kept.
+func (s *Push) Send(ctx context.Context, m Message) error {
+	for {
+		room := s.room.wait()
+		err := s.TrySend(m)
+		if err != ErrWouldBlock {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// TrySend is Send without waiting: it returns ErrWouldBlock instead.
+func (s *Push) TrySend(m Message) error {
+	if len(m.wire) == 0 {
+		return ErrMessage
+	}
+	if s.isClosing() {
+		return ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range len(s.lanes) {
+		if s.next >= len(s.lanes) {
+			s.next = 0
+		}
+		l := s.lanes[s.next]
+		if l.outbox.isClosed() { // its endpoint was given up
+			s.lanes = slices.Delete(s.lanes, s.next, s.next+1)
+			continue
+		}
+		s.next++
+		if l.outbox.offerMessage(m) {
+			return nil
+		}
+	}
+	return ErrWouldBlock
+}
+
+type pushPattern Push
+
+func (s *pushPattern) Attach(p *Peer) error {
+	if p.parked {
+		return nil // its lane is there since Connect
+	}
+	p.outbox.onRoom = s.room.open
+	l := &pushLane{outbox: p.outbox}
+	p.Value = l
+	(*Push)(s).add(l)
+	return nil
+}
+
+func (s *pushPattern) Detach(p *Peer, _ error) {
+	if l, ok := p.Value.(*pushLane); ok {
+		(*Push)(s).remove(l)
+	}
+}
+
+// Receive drops what a PULL peer has no right to send.
+func (*pushPattern) Receive(*Peer, *Batch) error { return nil }
+
+func (*pushPattern) Subscribe(*Peer, []byte, bool) error { return nil }

@@ -1,0 +1,79 @@
+package zmtp
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"zmtpd/zmtp/wire"
+)
+
+// receiver is the half of a socket that the application receives from. It is embedded by the types that have one.
+type receiver struct{ socket *Socket }
+
+// newReceiver gives s an inbox.
+func newReceiver(s *Socket) receiver {
+	s.inbox = newInbox(s.cfg.RecvHWM, s.cfg.RecvBytes)
+	return receiver{s}
+}
+
+// deliver queues what came from p for the application.
+func (r receiver) deliver(p *Peer, b *Batch) {
+	if n := r.socket.inbox.put(&p.lane, b); n > 0 {
+		r.socket.drop(DropClosed, n)
+	}
+}
+
+// Recv returns the next message, which owns its memory. Peers take turns message by message. It waits until there is
+// one, ctx ends (then the error is its cause), or the socket was shut down and the last message taken (ErrClosed).
+func (r receiver) Recv(ctx context.Context) (Message, error) { return r.socket.inbox.recv(ctx) }
+
+// TryRecv is Recv without waiting: it returns ErrWouldBlock instead.
+func (r receiver) TryRecv() (Message, error) { return r.socket.inbox.tryRecv() }
+
+// RecvBatch is Recv for as many messages of one peer as came together. The caller owns the batch and should Release it.
+func (r receiver) RecvBatch(ctx context.Context) (*Batch, error) {
+	return r.socket.inbox.recvBatch(ctx)
+}
+
+// TryRecvBatch is RecvBatch without waiting: it returns ErrWouldBlock instead.
+func (r receiver) TryRecvBatch() (*Batch, error) { return r.socket.inbox.tryRecvBatch() }
+
+// All returns an iterator over the messages to come. It ends when the socket is shut down and the last message taken, or
+// with an error when ctx ends.
+func (r receiver) All(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := r.Recv(ctx)
+			if errors.Is(err, ErrClosed) || !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Pull is the receiving end of a pipeline (RFC 30): it takes messages from all its peers in turn. When the application does not
+// receive, each peer may send up to RecvHWM messages and RecvBytes, then it is read no more.
+type Pull struct {
+	*Socket
+	receiver
+}
+
+// NewPull returns a Pull socket.
+func NewPull(cfg Config) *Pull {
+	s := new(Pull)
+	s.Socket = NewSocket(wire.PULL, (*pullPattern)(s), cfg)
+	s.receiver = newReceiver(s.Socket)
+	return s
+}
+
+type pullPattern Pull
+
+func (*pullPattern) Attach(*Peer) error                  { return nil }
+func (*pullPattern) Subscribe(*Peer, []byte, bool) error { return nil }
+func (*pullPattern) Detach(*Peer, error)                 {}
+
+func (s *pullPattern) Receive(p *Peer, b *Batch) error {
+	s.deliver(p, b)
+	return nil
+}

@@ -1,0 +1,381 @@
+package zmtp
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Socket is what all socket types share: listeners, connecters and the peers that they bring. The types of this package
+// embed one; NewSocket makes one for a Pattern of the caller.
+type Socket struct {
+	cfg      Config // with defaults
+	local    wire.SocketType
+	pattern  Pattern
+	inbox    *inbox // of patterns that receive, else nil
+	log      *slog.Logger
+	monitors monitors
+	dropped  [numDropReasons]atomic.Uint64
+	nextID   atomic.Uint64
+
+	// ctx ends when the socket gives up waiting for anything.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // all goroutines, see start
+
+	mu          sync.Mutex
+	closing     bool          // nothing new is started
+	ended       chan struct{} // closed when all goroutines are gone
+	attachments map[*attachment]struct{}
+	peers       map[*Peer]struct{}
+	pending     list.List // of *pending: accepted, handshake not complete, oldest first
+	stats       Stats     // of what is gone, and the counters of connections
+}
+
+// attachment is a listener or a connecter.
+type attachment struct {
+	endpoint string       // as told to the outside
+	listener net.Listener // nil for a connecter
+	cleanup  func()       // after the listener is closed, may be nil
+	outbox   *outbox      // a connecter's that keeps its queue between connections, else nil
+	ctx      context.Context
+	cancel   context.CancelFunc
+}
+
+// pending is an accepted connection whose handshake is not complete.
+type pending struct {
+	conn   net.Conn
+	owner  *attachment
+	reason Reason // why it was closed, guarded by Socket.mu
+}
+
+// NewSocket makes a socket of the given type whose peers are in the hands of pattern.
+func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
+	s := &Socket{
+		cfg: cfg.withDefaults(), local: local, pattern: pattern,
+		ended:       make(chan struct{}),
+		attachments: make(map[*attachment]struct{}),
+		peers:       make(map[*Peer]struct{}),
+	}
+	s.log = s.cfg.Logger.With("socket", string(local))
+	s.stats.HandshakeFailures = make(map[wire.Reason]uint64)
+	s.stats.Closed = make(map[wire.Reason]uint64)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Type returns the socket's type.
+func (s *Socket) Type() wire.SocketType { return s.local }
+
+// start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All goroutines start here.
+func (s *Socket) start(f func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return ErrClosed
+	}
+	s.wg.Go(f)
+	return nil
+}
+
+// Shutdown closes the socket in order: it accepts and connects no more, sends what is queued, and reads what the peers
+// have sent so far. What was received can still be taken with Recv, which must go on meanwhile; after the last message it
+// returns ErrClosed. When ctx ends first, the rest is dropped and counted, and the error is that of ctx. Shutdown
+// returns when all goroutines of the socket are gone. It may be called more than once.
+func (s *Socket) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.closing
+	s.closing = true
+	for e := s.pending.Front(); e != nil; e = e.Next() {
+		s.evict(e, wire.LocalClose)
+	}
+	for a := range s.attachments {
+		a.stop()
+	}
+	for p := range s.peers {
+		p.finish()
+	}
+	s.mu.Unlock()
+	if first {
+		go s.end() // ends with the last goroutine of the socket
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+	}
+	s.abort()
+	<-s.ended
+	return context.Cause(ctx)
+}
+
+// Close is Shutdown without waiting for anything: what is queued in either direction is dropped and counted.
+func (s *Socket) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if s.inbox != nil {
+		s.discardInbox()
+	}
+	return nil
+}
+
+// end waits for the goroutines and cleans up behind them.
+func (s *Socket) end() {
+	s.wg.Wait()
+	s.cancel()
+	if s.inbox != nil {
+		s.inbox.finished()
+	}
+	s.monitors.close()
+	close(s.ended)
+}
+
+// abort ends what Shutdown would wait for.
+func (s *Socket) abort() {
+	s.cancel()
+	if s.inbox != nil {
+		s.discardInbox()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a := range s.attachments {
+		a.cancel()
+	}
+	for p := range s.peers {
+		p.fail(&PeerClosedError{Reason: wire.LocalClose, Stage: "traffic", Err: ErrClosed})
+	}
+}
+
+func (s *Socket) discardInbox() {
+	s.drop(DropClosed, s.inbox.discard())
+}
+
+// stop ends a listener; a connecter only if nothing is queued for it.
+func (a *attachment) stop() {
+	switch {
+	case a.listener != nil:
+		a.cancel()
+		a.listener.Close()
+	case a.outbox == nil:
+		a.cancel()
+	default:
+		a.outbox.close(false)
+		if a.outbox.empty() {
+			a.cancel()
+		}
+	}
+}
+
+// isClosing reports whether the end has begun.
+func (s *Socket) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// Unbind stops to listen on an endpoint, as returned by Listen, and closes the connections that it brought. It does
+// not wait for them.
+func (s *Socket) Unbind(endpoint string) error { return s.detach(endpoint, true) }
+
+// Disconnect ends the connection to an endpoint, as given to Connect, after what is queued for it was sent. It does not
+// wait for that. Of several connections to the same endpoint it ends one.
+func (s *Socket) Disconnect(endpoint string) error { return s.detach(endpoint, false) }
+
+func (s *Socket) detach(endpoint string, listener bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return ErrClosed
+	}
+	for a := range s.attachments {
+		if a.endpoint != endpoint || (a.listener != nil) != listener {
+			continue
+		}
+		delete(s.attachments, a)
+		a.stop()
+		for e := s.pending.Front(); e != nil; e = e.Next() {
+			if e.Value.(*pending).owner == a {
+				s.evict(e, wire.LocalClose)
+			}
+		}
+		for p := range s.peers {
+			if p.owner == a {
+				p.finish()
+			}
+		}
+		return nil
+	}
+	return ErrNoEndpoint
+}
+
+// Endpoints returns the endpoints on which the socket listens, with the addresses actually bound.
+func (s *Socket) Endpoints() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for a := range s.attachments {
+		if a.listener != nil {
+			all = append(all, a.endpoint)
+		}
+	}
+	return all
+}
+
+// evict closes a pending connection. Caller holds s.mu.
+func (s *Socket) evict(e *list.Element, r Reason) {
+	p := e.Value.(*pending)
+	if p.reason == wire.ReasonNone {
+		p.reason = r
+		p.conn.Close()
+	}
+}
+
+// runPeer takes a connection through its whole life; e is its place among the pending ones if it was accepted. It returns
+// whether it got through the handshake, and why it ended.
+func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool, err error) {
+	p := &Peer{
+		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox, parked: a.outbox != nil,
+		done: make(chan struct{}),
+	}
+	event := Event{Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
+	first, err := s.handshake(p)
+	if evicted := s.settle(e); evicted != nil {
+		err = evicted
+	}
+	if err == nil {
+		err = s.admit(p)
+	}
+	if err != nil {
+		conn.Close()
+		s.handshakeFailed(event, a, err)
+		return false, err
+	}
+	event.Type = EventHandshakeSucceeded
+	s.monitors.emit(event)
+	s.log.Debug("peer connected", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "type", p.SocketType())
+
+	var writer sync.WaitGroup
+	writer.Go(p.writeLoop)
+	p.heart.start(p)
+	p.fail(p.readLoop(first)) // the reason counts only if nothing else ended the connection first
+	p.heart.stop()
+	writer.Wait()
+	s.retire(p)
+	s.pattern.Detach(p, p.cause)
+
+	event.Type, event.Err = EventDisconnected, p.cause
+	s.monitors.emit(event)
+	s.log.Debug("peer gone", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
+	return true, p.cause
+}
+
+// admit makes p one of the peers.
+func (s *Socket) admit(p *Peer) error {
+	p.since = time.Now()
+	if p.outbox == nil {
+		p.outbox = newOutbox(s.cfg.SendHWM, s.cfg.SendBytes)
+	}
+	if err := s.pattern.Attach(p); err != nil {
+		return &PeerClosedError{Reason: wire.Rejected, Stage: "handshake", Err: err}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Handshakes++
+	s.peers[p] = struct{}{}
+	if s.ctx.Err() != nil {
+		p.fail(&PeerClosedError{Reason: wire.LocalClose, Stage: "traffic", Err: ErrClosed})
+	} else if s.closing || p.owner.ctx.Err() != nil {
+		p.finish()
+	}
+	return nil
+}
+
+// retire takes p off the peers and keeps its counts.
+func (s *Socket) retire(p *Peer) {
+	var out Traffic
+	if !p.parked {
+		if lost := p.outbox.close(true); lost > 0 {
+			p.Drop(DropConnectionLost, lost)
+		}
+		out = p.outbox.traffic()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, p)
+	s.stats.In.Add(p.in.load())
+	s.stats.Out.Add(out)
+	s.stats.Closed[reasonOf(p.cause)]++
+}
+
+func (s *Socket) handshakeFailed(event Event, a *attachment, err error) {
+	r := reasonOf(err)
+	s.mu.Lock()
+	s.stats.HandshakeFailures[r]++
+	first := s.stats.HandshakeFailures[r] == 1
+	s.mu.Unlock()
+	event.Type, event.Value = failure(err)
+	event.Err = err
+	s.monitors.emit(event)
+	event.Type, event.Value = EventDisconnected, 0
+	s.monitors.emit(event)
+	level := slog.LevelDebug
+	if first && r != wire.LocalClose {
+		level = slog.LevelWarn // once for each reason; the counters tell of the others
+	}
+	s.log.Log(context.Background(), level, "handshake failed", "endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r, "err", err)
+}
+
+// handshake brings the connection of p up to its traffic and returns what came behind.
+func (s *Socket) handshake(p *Peer) (first []byte, err error) {
+	conn := p.conn
+	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
+		return nil, ioError("handshake", err)
+	}
+	m := s.cfg.Mechanism(localMetadata(s.local, nil, s.cfg.Metadata))
+	h := newHandshake(s.local, m, s.cfg.MaxMessageSize)
+	out := h.start(nil)
+	buf := make([]byte, 0, 512)
+	for {
+		if len(out) > 0 {
+			if _, err := conn.Write(out); err != nil {
+				return nil, ioError("handshake", err)
+			}
+			out = out[:0]
+		}
+		if len(buf) == cap(buf) {
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+		n, err := conn.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if n > 0 {
+			var used int
+			var done bool
+			var herr error
+			out, used, done, herr = h.feed(out, buf)
+			buf = buf[:copy(buf, buf[used:])]
+			if herr != nil || done {
+				if len(out) > 0 {
+					conn.Write(out) // the peer may be gone already, which the traffic will show
+				}
+				if herr != nil {
+					return nil, herr
+				}
+				p.greeting, p.metadata = h.peer, m.Metadata()
+				return buf, conn.SetDeadline(time.Time{})
+			}
+		}
+		if err != nil {
+			return nil, ioError("handshake", err)
+		}
+	}
+}

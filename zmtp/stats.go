@@ -1,0 +1,137 @@
+package zmtp
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// DropReason says why messages were given up. It is metric label and log attribute at once.
+type DropReason uint8
+
+// The reasons for drops.
+const (
+	DropFull           DropReason = iota // the queue of the peer was at its high-water mark
+	DropNoPeer                           // there was nobody to send to
+	DropConnectionLost                   // the connection broke while they were sent or waited to be
+	DropClosed                           // the socket was closed before they were sent or received
+	numDropReasons
+)
+
+var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "closed"}
+
+// String returns the reason in the form used as metric label.
+func (r DropReason) String() string { return dropNames[r] }
+
+// Stats are the counters of a socket since it was made. Bytes are those of the parts, without framing.
+type Stats struct {
+	Peers             int // connections whose handshake is complete
+	PendingHandshakes int
+	Accepted          uint64
+	Connected         uint64                 // connections made by Connect
+	Handshakes        uint64                 // completed
+	HandshakeFailures map[wire.Reason]uint64 // connections that did not get through the handshake
+	Closed            map[wire.Reason]uint64 // connections that did, and ended
+	In, Out           Traffic                // of all peers, also those that are gone
+	Dropped           map[DropReason]uint64  // messages
+	RecvQueued        int                    // messages received and not yet taken by the application
+	RecvQueuedBytes   int64
+}
+
+// Traffic counts what went in one direction.
+type Traffic struct {
+	Messages uint64
+	Parts    uint64
+	Bytes    uint64 // of the parts, without framing
+}
+
+// Add adds u to t.
+func (t *Traffic) Add(u Traffic) {
+	t.Messages += u.Messages
+	t.Parts += u.Parts
+	t.Bytes += u.Bytes
+}
+
+// PeerStats are the counters of one peer.
+type PeerStats struct {
+	ID          uint64
+	Endpoint    string // the endpoint of ours that it belongs to
+	Remote      net.Addr
+	SocketType  wire.SocketType // empty if the peer did not say
+	Since       time.Time       // of the completed handshake
+	In, Out     Traffic
+	Dropped     uint64 // messages that were meant for it and given up
+	Queued      int    // messages that wait for it
+	QueuedBytes int64
+	Written     uint64 // bytes handed to the kernel
+}
+
+// traffic is Traffic that one goroutine adds to and others read.
+type traffic struct {
+	messages, parts, bytes atomic.Uint64
+}
+
+func (t *traffic) add(messages, parts, bytes int) {
+	t.messages.Add(uint64(messages))
+	t.parts.Add(uint64(parts))
+	t.bytes.Add(uint64(bytes))
+}
+
+func (t *traffic) load() Traffic {
+	return Traffic{t.messages.Load(), t.parts.Load(), t.bytes.Load()}
+}
+
+// Stats returns a snapshot of the counters.
+func (s *Socket) Stats() Stats {
+	s.mu.Lock()
+	st := s.stats
+	st.HandshakeFailures = cloneCounts(s.stats.HandshakeFailures)
+	st.Closed = cloneCounts(s.stats.Closed)
+	st.Peers, st.PendingHandshakes = len(s.peers), s.pending.Len()
+	for p := range s.peers {
+		st.In.Add(p.in.load())
+		if !p.parked {
+			st.Out.Add(p.outbox.traffic())
+		}
+	}
+	for a := range s.attachments {
+		if a.outbox != nil {
+			st.Out.Add(a.outbox.traffic())
+		}
+	}
+	s.mu.Unlock()
+	st.Dropped = make(map[DropReason]uint64, numDropReasons)
+	for r := range numDropReasons {
+		if n := s.dropped[r].Load(); n > 0 {
+			st.Dropped[r] = n
+		}
+	}
+	if s.inbox != nil {
+		st.RecvQueued, st.RecvQueuedBytes = s.inbox.level()
+	}
+	return st
+}
+
+// Peers returns a snapshot of the counters of each connected peer, in no order.
+func (s *Socket) Peers() []PeerStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]PeerStats, 0, len(s.peers))
+	for p := range s.peers {
+		all = append(all, p.Stats())
+	}
+	return all
+}
+
+// Drop counts n messages that were given up.
+func (s *Socket) drop(r DropReason, n int) { s.dropped[r].Add(uint64(n)) }
+
+func cloneCounts[K comparable](m map[K]uint64) map[K]uint64 {
+	c := make(map[K]uint64, len(m))
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}

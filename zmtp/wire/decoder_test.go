@@ -1,0 +1,151 @@
+package wire
+
+import (
+	"bytes"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// item is what a slow, obviously correct reading of a stream finds.
+type item struct {
+	command bool
+	bytes   string // of a message: its wire form without commands; of a command: its body
+}
+
+// drive feeds stream to a Decoder in the given pieces and collects what it finds.
+func drive(d *Decoder, stream []byte, cut func(left int) int) ([]item, error) {
+	var found []item
+	var buf []byte
+	for len(stream) > 0 {
+		n := cut(len(stream))
+		buf = append(buf, stream[:n]...)
+		stream = stream[n:]
+		for {
+			it, err := d.Next(buf)
+			if err != nil {
+				return found, err
+			}
+			if it.Kind == NeedMore {
+				if it.Size <= len(buf) {
+					panic("NeedMore asks for what is there")
+				}
+				break
+			}
+			switch it.Kind {
+			case AMessage:
+				found = append(found, item{false, string(buf[:it.Size])})
+			case ACommand:
+				found = append(found, item{true, string(it.Body)})
+			}
+			from, to := it.Cut(buf)
+			buf = buf[from:to]
+		}
+	}
+	return found, nil
+}
+
+// genStream draws messages with commands before, inside and behind them, and what must be found.
+func genStream(t *rapid.T) (stream []byte, want []item) {
+	body := rapid.SliceOfN(rapid.Byte(), 0, 300)
+	for range rapid.IntRange(0, 6).Draw(t, "messages") {
+		parts := rapid.IntRange(1, 4).Draw(t, "parts")
+		var message []byte
+		for i := range parts {
+			for rapid.IntRange(0, 3).Draw(t, "command") == 0 {
+				cmd := AppendPing(nil, 1)
+				want = append(want, item{true, string(cmd[2:])})
+				stream = append(stream, cmd...)
+			}
+			flags := More
+			if i == parts-1 {
+				flags = 0
+			}
+			b := body.Draw(t, "body")
+			frame := AppendFrame(nil, flags, b)
+			if len(b) < 256 && rapid.Bool().Draw(t, "long form") {
+				frame = append([]byte{byte(flags | Long), 0, 0, 0, 0, 0, 0, 0, byte(len(b))}, b...)
+			}
+			message = append(message, frame...)
+			stream = append(stream, frame...)
+		}
+		want = append(want, item{false, string(message)})
+	}
+	return stream, want
+}
+
+func TestDecoderFindsTheSameWhateverTheCuts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		stream, want := genStream(t)
+		got, err := drive(new(Decoder), stream, func(left int) int {
+			return rapid.IntRange(1, min(left, 40)).Draw(t, "cut")
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%d items, want %d", len(got), len(want))
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Fatalf("item %d is %x, want %x", i, got[i].bytes, want[i].bytes)
+			}
+		}
+	})
+}
+
+func TestDecoderRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		in     []byte
+		reason Reason
+	}{
+		"reserved bit":      {[]byte{0x08, 0}, MalformedFrame},
+		"command with more": {[]byte{0x05, 0}, MalformedFrame},
+		"top bit of size":   {[]byte{0x02, 0x80, 0, 0, 0, 0, 0, 0, 0}, MalformedFrame},
+		"largest size":      {[]byte{0x02, 0x7f, 255, 255, 255, 255, 255, 255, 255}, MessageTooLarge},
+		"above the limit":   {[]byte{0x00, 101}, MessageTooLarge},
+		"long command":      {[]byte{0x06, 0, 0, 0, 0, 0, 2, 0, 1}, CommandTooLarge},
+		"many empty parts":  {bytes.Repeat([]byte{0x01, 0}, 60), MessageTooLarge},
+		"sum of the parts":  {append(AppendFrame(nil, More, make([]byte, 60)), 0x00, 50), MessageTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := Decoder{MaxMessageSize: 100}
+			_, err := d.Next(c.in)
+			if e, ok := err.(*Error); !ok || e.Reason != c.reason {
+				t.Fatalf("error %v, want %v", err, c.reason)
+			}
+		})
+	}
+}
+
+func TestDecoderAcceptsUpToTheLimit(t *testing.T) {
+	d := Decoder{MaxMessageSize: 100}
+	it, err := d.Next(AppendFrame(nil, 0, make([]byte, 100)))
+	if err != nil || it.Kind != AMessage {
+		t.Fatal(it, err)
+	}
+}
+
+func BenchmarkDecoder(b *testing.B) {
+	var stream []byte
+	n := 0
+	for len(stream) < 60<<10 {
+		for _, p := range []int{20, 34, 13} {
+			stream = AppendFrame(stream, More, make([]byte, p))
+		}
+		stream = AppendFrame(stream, 0, make([]byte, 100))
+		n++
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		var d Decoder
+		for rest := stream; len(rest) > 0; {
+			it, err := d.Next(rest)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rest = rest[it.Size:]
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/msg")
+}

@@ -1,0 +1,81 @@
+package wire
+
+import "fmt"
+
+// Reason says why a connection was refused or closed. It is metric label, log attribute and error field at once.
+type Reason uint8
+
+// The reasons. Those up to PeerError are protocol errors: a connecting side does not try again after one of them, as
+// libzmq does not.
+const (
+	ReasonNone           Reason = iota
+	NotZMTP                     // the first bytes are no ZMTP signature
+	UnsupportedVersion          // the peer speaks ZMTP 1.0 or 2.0
+	MechanismMismatch           // the peer's security mechanism is not ours
+	UnexpectedCommand           // a command that the state of the handshake does not allow
+	MalformedCommand            // a command without a name, or with a name that overruns it
+	MalformedReady              // READY whose metadata cannot be parsed
+	MalformedError              // ERROR whose reason overruns it
+	MalformedPing               // PING with less than two octets of TTL
+	MalformedFrame              // reserved flag bits, COMMAND together with MORE, a size above 2^63-1
+	MessageTooLarge             // a message above MaxMessageSize
+	CommandTooLarge             // a command or handshake frame above its fixed bound
+	SocketTypeMismatch          // the two socket types do not fit
+	BadIdentity                 // an identity above 255 octets or beginning with a zero octet
+	TopicTooLong                // a subscription above the limit for topics
+	TooManySubscriptions        // a peer above its limit of subscriptions
+	PeerError                   // the peer sent an ERROR command
+	HandshakeTimeout            // the handshake was not complete in time
+	HandshakeEvicted            // too many handshakes were pending, this was the oldest
+	HeartbeatTimeout            // nothing came after our PING
+	TTLExpired                  // nothing came within the TTL of the peer's PING
+	PeerClosed                  // the peer closed the connection
+	ConnectionLost              // the connection broke: reset, unreachable, time-out of the kernel
+	SlowConsumer                // the peer did not read, and the policy is to disconnect
+	SubscriptionBacklog         // the peer did not read its subscriptions
+	Rejected                    // the socket accepts no further peer of this kind
+	LocalClose                  // this side closed: Shutdown, Unbind or Disconnect
+	numReasons
+)
+
+var reasonNames = [numReasons]string{
+	"none", "not_zmtp", "unsupported_version", "mechanism_mismatch", "unexpected_command", "malformed_command",
+	"malformed_ready", "malformed_error", "malformed_ping", "malformed_frame", "message_too_large",
+	"command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
+	"peer_error", "handshake_timeout", "handshake_evicted", "heartbeat_timeout", "ttl_expired", "peer_closed",
+	"connection_lost", "slow_consumer", "subscription_backlog", "rejected", "local_close",
+}
+
+// String returns the reason in the form used as metric label.
+func (r Reason) String() string {
+	if r < numReasons {
+		return reasonNames[r]
+	}
+	return fmt.Sprintf("reason_%d", uint8(r))
+}
+
+// Reasons returns all reasons but ReasonNone.
+func Reasons() []Reason {
+	all := make([]Reason, 0, numReasons-1)
+	for r := NotZMTP; r < numReasons; r++ {
+		all = append(all, r)
+	}
+	return all
+}
+
+// Protocol reports whether r is a protocol error, after which a connecting side gives the endpoint up.
+func (r Reason) Protocol() bool { return r > ReasonNone && r <= PeerError }
+
+// Error is a violation of the protocol by the peer.
+type Error struct {
+	Reason Reason
+	Detail string // what was wrong, without secrets
+}
+
+// Error implements error.
+func (e *Error) Error() string { return "zmtp: " + e.Reason.String() + ": " + e.Detail }
+
+// Errorf makes an *Error.
+func Errorf(r Reason, format string, args ...any) *Error {
+	return &Error{Reason: r, Detail: fmt.Sprintf(format, args...)}
+}

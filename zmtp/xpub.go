@@ -1,0 +1,274 @@
+package zmtp
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"zmtpd/zmtp/topics"
+	"zmtpd/zmtp/wire"
+)
+
+// XPubOptions are the options of an XPub beside Config. The zero value is libzmq's default.
+type XPubOptions struct {
+	// Verbose also passes on subscriptions to topics that somebody has subscribed already (ZMQ_XPUB_VERBOSE).
+	Verbose bool
+	// Verboser passes on every subscription and every cancellation (ZMQ_XPUB_VERBOSER).
+	Verboser bool
+	// NoDrop makes Send wait until every subscriber has room, instead of dropping for those who have none
+	// (ZMQ_XPUB_NODROP).
+	NoDrop bool
+	// Manual leaves it to the application what a subscriber gets: all requests are passed on, and only Grant and Revoke
+	// have an effect (ZMQ_XPUB_MANUAL).
+	Manual bool
+	// Welcome, unless it is empty, is sent to each subscriber before anything else (ZMQ_XPUB_WELCOME_MSG). A SUB filters it
+	// like any other message.
+	Welcome Message
+}
+
+// XPub publishes messages to those who subscribed a prefix of their first part (RFC 29), and receives what subscribers send
+// upstream: messages, and their subscriptions in the form of a message of one part, a byte 1 or 0 for a subscription or
+// its cancellation and the topic.
+//
+// Unlike libzmq's, a cancellation that answers no subscription of the same peer is not passed on, and with Verboser the loss
+// of a peer gives as many cancellations as it had subscriptions.
+type XPub struct {
+	*Socket
+	receiver
+	pub publisher
+}
+
+// NewXPub returns an XPub socket.
+func NewXPub(cfg Config, opt XPubOptions) *XPub {
+	s := new(XPub)
+	s.Socket = NewSocket(wire.XPUB, (*xpubPattern)(s), cfg)
+	s.receiver = newReceiver(s.Socket)
+	s.pub = publisher{XPubOptions: opt, inbox: s.inbox}
+	return s
+}
+
+// Send publishes m. With NoDrop it waits until every subscriber that gets m has room; otherwise it does not wait. The message may
+// be kept.
+func (s *XPub) Send(ctx context.Context, m Message) error {
+	for {
+		room := s.pub.room.wait()
+		err := s.pub.send(s.Socket, m)
+		if err != ErrWouldBlock {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// TrySend is Send without waiting: with NoDrop it returns ErrWouldBlock instead, and nobody gets the message.
+func (s *XPub) TrySend(m Message) error { return s.pub.send(s.Socket, m) }
+
+// Grant makes p a subscriber of topic, whatever it asked for; for Manual. p is that of the request, Message.Peer. A peer that is
+// gone is ignored.
+func (s *XPub) Grant(p *Peer, topic []byte) { s.pub.grant(p, topic, true) }
+
+// Revoke takes a Grant back.
+func (s *XPub) Revoke(p *Peer, topic []byte) { s.pub.grant(p, topic, false) }
+
+// Topics returns the number of distinct topics that are subscribed (ZMQ_TOPICS_COUNT).
+func (s *XPub) Topics() int { return s.pub.matching().Len() }
+
+type xpubPattern XPub
+
+func (s *xpubPattern) Attach(p *Peer) error            { s.pub.attach(p); return nil }
+func (s *xpubPattern) Detach(p *Peer, _ error)         { s.pub.detach(p) }
+func (s *xpubPattern) Receive(p *Peer, b *Batch) error { return s.pub.receive(p, b) }
+func (s *xpubPattern) Subscribe(p *Peer, topic []byte, on bool) error {
+	return s.pub.subscribe(p, topic, on, Message{})
+}
+
+// Pub is an XPub that does not receive: messages for subscribers without room are dropped, and so is what they send upstream.
+type Pub struct {
+	*Socket
+	pub publisher
+}
+
+// NewPub returns a Pub socket.
+func NewPub(cfg Config) *Pub {
+	s := new(Pub)
+	s.Socket = NewSocket(wire.PUB, (*pubPattern)(s), cfg)
+	return s
+}
+
+// Send publishes m. It does not wait. The message may be kept.
+func (s *Pub) Send(m Message) error { return s.pub.send(s.Socket, m) }
+
+// Topics returns the number of distinct topics that are subscribed (ZMQ_TOPICS_COUNT).
+func (s *Pub) Topics() int { return s.pub.matching().Len() }
+
+type pubPattern Pub
+
+func (s *pubPattern) Attach(p *Peer) error            { s.pub.attach(p); return nil }
+func (s *pubPattern) Detach(p *Peer, _ error)         { s.pub.detach(p) }
+func (s *pubPattern) Receive(p *Peer, b *Batch) error { return s.pub.receive(p, b) }
+func (s *pubPattern) Subscribe(p *Peer, topic []byte, on bool) error {
+	return s.pub.subscribe(p, topic, on, Message{})
+}
+
+// publisher keeps the subscriptions of a socket's peers and sends to those who match.
+type publisher struct {
+	XPubOptions
+	inbox *inbox // for what subscribers send, nil for a Pub
+	room  gate   // opened when a send that would have blocked should be tried again
+
+	requested topics.Table[*Peer] // what the peers asked for
+	granted   topics.Table[*Peer] // with Manual, what they get
+
+	// mu is held over a change and its notification, so that the application sees changes in their order, and over a
+	// NoDrop send, so that nothing comes between looking for room and using it.
+	mu sync.Mutex
+}
+
+// matching returns the subscriptions that count.
+func (c *publisher) matching() *topics.Root[*Peer] {
+	if c.Manual {
+		return c.granted.Root()
+	}
+	return c.requested.Root()
+}
+
+func (c *publisher) attach(p *Peer) {
+	if c.NoDrop {
+		p.outbox.onRoom = c.room.open
+	}
+	if len(c.Welcome.wire) > 0 {
+		p.OfferMessage(c.Welcome)
+	}
+}
+
+// subscribe acts on a subscription or its cancellation. within, unless it is empty, is the message that it ended, which is
+// passed on in place of the notification.
+func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) error {
+	if on && !c.requested.Has(p, topic) {
+		if err := p.CheckTopic(topic, c.requested.Count(p)); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	tell := false
+	if on {
+		ch := c.requested.Subscribe(p, topic)
+		tell = ch.First || c.Verbose || c.Verboser || c.Manual
+	} else {
+		ch := c.requested.Cancel(p, topic)
+		tell = ch.Last || ch.Counted && (c.Verboser || c.Manual || c.Verbose && !ch.Held)
+	}
+	m := within
+	if len(m.wire) == 0 && tell {
+		m = notification(p, topic, on)
+	}
+	c.pass(p, m)
+	c.mu.Unlock()
+	if c.inbox != nil {
+		c.inbox.waitRoom(&p.lane)
+	}
+	return nil
+}
+
+// pass queues a message for the application. Caller holds the lock.
+func (c *publisher) pass(p *Peer, m Message) {
+	if c.inbox != nil && len(m.wire) > 0 {
+		c.inbox.force(&p.lane, batchOf(m))
+	}
+}
+
+// notification is a subscription in the form in which the application gets it.
+func notification(p *Peer, topic []byte, on bool) Message {
+	return Message{wire: wire.AppendSubscription(nil, true, on, topic), peer: p}
+}
+
+func (c *publisher) receive(p *Peer, b *Batch) error {
+	return b.Upstream(func(u Upstream) error {
+		// What goes to the application must outlive the batch.
+		u.Message.wire = slices.Clone(u.Message.wire)
+		if u.Subscription {
+			return c.subscribe(p, u.Topic, u.On, u.Message)
+		}
+		if c.inbox != nil {
+			c.mu.Lock()
+			c.pass(p, u.Message)
+			c.mu.Unlock()
+			c.inbox.waitRoom(&p.lane)
+		}
+		return nil
+	})
+}
+
+// detach forgets p and tells the application what became of its topics.
+func (c *publisher) detach(p *Peer) {
+	c.mu.Lock()
+	c.granted.Remove(p)
+	for _, r := range c.requested.Remove(p) {
+		n := 0
+		switch {
+		case c.Verboser || c.Manual:
+			n = r.Count
+		case r.Last:
+			n = 1
+		}
+		for range n {
+			c.pass(p, notification(p, []byte(r.Topic), false))
+		}
+	}
+	c.mu.Unlock()
+	c.room.open()
+	if c.inbox != nil {
+		c.inbox.waitRoom(&p.lane)
+	}
+}
+
+func (c *publisher) grant(p *Peer, topic []byte, on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-p.done:
+		return // detach has removed it, or will
+	default:
+	}
+	if on {
+		c.granted.Subscribe(p, topic)
+	} else {
+		c.granted.Cancel(p, topic)
+	}
+}
+
+// send offers m to everybody who matches; with NoDrop, to nobody unless all have room.
+func (c *publisher) send(s *Socket, m Message) error {
+	if len(m.wire) == 0 {
+		return ErrMessage
+	}
+	if s.isClosing() {
+		return ErrClosed
+	}
+	topic, _ := cutPart(m.wire)
+	var few [16]*Peer
+	if c.NoDrop {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	peers := c.matching().Match(few[:0], topic)
+	if c.NoDrop {
+		for _, p := range peers {
+			if !p.HasRoom(len(m.wire)) && !p.outbox.isClosed() {
+				return ErrWouldBlock
+			}
+		}
+	}
+	for _, p := range peers {
+		if !p.OfferMessage(m) {
+			p.Drop(DropFull, 1)
+		}
+	}
+	return nil
+}
