@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"time"
 
 	"zmtpd/zmtp/wire"
 )
@@ -93,7 +92,7 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 			s.mu.Unlock()
 			s.monitors.emit(Event{Type: EventConnected, Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
 			var up bool
-			up, err = s.runConnected(a, conn)
+			up, err = s.runPeer(a, conn, nil)
 			if reasonOf(err).Protocol() {
 				s.log.Warn("giving the endpoint up", "endpoint", a.endpoint, "reason", reasonOf(err), "err", err)
 				return
@@ -112,13 +111,6 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 			return
 		}
 	}
-}
-
-// runConnected runs a connection until it ends; the end of a.ctx is an end of the handshake.
-func (s *Socket) runConnected(a *attachment, conn net.Conn) (up bool, err error) {
-	stop := context.AfterFunc(a.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	return s.runPeer(a, conn, nil)
 }
 
 // nothingLeft reports whether a connecter that is being closed has sent what was queued.

@@ -50,17 +50,19 @@ func (h *heart) start(p *Peer) {
 // deadline returns a timer that gives the connection up after d. While the pattern holds the read loop up, nothing
 // can be seen of the peer, so it then waits once more. Caller holds the lock.
 func (h *heart) deadline(p *Peer, d time.Duration, r Reason, self **time.Timer) *time.Timer {
-	return time.AfterFunc(d, func() {
+	var t *time.Timer
+	t = time.AfterFunc(d, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		switch {
-		case h.stopped || *self == nil:
+		case h.stopped || *self != t: // disarmed while it fired, perhaps armed anew
 		case p.blocked.Load():
-			(*self).Reset(d)
+			t.Reset(d)
 		default:
 			p.fail(wire.Errorf(r, "nothing came from the peer for %v", d))
 		}
 	})
+	return t
 }
 
 // seen says that something came from the peer.

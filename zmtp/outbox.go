@@ -222,9 +222,9 @@ func (o *outbox) unlockAndSignal(put bool) {
 	}
 }
 
-// take moves up to about max bytes into dst, commands first, which are control bytes in the first chunk. It returns
+// take moves up to about limit bytes into dst, commands first, which are control bytes in the first chunk. It returns
 // nothing when there is nothing, and then the next put signals ready.
-func (o *outbox) take(dst []chunk, max int) (taken []chunk, control int) {
+func (o *outbox) take(dst []chunk, limit int) (taken []chunk, control int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if control = len(o.control); control > 0 {
@@ -232,7 +232,7 @@ func (o *outbox) take(dst []chunk, max int) (taken []chunk, control int) {
 		o.control = nil
 	}
 	size, n := 0, 0
-	for n < len(o.chunks) && (size == 0 || size+len(o.chunks[n].b) <= max) {
+	for n < len(o.chunks) && (size == 0 || size+len(o.chunks[n].b) <= limit) {
 		size += len(o.chunks[n].b)
 		n++
 	}

@@ -335,9 +335,15 @@ func (s *Socket) handshakeFailed(event Event, a *attachment, err error) {
 	s.log.Log(context.Background(), level, "handshake failed", "endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r, "err", err)
 }
 
-// handshake brings the connection of p up to its traffic and returns what came behind.
+// handshake brings the connection of p up to its traffic and returns what came behind. The end of the owner ends it.
 func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 	conn := p.conn
+	stop := context.AfterFunc(p.owner.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		if !stop() && err != nil {
+			err = &PeerClosedError{Reason: wire.LocalClose, Stage: "handshake", Err: err}
+		}
+	}()
 	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
 		return nil, ioError("handshake", err)
 	}
