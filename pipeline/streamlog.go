@@ -1,0 +1,221 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"zmtpd/pipeline/zeek"
+)
+
+// streamLog is what one stream writes to one log path. It has a file for each set
+// of columns that occurs, because a file has only one header. That is one file
+// but for a cluster whose nodes have different scripts:
+//
+//   - the file takes the log's own name, "conn.log", if no other of this log has it;
+//   - columns that are new take it over: scripts have changed, and what follows
+//     has the new columns. The file before is closed and moved away as at a
+//     rotation;
+//   - columns that come back while others have the name, because nodes with old and
+//     new scripts run side by side, go to a file beside it, "conn.5bd8ff41.log", marked
+//     with a checksum of the columns.
+//
+// So a change of scripts costs two or three files, in whatever order the batches
+// of the nodes come.
+type streamLog struct {
+	l   *Logger
+	key logKey
+
+	stats LogStats // guarded by account.mu
+
+	mu       sync.Mutex
+	base     string     // guarded by mu; name of the log's file, without extension
+	files    []*logFile // guarded by mu; at most maxColumns
+	nextTick time.Time  // guarded by mu; when to rotate next, zero if never
+}
+
+const (
+	// maxColumns is how many sets of columns a log has at a time. A node that
+	// invents them batch by batch must not make a file of each.
+	maxColumns = 8
+	// columnsIdle is how long a set of columns must not have occurred before another
+	// one may take its place.
+	columnsIdle = time.Hour
+)
+
+func newStreamLog(l *Logger, key logKey, base string, now time.Time) *streamLog {
+	s := &streamLog{l: l, key: key, base: base, stats: LogStats{Path: key.path, Stream: key.stream, File: base}}
+	if l.options.RotationInterval > 0 {
+		s.nextTick = l.nextRotation(now)
+	}
+	return s
+}
+
+// file returns the file for the columns of schema, a new one if they are new.
+func (s *streamLog) file(schema *zeek.Schema) (*logFile, *DropError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.files {
+		if f.schema.SameColumns(schema) {
+			return f, nil
+		}
+	}
+	now := time.Now()
+	if len(s.files) == maxColumns && !s.evict(now) {
+		return nil, drop(ReasonManySchemas, "%d sets of columns for one log in the last %v, the nodes' scripts must agree on them", maxColumns, columnsIdle)
+	}
+	renderer, err := zeek.NewRenderer(schema, s.l.options.Format)
+	if err != nil {
+		return nil, dropBatch(err)
+	}
+	l := s.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.files >= l.maxFiles {
+		return nil, l.tooManyFiles()
+	}
+	l.files++
+	f := &logFile{log: s, schema: schema, renderer: renderer, opened: now, lastUse: now}
+	s.files = append(s.files, f)
+	return f, nil
+}
+
+// errEvicted says that the logFile has gone; look for it again.
+var errEvicted = errors.New("file is gone")
+
+// evict makes room for another set of columns and reports whether it could. The
+// caller holds mu.
+func (s *streamLog) evict(now time.Time) bool {
+	oldest := 0
+	for i, f := range s.files {
+		if f.lastUse.Before(s.files[oldest].lastUse) {
+			oldest = i
+		}
+	}
+	f := s.files[oldest]
+	if now.Sub(f.lastUse) < columnsIdle || f.rotate(now) != nil {
+		return false
+	}
+	f.evicted = true
+	s.files = append(s.files[:oldest], s.files[oldest+1:]...)
+	l := s.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.files--
+	for header, g := range l.headers {
+		if g == f {
+			delete(l.headers, header)
+		}
+	}
+	return true
+}
+
+// name decides on the name of a file that is about to be created, without
+// extension. The caller holds mu.
+func (s *streamLog) name(f *logFile, now time.Time) (string, error) {
+	var holder *logFile
+	for _, g := range s.files {
+		if g != f && g.name == s.base {
+			holder = g
+		}
+	}
+	if holder == nil {
+		return s.base, nil
+	}
+	if !f.seen {
+		s.l.log.Info("the columns of a log have changed, a new file begins", "path", s.key.path, "stream", s.key.stream)
+		return s.base, holder.rotate(now)
+	}
+	if f.side == "" {
+		s.l.mu.Lock()
+		f.side = s.l.claim(s.base + "." + columnsMark(f.schema))
+		s.l.mu.Unlock()
+		s.l.log.Warn("nodes disagree on the columns of a log, it is written to two files",
+			"path", s.key.path, "stream", s.key.stream, "file", f.side+s.l.ext)
+	}
+	return f.side, nil
+}
+
+// rename gives f another name than name, which turned out not to be free. The
+// caller holds mu.
+func (s *streamLog) rename(f *logFile, name string) string {
+	l := s.l
+	l.mu.Lock()
+	other := l.claim(name)
+	l.mu.Unlock()
+	l.log.Warn("log gets another name, the file system takes its own for that of another log",
+		"path", s.key.path, "stream", s.key.stream, "file", other+l.ext)
+	if name != s.base {
+		f.side = other
+		return other
+	}
+	s.base = other
+	l.acct.mu.Lock()
+	s.stats.File = other
+	l.acct.mu.Unlock()
+	return other
+}
+
+// service flushes and rotates what is due. What fails stays in the buffer and is
+// tried again. It returns the time of the next rotation, zero if there is none or
+// the one that is due failed.
+func (s *streamLog) service() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rotateIfDue(time.Now()) != nil {
+		return time.Time{}
+	}
+	for _, f := range s.files {
+		_ = f.flush()
+	}
+	return s.nextTick
+}
+
+// close ends all files. It tries again what fails until ctx ends.
+func (s *streamLog) close(ctx context.Context) (errs []error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.files {
+		for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+			err := f.end(time.Now())
+			if err == nil {
+				break
+			}
+			if !wait(ctx, ctx, backoff) {
+				errs = append(errs, f.abandon(err))
+				break
+			}
+		}
+	}
+	return errs
+}
+
+// rotateIfDue rotates all files when their tick has come. It is also called
+// before a batch is taken: no record that came after a tick is in a file that
+// ends with it, however late the timer is. The caller holds mu.
+func (s *streamLog) rotateIfDue(now time.Time) error {
+	interval := s.l.options.RotationInterval
+	if interval == 0 {
+		return nil
+	}
+	if s.nextTick.Sub(now) > interval { // the clock was set back
+		s.nextTick = s.l.nextRotation(now)
+	}
+	if now.Before(s.nextTick) {
+		return nil
+	}
+	for _, f := range s.files {
+		if err := f.rotate(s.nextTick); err != nil {
+			return err
+		}
+	}
+	next := s.l.nextRotation(now)
+	if last := next.Add(-interval); last.After(s.nextTick) {
+		for _, f := range s.files {
+			f.opened = last // ticks were missed, the computer slept
+		}
+	}
+	s.nextTick = next
+	return nil
+}

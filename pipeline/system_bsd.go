@@ -1,0 +1,26 @@
+//go:build darwin || freebsd
+
+package pipeline
+
+import (
+	"os"
+	"syscall"
+	"time"
+)
+
+// renameNew moves the file old of src to the name new in dst, which must not exist;
+// else the error is fs.ErrExist.
+func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
+	return renameReserving(src, old, dst, new)
+}
+
+// changeTime returns when the file's inode last changed.
+func changeTime(fi os.FileInfo) time.Time {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(st.Ctimespec.Unix())
+	}
+	return fi.ModTime()
+}
+
+// invalidName reports whether the system refuses a file name with errno.
+func invalidName(syscall.Errno) bool { return false }
