@@ -35,44 +35,48 @@ func (h *handshake) start(dst []byte) []byte {
 }
 
 // feed takes the bytes that came from the peer, says how many of them it consumed, and appends the answer to dst. The
-// bytes it did not consume must be given again with more behind them; when done is true they are the first of the
-// traffic. An answer may come together with an error and must be sent before the connection is closed.
-func (h *handshake) feed(dst, b []byte) (out []byte, n int, done bool, err error) {
+// bytes it did not consume must be given again with more behind them; when it is Ready they are the first of the
+// traffic, and after NeedsAuth there must not be any. An answer may come together with an error and must be sent before
+// the connection is closed.
+func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, err error) {
 	if !h.greeted {
 		g, size, err := wire.ParseGreeting(b)
 		if err != nil || size == 0 {
-			return dst, 0, false, err
+			return dst, 0, Continue, err
 		}
 		h.peer, h.greeted = g, true
 		n += size
 		if err := g.CheckMechanism(h.mechanism.Name()); err != nil {
-			return dst, n, false, err
+			return dst, n, Continue, err
 		}
-		if dst, _, err = h.mechanism.Handshake(dst, nil); err != nil {
-			return dst, n, false, err
+		if dst, progress, err = h.mechanism.Handshake(dst, nil); err != nil || progress == NeedsAuth {
+			return dst, n, progress, err
 		}
 	}
 	for {
 		// MORE and COMMAND are not looked at: libzmq does not either, and old peers do not set COMMAND.
 		_, size, header, err := wire.ParseHeader(b[n:])
 		if err != nil {
-			return dst, n, false, err
+			return dst, n, Continue, err
 		}
 		if size > h.maxFrame {
-			return dst, n, false, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, h.maxFrame)
+			return dst, n, Continue, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, h.maxFrame)
 		}
 		if header == 0 || int64(len(b)-n-header) < size {
-			return dst, n, false, nil
+			return dst, n, Continue, nil
 		}
 		body := b[n+header : n+header+int(size)]
 		n += header + int(size)
-		var progress Progress
 		dst, progress, err = h.mechanism.Handshake(dst, body)
-		if err != nil {
-			return dst, n, false, err
-		}
-		if progress == Ready {
-			return dst, n, true, checkMetadata(h.local, h.mechanism.Metadata())
+		switch {
+		case err != nil:
+			return dst, n, Continue, err
+		case progress == NeedsAuth && n < len(b):
+			return dst, n, Continue, wire.Errorf(wire.UnexpectedCommand, "the peer sent more before it was let in")
+		case progress == Ready:
+			return dst, n, Ready, checkMetadata(h.local, h.mechanism.Metadata())
+		case progress == NeedsAuth:
+			return dst, n, NeedsAuth, nil
 		}
 	}
 }

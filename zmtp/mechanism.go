@@ -1,6 +1,9 @@
 package zmtp
 
 import (
+	"context"
+	"net"
+
 	"zmtpd/zmtp/wire"
 )
 
@@ -9,8 +12,9 @@ type Progress uint8
 
 // The stages of a handshake.
 const (
-	Continue Progress = iota // more commands of the peer are needed
-	Ready                    // both sides are done
+	Continue  Progress = iota // more commands of the peer are needed
+	NeedsAuth                 // the mechanism is an Authorizer and wants Authorize to be called
+	Ready                     // both sides are done
 )
 
 // Mechanism is the security handshake of one connection (RFC 37, "Security Handshake"), from the greeting to the last
@@ -21,8 +25,35 @@ type Mechanism interface {
 	// Handshake takes the body of the peer's next handshake frame, nil once at the start, and appends the frames to
 	// send now to dst. It must not keep cmd.
 	Handshake(dst, cmd []byte) ([]byte, Progress, error)
-	// Metadata is what the peer said of itself; valid when the handshake is Ready.
+	// Metadata is what the peer said of itself, and what an authenticator added; valid when the handshake is Ready.
 	Metadata() wire.Metadata
+	// Traffic returns what protects the frames behind the handshake, nil and nil if nothing does; valid when the
+	// handshake is Ready.
+	Traffic() (Sealer, Opener)
+}
+
+// Authorizer is a Mechanism that asks somebody whether the peer may come in, before it is Ready.
+type Authorizer interface {
+	Mechanism
+	// Authorize is called once, after Handshake said NeedsAuth, and appends the frames to send now to dst, also when it
+	// returns an error: then they are sent before the connection is closed. It may wait for ctx, which ends with the
+	// handshake's time; nothing is read from the peer meanwhile.
+	Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress, error)
+}
+
+// Sealer protects what is sent on one connection. It is used by the connection's write loop alone, so that the order of
+// nonces is the order on the wire.
+type Sealer interface {
+	// Seal appends the protected form of frames, a sequence of whole frames as NULL would send them, to dst.
+	Seal(dst, frames []byte) []byte
+}
+
+// Opener takes the protection off what is received on one connection. It is used by the connection's read loop alone.
+type Opener interface {
+	// Open appends to dst the frames, as NULL would have sent them, that were protected in stream, a sequence of whole
+	// frames, in the same order. It appends at most len(stream) bytes. With an error, what was before the fault is
+	// appended.
+	Open(dst, stream []byte) ([]byte, error)
 }
 
 // null is the NULL mechanism (RFC 37, "The NULL Security Mechanism").
@@ -36,6 +67,8 @@ func newNull(local wire.Metadata) Mechanism { return &null{local: local} }
 func (*null) Name() string { return "NULL" }
 
 func (m *null) Metadata() wire.Metadata { return m.peer }
+
+func (*null) Traffic() (Sealer, Opener) { return nil, nil }
 
 // Handshake sends READY at once, on both sides, as libzmq does; RFC 37 lets the client go first.
 func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {

@@ -23,6 +23,8 @@ type Peer struct {
 	greeting wire.Greeting
 	metadata wire.Metadata
 	since    time.Time
+	sealer   Sealer // nil if nothing protects the traffic
+	opener   Opener // likewise
 	outbox   *outbox
 	parked   bool // the outbox belongs to the connecter and outlives the peer
 
@@ -135,6 +137,9 @@ func (p *Peer) finish() {
 
 // ioError turns an error of the network into one with a reason.
 func ioError(stage string, err error) error {
+	if _, ok := errors.AsType[*wire.Error](err); ok {
+		return err
+	}
 	var reason Reason
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

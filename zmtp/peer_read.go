@@ -23,18 +23,16 @@ type reader struct {
 	batch   Batch
 	parts   int // of the batch
 	bytes   int
+	sealed  []byte // with an Opener: what was read and not yet opened
 }
 
 // readLoop reads until the connection ends and returns why. first is what came behind the handshake.
 func (p *Peer) readLoop(first []byte) error {
 	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: p.socket.cfg.MaxMessageSize}}
-	for rd.size < len(first) && rd.size < slabSize {
-		rd.size *= 4
-	}
 	rd.slab = newSlab(max(rd.size, len(first)))
 	defer func() { rd.slab.release() }()
-	rd.w = copy(rd.slab.buf, first)
-	if err := rd.scan(); err != nil {
+	err := rd.start(first)
+	if err != nil {
 		return err
 	}
 	for {
@@ -42,11 +40,14 @@ func (p *Peer) readLoop(first []byte) error {
 		if p.closing.Load() {
 			p.conn.SetReadDeadline(time.Now().Add(drainIdle))
 		}
-		n, err := p.conn.Read(rd.slab.buf[rd.w:])
+		var n int
+		if p.opener == nil {
+			n, err = rd.fill()
+		} else {
+			n, err = rd.fillSealed()
+		}
 		if n > 0 {
 			p.heart.seen()
-			rd.adapt(n)
-			rd.w += n
 			if err := rd.scan(); err != nil {
 				return err
 			}
@@ -61,6 +62,27 @@ func (p *Peer) readLoop(first []byte) error {
 			return ioError("traffic", err)
 		}
 	}
+}
+
+// start takes what came behind the handshake.
+func (rd *reader) start(first []byte) error {
+	if rd.p.opener == nil {
+		rd.w = copy(rd.slab.buf, first)
+		return rd.scan()
+	}
+	rd.sealed = append(make([]byte, 0, max(minReadBuffer, len(first))), first...)
+	if err := rd.open(); err != nil {
+		return errors.Join(rd.scan(), err)
+	}
+	return rd.scan()
+}
+
+// fill reads into the slab.
+func (rd *reader) fill() (int, error) {
+	n, err := rd.p.conn.Read(rd.slab.buf[rd.w:])
+	rd.adapt(n)
+	rd.w += n
+	return n, err
 }
 
 // scan decodes what was read and gives it to the pattern.

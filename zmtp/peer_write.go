@@ -55,16 +55,25 @@ func (p *Peer) closeWrite() {
 
 // writer holds the memory that the write loop uses again.
 type writer struct {
-	taken []chunk
-	vec   [][]byte
+	taken  []chunk
+	vec    [][]byte
+	sealed []byte
 }
 
-// write writes all chunks and returns how many bytes the kernel took.
+// write writes all chunks and returns how many of their bytes the kernel took.
 func (w *writer) write(p *Peer, taken []chunk) (n int, err error) {
+	if p.sealer != nil {
+		return w.writeSealed(p, taken)
+	}
 	w.vec = w.vec[:0]
 	for i := range taken {
 		w.vec = append(w.vec, taken[i].b)
 	}
+	return w.flush(p)
+}
+
+// flush writes w.vec and returns how many bytes the kernel took.
+func (w *writer) flush(p *Peer) (n int, err error) {
 	// WriteTo consumes the slice that it is given, w.vec keeps the array. It uses writev only on a bare *net.TCPConn or
 	// *net.UnixConn.
 	rest := net.Buffers(w.vec)

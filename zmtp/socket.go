@@ -361,27 +361,41 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
 		}
-		n, err := conn.Read(buf[len(buf):cap(buf)])
+		n, rerr := conn.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if n > 0 {
 			var used int
-			var done bool
-			var herr error
-			out, used, done, herr = h.feed(out, buf)
+			var progress Progress
+			out, used, progress, err = h.feed(out, buf)
 			buf = buf[:copy(buf, buf[used:])]
-			if herr != nil || done {
+			if err == nil && progress == NeedsAuth {
+				out, progress, err = s.authorize(p, h, out)
+			}
+			if err != nil || progress == Ready {
 				if len(out) > 0 {
 					conn.Write(out) // the peer may be gone already, which the traffic will show
 				}
-				if herr != nil {
-					return nil, herr
+				if err != nil {
+					return nil, err
 				}
 				p.greeting, p.metadata = h.peer, m.Metadata()
+				p.sealer, p.opener = m.Traffic()
 				return buf, conn.SetDeadline(time.Time{})
 			}
 		}
-		if err != nil {
-			return nil, ioError("handshake", err)
+		if rerr != nil {
+			return nil, ioError("handshake", rerr)
 		}
 	}
+}
+
+// authorize lets the mechanism ask whether the peer may come in.
+func (s *Socket) authorize(p *Peer, h *handshake, out []byte) ([]byte, Progress, error) {
+	ctx, cancel := context.WithTimeout(p.owner.ctx, s.cfg.HandshakeTimeout)
+	defer cancel()
+	out, progress, err := h.mechanism.(Authorizer).Authorize(ctx, out, p.Remote())
+	if err == nil && progress == Ready {
+		err = checkMetadata(h.local, h.mechanism.Metadata())
+	}
+	return out, progress, err
 }

@@ -1,0 +1,86 @@
+package zmtp
+
+import (
+	"zmtpd/zmtp/wire"
+)
+
+// maxSealOverhead is how much longer than its content a protected frame may be: CURVE's MESSAGE adds 33 bytes to a part, and the
+// bound on a command applies to its content.
+const maxSealOverhead = 64
+
+// fillSealed reads protected frames and opens those that are whole into the slab. The buffer grows like the slab does.
+func (rd *reader) fillSealed() (int, error) {
+	n, err := rd.p.conn.Read(rd.sealed[len(rd.sealed):cap(rd.sealed)])
+	rd.sealed = rd.sealed[:len(rd.sealed)+n]
+	filled := len(rd.sealed) == cap(rd.sealed)
+	if n > 0 {
+		if oerr := rd.open(); oerr != nil {
+			return n, oerr
+		}
+	}
+	switch size := cap(rd.sealed); {
+	case filled && size < slabSize:
+		rd.sealed = append(make([]byte, 0, min(4*size, slabSize)), rd.sealed...)
+	case len(rd.sealed) == size: // a large frame: twice what has arrived
+		rd.sealed = append(make([]byte, 0, 2*size), rd.sealed...)
+	case len(rd.sealed) == 0 && size > slabSize:
+		rd.sealed = make([]byte, 0, slabSize)
+	}
+	return n, err
+}
+
+// open opens the whole frames among what was read; what is left moves to the front.
+func (rd *reader) open() error {
+	whole, bad := rd.wholeFrames()
+	if whole > 0 {
+		if len(rd.slab.buf)-rd.w < whole {
+			rd.replace(max(rd.size, rd.w-rd.r+whole))
+		}
+		out, err := rd.p.opener.Open(rd.slab.buf[rd.w:rd.w], rd.sealed[:whole])
+		rd.w += len(out)
+		rd.sealed = rd.sealed[:copy(rd.sealed, rd.sealed[whole:])]
+		if err != nil {
+			return err
+		}
+	}
+	return bad
+}
+
+// wholeFrames returns the length of the whole frames at the front, and refuses one that is too large before it has arrived.
+func (rd *reader) wholeFrames() (int, error) {
+	limit := rd.decoder.MaxMessageSize
+	for at := 0; ; {
+		_, size, n, err := wire.ParseHeader(rd.sealed[at:])
+		if err != nil {
+			return at, err
+		}
+		if limit > 0 && size > max(limit, wire.MaxCommandSize)+maxSealOverhead {
+			return at, wire.Errorf(wire.MessageTooLarge, "protected frame of %d bytes, the limit is %d", size, limit)
+		}
+		if n == 0 || size > int64(len(rd.sealed)-at-n) {
+			return at, nil
+		}
+		at += n + int(size)
+	}
+}
+
+// writeSealed is write for a connection whose frames are protected. n counts the bytes of taken, all of a chunk once it is
+// protected: what was under a nonce is not sent again.
+func (w *writer) writeSealed(p *Peer, taken []chunk) (n int, err error) {
+	for i := 0; i < len(taken); {
+		w.sealed = w.sealed[:0]
+		for i < len(taken) && len(w.sealed) < chunkSize {
+			w.sealed = p.sealer.Seal(w.sealed, taken[i].b)
+			n += len(taken[i].b)
+			i++
+		}
+		w.vec = append(w.vec[:0], w.sealed)
+		if _, err := w.flush(p); err != nil {
+			return n, err
+		}
+	}
+	if cap(w.sealed) > 4*chunkSize {
+		w.sealed = nil // a large message should not hold its memory for ever
+	}
+	return n, nil
+}
