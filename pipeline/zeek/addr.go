@@ -84,13 +84,13 @@ func appendQuad(dst, a []byte) []byte {
 }
 
 // appendSubnet appends an address and its prefix length, of which that of IPv4 is
-// stored plus 96. Lengths that do not exist are shown as Zeek shows them; for IPv4 it
-// subtracts in 32 bits, without sign.
+// stored plus 96. Lengths that no subnet has are shown too, as Zeek does: negative ones
+// for IPv4, and such that are longer than the address.
 func appendSubnet(dst, a []byte, length uint64) []byte {
 	dst = append(appendAddr(dst, a), '/')
-	n := uint32(length)
+	n := int64(length)
 	if len(a) == 4 {
 		n -= v4PrefixOffset
 	}
-	return strconv.AppendUint(dst, uint64(n), 10)
+	return strconv.AppendInt(dst, n, 10)
 }

@@ -212,7 +212,7 @@ func TestValueVectors(t *testing.T) {
 		{TypeBool, 0, "00000001 00000000 02", "-", ``},
 		// Numbers that no port or prefix has.
 		{TypePort, 0, "0000000a 00000000 01 ffffffffffffffff 00000003", "18446744073709551615", `18446744073709551615`},
-		{TypeSubnet, 0, "0000000c 00000000 01 5f 04 01020304", "1.2.3.4/4294967295", `"1.2.3.4/4294967295"`},
+		{TypeSubnet, 0, "0000000c 00000000 01 5f 04 01020304", "1.2.3.4/-1", `"1.2.3.4/-1"`},
 		{TypeSubnet, 0, "0000000c 00000000 01 ff 04 01020304", "1.2.3.4/159", `"1.2.3.4/159"`},
 		{TypeSubnet, 0, "0000000c 00000000 01 ff 06 00000000000000000000000000000001", "::1/255", `"::1/255"`},
 	} {
@@ -323,6 +323,8 @@ func TestRefusedHeaders(t *testing.T) {
 	}
 	start := strs("S::LOG", "W", "f", "p")
 	be := binary.BigEndian.AppendUint32
+	oneField := header(TypeCount, 0)[len(header(TypeCount, 0))-(1+5+4+4+1):]
+	twoFields := append(bytes.Clone(oneField), oneField...)
 	for _, c := range []struct {
 		name   string
 		raw    []byte
@@ -339,6 +341,7 @@ func TestRefusedHeaders(t *testing.T) {
 		{"8 fields in the room of 7", append(be(start, 8), make([]byte, 8*14-1)...), ReasonBadCount},
 		{"2^32-1 records", append(be(header(TypeCount, 0), math.MaxUint32), make([]byte, 100)...), ReasonBadCount},
 		{"2 records in the room of 1", append(be(header(TypeCount, 0), 2), make([]byte, 17)...), ReasonBadCount},
+		{"2 records of 2 in the room of 3", append(append(append(be(start, 2), twoFields...), 0, 0, 0, 2), make([]byte, 3*9)...), ReasonBadCount},
 		{"pattern", append(header(8, 0), 0, 0, 0, 0), ReasonBadType},
 		{"record", append(header(15, 0), 0, 0, 0, 0), ReasonBadType},
 		{"negative type", append(header(-1, 0), 0, 0, 0, 0), ReasonBadType},

@@ -57,10 +57,10 @@ func (e *escapes) appendSegments(dst, s []byte) []byte {
 	for len(s) > 0 {
 		at, n := e.find(s)
 		dst = e.appendSegment(dst, s[:at])
-		if n == 1 && s[at] == '\\' {
-			dst = append(dst, `\\`...)
-		} else {
-			for _, c := range s[at : at+n] {
+		for _, c := range s[at : at+n] {
+			if c == '\\' {
+				dst = append(dst, `\\`...)
+			} else {
 				dst = appendHexEscape(dst, c)
 			}
 		}
@@ -69,23 +69,20 @@ func (e *escapes) appendSegments(dst, s []byte) []byte {
 	return dst
 }
 
-// find returns position and length of the first backslash, escape sequence or, unless
-// UTF-8 is kept, unprintable byte; len(s), 0 if there is none.
+// find returns position and length of the first unprintable byte, unless UTF-8 is kept,
+// backslash or escape sequence; len(s), 0 if there is none.
 func (e *escapes) find(s []byte) (at, n int) {
 	for i, c := range s {
 		if !e.stop[c] {
 			continue
 		}
-		if c == '\\' {
+		if c == '\\' || !e.utf8 && !printable(c) {
 			return i, 1
 		}
 		for _, seq := range e.seqs {
 			if bytes.HasPrefix(s[i:], seq) {
 				return i, len(seq)
 			}
-		}
-		if !e.utf8 && !printable(c) {
-			return i, 1
 		}
 	}
 	return len(s), 0

@@ -156,6 +156,9 @@ var slowUnprintable = regexp.MustCompile(`[^\x20-\x7e]`)
 
 func (w *slowWriter) escape(s string) string {
 	pattern := `\\`
+	if !w.EnableUTF8 {
+		pattern += `|[^\x20-\x7e]`
+	}
 	var seqs []string
 	for seq := range w.seqs {
 		seqs = append(seqs, seq)
@@ -163,9 +166,6 @@ func (w *slowWriter) escape(s string) string {
 	slices.Sort(seqs)
 	for _, seq := range seqs {
 		pattern += "|" + regexp.QuoteMeta(latin1(seq))
-	}
-	if !w.EnableUTF8 {
-		pattern += `|[^\x20-\x7e]`
 	}
 	special := regexp.MustCompile(pattern)
 	segment := func(s string) string {
@@ -187,11 +187,7 @@ func (w *slowWriter) escape(s string) string {
 			return b.String() + segment(s)
 		}
 		b.WriteString(segment(s[:at[0]]))
-		if match := s[at[0]:at[1]]; match == `\` {
-			b.WriteString(`\\`)
-		} else {
-			b.WriteString(slowHex(unlatin1(match)))
-		}
+		b.WriteString(strings.ReplaceAll(slowHex(unlatin1(s[at[0]:at[1]])), `\x5c`, `\\`))
 		s = s[at[1]:]
 	}
 }
@@ -247,7 +243,7 @@ func (w *slowWriter) tsv(v Value) string {
 			return w.escape(w.EmptyField)
 		}
 		if v.Text == w.UnsetField || v.Text == w.EmptyField {
-			return slowHex(v.Text[:1]) + v.Text[1:]
+			return slowHex(v.Text[:1]) + w.escape(v.Text[1:])
 		}
 		return w.escape(v.Text)
 	}
@@ -349,7 +345,7 @@ var atomicTypes = []Type{TypeBool, TypeInt, TypeCount, TypeDouble, TypeTime, Typ
 // anyText draws strings that are likely to meet separators, markers and bad UTF-8.
 func anyText() *rapid.Generator[string] {
 	piece := rapid.SampledFrom([]string{"a", "b", " ", "\t", ",", "<", ">", "<>", "<>,", "|", ".", `\`, "-", "(empty)", "#", `"`, "/",
-		"é", "®", "\xc2", "\xae", "日", "🚀", "\x00", "\x01", "\x7f", "\n", "\b", "\ufffd", "\ue000", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "x41"})
+		"é", "é\x01", `""`, "ab\tcd", `<\`, "®", "\xc2", "\xae", "日", "🚀", "\x00", "\x01", "\x7f", "\n", "\b", "\ufffd", "\ue000", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "x41"})
 	return rapid.OneOf(rapid.Just(""), piece, rapid.Map(rapid.SliceOfN(piece, 0, 8), func(p []string) string { return strings.Join(p, "") }))
 }
 
@@ -421,8 +417,8 @@ func anySchema(t *rapid.T) *Schema {
 }
 
 func anyOptions(t *rapid.T) Options {
-	separators := []string{"\t", ",", "|", ".", "<>", "<>,", "®", "\xc2", "a", "ab", "\\", "0", "-"}
-	markers := []string{"", "-", "(empty)", "#", "<>", `\`, "a", "é\x01", `""`}
+	separators := []string{"\t", ",", "|", ".", "<>", "<>,", "®", "\xc2", "a", "ab", "\\", `<\`, "\ta", "0", "-"}
+	markers := []string{"", "-", "(empty)", "#", "<>", `\`, "a", "é\x01", `""`, "ab\tcd"}
 	return Options{
 		Separator:              rapid.SampledFrom(separators).Draw(t, "separator"),
 		SetSeparator:           rapid.SampledFrom(separators).Draw(t, "set_separator"),

@@ -128,7 +128,7 @@ func (t *tsv) appendString(dst, s []byte, esc *escapes) []byte {
 		return append(dst, esc.empty...)
 	}
 	if bytes.Equal(s, t.unset) || bytes.Equal(s, t.empty) {
-		return append(appendHexEscape(dst, s[0]), s[1:]...)
+		return esc.append(appendHexEscape(dst, s[0]), s[1:])
 	}
 	return esc.append(dst, s)
 }
