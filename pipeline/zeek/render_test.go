@@ -2,17 +2,12 @@ package zeek
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
-	"math"
 	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -109,326 +104,6 @@ func TestJSONPolicies(t *testing.T) {
 				t.Errorf("enum %q, policy %d: %s, want %s", c.in, policy, got, want)
 			}
 		}
-	}
-}
-
-// slowWriter renders values with the set of escape sequences of a path, as Zeek describes it: leaving a
-// container takes the set separator out even if it is the separator.
-type slowWriter struct {
-	Options
-	seqs map[string]bool
-}
-
-func newSlowWriter(o Options) *slowWriter {
-	return &slowWriter{o, map[string]bool{o.Separator: true}}
-}
-
-// latin1 makes a character of each byte, so that a regexp can match bytes.
-func latin1(s string) string {
-	r := make([]rune, len(s))
-	for i := range len(s) {
-		r[i] = rune(s[i])
-	}
-	return string(r)
-}
-
-func unlatin1(s string) string {
-	var b []byte
-	for _, r := range s {
-		b = append(b, byte(r))
-	}
-	return string(b)
-}
-
-func slowHex(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		b.WriteString(`\x` + hex.EncodeToString([]byte{s[i]}))
-	}
-	return b.String()
-}
-
-func slowAcceptable(r rune) bool {
-	return r >= 0x20 && r < 0x7f || r >= 0xa0 && !(r >= 0xe000 && r <= 0xf8ff) && !(r >= 0xfff0 && r <= 0xffff)
-}
-
-var slowUnprintable = regexp.MustCompile(`[^\x20-\x7e]`)
-
-func (w *slowWriter) escape(s string) string {
-	pattern := `\\`
-	if !w.EnableUTF8 {
-		pattern += `|[^\x20-\x7e]`
-	}
-	var seqs []string
-	for seq := range w.seqs {
-		seqs = append(seqs, seq)
-	}
-	slices.Sort(seqs)
-	for _, seq := range seqs {
-		pattern += "|" + regexp.QuoteMeta(latin1(seq))
-	}
-	special := regexp.MustCompile(pattern)
-	segment := func(s string) string {
-		s = unlatin1(s)
-		ok := utf8.ValidString(s)
-		for _, r := range s {
-			ok = ok && slowAcceptable(r)
-		}
-		if !w.EnableUTF8 || ok {
-			return s
-		}
-		return slowUnprintable.ReplaceAllStringFunc(latin1(s), func(c string) string { return slowHex(unlatin1(c)) })
-	}
-	var b strings.Builder
-	s = latin1(s)
-	for {
-		at := special.FindStringIndex(s)
-		if at == nil {
-			return b.String() + segment(s)
-		}
-		b.WriteString(segment(s[:at[0]]))
-		b.WriteString(strings.ReplaceAll(slowHex(unlatin1(s[at[0]:at[1]])), `\x5c`, `\\`))
-		s = s[at[1]:]
-	}
-}
-
-func (w *slowWriter) tsv(v Value) string {
-	text := func() string {
-		n := math.Float64frombits(v.Num)
-		switch v.Type {
-		case TypeBool:
-			return map[bool]string{false: "F", true: "T"}[v.Num != 0]
-		case TypeInt:
-			return fmt.Sprint(int64(v.Num))
-		case TypeCount, TypePort:
-			return fmt.Sprint(v.Num)
-		case TypeDouble:
-			if n == 0 {
-				return "0.0"
-			}
-			s := strings.TrimRight(strconv.FormatFloat(n, 'f', 6, 64), "0")
-			s = strings.TrimSuffix(s, ".")
-			if math.Abs(n-math.Round(n)) < 1e-9 {
-				s += ".0"
-			}
-			return s
-		case TypeTime, TypeInterval:
-			return fmt.Sprintf("%.6f", n)
-		case TypeAddr:
-			return slowAddr(v.Addr)
-		case TypeSubnet:
-			if v.Addr.Is4() {
-				return fmt.Sprintf("%s/%d", v.Addr, v.Num-96)
-			}
-			return fmt.Sprintf("%s/%d", slowAddr(v.Addr), v.Num)
-		}
-		panic(v.Type)
-	}
-	switch {
-	case v.Unset:
-		return w.escape(w.UnsetField)
-	case v.Type == TypeSet || v.Type == TypeVector:
-		if len(v.Elems) == 0 {
-			return w.escape(w.EmptyField)
-		}
-		w.seqs[w.SetSeparator] = true
-		var elems []string
-		for _, e := range v.Elems {
-			elems = append(elems, w.tsv(e))
-		}
-		delete(w.seqs, w.SetSeparator)
-		return strings.Join(elems, w.SetSeparator)
-	case v.Type == TypeString || v.Type == TypeEnum || v.Type == TypeFile || v.Type == TypeFunc:
-		if v.Text == "" {
-			return w.escape(w.EmptyField)
-		}
-		if v.Text == w.UnsetField || v.Text == w.EmptyField {
-			return slowHex(v.Text[:1]) + w.escape(v.Text[1:])
-		}
-		return w.escape(v.Text)
-	}
-	return w.escape(text())
-}
-
-func (w *slowWriter) line(record []Value) string {
-	var columns []string
-	for _, v := range record {
-		columns = append(columns, w.tsv(v))
-	}
-	line := strings.Join(columns, w.Separator)
-	if line != "" && strings.HasPrefix(line, w.MetaPrefix) {
-		line = slowHex(line[:1]) + line[1:]
-	}
-	return line + "\n"
-}
-
-func (w *slowWriter) jsonText(s string, policy StringEscapePolicy) string {
-	quote := strings.NewReplacer(`"`, `\"`, `\`, `\\`, "\b", `\b`, "\f", `\f`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
-	const short = "\b\f\n\r\t"
-	switch policy {
-	case StringEscapeTSV:
-		plain := &slowWriter{Options: Options{EnableUTF8: true}}
-		return `"` + quote.Replace(plain.escape(s)) + `"`
-	case StringEscapePUA:
-		var b strings.Builder
-		for s != "" {
-			r, n := utf8.DecodeRuneInString(s)
-			switch {
-			case strings.ContainsRune(short, r) || slowAcceptable(r):
-				b.WriteString(quote.Replace(s[:n]))
-			default:
-				n = 1
-				fmt.Fprintf(&b, `\udb80\udc%02x`, s[0])
-			}
-			s = s[n:]
-		}
-		return `"` + b.String() + `"`
-	}
-	ok := utf8.ValidString(s)
-	for _, r := range s {
-		ok = ok && (slowAcceptable(r) || strings.ContainsRune(short, r))
-	}
-	if !ok {
-		s = regexp.MustCompile(`[^\x20-\x7e\x08\x0c\n\r\t]`).ReplaceAllStringFunc(latin1(s), func(c string) string { return slowHex(unlatin1(c)) })
-		s = unlatin1(s)
-	}
-	return `"` + quote.Replace(s) + `"`
-}
-
-func (w *slowWriter) jsonValue(v Value) string {
-	n := math.Float64frombits(v.Num)
-	switch {
-	case v.Unset:
-		return "null"
-	case v.Type == TypeSet || v.Type == TypeVector:
-		elems := []string{}
-		for _, e := range v.Elems {
-			elems = append(elems, w.jsonValue(e))
-		}
-		return "[" + strings.Join(elems, ",") + "]"
-	case v.Type == TypeBool:
-		return fmt.Sprint(v.Num != 0)
-	case v.Type == TypeInt || v.Type == TypeCount || v.Type == TypePort:
-		return w.tsv(v)
-	case v.Type == TypeAddr || v.Type == TypeSubnet:
-		return `"` + w.tsv(v) + `"`
-	case v.Type == TypeString:
-		return w.jsonText(v.Text, w.JSONStringEscapePolicy)
-	case v.Type == TypeEnum || v.Type == TypeFile || v.Type == TypeFunc:
-		return w.jsonText(v.Text, StringEscapeHex)
-	case v.Type == TypeTime && w.JSONTimestamps == JSONTimestampsMillis:
-		return fmt.Sprint(int64(n * 1000))
-	case v.Type == TypeTime && w.JSONTimestamps == JSONTimestampsMillisUnsigned:
-		return fmt.Sprint(uint64(int64(n * 1000)))
-	case v.Type == TypeTime && w.JSONTimestamps == JSONTimestampsISO8601:
-		return time.UnixMicro(int64(n * 1e6)).UTC().Format(`"2006-01-02T15:04:05.000000Z"`)
-	}
-	if n == math.Trunc(n) {
-		return fmt.Sprintf("%.1f", n)
-	}
-	return strconv.FormatFloat(n, 'f', -1, 64)
-}
-
-func (w *slowWriter) jsonLine(fields []Field, record []Value) string {
-	var members []string
-	for i, v := range record {
-		if !v.Unset || w.JSONIncludeUnsetFields {
-			members = append(members, strconv.Quote(fields[i].Name)+":"+w.jsonValue(v))
-		}
-	}
-	return "{" + strings.Join(members, ",") + "}\n"
-}
-
-var atomicTypes = []Type{TypeBool, TypeInt, TypeCount, TypeDouble, TypeTime, TypeInterval, TypeString,
-	TypeEnum, TypePort, TypeAddr, TypeSubnet, TypeFunc, TypeFile}
-
-// anyText draws strings that are likely to meet separators, markers and bad UTF-8.
-func anyText() *rapid.Generator[string] {
-	piece := rapid.SampledFrom([]string{"a", "b", " ", "\t", ",", "<", ">", "<>", "<>,", "|", ".", `\`, "-", "(empty)", "#", `"`, "/",
-		"é", "é\x01", `""`, "ab\tcd", `<\`, "®", "\xc2", "\xae", "日", "🚀", "\x00", "\x01", "\x7f", "\n", "\b", "\ufffd", "\ue000", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "x41"})
-	return rapid.OneOf(rapid.Just(""), piece, rapid.Map(rapid.SliceOfN(piece, 0, 8), func(p []string) string { return strings.Join(p, "") }))
-}
-
-// anyAtomic draws a value of an atomic type. Doubles are eighths, of which all ways of
-// writing have the same digits; the exact digits have tests of their own.
-func anyAtomic(t *rapid.T, typ Type) Value {
-	if rapid.IntRange(0, 5).Draw(t, "unset") == 0 {
-		return Unset(typ)
-	}
-	eighths := func() float64 { return float64(rapid.Int64Range(-1<<36, 1<<36).Draw(t, "eighths")) / 8 }
-	text := func() string { return anyText().Draw(t, "text") }
-	switch typ {
-	case TypeBool:
-		return Bool(rapid.Bool().Draw(t, "bool"))
-	case TypeInt:
-		return Int(rapid.Int64().Draw(t, "int"))
-	case TypeCount:
-		return Count(rapid.Uint64().Draw(t, "count"))
-	case TypeDouble:
-		return Double(eighths())
-	case TypeTime:
-		return Time(eighths())
-	case TypeInterval:
-		return Interval(eighths())
-	case TypePort:
-		return Port(rapid.Uint16().Draw(t, "port"), Proto(rapid.Int32Range(0, 3).Draw(t, "proto")))
-	case TypeAddr:
-		return Addr(anyAddr().Draw(t, "addr"))
-	case TypeSubnet:
-		a := anyAddr().Draw(t, "addr")
-		return Subnet(netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits")))
-	case TypeString:
-		return String(text())
-	case TypeEnum:
-		return Enum(text())
-	case TypeFile:
-		return File(text())
-	case TypeFunc:
-		return Func(text())
-	}
-	panic(typ)
-}
-
-func anyValue(t *rapid.T, f Field) Value {
-	if !f.Type.isContainer() {
-		return anyAtomic(t, f.Type)
-	}
-	if rapid.IntRange(0, 5).Draw(t, "unset") == 0 {
-		return Unset(f.Type)
-	}
-	v := Value{Type: f.Type, Elems: []Value{}}
-	for range rapid.IntRange(0, 4).Draw(t, "elements") {
-		v.Elems = append(v.Elems, anyAtomic(t, f.Subtype))
-	}
-	return v
-}
-
-func anySchema(t *rapid.T) *Schema {
-	s := &Schema{Stream: "S::LOG", Writer: "W", Filter: anyText().Draw(t, "filter"), Path: anyText().Draw(t, "path")}
-	for i := range rapid.IntRange(1, 5).Draw(t, "fields") {
-		f := Field{Name: fmt.Sprintf("f%d\"", i), Type: rapid.SampledFrom(append(atomicTypes, TypeSet, TypeVector)).Draw(t, "type"),
-			Optional: rapid.Bool().Draw(t, "optional")}
-		if f.Type.isContainer() {
-			f.Subtype = rapid.SampledFrom(atomicTypes).Draw(t, "subtype")
-		}
-		s.Fields = append(s.Fields, f)
-	}
-	return s
-}
-
-func anyOptions(t *rapid.T) Options {
-	separators := []string{"\t", ",", "|", ".", "<>", "<>,", "®", "\xc2", "a", "ab", "\\", `<\`, "\ta", "0", "-"}
-	markers := []string{"", "-", "(empty)", "#", "<>", `\`, "a", "é\x01", `""`, "ab\tcd"}
-	return Options{
-		Separator:              rapid.SampledFrom(separators).Draw(t, "separator"),
-		SetSeparator:           rapid.SampledFrom(separators).Draw(t, "set_separator"),
-		EmptyField:             rapid.SampledFrom(markers).Draw(t, "empty_field"),
-		UnsetField:             rapid.SampledFrom(markers).Draw(t, "unset_field"),
-		MetaPrefix:             rapid.SampledFrom(markers).Draw(t, "meta_prefix"),
-		EnableUTF8:             rapid.Bool().Draw(t, "enable_utf_8"),
-		JSONIncludeUnsetFields: rapid.Bool().Draw(t, "json_include_unset_fields"),
-		JSONTimestamps:         rapid.SampledFrom([]JSONTimestamps{0, 1, 2, 3}).Draw(t, "json_timestamps"),
-		JSONStringEscapePolicy: rapid.SampledFrom([]StringEscapePolicy{0, 1, 2}).Draw(t, "json_string_escape_policy"),
 	}
 }
 
@@ -547,5 +222,109 @@ func TestRollback(t *testing.T) {
 		if got, _, err := r.AppendRecords(nil, good); err != nil || string(got) != want {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
+	}
+}
+
+// TestAllocations: none per batch or record, in either format.
+func TestAllocations(t *testing.T) {
+	for _, path := range []string{"conn", "http"} {
+		raw, _ := recordedPath(t, path)
+		for _, config := range []string{"tsv", "json", "json-iso8601"} {
+			o := DefaultOptions()
+			configs[config](&o)
+			r := mustRenderer(t, raw, o)
+			var buf []byte
+			allocs := testing.AllocsPerRun(10, func() {
+				b, err := ParseBatch(raw)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if buf, _, err = r.AppendRecords(buf[:0], b); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if allocs != 0 {
+				t.Errorf("%s, %s: %v allocations a batch", path, config, allocs)
+			}
+		}
+	}
+}
+
+func TestSchemaMismatch(t *testing.T) {
+	raw := unhex(t, vectorWeird)
+	b, err := ParseBatch(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(f func(s *Schema)) *Schema {
+		s := weirdSchema()
+		f(s)
+		return s
+	}
+	for _, c := range []struct {
+		name   string
+		schema *Schema
+		ok     bool
+	}{
+		{"same", weirdSchema(), true},
+		{"other filter", change(func(s *Schema) { s.Filter = "other" }), true},
+		{"optional", change(func(s *Schema) { s.Fields[0].Optional = true }), true},
+		{"name", change(func(s *Schema) { s.Fields[0].Name = "t" }), false},
+		{"type", change(func(s *Schema) { s.Fields[0].Type = TypeInterval }), false},
+		{"subtype", change(func(s *Schema) { s.Fields[5].Subtype = TypeEnum }), false},
+		{"fewer", change(func(s *Schema) { s.Fields = s.Fields[:6] }), false},
+	} {
+		r, err := NewRenderer(c.schema, DefaultOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second time from what the first has left
+			out, n, err := r.AppendRecords([]byte("kept"), b)
+			if c.ok {
+				if err != nil || n != 1 {
+					t.Errorf("%s: %d records, %v", c.name, n, err)
+				}
+				continue
+			}
+			if e := asError(t, err); e.Reason != ReasonSchemaMismatch || n != 0 || string(out) != "kept" {
+				t.Errorf("%s: %v, %d records, output %q", c.name, err, n, out)
+			}
+		}
+	}
+}
+
+func TestOptionsRefused(t *testing.T) {
+	for _, c := range []struct {
+		want string
+		set  func(o *Options)
+	}{
+		{"separator is empty", func(o *Options) { o.Separator = "" }},
+		{"set_separator is empty", func(o *Options) { o.SetSeparator = "" }},
+		{"json_timestamps", func(o *Options) { o.JSONTimestamps = 4 }},
+		{"json_string_escape_policy", func(o *Options) { o.JSONStringEscapePolicy = 3 }},
+	} {
+		o := DefaultOptions()
+		c.set(&o)
+		if _, err := NewRenderer(weirdSchema(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want an error with %q", err, c.want)
+		}
+	}
+	if _, err := NewRenderer(&Schema{}, DefaultOptions()); err == nil {
+		t.Error("a schema without anything is accepted")
+	}
+}
+
+// TestHeaderTimes: #open and #close are in the location of the time.
+func TestHeaderTimes(t *testing.T) {
+	r, err := NewRenderer(weirdSchema(), DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2024, 3, 7, 23, 0, 0, 0, time.UTC).In(time.FixedZone("", 2*3600))
+	if got := string(r.AppendHeader(nil, at)); !strings.Contains(got, "\n#open\t2024-03-08-01-00-00\n") {
+		t.Errorf("header %q", got)
+	}
+	if got, want := string(r.AppendFooter(nil, at)), "#close\t2024-03-08-01-00-00\n"; got != want {
+		t.Errorf("footer %q, want %q", got, want)
 	}
 }
