@@ -6,6 +6,8 @@ import "errors"
 // The fields are named as Zeek's LogAscii:: constants and the keys of a filter's
 // $config. The zero value is not useful; start from [DefaultOptions].
 type Options struct {
+	// TSV logs; without effect on JSON, where every line is one object.
+
 	Separator    string // LogAscii::separator, between columns; default tab
 	SetSeparator string // LogAscii::set_separator, between elements; default ","
 	EmptyField   string // LogAscii::empty_field, for empty strings and containers; default "(empty)"
@@ -14,6 +16,8 @@ type Options struct {
 	IncludeMeta  bool   // LogAscii::include_meta, header and #close; default true
 	EnableUTF8   bool   // LogAscii::enable_utf_8, valid UTF-8 is not escaped; default true
 	TSV          bool   // $config["tsv"], one line of field names is all of the header; default false
+
+	// JSON logs.
 
 	UseJSON                bool               // LogAscii::use_json; default false
 	JSONTimestamps         JSONTimestamps     // LogAscii::json_timestamps; default JSONTimestampsEpoch
