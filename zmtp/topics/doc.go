@@ -10,6 +10,7 @@
 // takes no lock, never waits, and sees either all of a change or nothing of it. [Root] is such a published state. As
 // long as the pointer is the same, nothing about matching has changed, and a reader may keep what it found before.
 //
-// The cost of a change is that of copying one path: the nodes above the topic, and its list of subscribers. Matching
-// walks the message's topic once, without recursion, and so a topic of any length costs no stack.
+// The cost of a change is that of copying one path: the nodes above the topic, at most one for each of its bytes and far
+// fewer unless somebody has subscribed to every prefix of it, and the topic's list of subscribers. Matching walks the
+// message's topic once, without recursion, and so a topic of any length costs no stack.
 package topics
