@@ -1,0 +1,96 @@
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/topics"
+	"zmtpd/zmtp/wire"
+)
+
+// Forwarder is a broker between publishers and subscribers. All methods may be called from any goroutine at any time.
+type Forwarder struct {
+	// Static.
+	cfg  Config // with defaults
+	log  *slog.Logger
+	xsub *zmtp.Socket // its peers are publishers
+	xpub *zmtp.Socket // its peers are subscribers
+
+	table     topics.Table[*subscriber] // changed under mu
+	up        traffic                   // what came from subscribers, see Stats
+	unmatched atomic.Uint64
+
+	closing atomic.Bool    // Shutdown has begun
+	stop    chan struct{}  // closed when nobody is to wait for a subscriber any more
+	once    sync.Once      // closes stop
+	watches sync.WaitGroup // the goroutines of subscriber.watch
+
+	mu          sync.Mutex
+	publishers  map[*zmtp.Peer]struct{}
+	subscribers map[*subscriber]struct{}
+}
+
+// New returns a Forwarder that does not listen yet.
+func New(cfg Config) *Forwarder {
+	f := &Forwarder{
+		cfg:         cfg.withDefaults(),
+		stop:        make(chan struct{}),
+		publishers:  make(map[*zmtp.Peer]struct{}),
+		subscribers: make(map[*subscriber]struct{}),
+	}
+	f.log = f.cfg.Logger
+	f.xsub = zmtp.NewSocket(wire.XSUB, (*xsubPattern)(f), f.cfg.XSub)
+	f.xpub = zmtp.NewSocket(wire.XPUB, (*xpubPattern)(f), f.cfg.XPub)
+	return f
+}
+
+// ListenXSub accepts publishers at an endpoint (see zmtp.Socket.Listen) and returns it with the address actually bound. It
+// does not block, and may be called several times.
+func (f *Forwarder) ListenXSub(endpoint string) (bound string, err error) {
+	return f.xsub.Listen(endpoint)
+}
+
+// ListenXPub is ListenXSub for subscribers.
+func (f *Forwarder) ListenXPub(endpoint string) (bound string, err error) {
+	return f.xpub.Listen(endpoint)
+}
+
+// ServeXSub accepts publishers from l, which it takes over. It does not block.
+func (f *Forwarder) ServeXSub(l net.Listener) (bound string, err error) { return f.xsub.Serve(l) }
+
+// ServeXPub accepts subscribers from l, which it takes over. It does not block.
+func (f *Forwarder) ServeXPub(l net.Listener) (bound string, err error) { return f.xpub.Serve(l) }
+
+// Shutdown ends the Forwarder in order: it admits nobody more, reads what the publishers have sent so far, and then gives the
+// subscribers what waits for them. When ctx ends first, the rest is dropped and counted, and the error is that of ctx. It
+// returns when all goroutines are gone. It may be called more than once.
+func (f *Forwarder) Shutdown(ctx context.Context) error {
+	f.closing.Store(true)
+	release := context.AfterFunc(ctx, f.abort)
+	defer release()
+	err := f.xsub.Shutdown(ctx)
+	err = errors.Join(err, f.xpub.Shutdown(ctx))
+	f.watches.Wait()
+	if err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// abort lets those who wait for a subscriber give up.
+func (f *Forwarder) abort() { f.once.Do(func() { close(f.stop) }) }
+
+// Close is Shutdown without waiting for anything: what is on its way is dropped and counted.
+func (f *Forwarder) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := f.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}

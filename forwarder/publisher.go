@@ -1,0 +1,61 @@
+package forwarder
+
+import (
+	"zmtpd/zmtp"
+)
+
+// publisher is a peer of the XSUB side. Only its read goroutine uses it.
+type publisher struct {
+	f       *Forwarder
+	router  *router
+	blocked []*lane // of the present batch, those who did not take everything
+}
+
+// xsubPattern is the publishers' side of a Forwarder.
+type xsubPattern Forwarder
+
+// Attach implements zmtp.Pattern: it tells the publisher all topics there are, before any change to them.
+func (x *xsubPattern) Attach(p *zmtp.Peer) error {
+	f := (*Forwarder)(x)
+	if f.closing.Load() {
+		return zmtp.ErrClosed
+	}
+	p.Value = &publisher{f: f, router: newRouter(&f.table)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for topic := range f.table.Topics() {
+		p.SendSubscription([]byte(topic), true)
+	}
+	f.publishers[p] = struct{}{}
+	return nil
+}
+
+// Detach implements zmtp.Pattern.
+func (x *xsubPattern) Detach(p *zmtp.Peer, _ error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.publishers, p)
+}
+
+// Subscribe implements zmtp.Pattern. It is never called: publishers do not subscribe.
+func (x *xsubPattern) Subscribe(*zmtp.Peer, []byte, bool) error { return nil }
+
+// Receive implements zmtp.Pattern: it gives the messages of b to those who subscribed them.
+func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
+	pub := p.Value.(*publisher)
+	if n := pub.router.split(b); n > 0 {
+		x.unmatched.Add(uint64(n))
+	}
+	pub.blocked = pub.blocked[:0]
+	for _, l := range pub.router.touched {
+		if x.cfg.Overload == Adaptive && l.sub.stalled.Load() != 0 {
+			l.drop(zmtp.DropFull)
+		} else if !l.offer(b) {
+			pub.blocked = append(pub.blocked, l)
+		}
+	}
+	if len(pub.blocked) > 0 {
+		pub.overload(b)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package forwarder
+
+import (
+	"bytes"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/topics"
+)
+
+const (
+	// maxRoutes bounds the topics that a router remembers: they come from the peer.
+	maxRoutes = 1024
+	// maxRouteTopic is the size in bytes from which on a topic is not remembered.
+	maxRouteTopic = 256
+)
+
+// router turns the batches of one publisher into runs for each subscriber. Only the publisher's read goroutine uses it.
+type router struct {
+	table *topics.Table[*subscriber]
+
+	// What was found in root. It is forgotten as soon as the subscriptions have changed.
+	root   *topics.Root[*subscriber]
+	routes map[string]*route // by topic
+	lanes  map[*subscriber]*lane
+	found  []*subscriber // memory for Match
+
+	touched []*lane // of the present batch, those who get something
+}
+
+// route is where the messages of a topic go.
+type route struct{ lanes []*lane }
+
+// lane is what one subscriber is to get of the present batch.
+type lane struct {
+	sub  *subscriber
+	runs []zmtp.Run
+	left int // messages in runs
+}
+
+func newRouter(t *topics.Table[*subscriber]) *router {
+	return &router{table: t, routes: make(map[string]*route), lanes: make(map[*subscriber]*lane)}
+}
+
+// split fills the lanes of those who subscribed messages of b, and returns how many messages nobody did.
+func (r *router) split(b *zmtp.Batch) (unmatched int) {
+	if root := r.table.Root(); root != r.root {
+		r.root = root
+		clear(r.routes)
+		clear(r.lanes)
+	}
+	r.touched = r.touched[:0]
+	from := 0
+	topic := b.Topic(0)
+	to := r.route(topic)
+	for i := 1; i <= b.Len(); i++ {
+		next := to
+		if i < b.Len() {
+			t := b.Topic(i)
+			if !bytes.Equal(t, topic) {
+				topic, next = t, r.route(t)
+			}
+			if next == to {
+				continue
+			}
+		}
+		if len(to.lanes) == 0 {
+			unmatched += i - from
+		}
+		for _, l := range to.lanes {
+			r.add(l, from, i)
+		}
+		from, to = i, next
+	}
+	return unmatched
+}
+
+// add gives l the messages of the batch from up to but not including to, which follow those that it has.
+func (r *router) add(l *lane, from, to int) {
+	last := len(l.runs) - 1
+	switch {
+	case last < 0:
+		r.touched = append(r.touched, l)
+		fallthrough
+	case l.runs[last].To != from:
+		l.runs = append(l.runs, zmtp.Run{From: from, To: to})
+	default:
+		l.runs[last].To = to
+	}
+	l.left += to - from
+}
+
+// route returns where messages of this topic go.
+func (r *router) route(topic []byte) *route {
+	if to, ok := r.routes[string(topic)]; ok { // does not allocate
+		return to
+	}
+	r.found = r.root.Match(r.found[:0], topic)
+	to := &route{lanes: make([]*lane, len(r.found))}
+	for i, s := range r.found {
+		l := r.lanes[s]
+		if l == nil {
+			l = &lane{sub: s}
+			r.lanes[s] = l
+		}
+		to.lanes[i] = l
+	}
+	if len(topic) >= maxRouteTopic {
+		return to
+	}
+	if len(r.routes) >= maxRoutes {
+		for t := range r.routes { // in a random order
+			delete(r.routes, t)
+			break
+		}
+	}
+	r.routes[string(topic)] = to
+	return to
+}
+
+// offer gives the subscriber as much as it takes and reports whether that was all.
+func (l *lane) offer(b *zmtp.Batch) bool {
+	l.advance(l.sub.peer.Offer(b, l.runs))
+	return l.left == 0
+}
+
+// drop gives up what the subscriber has not taken.
+func (l *lane) drop(r zmtp.DropReason) {
+	l.sub.peer.Drop(r, l.left)
+	l.advance(l.left)
+}
+
+// advance takes the first n messages off the lane.
+func (l *lane) advance(n int) {
+	l.left -= n
+	if l.left == 0 {
+		l.runs = l.runs[:0]
+		return
+	}
+	done := 0
+	for n > 0 {
+		run := &l.runs[done]
+		if size := run.To - run.From; n >= size {
+			n -= size
+			done++
+		} else {
+			run.From += n
+			n = 0
+		}
+	}
+	l.runs = l.runs[:copy(l.runs, l.runs[done:])]
+}

@@ -1,0 +1,80 @@
+package forwarder
+
+import (
+	"sync/atomic"
+	"time"
+
+	"zmtpd/zmtp"
+)
+
+// Stats are the counters of a Forwarder since it was made, and what it has to do with at present.
+type Stats struct {
+	// Frontend is the side of the publishers, Backend that of the subscribers, counted as libzmq's proxy does: each
+	// message once for where it came from and once for where it went, however many peers got it, and a subscription
+	// or its cancellation as a message of one part, a byte and the topic, in whatever form it came. The cancellations
+	// of a subscriber that is gone are among them. Zeek's metrics zeek_cluster_zeromq_proxy_* are the Parts and Bytes
+	// of these.
+	Frontend, Backend Side
+	// XSub and XPub are the counters of the two sockets; they count each message for each peer that it went to. The
+	// messages that subscribers lost are XPub.Dropped.
+	XSub, XPub zmtp.Stats
+	// Unmatched is the number of messages from publishers that nobody had subscribed.
+	Unmatched uint64
+	// Topics is the number of distinct topics that are subscribed.
+	Topics      int
+	Publishers  []zmtp.PeerStats  // in no order
+	Subscribers []SubscriberStats // in no order
+}
+
+// Side is what went over one side of the Forwarder.
+type Side struct{ In, Out zmtp.Traffic }
+
+// SubscriberStats are the counters of one subscriber.
+type SubscriberStats struct {
+	zmtp.PeerStats
+	// NodeID is the Zeek node id in the subscription to zeek.cluster.nodeid.<id>., empty if there is none.
+	NodeID string
+	// Topics is the number of distinct topics that it subscribed.
+	Topics int
+	// StalledSince is since when its queue is full and it takes nothing, zero if that is not so.
+	StalledSince time.Time
+}
+
+// Stats returns a snapshot of the counters. It takes a few short locks for each peer, never one that routing waits for long.
+func (f *Forwarder) Stats() Stats {
+	st := Stats{
+		XSub: f.xsub.Stats(), XPub: f.xpub.Stats(),
+		Unmatched: f.unmatched.Load(), Topics: f.table.Len(),
+		Publishers: f.xsub.Peers(),
+	}
+	down, up := st.XSub.In, f.up.load()
+	st.Frontend = Side{In: down, Out: up}
+	st.Backend = Side{In: up, Out: down}
+
+	f.mu.Lock()
+	all := make([]*subscriber, 0, len(f.subscribers))
+	for s := range f.subscribers {
+		all = append(all, s)
+	}
+	f.mu.Unlock()
+	st.Subscribers = make([]SubscriberStats, len(all))
+	for i, s := range all {
+		st.Subscribers[i] = SubscriberStats{
+			PeerStats: s.peer.Stats(), NodeID: s.nodeID(), Topics: f.table.Count(s), StalledSince: s.stalledSince(),
+		}
+	}
+	return st
+}
+
+// traffic is zmtp.Traffic that several goroutines add to.
+type traffic struct{ messages, parts, bytes atomic.Uint64 }
+
+func (t *traffic) add(messages, parts, bytes int) {
+	t.messages.Add(uint64(messages))
+	t.parts.Add(uint64(parts))
+	t.bytes.Add(uint64(bytes))
+}
+
+func (t *traffic) load() zmtp.Traffic {
+	return zmtp.Traffic{Messages: t.messages.Load(), Parts: t.parts.Load(), Bytes: t.bytes.Load()}
+}

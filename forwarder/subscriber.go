@@ -1,0 +1,146 @@
+package forwarder
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/zmtp"
+)
+
+// subscriber is a peer of the XPUB side.
+type subscriber struct {
+	f    *Forwarder
+	peer *zmtp.Peer
+	node atomic.Pointer[string] // its Zeek node id, nil until it is known
+
+	stalled atomic.Int64 // since when, in ns since 1970; 0 if it is not
+
+	// mu guards what those who wait for the subscriber have seen of its progress.
+	mu      sync.Mutex
+	written uint64    // zmtp.Peer.Queue's count of bytes
+	moved   time.Time // when written was last seen to have changed; zero if nobody waits
+}
+
+// xpubPattern is the subscribers' side of a Forwarder.
+type xpubPattern Forwarder
+
+// Attach implements zmtp.Pattern.
+func (x *xpubPattern) Attach(p *zmtp.Peer) error {
+	f := (*Forwarder)(x)
+	if f.closing.Load() {
+		return zmtp.ErrClosed
+	}
+	s := &subscriber{f: f, peer: p}
+	p.Value = s
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.subscribers[s] = struct{}{}
+	return nil
+}
+
+// Detach implements zmtp.Pattern: it cancels what the subscriber held, which is how Zeek nodes see that a node is gone.
+func (x *xpubPattern) Detach(p *zmtp.Peer, _ error) {
+	f, s := (*Forwarder)(x), p.Value.(*subscriber)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.subscribers, s)
+	for _, r := range f.table.Remove(s) {
+		if r.Held {
+			f.up.add(1, 1, 1+len(r.Topic))
+		}
+		if r.Last {
+			f.tell([]byte(r.Topic), false)
+		}
+	}
+}
+
+// Subscribe implements zmtp.Pattern.
+func (x *xpubPattern) Subscribe(p *zmtp.Peer, topic []byte, on bool) error {
+	return (*Forwarder)(x).subscribe(p.Value.(*subscriber), topic, on)
+}
+
+// Receive implements zmtp.Pattern: subscriptions in the form of messages, and messages for the publishers.
+func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
+	f, s := (*Forwarder)(x), p.Value.(*subscriber)
+	return b.Upstream(func(u zmtp.Upstream) error {
+		parts := u.Message.AppendParts(nil)
+		if u.Subscription && len(parts) > 0 {
+			parts = parts[:len(parts)-1] // the subscription itself, which must not be subject to a limit
+		}
+		if len(parts) > 0 {
+			f.sendUp(zmtp.NewMessage(parts...))
+		}
+		if u.Subscription {
+			return f.subscribe(s, u.Topic, u.On)
+		}
+		return nil
+	})
+}
+
+// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing.
+func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
+	if on && !f.table.Has(s, topic) {
+		if err := s.peer.CheckTopic(topic, f.table.Count(s)); err != nil {
+			return err
+		}
+		s.learn(topic)
+	}
+	f.up.add(1, 1, 1+len(topic))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if on {
+		f.table.Subscribe(s, topic)
+		f.tell(topic, true)
+	} else if f.table.Cancel(s, topic).Last {
+		f.tell(topic, false)
+	}
+	return nil
+}
+
+// tell sends a subscription or its cancellation to all publishers. Caller holds mu.
+func (f *Forwarder) tell(topic []byte, on bool) {
+	for p := range f.publishers {
+		p.SendSubscription(topic, on)
+	}
+}
+
+// sendUp offers m to every publisher; those who have no room do not get it.
+func (f *Forwarder) sendUp(m zmtp.Message) {
+	f.up.add(1, m.NumParts(), m.Size())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for p := range f.publishers {
+		if !p.OfferMessage(m) {
+			p.Drop(zmtp.DropFull, 1)
+		}
+	}
+}
+
+// nodeTopic and the separator behind it enclose the node id in the topic that each Zeek node subscribes for itself.
+var nodeTopic = []byte("zeek.cluster.nodeid.")
+
+// maxNodeID bounds a node id, in bytes: its parts are two names and two numbers.
+const maxNodeID = 512
+
+// learn takes the node id from the topic that has it. Only the read goroutine of s calls it.
+func (s *subscriber) learn(topic []byte) {
+	id, ok := bytes.CutPrefix(topic, nodeTopic)
+	if !ok || s.node.Load() != nil {
+		return
+	}
+	if id, ok = bytes.CutSuffix(id, []byte(".")); ok && len(id) > 0 && len(id) <= maxNodeID {
+		node := string(slices.Clone(id))
+		s.node.Store(&node)
+	}
+}
+
+// nodeID returns the Zeek node id of s, empty if it is not known.
+func (s *subscriber) nodeID() string {
+	if node := s.node.Load(); node != nil {
+		return *node
+	}
+	return ""
+}
