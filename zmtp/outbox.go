@@ -19,9 +19,10 @@ var chunkPool = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // chunk is a piece of the outbound stream: whole messages and commands, never a piece of one.
 type chunk struct {
-	b    []byte
-	mem  *[chunkSize]byte // b's memory if it is from the pool
-	msgs int              // how many messages b holds
+	b      []byte
+	mem    *[chunkSize]byte // b's memory if it is from the pool
+	msgs   int              // how many messages b holds
+	forced int              // how many of its bytes no limit applies to
 }
 
 // outbox is what waits to be written to one peer: whole messages in wire form, under two limits, and commands that are
@@ -147,15 +148,10 @@ func (o *outbox) put(m Message) {
 	if len(m.wire) >= referSize {
 		o.chunks = append(o.chunks, chunk{b: m.wire, msgs: 1})
 	} else {
-		o.copyIn(m.wire, 1)
+		c := o.tail(len(m.wire))
+		c.b = append(c.b, m.wire...)
+		c.msgs++
 	}
-}
-
-// copyIn appends whole frames in which msgs messages end. Caller holds the lock.
-func (o *outbox) copyIn(b []byte, msgs int) {
-	c := o.tail(len(b))
-	c.b = append(c.b, b...)
-	c.msgs += msgs
 }
 
 // hasRoom reports whether a message of n wire bytes would be taken now.
@@ -180,7 +176,9 @@ func (o *outbox) force(frame []byte, size int, limit int64) bool {
 	o.bytes += int64(len(frame))
 	o.forced += int64(len(frame))
 	o.sent.Add(Traffic{1, 1, uint64(size)})
-	o.copyIn(frame, 0)
+	c := o.tail(len(frame))
+	c.b = append(c.b, frame...)
+	c.forced += len(frame)
 	ok := o.forced <= limit
 	o.unlockAndSignal(true)
 	return ok
@@ -272,31 +270,31 @@ func (o *outbox) progress(n int) {
 	o.mu.Unlock()
 }
 
-// done says that what take returned is written, or lost, and gives its memory back.
-func (o *outbox) done(taken []chunk, control int) {
-	msgs, bytes := 0, -control
+// done says that what take returned is written, or lost, gives its memory back, and returns how many messages it was.
+func (o *outbox) done(taken []chunk, control int) int {
+	msgs, bytes, forced := 0, -control, 0
 	for i := range taken {
 		msgs += taken[i].msgs
 		bytes += len(taken[i].b)
+		forced += taken[i].forced
 		if taken[i].mem != nil {
 			chunkPool.Put(taken[i].mem)
 		}
 	}
 	clear(taken)
-	o.account(-msgs, -bytes)
+	o.account(-msgs, -bytes, -forced)
 	if control > maxControl {
 		o.room.open()
 	}
+	return msgs
 }
 
 // account changes what counts as queued and wakes those who wait for room.
-func (o *outbox) account(msgs, bytes int) {
+func (o *outbox) account(msgs, bytes, forced int) {
 	o.mu.Lock()
 	o.msgs += msgs
 	o.bytes += int64(bytes)
-	if o.msgs == 0 && len(o.chunks) == 0 {
-		o.forced = 0
-	}
+	o.forced += int64(forced)
 	drained := o.drain()
 	o.mu.Unlock()
 	if drained {
@@ -339,6 +337,7 @@ func (o *outbox) discard() int {
 	for i := range o.chunks {
 		lost += o.chunks[i].msgs
 		o.bytes -= int64(len(o.chunks[i].b))
+		o.forced -= int64(o.chunks[i].forced)
 		if o.chunks[i].mem != nil {
 			chunkPool.Put(o.chunks[i].mem)
 		}
@@ -365,7 +364,8 @@ func (o *outbox) level() (msgs int, bytes int64, written uint64) {
 
 // restore puts back what take returned and a lost connection did not take: of the messages in taken, of which the
 // first n bytes were handed to the kernel, those of which no byte was. The others are lost, as in libzmq: the peer may
-// have got them. Commands are dropped, they belong to the connection. It returns how many messages were lost.
+// have got them. Commands are dropped, they belong to the connection. It returns how many messages were lost. It is for
+// outboxes that outlive a connection, into which nobody forces subscriptions.
 func (o *outbox) restore(taken []chunk, control, n int) int {
 	if control > 0 {
 		taken, n = taken[1:], n-control
@@ -392,7 +392,7 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 		if at < len(c.b) {
 			back = append(back, chunk{b: c.b[at:], msgs: c.msgs - msgs})
 		}
-		o.account(-msgs, -at)
+		o.account(-msgs, -at, 0)
 	}
 	o.mu.Lock()
 	o.chunks = append(back, o.chunks...)

@@ -136,11 +136,13 @@ func (rd *reader) makeRoom() {
 	left := rd.w - rd.r
 	want := rd.size
 	if rd.need > want {
-		want = min(rd.need, max(want, 2*left))
+		// By a quarter at least: else each small part behind a large one would move all.
+		want = min(max(rd.need, left+left/4), max(want, 2*left))
 	}
 	shared := rd.slab.refs.Load() > 1 // somebody keeps a batch in it: what was decoded must not be overwritten
+	full := rd.w == len(rd.slab.buf)
 	switch {
-	case shared, len(rd.slab.buf) < want, left == 0 && len(rd.slab.buf) != want:
+	case shared, full && len(rd.slab.buf) < want, left == 0 && len(rd.slab.buf) != want:
 		rd.replace(want)
 	case rd.r > 0:
 		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])

@@ -38,7 +38,13 @@ func (p *Peer) writeLoop() {
 			continue
 		}
 		p.fail(ioError("traffic", err))
-		if lost := p.outbox.restore(taken, control, n); lost > 0 {
+		lost := 0
+		if p.parked {
+			lost = p.outbox.restore(taken, control, n)
+		} else {
+			lost = p.outbox.done(taken, control)
+		}
+		if lost > 0 {
 			p.Drop(DropConnectionLost, lost)
 		}
 		return

@@ -1,0 +1,112 @@
+package zmtp
+
+import (
+	"bytes"
+	"runtime"
+	"testing"
+	"testing/synctest"
+
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// A message may come in many reads and in many parts. What is spent on it must be in proportion to its size, else one
+// peer costs the time of all.
+func TestLargeMessageCostsInProportion(t *testing.T) {
+	const size = 16 << 20
+	one := wire.AppendFrame(nil, 0, make([]byte, size))
+	var tail []byte // a large part and many small ones
+	tail = wire.AppendFrame(tail, wire.More, make([]byte, size))
+	for range 2000 {
+		tail = wire.AppendFrame(tail, wire.More, make([]byte, 100))
+	}
+	tail = append(tail, 0, 0)
+	for name, stream := range map[string][]byte{"one part": one, "many parts behind a large one": tail} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &zmtptest.Network{Buffer: 4 << 10}
+				pull := NewPull(Config{})
+				defer closeNow(t, pull)
+				bind(t, n, pull.Socket, addr)
+				r := dialRaw(t, n, addr)
+				shake(r, wire.PUSH, wire.PULL)
+				got := allocated(func() {
+					r.Send(stream)
+					synctest.Wait()
+				})
+				// 2 is what doubling costs, 1 the copy for the queue, and the rest is for the growth by a quarter.
+				if limit := uint64(8 * len(stream)); got > limit {
+					t.Errorf("%d bytes allocated for a message of %d", got, len(stream))
+				}
+				m, err := pull.TryRecv()
+				if err != nil || !bytes.Equal(m.Wire(), stream) {
+					t.Fatal("not the message that was sent", err)
+				}
+			})
+		})
+	}
+}
+
+// What is announced costs nothing before it arrives.
+func TestAnnouncedSizeCostsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		pull := NewPull(Config{})
+		defer closeNow(t, pull)
+		bind(t, n, pull.Socket, addr)
+		r := dialRaw(t, n, addr)
+		shake(r, wire.PUSH, wire.PULL)
+		synctest.Wait()
+		got := allocated(func() {
+			r.Send(append(wire.AppendHeader(nil, 0, 64<<20), "a few bytes"...))
+			synctest.Wait()
+		})
+		if got > 64<<10 {
+			t.Errorf("%d bytes allocated for a message of which 11 bytes came", got)
+		}
+		r.Send(wire.AppendHeader(nil, 0, 1)) // these are bytes of the message
+		alive := dialRaw(t, n, addr)
+		shake(alive, wire.PUSH, wire.PULL)
+		if st := pull.Stats(); st.Peers != 2 {
+			t.Errorf("%d peers, want 2", st.Peers)
+		}
+	})
+}
+
+// A connection may break while subscriptions are on their way.
+func TestConnectionBreaksInsideSubscriptions(t *testing.T) {
+	for name, greeting := range map[string][]byte{"3.1": wire.AppendGreeting(nil, "NULL", false), "3.0": greeting30()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &zmtptest.Network{Buffer: 100}
+				l := listenRaw(t, n, addr)
+				sub := NewSub(inMemory(n, Config{}))
+				defer closeNow(t, sub)
+				for i := range 100 {
+					sub.Subscribe([]byte{'t', byte(i)})
+				}
+				if err := sub.Connect("tcp://" + addr); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					r := acceptRaw(t, l)
+					r.Send(append(greeting, ready(wire.PUB)...))
+					r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.SUB)...))
+					synctest.Wait() // the buffer of the connection is full
+					r.Conn.(*zmtptest.Conn).Cut()
+				}
+				if st := sub.Stats(); len(st.Dropped) != 0 {
+					t.Errorf("dropped %v, subscriptions are no messages", st.Dropped)
+				}
+			})
+		})
+	}
+}
