@@ -1,0 +1,178 @@
+//go:build unix
+
+package interop
+
+import (
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// libzmq is the side of a peer process.
+type libzmq struct{ *peer }
+
+func (libzmq) String() string { return "libzmq" }
+
+// libzmqEnd is a socket of a peer.
+type libzmqEnd struct {
+	t    *testing.T
+	peer *peer
+	kind string
+	name string
+	shut func()
+}
+
+func (l libzmq) open(t *testing.T, kind string, o options) end {
+	t.Helper()
+	return l.socket(t, kind, o)
+}
+
+// socket is open with the concrete type.
+func (p *peer) socket(t *testing.T, kind string, o options) *libzmqEnd {
+	t.Helper()
+	p.sockets++
+	s := &libzmqEnd{t: t, peer: p, kind: kind, name: strconv.Itoa(p.sockets)}
+	set := args{}
+	number := func(name string, v int) {
+		if v != 0 {
+			set[name] = v
+		}
+	}
+	flag := func(name string, on bool) {
+		if on {
+			set[name] = 1
+		}
+	}
+	number("SNDHWM", o.sendHWM)
+	number("RCVHWM", o.recvHWM)
+	number("SNDBUF", o.sendBuf)
+	number("RCVBUF", o.recvBuf)
+	flag("IPV6", o.ipv6)
+	flag("XPUB_VERBOSE", o.verbose)
+	flag("XPUB_VERBOSER", o.verboser)
+	flag("XPUB_NODROP", o.nodrop)
+	flag("IMMEDIATE", o.immediate)
+	number("HEARTBEAT_IVL", int(o.heartbeat.Milliseconds()))
+	number("HEARTBEAT_TIMEOUT", int(o.heartbeatTimeout.Milliseconds()))
+	number("HEARTBEAT_TTL", int(o.heartbeatTTL.Milliseconds()))
+	if o.welcome != "" {
+		set["XPUB_WELCOME_MSG"] = blob(o.welcome)
+	}
+	if o.property != "" {
+		set["METADATA"] = blob(o.property)
+	}
+	p.call(t, "socket", args{"name": s.name, "type": kind, "options": set})
+	s.shut = sync.OnceFunc(func() { s.call("close", args{"linger": 0}) })
+	t.Cleanup(func() {
+		if !t.Failed() && !p.killed {
+			s.shut()
+		}
+	})
+	return s
+}
+
+func (s *libzmqEnd) start(op string, a args) func() reply {
+	s.t.Helper()
+	a["name"] = s.name
+	return s.peer.start(s.t, op, a)
+}
+
+func (s *libzmqEnd) call(op string, a args) reply {
+	s.t.Helper()
+	return s.start(op, a)()
+}
+
+func (s *libzmqEnd) listen(endpoint string) string {
+	s.t.Helper()
+	return s.call("bind", args{"endpoint": endpoint}).Endpoint
+}
+
+func (s *libzmqEnd) connect(endpoint string) {
+	s.t.Helper()
+	s.call("connect", args{"endpoint": endpoint})
+}
+
+func (s *libzmqEnd) subscribe(topic string) {
+	s.t.Helper()
+	s.change(topic, "SUBSCRIBE", "\x01")
+}
+
+func (s *libzmqEnd) unsubscribe(topic string) {
+	s.t.Helper()
+	s.change(topic, "UNSUBSCRIBE", "\x00")
+}
+
+// change subscribes in the way of the socket's type: an XSUB sends the message that a SUB's option stands for.
+func (s *libzmqEnd) change(topic, option, message string) {
+	s.t.Helper()
+	if s.kind == "XSUB" {
+		s.send(message + topic)
+		return
+	}
+	s.call("set", args{"option": option, "value": blob(topic)})
+}
+
+func (s *libzmqEnd) send(parts ...string) {
+	s.t.Helper()
+	if !s.call("send", args{"parts": blobs(parts), "timeout": patience.Milliseconds()}).OK {
+		s.t.Fatalf("libzmq %s: no room for a message within %v", s.kind, patience)
+	}
+}
+
+func (s *libzmqEnd) trySend(parts ...string) bool {
+	s.t.Helper()
+	return s.call("send", args{"parts": blobs(parts), "timeout": 0}).OK
+}
+
+func (s *libzmqEnd) recv() []string {
+	s.t.Helper()
+	parts, ok := s.tryRecv(patience)
+	if !ok {
+		s.t.Fatalf("libzmq %s: no message within %v", s.kind, patience)
+	}
+	return parts
+}
+
+func (s *libzmqEnd) tryRecv(d time.Duration) ([]string, bool) {
+	s.t.Helper()
+	r := s.call("recv", args{"timeout": d.Milliseconds()})
+	return texts(r.Parts), r.OK
+}
+
+func (s *libzmqEnd) startBurst(topic, source string, n, size int, timeout time.Duration) func() reply {
+	s.t.Helper()
+	return s.start("burst", args{
+		"prefix": blobs([]string{topic, source}), "first": 0, "n": n, "size": size, "timeout": timeout.Milliseconds(),
+	})
+}
+
+func (s *libzmqEnd) burst(topic, source string, n, size int) func() {
+	s.t.Helper()
+	wait := s.startBurst(topic, source, n, size, patience)
+	return func() {
+		s.t.Helper()
+		if sent := wait().N; sent != n {
+			s.t.Fatalf("libzmq %s: no room for message %d within %v", s.kind, sent, patience)
+		}
+	}
+}
+
+func (s *libzmqEnd) pump(topic, source string, n, size int) int {
+	s.t.Helper()
+	return s.startBurst(topic, source, n, size, 0)().N
+}
+
+func (s *libzmqEnd) tally(n int, quiet time.Duration) func() tally {
+	s.t.Helper()
+	wait := s.start("tally", args{"n": n, "timeout": quiet.Milliseconds()})
+	return func() tally {
+		s.t.Helper()
+		return wait().Sources
+	}
+}
+
+func (s *libzmqEnd) close() {
+	s.t.Helper()
+	s.shut()
+}
