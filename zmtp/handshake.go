@@ -19,6 +19,7 @@ type handshake struct {
 
 	greeted bool
 	peer    wire.Greeting
+	mutual  bool // the peer's first command does not wait for ours
 }
 
 func newHandshake(local wire.SocketType, m Mechanism, maxMessage int64) *handshake {
@@ -36,8 +37,7 @@ func (h *handshake) start(dst []byte) []byte {
 
 // feed takes the bytes that came from the peer, says how many of them it consumed, and appends the answer to dst. The
 // bytes it did not consume must be given again with more behind them; when it is Ready they are the first of the
-// traffic, and after NeedsAuth there must not be any. An answer may come together with an error and must be sent before
-// the connection is closed.
+// traffic. An answer may come together with an error and must be sent before the connection is closed.
 func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, err error) {
 	if !h.greeted {
 		g, size, err := wire.ParseGreeting(b)
@@ -50,6 +50,7 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 			return dst, n, Continue, err
 		}
 		if dst, progress, err = h.mechanism.Handshake(dst, nil); err != nil || progress == NeedsAuth {
+			h.mutual = true
 			return dst, n, progress, err
 		}
 	}
@@ -71,14 +72,34 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 		switch {
 		case err != nil:
 			return dst, n, Continue, err
-		case progress == NeedsAuth && n < len(b):
-			return dst, n, Continue, wire.Errorf(wire.UnexpectedCommand, "the peer sent more before it was let in")
 		case progress == Ready:
 			return dst, n, Ready, checkMetadata(h.local, h.mechanism.Metadata())
 		case progress == NeedsAuth:
 			return dst, n, NeedsAuth, nil
 		}
 	}
+}
+
+// early refuses what a peer has sent before the authenticator has answered: its READY may be there, if it need not wait
+// for ours, but nothing behind it.
+func (h *handshake) early(b []byte) error {
+	allowed := int64(0)
+	if h.mutual {
+		_, size, header, err := wire.ParseHeader(b)
+		switch {
+		case err != nil:
+			return err
+		case header == 0:
+			return nil
+		case size > h.maxFrame:
+			return wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, h.maxFrame)
+		}
+		allowed = int64(header) + size
+	}
+	if int64(len(b)) > allowed {
+		return wire.Errorf(wire.UnexpectedCommand, "the peer sent more before it was let in")
+	}
+	return nil
 }
 
 // checkMetadata applies libzmq's rules to the metadata of a peer: every Socket-Type among it must fit, none is fine. Names

@@ -56,44 +56,16 @@ type Opener interface {
 	Open(dst, stream []byte) ([]byte, error)
 }
 
-// null is the NULL mechanism (RFC 37, "The NULL Security Mechanism").
-type null struct {
-	local wire.Metadata
-	peer  wire.Metadata
-}
-
-func newNull(local wire.Metadata) Mechanism { return &null{local: local} }
-
-func (*null) Name() string { return "NULL" }
-
-func (m *null) Metadata() wire.Metadata { return m.peer }
-
-func (*null) Traffic() (Sealer, Opener) { return nil, nil }
-
-// Handshake sends READY at once, on both sides, as libzmq does; RFC 37 lets the client go first.
-func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
-	if cmd == nil {
-		return wire.AppendCommand(dst, wire.CmdReady, wire.AppendMetadata(nil, m.local)), Continue, nil
-	}
-	name, data, err := wire.ParseCommand(cmd)
-	if err != nil {
-		return dst, Continue, err
-	}
-	switch string(name) {
-	case wire.CmdReady:
-		m.peer, err = wire.ParseMetadata(data)
-		return dst, Ready, err
-	case wire.CmdError:
-		return dst, Continue, peerError(data)
-	}
-	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%q in place of READY", name)
-}
-
 // peerError turns the data of an ERROR command into an error.
 func peerError(data []byte) error {
 	reason, err := wire.ParseError(data)
 	if err != nil {
 		return err
 	}
-	return wire.Errorf(wire.PeerError, "the peer answered ERROR %q", reason)
+	e := wire.Errorf(wire.PeerError, "the peer answered ERROR %q", reason)
+	switch reason {
+	case "300", "400", "500":
+		e.Status = int(reason[0]-'0') * 100
+	}
+	return e
 }

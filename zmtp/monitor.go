@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zap"
 )
 
 // EventType is what happened to a connection, with the numbers and meanings of libzmq's ZMQ_EVENT_*.
@@ -133,25 +135,36 @@ func (ms *monitors) close() {
 	ms.all = nil
 }
 
+// protocolErrors are libzmq's ZMQ_PROTOCOL_ERROR_ZMTP_* for the reasons that have one.
+var protocolErrors = map[Reason]uint32{
+	wire.UnexpectedCommand: 0x10000001,
+	wire.InvalidSequence:   0x10000002,
+	wire.KeyExchange:       0x10000003,
+	wire.MalformedCommand:  0x10000011,
+	wire.MalformedMessage:  0x10000012,
+	wire.MalformedHello:    0x10000013,
+	wire.MalformedInitiate: 0x10000014,
+	wire.MalformedError:    0x10000015,
+	wire.MalformedWelcome:  0x10000017,
+	wire.MalformedReady:    0x10000018,
+	wire.Cryptographic:     0x11000001,
+	wire.MechanismMismatch: 0x11000002,
+}
+
 // failure turns the error that ended a handshake into the event that libzmq raises for it.
 func failure(err error) (EventType, uint32) {
-	switch r := reasonOf(err); r {
-	case wire.MechanismMismatch:
-		return EventHandshakeFailedProtocol, 0x11000002
-	case wire.UnexpectedCommand:
-		return EventHandshakeFailedProtocol, 0x10000001
-	case wire.MalformedCommand:
-		return EventHandshakeFailedProtocol, 0x10000011
-	case wire.MalformedError:
-		return EventHandshakeFailedProtocol, 0x10000015
-	case wire.MalformedReady:
-		return EventHandshakeFailedProtocol, 0x10000018
-	case wire.PeerError:
-		return EventHandshakeFailedAuth, 0
-	default:
-		if r.Protocol() {
-			return EventHandshakeFailedProtocol, 0x10000000
-		}
-		return EventHandshakeFailedNoDetail, 0
+	r := reasonOf(err)
+	if fault, ok := errors.AsType[*zap.Error](err); ok {
+		return EventHandshakeFailedProtocol, uint32(fault.Fault)
 	}
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Status != 0 {
+		return EventHandshakeFailedAuth, uint32(e.Status)
+	}
+	if code, ok := protocolErrors[r]; ok {
+		return EventHandshakeFailedProtocol, code
+	}
+	if r.Protocol() && r != wire.PeerError {
+		return EventHandshakeFailedProtocol, 0x10000000
+	}
+	return EventHandshakeFailedNoDetail, 0
 }

@@ -93,8 +93,8 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	first := !s.closing
 	s.closing = true
-	for e := s.pending.Front(); e != nil; e = e.Next() {
-		s.evict(e, wire.LocalClose)
+	for s.pending.Len() > 0 {
+		s.evict(s.pending.Front(), wire.LocalClose)
 	}
 	for a := range s.attachments {
 		a.stop()
@@ -203,10 +203,12 @@ func (s *Socket) detach(endpoint string, listener bool) error {
 		}
 		delete(s.attachments, a)
 		a.stop()
-		for e := s.pending.Front(); e != nil; e = e.Next() {
+		for e := s.pending.Front(); e != nil; {
+			next := e.Next()
 			if e.Value.(*pending).owner == a {
 				s.evict(e, wire.LocalClose)
 			}
+			e = next
 		}
 		for p := range s.peers {
 			if p.owner == a {
@@ -231,13 +233,12 @@ func (s *Socket) Endpoints() []string {
 	return all
 }
 
-// evict closes a pending connection. Caller holds s.mu.
+// evict closes a pending connection and takes it off the list: its goroutine may need a while to notice. Caller holds
+// s.mu.
 func (s *Socket) evict(e *list.Element, r Reason) {
-	p := e.Value.(*pending)
-	if p.reason == wire.ReasonNone {
-		p.reason = r
-		p.conn.Close()
-	}
+	p := s.pending.Remove(e).(*pending)
+	p.reason = r
+	p.conn.Close()
 }
 
 // runPeer takes a connection through its whole life; e is its place among the pending ones if it was accepted. It returns
@@ -333,69 +334,4 @@ func (s *Socket) handshakeFailed(event Event, a *attachment, err error) {
 		level = slog.LevelWarn // once for each reason; the counters tell of the others
 	}
 	s.log.Log(context.Background(), level, "handshake failed", "endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r, "err", err)
-}
-
-// handshake brings the connection of p up to its traffic and returns what came behind. The end of the owner ends it.
-func (s *Socket) handshake(p *Peer) (first []byte, err error) {
-	conn := p.conn
-	stop := context.AfterFunc(p.owner.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer func() {
-		if !stop() && err != nil {
-			err = &PeerClosedError{Reason: wire.LocalClose, Stage: "handshake", Err: err}
-		}
-	}()
-	if err := conn.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout)); err != nil {
-		return nil, ioError("handshake", err)
-	}
-	m := s.cfg.Mechanism(localMetadata(s.local, nil, s.cfg.Metadata))
-	h := newHandshake(s.local, m, s.cfg.MaxMessageSize)
-	out := h.start(nil)
-	buf := make([]byte, 0, 512)
-	for {
-		if len(out) > 0 {
-			if _, err := conn.Write(out); err != nil {
-				return nil, ioError("handshake", err)
-			}
-			out = out[:0]
-		}
-		if len(buf) == cap(buf) {
-			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
-		}
-		n, rerr := conn.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if n > 0 {
-			var used int
-			var progress Progress
-			out, used, progress, err = h.feed(out, buf)
-			buf = buf[:copy(buf, buf[used:])]
-			if err == nil && progress == NeedsAuth {
-				out, progress, err = s.authorize(p, h, out)
-			}
-			if err != nil || progress == Ready {
-				if len(out) > 0 {
-					conn.Write(out) // the peer may be gone already, which the traffic will show
-				}
-				if err != nil {
-					return nil, err
-				}
-				p.greeting, p.metadata = h.peer, m.Metadata()
-				p.sealer, p.opener = m.Traffic()
-				return buf, conn.SetDeadline(time.Time{})
-			}
-		}
-		if rerr != nil {
-			return nil, ioError("handshake", rerr)
-		}
-	}
-}
-
-// authorize lets the mechanism ask whether the peer may come in.
-func (s *Socket) authorize(p *Peer, h *handshake, out []byte) ([]byte, Progress, error) {
-	ctx, cancel := context.WithTimeout(p.owner.ctx, s.cfg.HandshakeTimeout)
-	defer cancel()
-	out, progress, err := h.mechanism.(Authorizer).Authorize(ctx, out, p.Remote())
-	if err == nil && progress == Ready {
-		err = checkMetadata(h.local, h.mechanism.Metadata())
-	}
-	return out, progress, err
 }

@@ -24,7 +24,16 @@ const (
 	BadIdentity                 // an identity above 255 octets or beginning with a zero octet
 	TopicTooLong                // a subscription above the limit for topics
 	TooManySubscriptions        // a peer above its limit of subscriptions
+	MalformedHello              // HELLO of the wrong size, version or form
+	MalformedWelcome            // likewise WELCOME
+	MalformedInitiate           // likewise INITIATE
+	MalformedMessage            // a protected frame that is too short
+	Cryptographic               // a box that does not open, or a key that is none
+	KeyExchange                 // a vouch for other keys than those of the connection
+	InvalidSequence             // a nonce that does not grow
 	PeerError                   // the peer sent an ERROR command
+	AuthRefused                 // the authenticator did not let the client in
+	AuthUnavailable             // there was no authenticator, or it gave no usable answer
 	HandshakeTimeout            // the handshake was not complete in time
 	HandshakeEvicted            // too many handshakes were pending, this was the oldest
 	HeartbeatTimeout            // nothing came after our PING
@@ -42,7 +51,8 @@ var reasonNames = [numReasons]string{
 	"none", "not_zmtp", "unsupported_version", "mechanism_mismatch", "unexpected_command", "malformed_command",
 	"malformed_ready", "malformed_error", "malformed_ping", "malformed_frame", "message_too_large",
 	"command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
-	"peer_error", "handshake_timeout", "handshake_evicted", "heartbeat_timeout", "ttl_expired", "peer_closed",
+	"malformed_hello", "malformed_welcome", "malformed_initiate", "malformed_message", "cryptographic",
+	"key_exchange", "invalid_sequence", "peer_error", "auth_refused", "auth_unavailable", "handshake_timeout", "handshake_evicted", "heartbeat_timeout", "ttl_expired", "peer_closed",
 	"connection_lost", "slow_consumer", "subscription_backlog", "rejected", "local_close",
 }
 
@@ -70,6 +80,7 @@ func (r Reason) Protocol() bool { return r > ReasonNone && r <= PeerError }
 type Error struct {
 	Reason Reason
 	Detail string // what was wrong, without secrets
+	Status int    // of PeerError and AuthRefused: the ZAP status 300, 400 or 500, else 0
 }
 
 // Error implements error.

@@ -1,0 +1,75 @@
+package zmtp
+
+import (
+	"context"
+	"net"
+
+	"zmtpd/zmtp/wire"
+)
+
+// Null is the NULL mechanism with an authenticator (RFC 37, "The NULL Security Mechanism"): peers are let in by their
+// address. Without one, leave Config.Mechanism nil.
+type Null struct {
+	Auth
+}
+
+// Mechanism is for Config.Mechanism.
+func (n *Null) Mechanism(local wire.Metadata) Mechanism {
+	return &null{local: local, auth: &n.Auth}
+}
+
+func newNull(local wire.Metadata) Mechanism { return &null{local: local} }
+
+// null is one connection's NULL handshake.
+type null struct {
+	local wire.Metadata
+	auth  *Auth // nil: everybody is let in
+	peer  wire.Metadata
+	zap   wire.Metadata
+}
+
+func (*null) Name() string { return "NULL" }
+
+func (m *null) Metadata() wire.Metadata { return append(m.zap, m.peer...) }
+
+func (*null) Traffic() (Sealer, Opener) { return nil, nil }
+
+// Handshake sends READY at once, on both sides, as libzmq does; RFC 37 lets the client go first. With an authenticator
+// it sends it when that has agreed.
+func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
+	if cmd == nil {
+		if m.auth != nil {
+			return dst, NeedsAuth, nil
+		}
+		return m.ready(dst), Continue, nil
+	}
+	name, data, err := wire.ParseCommand(cmd)
+	if err != nil {
+		return dst, Continue, err
+	}
+	switch string(name) {
+	case wire.CmdReady:
+		m.peer, err = wire.ParseMetadata(data)
+		return dst, Ready, err
+	case wire.CmdError:
+		return dst, Continue, peerError(data)
+	}
+	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%q in place of READY", name)
+}
+
+func (m *null) ready(dst []byte) []byte {
+	return wire.AppendCommand(dst, wire.CmdReady, wire.AppendMetadata(nil, m.local))
+}
+
+// Authorize implements Authorizer.
+func (m *null) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress, error) {
+	zap, status, err := m.auth.Ask(ctx, peer, m.Name())
+	if err != nil {
+		if status != "" {
+			dst = wire.AppendError(dst, status)
+		}
+		return dst, Continue, err
+	}
+	m.zap = zap
+	return m.ready(dst), Continue, nil
+}

@@ -1,0 +1,144 @@
+package zap
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+)
+
+// Version is the protocol's version in every request and reply.
+const Version = "1.0"
+
+// The status codes of a reply. A client that gets an ERROR does not try again, one that is only hung up on does.
+const (
+	StatusOK        = 200 // let the client in
+	StatusTemporary = 300 // not now: the connection is closed without a word
+	StatusDenied    = 400 // no: the client is sent ERROR 400
+	StatusFailed    = 500 // the authenticator does not work: the client is sent ERROR 500
+)
+
+// Request asks whether a client may come in.
+type Request struct {
+	ID          string
+	Domain      string
+	Address     string // of the client: the IP address without port
+	Identity    []byte // routing id of the asking socket
+	Mechanism   string
+	Credentials [][]byte // NULL none, PLAIN user and password, CURVE the client's public key of 32 bytes
+}
+
+// Reply is the answer.
+type Reply struct {
+	ID       string
+	Status   int    // one of the status codes
+	Text     string // why, for the log; at most 255 bytes are sent
+	UserID   string // who it is, for the application
+	Metadata []byte // properties for the application, encoded as in READY
+}
+
+// Handler decides about clients. It is called once a handshake, from many goroutines, and may wait for ctx. An error is
+// as good as StatusFailed.
+type Handler interface {
+	Authenticate(ctx context.Context, req *Request) (Reply, error)
+}
+
+// HandlerFunc is a function as a Handler.
+type HandlerFunc func(ctx context.Context, req *Request) (Reply, error)
+
+// Authenticate calls f.
+func (f HandlerFunc) Authenticate(ctx context.Context, req *Request) (Reply, error) {
+	return f(ctx, req)
+}
+
+// Fault is what is wrong with a reply, with libzmq's numbers (ZMQ_PROTOCOL_ERROR_ZAP_*).
+type Fault uint32
+
+// The faults of a reply.
+const (
+	FaultUnspecified Fault = 0x20000000 + iota
+	FaultMalformed
+	FaultRequestID
+	FaultVersion
+	FaultStatus
+	FaultMetadata
+)
+
+// Error is a reply or a request that does not obey the protocol.
+type Error struct {
+	Fault  Fault
+	Detail string
+}
+
+// Error implements error.
+func (e *Error) Error() string { return "zap: " + e.Detail }
+
+func faultf(f Fault, format string, args ...any) error {
+	return &Error{f, fmt.Sprintf(format, args...)}
+}
+
+// Frames returns the request as frames. They refer to the request.
+func (r *Request) Frames() [][]byte {
+	f := [][]byte{
+		[]byte(Version), []byte(r.ID), []byte(r.Domain), []byte(r.Address), r.Identity, []byte(r.Mechanism),
+	}
+	return append(f, r.Credentials...)
+}
+
+// ParseRequest takes the frames of a request apart; the result refers to them.
+func ParseRequest(frames [][]byte) (Request, error) {
+	if len(frames) < 6 {
+		return Request{}, faultf(FaultMalformed, "request of %d frames, want 6 and the credentials", len(frames))
+	}
+	if string(frames[0]) != Version {
+		return Request{}, faultf(FaultVersion, "request of version %.16q, want %q", frames[0], Version)
+	}
+	return Request{
+		ID: string(frames[1]), Domain: string(frames[2]), Address: string(frames[3]), Identity: frames[4],
+		Mechanism: string(frames[5]), Credentials: frames[6:],
+	}, nil
+}
+
+// Frames returns the reply as frames. They refer to the reply.
+func (r *Reply) Frames() [][]byte {
+	text := r.Text[:min(len(r.Text), 255)]
+	return [][]byte{
+		[]byte(Version), []byte(r.ID), fmt.Appendf(nil, "%03d", r.Status), []byte(text), []byte(r.UserID), r.Metadata,
+	}
+}
+
+// ParseReply takes the frames of the reply to the request id apart; the result refers to them. The error is an *Error.
+func ParseReply(frames [][]byte, id string) (Reply, error) {
+	if len(frames) != 6 {
+		return Reply{}, faultf(FaultMalformed, "reply of %d frames, want 6", len(frames))
+	}
+	if string(frames[0]) != Version {
+		return Reply{}, faultf(FaultVersion, "reply of version %.16q, want %q", frames[0], Version)
+	}
+	if string(frames[1]) != id {
+		return Reply{}, faultf(FaultRequestID, "reply to request %.16q, want %.16q", frames[1], id)
+	}
+	r := Reply{ID: id, Text: string(frames[3]), UserID: string(frames[4]), Metadata: frames[5]}
+	s := frames[2]
+	if len(s) != 3 || s[0] < '2' || s[0] > '5' || s[1] != '0' || s[2] != '0' {
+		return Reply{}, faultf(FaultStatus, "status %.16q is none of 200, 300, 400 and 500", s)
+	}
+	r.Status = int(s[0]-'0') * 100
+	return r, CheckMetadata(r.Metadata)
+}
+
+// CheckMetadata returns an *Error unless b is well-formed metadata up to its end.
+func CheckMetadata(b []byte) error {
+	for len(b) > 0 {
+		n := int(b[0])
+		if len(b) < 1+n+4 {
+			return faultf(FaultMetadata, "a property name overruns the metadata")
+		}
+		size := binary.BigEndian.Uint32(b[1+n:])
+		b = b[1+n+4:]
+		if uint64(size) > uint64(len(b)) {
+			return faultf(FaultMetadata, "a property value overruns the metadata")
+		}
+		b = b[size:]
+	}
+	return nil
+}
