@@ -256,11 +256,12 @@ func (o *outbox) traffic() Traffic {
 	return o.sent
 }
 
-// finished reports whether the outbox is closed and holds nothing that take would return.
+// finished reports whether the outbox is closed, holds nothing that take would return, and nothing that it did return is
+// still being written.
 func (o *outbox) finished() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.closed && len(o.chunks) == 0 && len(o.control) == 0
+	return o.closed && o.msgs == 0 && o.bytes == 0 && len(o.control) == 0
 }
 
 // progress counts n bytes as handed to the kernel.

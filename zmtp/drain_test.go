@@ -1,0 +1,40 @@
+package zmtp
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// TestShutdownWaitsForTheLastWrite has a peer that reads nothing for longer than a closing connection waits for more of what
+// the peer may have to say, while the last of the queue is being written.
+func TestShutdownWaitsForTheLastWrite(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		n.Buffer = 256
+		push := NewPush(Config{})
+		bind(t, n, push.Socket, addr)
+		r := dialRaw(t, n, addr)
+		shake(r, wire.PULL, wire.PUSH)
+		want := frame(string(bytes.Repeat([]byte("x"), 1000)))
+		if err := push.Send(t.Context(), Message{wire: want}); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			shutdown(t, push)
+			close(done)
+		}()
+		time.Sleep(10 * drainIdle)
+		synctest.Wait()
+		r.Conn.SetReadDeadline(time.Time{})
+		if got, err := io.ReadAll(r.Conn); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d of %d bytes, %v", len(got), len(want), err)
+		}
+		<-done
+	})
+}
