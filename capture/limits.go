@@ -1,0 +1,33 @@
+package capture
+
+const (
+	// maxPacket bounds a packet in bytes. It is the largest snapshot length of libpcap; what a file says is not trusted.
+	maxPacket = 256 << 10
+
+	// maxInterfaces bounds the interfaces of a section of a pcapng file.
+	maxInterfaces = 1 << 12
+
+	// maxSessions bounds the TCP connections that are remembered.
+	maxSessions = 1 << 16
+
+	// maxPages and maxPagesTotal bound what waits for a missing segment, of one session and of all. A page is gopacket's
+	// unit, at most 1,900 bytes of one segment. When a session goes beyond, the missing segment counts as lost.
+	maxPages      = 1 << 12
+	maxPagesTotal = 1 << 15
+
+	// maxEarly bounds the segments of one side that are held before its SYN is seen. More than a few are
+	// not a matter of order any more.
+	maxEarly = 64
+
+	// maxHandshakeFrame bounds a frame of the handshake in bytes, as package zmtp does.
+	maxHandshakeFrame = 64 << 10
+
+	// chunk is how many bytes are dissected at a time. It bounds what wire.Item.Cut moves for a command inside a message.
+	chunk = 4 << 10
+)
+
+// limits are those of a Reader. Tests make them smaller.
+type limits struct {
+	sessions, pages, pagesTotal int
+	message, buffered           int64
+}

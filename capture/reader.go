@@ -1,0 +1,189 @@
+package capture
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Options are the options of a Reader. The zero value is ready to use.
+type Options struct {
+	// Select says which sessions are wanted. What it is false for is not decoded and has no events. It is called at most once for
+	// each TCP connection, ZMTP or not, with the endpoint that connected first, as far as the file tells. nil wants
+	// all. Default nil.
+	Select func(client, server netip.AddrPort) bool
+
+	// MaxMessageSize bounds a message in bytes, as zmtp.Config's does. A larger one is a Problem. Default 64 MiB.
+	MaxMessageSize int64
+
+	// MaxBuffered bounds the unfinished messages of all sessions together, in bytes. Default 256 MiB.
+	MaxBuffered int64
+}
+
+// Stats counts what a Reader came across.
+type Stats struct {
+	Packets       uint64 // packets of the file
+	Skipped       uint64 // of these: not TCP over IP, fragments, malformed headers, an unknown link type
+	Truncated     uint64 // of these: TCP segments of which a part was not captured
+	Sessions      uint64 // ZMTP sessions, as many as there are Opened events
+	OtherSessions uint64 // TCP connections that are not ZMTP, were not selected, or had no data
+	NoStart       uint64 // TCP connections that began before the capture
+	Messages      uint64 // messages, as many as there are Message events
+}
+
+// Reader reads the ZMTP sessions of one capture file. It is for one goroutine.
+type Reader struct {
+	opts  Options
+	limit limits
+	file  packetFile
+	dec   decoder
+	asm   *assembler
+	stats Stats
+
+	sessions map[connKey]*session
+	recent   *list.List // of all *session, the one that was quiet for longest first
+	lastID   uint64
+	buffered int64 // capacity of all half.buf
+
+	now   time.Time // of the packet that is being read
+	yield func(Event, error) bool
+}
+
+// errStop ends the reading because nobody wants more events.
+var errStop = errors.New("stopped")
+
+// NewReader returns a Reader for a file in pcap or pcapng format, which may be compressed with gzip. It reads the beginning of
+// the file. The file is read as a stream and remains the caller's to close.
+func NewReader(file io.Reader, opts Options) (*Reader, error) {
+	l := limits{
+		sessions: maxSessions, pages: maxPages, pagesTotal: maxPagesTotal,
+		message: cmp.Or(opts.MaxMessageSize, 64<<20), buffered: cmp.Or(opts.MaxBuffered, 256<<20),
+	}
+	return newReader(file, opts, l)
+}
+
+func newReader(file io.Reader, opts Options, l limits) (*Reader, error) {
+	f, err := openFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{
+		opts: opts, limit: l, file: f, asm: newAssembler(l),
+		sessions: map[connKey]*session{}, recent: list.New(),
+	}, nil
+}
+
+// Events returns the events in the order of the packets that completed them. It reads the file as the events are taken, and
+// can be used once: a loop that is left cannot be taken up again. An error is the last thing that it yields, behind the
+// events of everything before the place where the file is broken, or ctx ended.
+func (r *Reader) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		r.yield = yield
+		if err := r.read(ctx); err != nil && err != errStop {
+			yield(Event{}, err)
+		}
+	}
+}
+
+// Stats returns the counts so far.
+func (r *Reader) Stats() Stats { return r.stats }
+
+func (r *Reader) read(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p, err := r.file.next()
+		if err != nil {
+			if ended := r.endOfFile(); ended != nil {
+				return ended
+			}
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+		r.stats.Packets++
+		r.now = p.time
+		s, err := r.dec.decode(cutLink(p.link, p.data))
+		if err != nil {
+			r.stats.Skipped++
+			continue
+		}
+		if s.missing > 0 {
+			r.stats.Truncated++
+		}
+		if err := r.segment(s); err != nil {
+			return err
+		}
+	}
+}
+
+// segment takes one segment to its session.
+func (r *Reader) segment(seg segment) error {
+	key, side := keyOf(seg.src, seg.dst)
+	s := r.sessions[key]
+	if s != nil && seg.syn && s.replacedBy(side, seg.seq) {
+		if err := r.end(s, PortReused); err != nil {
+			return err
+		}
+		r.forget(s)
+		s = nil
+	}
+	if s == nil {
+		if !seg.syn && len(seg.payload) == 0 {
+			return nil // the rest of a connection without anything to say
+		}
+		if len(r.sessions) >= r.limit.sessions {
+			oldest := r.recent.Front().Value.(*session)
+			if err := r.end(oldest, Evicted); err != nil {
+				return err
+			}
+			r.forget(oldest)
+		}
+		r.lastID++
+		s = newSession(r.lastID, key, side)
+		s.place = r.recent.PushBack(s)
+		r.sessions[key] = s
+	}
+	r.recent.MoveToBack(s.place)
+	if s.phase == ended {
+		return nil
+	}
+	return r.track(s, side, seg)
+}
+
+// endOfFile ends what is open, in the order in which it began.
+func (r *Reader) endOfFile() error {
+	open := make([]*session, 0, len(r.sessions))
+	for _, s := range r.sessions {
+		open = append(open, s)
+	}
+	slices.SortFunc(open, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
+	for _, s := range open {
+		if err := r.end(s, EndOfFile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reader) forget(s *session) {
+	r.recent.Remove(s.place)
+	delete(r.sessions, s.key)
+}
+
+// emit hands one event over.
+func (r *Reader) emit(s *session, ev Event) error {
+	ev.Time, ev.Session = r.now, s.public
+	if !r.yield(ev, nil) {
+		return errStop
+	}
+	return nil
+}

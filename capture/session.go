@@ -1,0 +1,271 @@
+package capture
+
+import (
+	"container/list"
+	"fmt"
+	"net/netip"
+
+	"zmtpd/zmtp/wire"
+)
+
+// connKey has the two endpoints of a TCP connection, the smaller one first.
+type connKey [2]netip.AddrPort
+
+// keyOf returns the key and which of its endpoints src is.
+func keyOf(src, dst netip.AddrPort) (connKey, int) {
+	if src.Compare(dst) <= 0 {
+		return connKey{src, dst}, 0
+	}
+	return connKey{dst, src}, 1
+}
+
+type phase uint8
+
+const (
+	watched phase = iota // it may be ZMTP
+	opened               // it is
+	ended                // nothing more is wanted of it; it stays as a mark for late packets
+)
+
+// session is one TCP connection.
+type session struct {
+	id     uint64
+	key    connKey
+	place  *list.Element
+	phase  phase
+	client int      // which endpoint sent the first SYN, or the first packet
+	syn    bool     // whether a SYN was seen
+	public *Session // nil until Select has been asked
+	half   [2]half  // what each endpoint sends
+	held   bool     // the assembler knows it
+
+	encrypted bool // its traffic is, and that was an event
+}
+
+// half is one direction of a session.
+type half struct {
+	// TCP. Offsets count the bytes of the direction from an arbitrary origin.
+	seen    bool
+	origin  uint32 // sequence number of offset 0
+	isn     uint32 // of the SYN, once started
+	started bool   // the SYN was seen
+	next    int64  // what comes next in order; before started, the first offset seen
+	early   int    // segments before the SYN
+	cut     int64  // where bytes are missing because of the snapshot length, or 0
+	fin     int64  // of the FIN, or 0
+
+	// ZMTP, see dissect.go.
+	stage    stage
+	err      error // why stage is dead, to be told if the session turns out to be ZMTP
+	greeting wire.Greeting
+	decoder  wire.Decoder
+	buf      []byte // not yet dissected
+}
+
+func newSession(id uint64, key connKey, first int) *session {
+	return &session{id: id, key: key, client: first}
+}
+
+// firstOffset is the offset of the first segment that is seen of a direction: those before it in the stream may come later.
+const firstOffset = 1 << 30
+
+// offset returns the offset of a sequence number, taken to be within 2 GiB of what comes next.
+func (h *half) offset(seq uint32) int64 {
+	if !h.seen {
+		h.seen, h.origin, h.next = true, seq-firstOffset, firstOffset
+	}
+	return h.next + int64(int32(seq-h.origin-uint32(h.next)))
+}
+
+// replacedBy reports whether a SYN from side begins another connection.
+func (s *session) replacedBy(side int, seq uint32) bool {
+	h := &s.half[side]
+	if h.started {
+		return seq != h.isn
+	}
+	// A SYN may come behind the data that follow it, but not far.
+	d := int64(int32(seq - h.origin - firstOffset))
+	return s.phase == ended || h.seen && (d < -1<<20 || d > 1<<20)
+}
+
+// track does what a segment says of the TCP connection, and has its payload dissected.
+func (r *Reader) track(s *session, side int, seg segment) error {
+	h := &s.half[side]
+	at := h.offset(seg.seq)
+	if seg.syn {
+		if err := r.start(s, side, at, seg); err != nil || s.phase == ended {
+			return err
+		}
+		at++
+	}
+	end := at + int64(len(seg.payload)+seg.missing)
+	if cut := max(h.next, at+int64(len(seg.payload))); cut < end && (h.cut == 0 || cut < h.cut) {
+		h.cut = cut
+	}
+	if seg.fin && h.fin == 0 {
+		h.fin = end
+	}
+	switch {
+	case h.stage == dead:
+		h.next = max(h.next, end)
+	case len(seg.payload) > 0 || seg.missing > 0:
+		if err := r.payload(s, side, at, seg.payload); err != nil || s.phase == ended {
+			return err
+		}
+	}
+	switch {
+	case seg.rst && (!h.started || at >= h.next-1):
+		return r.end(s, Reset)
+	case s.half[0].finished() && s.half[1].finished():
+		return r.end(s, Finished)
+	}
+	return nil
+}
+
+func (h *half) finished() bool { return h.fin != 0 && h.next >= h.fin }
+
+// start takes a SYN.
+func (r *Reader) start(s *session, side int, at int64, seg segment) error {
+	h := &s.half[side]
+	if h.started {
+		return nil // once more
+	}
+	if !s.syn {
+		s.syn, s.client = true, side
+		if seg.ack {
+			s.client = 1 - side
+		}
+		if !r.wanted(s) {
+			return r.leave(s)
+		}
+	}
+	h.started, h.isn, h.next = true, seg.seq, at+1
+	if h.stage == dead {
+		return nil
+	}
+	s.held = true
+	if err := r.asm.feed(s.id, side, at, nil, true); err != nil {
+		return err
+	}
+	return r.delivered(s, side)
+}
+
+// wanted makes the session known to the user, whose answer it returns.
+func (r *Reader) wanted(s *session) bool {
+	if s.public == nil {
+		s.public = &Session{ID: s.id, Client: s.key[s.client], Server: s.key[1-s.client]}
+		return r.opts.Select == nil || r.opts.Select(s.public.Client, s.public.Server)
+	}
+	return true
+}
+
+// leave ends a session of which no event was made.
+func (r *Reader) leave(s *session) error {
+	r.stats.OtherSessions++
+	return r.bury(s)
+}
+
+// payload takes a part of a direction that is not dead.
+func (r *Reader) payload(s *session, side int, at int64, b []byte) error {
+	h := &s.half[side]
+	if !h.started {
+		if h.early++; h.early > maxEarly {
+			return r.fail(s, side, ErrNoStart)
+		}
+	}
+	if h.started && at < h.next { // once more
+		b, at = b[min(h.next-at, int64(len(b))):], h.next
+	}
+	if at != h.next && at>>32 != (at+int64(len(b)))>>32 || at>>32 != h.next>>32 {
+		return r.fail(s, side, ErrGap) // see assembler
+	}
+	if len(b) > 0 {
+		s.held = true
+		if err := r.asm.feed(s.id, side, at, b, false); err != nil {
+			return err
+		}
+		if err := r.delivered(s, side); err != nil {
+			return err
+		}
+	}
+	if h.cut != 0 && h.next == h.cut && h.stage != dead {
+		return r.fail(s, side, ErrSnapLen)
+	}
+	return nil
+}
+
+// delivered dissects what the assembler has in order.
+func (r *Reader) delivered(s *session, side int) error {
+	h := &s.half[side]
+	if !r.asm.any || h.stage == dead {
+		return nil
+	}
+	switch skipped := r.asm.skipped; {
+	case skipped < 0:
+		return r.fail(s, side, ErrNoStart)
+	case skipped > 0:
+		return r.fail(s, side, fmt.Errorf("%w: %d bytes", ErrGap, skipped))
+	}
+	h.next += int64(len(r.asm.run))
+	return r.dissect(s, side, r.asm.run)
+}
+
+// end ends a session: what waits for something missing will not get it any more.
+func (r *Reader) end(s *session, why CloseReason) error {
+	if s.phase == ended {
+		return nil
+	}
+	for _, side := range []int{s.client, 1 - s.client} {
+		if err := r.giveUp(s, side); err != nil || s.phase == ended {
+			return err
+		}
+	}
+	if s.phase == watched {
+		return r.leave(s)
+	}
+	if err := r.emit(s, Event{Kind: Closed, Closed: why}); err != nil {
+		return err
+	}
+	return r.bury(s)
+}
+
+// giveUp finds out whether something of a direction waits for what is missing, which is a problem.
+func (r *Reader) giveUp(s *session, side int) error {
+	if !s.held || s.half[side].stage == dead {
+		return nil
+	}
+	if _, err := r.asm.flush(s.id, side); err != nil {
+		return err
+	}
+	return r.delivered(s, side)
+}
+
+// bury frees everything that an ended session holds.
+func (r *Reader) bury(s *session) error {
+	s.phase = ended
+	for side := range s.half {
+		if err := r.kill(s, side); err != nil {
+			return err
+		}
+	}
+	if !s.held {
+		return nil
+	}
+	s.held = false
+	return r.asm.release(s.id)
+}
+
+// kill frees what a direction holds. Its segments are only counted from now on.
+func (r *Reader) kill(s *session, side int) error {
+	s.half[side].stage = dead
+	r.free(&s.half[side])
+	if !s.held {
+		return nil
+	}
+	return r.asm.discard(s.id, side)
+}
+
+func (r *Reader) free(h *half) {
+	r.buffered -= int64(cap(h.buf))
+	h.buf = nil
+}
