@@ -28,24 +28,27 @@ func (p *publisher) overload(b *zmtp.Batch) {
 // wait offers the rest of b again and again, to all blocked subscribers at the same time, until each has taken everything,
 // or is gone, or has stalled and may lose messages, or the Forwarder is closed.
 func (p *publisher) wait(b *zmtp.Batch) {
-	// A fraction of the time, so that progress is seen close to when it happens.
-	tick := time.NewTicker(max(p.f.cfg.StallTimeout/4, 1))
-	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		cases := append(make([]reflect.SelectCase, 0, 2+len(p.blocked)), receive(p.f.stop), receive(tick.C))
+		cases := append(make([]reflect.SelectCase, 0, 2+len(p.blocked)), receive(p.f.stop), receive(timer.C))
+		next := p.f.cfg.StallTimeout / 4 // a fraction, so that progress is seen close to when it happens
 		blocked := p.blocked[:0]
 		for _, l := range p.blocked {
 			room := l.sub.peer.Room()
-			if l.settle(b, room) {
+			settled, patience := l.settle(b, room)
+			if settled {
 				continue
 			}
 			blocked = append(blocked, l)
 			cases = append(cases, receive(room))
+			next = min(next, patience)
 		}
 		p.blocked = blocked
 		if len(blocked) == 0 {
 			return
 		}
+		timer.Reset(next)
 		if chosen, _, _ := reflect.Select(cases); chosen == 0 {
 			for _, l := range blocked {
 				l.drop(zmtp.DropClosed)
@@ -59,19 +62,27 @@ func receive[T any](ch <-chan T) reflect.SelectCase {
 	return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ch)}
 }
 
-// settle reports whether nothing is left to wait for. room was taken before. A subscriber that is gone opens it too.
-func (l *lane) settle(b *zmtp.Batch, room <-chan struct{}) bool {
-	switch s := l.sub; {
-	case l.offer(b):
+// settle reports whether nothing is left to wait for, and if not, when it should be called again at the latest. room was
+// taken before. A subscriber that is gone opens it too.
+func (l *lane) settle(b *zmtp.Batch, room <-chan struct{}) (settled bool, patience time.Duration) {
+	s := l.sub
+	if l.offer(b) {
 		s.relax()
-	case s.gone():
-		l.drop(zmtp.DropConnectionLost)
-	case s.overdue(room) && s.f.cfg.Overload == Adaptive:
-		l.drop(zmtp.DropFull)
-	default:
-		return false
+		return true, 0
 	}
-	return true
+	if s.gone() {
+		l.drop(zmtp.DropConnectionLost)
+		return true, 0
+	}
+	patience = s.patience(room)
+	if patience > 0 {
+		return false, patience
+	}
+	if s.f.cfg.Overload == Adaptive {
+		l.drop(zmtp.DropFull)
+		return true, 0
+	}
+	return false, s.f.cfg.StallTimeout
 }
 
 // gone reports whether the connection was given up.
@@ -99,21 +110,21 @@ func (s *subscriber) relax() {
 	s.moved = time.Time{}
 }
 
-// overdue reports whether s, which has just refused something, is stalled. room opens when it is not any more.
-func (s *subscriber) overdue(room <-chan struct{}) bool {
+// patience returns for how long s, which has just refused something, may go on without taking anything; 0 says that it is
+// stalled. room opens when it is not any more.
+func (s *subscriber) patience(room <-chan struct{}) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stalled.Load() != 0 {
-		return true
+		return 0
 	}
 	now := time.Now()
 	msgs, bytes, written := s.peer.Queue()
 	if written != s.written || s.moved.IsZero() {
 		s.written, s.moved = written, now
-		return false
 	}
-	if now.Sub(s.moved) < s.f.cfg.StallTimeout {
-		return false
+	if left := s.f.cfg.StallTimeout - now.Sub(s.moved); left > 0 {
+		return left
 	}
 	s.moved = time.Time{}
 	s.stalled.Store(now.UnixNano())
@@ -124,7 +135,7 @@ func (s *subscriber) overdue(room <-chan struct{}) bool {
 	}
 	s.f.log.Warn(text, "peer", s.peer.Remote(), "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
 	s.f.watches.Go(func() { s.watch(room, now, dropped) })
-	return true
+	return 0
 }
 
 // watch waits until s, stalled since then when dropped messages had been lost, has drained to half or is gone. It ends with the
