@@ -45,7 +45,7 @@ func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	}
 	name, data, err := wire.ParseCommand(cmd)
 	if err != nil {
-		return dst, Continue, err
+		return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "no command in place of READY: %v", err)
 	}
 	switch string(name) {
 	case wire.CmdReady:
