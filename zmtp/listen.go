@@ -98,7 +98,11 @@ func listenIPC(path string) (net.Listener, func(), error) {
 			return nil, nil, err
 		}
 		l, err := net.Listen("unix", filepath.Join(dir, "socket"))
-		return l, func() { os.RemoveAll(dir) }, err
+		if err != nil {
+			os.RemoveAll(dir)
+			return nil, nil, err
+		}
+		return l, func() { os.RemoveAll(dir) }, nil
 	}
 	l, err := net.Listen("unix", path)
 	if err == nil || !errors.Is(err, syscall.EADDRINUSE) || strings.HasPrefix(path, "@") {
@@ -107,8 +111,12 @@ func listenIPC(path string) (net.Listener, func(), error) {
 	if info, serr := os.Stat(path); serr != nil || info.Mode()&os.ModeSocket == 0 {
 		return nil, nil, fmt.Errorf("%w (%s exists and is not a socket)", err, path)
 	}
-	if c, derr := net.Dial("unix", path); derr == nil {
+	// Only a refusal says that nobody listens: a listener whose queue is full, or of another user, gives other errors.
+	c, derr := net.Dial("unix", path)
+	if derr == nil {
 		c.Close()
+	}
+	if !errors.Is(derr, syscall.ECONNREFUSED) {
 		return nil, nil, err
 	}
 	if rerr := os.Remove(path); rerr != nil {
@@ -157,8 +165,7 @@ func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.tune(conn)
 	s.mu.Lock()
 	s.stats.Accepted++
-	pd := &pending{conn: conn, owner: a}
-	e := s.pending.PushBack(pd)
+	e := s.pending.PushBack(&pending{conn: conn, owner: a})
 	if s.closing || a.ctx.Err() != nil {
 		s.evict(e, wire.LocalClose)
 	} else if s.pending.Len() > s.cfg.MaxPendingHandshakes {
@@ -175,7 +182,7 @@ func (s *Socket) settle(e *list.Element) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pending.Remove(e)
+	s.pending.Remove(e) // nothing happens if it was evicted
 	if r := e.Value.(*pending).reason; r != wire.ReasonNone {
 		return &PeerClosedError{Reason: r, Stage: "handshake"}
 	}

@@ -186,6 +186,8 @@ func (p *Peer) command(body []byte) error {
 	switch string(name) {
 	case wire.CmdSubscribe, wire.CmdCancel:
 		if p.socket.local.Publishes() {
+			p.blocked.Store(true)
+			defer p.blocked.Store(false)
 			return p.socket.pattern.Subscribe(p, data, string(name) == wire.CmdSubscribe)
 		}
 	case wire.CmdPing:

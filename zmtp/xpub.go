@@ -162,6 +162,8 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 		tell = ch.First || c.Verbose || c.Verboser || c.Manual
 	} else {
 		ch := c.requested.Cancel(p, topic)
+		// Who cancels gets nothing more, and so needs no room.
+		defer c.room.open()
 		tell = ch.Last || ch.Counted && (c.Verboser || c.Manual || c.Verbose && !ch.Held)
 	}
 	m := within
@@ -240,6 +242,7 @@ func (c *publisher) grant(p *Peer, topic []byte, on bool) {
 		c.granted.Subscribe(p, topic)
 	} else {
 		c.granted.Cancel(p, topic)
+		c.room.open()
 	}
 }
 
