@@ -97,18 +97,18 @@ func (rd *reader) scan() error {
 		switch it.Kind {
 		case wire.NeedMore:
 			rd.need = it.Size
+			rd.w = rd.r + it.To
 			return rd.flush()
 		case wire.AMessage:
 			rd.batch.spans = append(rd.batch.spans, span{rd.r, rd.r + it.Size, it.Parts, it.Bytes})
 			rd.parts += it.Parts
 			rd.bytes += it.Bytes
-			rd.r += it.Size
+			rd.r += it.From
 		case wire.ACommand:
 			if err := errors.Join(rd.flush(), rd.p.command(it.Body)); err != nil {
 				return err
 			}
-			from, to := it.Cut(rd.slab.buf[rd.r:rd.w])
-			rd.r, rd.w = rd.r+from, rd.r+to
+			rd.r += it.From
 		}
 	}
 	return rd.flush()

@@ -287,14 +287,13 @@ func (x *exchange) say(frames []byte) {
 			case wire.CmdSubscribe:
 				x.sock.act("subscribe", data)
 			case "JOIN":
-				x.sock.command(x.t, joined[:it.Size])
+				x.sock.command(x.t, wire.AppendCommand(nil, "JOIN", data))
 			case wire.CmdPing, wire.CmdPong: // nobody has to do anything for them
 			default:
 				x.t.Fatalf("no way to say %q", name)
 			}
 		}
-		from, to := it.Cut(joined)
-		joined = joined[from:to]
+		joined = joined[it.From:it.To]
 	}
 	x.queued = nil
 }

@@ -19,28 +19,18 @@ const (
 // Item is one item of a stream, found in the buffer that was given to Next.
 type Item struct {
 	Kind  Kind
-	Start int    // where it begins: 0, but for a command inside a message
-	Size  int    // how many bytes it takes; for NeedMore how long the buffer must be before Next can say more
+	Size  int    // of a message: its bytes are the first Size of the buffer; for NeedMore how long what is left must become
 	Parts int    // of a message: how many frames it has
 	Bytes int    // of a message: the sum of its bodies
-	Body  []byte // of a command: its body, aliasing the buffer
+	Body  []byte // of a command: its body, aliasing the buffer until the next call of Next
+
+	// From and To say which part of the buffer is left: the next buffer must begin with it.
+	From, To int
 }
 
-// Cut takes the item out of b, the buffer in which it was found, and returns which part of b is left. A command inside a
-// message is cut out by moving what is shorter, the message before it or the bytes behind it; Body is invalid
-// afterwards.
-func (it Item) Cut(b []byte) (from, to int) {
-	end := it.Start + it.Size
-	if tail := len(b) - end; tail < it.Start {
-		copy(b[it.Start:], b[end:])
-		return 0, it.Start + tail
-	}
-	copy(b[it.Size:end], b[:it.Start])
-	return it.Size, len(b)
-}
-
-// Decoder cuts the stream behind the handshake into messages and commands. It looks at frame headers only and copies
-// nothing: the canonical form of a message is its bytes on the wire of a NULL connection.
+// Decoder cuts the stream behind the handshake into messages and commands. It looks at frame headers only: the canonical
+// form of a message is its bytes on the wire of a NULL connection. What follows a command inside a message is moved
+// over the command, each byte once however many commands there are.
 //
 // The zero Decoder is ready and bounds nothing.
 type Decoder struct {
@@ -50,26 +40,28 @@ type Decoder struct {
 	MaxMessageSize int64
 
 	scanned int // bytes of whole frames of the unfinished message at the start of the buffer
+	hole    int // bytes of the commands behind them
 	first   int // header size of its first frame
 	parts   int // number of its frames so far
 	bytes   int // sum of their bodies
 }
 
-// Next returns the first item of b. What it found in an unfinished message it remembers: the next b must begin with
-// what Cut left of this one, wherever those bytes are then.
+// Next returns the first item of b, in which it may move bytes. What it found in an unfinished message it remembers: the
+// next b must begin with what is left of this one, wherever those bytes are then.
 func (d *Decoder) Next(b []byte) (Item, error) {
 	for {
-		flags, size, n, err := ParseHeader(b[d.scanned:])
+		at := d.scanned + d.hole
+		flags, size, n, err := ParseHeader(b[at:])
 		if err != nil {
 			return Item{}, err
 		}
 		if n == 0 {
 			// What is missing of the header is not known before its first byte.
-			need := d.scanned + 2
-			if len(b) > d.scanned && flags&Long != 0 {
-				need = d.scanned + MaxHeaderSize
+			need := 2
+			if len(b) > at && flags&Long != 0 {
+				need = MaxHeaderSize
 			}
-			return Item{Size: need}, nil
+			return d.needMore(b, need), nil
 		}
 		if flags&Command != 0 {
 			return d.command(b, flags, size, n)
@@ -78,24 +70,27 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 		if d.parts == 0 {
 			first = n
 		}
-		if limit := d.MaxMessageSize; limit > 0 && int64(d.scanned+n-first) > limit-size {
-			return Item{}, Errorf(MessageTooLarge, "message of at least %d bytes, the limit is %d",
-				satAdd(int64(d.scanned+n-first), size), limit)
+		before := int64(d.scanned + n - first)
+		if limit := d.MaxMessageSize; limit > 0 && before > limit-size {
+			return Item{}, Errorf(MessageTooLarge, "message of at least %d bytes, the limit is %d", satAdd(before, size), limit)
 		}
-		if size > math.MaxInt-int64(d.scanned+n) {
+		if size > math.MaxInt-int64(at+n) {
 			return Item{}, Errorf(MessageTooLarge, "frame of %d bytes does not fit into memory", size)
 		}
-		end := d.scanned + n + int(size)
+		end := at + n + int(size)
 		if end > len(b) {
-			return Item{Size: end}, nil
+			return d.needMore(b, end-at), nil
+		}
+		if d.hole > 0 {
+			copy(b[d.scanned:], b[at:end])
 		}
 		d.first = first
-		d.scanned = end
+		d.scanned += end - at
 		d.parts++
 		d.bytes += int(size)
 		if flags&More == 0 {
-			it := Item{Kind: AMessage, Size: end, Parts: d.parts, Bytes: d.bytes}
-			d.scanned, d.first, d.parts, d.bytes = 0, 0, 0, 0
+			it := Item{Kind: AMessage, Size: d.scanned, Parts: d.parts, Bytes: d.bytes, From: end, To: len(b)}
+			d.scanned, d.hole, d.first, d.parts, d.bytes = 0, 0, 0, 0, 0
 			return it, nil
 		}
 	}
@@ -104,6 +99,16 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 // Inside reports whether a message has begun and not ended.
 func (d *Decoder) Inside() bool { return d.parts > 0 }
 
+// needMore closes the hole; behind the whole frames of the message there must be n bytes.
+func (d *Decoder) needMore(b []byte, n int) Item {
+	to := len(b)
+	if d.hole > 0 {
+		to = d.scanned + copy(b[d.scanned:], b[d.scanned+d.hole:])
+		d.hole = 0
+	}
+	return Item{Size: d.scanned + n, To: to}
+}
+
 func (d *Decoder) command(b []byte, flags Flags, size int64, n int) (Item, error) {
 	if flags&More != 0 {
 		return Item{}, Errorf(MalformedFrame, "a command frame has the MORE bit")
@@ -111,12 +116,18 @@ func (d *Decoder) command(b []byte, flags Flags, size int64, n int) (Item, error
 	if size > MaxCommandSize {
 		return Item{}, Errorf(CommandTooLarge, "command of %d bytes, the limit is %d", size, MaxCommandSize)
 	}
-	total := n + int(size)
-	end := d.scanned + total
+	at := d.scanned + d.hole
+	end := at + n + int(size)
 	if end > len(b) {
-		return Item{Size: end}, nil
+		return d.needMore(b, end-at), nil
 	}
-	return Item{Kind: ACommand, Start: d.scanned, Size: total, Body: b[d.scanned+n : end]}, nil
+	it := Item{Kind: ACommand, Body: b[at+n : end], To: len(b)}
+	if d.parts == 0 {
+		it.From = end
+	} else {
+		d.hole += end - at
+	}
+	return it, nil
 }
 
 func satAdd(a, b int64) int64 {
