@@ -215,12 +215,12 @@ func message(t testing.TB, node, stream, path string, columns string, lines ...s
 	return [][]byte{[]byte("log-write"), []byte(node), []byte(zeek.SerializerName), batch}
 }
 
-// tree returns the content of all files below dir, by slash-separated name.
+// tree returns the content of all regular files below dir, by slash-separated name.
 func tree(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		b, err := os.ReadFile(path)

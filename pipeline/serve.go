@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"time"
 
 	"zmtpd/zmtp"
 )
@@ -15,85 +16,119 @@ const laneDepth = 4
 
 // Receiver moves the log messages that a PULL socket receives into a [Logger].
 //
-// A message is either in the Logger's accounts or in the socket's: what Run has
-// taken from the socket it hands to the Logger, whatever else happens. So the end
-// without loss is this, in this order:
-//
-//  1. pull.Shutdown reads what the nodes have sent, while Run goes on;
-//  2. Run returns nil after the last message;
-//  3. logger.Close writes everything.
-type Receiver struct {
-	// Static after construction.
-	pull   *zmtp.Pull
-	logger *Logger
-
-	mu    sync.Mutex
-	nodes map[*zmtp.Peer]string // guarded by mu; node ids of the peers that have sent something
-}
-
-// NewReceiver returns a Receiver. It does nothing before Run, and owns neither of
-// the two.
-func NewReceiver(pull *zmtp.Pull, logger *Logger) *Receiver {
-	return &Receiver{pull: pull, logger: logger, nodes: map[*zmtp.Peer]string{}}
-}
-
-// Run moves messages until the socket is shut down and the last message taken, then
-// it returns nil; or until ctx ends, then the error is its cause and the Logger stops to
-// wait for files that cannot be written. It must be called once.
+// A message is either in the Logger's accounts or in the socket's: what the Receiver has
+// taken from the socket it hands to the Logger, whatever else happens. So the end without loss is
+// [Receiver.Shutdown] and then [Logger.Close].
 //
 // One worker a core decodes and renders. A peer's batches all go to the same one, which
 // keeps the order within each sender and log path.
-func (r *Receiver) Run(ctx context.Context) error {
+type Receiver struct {
+	// Static after Serve.
+	pull   *zmtp.Pull
+	logger *Logger
+	ctx    context.Context // of Logger.Write: ends when there is no more waiting for files
+	cancel context.CancelFunc
+	done   chan struct{} // closed when all is handed to logger
+
+	mu     sync.Mutex
+	nodes  map[*zmtp.Peer]string // guarded by mu; node ids of the peers that have sent something
+	cutOff bool                  // guarded by mu; peers that still send are closed
+}
+
+// Serve starts to move what pull receives into logger. It ends with Shutdown, or after the last
+// message of a socket that is shut down by others. It owns neither of the two.
+func Serve(pull *zmtp.Pull, logger *Logger) *Receiver {
+	r := &Receiver{pull: pull, logger: logger, nodes: map[*zmtp.Peer]string{}, done: make(chan struct{})}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	go r.run()
+	return r
+}
+
+// run hands the batches of each peer to its worker.
+func (r *Receiver) run() {
+	defer close(r.done)
+	defer r.cancel()
 	lanes := make([]chan *zmtp.Batch, runtime.GOMAXPROCS(0))
 	var workers sync.WaitGroup
 	for i := range lanes {
 		lanes[i] = make(chan *zmtp.Batch, laneDepth)
-		workers.Go(func() { r.work(ctx, lanes[i]) })
+		workers.Go(func() { r.work(lanes[i]) })
 	}
-	defer workers.Wait()
-	defer func() {
-		for _, lane := range lanes {
-			close(lane)
-		}
-	}()
 	for {
-		b, err := r.pull.RecvBatch(ctx)
-		if errors.Is(err, zmtp.ErrClosed) {
-			return nil
-		}
+		b, err := r.pull.RecvBatch(context.Background())
 		if err != nil {
-			return err
+			break // the socket is shut down and the last message taken
 		}
 		lanes[b.Peer().ID()%uint64(len(lanes))] <- b // a worker never stops before its lane is closed
+	}
+	for _, lane := range lanes {
+		close(lane)
+	}
+	workers.Wait()
+}
+
+// Shutdown shuts the socket down and returns when everything it received is handed to the
+// Logger. It reads what the nodes have sent so far; one that does not stop sending is cut off
+// after half of the time that ctx leaves, at most 5 s, so that the other half is for writing.
+// When ctx ends first, the rest is dropped and counted, by the socket or the Logger, and
+// the error is that of ctx.
+func (r *Receiver) Shutdown(ctx context.Context) error {
+	busy := maxBusy
+	if deadline, ok := ctx.Deadline(); ok {
+		busy = min(busy, time.Until(deadline)/2)
+	}
+	cut := time.AfterFunc(busy, r.cutOffSenders)
+	defer cut.Stop()
+	defer context.AfterFunc(ctx, r.cancel)()
+
+	err := r.pull.Shutdown(ctx)
+	<-r.done
+	return err
+}
+
+// maxBusy is how long Shutdown reads from nodes that go on sending.
+const maxBusy = 5 * time.Second
+
+// errStillSending is why a node is cut off.
+var errStillSending = errors.New("the logger is shutting down and the node goes on sending")
+
+func (r *Receiver) cutOffSenders() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cutOff = true
+	for p := range r.nodes {
+		p.Close(errStillSending)
 	}
 }
 
 // work writes the batches of one lane.
-func (r *Receiver) work(ctx context.Context, lane <-chan *zmtp.Batch) {
+func (r *Receiver) work(lane <-chan *zmtp.Batch) {
 	var parts [][]byte
 	for b := range lane {
 		for m := range b.Messages() {
 			parts = m.AppendParts(parts[:0])
 			// The Logger counts and logs what it refuses.
-			_ = r.logger.Write(ctx, parts)
+			_ = r.logger.Write(r.ctx, parts)
 		}
-		if len(parts) > 1 {
-			r.note(b.Peer(), parts[1])
+		var node []byte
+		if len(parts) > 1 && len(parts[1]) <= maxNodeID {
+			node = parts[1]
 		}
+		r.note(b.Peer(), node)
 		clear(parts)
 		b.Release()
 	}
 }
 
-// note remembers that p is the node of that id.
+// note remembers that p sends as the node of that id, empty if it did not say.
 func (r *Receiver) note(p *zmtp.Peer, node []byte) {
-	if len(node) > maxNodeID {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.cutOff {
+		p.Close(errStillSending)
+	}
 	id, known := r.nodes[p]
-	if id == string(node) && known {
+	if known && id == string(node) {
 		return
 	}
 	if !known {
@@ -117,7 +152,9 @@ func (r *Receiver) Nodes() map[uint64]string {
 	defer r.mu.Unlock()
 	ids := make(map[uint64]string, len(r.nodes))
 	for p, node := range r.nodes {
-		ids[p.ID()] = node
+		if node != "" {
+			ids[p.ID()] = node
+		}
 	}
 	return ids
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,20 +20,26 @@ type served struct {
 	logger   *Logger
 	receiver *Receiver
 	endpoint string
-	done     chan error // of Run
 }
 
 // serve starts a Logger behind a PULL socket with these limits.
-func serve(t *testing.T, ctx context.Context, dir string, cfg zmtp.Config) *served {
+func serve(t *testing.T, dir string, cfg zmtp.Config) *served {
 	t.Helper()
-	s := &served{pull: zmtp.NewPull(cfg), logger: start(t, Config{Dir: dir}), done: make(chan error, 1)}
-	t.Cleanup(func() { s.pull.Close() })
+	return serveLogger(t, start(t, Config{Dir: dir}), cfg)
+}
+
+func serveLogger(t *testing.T, l *Logger, cfg zmtp.Config) *served {
+	t.Helper()
+	s := &served{pull: zmtp.NewPull(cfg), logger: l}
 	var err error
 	if s.endpoint, err = s.pull.Listen("tcp://127.0.0.1:*"); err != nil {
 		t.Fatal(err)
 	}
-	s.receiver = NewReceiver(s.pull, s.logger)
-	go func() { s.done <- s.receiver.Run(ctx) }()
+	s.receiver = Serve(s.pull, s.logger)
+	t.Cleanup(func() {
+		s.pull.Close()
+		<-s.receiver.done
+	})
 	return s
 }
 
@@ -66,7 +74,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 	const nodes, messages = 5, 400
 	dir := t.TempDir()
-	s := serve(t, t.Context(), dir, zmtp.Config{RecvHWM: 10})
+	s := serve(t, dir, zmtp.Config{RecvHWM: 10})
 	var senders sync.WaitGroup
 	for n := range nodes {
 		push := s.connect(t)
@@ -85,11 +93,8 @@ func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 		})
 	}
 	senders.Wait()
-	if err := s.pull.Shutdown(t.Context()); err != nil {
+	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-	if err := <-s.done; err != nil {
-		t.Fatalf("Run: %v", err)
 	}
 	shut(t, s.logger)
 
@@ -118,7 +123,7 @@ func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 
 func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 	dir := t.TempDir()
-	s := serve(t, t.Context(), dir, zmtp.Config{})
+	s := serve(t, dir, zmtp.Config{})
 	push := s.connect(t)
 	good := message(t, "node", "Test::LOG", "test", "line", "good")
 	for _, parts := range [][][]byte{
@@ -137,10 +142,7 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 		peers := s.pull.Peers()
 		return len(peers) == 1 && s.receiver.Nodes()[peers[0].ID] == "node"
 	})
-	if err := s.pull.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-s.done; err != nil {
+	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	shut(t, s.logger)
@@ -155,7 +157,7 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 
 // Peers come and go; the Receiver does not remember more than are there.
 func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
-	s := serve(t, t.Context(), t.TempDir(), zmtp.Config{})
+	s := serve(t, t.TempDir(), zmtp.Config{})
 	for i := range 20 {
 		push := s.connect(t)
 		parts := message(t, fmt.Sprint("node-", i), "Test::LOG", "test", "line", "x")
@@ -178,16 +180,77 @@ func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 		}
 		eventually(t, "the peer to be gone", func() bool { return len(s.pull.Peers()) == 0 })
 	}
-	s.pull.Close()
-	<-s.done
 }
 
-func TestReceiverEndsWithContext(t *testing.T) {
-	ctx, cancel := context.WithCancelCause(t.Context())
-	s := serve(t, ctx, t.TempDir(), zmtp.Config{})
-	why := errors.New("enough")
-	cancel(why)
-	if err := <-s.done; !errors.Is(err, why) {
-		t.Errorf("Run returned %v, want %v", err, why)
+// Nodes that never stop sending do not keep the logger from its end, and nothing that it
+// took from them is lost.
+func TestReceiverShutdownUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir, zmtp.Config{})
+	sending, stop := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	defer senders.Wait()
+	defer stop()
+	for n := range 3 {
+		push := s.connect(t)
+		senders.Go(func() {
+			m := zmtp.NewMessage(message(t, fmt.Sprint("node-", n), "Test::LOG", "test", "line", "x")...)
+			for push.Send(sending, m) == nil {
+			}
+		})
+	}
+	eventually(t, "some load", func() bool { return s.logger.Stats().Received.Messages > 1000 })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.receiver.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	shut(t, s.logger)
+	st := s.pull.Stats()
+	if n := st.Dropped[zmtp.DropClosed]; n > 0 {
+		t.Errorf("%d messages were received and not written", n)
+	}
+	if got := uint64(len(records(tree(t, dir)["test.log"]))); got != st.In.Messages {
+		t.Errorf("%d messages received, %d records in the log", st.In.Messages, got)
+	}
+}
+
+// A disk that stays full keeps Shutdown only as long as its context allows, and every
+// message is in somebody's account.
+func TestReceiverShutdownWithFullDisk(t *testing.T) {
+	l, err := newLogger(Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&tinyDisk{space: 300}).install(l)
+	go l.runTimer()
+	s := serveLogger(t, l, zmtp.Config{RecvHWM: 10})
+	push := s.connect(t)
+	sending, stop := context.WithCancel(t.Context())
+	var sender sync.WaitGroup
+	defer sender.Wait()
+	defer stop()
+	sender.Go(func() {
+		m := zmtp.NewMessage(message(t, "node", "Test::LOG", "test", "line", strings.Repeat("x", 1<<16))...)
+		for push.Send(sending, m) == nil {
+		}
+	})
+	eventually(t, "the disk to be full and the socket to wait", func() bool {
+		return l.Stats().LastError != nil && s.pull.Stats().RecvQueued == 10
+	})
+
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.receiver.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := l.Close(ctx); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Close: %v", err)
+	}
+	in, logged := s.pull.Stats(), l.Stats()
+	checkBalance(t, logged)
+	if logged.Received.Messages == 0 || logged.Received.Messages+in.Dropped[zmtp.DropClosed] != in.In.Messages {
+		t.Errorf("the socket received %d messages and dropped %d, the logger got %d",
+			in.In.Messages, in.Dropped[zmtp.DropClosed], logged.Received.Messages)
 	}
 }

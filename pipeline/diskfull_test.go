@@ -1,0 +1,276 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// tinyDisk makes the files of a logger fail as on a disk with some space left: a
+// write is cut off where the space ends.
+type tinyDisk struct {
+	mu    sync.Mutex
+	space int
+}
+
+func (d *tinyDisk) set(space int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.space = space
+}
+
+func (d *tinyDisk) install(l *Logger) {
+	l.openFile = func(name string) (file, error) {
+		f, err := l.createFile(name)
+		if err != nil {
+			return nil, err
+		}
+		return &tinyFile{f, d}, nil
+	}
+}
+
+type tinyFile struct {
+	file
+	disk *tinyDisk
+}
+
+func (f *tinyFile) Write(b []byte) (int, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	n, err := f.file.Write(b[:min(len(b), f.disk.space)])
+	f.disk.space -= n
+	if err == nil && n < len(b) {
+		err = syscall.ENOSPC
+	}
+	return n, err
+}
+
+func (f *tinyFile) Truncate(size int64) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	f.disk.space += int(fi.Size() - size)
+	return f.file.Truncate(size)
+}
+
+// wholeLines checks that no file ends within a line.
+func wholeLines(t *testing.T, dir string) {
+	t.Helper()
+	for name, content := range tree(t, dir) {
+		if content != "" && !strings.HasSuffix(content, "\n") {
+			t.Errorf("%s ends within a line: %q", name, content[max(0, len(content)-40):])
+		}
+	}
+}
+
+// Whenever and however often the disk is full, nothing is lost or written twice,
+// and no half line stays.
+func TestDiskFullAnywhere(t *testing.T) {
+	for seed := range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			random := rand.New(rand.NewPCG(uint64(seed), 0))
+			o := optionsWith(func(o *Options) {
+				if seed%2 == 0 {
+					o.RotationInterval = 5 * time.Second
+				}
+			})
+			disk := &tinyDisk{space: random.IntN(500)}
+			l, err := newLogger(Config{Dir: dir, Options: &o, Location: time.UTC})
+			if err != nil {
+				t.Fatal(err)
+			}
+			disk.install(l)
+			go l.runTimer()
+			var sending sync.WaitGroup
+			want := map[string][]string{}
+			for p := range 3 {
+				path := fmt.Sprint("p", p)
+				var lines []string
+				for i := range 50 {
+					lines = append(lines, fmt.Sprintf("%d %d %s", p, i, strings.Repeat("x", random.IntN(200))))
+				}
+				want[path] = lines
+				pause := time.Duration(random.IntN(1000)) * time.Millisecond
+				sending.Go(func() {
+					for _, line := range lines {
+						if err := l.Write(t.Context(), message(t, path, "A::LOG", path, "x", line)); err != nil {
+							t.Error(err)
+						}
+						time.Sleep(pause)
+					}
+				})
+			}
+			done := make(chan struct{})
+			go func() { sending.Wait(); close(done) }()
+			for sent := false; !sent; {
+				select {
+				case <-done:
+					sent = true
+				case <-time.After(2 * time.Second):
+				}
+				synctest.Wait()
+				wholeLines(t, dir)
+				checkBalance(t, l.Stats())
+				if !sent {
+					disk.set(random.IntN(20_000))
+				}
+			}
+			disk.set(1 << 20)
+			shut(t, l)
+			got := map[string][]string{}
+			files := tree(t, dir)
+			for _, name := range sortedKeys(files) {
+				path, _, _ := strings.Cut(name, ".")
+				got[path] = append(got[path], records(files[name])...)
+				if n := strings.Count(files[name], "#close"); n != 1 || strings.Count(files[name], "#open") != 1 {
+					t.Errorf("%s has %d #close:\n%s", name, n, files[name])
+				}
+			}
+			for path := range want {
+				if !slices.Equal(got[path], want[path]) {
+					t.Errorf("%s: got\n%q\nwant\n%q", path, got[path], want[path])
+				}
+			}
+		})
+	}
+}
+
+// A full disk holds up the sender after what one buffer takes, and Close says
+// what it could not write.
+func TestDiskStaysFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l, err := newLogger(Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := &tinyDisk{space: 300}
+		disk.install(l)
+		go l.runTimer()
+		blocked := make(chan error, 1)
+		go func() {
+			for {
+				if err := l.Write(context.Background(), message(t, "n", "A::LOG", "a", "x", strings.Repeat("1", 50))); err != nil {
+					blocked <- err
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+		time.Sleep(time.Hour)
+		st := l.Stats()
+		checkBalance(t, st)
+		if st.Queued.Messages == 0 || st.Queued.Messages > 30 || !errors.Is(st.LastError, syscall.ENOSPC) {
+			t.Errorf("queued %+v, last error %v", st.Queued, st.LastError)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		err = l.Close(ctx)
+		lost, ok := errors.AsType[*LostError](err)
+		if !ok || lost.Path != "a" || lost.Lost.Records == 0 || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Close: %v", err)
+		}
+		if d := time.Since(began); d != time.Minute {
+			t.Errorf("Close tried for %v, want until its context ended", d)
+		}
+		wantDrop(t, <-blocked, ReasonWrite)
+		st = l.Stats()
+		checkBalance(t, st)
+		if st.Queued != (Counts{}) || st.Dropped[ReasonWrite].Messages != lost.Lost.Messages+1 {
+			t.Errorf("after Close queued %+v, dropped %+v, lost %+v", st.Queued, st.Dropped[ReasonWrite], lost.Lost)
+		}
+		wholeLines(t, dir)
+	})
+}
+
+// The context of a Write ends its waiting.
+func TestWriteContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, Config{Dir: t.TempDir()})
+		full := true
+		l.openFile = func(name string) (file, error) {
+			if full {
+				return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
+			}
+			return l.createFile(name)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := l.Write(ctx, message(t, "n", "A::LOG", "a", "x", "1"))
+		wantDrop(t, err, ReasonWrite)
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("Write: %v, want it to say why", err)
+		}
+		full = false
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
+	})
+}
+
+// A real disk that is full.
+func TestTmpfsFull(t *testing.T) {
+	dir := mountTmpfs(t, 256<<10)
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 200<<10), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	o := optionsWith(func(o *Options) { o.RotationInterval, o.LeftoverRotation = time.Second, true })
+	l := start(t, Config{Dir: dir, Options: &o, FlushInterval: 10 * time.Millisecond})
+	var want []string
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for i := range 3000 {
+			line := fmt.Sprint(i, strings.Repeat(" more", 8))
+			want = append(want, line)
+			if err := l.Write(t.Context(), message(t, "n", "A::LOG", "a", "x", line)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	deadline := time.Now().Add(20 * time.Second)
+	for !errors.Is(l.Stats().LastError, syscall.ENOSPC) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the disk did not fill: %+v", l.Stats())
+		}
+		<-time.After(time.Millisecond)
+	}
+	select {
+	case <-sent:
+		t.Error("the sender was not held up")
+	case <-time.After(300 * time.Millisecond):
+	}
+	checkBalance(t, l.Stats())
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	<-sent
+	shut(t, l)
+	var got []string
+	files := tree(t, dir)
+	for _, name := range sortedKeys(files) {
+		got = append(got, records(files[name])...)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d records in %q, want %d", len(got), sortedKeys(files), len(want))
+	}
+	if st := l.Stats(); st.Written != st.Received || st.Written.Records != 3000 {
+		t.Errorf("received %+v, written %+v", st.Received, st.Written)
+	}
+}
