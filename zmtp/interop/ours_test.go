@@ -24,6 +24,7 @@ func (ours) String() string { return "ours" }
 type ourEnd struct {
 	t *testing.T
 	*zmtp.Socket
+	dial    func(endpoint string) error               // Push has a Connect of its own
 	out     func(context.Context, zmtp.Message) error // nil unless the type sends
 	tryOut  func(zmtp.Message) error
 	in      receiver   // nil unless the type receives
@@ -60,6 +61,7 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	switch kind {
 	case "PUSH":
 		k := zmtp.NewPush(cfg)
+		s.dial = k.Connect
 		s.Socket, s.out, s.tryOut = k.Socket, k.Send, k.TrySend
 	case "PULL":
 		k := zmtp.NewPull(cfg)
@@ -83,6 +85,9 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	default:
 		t.Fatalf("no socket type %s", kind)
 	}
+	if s.dial == nil {
+		s.dial = s.Connect
+	}
 	t.Cleanup(s.close)
 	return s
 }
@@ -98,7 +103,7 @@ func (s *ourEnd) listen(endpoint string) string {
 
 func (s *ourEnd) connect(endpoint string) {
 	s.t.Helper()
-	if err := s.Connect(endpoint); err != nil {
+	if err := s.dial(endpoint); err != nil {
 		s.t.Fatal(err)
 	}
 }
