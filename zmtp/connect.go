@@ -2,6 +2,7 @@ package zmtp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -35,10 +36,7 @@ func (s *Socket) connect(text string, ob *outbox) error {
 		}
 		dial = d.DialContext
 	}
-	a := &attachment{endpoint: text, outbox: ob}
-	if s.once() && s.connected(text) {
-		return nil
-	}
+	a := &attachment{endpoint: text, outbox: ob, once: s.local == wire.SUB || s.local == wire.PUB}
 	a.ctx, a.cancel = context.WithCancel(s.ctx)
 	err = s.attach(a, func() {
 		s.connectLoop(a, func(ctx context.Context) (net.Conn, error) {
@@ -53,15 +51,17 @@ func (s *Socket) connect(text string, ob *outbox) error {
 	if err != nil {
 		a.cancel()
 	}
+	if err == errConnected {
+		return nil
+	}
 	return err
 }
 
-// once reports whether a second Connect to the same endpoint is ignored.
-func (s *Socket) once() bool { return s.local == wire.SUB || s.local == wire.PUB }
+// errConnected is what attach returns for a second Connect that is ignored.
+var errConnected = errors.New("zmtp: connected already")
 
+// connected reports whether the socket has this endpoint. Caller holds s.mu.
 func (s *Socket) connected(endpoint string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for a := range s.attachments {
 		if a.endpoint == endpoint {
 			return true

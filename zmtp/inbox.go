@@ -9,8 +9,8 @@ import (
 type lane struct {
 	room gate
 	// The rest is guarded by inbox.mu.
-	queue []*Batch // windows into the batches of the reads
-	next  int      // first message of queue[0] that was not received
+	queue fifo[*Batch] // windows into the batches of the reads
+	next  int          // first message of the first of them that was not received
 	msgs  int
 	bytes int64
 }
@@ -27,8 +27,8 @@ type inbox struct {
 	abort chan struct{} // closed when nobody receives any more
 
 	mu      sync.Mutex
-	lanes   []*lane // those that are not empty, in the order of their turn
-	drained bool    // nothing more will come
+	lanes   fifo[*lane] // those that are not empty, in the order of their turn
+	drained bool        // nothing more will come
 	aborted bool
 	msgs    int
 	bytes   int64
@@ -57,14 +57,7 @@ func (in *inbox) put(l *lane, b *Batch) (dropped int) {
 			to++
 		}
 		if to > from {
-			if len(l.queue) == 0 {
-				in.lanes = append(in.lanes, l)
-			}
-			l.queue = append(l.queue, k.slice(from, to))
-			l.msgs += to - from
-			l.bytes += bytes
-			in.msgs += to - from
-			in.bytes += bytes
+			in.add(l, k.slice(from, to), bytes)
 		}
 		in.mu.Unlock()
 		if to > from {
@@ -87,17 +80,21 @@ func (in *inbox) force(l *lane, b *Batch) {
 		in.mu.Unlock()
 		return
 	}
-	if len(l.queue) == 0 {
-		in.lanes = append(in.lanes, l)
+	in.add(l, b, b.wireBytes(0, b.Len()))
+	in.mu.Unlock()
+	in.signal()
+}
+
+// add queues b, which has that many wire bytes, on l. Caller holds the lock.
+func (in *inbox) add(l *lane, b *Batch, bytes int64) {
+	if l.queue.len() == 0 {
+		in.lanes.push(l)
 	}
-	bytes := b.wireBytes(0, b.Len())
-	l.queue = append(l.queue, b)
+	l.queue.push(b)
 	l.msgs += b.Len()
 	l.bytes += bytes
 	in.msgs += b.Len()
 	in.bytes += bytes
-	in.mu.Unlock()
-	in.signal()
 }
 
 // waitRoom waits until l would take another message, which is the back-pressure for what was forced.
@@ -138,12 +135,9 @@ func (in *inbox) took(l *lane, n int, bytes int64) (wake bool) {
 	l.bytes -= bytes
 	in.msgs -= n
 	in.bytes -= bytes
-	copy(in.lanes, in.lanes[1:])
-	if len(l.queue) > 0 {
-		in.lanes[len(in.lanes)-1] = l
-	} else {
-		in.lanes[len(in.lanes)-1] = nil
-		in.lanes = in.lanes[:len(in.lanes)-1]
+	in.lanes.pop(1)
+	if l.queue.len() > 0 {
+		in.lanes.push(l)
 	}
 	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and not once a message.
 	return (in.hwm <= 0 || l.msgs <= in.hwm/2) && (in.maxBytes <= 0 || l.bytes <= in.maxBytes/2)
@@ -152,12 +146,12 @@ func (in *inbox) took(l *lane, n int, bytes int64) (wake bool) {
 // tryRecv returns the next message, which owns its memory. The error is ErrWouldBlock or ErrClosed.
 func (in *inbox) tryRecv() (Message, error) {
 	in.mu.Lock()
-	if len(in.lanes) == 0 {
+	if in.lanes.len() == 0 {
 		defer in.mu.Unlock()
 		return Message{}, in.emptyError()
 	}
-	l := in.lanes[0]
-	b := l.queue[0]
+	l := in.lanes.all()[0]
+	b := l.queue.all()[0]
 	m := b.Message(l.next)
 	m.wire = append(make([]byte, 0, len(m.wire)), m.wire...)
 	l.next++
@@ -173,12 +167,12 @@ func (in *inbox) tryRecv() (Message, error) {
 // tryRecvBatch returns what is left of the next batch, which the caller owns.
 func (in *inbox) tryRecvBatch() (*Batch, error) {
 	in.mu.Lock()
-	if len(in.lanes) == 0 {
+	if in.lanes.len() == 0 {
 		defer in.mu.Unlock()
 		return nil, in.emptyError()
 	}
-	l := in.lanes[0]
-	b := l.queue[0]
+	l := in.lanes.all()[0]
+	b := l.queue.all()[0]
 	b.spans = b.spans[l.next:]
 	l.pop()
 	wake := in.took(l, b.Len(), b.wireBytes(0, b.Len()))
@@ -188,7 +182,7 @@ func (in *inbox) tryRecvBatch() (*Batch, error) {
 
 // finish releases the lock after something was taken from l, and wakes who waits.
 func (in *inbox) finish(l *lane, wake bool) {
-	more := len(in.lanes) > 0 || in.drained
+	more := in.lanes.len() > 0 || in.drained
 	in.mu.Unlock()
 	if more {
 		in.signal()
@@ -199,9 +193,7 @@ func (in *inbox) finish(l *lane, wake bool) {
 }
 
 func (l *lane) pop() {
-	copy(l.queue, l.queue[1:])
-	l.queue[len(l.queue)-1] = nil
-	l.queue = l.queue[:len(l.queue)-1]
+	l.queue.pop(1)
 	l.next = 0
 }
 
@@ -252,13 +244,13 @@ func (in *inbox) discard() int {
 	if !in.aborted {
 		in.aborted = true
 		close(in.abort)
-		for _, l := range in.lanes {
-			for _, b := range l.queue {
+		for _, l := range in.lanes.all() {
+			for _, b := range l.queue.all() {
 				b.Release()
 			}
-			l.queue, l.msgs, l.bytes = nil, 0, 0
+			l.queue, l.msgs, l.bytes = fifo[*Batch]{}, 0, 0
 		}
-		in.lanes, in.msgs, in.bytes = nil, 0, 0
+		in.lanes, in.msgs, in.bytes = fifo[*lane]{}, 0, 0
 	}
 	in.mu.Unlock()
 	in.signal()

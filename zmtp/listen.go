@@ -67,6 +67,9 @@ func (s *Socket) attach(a *attachment, run func()) error {
 	if s.closing {
 		return ErrClosed
 	}
+	if a.once && s.connected(a.endpoint) {
+		return errConnected
+	}
 	s.attachments[a] = struct{}{}
 	s.wg.Go(run)
 	return nil

@@ -38,7 +38,7 @@ type outbox struct {
 	room   gate
 
 	mu      sync.Mutex
-	chunks  []chunk
+	chunks  fifo[chunk]
 	control []byte  // commands that overtake the messages: PING, PONG
 	msgs    int     // not yet written, with those under way
 	bytes   int64   // likewise
@@ -111,8 +111,9 @@ func (o *outbox) offerRun(b *Batch, r Run) int {
 
 // tail returns the last chunk, with room for n bytes. Caller holds the lock.
 func (o *outbox) tail(n int) *chunk {
-	if last := len(o.chunks) - 1; last >= 0 {
-		if c := &o.chunks[last]; c.mem != nil && chunkSize-len(c.b) >= n {
+	queued := o.chunks.all()
+	if last := len(queued) - 1; last >= 0 {
+		if c := &queued[last]; c.mem != nil && chunkSize-len(c.b) >= n {
 			return c
 		}
 	}
@@ -123,8 +124,8 @@ func (o *outbox) tail(n int) *chunk {
 		c.mem = chunkPool.Get().(*[chunkSize]byte)
 		c.b = c.mem[:0]
 	}
-	o.chunks = append(o.chunks, c)
-	return &o.chunks[len(o.chunks)-1]
+	o.chunks.push(c)
+	return &o.chunks.items[len(o.chunks.items)-1]
 }
 
 // offerMessage appends m if it fits.
@@ -146,7 +147,7 @@ func (o *outbox) offerMessage(m Message) bool {
 
 func (o *outbox) put(m Message) {
 	if len(m.wire) >= referSize {
-		o.chunks = append(o.chunks, chunk{b: m.wire, msgs: 1})
+		o.chunks.push(chunk{b: m.wire, msgs: 1})
 	} else {
 		c := o.tail(len(m.wire))
 		c.b = append(c.b, m.wire...)
@@ -230,16 +231,22 @@ func (o *outbox) take(dst []chunk, limit int) (taken []chunk, control int) {
 		o.control = nil
 	}
 	size, n := 0, 0
-	for n < len(o.chunks) && (size == 0 || size+len(o.chunks[n].b) <= limit) {
-		size += len(o.chunks[n].b)
+	queued := o.chunks.all()
+	for n < len(queued) && (size == 0 || size+len(queued[n].b) <= limit) {
+		size += len(queued[n].b)
 		n++
 	}
-	dst = append(dst, o.chunks[:n]...)
-	rest := copy(o.chunks, o.chunks[n:])
-	clear(o.chunks[rest:])
-	o.chunks = o.chunks[:rest]
+	dst = append(dst, queued[:n]...)
+	o.chunks.pop(n)
 	o.idle = len(dst) == 0
 	return dst, control
+}
+
+// hangUp drops the commands: they belong to the connection that has ended.
+func (o *outbox) hangUp() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.control = nil
 }
 
 // isClosed reports whether the outbox takes nothing more.
@@ -335,16 +342,15 @@ func (o *outbox) close(discard bool) int {
 // discard drops what waits. Caller holds the lock.
 func (o *outbox) discard() int {
 	lost := 0
-	for i := range o.chunks {
-		lost += o.chunks[i].msgs
-		o.bytes -= int64(len(o.chunks[i].b))
-		o.forced -= int64(o.chunks[i].forced)
-		if o.chunks[i].mem != nil {
-			chunkPool.Put(o.chunks[i].mem)
+	for _, c := range o.chunks.all() {
+		lost += c.msgs
+		o.bytes -= int64(len(c.b))
+		o.forced -= int64(c.forced)
+		if c.mem != nil {
+			chunkPool.Put(c.mem)
 		}
 	}
-	clear(o.chunks)
-	o.chunks, o.control = o.chunks[:0], nil
+	o.chunks, o.control = fifo[chunk]{}, nil
 	o.msgs -= lost
 	return lost
 }
@@ -396,7 +402,7 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 		o.account(-msgs, -at, 0)
 	}
 	o.mu.Lock()
-	o.chunks = append(back, o.chunks...)
+	o.chunks = fifo[chunk]{items: append(back, o.chunks.all()...)}
 	o.mu.Unlock()
 	return lost
 }

@@ -17,15 +17,8 @@ type Push struct {
 	room gate // opened when a send that would have blocked should be tried again
 
 	mu    sync.Mutex
-	lanes []*pushLane
-	next  int // whose turn it is
-}
-
-// pushLane is a queue that messages may be given to.
-type pushLane struct {
-	outbox *outbox
-	peer   *Peer // nil while nobody is connected
-	parked bool  // the lane of an endpoint, which outlives its peers
+	lanes []*outbox // of peers, and of endpoints, which outlive theirs
+	next  int       // whose turn it is
 }
 
 // NewPush returns a Push socket.
@@ -42,24 +35,21 @@ func (s *Push) Connect(endpoint string) error {
 	}
 	ob := newOutbox(s.cfg.SendHWM, s.cfg.SendBytes)
 	ob.onRoom = s.room.open
-	lane := &pushLane{outbox: ob, parked: true}
-	s.add(lane)
 	if err := s.connect(endpoint, ob); err != nil {
-		ob.close(true)
-		s.remove(lane)
 		return err
 	}
+	s.add(ob)
 	return nil
 }
 
-func (s *Push) add(l *pushLane) {
+func (s *Push) add(l *outbox) {
 	s.mu.Lock()
 	s.lanes = append(s.lanes, l)
 	s.mu.Unlock()
 	s.room.open()
 }
 
-func (s *Push) remove(l *pushLane) {
+func (s *Push) remove(l *outbox) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(s.lanes, l); i >= 0 {
@@ -103,12 +93,12 @@ func (s *Push) TrySend(m Message) error {
 			s.next = 0
 		}
 		l := s.lanes[s.next]
-		if l.outbox.isClosed() { // its endpoint was given up
+		if l.isClosed() { // its endpoint was given up
 			s.lanes = slices.Delete(s.lanes, s.next, s.next+1)
 			continue
 		}
 		s.next++
-		if l.outbox.offerMessage(m) {
+		if l.offerMessage(m) {
 			return nil
 		}
 	}
@@ -122,15 +112,13 @@ func (s *pushPattern) Attach(p *Peer) error {
 		return nil // its lane is there since Connect
 	}
 	p.outbox.onRoom = s.room.open
-	l := &pushLane{outbox: p.outbox}
-	p.Value = l
-	(*Push)(s).add(l)
+	(*Push)(s).add(p.outbox)
 	return nil
 }
 
 func (s *pushPattern) Detach(p *Peer, _ error) {
-	if l, ok := p.Value.(*pushLane); ok {
-		(*Push)(s).remove(l)
+	if !p.parked {
+		(*Push)(s).remove(p.outbox)
 	}
 }
 

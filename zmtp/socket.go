@@ -45,6 +45,7 @@ type attachment struct {
 	listener net.Listener // nil for a connecter
 	cleanup  func()       // after the listener is closed, may be nil
 	outbox   *outbox      // a connecter's that keeps its queue between connections, else nil
+	once     bool         // a connecter that is left away if there is one to the same endpoint
 	ctx      context.Context
 	cancel   context.CancelFunc
 }
@@ -304,7 +305,9 @@ func (s *Socket) admit(p *Peer) error {
 // retire takes p off the peers and keeps its counts.
 func (s *Socket) retire(p *Peer) {
 	var out Traffic
-	if !p.parked {
+	if p.parked {
+		p.outbox.hangUp()
+	} else {
 		if lost := p.outbox.close(true); lost > 0 {
 			p.Drop(DropConnectionLost, lost)
 		}

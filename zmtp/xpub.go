@@ -130,6 +130,10 @@ type publisher struct {
 	mu sync.Mutex
 }
 
+// told is a peer's Value: how many of its subscriptions were passed on and not taken back. Its read goroutine alone uses
+// it.
+type told struct{ n int }
+
 // matching returns the subscriptions that count.
 func (c *publisher) matching() *topics.Root[*Peer] {
 	if c.Manual {
@@ -139,6 +143,7 @@ func (c *publisher) matching() *topics.Root[*Peer] {
 }
 
 func (c *publisher) attach(p *Peer) {
+	p.Value = new(told)
 	if c.NoDrop {
 		p.outbox.onRoom = c.room.open
 	}
@@ -155,15 +160,25 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 			return err
 		}
 	}
+	told := p.Value.(*told)
+	each := c.Verbose || c.Verboser || c.Manual // also those that change nothing are passed on
+	if limit := p.socket.cfg.MaxSubscriptions; on && each && told.n >= limit {
+		// When the peer goes, each has to be taken back.
+		return wire.Errorf(wire.TooManySubscriptions, "more than %d subscriptions, with those to the same topic", limit)
+	}
 	c.mu.Lock()
 	tell := false
 	if on {
+		told.n++
 		ch := c.requested.Subscribe(p, topic)
-		tell = ch.First || c.Verbose || c.Verboser || c.Manual
+		tell = ch.First || each
 	} else {
 		ch := c.requested.Cancel(p, topic)
 		// Who cancels gets nothing more, and so needs no room.
 		defer c.room.open()
+		if ch.Counted {
+			told.n--
+		}
 		tell = ch.Last || ch.Counted && (c.Verboser || c.Manual || c.Verbose && !ch.Held)
 	}
 	m := within
