@@ -74,7 +74,11 @@ func (f *logFile) accept(b zeek.Batch) (*DropError, error) {
 	}
 	created := f.f == nil
 	if created {
-		err := f.open(now)
+		name, err := f.log.name(f, now)
+		if err != nil {
+			return nil, err
+		}
+		err = f.open(name)
 		if pathError(err) || errors.Is(err, fs.ErrPermission) && strings.Contains(f.log.key.path, "/") {
 			// Of a folder of its own a log path may not stop the others.
 			return &DropError{ReasonPath, err}, nil
@@ -170,13 +174,10 @@ func (f *logFile) mend() error {
 	return nil
 }
 
-// open creates the file under the name that the log has for it.
-func (f *logFile) open(now time.Time) error {
+// open creates the file of that name, or of another one if the name turns out not
+// to be free.
+func (f *logFile) open(name string) (err error) {
 	l := f.log.l
-	name, err := f.log.name(f, now)
-	if err != nil {
-		return err
-	}
 	for {
 		fi, err := l.root.Lstat(name + l.ext)
 		switch {

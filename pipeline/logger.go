@@ -76,14 +76,15 @@ type Logger struct {
 
 	acct account // has its own lock
 
-	mu       sync.Mutex
-	closed   bool
-	inflight sync.WaitGroup           // Writes; Add under mu while not closed
-	logs     map[logKey]*streamLog    // guarded by mu
-	headers  map[string]*logFile      // guarded by mu; a cache for find
-	bases    map[string]bool          // guarded by mu; file names that are taken, without extension
-	files    int                      // guarded by mu; number of logFiles
-	open     map[*logFile]os.FileInfo // guarded by mu; the files that are open
+	mu          sync.Mutex
+	closed      bool
+	inflight    sync.WaitGroup           // Writes; Add under mu while not closed
+	logs        map[logKey]*streamLog    // guarded by mu
+	headers     map[string]*logFile      // guarded by mu; a cache for find
+	headerBytes int                      // guarded by mu; bytes of the keys of headers
+	bases       map[string]bool          // guarded by mu; file names that are taken, without extension
+	files       int                      // guarded by mu; number of logFiles
+	open        map[*logFile]os.FileInfo // guarded by mu; the files that are open
 
 	stop      chan struct{} // closed to end the timer goroutine
 	timerDone chan struct{} // closed by it
@@ -95,9 +96,14 @@ type Logger struct {
 
 type logKey struct{ path, stream string }
 
-// maxHeaders limits the cache of batch headers. There is one for each filter and
-// path of the cluster, times the versions of its scripts.
-const maxHeaders = 4096
+const (
+	// maxHeader limits the bytes of a batch's header, of which the logger keeps what
+	// it says for each file. Zeek's widest log, conn, has about a thousand.
+	maxHeader = 64 << 10
+	// maxHeaderCache limits the bytes of all headers in the cache. There is one for
+	// each filter and path of the cluster, times the versions of its scripts.
+	maxHeaderCache = 16 << 20
+)
 
 // New starts a Logger. If Options.LeftoverRotation says so it first rotates the
 // logs that a logger which crashed left in the folder.
@@ -255,6 +261,9 @@ func (l *Logger) find(b zeek.Batch) (*logFile, *DropError) {
 	if string(b.Writer) != writerASCII {
 		return nil, drop(ReasonWriter, "filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream, b.Writer, writerASCII)
 	}
+	if len(b.Header) > maxHeader {
+		return nil, drop(ReasonHeader, "the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields, len(b.Header), maxHeader)
+	}
 	schema, err := zeek.ParseSchema(b.Header)
 	if err != nil {
 		return nil, dropBatch(err)
@@ -268,8 +277,9 @@ func (l *Logger) find(b zeek.Batch) (*logFile, *DropError) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.headers) >= maxHeaders {
+	if l.headerBytes += len(b.Header); l.headerBytes > maxHeaderCache {
 		clear(l.headers)
+		l.headerBytes = len(b.Header)
 	}
 	l.headers[string(b.Header)] = f
 	return f, nil

@@ -29,6 +29,7 @@ func TestMessageChecks(t *testing.T) {
 		m[i] = []byte(part)
 		return m
 	}
+	wide := message(t, "n", "A::LOG", "a", strings.Repeat("x", maxHeader), "1")
 	other := slices.Clone(good)
 	other[3] = bytes.Replace(good[3], []byte("WRITER_ASCII"), []byte("WRITER_OTHER"), 1)
 	trunc := zeek.ReasonTruncated
@@ -39,16 +40,17 @@ func TestMessageChecks(t *testing.T) {
 		wantDrop(t, l.Write(t.Context(), with(2, "zeek-bin-serializer2")), ReasonSerializer)
 		wantDrop(t, l.Write(t.Context(), with(3, "")), BatchReason(trunc))
 		wantDrop(t, l.Write(t.Context(), other), ReasonWriter)
+		wantDrop(t, l.Write(t.Context(), wide), ReasonHeader)
 		write(t, l, with(0, ""), with(1, ""))
 	}
 	shut(t, l)
 	st := l.Stats()
-	for r, want := range map[Reason]uint64{ReasonParts: 6, ReasonSerializer: 2, BatchReason(trunc): 2, ReasonWriter: 2, ReasonPath: 0} {
+	for r, want := range map[Reason]uint64{ReasonParts: 6, ReasonSerializer: 2, BatchReason(trunc): 2, ReasonWriter: 2, ReasonHeader: 2, ReasonPath: 0} {
 		if got, ok := st.Dropped[r]; !ok || got.Messages != want {
 			t.Errorf("%v: %d dropped, want %d", r, got.Messages, want)
 		}
 	}
-	if want := (Counts{16, 6}); st.Received != want {
+	if want := (Counts{18, 8}); st.Received != want {
 		t.Errorf("received %+v, want %+v", st.Received, want)
 	}
 	// Once for each sender and reason: a message without parts has no sender.
@@ -585,4 +587,22 @@ func TestInterleaving(t *testing.T) {
 			rt.Errorf("received %+v, written %+v", st.Received, st.Written)
 		}
 	})
+}
+
+// Many headers with the same columns, as from nodes with many filters, use the
+// cache and no more memory than it may have.
+func TestHeaderCacheBounded(t *testing.T) {
+	l := start(t, Config{Dir: t.TempDir()})
+	m := message(t, "n", "A::LOG", "a", strings.Repeat("x", maxHeader-200), "1")
+	const n = 2 * maxHeaderCache / maxHeader
+	for i := range n {
+		filter := fmt.Sprintf("%07d", i)
+		m[3] = bytes.Replace(m[3], m[3][bytes.Index(m[3], []byte("ASCII"))+9:][:7], []byte(filter), 1)
+		write(t, l, m)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if size := len(l.headers) * maxHeader; size > maxHeaderCache+maxHeaderCache/8 || len(l.headers) < n/8 {
+		t.Errorf("%d headers in the cache", len(l.headers))
+	}
 }

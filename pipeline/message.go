@@ -18,6 +18,7 @@ const (
 	ReasonParts       Reason = iota // not the four parts of a log message
 	ReasonSerializer                // the batch is in another encoding than zeek-bin-serializer
 	ReasonWriter                    // the batch is for another writer than Log::WRITER_ASCII
+	ReasonHeader                    // the batch's header is too large for a log that Zeek can have
 	ReasonPath                      // the log path cannot be a file in the log folder
 	ReasonManyFiles                 // Config.MaxFiles is reached
 	ReasonManySchemas               // more sets of columns for one path than a change of scripts explains
@@ -29,6 +30,7 @@ var reasonNames = [reasonBatch]string{
 	ReasonParts:       "parts",
 	ReasonSerializer:  "serializer",
 	ReasonWriter:      "writer",
+	ReasonHeader:      "header",
 	ReasonPath:        "path",
 	ReasonManyFiles:   "many_files",
 	ReasonManySchemas: "many_schemas",

@@ -46,7 +46,7 @@ func checkPath(path, ext string) error {
 	}
 	last := elements[len(elements)-1]
 	if strings.HasPrefix(last, shadowPrefix) || strings.HasPrefix(last, tmpShadowPrefix) {
-		return fmt.Errorf("the log path is named like a shadow file, %s...", shadowPrefix)
+		return fmt.Errorf("the log path is named like a shadow file, which start with %s", shadowPrefix)
 	}
 	// What else the operating system takes for a way out, such as C: and NUL.
 	if !filepath.IsLocal(filepath.FromSlash(path + ext)) {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -55,7 +56,7 @@ func crashChild(dir string) {
 	}
 	for m, err := range recording.NewReader(os.Stdin).All() {
 		if err == nil {
-			err = l.Write(nil, m)
+			err = l.Write(context.Background(), m)
 		}
 		if err != nil {
 			fmt.Println(err)
