@@ -128,7 +128,9 @@ func (s *Socket) authorize(p *Peer, h *handshake, in *inlet, out []byte, deadlin
 		return out, Continue, err
 	}
 	if progress == Ready {
-		err = checkMetadata(h.local, h.mechanism.Metadata())
+		if err = checkMetadata(h.local, h.mechanism.Metadata()); err != nil {
+			return out[:0], Continue, err
+		}
 	}
 	// The end of the owner may have come in between; then the next read fails.
 	return out, progress, errors.Join(err, in.conn.SetReadDeadline(deadline))

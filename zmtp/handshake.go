@@ -60,20 +60,28 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 		if err != nil {
 			return dst, n, Continue, err
 		}
-		if size > h.maxFrame {
-			return dst, n, Continue, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, h.maxFrame)
+		limit := h.maxFrame
+		if l, ok := h.mechanism.(FrameLimiter); ok {
+			limit = min(limit, l.MaxFrame())
+		}
+		if size > limit {
+			return dst, n, Continue, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, limit)
 		}
 		if header == 0 || int64(len(b)-n-header) < size {
 			return dst, n, Continue, nil
 		}
 		body := b[n+header : n+header+int(size)]
 		n += header + int(size)
+		before := len(dst)
 		dst, progress, err = h.mechanism.Handshake(dst, body)
 		switch {
 		case err != nil:
 			return dst, n, Continue, err
 		case progress == Ready:
-			return dst, n, Ready, checkMetadata(h.local, h.mechanism.Metadata())
+			if err = checkMetadata(h.local, h.mechanism.Metadata()); err != nil {
+				dst = dst[:before] // libzmq too answers a wrong INITIATE with nothing
+			}
+			return dst, n, Ready, err
 		case progress == NeedsAuth:
 			return dst, n, NeedsAuth, nil
 		}

@@ -41,6 +41,14 @@ type Authorizer interface {
 	Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress, error)
 }
 
+// FrameLimiter is a Mechanism that bounds the frames of its peer more tightly than the 64 KiB that every handshake allows.
+type FrameLimiter interface {
+	Mechanism
+	// MaxFrame is how many bytes the body of the peer's next handshake frame may have. What is longer is refused before it
+	// has arrived.
+	MaxFrame() int64
+}
+
 // Sealer protects what is sent on one connection. It is used by the connection's write loop alone, so that the order of
 // nonces is the order on the wire.
 type Sealer interface {
@@ -56,8 +64,8 @@ type Opener interface {
 	Open(dst, stream []byte) ([]byte, error)
 }
 
-// peerError turns the data of an ERROR command into an error.
-func peerError(data []byte) error {
+// PeerError turns the data of an ERROR command that ended a handshake into an error, a [*wire.Error] in any case.
+func PeerError(data []byte) error {
 	reason, err := wire.ParseError(data)
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		m.peer, err = wire.ParseMetadata(data)
 		return dst, Ready, err
 	case wire.CmdError:
-		return dst, Continue, peerError(data)
+		return dst, Continue, PeerError(data)
 	}
 	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%q in place of READY", name)
 }

@@ -75,7 +75,7 @@ func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	}
 	switch {
 	case name == wire.CmdError:
-		return dst, Continue, peerError(data)
+		return dst, Continue, PeerError(data)
 	case name == cmdWelcome && m.state == plainHello:
 		if len(data) != 0 {
 			return dst, Continue, wire.Errorf(wire.MalformedWelcome, "WELCOME with %d bytes too much", len(data))
