@@ -1,0 +1,169 @@
+package curve
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/binary"
+	"strings"
+
+	"golang.org/x/crypto/nacl/secretbox"
+	//lint:ignore SA1019 box.Precompute takes keys of low order, ecdh does not; HSalsa20 is what is left of it to do
+	"golang.org/x/crypto/salsa20/salsa"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// The handshake (RFC 26). C, c are the client's long-term public and secret key, S, s the server's, C', c', S', s' those of the
+// connection; [text](X→Y) is a crypto_box from the holder of x to the holder of y. Numbers are sizes in bytes. libzmq
+// puts the name's length in front of a name where the text of RFC 26 pads it.
+//
+//	client                                                                server
+//	HELLO     05 HELLO, version 2, zeros 72, C', nonce 8, [zeros 64](C'→S)   →
+//	       ←  07 WELCOME, nonce 16, [S', cookie 96](S→C')
+//	          cookie: nonce 16, secretbox of C', s'
+//	INITIATE  08 INITIATE, cookie, nonce 8, [C, vouch 96, metadata](C'→S')   →
+//	          vouch: nonce 16, [C', S](C→S')
+//	       ←  05 READY, nonce 8, [metadata](S'→C'), or ERROR in clear
+const (
+	cmdHello    = "\x05HELLO"
+	cmdWelcome  = "\x07WELCOME"
+	cmdInitiate = "\x08INITIATE"
+	cmdReady    = "\x05READY"
+
+	boxOverhead = secretbox.Overhead
+	shortNonce  = 8
+	longNonce   = 16
+	cookieSize  = longNonce + boxOverhead + 2*KeySize
+	vouchSize   = longNonce + boxOverhead + 2*KeySize
+
+	helloZeros   = 72
+	helloKey     = len(cmdHello) + 2 + helloZeros
+	helloNonce   = helloKey + KeySize
+	helloBox     = helloNonce + shortNonce
+	helloText    = 64
+	helloSize    = helloBox + boxOverhead + helloText
+	welcomeNonce = len(cmdWelcome)
+	welcomeBox   = welcomeNonce + longNonce
+	welcomeSize  = welcomeBox + boxOverhead + KeySize + cookieSize
+
+	initiateCookie = len(cmdInitiate)
+	initiateNonce  = initiateCookie + cookieSize
+	initiateBox    = initiateNonce + shortNonce
+	initiateSize   = initiateBox + boxOverhead + KeySize + vouchSize // without metadata
+	readyNonce     = len(cmdReady)
+	readyBox       = readyNonce + shortNonce
+	readySize      = readyBox + boxOverhead // without metadata
+
+	// The beginnings of the nonces, of 8 bytes with a long nonce and of 16 with a short one.
+	nonceHello    = "CurveZMQHELLO---"
+	nonceWelcome  = "WELCOME-"
+	nonceCookie   = "COOKIE--"
+	nonceVouch    = "VOUCH---"
+	nonceInitiate = "CurveZMQINITIATE"
+	nonceReady    = "CurveZMQREADY---"
+)
+
+const (
+	// maxPlainCommand bounds the frame of a peer that has shown no knowledge of our key, in bytes: HELLO, WELCOME and the
+	// longest ERROR are smaller.
+	maxPlainCommand = 512
+	// maxCommand bounds the others, INITIATE and READY with their metadata.
+	maxCommand = 64 << 10
+)
+
+// boxKey is the key of the crypto_box between two key pairs, crypto_box_beforenm's result.
+type boxKey [32]byte
+
+// newBoxKey fails if the public key is one of those with which everybody has the same shared secret.
+func newBoxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error) {
+	p, err := ecdh.X25519().NewPublicKey(public)
+	if err != nil {
+		panic(err) // 32 bytes are always a key
+	}
+	shared, err := secret.ECDH(p)
+	if err != nil {
+		return nil, wire.Errorf(wire.Cryptographic, "a public key of low order")
+	}
+	k := (*boxKey)(shared)
+	salsa.HSalsa20((*[32]byte)(k), new([16]byte), (*[32]byte)(k), &salsa.Sigma)
+	return k, nil
+}
+
+// seal appends the box of text. The two parts of the nonce have 24 bytes together.
+func (k *boxKey) seal(dst []byte, prefix string, nonce, text []byte) []byte {
+	return secretbox.Seal(dst, text, boxNonce(prefix, nonce), (*[32]byte)(k))
+}
+
+// open returns the text of a box.
+func (k *boxKey) open(prefix string, nonce, box []byte) ([]byte, bool) {
+	return secretbox.Open(nil, box, boxNonce(prefix, nonce), (*[32]byte)(k))
+}
+
+func boxNonce(prefix string, nonce []byte) *[24]byte {
+	var n [24]byte
+	copy(n[copy(n[:], prefix):], nonce)
+	return &n
+}
+
+// appendCommand appends a whole command frame. name comes with its length.
+func appendCommand(dst []byte, name string, data []byte) []byte {
+	return wire.AppendCommand(dst, name[1:], data)
+}
+
+func appendNonce(dst []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(dst, n) }
+
+// random gives secrets and nonces their bytes. Tests replace it by recorded ones.
+type random func([]byte)
+
+func systemRandom(b []byte) { rand.Read(b) } // never fails
+
+// bytes draws n bytes.
+func (r random) bytes(n int) []byte {
+	b := make([]byte, n)
+	r(b)
+	return b
+}
+
+// privateKey makes a key usable; 32 bytes are always one.
+func privateKey(b []byte) *ecdh.PrivateKey {
+	k, err := ecdh.X25519().NewPrivateKey(b)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// peerMetadata parses what a peer says of itself. It cannot say that it is authenticated as somebody.
+func peerMetadata(b []byte) (wire.Metadata, error) {
+	m, err := wire.ParseMetadata(b)
+	kept := m[:0]
+	for _, p := range m {
+		if !strings.EqualFold(p.Name, zmtp.PropUserID) {
+			kept = append(kept, p)
+		}
+	}
+	return kept, err
+}
+
+// state is how far a side of the handshake is. A fault ends it, and then nothing is accepted any more.
+type state uint8
+
+const (
+	start        state = iota
+	wantHello          // server
+	wantWelcome        // client
+	wantInitiate       // server
+	wantReady          // client
+	wantAnswer         // server: the authenticator is asked
+	ready
+	ended
+)
+
+func (s state) String() string {
+	return [...]string{"start", "HELLO", "WELCOME", "INITIATE", "READY", "authentication", "ready", "ended"}[s]
+}
+
+func unexpected(name []byte, s state) error {
+	return wire.Errorf(wire.UnexpectedCommand, "%.16q in the CURVE handshake at %s", name, s)
+}

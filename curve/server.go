@@ -1,0 +1,273 @@
+package curve
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/subtle"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+
+	"golang.org/x/crypto/nacl/secretbox"
+
+	"zmtpd/curve/box"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// MaxServerKeys is how many keys a server may have at once: a HELLO costs a multiplication on the curve for each.
+const MaxServerKeys = 8
+
+// Server is the server side of CURVE. Whether a socket listens or connects does not matter for that. A Server may be used by
+// many sockets at once and does not change; for other keys, let [zmtp.Config.Mechanism] be a function that calls the Server
+// of the hour. Connections that exist keep what they have.
+type Server struct {
+	auth   zmtp.Auth
+	keys   []*ecdh.PrivateKey
+	random random
+}
+
+// NewServer returns the server side with one or more secret keys. Several are for the time in which a key is being
+// replaced: a client may know any of them. auth decides about clients by their public key, which is the one credential of a
+// [zap.Request]; its status is acted on as by libzmq, but the connection is closed at once. An auth that would never let
+// anybody in, without a Handler and not Open, is an error.
+func NewServer(auth zmtp.Auth, secrets ...Secret) (*Server, error) {
+	if auth.Handler == nil && !auth.Open {
+		return nil, errors.New("curve: nobody decides about clients: set a handler, or Open to let in every client that knows the server's public key")
+	}
+	if len(secrets) == 0 || len(secrets) > MaxServerKeys {
+		return nil, fmt.Errorf("curve: %d server keys, want 1 to %d", len(secrets), MaxServerKeys)
+	}
+	s := &Server{auth: auth, random: systemRandom}
+	for i := range secrets {
+		s.keys = append(s.keys, privateKey(secrets[i][:]))
+	}
+	return s, nil
+}
+
+// Mechanism is for [zmtp.Config.Mechanism].
+func (s *Server) Mechanism(local wire.Metadata) zmtp.Mechanism {
+	return &server{config: s, local: local, state: wantHello}
+}
+
+// server is one connection's handshake. Like libzmq's it remembers what it has sent, so that a cookie is good for nothing on
+// any other connection; until INITIATE that is one secret key, the peer's public one and 96 bytes.
+type server struct {
+	config *Server
+	local  wire.Metadata
+
+	state     state
+	key       *ecdh.PrivateKey // s, the one that the client knows
+	peerKey   Key              // C'
+	ephemeral *ecdh.PrivateKey // s'
+	cookie    [cookieSize]byte
+	last      uint64  // nonce of the client's last command
+	client    Key     // C
+	traffic   *boxKey // C' with S'
+	raw       []byte  // the client's metadata, until somebody has let it in
+	peer      wire.Metadata
+}
+
+// Name implements zmtp.Mechanism.
+func (*server) Name() string { return "CURVE" }
+
+// Metadata implements zmtp.Mechanism: what the authenticator says of the client, then what it says itself.
+func (m *server) Metadata() wire.Metadata { return m.peer }
+
+// MaxFrame implements zmtp.FrameLimiter.
+func (m *server) MaxFrame() int64 {
+	if m.state == wantInitiate {
+		return maxCommand
+	}
+	return maxPlainCommand
+}
+
+// Handshake implements zmtp.Mechanism. All checks are made in libzmq's order, and what fails one is closed without a word.
+func (m *server) Handshake(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
+	if cmd == nil && m.state == wantHello {
+		return dst, zmtp.Continue, nil
+	}
+	out, progress, err := m.step(dst, cmd)
+	if err != nil {
+		m.forget(ended)
+	}
+	return out, progress, err
+}
+
+func (m *server) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
+	name, _, err := wire.ParseCommand(cmd)
+	if err != nil {
+		return dst, zmtp.Continue, err
+	}
+	switch {
+	case string(name) == cmdHello[1:] && m.state == wantHello:
+		dst, err = m.hello(dst, cmd)
+		return dst, zmtp.Continue, err
+	case string(name) == cmdInitiate[1:] && m.state == wantInitiate:
+		if err := m.initiate(cmd); err != nil {
+			return dst, zmtp.Continue, err
+		}
+		if m.config.auth.Handler == nil {
+			return m.finish(dst, nil) // Open, or there would be no Server: data may come right behind INITIATE
+		}
+		m.state = wantAnswer
+		return dst, zmtp.NeedsAuth, nil
+	}
+	return dst, zmtp.Continue, unexpected(name, m.state)
+}
+
+// hello takes HELLO and appends WELCOME.
+func (m *server) hello(dst, cmd []byte) ([]byte, error) {
+	if len(cmd) != helloSize {
+		return dst, wire.Errorf(wire.MalformedHello, "HELLO of %d bytes, want %d", len(cmd), helloSize)
+	}
+	if version := cmd[len(cmdHello):]; version[0] != 1 || version[1] != 0 {
+		return dst, wire.Errorf(wire.MalformedHello, "HELLO of CurveZMQ version %d.%d, want 1.0", version[0], version[1])
+	}
+	m.peerKey = Key(cmd[helloKey:])
+	nonce := cmd[helloNonce:helloBox]
+	m.last = binary.BigEndian.Uint64(nonce)
+	welcome, err := m.findKey(nonce, cmd[helloBox:])
+	if err != nil {
+		return dst, err
+	}
+	defer clear(welcome[:])
+
+	secret := m.config.random.bytes(KeySize)
+	defer clear(secret)
+	m.ephemeral = privateKey(secret)
+	// Nobody opens the cookie again: what comes back is compared.
+	cookieKey := m.config.random.bytes(KeySize)
+	defer clear(cookieKey)
+	cookie := m.config.random.bytes(longNonce)
+	inside := append(m.peerKey[:], secret...)
+	defer clear(inside)
+	cookie = secretbox.Seal(cookie, inside, boxNonce(nonceCookie, cookie), (*[32]byte)(cookieKey))
+	m.cookie = [cookieSize]byte(cookie)
+
+	data := m.config.random.bytes(longNonce)
+	text := append(m.ephemeral.PublicKey().Bytes(), cookie...)
+	data = welcome.seal(data, nonceWelcome, data, text)
+	m.state = wantInitiate
+	return appendCommand(dst, cmdWelcome, data), nil
+}
+
+// findKey finds the server key to which the client has sealed its HELLO. What was in the box does not matter.
+func (m *server) findKey(nonce, box []byte) (*boxKey, error) {
+	for _, key := range m.config.keys {
+		k, err := newBoxKey(key, m.peerKey[:])
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := k.open(nonceHello, nonce, box); ok {
+			m.key = key
+			return k, nil
+		}
+		clear(k[:])
+	}
+	return nil, wire.Errorf(wire.Cryptographic, "HELLO cannot be opened: the client has another server's key")
+}
+
+// initiate takes INITIATE and makes sure that the client has the secret key of C, and has made this connection to this server.
+func (m *server) initiate(cmd []byte) error {
+	if len(cmd) < initiateSize {
+		return wire.Errorf(wire.MalformedInitiate, "INITIATE of %d bytes, the shortest has %d", len(cmd), initiateSize)
+	}
+	if subtle.ConstantTimeCompare(cmd[initiateCookie:initiateNonce], m.cookie[:]) != 1 {
+		return wire.Errorf(wire.Cryptographic, "INITIATE with a cookie that is not of this connection")
+	}
+	var err error
+	if m.traffic, err = newBoxKey(m.ephemeral, m.peerKey[:]); err != nil {
+		return err
+	}
+	nonce := cmd[initiateNonce:initiateBox]
+	text, ok := m.traffic.open(nonceInitiate, nonce, cmd[initiateBox:])
+	if !ok {
+		return wire.Errorf(wire.Cryptographic, "INITIATE cannot be opened")
+	}
+	// libzmq does not look, but a nonce that is used twice is one too many.
+	n := binary.BigEndian.Uint64(nonce)
+	if n <= m.last {
+		return wire.Errorf(wire.InvalidSequence, "nonce %d of INITIATE is not above %d, that of HELLO", n, m.last)
+	}
+	m.last = n
+	m.client = Key(text)
+	vouch, metadata := text[KeySize:KeySize+vouchSize], text[KeySize+vouchSize:]
+
+	vouchKey, err := newBoxKey(m.ephemeral, m.client[:])
+	if err != nil {
+		return err
+	}
+	defer clear(vouchKey[:])
+	vouched, ok := vouchKey.open(nonceVouch, vouch[:longNonce], vouch[longNonce:])
+	if !ok {
+		return wire.Errorf(wire.Cryptographic, "the vouch cannot be opened: the client has not the secret key of %v", m.client)
+	}
+	// libzmq compares only C'. Without S, a server could pass on the vouch of its client to another one (RFC 26).
+	forServer := subtle.ConstantTimeCompare(vouched[KeySize:], m.key.PublicKey().Bytes())
+	if forServer&subtle.ConstantTimeCompare(vouched[:KeySize], m.peerKey[:]) != 1 {
+		return wire.Errorf(wire.KeyExchange, "the vouch is for another connection or another server")
+	}
+	m.raw = metadata
+	m.ephemeral = nil
+	return nil
+}
+
+// Authorize implements zmtp.Authorizer.
+func (m *server) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, zmtp.Progress, error) {
+	if m.state != wantAnswer {
+		panic("curve: Authorize without NeedsAuth")
+	}
+	known, status, err := m.config.auth.Ask(ctx, peer, m.Name(), m.client[:])
+	if err == nil {
+		return m.finish(dst, known)
+	}
+	m.forget(ended)
+	if status != "" {
+		dst = wire.AppendError(dst, status)
+	}
+	return dst, zmtp.Continue, fmt.Errorf("client key %v: %w", m.client, err)
+}
+
+// finish appends READY. Metadata is parsed only now, as in libzmq.
+func (m *server) finish(dst []byte, known wire.Metadata) ([]byte, zmtp.Progress, error) {
+	peer, err := peerMetadata(m.raw)
+	m.raw = nil
+	if err != nil {
+		m.forget(ended)
+		return dst, zmtp.Continue, err
+	}
+	m.peer = append(known, peer...)
+	nonce := appendNonce(nil, 1)
+	data := m.traffic.seal(nonce, nonceReady, nonce, wire.AppendMetadata(nil, m.local))
+	m.state = ready
+	return appendCommand(dst, cmdReady, data), zmtp.Ready, nil
+}
+
+// Traffic implements zmtp.Mechanism. The secrets of the handshake are cleared.
+func (m *server) Traffic() (zmtp.Sealer, zmtp.Opener) {
+	if m.state != ready {
+		panic("curve: Traffic before the handshake is ready")
+	}
+	shared := (*[32]byte)(m.traffic)
+	s, o := box.NewSealer(shared, box.FromServer, 2), box.NewOpener(shared, box.FromClient, m.last)
+	m.forget(ended)
+	return s, o
+}
+
+// forget clears the secrets of the connection. What ecdh has copied goes with the garbage.
+func (m *server) forget(next state) {
+	m.state = next
+	m.ephemeral = nil
+	m.raw = nil
+	wipe(&m.traffic)
+}
+
+// wipe clears a key and lets go of it.
+func wipe(k **boxKey) {
+	if *k != nil {
+		clear((*k)[:])
+		*k = nil
+	}
+}
