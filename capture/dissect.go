@@ -28,6 +28,9 @@ const (
 	cmdHello    = "HELLO"
 	cmdWelcome  = "WELCOME"
 	cmdInitiate = "INITIATE"
+
+	// plainError is how a body begins that is an ERROR of PLAIN from libzmq since 4.3.0; the length of the name is wrong.
+	plainError = "\x5eRROR"
 )
 
 // signature is what every greeting since ZMTP 2.0 begins with, but for the eight bytes between.
@@ -66,134 +69,136 @@ func (r *Reader) dissect(s *session, side int, run []byte) error {
 // items makes events of all that is complete in b and returns what is left.
 func (r *Reader) items(s *session, side int, b []byte) ([]byte, error) {
 	h := &s.half[side]
-	for {
-		before := len(b)
+	for more := true; more && h.stage != dead; {
 		var err error
 		switch h.stage {
 		case greeting:
-			b, err = r.greet(s, side, b)
+			b, more, err = r.greet(s, side, b)
 		case handshake:
-			b, err = r.shake(s, side, b)
+			b, more, err = r.shake(s, side, b)
 		case traffic:
-			b, err = r.item(s, side, b)
+			b, more, err = r.item(s, side, b)
 		}
-		if err != nil || h.stage == dead || len(b) == before {
+		if err != nil {
 			return b, err
 		}
 	}
+	return b, nil
 }
 
-// greet takes the greeting. Each of these three returns b as it was if it is too short.
-func (r *Reader) greet(s *session, side int, b []byte) ([]byte, error) {
+// greet takes the greeting. Like the two below it returns what is left of b, and whether that may have more.
+func (r *Reader) greet(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h, other := &s.half[side], &s.half[1-side]
 	g, n, err := wire.ParseGreeting(b)
 	if err != nil {
 		if len(b) > wire.SignatureSize && b[0] == signatureFirst && b[wire.SignatureSize-1] == signatureLast {
 			// An old ZMTP, but ZMTP.
 			if err := r.open(s); err != nil {
-				return b, err
+				return b, false, err
 			}
 		}
-		return b, r.fail(s, side, err)
+		return b, false, r.fail(s, side, err)
 	}
 	if n == 0 {
-		return b, nil
+		return b, false, nil
 	}
 	if err := r.open(s); err != nil {
-		return b, err
+		return b, false, err
 	}
 	h.greeting, h.stage = g, handshake
 	if err := r.emit(s, Event{Kind: Greeting, From: s.side(side), Greeting: g}); err != nil {
-		return b, err
+		return b, false, err
 	}
 	switch m := g.Mechanism; {
 	case m != mechanismNull && m != mechanismPlain && m != mechanismCurve:
-		return b, r.failBoth(s, fmt.Errorf("%w %.20q", ErrMechanism, m))
+		return b, false, r.failBoth(s, fmt.Errorf("%w %.20q", ErrMechanism, m))
 	case (other.stage == handshake || other.stage == traffic) && other.greeting.Mechanism != m:
-		return b, r.failBoth(s, wire.Errorf(wire.MechanismMismatch, "one side wants %q, the other one %q",
+		return b, false, r.failBoth(s, wire.Errorf(wire.MechanismMismatch, "one side wants %q, the other one %q",
 			other.greeting.Mechanism, m))
 	}
-	return b[n:], nil
+	return b[n:], true, nil
 }
 
 // shake takes a frame of the handshake.
-func (r *Reader) shake(s *session, side int, b []byte) ([]byte, error) {
+func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h := &s.half[side]
 	// MORE and COMMAND are not looked at: libzmq does not either, and old peers do not set COMMAND.
 	_, size, n, err := wire.ParseHeader(b)
 	if err != nil {
-		return b, r.fail(s, side, err)
+		return b, false, r.fail(s, side, err)
 	}
 	if size > maxHandshakeFrame {
-		return b, r.fail(s, side, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d",
+		return b, false, r.fail(s, side, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d",
 			size, maxHandshakeFrame))
 	}
 	if n == 0 || int64(len(b)-n) < size {
-		return b, nil
+		return b, false, nil
 	}
-	body, rest := b[n:n+int(size)], b[n+int(size):]
+	body := b[n : n+int(size)]
+	rest = b[n+int(size):]
+	null, curve := h.greeting.Mechanism == mechanismNull, h.greeting.Mechanism == mechanismCurve
+	if data, ok := bytes.CutPrefix(body, []byte(plainError)); ok && h.greeting.Mechanism == mechanismPlain {
+		h.stage = traffic
+		return rest, true, r.command(s, side, []byte(wire.CmdError), data)
+	}
 	name, data, err := wire.ParseCommand(body)
 	if err != nil {
-		return b, r.fail(s, side, err)
+		return b, false, r.fail(s, side, err)
 	}
-	null, curve := h.greeting.Mechanism == mechanismNull, h.greeting.Mechanism == mechanismCurve
 	switch c := string(name); {
 	case c == wire.CmdReady, c == cmdInitiate && !null:
 		h.stage = traffic
 		if curve {
-			return rest, r.command(s, side, name, data)
+			return rest, true, r.command(s, side, name, data)
 		}
 		m, err := wire.ParseMetadata(data)
 		if err != nil {
-			return b, r.fail(s, side, err)
+			return b, false, r.fail(s, side, err)
 		}
-		return rest, r.emit(s, Event{Kind: Metadata, From: s.side(side), Metadata: m})
+		return rest, true, r.emit(s, Event{Kind: Metadata, From: s.side(side), Metadata: m})
 	case c == wire.CmdError:
 		h.stage = traffic
-		return rest, r.command(s, side, name, data)
+		return rest, true, r.command(s, side, name, data)
 	case (c == cmdHello || c == cmdWelcome) && !null:
-		return rest, r.command(s, side, name, data)
+		return rest, true, r.command(s, side, name, data)
 	}
-	return b, r.fail(s, side, wire.Errorf(wire.UnexpectedCommand, "%.32q in the handshake of %s", name, h.greeting.Mechanism))
+	return b, false, r.fail(s, side, wire.Errorf(wire.UnexpectedCommand, "%.32q in the handshake of %s", name, h.greeting.Mechanism))
 }
 
 // item takes a message or a command.
-func (r *Reader) item(s *session, side int, b []byte) ([]byte, error) {
+func (r *Reader) item(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h := &s.half[side]
 	if len(b) == 0 {
-		return b, nil
+		return b, false, nil
 	}
 	if h.greeting.Mechanism == mechanismCurve {
-		return b, r.encrypted(s, side)
+		return b, false, r.encrypted(s, side)
 	}
 	h.decoder.MaxMessageSize = r.limit.message
 	it, err := h.decoder.Next(b)
 	if err != nil {
-		return b, r.fail(s, side, err)
+		return b, false, r.fail(s, side, err)
 	}
 	switch it.Kind {
 	case wire.AMessage:
 		m, err := zmtp.ParseMessage(bytes.Clone(b[:it.Size]))
 		if err != nil {
-			return b, r.fail(s, side, err)
+			return b, false, r.fail(s, side, err)
 		}
 		r.stats.Messages++
 		if err := r.emit(s, Event{Kind: Message, From: s.side(side), Message: m}); err != nil {
-			return b, err
+			return b, false, err
 		}
 	case wire.ACommand:
 		name, data, err := wire.ParseCommand(it.Body)
 		if err != nil {
-			return b, r.fail(s, side, err)
+			return b, false, r.fail(s, side, err)
 		}
 		if err := r.command(s, side, name, data); err != nil {
-			return b, err
+			return b, false, err
 		}
-	default:
-		return b, nil
 	}
-	from, to := it.Cut(b)
-	return b[from:to], nil
+	return b[it.From:it.To], it.Kind != wire.NeedMore, nil
 }
 
 func (r *Reader) command(s *session, side int, name, data []byte) error {

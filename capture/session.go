@@ -80,12 +80,17 @@ func (h *half) offset(seq uint32) int64 {
 // replacedBy reports whether a SYN from side begins another connection.
 func (s *session) replacedBy(side int, seq uint32) bool {
 	h := &s.half[side]
-	if h.started {
+	switch {
+	case h.started:
 		return seq != h.isn
+	case s.half[1-side].started:
+		return false // it is the second SYN of this one
+	case s.phase == ended:
+		return true
 	}
 	// A SYN may come behind the data that follow it, but not far.
 	d := int64(int32(seq - h.origin - firstOffset))
-	return s.phase == ended || h.seen && (d < -1<<20 || d > 1<<20)
+	return h.seen && (d < -1<<20 || d > 1<<20)
 }
 
 // track does what a segment says of the TCP connection, and has its payload dissected.
@@ -130,6 +135,7 @@ func (r *Reader) start(s *session, side int, at int64, seg segment) error {
 	if h.started {
 		return nil // once more
 	}
+	h.started, h.isn, h.next = true, seg.seq, at+1
 	if !s.syn {
 		s.syn, s.client = true, side
 		if seg.ack {
@@ -139,7 +145,6 @@ func (r *Reader) start(s *session, side int, at int64, seg segment) error {
 			return r.leave(s)
 		}
 	}
-	h.started, h.isn, h.next = true, seg.seq, at+1
 	if h.stage == dead {
 		return nil
 	}
