@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"zmtpd/zmtp"
+)
+
+// cli is the grammar of the command line. Adding a command is adding a field here and
+// a file with its type, whose Run method kong calls.
+type cli struct {
+	Help   helpFlag   `short:"h" help:"Show help."`
+	Config configFlag `placeholder:"FILE" help:"YAML file with values of flags; flags and variables win."`
+
+	Up        upCommand        `cmd:"" group:"daemons" help:"Broker and logger of a Zeek cluster in one process."`
+	Forwarder forwarderCommand `cmd:"" group:"daemons" help:"The broker: XSUB for publishers, XPUB for subscribers."`
+	Logger    loggerCommand    `cmd:"" group:"daemons" help:"The logger: takes log batches, writes log files."`
+
+	Replay  replayCommand  `cmd:"" group:"tools" help:"Send recorded messages to endpoints."`
+	Keygen  keygenCommand  `cmd:"" group:"tools" help:"Make a CURVE key pair."`
+	Pub     pubCommand     `cmd:"" group:"tools" help:"Publish messages from standard input."`
+	Sub     subCommand     `cmd:"" group:"tools" help:"Subscribe, and print messages."`
+	Push    pushCommand    `cmd:"" group:"tools" help:"Push messages from standard input."`
+	Pull    pullCommand    `cmd:"" group:"tools" help:"Pull messages, and print them."`
+	Version versionCommand `cmd:"" group:"tools" help:"Show version, commit, Go version and dependencies."`
+}
+
+var groups = kong.ExplicitGroups([]kong.Group{
+	{Key: "daemons", Title: "Daemons"},
+	{Key: "tools", Title: "Tools"},
+	{Key: "limits", Title: "Limits:"},
+})
+
+const description = `ZeroMQ broker and log writer for Zeek clusters.
+
+Every flag can also be set by an environment variable, which the help of its command names, and in the file
+that --config names.`
+
+// stdio is what a command reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run is the whole program. It returns when the command is done or, for one that
+// serves, when ctx ends; nil then says that the end was clean.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	parser, err := kong.New(&cli{},
+		kong.Name("zmtpd"), kong.Description(description), groups,
+		kong.NoDefaultHelp(), kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.PostBuild(nameVariables),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		panic(err) // the grammar is wrong
+	}
+	command, err := parser.Parse(args)
+	if errors.Is(err, errHelpShown) || errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	if err != nil {
+		return parseError(err)
+	}
+	err = command.Run(&stdio{stdin, stdout, stderr})
+	switch {
+	case errors.Is(err, zmtp.ErrEndpoint):
+		return &usageError{err}
+	case errors.Is(err, syscall.EPIPE):
+		return nil // who read our output has seen enough
+	}
+	return err
+}
+
+// parseError makes a usageError of what kong says.
+func parseError(err error) error {
+	if p, ok := errors.AsType[*kong.ParseError](err); ok {
+		help := "zmtpd --help"
+		if p.Context != nil {
+			if node := p.Context.Selected(); node != nil {
+				help = "zmtpd " + node.Path() + " --help"
+			}
+		}
+		// kong begins a new line for each missing flag.
+		text := strings.ReplaceAll(p.Error(), "\n", " ")
+		return &usageError{fmt.Errorf("%s (see %s)", text, help)}
+	}
+	return &usageError{err}
+}
+
+// usageError is an error in how zmtpd was called.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef makes a usageError.
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// report tells the user about the error and returns the exit status: 0 for none, 2
+// for a usageError, 1 for any other.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "zmtpd: %v\n", err)
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+var errHelpShown = errors.New("help was shown")
+
+// helpFlag shows the help of the command it stands with.
+type helpFlag bool
+
+// IgnoreDefault keeps kong from setting it.
+func (helpFlag) IgnoreDefault() {}
+
+// BeforeReset is called by kong when the flag is given, before anything is checked.
+func (helpFlag) BeforeReset(ctx *kong.Context) error {
+	if err := ctx.PrintUsage(false); err != nil {
+		return err
+	}
+	return errHelpShown
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// daemonFlags are common to the daemons.
+type daemonFlags struct {
+	HTTP            string        `name:"http" default:"127.0.0.1:9321" help:"Serve /metrics, /healthz, /readyz and /status there. Empty for no HTTP."`
+	ShutdownTimeout time.Duration `default:"10s" help:"How long to go on with what is under way after SIGINT or SIGTERM. A second signal ends zmtpd at once."`
+	LogFormat       string        `enum:"text,json" default:"text" help:"Form of the log on standard error: text or json."`
+	LogLevel        slog.Level    `default:"info" help:"Least important level to log: debug, info, warn or error."`
+}
+
+// newLog returns the log of a daemon.
+func (f *daemonFlags) newLog(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: f.LogLevel}
+	if f.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// job is what a daemon does: the forwarder's job or the logger's. Its metrics it
+// offers as a prometheus.Collector.
+type job interface {
+	prometheus.Collector
+	// listen binds the job's endpoints and starts it.
+	listen() ([]listening, error)
+	// shutdown ends the job, whether it listens or not. When ctx ends first it gives up what is
+	// left, and says so.
+	shutdown(ctx context.Context) error
+	// status adds what the job has to tell to the answer to /status.
+	status(*status)
+	// summary tells in few words what it did, for the log.
+	summary() []any
+}
+
+// listening is an endpoint that is bound.
+type listening struct {
+	Flag     string `json:"flag"`     // by which it was asked for
+	Socket   string `json:"socket"`   // "XSUB", "HTTP"
+	Endpoint string `json:"endpoint"` // with the address actually bound
+}
+
+// daemon is a running daemon.
+type daemon struct {
+	// Static after construction.
+	jobs    []job
+	log     *slog.Logger
+	started time.Time
+
+	endpoints []listening // set before ready
+	ready     atomic.Bool // all endpoints are bound and the end has not begun
+}
+
+// run listens, serves until ctx ends, and shuts down.
+func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, jobs ...job) (err error) {
+	d := &daemon{jobs: jobs, log: log, started: time.Now()}
+	defer func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, d.shutdown(grace))
+	}()
+
+	if f.HTTP != "" {
+		web, err := serveHTTP(f.HTTP, d)
+		if err != nil {
+			return err
+		}
+		defer web.close()
+		d.endpoints = append(d.endpoints, listening{"--http", "HTTP", web.url})
+	}
+	for _, j := range jobs {
+		bound, err := j.listen()
+		if err != nil {
+			return err
+		}
+		d.endpoints = append(d.endpoints, bound...)
+	}
+	for _, e := range d.endpoints {
+		d.announce(ctx, e)
+	}
+	d.ready.Store(true)
+
+	<-ctx.Done()
+	d.ready.Store(false)
+	log.Info("shutting down", "timeout", f.ShutdownTimeout)
+	return nil
+}
+
+// announce logs that an endpoint is bound, whatever the log level: it is how scripts
+// learn the address.
+func (d *daemon) announce(ctx context.Context, e listening) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, "listening", 0)
+	r.Add("flag", e.Flag, "socket", e.Socket, "endpoint", e.Endpoint)
+	d.log.Handler().Handle(ctx, r)
+}
+
+// shutdown ends all jobs at the same time.
+func (d *daemon) shutdown(ctx context.Context) error {
+	errs := make([]error, len(d.jobs))
+	var ending sync.WaitGroup
+	for i, j := range d.jobs {
+		ending.Go(func() { errs[i] = j.shutdown(ctx) })
+	}
+	ending.Wait()
+	for _, j := range d.jobs {
+		d.log.Info("stopped", j.summary()...)
+	}
+	return errors.Join(errs...)
+}
+
+// bindAll binds every endpoint of a flag.
+func bindAll(flag, socket string, endpoints []string, listen func(string) (string, error)) ([]listening, error) {
+	if len(endpoints) == 0 {
+		return nil, usagef("%s: no endpoint, give at least one as in %s tcp://127.0.0.1:5555", flag, flag)
+	}
+	var all []listening
+	for _, e := range endpoints {
+		bound, err := listen(e)
+		if err != nil {
+			return nil, listenError(flag, e, err)
+		}
+		all = append(all, listening{flag, socket, bound})
+	}
+	return all, nil
+}

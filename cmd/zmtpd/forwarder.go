@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"zmtpd/forwarder"
+)
+
+// forwarderFlags are those of the broker.
+type forwarderFlags struct {
+	XSub         []string         `name:"xsub" default:"tcp://127.0.0.1:5556" help:"Where publishers connect: Zeek's connect_xpub_endpoint (repeatable)."`
+	XPub         []string         `name:"xpub" default:"tcp://127.0.0.1:5555" help:"Where subscribers connect: Zeek's connect_xsub_endpoint (repeatable)."`
+	Overload     forwarder.Policy `default:"adaptive" help:"What a subscriber with a full queue does. adaptive: publishers wait while it makes progress, then it alone loses messages; block: publishers wait; drop: it loses messages; disconnect: it is closed."`
+	StallTimeout time.Duration    `default:"500ms" help:"Without progress for how long a full subscriber counts as stalled, for --overload adaptive."`
+	SndHWM       highWaterMark    `name:"sndhwm" group:"limits" default:"1000" help:"Messages that may wait for one subscriber, 0 for no limit."`
+	SndBytes     byteSize         `name:"sndbytes" group:"limits" default:"64MiB" help:"Bytes that may wait for one subscriber, 0 for no limit."`
+}
+
+// Validate is called by kong.
+func (f *forwarderFlags) Validate() error {
+	if f.StallTimeout <= 0 {
+		return errors.New("--stall-timeout: has to be more than 0")
+	}
+	return nil
+}
+
+// forwarderJob is the broker as a part of a daemon.
+type forwarderJob struct {
+	flags *forwarderFlags
+	f     *forwarder.Forwarder
+}
+
+func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, log *slog.Logger) *forwarderJob {
+	config := sockets.config(log)
+	config.SendHWM = int(limit(flags.SndHWM))
+	config.SendBytes = limit(flags.SndBytes)
+	return &forwarderJob{flags, forwarder.New(forwarder.Config{
+		XSub: config, XPub: config,
+		Overload: flags.Overload, StallTimeout: flags.StallTimeout,
+		Logger: log,
+	})}
+}
+
+func (j *forwarderJob) listen() ([]listening, error) {
+	// Subscribers first: a publisher that is there before them publishes to nobody.
+	xpub, err := bindAll("--xpub", "XPUB", j.flags.XPub, j.f.ListenXPub)
+	if err != nil {
+		return nil, err
+	}
+	xsub, err := bindAll("--xsub", "XSUB", j.flags.XSub, j.f.ListenXSub)
+	return append(xsub, xpub...), err
+}
+
+// shutdown gives subscribers what waits for them. What those lose that do not read
+// is no failure: it is counted and logged.
+func (j *forwarderJob) shutdown(ctx context.Context) error {
+	err := j.f.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+func (j *forwarderJob) summary() []any {
+	st := j.f.Stats()
+	return []any{"job", "forwarder",
+		"received", st.Frontend.In.Messages, "sent", st.XPub.Out.Messages,
+		"unmatched", st.Unmatched, "dropped", sum(st.XPub.Dropped) + sum(st.XSub.Dropped)}
+}
+
+func (j *forwarderJob) status(s *status) { s.Forwarder = newForwarderStatus(j.f.Stats()) }
+
+// Describe implements prometheus.Collector.
+func (j *forwarderJob) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(j, ch) }
+
+// Collect implements prometheus.Collector.
+func (j *forwarderJob) Collect(ch chan<- prometheus.Metric) { collectForwarder(ch, j.f.Stats()) }
+
+// sum adds counters up.
+func sum[R comparable](counts map[R]uint64) (n uint64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+type forwarderCommand struct {
+	forwarderFlags
+	socketFlags
+	daemonFlags
+}
+
+// Run runs the broker until ctx ends.
+func (c *forwarderCommand) Run(ctx context.Context, std *stdio) error {
+	log := c.newLog(std.err)
+	return c.run(ctx, log, newForwarderJob(&c.forwarderFlags, &c.socketFlags, log))
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"zmtpd/zmtp"
+)
+
+// socketFlags are the limits of every socket of a daemon.
+type socketFlags struct {
+	MaxMessageSize    byteSize      `group:"limits" default:"64MiB" help:"Largest message that a peer may send, 0 for no limit."`
+	HandshakeTimeout  time.Duration `group:"limits" default:"30s" help:"How long a new connection may take to become ready."`
+	HeartbeatInterval time.Duration `group:"limits" default:"0s" help:"How often to ask idle peers for a sign of life, 0 for never. Peers that ask are always answered."`
+	IPv6              bool          `name:"ipv6" help:"Let * mean all IPv6 and IPv4 addresses, and names resolve to IPv6."`
+}
+
+// config returns the configuration of a socket without its queues.
+func (f *socketFlags) config(log *slog.Logger) zmtp.Config {
+	return zmtp.Config{
+		MaxMessageSize:    limit(f.MaxMessageSize),
+		HandshakeTimeout:  f.HandshakeTimeout,
+		HeartbeatInterval: f.HeartbeatInterval,
+		IPv6:              f.IPv6,
+		Logger:            log,
+	}
+}
+
+// Validate is called by kong.
+func (f *socketFlags) Validate() error {
+	if f.HandshakeTimeout <= 0 {
+		return errors.New("--handshake-timeout: has to be more than 0")
+	}
+	if f.HeartbeatInterval < 0 {
+		return errors.New("--heartbeat-interval: cannot be negative")
+	}
+	return nil
+}
+
+// highWaterMark is a limit on messages, 0 for none.
+type highWaterMark int
+
+// UnmarshalText parses it.
+func (h *highWaterMark) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil {
+		return errors.New("a high-water mark is a number of messages, 0 for no limit")
+	}
+	*h = highWaterMark(n)
+	return nil
+}
+
+// byteSize is a number of bytes on the command line: 1048576, 64MiB, 1.5GiB; 0 is no limit.
+type byteSize int64
+
+// UnmarshalText parses it.
+func (s *byteSize) UnmarshalText(text []byte) error {
+	for _, unit := range byteUnits {
+		number, ok := strings.CutSuffix(string(text), unit.suffix)
+		if !ok {
+			continue
+		}
+		v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		v *= unit.size
+		if err != nil || !(v >= 0 && v < 1<<62) || v != math.Trunc(v) {
+			break
+		}
+		*s = byteSize(v)
+		return nil
+	}
+	return fmt.Errorf("%q is no size; write bytes, or a number with KiB, MiB or GiB, as in 64MiB", text)
+}
+
+var byteUnits = []struct {
+	suffix string
+	size   float64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
+
+// limit makes a limit of package zmtp, where 0 is the default and less is none, of one
+// where 0 is none.
+func limit[T highWaterMark | byteSize](n T) int64 {
+	if n == 0 {
+		return -1
+	}
+	return int64(n)
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"zmtpd/pipeline"
+	"zmtpd/zmtp"
+)
+
+// loggerFlags are those of the logger.
+type loggerFlags struct {
+	Listen        []string       `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
+	Dir           string         `default:"." help:"Folder for the logs. It has to exist."`
+	Format        string         `enum:"tsv,json," default:"" placeholder:"tsv|json" help:"Format of the logs. Default: what the redefs say, else tsv."`
+	Rotate        *time.Duration `placeholder:"INTERVAL" help:"How often to rotate the logs, as in 1h; 0 for never. Default: what the redefs say, else never."`
+	Redef         []string       `sep:"none" placeholder:"NAME=VALUE" help:"Set an option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
+	Redefs        []string       `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
+	FlushInterval time.Duration  `default:"1s" help:"How long records may wait before they are in their file."`
+	RcvHWM        highWaterMark  `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
+	RcvBytes      byteSize       `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
+}
+
+// Validate is called by kong.
+func (f *loggerFlags) Validate() error {
+	if f.FlushInterval <= 0 {
+		return errors.New("--flush-interval: has to be more than 0")
+	}
+	return nil
+}
+
+// options returns the settings of Zeek's logging that the flags make up.
+func (f *loggerFlags) options(log *slog.Logger) (*pipeline.Options, error) {
+	scripts := make([][]byte, len(f.Redefs))
+	for i, name := range f.Redefs {
+		script, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("--redefs: %w", err)
+		}
+		scripts[i] = script
+	}
+	apply := func(o *pipeline.Options, log *slog.Logger) error {
+		for i, script := range scripts {
+			skipped, err := o.Redefs(script)
+			if err != nil {
+				return usagef("--redefs %s: %w", f.Redefs[i], err)
+			}
+			for _, s := range skipped {
+				log.Info("without effect here", "file", f.Redefs[i], "line", s.Line, "what", s.What, "why", s.Why)
+			}
+		}
+		for _, assignment := range f.Redef {
+			if err := o.Redef(assignment); err != nil {
+				return usagef("--redef %s: %w", assignment, err)
+			}
+		}
+		return nil
+	}
+	o := pipeline.DefaultOptions()
+	if err := apply(o, log); err != nil {
+		return nil, err
+	}
+
+	// A setting that stays the same whatever it was before is one that the redefs make.
+	other := pipeline.DefaultOptions()
+	other.Format.UseJSON = !o.Format.UseJSON
+	other.RotationInterval = o.RotationInterval + time.Hour
+	if err := apply(other, slog.New(slog.DiscardHandler)); err != nil {
+		return nil, err
+	}
+	if useJSON := f.Format == "json"; f.Format != "" {
+		if o.Format.UseJSON == other.Format.UseJSON && o.Format.UseJSON != useJSON {
+			return nil, usagef("--format %s contradicts LogAscii::use_json=%s of --redef or --redefs: remove one of the two",
+				f.Format, zeekBool(o.Format.UseJSON))
+		}
+		o.Format.UseJSON = useJSON
+	}
+	if f.Rotate != nil {
+		if o.RotationInterval == other.RotationInterval && o.RotationInterval != *f.Rotate {
+			return nil, usagef("--rotate %v contradicts Log::default_rotation_interval=%v of --redef or --redefs: remove one of the two",
+				*f.Rotate, o.RotationInterval)
+		}
+		o.RotationInterval = *f.Rotate
+	}
+	if err := o.Validate(); err != nil {
+		return nil, &usageError{err}
+	}
+	return o, nil
+}
+
+func zeekBool(b bool) string {
+	if b {
+		return "T"
+	}
+	return "F"
+}
+
+// loggerJob is the logger as a part of a daemon.
+type loggerJob struct {
+	flags    *loggerFlags
+	pull     *zmtp.Pull
+	logger   *pipeline.Logger
+	receiver *pipeline.Receiver
+	paths    logPaths
+}
+
+func newLoggerJob(flags *loggerFlags, sockets *socketFlags, log *slog.Logger) (*loggerJob, error) {
+	options, err := flags.options(log)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(flags.Dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", flags.Dir)
+	}
+	logger, err := pipeline.New(pipeline.Config{
+		Dir: flags.Dir, Options: options, FlushInterval: flags.FlushInterval, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	config := sockets.config(log)
+	config.RecvHWM = int(limit(flags.RcvHWM))
+	config.RecvBytes = limit(flags.RcvBytes)
+	pull := zmtp.NewPull(config)
+	return &loggerJob{flags: flags, pull: pull, logger: logger, receiver: pipeline.Serve(pull, logger)}, nil
+}
+
+func (j *loggerJob) listen() ([]listening, error) {
+	return bindAll("--listen", "PULL", j.flags.Listen, j.pull.Listen)
+}
+
+// shutdown writes what was received. What is lost is a failure.
+func (j *loggerJob) shutdown(ctx context.Context) error {
+	err := j.receiver.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil // then something was lost, or nothing happened
+	}
+	err = errors.Join(err, j.logger.Close(ctx))
+	if n := j.pull.Stats().Dropped[zmtp.DropClosed]; n > 0 {
+		err = errors.Join(err, fmt.Errorf("%d log messages were received and not written within --shutdown-timeout", n))
+	}
+	return err
+}
+
+func (j *loggerJob) summary() []any {
+	st := j.logger.Stats()
+	dropped := sum(j.pull.Stats().Dropped)
+	for _, n := range st.Dropped {
+		dropped += n.Messages
+	}
+	return []any{"job", "logger",
+		"received", j.pull.Stats().In.Messages, "written", st.Written.Messages,
+		"records", st.Written.Records, "dropped", dropped}
+}
+
+func (j *loggerJob) status(s *status) {
+	s.Logger = newLoggerStatus(j.pull.Stats(), j.pull.Peers(), j.receiver.Nodes(), j.logger.Stats())
+}
+
+// Describe implements prometheus.Collector.
+func (j *loggerJob) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(j, ch) }
+
+// Collect implements prometheus.Collector.
+func (j *loggerJob) Collect(ch chan<- prometheus.Metric) {
+	collectSocket(ch, "pull", j.pull.Stats(), j.pull.Peers())
+	j.paths.collect(ch, j.logger.Stats())
+}
+
+type loggerCommand struct {
+	loggerFlags
+	socketFlags
+	daemonFlags
+}
+
+// Run runs the logger until ctx ends.
+func (c *loggerCommand) Run(ctx context.Context, std *stdio) error {
+	log := c.newLog(std.err)
+	job, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, log)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, log, job)
+}

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"context"
+
+	"zmtpd/zmtp"
+)
+
+type pushCommand struct{ sendFlags }
+
+// Run sends standard input with a PUSH socket.
+func (c *pushCommand) Run(ctx context.Context, std *stdio) error {
+	s := zmtp.NewPush(zmtp.Config{})
+	defer s.Close()
+	if err := c.attach(s, std.err); err != nil {
+		return err
+	}
+	return c.sendInput(ctx, std, s, s.Send)
+}

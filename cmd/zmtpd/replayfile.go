@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/netip"
+	"os"
+	"slices"
+
+	"zmtpd/capture"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// replayMessage is a message of a file.
+type replayMessage struct {
+	zmtp.Message
+	publish bool // with the XPUB, not the PUSH socket
+}
+
+// replayFile is a file with messages.
+type replayFile struct {
+	*os.File
+	recording bool // not a capture
+
+	problems int   // sessions of a capture, or halves of them, that could not be read, of the last pass
+	problem  error // the first of them
+}
+
+// openReplay opens a file and finds out what it is: a recording begins with a number of
+// parts, whose first byte is 0; no capture does.
+func openReplay(name string) (*replayFile, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	var first [1]byte
+	if _, err := f.ReadAt(first[:], 0); err != nil {
+		f.Close()
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s is empty", name)
+		}
+		return nil, err
+	}
+	return &replayFile{File: f, recording: first[0] == 0}, nil
+}
+
+// messages returns an iterator over the messages that the command wants to send. An
+// error is the last thing that it yields. It may be called again for another pass.
+func (f *replayFile) messages(ctx context.Context, c *replayCommand) iter.Seq2[replayMessage, error] {
+	return func(yield func(replayMessage, error) bool) {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			yield(replayMessage{}, err)
+			return
+		}
+		b := bufio.NewReaderSize(f, 1<<20)
+		if f.recording {
+			f.recorded(b, len(c.Push) == 0, yield)
+		} else {
+			f.captured(ctx, b, c, yield)
+		}
+	}
+}
+
+// recorded yields the messages of a recording.
+func (f *replayFile) recorded(b *bufio.Reader, publish bool, yield func(replayMessage, error) bool) {
+	for r := newMessageReader(b, formatRecording); ; {
+		m, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			yield(replayMessage{}, fmt.Errorf("%s: %w (neither a capture nor a whole recording)", f.Name(), err))
+			return
+		}
+		if !yield(replayMessage{m, publish}, nil) {
+			return
+		}
+	}
+}
+
+// captured yields the messages in a capture that connecting sockets sent.
+func (f *replayFile) captured(ctx context.Context, b *bufio.Reader, c *replayCommand, yield func(replayMessage, error) bool) {
+	f.problems, f.problem = 0, nil
+	var options capture.Options
+	if len(c.Port) > 0 {
+		options.Select = func(_, server netip.AddrPort) bool { return slices.Contains(c.Port, server.Port()) }
+	}
+	r, err := capture.NewReader(b, options)
+	if err != nil {
+		yield(replayMessage{}, fmt.Errorf("%s: %w", f.Name(), err))
+		return
+	}
+	senders := map[uint64]wire.SocketType{} // what the clients are, by session
+	for ev, err := range r.Events(ctx) {
+		if err != nil {
+			yield(replayMessage{}, fmt.Errorf("%s: %w", f.Name(), err))
+			return
+		}
+		switch ev.Kind {
+		case capture.Problem:
+			f.problems++
+			if f.problem == nil {
+				f.problem = ev.Err
+			}
+		case capture.Closed:
+			delete(senders, ev.Session.ID)
+		case capture.Metadata:
+			if ev.From == capture.Client {
+				value, _ := ev.Metadata.Get(wire.PropSocketType)
+				senders[ev.Session.ID] = wire.SocketType(value)
+			}
+		case capture.Message:
+			if ev.From != capture.Client {
+				continue
+			}
+			m := replayMessage{Message: ev.Message}
+			switch senders[ev.Session.ID] {
+			case wire.PUSH:
+				if len(c.Push) == 0 {
+					continue
+				}
+			case wire.PUB, wire.XPUB:
+				if len(c.XSub) == 0 {
+					continue
+				}
+				m.publish = true
+			default:
+				continue
+			}
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
+}
+
+// explain says why there may be less in the file than expected, if something is known.
+func (f *replayFile) explain() string {
+	if f.problems == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": %d sessions could not be read, the first one because: %v", f.problems, f.problem)
+}

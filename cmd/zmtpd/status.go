@@ -1,0 +1,231 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"zmtpd/forwarder"
+	"zmtpd/pipeline"
+	"zmtpd/zmtp"
+)
+
+// status is the answer to /status.
+type status struct {
+	Version       string           `json:"version"`
+	Started       time.Time        `json:"started"`
+	UptimeSeconds float64          `json:"uptime_seconds"`
+	Ready         bool             `json:"ready"`
+	Endpoints     []listening      `json:"endpoints"`
+	Forwarder     *forwarderStatus `json:"forwarder,omitempty"`
+	Logger        *loggerStatus    `json:"logger,omitempty"`
+}
+
+func (d *daemon) statusNow() *status {
+	s := &status{
+		Version:       versionString(),
+		Started:       d.started,
+		UptimeSeconds: time.Since(d.started).Seconds(),
+		Ready:         d.ready.Load(),
+		Endpoints:     []listening{},
+	}
+	if s.Ready {
+		s.Endpoints = d.endpoints
+	}
+	for _, j := range d.jobs {
+		j.status(s)
+	}
+	return s
+}
+
+// traffic is what went in one direction. Bytes are those of the parts.
+type traffic struct {
+	Messages uint64 `json:"messages"`
+	Parts    uint64 `json:"parts"`
+	Bytes    uint64 `json:"bytes"`
+}
+
+// socketStatus is about all connections of one socket.
+type socketStatus struct {
+	Received          traffic           `json:"received"`
+	Sent              traffic           `json:"sent"`
+	Dropped           map[string]uint64 `json:"dropped,omitempty"` // messages by reason
+	HandshakeFailures map[string]uint64 `json:"handshake_failures,omitempty"`
+	Closed            map[string]uint64 `json:"closed,omitempty"` // connections by reason
+	PendingHandshakes int               `json:"pending_handshakes"`
+	ReceiveQueue      int               `json:"receive_queue"` // messages
+	Peers             []peerStatus      `json:"peers"`
+}
+
+// peerStatus is about one connection.
+type peerStatus struct {
+	Address      string     `json:"address"`
+	Endpoint     string     `json:"endpoint"` // ours
+	Type         string     `json:"type,omitempty"`
+	Node         string     `json:"node,omitempty"` // Zeek's node id, if it is known
+	Since        time.Time  `json:"since"`
+	Received     traffic    `json:"received"`
+	Sent         traffic    `json:"sent"`
+	Queue        int        `json:"queue"` // messages that wait for it
+	QueueBytes   int64      `json:"queue_bytes"`
+	Dropped      uint64     `json:"dropped"`                 // messages that were meant for it
+	Topics       int        `json:"topics,omitempty"`        // that it subscribed
+	StalledSince *time.Time `json:"stalled_since,omitempty"` // it takes nothing while messages wait
+}
+
+func newSocketStatus(s zmtp.Stats) socketStatus {
+	return socketStatus{
+		Received:          traffic(s.In),
+		Sent:              traffic(s.Out),
+		Dropped:           byName(s.Dropped),
+		HandshakeFailures: byName(s.HandshakeFailures),
+		Closed:            byName(s.Closed),
+		PendingHandshakes: s.PendingHandshakes,
+		ReceiveQueue:      s.RecvQueued,
+		Peers:             []peerStatus{},
+	}
+}
+
+func newPeerStatus(p zmtp.PeerStats) peerStatus {
+	s := peerStatus{
+		Endpoint:   p.Endpoint,
+		Type:       string(p.SocketType),
+		Since:      p.Since,
+		Received:   traffic(p.In),
+		Sent:       traffic(p.Out),
+		Queue:      p.Queued,
+		QueueBytes: p.QueuedBytes,
+		Dropped:    p.Dropped,
+	}
+	if p.Remote != nil {
+		s.Address = p.Remote.String()
+	}
+	return s
+}
+
+// sortPeers puts those that are there longest first.
+func sortPeers(peers []peerStatus) []peerStatus {
+	slices.SortFunc(peers, func(a, b peerStatus) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Address, b.Address))
+	})
+	return peers
+}
+
+// byName returns counters without those that are 0.
+func byName[R interface {
+	comparable
+	String() string
+}](counts map[R]uint64) map[string]uint64 {
+	named := map[string]uint64{}
+	for reason, n := range counts {
+		if n > 0 {
+			named[reason.String()] += n
+		}
+	}
+	return named
+}
+
+// forwarderStatus is about the broker.
+type forwarderStatus struct {
+	Topics    int          `json:"topics"`    // distinct topics that are subscribed
+	Unmatched uint64       `json:"unmatched"` // messages that nobody had subscribed
+	XSub      socketStatus `json:"xsub"`      // publishers
+	XPub      socketStatus `json:"xpub"`      // subscribers
+}
+
+func newForwarderStatus(st forwarder.Stats) *forwarderStatus {
+	s := &forwarderStatus{
+		Topics:    st.Topics,
+		Unmatched: st.Unmatched,
+		XSub:      newSocketStatus(st.XSub),
+		XPub:      newSocketStatus(st.XPub),
+	}
+	for _, p := range st.Publishers {
+		s.XSub.Peers = append(s.XSub.Peers, newPeerStatus(p))
+	}
+	for _, p := range st.Subscribers {
+		peer := newPeerStatus(p.PeerStats)
+		peer.Node = p.NodeID
+		peer.Topics = p.Topics
+		if !p.StalledSince.IsZero() {
+			peer.StalledSince = &p.StalledSince
+		}
+		s.XPub.Peers = append(s.XPub.Peers, peer)
+	}
+	sortPeers(s.XSub.Peers)
+	sortPeers(s.XPub.Peers)
+	return s
+}
+
+// loggerStatus is about the logger.
+type loggerStatus struct {
+	Pull      socketStatus      `json:"pull"`
+	Received  counts            `json:"received"`
+	Written   counts            `json:"written"`
+	Queued    counts            `json:"queued"`
+	Dropped   map[string]counts `json:"dropped"` // by reason
+	OpenFiles int               `json:"open_files"`
+	LastError *lastError        `json:"last_error,omitempty"`
+	Logs      []logStatus       `json:"logs"`
+	Nodes     []nodeStatus      `json:"nodes"`
+}
+
+// counts are messages, each of one batch, and the records in them.
+type counts struct {
+	Messages uint64 `json:"messages"`
+	Records  uint64 `json:"records"`
+}
+
+type lastError struct {
+	Time  time.Time `json:"time"`
+	Error string    `json:"error"`
+}
+
+type logStatus struct {
+	Path    string `json:"path"`
+	Stream  string `json:"stream"`
+	File    string `json:"file"` // without extension
+	Batches uint64 `json:"batches"`
+	Records uint64 `json:"records"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+type nodeStatus struct {
+	Node     string `json:"node"` // empty for messages without an id, and all nodes beyond the first 1024
+	Received counts `json:"received"`
+	Dropped  counts `json:"dropped"`
+}
+
+func newLoggerStatus(pull zmtp.Stats, peers []zmtp.PeerStats, nodes map[uint64]string, st pipeline.Stats) *loggerStatus {
+	s := &loggerStatus{
+		Pull:      newSocketStatus(pull),
+		Received:  counts(st.Received),
+		Written:   counts(st.Written),
+		Queued:    counts(st.Queued),
+		Dropped:   map[string]counts{},
+		OpenFiles: st.OpenFiles,
+		Logs:      []logStatus{},
+		Nodes:     []nodeStatus{},
+	}
+	for _, p := range peers {
+		peer := newPeerStatus(p)
+		peer.Node = nodes[p.ID]
+		s.Pull.Peers = append(s.Pull.Peers, peer)
+	}
+	sortPeers(s.Pull.Peers)
+	for reason, n := range st.Dropped {
+		if n.Messages > 0 {
+			s.Dropped[reason.String()] = counts(n)
+		}
+	}
+	if st.LastError != nil {
+		s.LastError = &lastError{st.LastErrorTime, st.LastError.Error()}
+	}
+	for _, l := range st.Logs {
+		s.Logs = append(s.Logs, logStatus{l.Path, l.Stream, l.File, l.Written.Messages, l.Written.Records, l.Bytes})
+	}
+	for _, n := range st.Senders {
+		s.Nodes = append(s.Nodes, nodeStatus{n.Node, counts(n.Received), counts(n.Dropped)})
+	}
+	return s
+}

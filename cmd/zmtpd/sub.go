@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+
+	"zmtpd/zmtp"
+)
+
+type subCommand struct {
+	receiveFlags
+	Topic []string `sep:"none" placeholder:"PREFIX" help:"Receive the messages whose first part begins with it (repeatable). Default: all."`
+}
+
+// Run prints what a SUB socket receives.
+func (c *subCommand) Run(ctx context.Context, std *stdio) error {
+	s := zmtp.NewSub(zmtp.Config{})
+	defer s.Close()
+	if len(c.Topic) == 0 {
+		c.Topic = []string{""}
+	}
+	for _, topic := range c.Topic {
+		if err := s.Subscribe([]byte(topic)); err != nil {
+			return err
+		}
+	}
+	if err := c.attach(s, std.err); err != nil {
+		return err
+	}
+	return c.print(ctx, std, s)
+}
