@@ -1,0 +1,92 @@
+package salsa
+
+import (
+	"math/bits"
+)
+
+// A group is a number of messages that go through these steps together:
+//
+//  1. start computes the first block of key stream of each message. Its first 32 bytes are the key of the message's
+//     tag, the other half encrypts the first 32 bytes of the text.
+//  2. sum computes the tags, after crypt when sealing and before it when opening: an opened message is written only
+//     when its tag is good.
+//  3. crypt encrypts or decrypts, message by message. It computes the other blocks when it comes to them, as many
+//     as there are lanes, whatever message they are for.
+//
+// Each of a message's two slices ends with its text, and the longer one has the tag in front of it. So none of the steps
+// needs to know which way it goes.
+const groupSize = numLanes
+
+// macKeySize is how much of a message's key stream is the key of its tag.
+const macKeySize = 32
+
+// textSize returns the length of the message without its tag.
+func (m *Message) textSize() int { return min(len(m.Dst), len(m.Src)) }
+
+// sealed returns the text that the tag is for.
+func (m *Message) sealed() []byte {
+	if len(m.Dst) > len(m.Src) {
+		return m.Dst[Overhead:]
+	}
+	return m.Src[Overhead:]
+}
+
+// place is a block of key stream of a group: the message, and the number of the block in its stream.
+type place struct{ msg, block int }
+
+func (c *Cipher) start(group []Message) {
+	for i := range group {
+		c.head.nonce[i], c.head.number[i] = bits.ReverseBytes64(group[i].Nonce), 0
+	}
+	c.next = place{0, 1}
+	n := c.plan(&c.head, len(group), group)
+	c.head.fill(&c.key, n)
+}
+
+// plan puts the blocks that come next into the lanes that are free, from n on, and returns how many lanes are in use then.
+func (c *Cipher) plan(l *lanes, n int, group []Message) int {
+	at := c.next
+	for at.msg < len(group) && n < numLanes {
+		m := &group[at.msg]
+		nonce := bits.ReverseBytes64(m.Nonce)
+		all := (macKeySize + m.textSize() + blockSize - 1) / blockSize
+		for ; at.block < all && n < numLanes; n++ {
+			l.nonce[n], l.number[n] = nonce, uint64(at.block)
+			at.block++
+		}
+		if at.block >= all {
+			at = place{at.msg + 1, 1}
+		}
+	}
+	c.next = at
+	return n
+}
+
+// crypt writes the first n messages of the group.
+func (c *Cipher) crypt(group []Message, n int) {
+	stream := c.head.stream[len(group)*blockSize:]
+	for i := range n {
+		m := &group[i]
+		size := m.textSize()
+		dst, src := m.Dst[len(m.Dst)-size:], m.Src[len(m.Src)-size:]
+		at := min(size, blockSize-macKeySize)
+		xor(dst[:at], src, c.head.stream[i*blockSize+macKeySize:])
+		for at < size {
+			if len(stream) == 0 {
+				c.tail.fill(&c.key, c.plan(&c.tail, 0, group))
+				stream = c.tail.stream[:]
+			}
+			end := min(at+len(stream), size)
+			xor(dst[at:end], src[at:], stream)
+			stream = stream[(end-at+blockSize-1)/blockSize*blockSize:]
+			at = end
+		}
+	}
+}
+
+// sum computes the tags of the messages.
+func (c *Cipher) sum(tags *[groupSize][Overhead]byte, group []Message) {
+	for i := range group {
+		sum(&tags[i], group[i].sealed(), (*[macKeySize]byte)(c.head.stream[i*blockSize:]))
+	}
+}
