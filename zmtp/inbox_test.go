@@ -1,0 +1,224 @@
+package zmtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"pgregory.net/rapid"
+)
+
+// batchOfAll makes a batch of messages as a read leaves them.
+func batchOfAll(messages ...string) *Batch {
+	b := new(Batch)
+	var buf []byte
+	for _, s := range messages {
+		m := NewMessageString(s)
+		parts, size := m.counts()
+		b.spans = append(b.spans, span{len(buf), len(buf) + len(m.wire), parts, size})
+		buf = append(buf, m.wire...)
+	}
+	b.slab = &slab{buf: buf}
+	b.slab.refs.Store(1)
+	return b
+}
+
+// TestInboxAgainstModel compares what is received with queues per peer of which the first takes its turn and goes to the end.
+func TestInboxAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const hwm = 1000
+		in := newInbox(hwm, 0)
+		lanes := make([]*lane, 4)
+		queues := make([][][]string, len(lanes)) // batches of each lane
+		var turn []int
+		for i := range lanes {
+			lanes[i] = new(lane)
+		}
+		n := 0
+		put := func(t *rapid.T, how func(l *lane, b *Batch)) {
+			i := rapid.IntRange(0, len(lanes)-1).Draw(t, "peer")
+			var all []string
+			for range rapid.IntRange(1, 5).Draw(t, "messages") {
+				all = append(all, fmt.Sprintf("%d:%d", i, n))
+				n++
+			}
+			if lanes[i].msgs+len(all) >= hwm {
+				return
+			}
+			b := batchOfAll(all...)
+			how(lanes[i], b)
+			if len(queues[i]) == 0 {
+				turn = append(turn, i)
+			}
+			queues[i] = append(queues[i], all)
+		}
+		next := func(want []string) {
+			i := turn[0]
+			turn = turn[1:]
+			if queues[i][0] = queues[i][0][len(want):]; len(queues[i][0]) == 0 {
+				queues[i] = queues[i][1:]
+			}
+			if len(queues[i]) > 0 {
+				turn = append(turn, i)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"put": func(t *rapid.T) {
+				put(t, func(l *lane, b *Batch) {
+					sparse := rapid.Bool().Draw(t, "sparse")
+					if sparse {
+						b.slab.buf = append(b.slab.buf, make([]byte, 4*len(b.slab.buf))...)
+					}
+					if dropped := in.put(l, b); dropped != 0 {
+						t.Fatalf("dropped %d", dropped)
+					}
+					if shared := b.slab.refs.Load() > 1; shared == sparse {
+						t.Fatalf("a batch that uses little of its memory: %v, shares it: %v", sparse, shared)
+					}
+					if sparse {
+						clear(b.slab.buf) // the read loop goes on with it
+					}
+				})
+			},
+			"force": func(t *rapid.T) { put(t, in.force) },
+			"recv": func(t *rapid.T) {
+				m, err := in.tryRecv()
+				if len(turn) == 0 {
+					if err != ErrWouldBlock {
+						t.Fatalf("%q, %v from an empty inbox", text(m), err)
+					}
+					return
+				}
+				want := queues[turn[0]][0][:1]
+				if err != nil || text(m) != want[0] {
+					t.Fatalf("%q, %v, want %q", text(m), err, want)
+				}
+				next(want)
+			},
+			"recv batch": func(t *rapid.T) {
+				b, err := in.tryRecvBatch()
+				if len(turn) == 0 {
+					if err != ErrWouldBlock {
+						t.Fatalf("%v from an empty inbox", err)
+					}
+					return
+				}
+				want := queues[turn[0]][0]
+				var got []string
+				for m := range b.Messages() {
+					got = append(got, text(m))
+				}
+				if err != nil || !slices.Equal(got, want) {
+					t.Fatalf("%q, %v, want %q", got, err, want)
+				}
+				b.Release()
+				next(want)
+			},
+			"": func(t *rapid.T) {
+				count := 0
+				for _, q := range queues {
+					for _, b := range q {
+						count += len(b)
+					}
+				}
+				msgs, size := in.level()
+				if msgs != count || (size == 0) != (count == 0) {
+					t.Fatalf("%d messages of %d bytes wait, want %d", msgs, size, count)
+				}
+			},
+		})
+		want := in.msgs
+		if dropped := in.discard(); dropped != want {
+			t.Fatalf("dropped %d, want %d", dropped, want)
+		}
+		if msgs, size := in.level(); msgs != 0 || size != 0 {
+			t.Fatalf("%d messages of %d bytes are left", msgs, size)
+		}
+	})
+}
+
+// A peer that is held up goes on when half of what it may leave has been received, not at once.
+func TestInboxRestartsAtHalf(t *testing.T) {
+	for name, in := range map[string]*inbox{
+		"messages": newInbox(10, 0),
+		"bytes":    newInbox(0, 10*int64(len(frame("m")))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				in := newInbox(in.hwm, in.maxBytes)
+				l := new(lane)
+				done := false
+				go func() {
+					in.put(l, batchOfAll(slices.Repeat([]string{"m"}, 11)...))
+					done = true
+				}()
+				for i := range 5 {
+					synctest.Wait()
+					if l.msgs != 10-i || done {
+						t.Fatalf("%d messages wait after %d were received, done: %v", l.msgs, i, done)
+					}
+					in.tryRecv()
+				}
+				synctest.Wait()
+				if l.msgs != 6 || !done {
+					t.Fatalf("%d messages wait when half was received, done: %v", l.msgs, done)
+				}
+			})
+		})
+	}
+}
+
+// The end of a context never takes a message with it.
+func TestRecvCancelledSwallowsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := newInbox(0, 0)
+		l := new(lane)
+		const n = 2000
+		got := make(chan string, n)
+		ctx, stop := context.WithCancel(t.Context())
+		for range 4 {
+			go func() {
+				for ctx.Err() == nil {
+					once, cancel := context.WithCancel(ctx)
+					go cancel()
+					m, err := in.recv(once)
+					if err == nil {
+						got <- text(m)
+					} else if !errors.Is(err, context.Canceled) {
+						t.Error(err)
+					}
+				}
+			}()
+		}
+		go func() {
+			for i := range n {
+				in.put(l, batchOfAll(fmt.Sprint(i)))
+			}
+		}()
+		seen := map[string]bool{}
+		for range n {
+			seen[<-got] = true
+		}
+		stop()
+		if len(seen) != n {
+			t.Errorf("%d different messages, want %d", len(seen), n)
+		}
+	})
+}
+
+func TestRecvReturnsTheCause(t *testing.T) {
+	in := newInbox(0, 0)
+	cause := errors.New("the cause")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := in.recv(ctx); err != cause {
+		t.Errorf("error %v", err)
+	}
+	in.put(new(lane), batchOfAll("there"))
+	if m, err := in.recv(ctx); err != nil || text(m) != "there" {
+		t.Errorf("%q, %v: what is there is received whatever the context", text(m), err)
+	}
+}
