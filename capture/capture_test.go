@@ -3,13 +3,13 @@ package capture
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/gopacket"
@@ -19,8 +19,16 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
+// tester is what *testing.T and *rapid.T have in common.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+}
+
 // recording returns a recorded capture as it was before it was compressed.
-func recording(tb testing.TB, name string) []byte {
+func recording(tb tester, name string) []byte {
 	tb.Helper()
 	f, err := os.Open("testdata/" + name + ".pcap.gz")
 	if err != nil {
@@ -39,7 +47,7 @@ func recording(tb testing.TB, name string) []byte {
 }
 
 // readAll returns all events of a file and the error at its end.
-func readAll(tb testing.TB, file []byte, opts Options) ([]Event, Stats, error) {
+func readAll(tb tester, file []byte, opts Options) ([]Event, Stats, error) {
 	tb.Helper()
 	r, err := NewReader(bytes.NewReader(file), opts)
 	if err != nil {
@@ -50,9 +58,9 @@ func readAll(tb testing.TB, file []byte, opts Options) ([]Event, Stats, error) {
 }
 
 // collect returns the events of a Reader and checks that nothing is left behind.
-func collect(tb testing.TB, r *Reader) (events []Event, err error) {
+func collect(tb tester, r *Reader) (events []Event, err error) {
 	tb.Helper()
-	for ev, e := range r.Events(tb.Context()) {
+	for ev, e := range r.Events(context.Background()) {
 		if err = e; e == nil {
 			events = append(events, ev)
 		}
@@ -67,7 +75,7 @@ func collect(tb testing.TB, r *Reader) (events []Event, err error) {
 }
 
 // mustRead returns all events of a file that is good.
-func mustRead(tb testing.TB, file []byte, opts Options) []Event {
+func mustRead(tb tester, file []byte, opts Options) []Event {
 	tb.Helper()
 	events, _, err := readAll(tb, file, opts)
 	if err != nil {
@@ -119,7 +127,7 @@ func lines(events []Event) []string {
 }
 
 // diff fails the test at the first difference.
-func diff(tb testing.TB, got, want []string) {
+func diff(tb tester, got, want []string) {
 	tb.Helper()
 	for i := range max(len(got), len(want)) {
 		switch {
@@ -147,14 +155,14 @@ var (
 )
 
 // packet returns the segment as an Ethernet packet between the endpoints.
-func (s tcpSegment) packet(tb testing.TB, client, server netip.AddrPort) []byte {
+func (s tcpSegment) packet(tb tester, client, server netip.AddrPort) []byte {
 	return s.serialize(tb, client, server, &layers.Ethernet{
 		SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6), EthernetType: layers.EthernetTypeIPv4,
 	})
 }
 
 // serialize returns the segment as a packet with the given layers below IP.
-func (s tcpSegment) serialize(tb testing.TB, client, server netip.AddrPort, below ...gopacket.SerializableLayer) []byte {
+func (s tcpSegment) serialize(tb tester, client, server netip.AddrPort, below ...gopacket.SerializableLayer) []byte {
 	from, to := client, server
 	if !s.up {
 		from, to = to, from
@@ -188,7 +196,7 @@ func (s tcpSegment) serialize(tb testing.TB, client, server netip.AddrPort, belo
 }
 
 // pcapFile makes a file of the packets, a millisecond apart.
-func pcapFile(tb testing.TB, link layers.LinkType, packets ...[]byte) []byte {
+func pcapFile(tb tester, link layers.LinkType, packets ...[]byte) []byte {
 	tb.Helper()
 	var b bytes.Buffer
 	w := pcapgo.NewWriter(&b)
@@ -208,7 +216,7 @@ func pcapFile(tb testing.TB, link layers.LinkType, packets ...[]byte) []byte {
 }
 
 // file makes a file of segments between clientEnd and serverEnd.
-func file(tb testing.TB, segments ...tcpSegment) []byte {
+func file(tb tester, segments ...tcpSegment) []byte {
 	tb.Helper()
 	packets := make([][]byte, len(segments))
 	for i, s := range segments {

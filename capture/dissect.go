@@ -36,34 +36,38 @@ const (
 // signature is what every greeting since ZMTP 2.0 begins with, but for the eight bytes between.
 const signatureFirst, signatureLast = 0xff, 0x7f
 
-// keepBuffer is how large an empty buffer may be to be kept, in bytes.
-const keepBuffer = 64 << 10
-
-// dissect takes the next bytes of a direction.
+// dissect takes the next bytes of a direction, which it may change. Only what is not complete is kept.
 func (r *Reader) dissect(s *session, side int, run []byte) error {
 	h := &s.half[side]
-	for len(run) > 0 && h.stage != dead {
-		n := min(len(run), chunk)
-		before := cap(h.buf)
-		h.buf = append(h.buf, run[:n]...)
-		r.buffered += int64(cap(h.buf) - before)
-		run = run[n:]
-		rest, err := r.items(s, side, h.buf)
-		switch {
-		case err != nil:
-			return err
-		case h.stage == dead:
-			return nil
-		case len(rest) == 0 && cap(h.buf) > keepBuffer:
-			r.free(h)
-		case len(rest) < len(h.buf):
-			h.buf = h.buf[:copy(h.buf, rest)]
-		}
-		if r.buffered > r.limit.buffered {
-			return r.fail(s, side, fmt.Errorf("%w: %d bytes", ErrMemory, r.buffered))
-		}
+	b := run
+	if len(h.buf) > 0 {
+		r.keep(h, run)
+		b = h.buf
+	}
+	rest, err := r.items(s, side, b)
+	switch {
+	case err != nil:
+		return err
+	case h.stage == dead:
+		return nil
+	case len(rest) == 0:
+		r.free(h)
+	case len(h.buf) > 0:
+		h.buf = h.buf[:copy(h.buf, rest)]
+	default:
+		r.keep(h, rest)
+	}
+	if len(rest) > 0 && r.buffered > r.limit.buffered {
+		return r.fail(s, side, fmt.Errorf("%w: %d bytes", ErrMemory, r.buffered))
 	}
 	return nil
+}
+
+// keep appends to what a direction holds.
+func (r *Reader) keep(h *half, b []byte) {
+	before := cap(h.buf)
+	h.buf = append(h.buf, b...)
+	r.buffered += int64(cap(h.buf) - before)
 }
 
 // items makes events of all that is complete in b and returns what is left.

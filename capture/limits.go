@@ -21,9 +21,6 @@ const (
 
 	// maxHandshakeFrame bounds a frame of the handshake in bytes, as package zmtp does.
 	maxHandshakeFrame = 64 << 10
-
-	// chunk is how many bytes are dissected at a time, so that a large run of small messages is not copied as a whole.
-	chunk = 64 << 10
 )
 
 // limits are those of a Reader. Tests make them smaller.
