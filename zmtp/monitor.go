@@ -137,6 +137,7 @@ func (ms *monitors) close() {
 
 // protocolErrors are libzmq's ZMQ_PROTOCOL_ERROR_ZMTP_* for the reasons that have one.
 var protocolErrors = map[Reason]uint32{
+	wire.NotZMTP:           0x10000000,
 	wire.UnexpectedCommand: 0x10000001,
 	wire.InvalidSequence:   0x10000002,
 	wire.KeyExchange:       0x10000003,

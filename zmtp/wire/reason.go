@@ -9,7 +9,6 @@ type Reason uint8
 // libzmq does not.
 const (
 	ReasonNone           Reason = iota
-	NotZMTP                     // the first bytes are no ZMTP signature
 	UnsupportedVersion          // the peer speaks ZMTP 1.0 or 2.0
 	MechanismMismatch           // the peer's security mechanism is not ours
 	UnexpectedCommand           // a command that the state of the handshake does not allow
@@ -32,6 +31,7 @@ const (
 	KeyExchange                 // a vouch for other keys than those of the connection
 	InvalidSequence             // a nonce that does not grow
 	PeerError                   // the peer sent an ERROR command
+	NotZMTP                     // the first bytes are no ZMTP signature: some other server, which may go away
 	AuthRefused                 // the authenticator did not let the client in
 	AuthUnavailable             // there was no authenticator, or it gave no usable answer
 	HandshakeTimeout            // the handshake was not complete in time
@@ -48,11 +48,11 @@ const (
 )
 
 var reasonNames = [numReasons]string{
-	"none", "not_zmtp", "unsupported_version", "mechanism_mismatch", "unexpected_command", "malformed_command",
+	"none", "unsupported_version", "mechanism_mismatch", "unexpected_command", "malformed_command",
 	"malformed_ready", "malformed_error", "malformed_ping", "malformed_frame", "message_too_large",
 	"command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
 	"malformed_hello", "malformed_welcome", "malformed_initiate", "malformed_message", "cryptographic",
-	"key_exchange", "invalid_sequence", "peer_error", "auth_refused", "auth_unavailable", "handshake_timeout", "handshake_evicted", "heartbeat_timeout", "ttl_expired", "peer_closed",
+	"key_exchange", "invalid_sequence", "peer_error", "not_zmtp", "auth_refused", "auth_unavailable", "handshake_timeout", "handshake_evicted", "heartbeat_timeout", "ttl_expired", "peer_closed",
 	"connection_lost", "slow_consumer", "subscription_backlog", "rejected", "local_close",
 }
 
@@ -67,7 +67,7 @@ func (r Reason) String() string {
 // Reasons returns all reasons but ReasonNone.
 func Reasons() []Reason {
 	all := make([]Reason, 0, numReasons-1)
-	for r := NotZMTP; r < numReasons; r++ {
+	for r := ReasonNone + 1; r < numReasons; r++ {
 		all = append(all, r)
 	}
 	return all
