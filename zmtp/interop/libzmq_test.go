@@ -20,7 +20,7 @@ type libzmqEnd struct {
 	peer *peer
 	kind string
 	name string
-	shut func()
+	shut func() // once
 }
 
 func (l libzmq) open(t *testing.T, kind string, o options) end {
@@ -175,4 +175,11 @@ func (s *libzmqEnd) tally(n int, quiet time.Duration) func() tally {
 func (s *libzmqEnd) close() {
 	s.t.Helper()
 	s.shut()
+}
+
+// closeLinger closes with time for what is queued.
+func (s *libzmqEnd) closeLinger(d time.Duration) {
+	s.t.Helper()
+	s.shut = func() {}
+	s.call("close", args{"linger": d.Milliseconds()})
 }
