@@ -15,11 +15,17 @@ type poly1305 struct {
 	r0, r1     uint64
 }
 
+// The bits of r that may be set.
+const (
+	clamp0 = 0x0ffffffc0fffffff
+	clamp1 = 0x0ffffffc0ffffffc
+)
+
 // init takes r, the first half of the one-time key.
 func (p *poly1305) init(key *[32]byte) {
 	*p = poly1305{
-		r0: binary.LittleEndian.Uint64(key[0:]) & 0x0ffffffc0fffffff,
-		r1: binary.LittleEndian.Uint64(key[8:]) & 0x0ffffffc0ffffffc,
+		r0: binary.LittleEndian.Uint64(key[0:]) & clamp0,
+		r1: binary.LittleEndian.Uint64(key[8:]) & clamp1,
 	}
 }
 

@@ -24,21 +24,24 @@ func oracle(shared *[32]byte, prefix *[16]byte, n uint64, text []byte) []byte {
 }
 
 func TestQuick(t *testing.T) {
-	shared, prefix := testKey()
-	var k Cipher
-	k.Init(&shared, &prefix)
-	for size := range 3000 {
-		text := make([]byte, size)
-		rand.Read(text)
-		want := oracle(&shared, &prefix, 77, text)
-		got := make([]byte, size+Overhead)
-		k.Seal([]Message{{Nonce: 77, Dst: got, Src: text}})
-		if !bytes.Equal(got, want) {
-			t.Fatalf("size %d:\n%x\n%x", size, got, want)
-		}
-		back := make([]byte, size)
-		if k.Open([]Message{{Nonce: 77, Dst: back, Src: got}}) != 1 || !bytes.Equal(back, text) {
-			t.Fatal("open", size)
+	defer func(c cipher) { useCipher = c }(useCipher)
+	for _, useCipher = range ciphers() {
+		shared, prefix := testKey()
+		var k Cipher
+		k.Init(&shared, &prefix)
+		for size := range 3000 {
+			text := make([]byte, size)
+			rand.Read(text)
+			want := oracle(&shared, &prefix, 77, text)
+			got := make([]byte, size+Overhead)
+			k.Seal([]Message{{Nonce: 77, Dst: got, Src: text}})
+			if !bytes.Equal(got, want) {
+				t.Fatalf("size %d:\n%x\n%x", size, got, want)
+			}
+			back := make([]byte, size)
+			if k.Open([]Message{{Nonce: 77, Dst: back, Src: got}}) != 1 || !bytes.Equal(back, text) {
+				t.Fatal("open", size)
+			}
 		}
 	}
 }
@@ -69,8 +72,13 @@ func BenchmarkSeal(b *testing.B) {
 func BenchmarkFill(b *testing.B) {
 	var l lanes
 	var k key
-	for b.Loop() {
-		l.fill(&k, 16)
+	for _, c := range ciphers() {
+		b.Run(c.String(), func(b *testing.B) {
+			useCipher = c
+			for b.Loop() {
+				l.fill(&k, 16)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,129 @@
+package salsa
+
+import (
+	"encoding/binary"
+)
+
+// polyLanes are 8 accumulators and multipliers of Poly1305 in limbs of 44, 44 and 42 bits: h[j][i] is limb j of lane i.
+type polyLanes struct {
+	h, r [3][8]uint64
+}
+
+// laneInputs says where the lanes read.
+type laneInputs struct {
+	text [8]*byte   // the next block
+	step [8]uintptr // how far it is to the one after it: 16, or 0 for a lane that has nothing to read
+	bit  [8]uint64  // lastBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
+}
+
+// topBit is the bit which goes above a whole block, 2^128, in the third limb.
+const topBit = 1 << 40
+
+//go:noescape
+func longIFMA(p *polyLanes, text *byte, n int)
+
+//go:noescape
+func manyIFMA(p *polyLanes, in *laneInputs, n int)
+
+// setR sets the multiplier of a lane.
+func (p *polyLanes) setR(i int, r0, r1, r2 uint64) {
+	p.r[0][i], p.r[1][i], p.r[2][i] = toLimbs(r0, r1, r2)
+}
+
+const (
+	mask44 = 1<<44 - 1
+	mask42 = 1<<42 - 1
+)
+
+// toLimbs splits a number of 64-bit words, below 2^131, into limbs of 44, 44 and 43 bits.
+func toLimbs(w0, w1, w2 uint64) (a0, a1, a2 uint64) {
+	return w0 & mask44, (w0>>44 | w1<<20) & mask44, w1>>24 | w2<<40
+}
+
+// fromLimbs is the inverse modulo 2^130-5, for limbs below 2^60. The result is below 2^130 + 2^64.
+func fromLimbs(a0, a1, a2 uint64) (w0, w1, w2 uint64) {
+	a1 += a0 >> 44
+	a2 += a1 >> 44
+	a0 = a0&mask44 + a2>>42*5
+	a1 = a1&mask44 + a0>>44
+	a2 = a2&mask42 + a1>>44
+	a0, a1 = a0&mask44, a1&mask44
+	return a0 | a1<<44, a1>>20 | a2<<24, a2 >> 40
+}
+
+// chunkSize is what longIFMA takes at once.
+const chunkSize = 128
+
+// longBlocks takes in the whole chunks of text, at least one, at the start of p, and returns how much that was.
+func (p *poly1305) longBlocks(text []byte) int {
+	// The lanes are in the order of the blocks that come out of unpacking two registers of four.
+	var l polyLanes
+	s1 := p.r1 + p.r1>>2
+	h0, h1, h2 := p.r0, p.r1, uint64(0)
+	for power, lane := range [...]int{7, 5, 3, 1, 6, 4, 2, 0} {
+		if power > 0 {
+			h0, h1, h2 = mulR(h0, h1, h2, p.r0, p.r1, s1)
+		}
+		l.setR(lane, h0, h1, h2)
+	}
+	n := len(text) / chunkSize
+	longIFMA(&l, &text[0], n)
+
+	var a [3]uint64
+	for j := range a {
+		for _, limb := range l.h[j] {
+			a[j] += limb
+		}
+	}
+	p.h0, p.h1, p.h2 = fromLimbs(a[0], a[1], a[2])
+	return n * chunkSize
+}
+
+// sumMany writes the tags of up to 8 texts. Lanes whose texts have fewer blocks than the longest begin later: until then
+// their accumulator is zero, and stays so if zeros are added.
+func sumMany(tags [][Overhead]byte, texts [][]byte, keys []*[macKeySize]byte) {
+	var l polyLanes
+	var in laneInputs
+	var zero [16]byte
+	var ends [8][16]byte // the last block of each, 1 to 16 bytes
+	var body [8]int      // blocks before it
+	most := 0
+	for i, text := range texts {
+		r0 := binary.LittleEndian.Uint64(keys[i][0:]) & clamp0
+		r1 := binary.LittleEndian.Uint64(keys[i][8:]) & clamp1
+		l.setR(i, r0, r1, 0)
+		if len(text) > 0 {
+			body[i] = (len(text) - 1) / 16
+		}
+		most = max(most, body[i])
+		end := text[body[i]*16:]
+		if copy(ends[i][:], end) < 16 && len(end) > 0 {
+			ends[i][len(end)] = 1
+		}
+	}
+	for at := 0; at < most; {
+		until := most
+		for i := range in.text {
+			in.text[i], in.step[i], in.bit[i] = &zero[0], 0, 0
+			if begin := most - body[i]; begin > at {
+				until = min(until, begin)
+			} else if begin < most {
+				in.text[i], in.step[i], in.bit[i] = &texts[i][(at-begin)*16], 16, topBit
+			}
+		}
+		manyIFMA(&l, &in, until-at)
+		at = until
+	}
+	for i := range in.text {
+		in.text[i], in.bit[i] = &ends[i][0], 0
+		if i < len(texts) && len(texts[i]) > 0 && len(texts[i])%16 == 0 {
+			in.bit[i] = topBit
+		}
+	}
+	manyIFMA(&l, &in, 1)
+	for i := range texts {
+		var p poly1305
+		p.h0, p.h1, p.h2 = fromLimbs(l.h[0][i], l.h[1][i], l.h[2][i])
+		p.tag(&tags[i], keys[i])
+	}
+}

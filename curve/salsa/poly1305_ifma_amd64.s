@@ -1,0 +1,191 @@
+#include "textflag.h"
+#include "go_asm.h"
+
+// Poly1305 for 8 accumulators at once, one 64-bit lane of a ZMM register each, with the multiply-and-add instructions
+// for 52 bits. A number is three limbs: 44, 44 and 42 bits, h0 + h1·2^44 + h2·2^88.
+//
+// Z0 Z1 Z2    h, the accumulators
+// Z3 Z4 Z5    r, the multipliers
+// Z6 Z7       20·r1, 20·r2: what is at 2^132 or above comes back times 5·2^2
+// Z8 to Z13   the products: low and high part of the three columns
+// Z14 Z15     masks of 44 and of 42 bits
+// Z16 to Z19  a block of each lane, and temporaries
+// Z20         the bit above each block, 2^128: 2^40 in the third limb
+
+#define CONSTANTS \
+	MOVQ         $0xfffffffffff, AX  \
+	VPBROADCASTQ AX, Z14             \
+	MOVQ         $0x3ffffffffff, AX  \
+	VPBROADCASTQ AX, Z15
+
+// TIMES20 sets s to 20·r.
+#define TIMES20(r, s) \
+	VPSLLQ $2, r, s   \
+	VPSLLQ $4, r, Z16 \
+	VPADDQ Z16, s, s
+
+// ADDBLOCKS adds to h a block of each lane, its first 8 bytes in Z16 and the others in Z17.
+#define ADDBLOCKS \
+	VPANDQ     Z14, Z16, Z18          \
+	VPADDQ     Z18, Z0, Z0            \
+	VPSRLQ     $44, Z16, Z16          \
+	VPSLLQ     $20, Z17, Z19          \
+	VPTERNLOGQ $0xa8, Z14, Z19, Z16   \ // (Z16 | Z19) & Z14
+	VPADDQ     Z16, Z1, Z1            \
+	VPSRLQ     $24, Z17, Z17          \
+	VPADDQ     Z20, Z2, Z2            \
+	VPADDQ     Z17, Z2, Z2
+
+// MULTIPLY sets h to h·r. A product of two limbs below 2^52 is added in two halves: 52 bits to the low part of its column,
+// the others to the high part, which thus counts 2^52. Each column then keeps the bits of its limb and carries the others
+// to the next one; what the third one carries, 2^130, comes back times 5. Below 2^45, 2^45 and 2^43 before, the limbs
+// are below 2^44, 2^44+2^7 and 2^42 after it.
+#define MULTIPLY(r0, r1, r2, s1, s2) \
+	VPXORQ       Z8, Z8, Z8    \
+	VPXORQ       Z9, Z9, Z9    \
+	VPXORQ       Z10, Z10, Z10 \
+	VPXORQ       Z11, Z11, Z11 \
+	VPXORQ       Z12, Z12, Z12 \
+	VPXORQ       Z13, Z13, Z13 \
+	VPMADD52LUQ  s1, Z2, Z8    \
+	VPMADD52HUQ  s1, Z2, Z9    \
+	VPMADD52LUQ  s2, Z2, Z10   \
+	VPMADD52HUQ  s2, Z2, Z11   \
+	VPMADD52LUQ  r0, Z2, Z12   \
+	VPMADD52HUQ  r0, Z2, Z13   \
+	VPMADD52LUQ  r0, Z0, Z8    \
+	VPMADD52HUQ  r0, Z0, Z9    \
+	VPMADD52LUQ  r1, Z0, Z10   \
+	VPMADD52HUQ  r1, Z0, Z11   \
+	VPMADD52LUQ  r2, Z0, Z12   \
+	VPMADD52HUQ  r2, Z0, Z13   \
+	VPMADD52LUQ  s2, Z1, Z8    \
+	VPMADD52HUQ  s2, Z1, Z9    \
+	VPMADD52LUQ  r0, Z1, Z10   \
+	VPMADD52HUQ  r0, Z1, Z11   \
+	VPMADD52LUQ  r1, Z1, Z12   \
+	VPMADD52HUQ  r1, Z1, Z13   \
+	VPSRLQ       $44, Z8, Z16  \
+	VPANDQ       Z14, Z8, Z0   \
+	VPSLLQ       $8, Z9, Z9    \
+	VPADDQ       Z9, Z10, Z10  \
+	VPADDQ       Z16, Z10, Z10 \
+	VPSRLQ       $44, Z10, Z16 \
+	VPANDQ       Z14, Z10, Z1  \
+	VPSLLQ       $8, Z11, Z11  \
+	VPADDQ       Z11, Z12, Z12 \
+	VPADDQ       Z16, Z12, Z12 \
+	VPSRLQ       $42, Z12, Z16 \
+	VPANDQ       Z15, Z12, Z2  \
+	VPSLLQ       $10, Z13, Z13 \
+	VPADDQ       Z13, Z16, Z16 \
+	VPADDQ       Z16, Z0, Z0   \
+	VPSLLQ       $2, Z16, Z16  \
+	VPADDQ       Z16, Z0, Z0   \
+	VPSRLQ       $44, Z0, Z16  \
+	VPANDQ       Z14, Z0, Z0   \
+	VPADDQ       Z16, Z1, Z1
+
+// func longIFMA(p *polyLanes, text *byte, n int)
+//
+// Takes n > 0 chunks of 128 bytes of one text. Lane i has every eighth block; all are multiplied by the eighth power of r,
+// which is in the first lane of p.r, but at the end each by its own.
+TEXT ·longIFMA(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), DI
+	MOVQ text+8(FP), SI
+	MOVQ n+16(FP), CX
+	CONSTANTS
+	MOVQ         $0x10000000000, AX
+	VPBROADCASTQ AX, Z20
+	VPBROADCASTQ polyLanes_r(DI), Z3
+	VPBROADCASTQ (polyLanes_r+64)(DI), Z4
+	VPBROADCASTQ (polyLanes_r+128)(DI), Z5
+	TIMES20(Z4, Z6)
+	TIMES20(Z5, Z7)
+	VPXORQ       Z0, Z0, Z0
+	VPXORQ       Z1, Z1, Z1
+	VPXORQ       Z2, Z2, Z2
+
+chunk:
+	VMOVDQU64   (SI), Z18
+	VMOVDQU64   64(SI), Z19
+	VPUNPCKLQDQ Z19, Z18, Z16
+	VPUNPCKHQDQ Z19, Z18, Z17
+	ADDBLOCKS
+	ADDQ        $128, SI
+	DECQ        CX
+	JEQ         last
+	MULTIPLY(Z3, Z4, Z5, Z6, Z7)
+	JMP         chunk
+
+last:
+	VMOVDQU64 polyLanes_r(DI), Z3
+	VMOVDQU64 (polyLanes_r+64)(DI), Z4
+	VMOVDQU64 (polyLanes_r+128)(DI), Z5
+	TIMES20(Z4, Z6)
+	TIMES20(Z5, Z7)
+	MULTIPLY(Z3, Z4, Z5, Z6, Z7)
+	VMOVDQU64 Z0, polyLanes_h(DI)
+	VMOVDQU64 Z1, (polyLanes_h+64)(DI)
+	VMOVDQU64 Z2, (polyLanes_h+128)(DI)
+	VZEROUPPER
+	RET
+
+// func manyIFMA(p *polyLanes, in *laneInputs, n int)
+//
+// Takes n > 0 blocks of each of 8 texts, whose addresses are in R8 to R13, AX and R15; R14 is Go's.
+TEXT ·manyIFMA(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), DI
+	MOVQ in+8(FP), SI
+	MOVQ n+16(FP), CX
+	CONSTANTS
+	VMOVDQU64 polyLanes_h(DI), Z0
+	VMOVDQU64 (polyLanes_h+64)(DI), Z1
+	VMOVDQU64 (polyLanes_h+128)(DI), Z2
+	VMOVDQU64 polyLanes_r(DI), Z3
+	VMOVDQU64 (polyLanes_r+64)(DI), Z4
+	VMOVDQU64 (polyLanes_r+128)(DI), Z5
+	VMOVDQU64 laneInputs_bit(SI), Z20
+	TIMES20(Z4, Z6)
+	TIMES20(Z5, Z7)
+	MOVQ      (laneInputs_text+0)(SI), R8
+	MOVQ      (laneInputs_text+8)(SI), R9
+	MOVQ      (laneInputs_text+16)(SI), R10
+	MOVQ      (laneInputs_text+24)(SI), R11
+	MOVQ      (laneInputs_text+32)(SI), R12
+	MOVQ      (laneInputs_text+40)(SI), R13
+	MOVQ      (laneInputs_text+48)(SI), AX
+	MOVQ      (laneInputs_text+56)(SI), R15
+
+block:
+	// Even lanes to Z16, odd ones to Z17, then the first halves to Z16, the second to Z17.
+	VMOVDQU64    (R8), X16
+	VINSERTI32X4 $1, (R10), Y16, Y16
+	VMOVDQU64    (R12), X18
+	VINSERTI32X4 $1, (AX), Y18, Y18
+	VINSERTI64X4 $1, Y18, Z16, Z18
+	VMOVDQU64    (R9), X17
+	VINSERTI32X4 $1, (R11), Y17, Y17
+	VMOVDQU64    (R13), X19
+	VINSERTI32X4 $1, (R15), Y19, Y19
+	VINSERTI64X4 $1, Y19, Z17, Z19
+	VPUNPCKLQDQ  Z19, Z18, Z16
+	VPUNPCKHQDQ  Z19, Z18, Z17
+	ADDBLOCKS
+	ADDQ         (laneInputs_step+0)(SI), R8
+	ADDQ         (laneInputs_step+8)(SI), R9
+	ADDQ         (laneInputs_step+16)(SI), R10
+	ADDQ         (laneInputs_step+24)(SI), R11
+	ADDQ         (laneInputs_step+32)(SI), R12
+	ADDQ         (laneInputs_step+40)(SI), R13
+	ADDQ         (laneInputs_step+48)(SI), AX
+	ADDQ         (laneInputs_step+56)(SI), R15
+	MULTIPLY(Z3, Z4, Z5, Z6, Z7)
+	DECQ         CX
+	JNE          block
+
+	VMOVDQU64 Z0, polyLanes_h(DI)
+	VMOVDQU64 Z1, (polyLanes_h+64)(DI)
+	VMOVDQU64 Z2, (polyLanes_h+128)(DI)
+	VZEROUPPER
+	RET
