@@ -1,0 +1,147 @@
+package main
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"errors"
+	"io"
+	"maps"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// golden unpacks one of the recordings of the logger's tests: log messages of a Zeek
+// cluster, and in a folder for each configuration what Zeek's own logger wrote of them.
+func golden(t *testing.T, name string) (dir string) {
+	t.Helper()
+	f, err := os.Open(filepath.Join("..", "..", "pipeline", "zeek", "testdata", name+".tar.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	for tr := tar.NewReader(z); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return filepath.Join(dir, name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		content, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, filepath.FromSlash(path.Clean(h.Name)))
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// headerTime is a line of #open or #close, whatever the prefix and separator: all that
+// is no function of the messages.
+var headerTime = regexp.MustCompile(`(?m)^(\S{0,10}(?:open|close)\S*\s?)(\d{4}(?:-\d\d){5})$`)
+
+// logs returns the logs in a folder by name, without the times of #open and #close.
+func logs(t *testing.T, dir string, decode bool) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, e := range entries {
+		if e.Name() == "CONFIG" {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := e.Name()
+		if decode {
+			if name, err = url.PathUnescape(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all[name] = headerTime.ReplaceAllString(string(content), "${1}TIME")
+	}
+	return all
+}
+
+// A logger process that is fed the recording over TCP writes what Zeek's logger wrote,
+// byte for byte, in every configuration.
+func TestLoggerWritesWhatZeekWrote(t *testing.T) {
+	cases := []struct {
+		recording string
+		logs      int // of each configuration; those of the recordings are known
+		configs   map[string][]string
+	}{
+		{"cluster-logs", 33, map[string][]string{"tsv": nil, "json": {"--format", "json"}}},
+		{"edge-logs", 33, nil},
+		{"edge-logs-ext", 0, nil},
+	}
+	for _, c := range cases {
+		recording := golden(t, c.recording)
+		if c.configs == nil {
+			c.configs = map[string][]string{}
+			scripts, err := filepath.Glob(filepath.Join(recording, "*", "CONFIG"))
+			if err != nil || len(scripts) == 0 {
+				t.Fatalf("%s: no configurations, %v", c.recording, err)
+			}
+			for _, script := range scripts {
+				c.configs[filepath.Base(filepath.Dir(script))] = []string{"--redefs", script}
+			}
+		}
+		for _, config := range slices.Sorted(maps.Keys(c.configs)) {
+			t.Run(c.recording+"/"+config, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				logger := startDaemon(t, append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir}, c.configs[config]...)...)
+				tool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push", logger.endpoint("PULL"))
+				logger.terminate()
+
+				want := logs(t, filepath.Join(recording, config), true)
+				got := logs(t, dir, false)
+				if c.logs > 0 && len(want) != c.logs {
+					t.Errorf("%d logs are recorded, want %d", len(want), c.logs)
+				}
+				if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); len(w) == 0 || !slices.Equal(g, w) {
+					t.Fatalf("logs\n%q\nwant\n%q", g, w)
+				}
+				for name := range want {
+					if got[name] != want[name] {
+						t.Errorf("%q differs from Zeek's: %s", name, firstDifference(got[name], want[name]))
+					}
+				}
+			})
+		}
+	}
+}
+
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			return "got line\n" + g[i] + "\nwant\n" + w[i]
+		}
+	}
+	return "one has more lines"
+}

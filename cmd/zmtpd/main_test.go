@@ -1,0 +1,30 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+// The test binary is zmtpd as well: what tests start as "zmtpd" is main of this build,
+// race detector included.
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"zmtpd": main})
+}
+
+// leakChecked runs the tests and fails if goroutines are left.
+type leakChecked struct{ m *testing.M }
+
+func (c leakChecked) Run() int {
+	status := c.m.Run()
+	if status == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintf(os.Stderr, "goroutines are left after the tests: %v\n", err)
+			return 1
+		}
+	}
+	return status
+}
