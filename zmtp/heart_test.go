@@ -1,0 +1,212 @@
+package zmtp
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// listening returns a Pull with a raw PUSH connected.
+func listening(t *testing.T, n *zmtptest.Network, cfg Config) (*Pull, *zmtptest.Raw) {
+	t.Helper()
+	pull := NewPull(cfg)
+	bind(t, n, pull.Socket, addr)
+	r := dialRaw(t, n, addr)
+	shake(r, wire.PUSH, wire.PULL)
+	synctest.Wait()
+	return pull, r
+}
+
+func TestHeartbeatTimes(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		start := time.Now()
+		pull, r := listening(t, n, Config{
+			HeartbeatInterval: 2 * time.Second, HeartbeatTimeout: 3 * time.Second, HeartbeatTTL: 1250 * time.Millisecond,
+		})
+		defer closeNow(t, pull)
+		ping := wire.AppendPing(nil, 12)
+		at := func(want time.Duration) {
+			t.Helper()
+			if got := time.Since(start); got != want {
+				t.Errorf("after %v, want %v", got, want)
+			}
+		}
+		r.Expect(ping)
+		at(2 * time.Second)
+		r.Send(wire.AppendPong(nil, nil))
+		r.Expect(ping) // traffic does not change the interval
+		at(4 * time.Second)
+		time.Sleep(time.Second)
+		r.Send(frame("any frame will do"))
+		r.Expect(ping)
+		at(6 * time.Second)
+		r.Expect(ping) // armed by the PING before, which this one does not change
+		at(8 * time.Second)
+		r.ExpectClose()
+		at(9 * time.Second)
+		synctest.Wait()
+		if st := pull.Stats(); st.Closed[wire.HeartbeatTimeout] != 1 {
+			t.Errorf("closed %v", st.Closed)
+		}
+	})
+}
+
+// The timeout is the interval if nothing is said of it.
+func TestHeartbeatTimeoutDefault(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		start := time.Now()
+		pull, r := listening(t, n, Config{HeartbeatInterval: time.Second})
+		defer closeNow(t, pull)
+		r.Expect(wire.AppendPing(nil, 0))
+		r.Conn.SetReadDeadline(time.Time{})
+		if got, _ := io.ReadAll(r.Conn); len(got) > 0 && !bytes.Equal(got, wire.AppendPing(nil, 0)) {
+			t.Errorf("% x", got) // the next PING is due at the same moment
+		}
+		if d := time.Since(start); d != 2*time.Second {
+			t.Errorf("closed after %v", d)
+		}
+	})
+}
+
+func TestHeartbeatTTLIsCut(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		pull, r := listening(t, n, Config{HeartbeatInterval: time.Second, HeartbeatTTL: time.Hour})
+		defer closeNow(t, pull)
+		r.Expect(wire.AppendPing(nil, 655))
+	})
+}
+
+// The TTL of a peer's PING is honoured as it is, also above what libzmq can count; any frame disarms it.
+func TestPeersTTL(t *testing.T) {
+	for _, ttl := range []int{1, 5, 656, 65535} {
+		bubble(t, func(t *testing.T, n *zmtptest.Network) {
+			pull, r := listening(t, n, Config{})
+			defer closeNow(t, pull)
+			r.Timeout = 3 * time.Hour
+			ping := wire.AppendCommand(nil, wire.CmdPing, []byte{byte(ttl >> 8), byte(ttl)})
+			limit := time.Duration(ttl) * 100 * time.Millisecond
+
+			r.Send(ping)
+			r.Expect(wire.AppendPong(nil, nil))
+			time.Sleep(limit - time.Millisecond)
+			r.Send(frame("disarms"))
+			r.ExpectSilence(2 * limit)
+
+			r.Send(ping)
+			r.Expect(wire.AppendPong(nil, nil))
+			if d := elapsed(r.ExpectClose); d != limit {
+				t.Errorf("TTL %d: closed after %v, want %v", ttl, d, limit)
+			}
+			synctest.Wait()
+			if st := pull.Stats(); st.Closed[wire.TTLExpired] != 1 {
+				t.Errorf("closed %v", st.Closed)
+			}
+		})
+	}
+}
+
+// While the application does not receive, nothing can be seen of the peer: it is not its fault.
+func TestHeartbeatWhileHeldUp(t *testing.T) {
+	t.Run("by messages", func(t *testing.T) {
+		bubble(t, func(t *testing.T, n *zmtptest.Network) {
+			pull, r := listening(t, n, Config{RecvHWM: 1, HeartbeatInterval: time.Second})
+			defer closeNow(t, pull)
+			r.Timeout = time.Hour
+			r.Send(append(frame("1"), frame("2")...))
+			go r.Conn.Write(wire.AppendCommand(nil, wire.CmdPing, []byte{0, 10})) // is not read
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if st := pull.Stats(); st.Peers != 1 {
+				t.Fatalf("closed: %v", st.Closed)
+			}
+			if got := received(t, pull); len(got) != 1 {
+				t.Fatalf("received %q", got)
+			}
+			synctest.Wait()
+			if got := received(t, pull); len(got) != 1 {
+				t.Fatalf("received %q", got)
+			}
+			time.Sleep(1001 * time.Millisecond)
+			synctest.Wait()
+			if st := pull.Stats(); st.Peers != 0 {
+				t.Error("a peer that says nothing is kept when it could be heard")
+			}
+		})
+	})
+	t.Run("by subscriptions", func(t *testing.T) {
+		bubble(t, func(t *testing.T, n *zmtptest.Network) {
+			xpub := NewXPub(Config{RecvHWM: 1, HeartbeatInterval: time.Second}, XPubOptions{})
+			defer closeNow(t, xpub)
+			bind(t, n, xpub.Socket, addr)
+			r := dialRaw(t, n, addr)
+			shake(r, wire.SUB, wire.XPUB)
+			for _, topic := range []string{"a", "b", "c"} {
+				r.Send(subscribe(topic))
+			}
+			time.Sleep(time.Minute)
+			if st := xpub.Stats(); st.Peers != 1 {
+				t.Fatalf("closed: %v", st.Closed)
+			}
+		})
+	})
+}
+
+// Every type answers PING, also those that never receive.
+func TestEveryTypeAnswersPing(t *testing.T) {
+	for typ, peer := range map[wire.SocketType]wire.SocketType{
+		wire.PUB: wire.SUB, wire.SUB: wire.PUB, wire.XPUB: wire.XSUB, wire.XSUB: wire.XPUB, wire.PUSH: wire.PULL, wire.PULL: wire.PUSH,
+	} {
+		for _, v30 := range []bool{false, true} {
+			bubble(t, func(t *testing.T, n *zmtptest.Network) {
+				s := newVectorSocket(typ, Config{}, false)
+				defer closeNow(t, s.Socket)
+				bind(t, n, s.Socket, addr)
+				r := dialRaw(t, n, addr)
+				greeting := wire.AppendGreeting(nil, "NULL", false)
+				if v30 {
+					greeting = greeting30()
+				}
+				r.Send(append(greeting, ready(peer)...))
+				r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(typ)...))
+				alive(r)
+			})
+		}
+	}
+}
+
+// A peer that sends PINGs and does not read the answers is read no more, instead of filling the memory.
+func TestPingFlood(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		pull, r := listening(t, n, Config{})
+		defer closeNow(t, pull)
+		flood := make([]byte, 0, 1<<20)
+		for len(flood) < 1<<20-30 {
+			flood = wire.AppendCommand(flood, wire.CmdPing, []byte("\x00\x00sixteen bytes ok"))
+		}
+		written := 0
+		r.Conn.SetDeadline(time.Time{})
+		go func() { written, _ = r.Conn.Write(flood) }()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p := one(t, pull.Socket)
+		p.outbox.mu.Lock()
+		waiting := len(p.outbox.control)
+		p.outbox.mu.Unlock()
+		if waiting > 2*maxControl {
+			t.Errorf("%d bytes of PONG wait", waiting)
+		}
+		if written != 0 {
+			t.Error("all was read")
+		}
+		// When it reads at last, all answers come and the connection goes on.
+		for range len(flood) / len(wire.AppendCommand(nil, wire.CmdPing, []byte("\x00\x00sixteen bytes ok"))) {
+			r.Expect(wire.AppendPong(nil, []byte("sixteen bytes ok")))
+		}
+		alive(r)
+	})
+}
