@@ -151,16 +151,36 @@ type receiver interface {
 // collect starts to receive from s, until s is closed.
 func collect(s receiver) *collector {
 	c := new(collector)
-	go func() {
-		for {
-			m, err := s.Recv(context.Background())
-			if err != nil {
-				return
-			}
-			c.add(m)
-		}
-	}()
+	go c.receive(s)
 	return c
+}
+
+// receive takes what s receives until it is closed.
+func (c *collector) receive(s receiver) {
+	for {
+		m, err := s.Recv(context.Background())
+		if err != nil {
+			return
+		}
+		c.add(m)
+	}
+}
+
+// read takes the messages that come on a raw connection until it is closed.
+func (c *collector) read(t testing.TB, r io.Reader) {
+	var b []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := r.Read(buf)
+		b = append(b, buf[:n]...)
+		for _, m := range messages(t, b) {
+			c.add(m)
+			b = b[len(m.Wire()):]
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 func (c *collector) add(m zmtp.Message) {

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// deadline bounds one measurement.
+const deadline = 3 * time.Minute
+
+// result is one measurement.
+type result struct {
+	messages  int
+	cpu, wall time.Duration
+}
+
+// measure runs a load against a fresh broker.
+func measure(ctx context.Context, argv []string, zmtpHandshake bool, l load, messages int) (result, error) {
+	b, err := start(ctx, argv)
+	if err != nil {
+		return result{}, err
+	}
+	defer b.stop()
+	g := &generator{load: l, handshake: zmtpHandshake, messages: messages / l.publishers}
+	if !zmtpHandshake {
+		g.load.topics = 1 // a relay of bytes knows no topics
+	}
+	return g.run(b)
+}
+
+// generator makes the load.
+type generator struct {
+	load
+	handshake bool
+	messages  int // of each publisher
+}
+
+// block returns prepared messages of about 64 KiB, and their number; there are equally many of each topic.
+func (g *generator) block() ([]byte, int) {
+	var b []byte
+	n := 0
+	for len(b) < 64<<10 || n%g.topics != 0 {
+		b = zmtp.AppendMessage(b,
+			fmt.Appendf(nil, "zeek.cluster.worker.%02d", n%g.topics),
+			[]byte("zeromq_worker-1_host1_4711_NABCDEF"), []byte("broker-bin-v1"), make([]byte, g.body))
+		n++
+	}
+	return b, n
+}
+
+func (g *generator) run(b *broker) (result, error) {
+	block, inBlock := g.block()
+	blocks := max(1, g.messages/inBlock)
+	want := int64(len(block)) * int64(blocks) * int64(g.publishers) / int64(g.topics)
+
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	dial := func(addr, socketType string) (net.Conn, error) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		conns = append(conns, c)
+		c.SetDeadline(time.Now().Add(deadline))
+		if g.handshake {
+			err = handshake(c, socketType)
+		}
+		return c, err
+	}
+	var subs, pubs []net.Conn
+	for range g.publishers {
+		c, err := dial(b.xsub, "PUB")
+		if err != nil {
+			return result{}, err
+		}
+		pubs = append(pubs, c)
+	}
+	for i := range g.subscribers {
+		c, err := dial(b.xpub, "SUB")
+		if err != nil {
+			return result{}, err
+		}
+		subs = append(subs, c)
+		topic := "zeek."
+		if g.topics > 1 {
+			topic = fmt.Sprintf("zeek.cluster.worker.%02d", i)
+		}
+		if g.handshake {
+			if _, err := c.Write(wire.AppendSubscription(nil, false, true, []byte(topic))); err != nil {
+				return result{}, err
+			}
+		}
+	}
+	for _, c := range pubs {
+		if err := g.awaitSubscriptions(c); err != nil {
+			return result{}, fmt.Errorf("waiting for the subscriptions: %w", err)
+		}
+		go io.Copy(io.Discard, c)
+	}
+	if !g.handshake {
+		// Nothing tells when the relay has accepted: a first byte from each publisher to each subscriber does.
+		for _, p := range pubs {
+			p.Write([]byte{0})
+		}
+		for _, s := range subs {
+			if _, err := io.ReadFull(s, make([]byte, len(pubs))); err != nil {
+				return result{}, err
+			}
+		}
+	}
+
+	before, err := b.cpu()
+	if err != nil {
+		return result{}, err
+	}
+	begin := time.Now()
+	errs := make(chan error, len(subs)+len(pubs))
+	var all sync.WaitGroup
+	for _, c := range pubs {
+		all.Go(func() {
+			for range blocks {
+				if _, err := c.Write(block); err != nil {
+					errs <- fmt.Errorf("publisher: %w", err)
+					return
+				}
+			}
+		})
+	}
+	for _, c := range subs {
+		all.Go(func() {
+			if n, err := io.Copy(io.Discard, io.LimitReader(onlyReader{c}, want)); n != want {
+				errs <- fmt.Errorf("subscriber got %d bytes of %d: %w", n, want, errors.Join(err, io.ErrUnexpectedEOF))
+			}
+		})
+	}
+	all.Wait()
+	select {
+	case err := <-errs:
+		return result{}, err
+	default:
+	}
+	after, err := b.cpu()
+	return result{blocks * inBlock * g.publishers, after - before, time.Since(begin)}, err
+}
+
+// onlyReader hides what would let io.Copy splice.
+type onlyReader struct{ io.Reader }
+
+// awaitSubscriptions reads until the broker has told of every subscriber: it is verbose, so each subscription comes, also
+// if the topic is not new.
+func (g *generator) awaitSubscriptions(c net.Conn) error {
+	var seen []byte
+	buf := make([]byte, 4096)
+	for g.handshake && bytes.Count(seen, []byte("zeek.")) < g.subscribers {
+		n, err := c.Read(buf)
+		if err != nil {
+			return err
+		}
+		seen = append(seen, buf[:n]...)
+	}
+	return nil
+}
+
+// handshake greets and exchanges READY.
+func handshake(c net.Conn, socketType string) error {
+	hello := wire.AppendGreeting(nil, "NULL", false)
+	ready := wire.AppendCommand(nil, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(socketType)))
+	if _, err := c.Write(append(hello, ready...)); err != nil {
+		return err
+	}
+	var head [wire.GreetingSize + 2]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, head[wire.GreetingSize+1]))
+	return err
+}

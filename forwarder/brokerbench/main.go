@@ -1,0 +1,147 @@
+// Command brokerbench measures what a broker costs: libzmq's proxy with Zeek's options, a bare relay of bytes, and zmtpd's
+// forwarder, each in a process of its own, in turn, under the same load from a generator that spends next to nothing on
+// ZeroMQ: it writes prepared bytes and counts what arrives.
+//
+//	go run ./forwarder/brokerbench [-runs 5] [-messages 1000000] [-case 100B]
+//
+// It needs cc and libzmq3-dev. Messages have the four parts that Zeek sends: topic, node id of 34 bytes, "broker-bin-v1", body. The
+// table gives CPU seconds of the broker for a million messages in, the median of the runs, and the ratio to the proxy.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// load is one row of the table.
+type load struct {
+	name        string
+	body        int // bytes
+	publishers  int
+	subscribers int
+	topics      int     // 1: everybody gets everything; else subscriber i gets topic i
+	scale       float64 // of the number of messages
+	goal        float64 // how many times less than the proxy
+}
+
+var loads = []load{
+	{"100B", 100, 1, 1, 1, 1, 9},
+	{"500B", 500, 1, 1, 1, 1, 6},
+	{"500B-8sub", 500, 1, 8, 1, 0.3, 3},
+	{"16KiB", 16 << 10, 1, 1, 1, 0.1, 3},
+	{"300B-64sub", 300, 1, 64, 1, 0.05, 4},
+	{"500B-4pub-4sub", 500, 4, 4, 1, 0.4, 4.5},
+	{"500B-8topics", 500, 1, 8, 8, 1, 6},
+}
+
+func main() {
+	runs := flag.Int("runs", 5, "runs of each broker and load")
+	messages := flag.Int("messages", 1_000_000, "messages of the smallest load")
+	only := flag.String("case", "", "only loads whose name contains this")
+	brokers := flag.String("brokers", "zmq_proxy,relay,zmtpd", "brokers to measure")
+	binary := flag.String("zmtpd", "", "zmtpd binary; default: built from this tree")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *runs, *messages, *only, strings.Split(*brokers, ","), *binary); err != nil {
+		fmt.Fprintln(os.Stderr, "brokerbench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, runs, messages int, only string, names []string, binary string) error {
+	dir, err := os.MkdirTemp("", "brokerbench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	commands, err := build(dir, binary)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d cores, %s; CPU seconds of the broker for a million messages in, median of %d runs\n\n", runtime.NumCPU(), runtime.Version(), runs)
+	fmt.Printf("%-16s", "load")
+	for _, n := range names {
+		fmt.Printf("%12s", n)
+	}
+	fmt.Printf("%10s%8s%10s\n", "ratio", "goal", "Mmsg/s")
+	for _, l := range loads {
+		if !strings.Contains(l.name, only) {
+			continue
+		}
+		cpu := make(map[string][]float64)
+		var rates []float64
+		// Brokers alternate, so that what else the machine does meets all of them.
+		for range runs {
+			for _, n := range names {
+				r, err := measure(ctx, commands[n], n != "relay", l, int(float64(messages)*l.scale))
+				if err != nil {
+					return fmt.Errorf("%s under %s: %w", n, l.name, err)
+				}
+				cpu[n] = append(cpu[n], r.cpu.Seconds()*1e6/float64(r.messages))
+				if n == "zmtpd" {
+					rates = append(rates, float64(r.messages)/r.wall.Seconds()/1e6)
+				}
+			}
+		}
+		fmt.Printf("%-16s", l.name)
+		for _, n := range names {
+			fmt.Printf("%12.3f", median(cpu[n]))
+		}
+		if ours := median(cpu["zmtpd"]); ours > 0 {
+			fmt.Printf("%10.1f%8.1f%10.2f", median(cpu["zmq_proxy"])/ours, l.goal, median(rates))
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+// build compiles the brokers and returns how each is started.
+func build(dir, binary string) (map[string][]string, error) {
+	_, self, _, _ := runtime.Caller(0)
+	peers := filepath.Join(filepath.Dir(self), "peers")
+	root := filepath.Join(filepath.Dir(self), "..", "..")
+	for name, lib := range map[string]string{"zmqproxy": "-lzmq", "relay": "-lpthread"} {
+		if err := command(root, "cc", "-O2", "-o", filepath.Join(dir, name), filepath.Join(peers, name+".c"), lib); err != nil {
+			return nil, fmt.Errorf("%w (needs cc and libzmq: apt-get install gcc libzmq3-dev)", err)
+		}
+	}
+	if binary == "" {
+		binary = filepath.Join(dir, "zmtpd")
+		if err := command(root, "go", "build", "-o", binary, "./cmd/zmtpd"); err != nil {
+			return nil, err
+		}
+	}
+	return map[string][]string{
+		"zmq_proxy": {filepath.Join(dir, "zmqproxy")},
+		"relay":     {filepath.Join(dir, "relay")},
+		"zmtpd":     {binary, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--http", ""},
+	}, nil
+}
+
+func command(dir, name string, args ...string) error {
+	c := exec.Command(name, args...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	v = slices.Clone(v)
+	slices.Sort(v)
+	return v[len(v)/2]
+}
