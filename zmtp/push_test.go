@@ -1,0 +1,259 @@
+package zmtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// puller accepts a connection of a Push as a raw PULL.
+func puller(t *testing.T, l net.Listener) *zmtptest.Raw {
+	t.Helper()
+	r := acceptRaw(t, l)
+	r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PULL)...))
+	r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PUSH)...))
+	return r
+}
+
+// Messages go round robin to endpoints from Connect on, also to one where nobody listens yet.
+func TestPushBeforeAnybodyListens(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		push := NewPush(inMemory(n, Config{}))
+		defer closeNow(t, push)
+		l := listenRaw(t, n, "a:1")
+		for _, e := range []string{"tcp://a:1", "tcp://b:1"} {
+			if err := push.Connect(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 10 {
+			if err := push.TrySend(NewMessageString(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := puller(t, l)
+		for i := range 5 {
+			r.Expect(frame(fmt.Sprint(2 * i)))
+		}
+		r = puller(t, listenRaw(t, n, "b:1"))
+		for i := range 5 {
+			r.Expect(frame(fmt.Sprint(2*i + 1)))
+		}
+	})
+}
+
+// With Immediate only those whose handshake is complete take part, and what waits for one that goes is lost and counted.
+func TestPushImmediate(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		n.Buffer = 100
+		push := NewPush(inMemory(n, Config{Immediate: true}))
+		defer closeNow(t, push)
+		push.Connect("tcp://a:1")
+		push.Connect("tcp://b:1")
+		synctest.Wait()
+		if err := push.TrySend(NewMessageString("m")); err != ErrWouldBlock {
+			t.Errorf("sending to nobody: %v", err)
+		}
+		sent := make(chan error)
+		go func() { sent <- push.Send(t.Context(), NewMessageString("first")) }()
+		r := puller(t, listenRaw(t, n, "a:1"))
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+		r.Expect(frame("first"))
+		for range 10 {
+			if err := push.TrySend(NewMessage(make([]byte, 90))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		r.Conn.Close()
+		synctest.Wait()
+		if st := push.Stats(); st.Dropped[DropConnectionLost] != 10 {
+			t.Errorf("dropped %v", st.Dropped)
+		}
+		if err := push.TrySend(NewMessageString("m")); err != ErrWouldBlock {
+			t.Errorf("sending to nobody: %v", err)
+		}
+	})
+}
+
+// What waits for an endpoint survives the connection. What was being written is lost, and counted; nothing comes twice,
+// and nothing comes in pieces.
+func TestPushQueueSurvivesTheConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		n.Buffer = 1000
+		l := listenRaw(t, n, addr)
+		push := NewPush(inMemory(n, Config{HeartbeatInterval: time.Hour}))
+		defer closeNow(t, push)
+		push.Connect("tcp://" + addr)
+		message := func(i int) string { return fmt.Sprintf("%05d%195d", i, 0) }
+		const count = 900 // several chunks, and several writes
+		for i := range count {
+			if err := push.TrySend(NewMessageString(message(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		next, lost := 0, 0
+		for range 5 {
+			r := puller(t, l)
+			for range 20 {
+				flags, body := r.ReadFrame()
+				var i int
+				fmt.Sscanf(string(body[:5]), "%d", &i)
+				if flags != 0 || string(body) != message(i) || i < next {
+					t.Fatalf("message %d after %d: %q", i, next-1, body)
+				}
+				lost += i - next
+				next = i + 1
+			}
+			synctest.Wait()
+			r.Conn.(*zmtptest.Conn).Cut()
+		}
+		r := puller(t, l)
+		for next < count {
+			_, body := r.ReadFrame()
+			var i int
+			fmt.Sscanf(string(body[:5]), "%d", &i)
+			if string(body) != message(i) || i < next {
+				t.Fatalf("message %d after %d: %q", i, next-1, body)
+			}
+			lost += i - next
+			next = i + 1
+		}
+		alive(r)
+		st := push.Stats()
+		// Those that were read before the connection broke were under way as well, and may be counted.
+		if got := int(st.Dropped[DropConnectionLost]); got < lost || got > lost+100 {
+			t.Errorf("%d counted as lost, %d were", got, lost)
+		}
+		if lost == 0 || lost > 5*20 {
+			t.Errorf("%d lost, at most what fits the connection may be", lost)
+		}
+		if st.Out.Messages != count {
+			t.Errorf("sent %d", st.Out.Messages)
+		}
+	})
+}
+
+// Commands belong to their connection.
+func TestNoPongOfAnOlderConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		n.Buffer = 64
+		l := listenRaw(t, n, addr)
+		push := NewPush(inMemory(n, Config{}))
+		defer closeNow(t, push)
+		push.Connect("tcp://" + addr)
+		r := puller(t, l)
+		r.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		for range 1000 { // until it is read no more
+			if _, err := r.Conn.Write(wire.AppendCommand(nil, wire.CmdPing, []byte("\x00\x00of the older one"))); err != nil {
+				break
+			}
+		}
+		r.Conn.(*zmtptest.Conn).Cut()
+		alive(puller(t, l))
+	})
+}
+
+// Those who are full are passed over; a sender that waits goes on when any of them has drained to half.
+func TestPushPassesOverWhoIsFull(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		n.Buffer = 150
+		push := NewPush(inMemory(n, Config{SendHWM: 4}))
+		defer closeNow(t, push)
+		bind(t, n, push.Socket, addr)
+		slow := dialRaw(t, n, addr)
+		shake(slow, wire.PULL, wire.PUSH)
+		fast := dialRaw(t, n, addr)
+		shake(fast, wire.PULL, wire.PUSH)
+		synctest.Wait()
+		message := func(i int) string { return fmt.Sprintf("%099d", i) }
+		sent := 0
+		fill := func() {
+			for {
+				err := push.TrySend(NewMessageString(message(sent)))
+				if err == ErrWouldBlock {
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				sent++
+				synctest.Wait()
+			}
+		}
+		fill()
+		if sent < 8 {
+			t.Fatalf("%d messages sent", sent)
+		}
+		waiting := make(chan error, 1)
+		go func() { waiting <- push.Send(t.Context(), NewMessageString(message(sent))) }()
+		synctest.Wait()
+		var got []string
+		for len(waiting) == 0 {
+			_, body := fast.ReadFrame()
+			got = append(got, string(body))
+			synctest.Wait()
+		}
+		if err := <-waiting; err != nil {
+			t.Error(err)
+		}
+		if len(got) < 3 {
+			t.Errorf("woken when %d of 4 messages were read", len(got))
+		}
+		if !slices.IsSorted(got) {
+			t.Errorf("out of order: %q", got)
+		}
+		sent++
+		fill()
+		for range sent - len(got) - 5 { // all that is not for the slow one
+			if st := push.Peers(); len(st) != 2 {
+				t.Fatal(st)
+			}
+			if fast.Conn.(*zmtptest.Conn).Buffered() == 0 {
+				break
+			}
+			fast.ReadFrame()
+			synctest.Wait()
+		}
+	})
+}
+
+// Send waits for the first peer, and ends with its context or with the socket.
+func TestPushSendWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		push := NewPush(Config{})
+		cause := errors.New("the cause")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(cause) })
+		if d := elapsed(func() {
+			if err := push.Send(ctx, NewMessageString("m")); err != cause {
+				t.Errorf("error %v", err)
+			}
+		}); d != time.Second {
+			t.Errorf("waited %v", d)
+		}
+		time.AfterFunc(time.Second, func() { closeNow(t, push) })
+		if err := push.Send(t.Context(), NewMessageString("m")); err != ErrClosed {
+			t.Errorf("error %v", err)
+		}
+		if err := push.TrySend(NewMessageString("m")); err != ErrClosed {
+			t.Errorf("error %v", err)
+		}
+		if err := push.Connect("tcp://" + addr); err != ErrClosed {
+			t.Errorf("error %v", err)
+		}
+		if err := push.TrySend(Message{}); err != ErrMessage {
+			t.Errorf("error %v", err)
+		}
+	})
+}
