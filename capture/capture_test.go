@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -70,6 +71,9 @@ func collect(tb tester, r *Reader) (events []Event, err error) {
 	}
 	if got := r.asm.asm.Dump(); !strings.Contains(got, "used: 0,") {
 		tb.Errorf("pages were lost: %s", got)
+	}
+	if n := reflect.ValueOf(r.asm.asm).Elem().FieldByName("connPool").Elem().FieldByName("conns").Len(); n != 0 {
+		tb.Errorf("gopacket still knows %d connections", n)
 	}
 	return events, err
 }

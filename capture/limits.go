@@ -19,12 +19,16 @@ const (
 	// not a matter of order any more.
 	maxEarly = 64
 
+	// firstOffset is the offset of the first segment that is seen of a direction: those before it may come later.
+	firstOffset = 1 << 30
+
 	// maxHandshakeFrame bounds a frame of the handshake in bytes, as package zmtp does.
 	maxHandshakeFrame = 64 << 10
 )
 
-// limits are those of a Reader. Tests make them smaller.
+// limits are those of a Reader. Tests have others.
 type limits struct {
 	sessions, pages, pagesTotal int
 	message, buffered           int64
+	firstOffset                 int64
 }

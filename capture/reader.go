@@ -62,7 +62,7 @@ var errStop = errors.New("stopped")
 // the file. The file is read as a stream and remains the caller's to close.
 func NewReader(file io.Reader, opts Options) (*Reader, error) {
 	l := limits{
-		sessions: maxSessions, pages: maxPages, pagesTotal: maxPagesTotal,
+		sessions: maxSessions, pages: maxPages, pagesTotal: maxPagesTotal, firstOffset: firstOffset,
 		message: cmp.Or(opts.MaxMessageSize, 64<<20), buffered: cmp.Or(opts.MaxBuffered, 256<<20),
 	}
 	return newReader(file, opts, l)
@@ -148,7 +148,7 @@ func (r *Reader) segment(seg segment) error {
 			r.forget(oldest)
 		}
 		r.lastID++
-		s = newSession(r.lastID, key, side)
+		s = newSession(r.lastID, key, side, r.limit.firstOffset)
 		s.place = r.recent.PushBack(s)
 		r.sessions[key] = s
 	}

@@ -62,17 +62,18 @@ type half struct {
 	buf      []byte // not yet dissected
 }
 
-func newSession(id uint64, key connKey, first int) *session {
-	return &session{id: id, key: key, client: first}
+func newSession(id uint64, key connKey, first int, offset int64) *session {
+	s := &session{id: id, key: key, client: first}
+	for side := range s.half {
+		s.half[side].next = offset
+	}
+	return s
 }
-
-// firstOffset is the offset of the first segment that is seen of a direction: those before it in the stream may come later.
-const firstOffset = 1 << 30
 
 // offset returns the offset of a sequence number, taken to be within 2 GiB of what comes next.
 func (h *half) offset(seq uint32) int64 {
 	if !h.seen {
-		h.seen, h.origin, h.next = true, seq-firstOffset, firstOffset
+		h.seen, h.origin = true, seq-uint32(h.next)
 	}
 	return h.next + int64(int32(seq-h.origin-uint32(h.next)))
 }
@@ -89,7 +90,7 @@ func (s *session) replacedBy(side int, seq uint32) bool {
 		return true
 	}
 	// A SYN may come behind the data that follow it, but not far.
-	d := int64(int32(seq - h.origin - firstOffset))
+	d := int64(int32(seq - h.origin - uint32(h.next)))
 	return h.seen && (d < -1<<20 || d > 1<<20)
 }
 

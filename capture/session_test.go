@@ -174,6 +174,81 @@ func TestGap(t *testing.T) {
 		"5557 problem client capture: packets are missing: 2 bytes", "5557 closed end_of_file"))
 }
 
+// Where gopacket's numbers wrap around nothing is wrong as long as segments are in order. If they are not, it may be taken for a
+// gap, but never is anything else found than what was sent.
+func TestWrap(t *testing.T) {
+	var messages []string
+	for i := range 100 {
+		messages = append(messages, fmt.Sprint("message ", i))
+	}
+	stream := pushed(messages...)
+	want := slices.Clone(openedBoth)
+	for _, m := range messages {
+		want = append(want, fmt.Sprintf("5557 message client %q", m))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		segments := cut(t, stream, up)
+		inOrder := rapid.Bool().Draw(t, "in order")
+		if !inOrder {
+			segments = shuffle(t, segments, 5)
+		}
+		l := limits{
+			sessions: 10, pages: 100, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
+			firstOffset: 1<<32 - rapid.Int64Range(-10, int64(len(stream))+10).Draw(t, "before"),
+		}
+		r, err := newReader(bytes.NewReader(file(t, append(established(), segments...)...)), Options{}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := collect(t, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := lines(events[:len(events)-1])
+		if last := events[len(events)-2]; !inOrder && errors.Is(last.Err, ErrGap) {
+			got = got[:len(got)-1]
+			diff(t, got, want[:len(got)])
+			return
+		}
+		diff(t, got, want)
+	})
+}
+
+// gopacket takes the byte behind the wrap for the one before it.
+func TestGapAtWrap(t *testing.T) {
+	stream := pushed("one", "two")
+	for missing := len(pushed("one")); missing < len(stream)-1; missing++ {
+		l := limits{
+			sessions: 10, pages: 100, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
+			firstOffset: 1<<32 - int64(missing) - 2,
+		}
+		b := file(t, append(established(), up(0, stream[:missing]), up(missing+1, stream[missing+1:]))...)
+		r, err := newReader(bytes.NewReader(b), Options{}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := collect(t, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff(t, lines(events), append(slices.Clone(openedBoth), `5557 message client "one"`,
+			"5557 problem client "+ErrGap.Error(), "5557 closed end_of_file"))
+	}
+}
+
+// What waits behind the first of several gaps is dropped with it.
+func TestGaps(t *testing.T) {
+	segments := append(established(), up(0, pushed("one")))
+	for i := 1; i < 10; i++ {
+		segments = append(segments, up(len(pushed("one"))+100*i, make([]byte, 10)))
+	}
+	want := append(slices.Clone(openedBoth), `5557 message client "one"`,
+		"5557 problem client capture: packets are missing: 100 bytes", "5557 closed end_of_file")
+	diff(t, read(t, segments...), want)
+	slices.Reverse(segments[4:])
+	diff(t, read(t, segments...), want)
+}
+
 // More than may wait for a missing segment makes it a gap; afterwards nothing of that direction is kept.
 func TestGapByLimit(t *testing.T) {
 	segments := append(established(), up(0, pushed("one")))
@@ -181,7 +256,7 @@ func TestGapByLimit(t *testing.T) {
 	for i := range 40 {
 		segments = append(segments, up(at+10*i, make([]byte, 10)))
 	}
-	l := limits{sessions: 10, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20}
+	l := limits{sessions: 10, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20, firstOffset: firstOffset}
 	r, err := newReader(bytes.NewReader(file(t, segments...)), Options{}, l)
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +362,7 @@ func TestEvicted(t *testing.T) {
 	add(2, established()...)
 	add(1, up(0, pushed("one")))
 	add(3, established()...)
-	l := limits{sessions: 2, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20}
+	l := limits{sessions: 2, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20, firstOffset: firstOffset}
 	r, err := newReader(bytes.NewReader(pcapFile(t, layers.LinkTypeEthernet, packets...)), Options{}, l)
 	if err != nil {
 		t.Fatal(err)
@@ -383,6 +458,12 @@ func TestMemory(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 || len(events) != 100*6 {
 		t.Errorf("%d events took %d bytes", len(events), took)
+	}
+	// What is open at the end is closed in the order in which it began.
+	for i, ev := range events[len(events)-100:] {
+		if ev.Kind != Closed || ev.Session.Client.Port() != uint16(1000+i) {
+			t.Fatalf("%d: %s of %v", i, line(ev), ev.Session.Client)
+		}
 	}
 	problems := 0
 	for _, ev := range mustRead(t, b, Options{MaxBuffered: 20 << 10}) {
