@@ -29,15 +29,15 @@ func (f *daemonFlags) newLog(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// job is what a daemon does: the forwarder's job or the logger's. Its metrics it
-// offers as a prometheus.Collector.
+// job is what a daemon does: the forwarder's job or the logger's.
 type job interface {
-	prometheus.Collector
 	// listen binds the job's endpoints and starts it.
 	listen() ([]listening, error)
 	// shutdown ends the job, whether it listens or not. When ctx ends first it gives up what is
 	// left, and says so.
 	shutdown(ctx context.Context) error
+	// collect sends the job's metrics.
+	collect(ch chan<- prometheus.Metric)
 	// status adds what the job has to tell to the answer to /status.
 	status(*status)
 	// summary tells in few words what it did, for the log.

@@ -75,11 +75,7 @@ func (j *forwarderJob) summary() []any {
 
 func (j *forwarderJob) status(s *status) { s.Forwarder = newForwarderStatus(j.f.Stats()) }
 
-// Describe implements prometheus.Collector.
-func (j *forwarderJob) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(j, ch) }
-
-// Collect implements prometheus.Collector.
-func (j *forwarderJob) Collect(ch chan<- prometheus.Metric) { collectForwarder(ch, j.f.Stats()) }
+func (j *forwarderJob) collect(ch chan<- prometheus.Metric) { collectForwarder(ch, j.f.Stats()) }
 
 // sum adds counters up.
 func sum[R comparable](counts map[R]uint64) (n uint64) {

@@ -163,11 +163,7 @@ func (j *loggerJob) status(s *status) {
 	s.Logger = newLoggerStatus(j.pull.Stats(), j.pull.Peers(), j.receiver.Nodes(), j.logger.Stats())
 }
 
-// Describe implements prometheus.Collector.
-func (j *loggerJob) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(j, ch) }
-
-// Collect implements prometheus.Collector.
-func (j *loggerJob) Collect(ch chan<- prometheus.Metric) {
+func (j *loggerJob) collect(ch chan<- prometheus.Metric) {
 	collectSocket(ch, "pull", j.pull.Stats(), j.pull.Peers())
 	j.paths.collect(ch, j.logger.Stats())
 }

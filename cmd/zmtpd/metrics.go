@@ -62,10 +62,18 @@ func (d *daemon) registry() *prometheus.Registry {
 			return 0
 		}),
 	)
-	for _, j := range d.jobs {
-		r.MustRegister(j)
-	}
+	r.MustRegister(d)
 	return r
+}
+
+// Describe implements [prometheus.Collector].
+func (d *daemon) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
+
+// Collect implements [prometheus.Collector].
+func (d *daemon) Collect(ch chan<- prometheus.Metric) {
+	for _, j := range d.jobs {
+		j.collect(ch)
+	}
 }
 
 // The metrics of every socket, by its type.

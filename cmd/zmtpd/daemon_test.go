@@ -1,0 +1,372 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// logMessage returns a log message of one record, a string in one column.
+func logMessage(t testing.TB, node, path, text string) zmtp.Message {
+	t.Helper()
+	schema := &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: path,
+		Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}}
+	batch, err := zeek.AppendBatch(nil, schema, [][]zeek.Value{{{Type: zeek.TypeString, Text: text}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return zmtp.NewMessage([]byte("log-write"), []byte(node), []byte(zeek.SerializerName), batch)
+}
+
+// connect returns a PUSH socket that is connected.
+func connect(t testing.TB, endpoint string) *zmtp.Push {
+	t.Helper()
+	push := zmtp.NewPush(zmtp.Config{})
+	t.Cleanup(func() { push.Close() })
+	if err := push.Connect(endpoint); err != nil {
+		t.Fatal(err)
+	}
+	return push
+}
+
+// records returns the lines of a log that are not header.
+func records(t testing.TB, file string) (lines []string) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		if !strings.HasPrefix(line, "#") {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return lines
+}
+
+func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--shutdown-timeout", "4s")
+			endpoint := logger.endpoint("PULL")
+
+			// Four senders that never stop, numbering their records.
+			const senders = 4
+			ctx, stop := context.WithCancel(t.Context())
+			var sending sync.WaitGroup
+			defer sending.Wait()
+			defer stop()
+			for n := range senders {
+				push := connect(t, endpoint)
+				sending.Go(func() {
+					node := fmt.Sprint("node-", n)
+					for i := 0; ; i++ {
+						if push.Send(ctx, logMessage(t, node, node, fmt.Sprint(i))) != nil {
+							return
+						}
+					}
+				})
+			}
+			eventually(t, "a load", func() bool {
+				s := logger.status()
+				return len(s.Logger.Pull.Peers) == senders && s.Logger.Received.Messages > 5000
+			})
+			logger.signal(signal)
+			if status := logger.wait(); status != 0 {
+				t.Errorf("exit status %d, want 0", status)
+			}
+
+			total := uint64(0)
+			for n := range senders {
+				node := fmt.Sprint("node-", n)
+				for i, line := range records(t, filepath.Join(dir, node+".log")) {
+					if line != fmt.Sprint(i) {
+						t.Fatalf("%s: record %d is %q: something is missing, twice or out of order", node, i, line)
+					}
+					total++
+				}
+			}
+			s := logger.summary("logger")
+			if total != s["received"] || s["dropped"] != 0 {
+				t.Errorf("%d records in the logs, but the logger says %v", total, s)
+			}
+		})
+	}
+}
+
+// What a peer says may be anything: the daemon counts the reason, and others do not notice.
+func TestDaemonSurvivesMalformedInput(t *testing.T) {
+	dir := t.TempDir()
+	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
+		"--dir", dir, "--max-message-size", "1MiB", "--handshake-timeout", "500ms")
+	good := connect(t, d.endpoint("PULL"))
+	written := 0
+	serves := func(after string) {
+		t.Helper()
+		if err := good.Send(t.Context(), logMessage(t, "good", "good", after)); err != nil {
+			t.Fatal(err)
+		}
+		written++
+		eventually(t, "a good message after "+after, func() bool {
+			return d.metric(`zmtpd_logger_received_messages_total`) >= float64(written)
+		})
+	}
+	serves("nothing")
+
+	greeting := func(mechanism string) []byte {
+		g := make([]byte, 64)
+		g[0], g[9], g[10], g[11] = 0xff, 0x7f, 3, 1
+		copy(g[12:], mechanism)
+		return g
+	}
+	ready := func(socket string) []byte {
+		return zmtptest.Bytes(fmt.Sprintf("04 %02x 05 5245414459 0b %x 000000%02x %x", 22+len(socket), "Socket-Type", len(socket), socket))
+	}
+	connections := []struct {
+		name, reason string
+		failures     string // which metric counts it
+		send         []byte
+	}{
+		{"HTTP", "not_zmtp", "handshake_failures", []byte("GET / HTTP/1.1\r\n\r\n")},
+		{"another mechanism", "mechanism_mismatch", "handshake_failures", greeting("PLAIN")},
+		{"ZMTP 2.0", "unsupported_version", "handshake_failures", zmtptest.Bytes("ff 0000000000000001 7f 01 08 00 00")},
+		{"a message in the handshake", "unexpected_command", "handshake_failures", append(greeting("NULL"), 0, 1, 'x')},
+		{"nothing more", "handshake_timeout", "handshake_failures", greeting("NULL")},
+		{"a socket type that does not fit", "socket_type_mismatch", "handshake_failures", append(greeting("NULL"), ready("REP")...)},
+		{"reserved flags", "malformed_frame", "closed_connections", append(append(greeting("NULL"), ready("PUSH")...), 0xf8, 0)},
+		{"a size of 2^62", "message_too_large", "closed_connections", append(append(greeting("NULL"), ready("PUSH")...), 2, 0x40, 0, 0, 0, 0, 0, 0, 0)},
+		{"more than the limit", "message_too_large", "closed_connections", append(append(greeting("NULL"), ready("PUSH")...), 2, 0, 0, 0, 0, 0, 0x10, 0, 1)},
+	}
+	for _, c := range connections {
+		series := fmt.Sprintf(`zmtpd_socket_%s_total{reason=%q,socket="pull"}`, c.failures, c.reason)
+		count := func() float64 { return d.metric(series) }
+		before := count()
+		conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("PULL"), "tcp://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write(c.send); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, c.name+" is counted in "+series, func() bool { return count() == before+1 })
+		serves(c.name)
+	}
+
+	// Messages that are no log batches.
+	batch := logMessage(t, "bad", "bad", "x").Part(3)
+	messages := []struct {
+		name, reason string
+		parts        []string
+	}{
+		{"one part", "parts", []string{"x"}},
+		{"five parts", "parts", []string{"log-write", "bad", zeek.SerializerName, string(batch), ""}},
+		{"another serializer", "serializer", []string{"log-write", "bad", "broker-bin-v1", string(batch)}},
+		{"an empty batch", "truncated", []string{"log-write", "bad", zeek.SerializerName, ""}},
+		{"half a batch", "", []string{"log-write", "bad", zeek.SerializerName, string(batch[:len(batch)/2])}},
+		{"a path that leaves the folder", "path", nil},
+	}
+	for _, m := range messages {
+		parts := zmtp.NewMessageString(m.parts...)
+		if m.parts == nil {
+			parts = logMessage(t, "bad", "../../outside", "x")
+		}
+		dropped := func() (n float64) {
+			for _, l := range d.status().Logger.Dropped {
+				n += float64(l.Messages)
+			}
+			return n
+		}
+		before := dropped()
+		if err := good.Send(t.Context(), parts); err != nil {
+			t.Fatal(err)
+		}
+		written++
+		eventually(t, m.name+" is dropped", func() bool { return dropped() == before+1 })
+		if m.reason != "" && d.metric(fmt.Sprintf(`zmtpd_logger_dropped_messages_total{reason=%q}`, m.reason)) < 1 {
+			t.Errorf("%s: reason %s was not counted", m.name, m.reason)
+		}
+		serves(m.name)
+	}
+
+	d.terminate()
+	if got, want := len(records(t, filepath.Join(dir, "good.log"))), len(connections)+len(messages)+1; got != want {
+		t.Errorf("%d good records in the log, want %d", got, want)
+	}
+	if entries, _ := filepath.Glob(filepath.Join(dir, "*")); len(entries) != 1 {
+		t.Errorf("files %q, want good.log only", entries)
+	}
+}
+
+func TestUpForwardsAndLogs(t *testing.T) {
+	dir := t.TempDir()
+	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--listen", "tcp://127.0.0.1:*",
+		"--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--dir", dir)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/status"} {
+		if status, body := d.get(path); status != http.StatusOK || body == "" {
+			t.Errorf("%s: status %d, %q", path, status, body)
+		}
+	}
+	if status, _ := d.get("/nothing"); status != http.StatusNotFound {
+		t.Errorf("/nothing: status %d", status)
+	}
+
+	// Through the broker: 2 messages of 2 parts and one subscription.
+	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "zeek.cluster.nodeid.node-7.", "--count", "2")
+	eventually(t, "a subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+	s := d.status()
+	if peers := s.Forwarder.XPub.Peers; len(peers) != 1 || peers[0].Node != "node-7" || peers[0].Type != "SUB" || peers[0].Topics != 1 {
+		t.Errorf("subscribers %+v", peers)
+	}
+	tool(t, strings.NewReader("zeek.cluster.nodeid.node-7.\tone\nother\ttopic\nzeek.cluster.nodeid.node-7.\ttwo\n"),
+		"pub", "--connect", d.endpoint("XSUB"))
+	if status := sub.wait(); status != 0 {
+		t.Fatalf("sub: exit status %d", status)
+	}
+	if got, want := sub.stdout.String(), "zeek.cluster.nodeid.node-7.\tone\nzeek.cluster.nodeid.node-7.\ttwo\n"; got != want {
+		t.Errorf("sub printed %q, want %q", got, want)
+	}
+	// Zeek counts parts: two messages of two. The third nobody had subscribed, so that pub did not send it.
+	for series, want := range map[string]float64{
+		"zeek_cluster_zeromq_proxy_frontend_messages_received_total": 4,
+		"zeek_cluster_zeromq_proxy_frontend_bytes_received_total":    2*27 + 6,
+		"zeek_cluster_zeromq_proxy_backend_messages_sent_total":      4,
+		"zeek_cluster_zeromq_proxy_backend_bytes_sent_total":         2*27 + 6,
+	} {
+		if got := d.metric(series); got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+	eventually(t, "the end of the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 0 })
+	if got := d.metric("zeek_cluster_zeromq_proxy_backend_messages_received_total"); got != 2 {
+		t.Errorf("%v parts from subscribers, want a subscription and its cancellation", got)
+	}
+
+	// Through the logger, at both of its endpoints.
+	for _, m := range listeningLine.FindAllStringSubmatch(d.stderr.String(), -1) {
+		if m[2] == "PULL" {
+			push := connect(t, m[3])
+			if err := push.Send(t.Context(), logMessage(t, "node-7", "test", m[3])); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "two records written", func() bool {
+		s := d.status()
+		return s.Logger.Written.Records == 2
+	})
+	if got := d.metric(`zmtpd_logger_written_records_total{path="test"}`); got != 2 {
+		t.Errorf("%v records of path test", got)
+	}
+	s = d.status()
+	for _, p := range s.Logger.Pull.Peers {
+		if p.Node != "node-7" || p.Type != "PUSH" || p.Received.Messages != 1 {
+			t.Errorf("peer %+v", p)
+		}
+	}
+	if len(s.Logger.Pull.Peers) != 2 || len(s.Endpoints) != 5 || !s.Ready || s.Logger.OpenFiles != 1 {
+		t.Errorf("status %+v", s)
+	}
+
+	d.terminate()
+	if got := records(t, filepath.Join(dir, "test.log")); len(got) != 2 {
+		t.Errorf("records %q", got)
+	}
+	if s := d.summary("forwarder"); s["received"] != 2 || s["sent"] != 2 {
+		t.Errorf("summary %v", s)
+	}
+}
+
+// The first signal gives a stalled subscriber its time, the second does not.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	d := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--shutdown-timeout", "10m")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("XPUB"), "tcp://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stalled := zmtptest.NewRaw(t, conn)
+	greeting := make([]byte, 64)
+	greeting[0], greeting[9], greeting[10] = 0xff, 0x7f, 3
+	copy(greeting[12:], "NULL")
+	stalled.Send(greeting)
+	stalled.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542") // READY, Socket-Type SUB
+	stalled.SendHex("00 01 01")                                                      // subscribes everything, and reads nothing
+	eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+
+	pub := start(t, bytes.NewReader(bytes.Repeat([]byte(strings.Repeat("x", 1<<16)+"\n"), 500)), "pub", "--connect", d.endpoint("XSUB"))
+	eventually(t, "a queue", func() bool { return d.metric(`zmtpd_socket_send_queue_messages{socket="xpub"}`) > 100 })
+	pub.cmd.Process.Kill()
+	d.signal(syscall.SIGTERM)
+	eventually(t, "the shutdown", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
+	select {
+	case <-d.done:
+		t.Fatal("it did not wait for the subscriber")
+	default:
+	}
+	d.signal(syscall.SIGTERM)
+	if status := d.wait(); status != -1 {
+		t.Errorf("exit status %d, want an end by the signal", status)
+	}
+}
+
+func TestPortInUseNamesFlagAndAddress(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	free := []string{"--http", "", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--dir", t.TempDir()}
+	for flag, address := range map[string]string{"--http": taken, "--listen": "tcp://" + taken, "--xsub": "tcp://" + taken, "--xpub": "tcp://" + taken} {
+		args := append([]string{"up"}, free...)
+		for i := range args {
+			if args[i] == flag {
+				args[i+1] = address
+			}
+		}
+		p := start(t, nil, args...)
+		if status := p.wait(); status != 1 {
+			t.Errorf("%s: exit status %d, want 1", flag, status)
+		}
+		if want := fmt.Sprintf("zmtpd: %s %s: another process listens there already", flag, address); !strings.Contains(p.stderr.String(), want) {
+			t.Errorf("%s: stderr %q, want %q", flag, p.stderr.String(), want)
+		}
+	}
+}
+
+// Every line of the log is JSON, and tells where the daemon listens whatever the level.
+func TestLogFormatJSON(t *testing.T) {
+	p := start(t, nil, "logger", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dir", t.TempDir(), "--log-format", "json", "--log-level", "error")
+	eventually(t, "two endpoints", func() bool { return strings.Count(p.stderr.String(), `"msg":"listening"`) == 2 })
+	p.terminate()
+	sockets := map[string]bool{}
+	for line := range strings.Lines(p.stderr.String()) {
+		var entry struct {
+			Time                     time.Time
+			Level, Msg, Flag, Socket string
+			Endpoint                 string
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		sockets[entry.Socket] = entry.Flag != "" && entry.Endpoint != "" && !entry.Time.IsZero()
+	}
+	if !sockets["PULL"] || !sockets["HTTP"] {
+		t.Errorf("log\n%s", p.stderr.String())
+	}
+}
