@@ -1,0 +1,223 @@
+package curve
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// eventually polls for what will come true, and fails the test if it does not.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// tcp returns the address of an endpoint for net.Dial.
+func tcp(endpoint string) string { return strings.TrimPrefix(endpoint, "tcp://") }
+
+func listen(t *testing.T, s *zmtp.Socket) string {
+	t.Helper()
+	bound, err := s.Listen("tcp://127.0.0.1:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bound
+}
+
+// raw is a connection whose greetings are done.
+func raw(t *testing.T, address string) *zmtptest.Raw {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := zmtptest.NewRaw(t, conn)
+	r.Send(wire.AppendGreeting(nil, "CURVE", false))
+	greeting := make([]byte, greetingSize)
+	if _, err := io.ReadFull(conn, greeting); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// sendReceive has a new client send a message, which must arrive.
+func sendReceive(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	push := zmtp.NewPush(zmtp.Config{Mechanism: c.Mechanism})
+	defer push.Close()
+	if err := push.Connect(endpoint); err != nil {
+		t.Fatal(err)
+	}
+	if err := push.Send(ctx, zmtp.NewMessageString("from a good client")); err != nil {
+		t.Fatal(err)
+	}
+	m, err := pull.Recv(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(m.Part(0)); got != "from a good client" {
+		t.Fatalf("received %q", got)
+	}
+}
+
+// A thousand connections that stop after HELLO, and as many that send nonsense there, take bounded memory and do not keep
+// good clients out.
+func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
+	const pending, attackers = 100, 1000
+	serverKey, serverSecret := GenerateKeyPair()
+	_, clientSecret := GenerateKeyPair()
+	c := newClient(t, serverKey, clientSecret)
+	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism, MaxPendingHandshakes: pending})
+	defer pull.Close()
+	bound := listen(t, pull.Socket)
+	sendReceive(t, pull, bound, c)
+
+	before := heap()
+	hello, _, err := c.Mechanism(localMetadata).Handshake(wire.AppendGreeting(nil, "CURVE", false), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonsense := append(wire.AppendGreeting(nil, "CURVE", false), make([]byte, 500)...)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range 10 {
+		all.Go(func() {
+			for i := range attackers / 10 {
+				conn, err := net.Dial("tcp", tcp(bound))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				conn.Write([][]byte{hello, nonsense}[i%2])
+			}
+			// Held until all are there: what is closed frees its place.
+			eventually(t, "all attackers are accepted", func() bool { return pull.Stats().Accepted > attackers })
+		})
+	}
+	sendReceive(t, pull, bound, c)
+	all.Wait()
+	if n := pull.Stats().PendingHandshakes; n > pending {
+		t.Errorf("%d handshakes are pending, at most %d may be", n, pending)
+	}
+	sendReceive(t, pull, bound, c)
+	eventually(t, "the attackers are gone", func() bool { return pull.Stats().PendingHandshakes == 0 })
+	if after := heap(); after > before+4<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", before, after)
+	}
+	f := pull.Stats().HandshakeFailures
+	if f[wire.MalformedCommand]+f[wire.HandshakeEvicted]+f[wire.PeerClosed]+f[wire.ConnectionLost]+f[wire.UnexpectedCommand] < attackers {
+		t.Errorf("failures are %v", f)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A frame that is too long for the next command is refused by its header.
+func TestLongHelloIsRefusedByItsHeader(t *testing.T) {
+	_, serverSecret := GenerateKeyPair()
+	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
+	defer pull.Close()
+	r := raw(t, tcp(listen(t, pull.Socket)))
+	r.Send(wire.AppendHeader(nil, wire.Command, maxPlainCommand+1))
+	r.ExpectClose()
+}
+
+// The connection is closed without READY when the socket types do not fit, on the server as in libzmq.
+func TestSocketTypesThatDoNotFit(t *testing.T) {
+	serverKey, serverSecret := GenerateKeyPair()
+	_, clientSecret := GenerateKeyPair()
+	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
+	defer pull.Close()
+	r := raw(t, tcp(listen(t, pull.Socket)))
+	m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType, Value: []byte("PUB")}})
+	out, _, err := m.Handshake(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Send(out)
+	_, welcome := r.ReadFrame()
+	if out, _, err = m.Handshake(nil, welcome); err != nil {
+		t.Fatal(err)
+	}
+	r.Send(out)
+	r.ExpectClose()
+	eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.SocketTypeMismatch] == 1 })
+}
+
+// A MESSAGE that is wrong ends the connection, and what came before it is delivered.
+func TestWrongMessagesEndTheConnection(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(good []byte) []byte // of two frames
+		want  wire.Reason
+	}{
+		"replayed":   {func(b []byte) []byte { return append(b, b[len(b)/2:]...) }, wire.InvalidSequence},
+		"reordered":  {func(b []byte) []byte { return append(b, b[:len(b)/2]...) }, wire.InvalidSequence},
+		"tampered":   {func(b []byte) []byte { n := len(b); b = append(b, b[n/2:]...); b[n+2+15]++; b[len(b)-1]++; return b }, wire.Cryptographic},
+		"clear":      {func(b []byte) []byte { return wire.AppendFrame(b, 0, []byte("clear")) }, wire.MalformedCommand},
+		"clear PING": {func(b []byte) []byte { return wire.AppendPing(b, 0) }, wire.UnexpectedCommand},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			serverKey, serverSecret := GenerateKeyPair()
+			_, clientSecret := GenerateKeyPair()
+			pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
+			defer pull.Close()
+			r := raw(t, tcp(listen(t, pull.Socket)))
+			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType, Value: []byte("PUSH")}})
+			var cmd []byte
+			for range 2 {
+				out, _, err := m.Handshake(nil, cmd)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Send(out)
+				_, cmd = r.ReadFrame()
+			}
+			if _, progress, err := m.Handshake(nil, cmd); err != nil || progress != zmtp.Ready {
+				t.Fatal(progress, err)
+			}
+			sealer, _ := m.Traffic()
+			frames := bytes.Repeat(wire.AppendFrame(nil, 0, []byte("good")), 2)
+			r.Send(c.spoil(sealer.Seal(nil, frames)))
+			for range 2 {
+				m, err := pull.Recv(ctx)
+				if err != nil || string(m.Part(0)) != "good" {
+					t.Fatal(m, err)
+				}
+			}
+			r.ExpectClose()
+			eventually(t, "the connection is counted", func() bool { return pull.Stats().Closed[c.want] == 1 })
+			if m, err := pull.TryRecv(); err == nil {
+				t.Errorf("received %q as well", m.Part(0))
+			}
+		})
+	}
+}
