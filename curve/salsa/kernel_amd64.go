@@ -16,6 +16,11 @@ func ciphers() []cipher {
 	return list
 }
 
+var hasIFMA = cpu.X86.HasAVX512F && cpu.X86.HasAVX512IFMA && cpu.X86.HasAVX512VL
+
+// useIFMA is for tests to change.
+var useIFMA = hasIFMA
+
 //go:noescape
 func fillAVX2(l *lanes, k *key, first int)
 

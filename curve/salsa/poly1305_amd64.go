@@ -1,23 +1,27 @@
 package salsa
 
-import (
-	"encoding/binary"
-)
+const polyWidth = 8
 
 // polyLanes are 8 accumulators and multipliers of Poly1305 in limbs of 44, 44 and 42 bits: h[j][i] is limb j of lane i.
 type polyLanes struct {
-	h, r [3][8]uint64
+	h, r [3][polyWidth]uint64
 }
 
 // laneInputs says where the lanes read.
 type laneInputs struct {
-	text [8]*byte   // the next block
-	step [8]uintptr // how far it is to the one after it: 16, or 0 for a lane that has nothing to read
-	bit  [8]uint64  // lastBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
+	text [polyWidth]*byte   // the next block
+	step [polyWidth]uintptr // how far it is to the one after it: 16, or 0 for a lane that has nothing to read
+	bit  [polyWidth]uint64  // lastBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
 }
 
 // topBit is the bit which goes above a whole block, 2^128, in the third limb.
 const topBit = 1 << 40
+
+//go:noescape
+func beginIFMA(p *polyLanes, keys *byte)
+
+//go:noescape
+func tagsIFMA(p *polyLanes, keys *byte, tags *byte)
 
 //go:noescape
 func longIFMA(p *polyLanes, text *byte, n int)
@@ -79,51 +83,100 @@ func (p *poly1305) longBlocks(text []byte) int {
 	return n * chunkSize
 }
 
-// sumMany writes the tags of up to 8 texts. Lanes whose texts have fewer blocks than the longest begin later: until then
-// their accumulator is zero, and stays so if zeros are added.
-func sumMany(tags [][Overhead]byte, texts [][]byte, keys []*[macKeySize]byte) {
+// sumMany writes the tags of up to 8 messages, whose one-time keys are 64 bytes apart. Lanes whose texts have fewer
+// blocks than the longest begin later: until then their accumulator is zero, and stays so if zeros are added.
+func sumMany(tags *[polyWidth][Overhead]byte, msgs []Message, keys *[polyWidth * blockSize]byte) {
 	var l polyLanes
 	var in laneInputs
 	var zero [16]byte
-	var ends [8][16]byte // the last block of each, 1 to 16 bytes
-	var body [8]int      // blocks before it
-	most := 0
-	for i, text := range texts {
-		r0 := binary.LittleEndian.Uint64(keys[i][0:]) & clamp0
-		r1 := binary.LittleEndian.Uint64(keys[i][8:]) & clamp1
-		l.setR(i, r0, r1, 0)
-		if len(text) > 0 {
-			body[i] = (len(text) - 1) / 16
+	var ends [polyWidth][16]byte // the last block of each, 1 to 16 bytes
+	var begin [polyWidth]int     // the step at which the first block is due
+	beginIFMA(&l, &keys[0])
+
+	most := 0 // blocks before the last one
+	for i := range msgs {
+		most = max(most, blocksBeforeLast(len(msgs[i].sealed())))
+	}
+	for i := range begin {
+		begin[i] = most
+		if i < len(msgs) {
+			begin[i] -= blocksBeforeLast(len(msgs[i].sealed()))
 		}
-		most = max(most, body[i])
-		end := text[body[i]*16:]
-		if copy(ends[i][:], end) < 16 && len(end) > 0 {
-			ends[i][len(end)] = 1
-		}
+		in.text[i] = &zero[0]
 	}
 	for at := 0; at < most; {
 		until := most
-		for i := range in.text {
-			in.text[i], in.step[i], in.bit[i] = &zero[0], 0, 0
-			if begin := most - body[i]; begin > at {
-				until = min(until, begin)
-			} else if begin < most {
-				in.text[i], in.step[i], in.bit[i] = &texts[i][(at-begin)*16], 16, topBit
+		for i, b := range begin {
+			switch {
+			case b > at:
+				until = min(until, b)
+			case b < most:
+				in.text[i], in.step[i], in.bit[i] = &msgs[i].sealed()[(at-b)*16], 16, topBit
 			}
 		}
 		manyIFMA(&l, &in, until-at)
 		at = until
 	}
-	for i := range in.text {
+	for i := range msgs {
+		text := msgs[i].sealed()
+		end := text[blocksBeforeLast(len(text))*16:]
 		in.text[i], in.bit[i] = &ends[i][0], 0
-		if i < len(texts) && len(texts[i]) > 0 && len(texts[i])%16 == 0 {
+		if copy(ends[i][:], end) == 16 {
 			in.bit[i] = topBit
+		} else if len(end) > 0 {
+			ends[i][len(end)] = 1
 		}
 	}
 	manyIFMA(&l, &in, 1)
-	for i := range texts {
-		var p poly1305
-		p.h0, p.h1, p.h2 = fromLimbs(l.h[0][i], l.h[1][i], l.h[2][i])
-		p.tag(&tags[i], keys[i])
+	tagsIFMA(&l, &keys[0], &tags[0][0])
+}
+
+func blocksBeforeLast(size int) int { return max(size-1, 0) / 16 }
+
+// sum computes the tags of the messages: eight at once, or one by one if that is faster.
+func (c *Cipher) sum(tags *[groupSize][Overhead]byte, group []Message) {
+	for at := 0; at < len(group); at += polyWidth {
+		part := group[at:min(at+polyWidth, len(group))]
+		if !useIFMA {
+			c.sumEach(tags, group, at, at+len(part))
+		} else if manyPays(part) {
+			sumMany((*[polyWidth][Overhead]byte)(tags[at:]), part, (*[polyWidth * blockSize]byte)(c.head.stream[at*blockSize:]))
+		} else {
+			for i := range part {
+				sumLong(&tags[at+i], part[i].sealed(), (*[macKeySize]byte)(c.head.stream[(at+i)*blockSize:]))
+			}
+		}
 	}
 }
+
+// manyPays says if computing the tags at once is expected to take less time than one by one. The unit is about a
+// nanosecond, measured on a Zen 5; what is right by a factor of two elsewhere does no harm.
+func manyPays(msgs []Message) bool {
+	each, most := 0, 0
+	for i := range msgs {
+		blocks := len(msgs[i].sealed()) / 16
+		most = max(most, blocks)
+		if blocks < longMin/16 {
+			each += 10 + 5*blocks
+		} else {
+			each += 75 + 5*blocks/4
+		}
+	}
+	return 70+10*most < each
+}
+
+// sumLong is sum with longIFMA for a text for which it pays.
+func sumLong(out *[Overhead]byte, text []byte, key *[macKeySize]byte) {
+	var p poly1305
+	p.init(key)
+	at := 0
+	if len(text) >= longMin {
+		at = p.longBlocks(text)
+	}
+	p.blocks(text[at:])
+	p.last(text[len(text)&^15:])
+	p.tag(out, key)
+}
+
+// longMin is the length from which on longIFMA is faster than one block after the other: the powers of r take their time.
+const longMin = 384

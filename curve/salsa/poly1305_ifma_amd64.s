@@ -131,6 +131,49 @@ last:
 	VZEROUPPER
 	RET
 
+// LOAD8 loads 16 bytes of each lane: the first 8 into Z16, the others into Z17.
+#define LOAD8(a0, a1, a2, a3, a4, a5, a6, a7) \
+	VMOVDQU64    a0, X16            \
+	VINSERTI32X4 $1, a2, Y16, Y16   \
+	VMOVDQU64    a4, X18            \
+	VINSERTI32X4 $1, a6, Y18, Y18   \
+	VINSERTI64X4 $1, Y18, Z16, Z18  \
+	VMOVDQU64    a1, X17            \
+	VINSERTI32X4 $1, a3, Y17, Y17   \
+	VMOVDQU64    a5, X19            \
+	VINSERTI32X4 $1, a7, Y19, Y19   \
+	VINSERTI64X4 $1, Y19, Z17, Z19  \
+	VPUNPCKLQDQ  Z19, Z18, Z16      \
+	VPUNPCKHQDQ  Z19, Z18, Z17
+
+// func beginIFMA(p *polyLanes, keys *byte)
+//
+// Sets h to zero and r from 8 one-time keys, which are 64 bytes apart.
+TEXT ·beginIFMA(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), DI
+	MOVQ keys+8(FP), SI
+	CONSTANTS
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z20, Z20, Z20
+	LOAD8(0(SI), 64(SI), 128(SI), 192(SI), 256(SI), 320(SI), 384(SI), 448(SI))
+	MOVQ         $const_clamp0, AX
+	VPBROADCASTQ AX, Z3
+	VPANDQ       Z3, Z16, Z16
+	MOVQ         $const_clamp1, AX
+	VPBROADCASTQ AX, Z3
+	VPANDQ       Z3, Z17, Z17
+	VMOVDQU64    Z0, polyLanes_h(DI)
+	VMOVDQU64    Z1, (polyLanes_h+64)(DI)
+	VMOVDQU64    Z2, (polyLanes_h+128)(DI)
+	ADDBLOCKS // to zero: the same split into limbs
+	VMOVDQU64    Z0, polyLanes_r(DI)
+	VMOVDQU64    Z1, (polyLanes_r+64)(DI)
+	VMOVDQU64    Z2, (polyLanes_r+128)(DI)
+	VZEROUPPER
+	RET
+
 // func manyIFMA(p *polyLanes, in *laneInputs, n int)
 //
 // Takes n > 0 blocks of each of 8 texts, whose addresses are in R8 to R13, AX and R15; R14 is Go's.
@@ -158,34 +201,92 @@ TEXT ·manyIFMA(SB), NOSPLIT, $0-24
 	MOVQ      (laneInputs_text+56)(SI), R15
 
 block:
-	// Even lanes to Z16, odd ones to Z17, then the first halves to Z16, the second to Z17.
-	VMOVDQU64    (R8), X16
-	VINSERTI32X4 $1, (R10), Y16, Y16
-	VMOVDQU64    (R12), X18
-	VINSERTI32X4 $1, (AX), Y18, Y18
-	VINSERTI64X4 $1, Y18, Z16, Z18
-	VMOVDQU64    (R9), X17
-	VINSERTI32X4 $1, (R11), Y17, Y17
-	VMOVDQU64    (R13), X19
-	VINSERTI32X4 $1, (R15), Y19, Y19
-	VINSERTI64X4 $1, Y19, Z17, Z19
-	VPUNPCKLQDQ  Z19, Z18, Z16
-	VPUNPCKHQDQ  Z19, Z18, Z17
+	LOAD8((R8), (R9), (R10), (R11), (R12), (R13), (AX), (R15))
 	ADDBLOCKS
-	ADDQ         (laneInputs_step+0)(SI), R8
-	ADDQ         (laneInputs_step+8)(SI), R9
-	ADDQ         (laneInputs_step+16)(SI), R10
-	ADDQ         (laneInputs_step+24)(SI), R11
-	ADDQ         (laneInputs_step+32)(SI), R12
-	ADDQ         (laneInputs_step+40)(SI), R13
-	ADDQ         (laneInputs_step+48)(SI), AX
-	ADDQ         (laneInputs_step+56)(SI), R15
+	ADDQ (laneInputs_step+0)(SI), R8
+	ADDQ (laneInputs_step+8)(SI), R9
+	ADDQ (laneInputs_step+16)(SI), R10
+	ADDQ (laneInputs_step+24)(SI), R11
+	ADDQ (laneInputs_step+32)(SI), R12
+	ADDQ (laneInputs_step+40)(SI), R13
+	ADDQ (laneInputs_step+48)(SI), AX
+	ADDQ (laneInputs_step+56)(SI), R15
 	MULTIPLY(Z3, Z4, Z5, Z6, Z7)
-	DECQ         CX
-	JNE          block
+	DECQ CX
+	JNE  block
 
 	VMOVDQU64 Z0, polyLanes_h(DI)
 	VMOVDQU64 Z1, (polyLanes_h+64)(DI)
 	VMOVDQU64 Z2, (polyLanes_h+128)(DI)
+	VZEROUPPER
+	RET
+
+// func tagsIFMA(p *polyLanes, keys *byte, tags *byte)
+//
+// Writes the 8 tags, one after the other: h mod 2^130-5 plus the second half of the key, mod 2^128.
+TEXT ·tagsIFMA(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), DI
+	MOVQ keys+8(FP), SI
+	MOVQ tags+16(FP), DX
+	CONSTANTS
+	VMOVDQU64 polyLanes_h(DI), Z0
+	VMOVDQU64 (polyLanes_h+64)(DI), Z1
+	VMOVDQU64 (polyLanes_h+128)(DI), Z2
+
+	// Carry: h is then below 2^130+5, with the first two limbs in their bounds.
+	VPSRLQ $44, Z1, Z16
+	VPANDQ Z14, Z1, Z1
+	VPADDQ Z16, Z2, Z2
+	VPSRLQ $42, Z2, Z16
+	VPANDQ Z15, Z2, Z2
+	VPADDQ Z16, Z0, Z0
+	VPSLLQ $2, Z16, Z16
+	VPADDQ Z16, Z0, Z0
+	VPSRLQ $44, Z0, Z16
+	VPANDQ Z14, Z0, Z0
+	VPADDQ Z16, Z1, Z1
+	VPSRLQ $44, Z1, Z16
+	VPANDQ Z14, Z1, Z1
+	VPADDQ Z16, Z2, Z2
+
+	// h+5 in Z8 to Z10. Where that reaches 2^130, it is without that bit h - (2^130-5), and taken.
+	MOVQ         $5, AX
+	VPBROADCASTQ AX, Z8
+	VPADDQ       Z8, Z0, Z8
+	VPSRLQ       $44, Z8, Z16
+	VPANDQ       Z14, Z8, Z8
+	VPADDQ       Z16, Z1, Z9
+	VPSRLQ       $44, Z9, Z16
+	VPANDQ       Z14, Z9, Z9
+	VPADDQ       Z16, Z2, Z10
+	VPCMPUQ      $6, Z15, Z10, K1 // Z10 > 2^42-1
+	VMOVDQA64    Z8, K1, Z0
+	VMOVDQA64    Z9, K1, Z1
+	VPANDQ       Z15, Z10, K1, Z2
+
+	// Two words of 64 bits.
+	VPSLLQ $44, Z1, Z8
+	VPORQ  Z8, Z0, Z0
+	VPSRLQ $20, Z1, Z1
+	VPSLLQ $24, Z2, Z2
+	VPORQ  Z2, Z1, Z1
+
+	LOAD8(16(SI), 80(SI), 144(SI), 208(SI), 272(SI), 336(SI), 400(SI), 464(SI))
+	VPADDQ       Z16, Z0, Z0
+	VPCMPUQ      $1, Z16, Z0, K1 // Z0 < Z16: it has overflowed
+	VPADDQ       Z17, Z1, Z1
+	VPTERNLOGQ   $0xff, Z8, Z8, Z8
+	VPSUBQ       Z8, Z1, K1, Z1
+
+	VPUNPCKLQDQ   Z1, Z0, Z2 // tags 0, 2, 4, 6
+	VPUNPCKHQDQ   Z1, Z0, Z3
+	VMOVDQU64     X2, 0(DX)
+	VMOVDQU64     X3, 16(DX)
+	VEXTRACTI32X4 $1, Z2, 32(DX)
+	VEXTRACTI32X4 $1, Z3, 48(DX)
+	VEXTRACTI32X4 $2, Z2, 64(DX)
+	VEXTRACTI32X4 $2, Z3, 80(DX)
+	VEXTRACTI32X4 $3, Z2, 96(DX)
+	VEXTRACTI32X4 $3, Z3, 112(DX)
 	VZEROUPPER
 	RET
