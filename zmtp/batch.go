@@ -1,6 +1,10 @@
 package zmtp
 
-import "iter"
+import (
+	"iter"
+
+	"zmtpd/zmtp/wire"
+)
 
 // span is where a message lies in its batch.
 type span struct {
@@ -52,8 +56,12 @@ func (b *Batch) Messages() iter.Seq[Message] {
 
 // Topic returns the first part of message i, to which subscriptions are compared. It refers to the batch.
 func (b *Batch) Topic(i int) []byte {
-	s := &b.spans[i]
-	part, _ := cutPart(b.slab.buf[s.start:s.end])
+	m := b.slab.buf[b.spans[i].start:b.spans[i].end]
+	if wire.Flags(m[0])&wire.Long == 0 { // nearly always
+		end := 2 + int(m[1])
+		return m[2:end:end]
+	}
+	part, _ := cutPart(m)
 	return part
 }
 

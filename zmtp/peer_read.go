@@ -89,6 +89,11 @@ func (rd *reader) fill() (int, error) {
 func (rd *reader) scan() error {
 	rd.need = 0
 	for rd.r < rd.w {
+		if size, parts, bytes := rd.decoder.Whole(rd.slab.buf[rd.r:rd.w]); size > 0 {
+			rd.found(size, parts, bytes)
+			rd.r += size
+			continue
+		}
 		it, err := rd.decoder.Next(rd.slab.buf[rd.r:rd.w])
 		if err != nil {
 			// What came before the fault is good.
@@ -100,9 +105,7 @@ func (rd *reader) scan() error {
 			rd.w = rd.r + it.To
 			return rd.flush()
 		case wire.AMessage:
-			rd.batch.spans = append(rd.batch.spans, span{rd.r, rd.r + it.Size, it.Parts, it.Bytes})
-			rd.parts += it.Parts
-			rd.bytes += it.Bytes
+			rd.found(it.Size, it.Parts, it.Bytes)
 			rd.r += it.From
 		case wire.ACommand:
 			if err := errors.Join(rd.flush(), rd.p.command(it.Body)); err != nil {
@@ -112,6 +115,13 @@ func (rd *reader) scan() error {
 		}
 	}
 	return rd.flush()
+}
+
+// found adds the message at rd.r to the batch.
+func (rd *reader) found(size, parts, bytes int) {
+	rd.batch.spans = append(rd.batch.spans, span{rd.r, rd.r + size, parts, bytes})
+	rd.parts += parts
+	rd.bytes += bytes
 }
 
 // flush gives the messages that were found to the pattern.

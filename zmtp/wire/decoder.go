@@ -1,6 +1,9 @@
 package wire
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // MaxCommandSize bounds the body of a command after the handshake, in bytes: a subscription to the longest topic we
 // accept and some room.
@@ -94,6 +97,44 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 			return it, nil
 		}
 	}
+}
+
+// Whole is Next for the usual case: it returns the size of the message at the start of b, the number of its frames and the
+// sum of their bodies. It returns 0 when b does not begin with a whole message without commands in it, or anything is
+// unusual, and then Next says what there is.
+func (d *Decoder) Whole(b []byte) (size, parts, bytes int) {
+	if d.parts > 0 {
+		return 0, 0, 0
+	}
+	limit := math.MaxInt
+	if d.MaxMessageSize > 0 {
+		limit = int(min(d.MaxMessageSize, math.MaxInt)) // without the allowance for the first header: Next decides there
+	}
+	at := 0
+	for at+MaxHeaderSize <= len(b) {
+		flags := Flags(b[at])
+		n, body := 2, int(b[at+1])
+		switch {
+		case flags&^(More|Long) != 0:
+			return 0, 0, 0
+		case flags&Long != 0:
+			u := binary.BigEndian.Uint64(b[at+1:])
+			if u > uint64(len(b)) {
+				return 0, 0, 0
+			}
+			n, body = MaxHeaderSize, int(u)
+		}
+		at += n + body
+		if at > len(b) || at > limit {
+			return 0, 0, 0
+		}
+		parts++
+		bytes += body
+		if flags&More == 0 {
+			return at, parts, bytes
+		}
+	}
+	return 0, 0, 0
 }
 
 // Inside reports whether a message has begun and not ended.

@@ -23,7 +23,11 @@ func drive(d *Decoder, stream []byte, cut func(left int) int) ([]item, error) {
 		buf = append(buf, stream[:n]...)
 		stream = stream[n:]
 		for {
+			size, parts, bytes := d.Whole(buf)
 			it, err := d.Next(buf)
+			if size > 0 && (err != nil || it.Kind != AMessage || it.Size != size || it.Parts != parts || it.Bytes != bytes || it.From != size) {
+				panic("Whole and Next disagree")
+			}
 			if err != nil {
 				return found, err
 			}

@@ -1,5 +1,6 @@
 /* A bare relay of bytes: whatever a publisher sends goes to every subscriber, unparsed. Prints the two ports. It is the
- * floor of what a broker can cost. One thread a publisher, so that it may use both cores as the others may. */
+ * floor of what a broker can cost. One thread a publisher, so that it may use both cores as the others may. It says one byte
+ * to each connection when it has taken it in. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -39,6 +40,8 @@ static void *relay(void *arg)
 	int fd = (int)(long)arg;
 	char *buf = malloc(65536);
 	ssize_t n;
+	if (write(fd, "!", 1) != 1)
+		exit(1);
 	while ((n = read(fd, buf, 65536)) > 0) {
 		pthread_mutex_lock(&lock); /* else the bytes of two publishers would mix */
 		for (int i = 0; i < count; i++)
@@ -74,5 +77,7 @@ int main(void)
 		pthread_mutex_lock(&lock);
 		subscribers[count++] = c;
 		pthread_mutex_unlock(&lock);
+		if (write(c, "!", 1) != 1)
+			exit(1);
 	}
 }
