@@ -133,7 +133,7 @@ func messages(t testing.TB, b []byte) (all []zmtp.Message) {
 			}
 			all = append(all, m)
 		}
-		b = b[it.Size:]
+		b = b[it.From:it.To]
 	}
 	return all
 }
