@@ -4,22 +4,24 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// x/sys/cpu says that a processor has AVX2 or AVX-512 only if the operating system saves the registers.
-func ciphers() []cipher {
-	list := []cipher{cipherGeneric}
-	if cpu.X86.HasAVX2 {
-		list = append(list, cipherAVX2)
+// kernels returns what can be used here. x/sys/cpu says that a processor has AVX2 or AVX-512 only if the operating system
+// saves the registers.
+func kernels() []kernel {
+	list := []kernel{generic}
+	x := &cpu.X86
+	if !x.HasAVX2 || !x.HasBMI2 {
+		return list
 	}
-	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasBMI2 {
-		list = append(list, cipherAVX512)
+	list = append(list, avx2)
+	if !x.HasAVX512F || !x.HasAVX512BW || !x.HasAVX512VL {
+		return list
 	}
-	return list
+	list = append(list, avx512)
+	if !x.HasAVX512IFMA {
+		return list
+	}
+	return append(list, avx512ifma)
 }
-
-var hasIFMA = cpu.X86.HasAVX512F && cpu.X86.HasAVX512IFMA && cpu.X86.HasAVX512VL
-
-// useIFMA is for tests to change.
-var useIFMA = hasIFMA
 
 //go:noescape
 func fillAVX2(l *lanes, k *key, first int)
@@ -35,10 +37,10 @@ func xorAVX512(dst, src, stream *byte, n int)
 
 // fill computes the first n blocks, and some of the others.
 func (l *lanes) fill(k *key, n int) {
-	switch useCipher {
-	case cipherAVX512:
+	switch {
+	case use >= avx512:
 		fillAVX512(l, k)
-	case cipherAVX2:
+	case use == avx2:
 		for first := 0; first < n; first += 8 {
 			fillAVX2(l, k, first)
 		}
@@ -51,10 +53,10 @@ func (l *lanes) fill(k *key, n int) {
 func xor(dst, src, stream []byte) {
 	src, stream = src[:len(dst)], stream[:len(dst)]
 	switch n := len(dst) / 32; {
-	case useCipher == cipherAVX512 && len(dst) > 0:
+	case use >= avx512 && len(dst) > 0:
 		xorAVX512(&dst[0], &src[0], &stream[0], len(dst))
 		return
-	case useCipher == cipherAVX2 && n > 0:
+	case use == avx2 && n > 0:
 		xorAVX2(&dst[0], &src[0], &stream[0], n)
 		dst, src, stream = dst[n*32:], src[n*32:], stream[n*32:]
 	}

@@ -2,7 +2,7 @@
 
 package salsa
 
-func ciphers() []cipher { return []cipher{cipherGeneric} }
+func kernels() []kernel { return []kernel{generic} }
 
 func (l *lanes) fill(k *key, n int) { l.fillGeneric(k, n) }
 

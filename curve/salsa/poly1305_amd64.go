@@ -137,7 +137,7 @@ func blocksBeforeLast(size int) int { return max(size-1, 0) / 16 }
 func (c *Cipher) sum(tags *[groupSize][Overhead]byte, group []Message) {
 	for at := 0; at < len(group); at += polyWidth {
 		part := group[at:min(at+polyWidth, len(group))]
-		if !useIFMA {
+		if use < avx512ifma {
 			c.sumEach(tags, group, at, at+len(part))
 		} else if manyPays(part) {
 			sumMany((*[polyWidth][Overhead]byte)(tags[at:]), part, (*[polyWidth * blockSize]byte)(c.head.stream[at*blockSize:]))

@@ -24,8 +24,8 @@ func oracle(shared *[32]byte, prefix *[16]byte, n uint64, text []byte) []byte {
 }
 
 func TestQuick(t *testing.T) {
-	defer func(c cipher) { useCipher = c }(useCipher)
-	for _, useCipher = range ciphers() {
+	defer func(k kernel) { use = k }(use)
+	for _, use = range kernels() {
 		shared, prefix := testKey()
 		var k Cipher
 		k.Init(&shared, &prefix)
@@ -72,9 +72,9 @@ func BenchmarkSeal(b *testing.B) {
 func BenchmarkFill(b *testing.B) {
 	var l lanes
 	var k key
-	for _, c := range ciphers() {
+	for _, c := range kernels() {
 		b.Run(c.String(), func(b *testing.B) {
-			useCipher = c
+			use = c
 			for b.Loop() {
 				l.fill(&k, 16)
 			}
