@@ -1,0 +1,110 @@
+package salsa
+
+import (
+	"bytes"
+	"encoding/hex"
+	"math/big"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// slowSum is Poly1305 as RFC 8439, section 2.5 says it, in numbers of any size.
+func slowSum(text []byte, key []byte) (tag [16]byte) {
+	number := func(b []byte) *big.Int {
+		b = slices.Clone(b)
+		slices.Reverse(b)
+		return new(big.Int).SetBytes(b)
+	}
+	p := new(big.Int).Lsh(big.NewInt(1), 130)
+	p.Sub(p, big.NewInt(5))
+	clamp, _ := new(big.Int).SetString("0ffffffc0ffffffc0ffffffc0fffffff", 16)
+	r := number(key[:16])
+	r.And(r, clamp)
+	h := new(big.Int)
+	for block := range slices.Chunk(text, 16) {
+		h.Add(h, number(append(slices.Clone(block), 1)))
+		h.Mod(h.Mul(h, r), p)
+	}
+	h.Add(h, number(key[16:]))
+	b := h.FillBytes(make([]byte, 32))
+	slices.Reverse(b)
+	copy(tag[:], b)
+	return tag
+}
+
+// extreme draws bytes that are often all ones or all zeros, which is where carries go wrong.
+func extreme(t *rapid.T, n int, label string) []byte {
+	b := make([]byte, n)
+	for at := 0; at < n; {
+		end := min(n, at+rapid.SampledFrom([]int{1, 4, 8, 16, 64, 512}).Draw(t, label))
+		switch fill := rapid.SampledFrom([]int{0, 0xff, 0xfb, -1}).Draw(t, label); fill {
+		case -1:
+			copy(b[at:end], rapid.SliceOfN(rapid.Byte(), end-at, end-at).Draw(t, label))
+		default:
+			for i := at; i < end; i++ {
+				b[i] = byte(fill)
+			}
+		}
+		at = end
+	}
+	return b
+}
+
+func TestSum(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			// The texts of a group, of which each may have any length: the way to compute the tags depends on them.
+			var c Cipher
+			longest := rapid.SampledFrom([]int{0, 20, 100, 600, 3000}).Draw(t, "longest")
+			group := make([]Message, rapid.IntRange(1, groupSize).Draw(t, "messages"))
+			for i := range group {
+				size := longest
+				if rapid.Bool().Draw(t, "shorter") {
+					size = rapid.IntRange(0, longest).Draw(t, "size")
+				}
+				group[i].Dst = make([]byte, size)
+				group[i].Src = append(make([]byte, Overhead), extreme(t, size, "text")...)
+				copy(c.head.stream[i*blockSize:], extreme(t, macKeySize, "key"))
+			}
+			var tags [groupSize][Overhead]byte
+			c.sum(&tags, group)
+			for i := range group {
+				text, key := group[i].Src[Overhead:], c.head.stream[i*blockSize:][:macKeySize]
+				if want := slowSum(text, key); tags[i] != want {
+					t.Fatalf("message %d of %d: tag %x, want %x, key %x, text %x", i, len(group), tags[i], want, key, text)
+				}
+			}
+		})
+	})
+}
+
+// RFC 8439, appendix A.3: the numbers 7 to 11, where h is near a multiple of the modulus.
+func TestSumAtTheModulus(t *testing.T) {
+	for _, v := range []struct{ r, text, tag string }{
+		{"02", "ffffffffffffffffffffffffffffffff", "03"},
+		{"01", "fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff11", "05"},
+		{"01", "fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe01010101010101010101010101010101", "00"},
+		{"02", "fdffffffffffffffffffffffffffffff", "faffffffffffffffffffffffffffffff"},
+		{"0100000000000000040000", "e33594d7505e43b900000000000000003394d7505e4379cd01000000000000000000000000000000000000000000000001000000000000000000000000000000",
+			"14000000000000005500000000000000"},
+	} {
+		unhex := func(s string, size int) []byte {
+			b, err := hex.DecodeString(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return append(b, make([]byte, max(0, size-len(b)))...)
+		}
+		text, want := unhex(v.text, 0), unhex(v.tag, 16)
+		if len(text)%16 != 0 {
+			text = append(text, make([]byte, 16-len(text)%16)...)
+		}
+		var tag [16]byte
+		sum(&tag, text, (*[32]byte)(unhex(v.r, 32)))
+		if !bytes.Equal(tag[:], want) {
+			t.Errorf("r %s, text %s: %x, want %x", v.r, v.text, tag, want)
+		}
+	}
+}
