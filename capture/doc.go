@@ -12,8 +12,8 @@
 // # Life of a packet
 //
 //  1. file.go, pcap.go, pcapng.go: a record of the file, gzip-ed or not.
-//  2. link.go: the link header goes, what is left is IP. gopacket takes it apart down to TCP.
-//  3. session.go finds the session by its two endpoints and knows who sent SYN, FIN and RST.
+//  2. link.go, decode.go: the link header goes, what is left is IP, which gopacket takes apart down to a TCP segment.
+//  3. reader.go finds the session by its two endpoints, session.go follows SYN, FIN and RST.
 //  4. assembler.go has gopacket put the segments of each direction in order.
 //  5. dissect.go cuts the bytes of a direction into greeting, handshake, messages and commands, which become events.
 //
@@ -22,4 +22,7 @@
 //
 // Not decoded are messages of CURVE sessions, ZMTP before 3.0, fragmented IP packets, and a direction whose beginning is not
 // in the file.
+//
+// Live capture is another source of packets and belongs beside the formats of files; decoding what Zeek sends belongs
+// behind the events.
 package capture
