@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -401,5 +404,48 @@ func TestLibzmqServerWithAnotherKey(t *testing.T) {
 	us.connect(them.listen())
 	if event, value := them.event(eventFailedProtocol, eventSucceeded, eventFailedNoDetail); event != eventFailedProtocol || value != 0x11000001 {
 		t.Errorf("the server's event is %#x (%#x)", event, value)
+	}
+}
+
+// pyzmq reads what we write, and we read what it writes.
+func TestCertificatesOfPyzmq(t *testing.T) {
+	python, err := python()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	k, s := GenerateKeyPair()
+	c := Certificate{Public: k, Secret: &s, Metadata: []CertificateProperty{{"name", "worker 1"}}}
+	path := filepath.Join(dir, "ours.key")
+	if err := c.WriteFiles(path, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(python, "-c", `
+import sys, zmq.auth
+for name in sys.argv[2:]:
+    public, secret = zmq.auth.load_certificate(name)
+    print(public.decode(), (secret or b"").decode())
+zmq.auth.create_certificates(sys.argv[1], "theirs", {"name": "worker 2", "email": "a@example.org"})
+`, dir, path, path+"_secret").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if want := fmt.Sprintf("%s \n%[1]s %s\n", k, s.Text()); string(out) != want {
+		t.Errorf("pyzmq reads\n%s\nwant\n%s", out, want)
+	}
+	path = filepath.Join(dir, "theirs.key")
+	if err := os.Chmod(path+"_secret", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ReadCertificate(path + "_secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := ReadCertificate(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pair.Secret == nil || public.Secret != nil || pair.Public != public.Public || pair.Name() != "worker 2" {
+		t.Errorf("%+v and %+v", pair, public)
 	}
 }
