@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -136,6 +137,16 @@ func messages(t testing.TB, b []byte) (all []zmtp.Message) {
 		b = b[it.From:it.To]
 	}
 	return all
+}
+
+// eventually polls until the condition holds.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
 }
 
 // collector takes everything that a socket receives, in the background.

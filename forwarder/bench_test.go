@@ -1,0 +1,152 @@
+package forwarder
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"testing"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// BenchmarkReceive is the cost of routing on the publisher's goroutine: one message of four parts to a number of
+// subscribers, whose connections take everything at once.
+func BenchmarkReceive(b *testing.B) {
+	for _, size := range []int{100, 500} {
+		for _, topics := range []int{1, 8} {
+			for _, subscribers := range []int{1, 10, 100} {
+				b.Run(fmt.Sprintf("size=%d/topics=%d/subscribers=%d", size, topics, subscribers), func(b *testing.B) {
+					benchmarkReceive(b, size, topics, subscribers)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkReceive(b *testing.B, size, topics, subscribers int) {
+	f := New(Config{Overload: Block})
+	defer f.Close()
+	attachSinks(b, f, subscribers)
+	p, batch, release := hold(b, f, benchMessages(size, topics))
+	defer release()
+	receive := (*xsubPattern)(f).Receive
+	receive(p, batch)
+
+	n := batch.Len()
+	b.ReportAllocs()
+	for sent := 0; b.Loop(); sent++ {
+		if sent%n == 0 {
+			receive(p, batch)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(subscribers), "ns/pair")
+	if st := f.Stats(); len(st.XPub.Dropped) > 0 || st.Unmatched > 0 {
+		b.Fatalf("dropped %v, unmatched %d", st.XPub.Dropped, st.Unmatched)
+	}
+}
+
+// benchMessages is 64 KiB of messages as Zeek's, each of size bytes in all its parts.
+func benchMessages(size, topics int) []byte {
+	var all []byte
+	for i := 0; ; i++ {
+		topic, id, format := fmt.Sprintf("zeek.cluster.node.worker-%d.", i%topics), "zeromq_worker-1_h_1_N", "broker-bin-v1"
+		body := make([]byte, max(size-len(topic)-len(id)-len(format), 0))
+		m := zmtp.AppendMessage(nil, []byte(topic), []byte(id), []byte(format), body)
+		if len(all)+len(m) > 64<<10 {
+			return all
+		}
+		all = append(all, m...)
+	}
+}
+
+// attachSinks connects subscribers to everything, who never say anything again and take whatever is written.
+func attachSinks(tb testing.TB, f *Forwarder, n int) {
+	tb.Helper()
+	var network zmtptest.Network
+	l, err := network.Listen(xpubAddr)
+	if err == nil {
+		_, err = f.ServeXPub(sinkListener{l})
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for range n {
+		c, err := network.Dial(tb.Context(), xpubAddr)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { c.Close() })
+		hello := wire.AppendGreeting(nil, "NULL", false)
+		hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte("SUB")))
+		if _, err := c.Write(wire.AppendSubscription(hello, false, true, []byte("zeek."))); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	eventually(tb, "all have subscribed", func() bool {
+		return f.Stats().Backend.In.Messages == uint64(n)
+	})
+}
+
+// sinkListener gives connections that swallow what is written.
+type sinkListener struct{ net.Listener }
+
+type sink struct{ net.Conn }
+
+func (l sinkListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return sink{c}, err
+}
+
+func (sink) Write(b []byte) (int, error) { return len(b), nil }
+
+// hold returns a batch of about the given messages, which are those of one read, and the publisher that sent it; they are
+// valid until release is called.
+func hold(tb testing.TB, f *Forwarder, msgs []byte) (p *zmtp.Peer, b *zmtp.Batch, release func()) {
+	tb.Helper()
+	var network zmtptest.Network
+	h := &holder{xsubPattern: (*xsubPattern)(f), held: make(chan *zmtp.Batch), free: make(chan struct{})}
+	s := zmtp.NewSocket(wire.XSUB, h, zmtp.Config{})
+	l, err := network.Listen(xsubAddr)
+	if err == nil {
+		_, err = s.Serve(l)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c, err := network.Dial(tb.Context(), xsubAddr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go func() {
+		hello := wire.AppendGreeting(nil, "NULL", false)
+		hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB")))
+		// The first reads are small, until the peer is known to send much.
+		c.Write(append(hello, bytes.Repeat(msgs, 8)...))
+	}()
+	b = <-h.held
+	return b.Peer(), b, func() {
+		close(h.free)
+		c.Close()
+		s.Close()
+	}
+}
+
+// holder is a Forwarder whose first large batch stays where it is.
+type holder struct {
+	*xsubPattern
+	held chan *zmtp.Batch
+	free chan struct{}
+}
+
+func (h *holder) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
+	if b.Len() >= 100 {
+		select {
+		case h.held <- b:
+			<-h.free
+		case <-h.free:
+		}
+	}
+	return nil
+}

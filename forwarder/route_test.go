@@ -1,0 +1,132 @@
+package forwarder
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/topics"
+)
+
+// drain empties the lanes of the present batch.
+func (r *router) drain() {
+	for _, l := range r.touched {
+		l.advance(l.left)
+	}
+}
+
+// TestSplitDoesNotAllocate routes the same topics again and again.
+func TestSplitDoesNotAllocate(t *testing.T) {
+	f := New(Config{})
+	defer f.Close()
+	_, b, release := hold(t, f, benchMessages(100, 8))
+	defer release()
+	var table topics.Table[*subscriber]
+	for i := range 10 {
+		s := new(subscriber)
+		table.Subscribe(s, []byte("zeek."))
+		table.Subscribe(s, fmt.Appendf(nil, "zeek.cluster.node.worker-%d.", i))
+	}
+	r := newRouter(&table)
+	if n := testing.AllocsPerRun(100, func() {
+		if r.split(b) != 0 || len(r.touched) != 10 || len(r.touched[9].runs) != 1 || r.touched[9].left != b.Len() {
+			t.Fatal("not everybody gets everything in one run")
+		}
+		r.drain()
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestSplitUnmatched routes with half of the topics subscribed, by one subscriber each.
+func TestSplitUnmatched(t *testing.T) {
+	f := New(Config{})
+	defer f.Close()
+	_, b, release := hold(t, f, benchMessages(100, 8))
+	defer release()
+	var table topics.Table[*subscriber]
+	r := newRouter(&table)
+	if n := r.split(b); n != b.Len() || len(r.touched) != 0 {
+		t.Errorf("without subscriptions: %d of %d unmatched", n, b.Len())
+	}
+	for i := range 4 {
+		table.Subscribe(new(subscriber), fmt.Appendf(nil, "zeek.cluster.node.worker-%d.", 2*i))
+	}
+	unmatched := r.split(b)
+	for _, l := range r.touched {
+		for _, run := range l.runs {
+			if run.To-run.From != 1 {
+				t.Fatalf("run %v", run)
+			}
+			unmatched++
+		}
+	}
+	if unmatched != b.Len() || len(r.touched) != 4 {
+		t.Errorf("%d of %d messages, for %d", unmatched, b.Len(), len(r.touched))
+	}
+}
+
+// TestRouterIsBounded publishes under ever new topics, and lets subscribers come and go.
+func TestRouterIsBounded(t *testing.T) {
+	f := New(Config{})
+	defer f.Close()
+	var table topics.Table[*subscriber]
+	r := newRouter(&table)
+	s := new(subscriber)
+	table.Subscribe(s, nil)
+	_, b, release := hold(t, f, benchMessages(100, 1))
+	defer release()
+	r.split(b)
+	for i := range 3 * maxRoutes {
+		if to := r.route(fmt.Appendf(nil, "topic %d", i)); len(to.lanes) != 1 || to.lanes[0].sub != s {
+			t.Fatalf("topic %d goes to %v", i, to.lanes)
+		}
+	}
+	if to := r.route(bytes.Repeat([]byte("x"), maxRouteTopic)); len(to.lanes) != 1 {
+		t.Errorf("a long topic goes to %v", to.lanes)
+	}
+	if len(r.routes) != maxRoutes || len(r.lanes) != 1 {
+		t.Errorf("%d routes, %d lanes", len(r.routes), len(r.lanes))
+	}
+	for topic := range r.routes {
+		if len(topic) >= maxRouteTopic {
+			t.Error("a long topic is remembered")
+		}
+	}
+	for range 100 {
+		s := new(subscriber)
+		table.Subscribe(s, nil)
+		r.drain()
+		r.split(b)
+		table.Remove(s)
+	}
+	if len(r.lanes) > 2 || len(r.routes) != 1 {
+		t.Errorf("%d routes, %d lanes after the subscribers have gone", len(r.routes), len(r.lanes))
+	}
+}
+
+func TestLaneAdvance(t *testing.T) {
+	for n := range 11 {
+		l := &lane{runs: []zmtp.Run{{From: 2, To: 5}, {From: 7, To: 8}, {From: 10, To: 16}}, left: 10}
+		var want, got []int
+		for _, run := range l.runs {
+			for i := run.From; i < run.To; i++ {
+				want = append(want, i)
+			}
+		}
+		l.advance(n)
+		for _, run := range l.runs {
+			if run.From >= run.To {
+				t.Errorf("after %d: empty run %v", n, run)
+			}
+			for i := run.From; i < run.To; i++ {
+				got = append(got, i)
+			}
+		}
+		if !slices.Equal(got, want[n:]) || l.left != len(got) {
+			t.Errorf("after %d: %v, %d left, want %v", n, got, l.left, want[n:])
+		}
+	}
+}
