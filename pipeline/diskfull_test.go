@@ -274,3 +274,78 @@ func TestTmpfsFull(t *testing.T) {
 		t.Errorf("received %+v, written %+v", st.Received, st.Written)
 	}
 }
+
+// stuckFile cannot take back what it wrote for a while.
+type stuckFile struct {
+	file
+	failures *int
+}
+
+func (f *stuckFile) Truncate(size int64) error {
+	if *f.failures--; *f.failures >= 0 {
+		return syscall.EIO
+	}
+	return f.file.Truncate(size)
+}
+
+// What a write left that failed halfway is taken back later if it cannot be at once.
+func TestTruncateFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l, err := newLogger(Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk, failures := &tinyDisk{space: 200}, 3
+		l.openFile = func(name string) (file, error) {
+			f, err := l.createFile(name)
+			return &stuckFile{&tinyFile{f, disk}, &failures}, err
+		}
+		go l.runTimer()
+		want := []string{strings.Repeat("1", 100), "2"}
+		write(t, l, message(t, "n", "A::LOG", "a", "x", want[0]))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if content := tree(t, dir)["a.log"]; failures > 2 || len(content) != 200 {
+			t.Fatalf("the file was not torn, %d failures left: %q", failures, content)
+		}
+		disk.set(1000)
+		write(t, l, message(t, "n", "A::LOG", "a", "x", want[1]))
+		shut(t, l)
+		if content := tree(t, dir)["a.log"]; !slices.Equal(records(content), want) || strings.Count(content, "#fields") != 1 {
+			t.Errorf("the file holds %q", content)
+		}
+	})
+}
+
+// Nothing follows a #close whose writing failed at first.
+func TestNothingAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l, err := newLogger(Config{Dir: dir, Location: time.UTC})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := &tinyDisk{space: 10_000}
+		disk.install(l)
+		go l.runTimer()
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
+		disk.set(0)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		wantDrop(t, l.Write(ctx, message(t, "n", "A::LOG", "a", "y", "lost")), ReasonWrite)
+		disk.set(10_000)
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "2"))
+		shut(t, l)
+		files := tree(t, dir)
+		if len(files) != 2 {
+			t.Errorf("files %q", sortedKeys(files))
+		}
+		for name, content := range files {
+			if strings.Count(content, "#close") != 1 || !strings.HasPrefix(content[strings.Index(content, "#close"):], "#close\t2000-01-01-") ||
+				strings.Count(content[strings.Index(content, "#close"):], "\n") != 1 || len(records(content)) != 1 {
+				t.Errorf("%s holds %q", name, content)
+			}
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -316,6 +317,21 @@ func TestNothingReplaced(t *testing.T) {
 			t.Errorf("files %q", got)
 		}
 	})
+}
+
+// Not even a file that appears after the logger looked is truncated.
+func TestCreateFile(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, Config{Dir: dir})
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.createFile("a.log"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want fs.ErrExist", err)
+	}
+	if content := tree(t, dir)["a.log"]; content != "x" {
+		t.Errorf("the file holds %q", content)
+	}
 }
 
 // A log of another run without rotation is moved aside, too.

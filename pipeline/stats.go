@@ -152,9 +152,8 @@ func (a *account) failed(err error) {
 
 // Stats returns what the logger has done so far. It does not wait for any file.
 func (l *Logger) Stats() Stats {
-	l.mu.Lock()
-	logs := slices.Collect(maps.Values(l.logs))
-	l.mu.Unlock()
+	l.mu.Lock() // to the end: a log that is made meanwhile must be in all numbers or none
+	defer l.mu.Unlock()
 	a := &l.acct
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -167,7 +166,7 @@ func (l *Logger) Stats() Stats {
 		LastError:     a.lastError,
 		LastErrorTime: a.lastErrorTime,
 	}
-	for _, p := range logs {
+	for _, p := range l.logs {
 		st.Logs = append(st.Logs, p.stats)
 	}
 	slices.SortFunc(st.Logs, func(x, y LogStats) int {
