@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -80,31 +81,43 @@ func TestSum(t *testing.T) {
 	})
 }
 
-// RFC 8439, appendix A.3: the numbers 7 to 11, where h is near a multiple of the modulus.
+// RFC 8439, appendix A.3, numbers 7 to 11: h is near a multiple of the modulus. Of r, text and tag, what follows is zeros.
 func TestSumAtTheModulus(t *testing.T) {
-	for _, v := range []struct{ r, text, tag string }{
-		{"02", "ffffffffffffffffffffffffffffffff", "03"},
-		{"01", "fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff11", "05"},
-		{"01", "fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe01010101010101010101010101010101", "00"},
-		{"02", "fdffffffffffffffffffffffffffffff", "faffffffffffffffffffffffffffffff"},
-		{"0100000000000000040000", "e33594d7505e43b900000000000000003394d7505e4379cd01000000000000000000000000000000000000000000000001000000000000000000000000000000",
-			"14000000000000005500000000000000"},
-	} {
-		unhex := func(s string, size int) []byte {
-			b, err := hex.DecodeString(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return append(b, make([]byte, max(0, size-len(b)))...)
+	unhex := func(s string, size int) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
 		}
-		text, want := unhex(v.text, 0), unhex(v.tag, 16)
-		if len(text)%16 != 0 {
-			text = append(text, make([]byte, 16-len(text)%16)...)
-		}
-		var tag [16]byte
-		sum(&tag, text, (*[32]byte)(unhex(v.r, 32)))
-		if !bytes.Equal(tag[:], want) {
-			t.Errorf("r %s, text %s: %x, want %x", v.r, v.text, tag, want)
-		}
+		return append(b, make([]byte, size-len(b))...)
 	}
+	eachKernel(t, func(t *testing.T) {
+		for _, v := range []struct {
+			r, text string
+			size    int
+			tag     string
+		}{
+			{"02", "ffffffffffffffffffffffffffffffff", 16, "03"},
+			{"01", "fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff11", 48, "05"},
+			{"01", "fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe01010101010101010101010101010101", 48, ""},
+			{"02", "fdffffffffffffffffffffffffffffff", 16, "faffffffffffffffffffffffffffffff"},
+			{"010000000000000004", "e33594d7505e43b900000000000000003394d7505e4379cd01" + strings.Repeat("00", 23) + "01", 64, "14000000000000005500000000000000"},
+			{"010000000000000004", "e33594d7505e43b900000000000000003394d7505e4379cd01", 48, "13"},
+		} {
+			for _, n := range []int{1, groupSize} { // alone, and side by side
+				var c Cipher
+				group := make([]Message, n)
+				for i := range group {
+					group[i].Src = append(make([]byte, Overhead), unhex(v.text, v.size)...)
+					copy(c.head.stream[i*blockSize:], unhex(v.r, macKeySize))
+				}
+				var tags [groupSize][Overhead]byte
+				c.sum(&tags, group)
+				for i := range group {
+					if want := unhex(v.tag, Overhead); !bytes.Equal(tags[i][:], want) {
+						t.Errorf("r %s, text %s, %d messages: %x, want %x", v.r, v.text, n, tags[i], want)
+					}
+				}
+			}
+		}
+	})
 }
