@@ -55,7 +55,8 @@ type Config struct {
 	IPv6 bool
 	// KeepAlive configures TCP keepalive. Default: that of the operating system, as in libzmq.
 	KeepAlive net.KeepAliveConfig
-	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. Default 0: that of the operating system.
+	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. Default 0: that of the operating system. With Serve and
+	// Dial, RecvBuffer of TCP is the caller's to set, as it must be set before the connection is there.
 	SendBuffer, RecvBuffer int
 	// Dial replaces the dialer of Connect: network is "tcp" or "unix". Default: the net package.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)

@@ -28,7 +28,7 @@ func (s *Socket) connect(text string, ob *outbox) error {
 	}
 	dial := s.cfg.Dial
 	if dial == nil {
-		d := &net.Dialer{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive}
+		d := &net.Dialer{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive, Control: s.control}
 		if e.source != "" {
 			if d.LocalAddr, err = net.ResolveTCPAddr("tcp", e.source); err != nil {
 				return endpointError(text, "source address: %v", err)

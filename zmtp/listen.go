@@ -87,7 +87,7 @@ func (s *Socket) listen(text string) (net.Listener, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	lc := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive}
+	lc := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive, Control: s.control}
 	l, err := lc.Listen(s.ctx, network, address)
 	return l, nil, err
 }
@@ -190,24 +190,6 @@ func (s *Socket) settle(e *list.Element) error {
 		return &PeerClosedError{Reason: r, Stage: "handshake"}
 	}
 	return nil
-}
-
-// tune sets the buffers of a connection.
-func (s *Socket) tune(conn net.Conn) {
-	c, ok := conn.(interface {
-		SetReadBuffer(int) error
-		SetWriteBuffer(int) error
-	})
-	if !ok {
-		return
-	}
-	// A size that the kernel does not like is not worth a connection.
-	if n := s.cfg.RecvBuffer; n > 0 {
-		c.SetReadBuffer(n)
-	}
-	if n := s.cfg.SendBuffer; n > 0 {
-		c.SetWriteBuffer(n)
-	}
 }
 
 // sleep waits for d, or returns false when ctx ends first.

@@ -1,0 +1,29 @@
+package zmtp
+
+import (
+	"net"
+	"syscall"
+)
+
+// control sets the receive buffer of a TCP socket before it listens or connects, as libzmq does. Afterwards would be too
+// late: the other end has been told of a window by then, and what it sends into one that has shrunk is thrown away and sent
+// again.
+func (s *Socket) control(_, _ string, c syscall.RawConn) error {
+	n := s.cfg.RecvBuffer
+	if n <= 0 {
+		return nil
+	}
+	return c.Control(func(fd uintptr) {
+		setRecvBuffer(fd, n) // a size that the kernel does not like is not worth a socket
+	})
+}
+
+// tune sets the buffers of a connection that can be set now.
+func (s *Socket) tune(conn net.Conn) {
+	if c, ok := conn.(interface{ SetWriteBuffer(int) error }); ok && s.cfg.SendBuffer > 0 {
+		c.SetWriteBuffer(s.cfg.SendBuffer)
+	}
+	if c, ok := conn.(*net.UnixConn); ok && s.cfg.RecvBuffer > 0 {
+		c.SetReadBuffer(s.cfg.RecvBuffer)
+	}
+}
