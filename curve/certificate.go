@@ -158,20 +158,20 @@ func ReadCertificate(path string) (Certificate, error) {
 	return c, nil
 }
 
-// WriteFiles writes the public key into the file path, and the pair into path + "_secret", which only the owner may read; without a
-// secret key only the first. It replaces no file, and leaves none behind when it fails.
+// WriteFiles writes the public key into the file path, and the pair into path + "_secret"; without a secret key only the
+// first. Only the owner can read them. It replaces no file, and leaves none behind when it fails.
 func (c *Certificate) WriteFiles(path string, made time.Time) error {
 	public, err := c.appendText(nil, "public key. It may be given to everybody", nil, made)
 	if err != nil {
 		return err
 	}
-	if err := writeNew(path, public, 0o644); err != nil || c.Secret == nil {
+	if err := writeNew(path, public); err != nil || c.Secret == nil {
 		return err
 	}
 	secret, err := c.appendText(nil, "secret key. Keep this file to yourself", c.Secret, made)
 	defer clear(secret)
 	if err == nil {
-		err = writeNew(path+"_secret", secret, 0o600)
+		err = writeNew(path+"_secret", secret)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(path)) // a public key without its secret one is of no use
@@ -204,11 +204,11 @@ func isZPLName(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$-_@.&+/") == ""
 }
 
-// writeNew writes a file that is not there yet.
-func writeNew(path string, text []byte, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+// writeNew writes a file that only its owner can read and that is not there yet.
+func writeNew(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s is there already and may be in use; choose another name, or move it away: %w", path, os.ErrExist)
+		return fmt.Errorf("%w: %s is there already and may be in use; choose another name, or move it away", os.ErrExist, path)
 	}
 	if err != nil {
 		return err

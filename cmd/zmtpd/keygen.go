@@ -2,9 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -56,39 +54,16 @@ func (c *keygenCommand) Run(std *stdio) error {
 	}
 }
 
-// writeCertificates writes the two files of a certificate, in the form and under the
-// names that CZMQ's zcert and pyzmq's zmq.auth have, ZPL (RFC 4), and prints their
-// names. It replaces no file.
+// writeCertificates writes the two files of a certificate and prints their names.
 func (c *keygenCommand) writeCertificates(std *stdio, public curve.Key, secret curve.Secret) error {
-	made := time.Now().Format(time.RFC3339)
-	text := fmt.Sprintf("# CURVE public key, made by zmtpd %s. It may be given to everybody.\n"+
-		"metadata\ncurve\n    public-key = \"%s\"\n", made, public)
-	secretText := fmt.Sprintf("# CURVE secret key, made by zmtpd %s. Keep this file to yourself.\n"+
-		"metadata\ncurve\n    public-key = \"%s\"\n    secret-key = \"%s\"\n", made, public, secret.Text())
-
 	name := filepath.Join(c.Dir, c.Name+".key")
-	if err := writeNew(name, text); err != nil {
-		return err
+	pair := curve.Certificate{
+		Public: public, Secret: &secret,
+		Metadata: []curve.CertificateProperty{{Name: "name", Value: c.Name}},
 	}
-	if err := writeNew(name+"_secret", secretText); err != nil {
-		return errors.Join(err, os.Remove(name)) // a public key without its secret one is of no use
+	if err := pair.WriteFiles(name, time.Now()); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s\n%s_secret\n", name, name)
 	return err
-}
-
-// writeNew writes a file that only the user can read and that is not there yet.
-func writeNew(name, text string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s is there already and may be in use; choose another --name, or move it away", name)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	return nil
 }
