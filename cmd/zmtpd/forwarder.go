@@ -16,17 +16,9 @@ type forwarderFlags struct {
 	XSub         []string         `name:"xsub" default:"tcp://127.0.0.1:5556" help:"Where publishers connect: Zeek's connect_xpub_endpoint (repeatable)."`
 	XPub         []string         `name:"xpub" default:"tcp://127.0.0.1:5555" help:"Where subscribers connect: Zeek's connect_xsub_endpoint (repeatable)."`
 	Overload     forwarder.Policy `default:"adaptive" help:"What a subscriber with a full queue does. adaptive: publishers wait while it makes progress, then it alone loses messages; block: publishers wait; drop: it loses messages; disconnect: it is closed."`
-	StallTimeout time.Duration    `default:"500ms" help:"Without progress for how long a full subscriber counts as stalled, for --overload adaptive."`
+	StallTimeout positive         `default:"500ms" help:"Without progress for how long a full subscriber counts as stalled, for --overload adaptive."`
 	SndHWM       highWaterMark    `name:"sndhwm" group:"limits" default:"1000" help:"Messages that may wait for one subscriber, 0 for no limit."`
 	SndBytes     byteSize         `name:"sndbytes" group:"limits" default:"64MiB" help:"Bytes that may wait for one subscriber, 0 for no limit."`
-}
-
-// Validate is called by kong.
-func (f *forwarderFlags) Validate() error {
-	if f.StallTimeout <= 0 {
-		return errors.New("--stall-timeout: has to be more than 0")
-	}
-	return nil
 }
 
 // forwarderJob is the broker as a part of a daemon.
@@ -41,7 +33,7 @@ func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, log *slog.Logg
 	config.SendBytes = limit(flags.SndBytes)
 	return &forwarderJob{flags, forwarder.New(forwarder.Config{
 		XSub: config, XPub: config,
-		Overload: flags.Overload, StallTimeout: flags.StallTimeout,
+		Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
 		Logger: log,
 	})}
 }

@@ -15,7 +15,7 @@ import (
 // socketFlags are the limits of every socket of a daemon.
 type socketFlags struct {
 	MaxMessageSize    byteSize      `group:"limits" default:"64MiB" help:"Largest message that a peer may send, 0 for no limit."`
-	HandshakeTimeout  time.Duration `group:"limits" default:"30s" help:"How long a new connection may take to become ready."`
+	HandshakeTimeout  positive      `group:"limits" default:"30s" help:"How long a new connection may take to become ready."`
 	HeartbeatInterval time.Duration `group:"limits" default:"0s" help:"How often to ask idle peers for a sign of life, 0 for never. Peers that ask are always answered."`
 	IPv6              bool          `name:"ipv6" help:"Let * mean all IPv6 and IPv4 addresses, and names resolve to IPv6."`
 }
@@ -24,21 +24,26 @@ type socketFlags struct {
 func (f *socketFlags) config(log *slog.Logger) zmtp.Config {
 	return zmtp.Config{
 		MaxMessageSize:    limit(f.MaxMessageSize),
-		HandshakeTimeout:  f.HandshakeTimeout,
+		HandshakeTimeout:  time.Duration(f.HandshakeTimeout),
 		HeartbeatInterval: f.HeartbeatInterval,
 		IPv6:              f.IPv6,
 		Logger:            log,
 	}
 }
 
-// Validate is called by kong.
-func (f *socketFlags) Validate() error {
-	if f.HandshakeTimeout <= 0 {
-		return errors.New("--handshake-timeout: has to be more than 0")
+// positive is a time of more than 0 on the command line.
+type positive time.Duration
+
+// UnmarshalText parses it.
+func (p *positive) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return err
 	}
-	if f.HeartbeatInterval < 0 {
-		return errors.New("--heartbeat-interval: cannot be negative")
+	if d <= 0 {
+		return fmt.Errorf("%s: has to be more than 0", text)
 	}
+	*p = positive(d)
 	return nil
 }
 

@@ -22,17 +22,9 @@ type loggerFlags struct {
 	Rotate        *time.Duration `placeholder:"INTERVAL" help:"How often to rotate the logs, as in 1h; 0 for never. Default: what the redefs say, else never."`
 	Redef         []string       `sep:"none" placeholder:"NAME=VALUE" help:"Set an option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
 	Redefs        []string       `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
-	FlushInterval time.Duration  `default:"1s" help:"How long records may wait before they are in their file."`
+	FlushInterval positive       `default:"1s" help:"How long records may wait before they are in their file."`
 	RcvHWM        highWaterMark  `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
 	RcvBytes      byteSize       `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
-}
-
-// Validate is called by kong.
-func (f *loggerFlags) Validate() error {
-	if f.FlushInterval <= 0 {
-		return errors.New("--flush-interval: has to be more than 0")
-	}
-	return nil
 }
 
 // options returns the settings of Zeek's logging that the flags make up.
@@ -119,7 +111,7 @@ func newLoggerJob(flags *loggerFlags, sockets *socketFlags, log *slog.Logger) (*
 		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", flags.Dir)
 	}
 	logger, err := pipeline.New(pipeline.Config{
-		Dir: flags.Dir, Options: options, FlushInterval: flags.FlushInterval, Logger: log,
+		Dir: flags.Dir, Options: options, FlushInterval: time.Duration(flags.FlushInterval), Logger: log,
 	})
 	if err != nil {
 		return nil, err

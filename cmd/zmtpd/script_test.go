@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -15,6 +16,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Deadline:            time.Now().Add(2 * patience),
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// status N program args... runs a program that must end with exit status N.
 			"status": func(ts *testscript.TestScript, neg bool, args []string) {
