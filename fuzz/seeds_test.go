@@ -18,6 +18,7 @@ var corpora = map[string]func(testing.TB) [][]byte{
 	"FuzzCurveOpen":      curveTraffic,
 	"FuzzCurveStranger":  curveFrames,
 	"FuzzLogBatch":       func(tb testing.TB) [][]byte { return seeds(tb, "testdata/logbatch") },
+	"FuzzSalsa":          salsaSeeds,
 	"FuzzTopics":         topicsSeeds,
 	"FuzzZ85Decode":      z85Texts,
 	"FuzzZ85Encode":      z85Data,

@@ -15,7 +15,7 @@ import (
 //
 // Each of a message's two slices ends with its text, and the longer one has the tag in front of it. So none of the steps
 // needs to know which way it goes.
-const groupSize = numLanes
+const groupSize = 16
 
 // macKeySize is how much of a message's key stream is the key of its tag.
 const macKeySize = 32
@@ -71,6 +71,9 @@ func (c *Cipher) crypt(group []Message, n int) {
 		dst, src := m.Dst[len(m.Dst)-size:], m.Src[len(m.Src)-size:]
 		at := min(size, blockSize-macKeySize)
 		xor(dst[:at], src, c.head.stream[i*blockSize+macKeySize:])
+		if size > 0 {
+			dst[0] ^= m.Flip
+		}
 		for at < size {
 			if len(stream) == 0 {
 				c.tail.fill(&c.key, c.plan(&c.tail, 0, group))

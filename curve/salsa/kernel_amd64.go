@@ -27,7 +27,10 @@ func kernels() []kernel {
 func fillAVX2(l *lanes, k *key, first int)
 
 //go:noescape
-func fillAVX512(l *lanes, k *key)
+func fill16AVX512(l *lanes, k *key)
+
+//go:noescape
+func fill32AVX512(l *lanes, k *key)
 
 //go:noescape
 func xorAVX2(dst, src, stream *byte, n int)
@@ -35,17 +38,20 @@ func xorAVX2(dst, src, stream *byte, n int)
 //go:noescape
 func xorAVX512(dst, src, stream *byte, n int)
 
-// fill computes the first n blocks, and some of the others.
+// fill computes the first n blocks, and some of the others. One block alone is faster in Go: scalar instructions take one
+// cycle each, and a vector one does not pay.
 func (l *lanes) fill(k *key, n int) {
 	switch {
-	case use >= avx512:
-		fillAVX512(l, k)
+	case use == generic || n == 1:
+		l.fillGeneric(k, n)
 	case use == avx2:
 		for first := 0; first < n; first += 8 {
 			fillAVX2(l, k, first)
 		}
+	case n <= 16:
+		fill16AVX512(l, k)
 	default:
-		l.fillGeneric(k, n)
+		fill32AVX512(l, k)
 	}
 }
 

@@ -7,10 +7,10 @@ import (
 
 const (
 	blockSize = 64 // of the Salsa20 core, in bytes
-	numLanes  = 16 // blocks that are computed together
+	numLanes  = 32 // blocks that are computed together
 )
 
-// lanes are up to 16 blocks of key stream under one key, computed side by side. A block is its nonce and its number in
+// lanes are up to 32 blocks of key stream under one key, computed side by side. A block is its nonce and its number in
 // the stream of that nonce; the blocks need not have anything to do with each other.
 type lanes struct {
 	nonce  [numLanes]uint64 // the 8 bytes of the nonce as a little-endian number

@@ -3,6 +3,7 @@ package salsa
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"testing"
 
@@ -102,4 +103,19 @@ func TestXOR(t *testing.T) {
 			}
 		}
 	})
+}
+
+func BenchmarkFill(b *testing.B) {
+	defer func(k kernel) { use = k }(use)
+	for _, use = range kernels() {
+		for _, n := range []int{1, 16, 32} {
+			b.Run(fmt.Sprintf("kernel=%s/blocks=%d", use, n), func(b *testing.B) {
+				var l lanes
+				var k key
+				for b.Loop() {
+					l.fill(&k, n)
+				}
+			})
+		}
+	}
 }

@@ -8,7 +8,7 @@ import (
 // Overhead is how much longer a sealed message is than its text, in bytes: the tag in front of it.
 const Overhead = 16
 
-// Cipher seals and opens the messages that go in one direction of a connection. It has about 3 KiB of working memory,
+// Cipher seals and opens the messages that go in one direction of a connection. It has about 5 KiB of working memory,
 // which contains secrets: overwrite it with Cipher{} when the connection has ended. It is not for concurrent use.
 type Cipher struct {
 	key  key
@@ -55,6 +55,10 @@ type Message struct {
 	// at the same byte or at an earlier one: messages can be sealed and opened in place, and while they are moved
 	// towards the start of a buffer. Dst of one message must not share memory with Src of a later one.
 	Dst, Src []byte
+
+	// Flip is XORed into the first byte of the text on its way from Src to Dst. A text whose first byte is to be another than
+	// that in Src, which must perhaps not be changed, needs no copy.
+	Flip byte
 }
 
 // Seal seals every message: Dst becomes the tag and the encrypted text. It does not allocate.

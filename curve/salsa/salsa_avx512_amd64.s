@@ -1,13 +1,45 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// Salsa20/20 for 16 blocks, one 32-bit lane of a ZMM register each.
-//
-// Z0 to Z15   word 0 to 15 of the state, of all 16 blocks
-// Z16 to Z19  words 6 to 9 as they were before the rounds: nonce and block number
-// Z20 to Z23  temporaries of the rounds; Z16 to Z31 of the transposition
-//
-// Word 0, 5, 10, 15 are the constant and 1 to 4, 11 to 14 the key, for all blocks the same: they are broadcast from memory.
+// Salsa20/20, one block in each 32-bit lane of the ZMM registers. Word 0, 5, 10, 15 of the state are the constant and 1 to 4,
+// 11 to 14 the key, for all blocks the same: they are broadcast from memory. SI has the key, DI the constant, DX the
+// lanes.
+
+// The low halves of 16 quadwords, and the high halves.
+DATA lowHalves<>+0x00(SB)/8, $0x0000000200000000
+DATA lowHalves<>+0x08(SB)/8, $0x0000000600000004
+DATA lowHalves<>+0x10(SB)/8, $0x0000000a00000008
+DATA lowHalves<>+0x18(SB)/8, $0x0000000e0000000c
+DATA lowHalves<>+0x20(SB)/8, $0x0000001200000010
+DATA lowHalves<>+0x28(SB)/8, $0x0000001600000014
+DATA lowHalves<>+0x30(SB)/8, $0x0000001a00000018
+DATA lowHalves<>+0x38(SB)/8, $0x0000001e0000001c
+GLOBL lowHalves<>(SB), RODATA|NOPTR, $64
+
+DATA highHalves<>+0x00(SB)/8, $0x0000000300000001
+DATA highHalves<>+0x08(SB)/8, $0x0000000700000005
+DATA highHalves<>+0x10(SB)/8, $0x0000000b00000009
+DATA highHalves<>+0x18(SB)/8, $0x0000000f0000000d
+DATA highHalves<>+0x20(SB)/8, $0x0000001300000011
+DATA highHalves<>+0x28(SB)/8, $0x0000001700000015
+DATA highHalves<>+0x30(SB)/8, $0x0000001b00000019
+DATA highHalves<>+0x38(SB)/8, $0x0000001f0000001d
+GLOBL highHalves<>(SB), RODATA|NOPTR, $64
+
+// NUMBERS sets Z16 to Z19 to words 6 to 9 of 16 blocks: nonce and number of the blocks from lane "from" on.
+#define NUMBERS(from) \
+	VMOVDQU32 lowHalves<>(SB), Z16                \
+	VMOVDQU32 Z16, Z18                            \
+	VMOVDQU32 highHalves<>(SB), Z17               \
+	VMOVDQU32 Z17, Z19                            \
+	VMOVDQU32 (lanes_nonce+8*(from))(DX), Z20     \
+	VMOVDQU32 (lanes_nonce+8*(from)+64)(DX), Z21  \
+	VMOVDQU32 (lanes_number+8*(from))(DX), Z22    \
+	VMOVDQU32 (lanes_number+8*(from)+64)(DX), Z23 \
+	VPERMI2D  Z21, Z20, Z16                       \
+	VPERMI2D  Z21, Z20, Z17                       \
+	VPERMI2D  Z23, Z22, Z18                       \
+	VPERMI2D  Z23, Z22, Z19
 
 // STEP is b ^= (a + d) <<< n for one word of each of the four quarter rounds, which do not depend on each other.
 #define STEP(n, a0, d0, b0, a1, d1, b1, a2, d2, b2, a3, d3, b3) \
@@ -36,8 +68,8 @@
 	VPUNPCKLQDQ Z23, Z21, c   \
 	VPUNPCKHQDQ Z23, Z21, d
 
-// STORE4 writes the blocks s, 4+s, 8+s and 12+s, of which a, b, c, d have the first, second, third, fourth row.
-#define STORE4(s, a, b, c, d) \
+// STORE4 writes, from lane "from" on, the blocks s, 4+s, 8+s and 12+s, of which a, b, c, d have the first, second, third, fourth row.
+#define STORE4(from, s, a, b, c, d) \
 	VSHUFI32X4 $0x44, b, a, Z20                            \
 	VSHUFI32X4 $0x44, d, c, Z21                            \
 	VSHUFI32X4 $0xee, b, a, Z22                            \
@@ -46,51 +78,47 @@
 	VSHUFI32X4 $0xdd, Z21, Z20, Z25                        \
 	VSHUFI32X4 $0x88, Z23, Z22, Z26                        \
 	VSHUFI32X4 $0xdd, Z23, Z22, Z27                        \
-	VMOVDQU32  Z24, (lanes_stream+64*(0+s))(DX)            \
-	VMOVDQU32  Z25, (lanes_stream+64*(4+s))(DX)            \
-	VMOVDQU32  Z26, (lanes_stream+64*(8+s))(DX)            \
-	VMOVDQU32  Z27, (lanes_stream+64*(12+s))(DX)
+	VMOVDQU32  Z24, (lanes_stream+64*((from)+s))(DX)            \
+	VMOVDQU32  Z25, (lanes_stream+64*((from)+4+s))(DX)            \
+	VMOVDQU32  Z26, (lanes_stream+64*((from)+8+s))(DX)            \
+	VMOVDQU32  Z27, (lanes_stream+64*((from)+12+s))(DX)
 
-// The low halves of 16 quadwords, and the high halves.
-DATA lowHalves<>+0x00(SB)/8, $0x0000000200000000
-DATA lowHalves<>+0x08(SB)/8, $0x0000000600000004
-DATA lowHalves<>+0x10(SB)/8, $0x0000000a00000008
-DATA lowHalves<>+0x18(SB)/8, $0x0000000e0000000c
-DATA lowHalves<>+0x20(SB)/8, $0x0000001200000010
-DATA lowHalves<>+0x28(SB)/8, $0x0000001600000014
-DATA lowHalves<>+0x30(SB)/8, $0x0000001a00000018
-DATA lowHalves<>+0x38(SB)/8, $0x0000001e0000001c
-GLOBL lowHalves<>(SB), RODATA|NOPTR, $64
+// FINISH adds the state as it was before the rounds to that in Z0 to Z15, and writes the 16 blocks from lane "from" on.
+#define FINISH(from) \
+	NUMBERS(from)                         \
+	VPADDD.BCST 0(DI), Z0, Z0             \
+	VPADDD.BCST 0(SI), Z1, Z1             \
+	VPADDD.BCST 4(SI), Z2, Z2             \
+	VPADDD.BCST 8(SI), Z3, Z3             \
+	VPADDD.BCST 12(SI), Z4, Z4            \
+	VPADDD.BCST 4(DI), Z5, Z5             \
+	VPADDD      Z16, Z6, Z6               \
+	VPADDD      Z17, Z7, Z7               \
+	VPADDD      Z18, Z8, Z8               \
+	VPADDD      Z19, Z9, Z9               \
+	VPADDD.BCST 8(DI), Z10, Z10           \
+	VPADDD.BCST 16(SI), Z11, Z11          \
+	VPADDD.BCST 20(SI), Z12, Z12          \
+	VPADDD.BCST 24(SI), Z13, Z13          \
+	VPADDD.BCST 28(SI), Z14, Z14          \
+	VPADDD.BCST 12(DI), Z15, Z15          \
+	TRANSPOSE4(Z0, Z1, Z2, Z3)            \
+	TRANSPOSE4(Z4, Z5, Z6, Z7)            \
+	TRANSPOSE4(Z8, Z9, Z10, Z11)          \
+	TRANSPOSE4(Z12, Z13, Z14, Z15)        \
+	STORE4(from, 0, Z0, Z4, Z8, Z12)      \
+	STORE4(from, 1, Z1, Z5, Z9, Z13)      \
+	STORE4(from, 2, Z2, Z6, Z10, Z14)     \
+	STORE4(from, 3, Z3, Z7, Z11, Z15)
 
-DATA highHalves<>+0x00(SB)/8, $0x0000000300000001
-DATA highHalves<>+0x08(SB)/8, $0x0000000700000005
-DATA highHalves<>+0x10(SB)/8, $0x0000000b00000009
-DATA highHalves<>+0x18(SB)/8, $0x0000000f0000000d
-DATA highHalves<>+0x20(SB)/8, $0x0000001300000011
-DATA highHalves<>+0x28(SB)/8, $0x0000001700000015
-DATA highHalves<>+0x30(SB)/8, $0x0000001b00000019
-DATA highHalves<>+0x38(SB)/8, $0x0000001f0000001d
-GLOBL highHalves<>(SB), RODATA|NOPTR, $64
-
-// func fillAVX512(l *lanes, k *key)
-TEXT ·fillAVX512(SB), NOSPLIT, $0-16
+// func fill16AVX512(l *lanes, k *key)
+//
+// Z0 to Z15 are the words of the state, Z20 to Z23 temporaries.
+TEXT ·fill16AVX512(SB), NOSPLIT, $0-16
 	MOVQ l+0(FP), DX
 	MOVQ k+8(FP), SI
 	LEAQ ·sigma(SB), DI
-
-	VMOVDQU32 lowHalves<>(SB), Z16
-	VMOVDQU32 Z16, Z18
-	VMOVDQU32 highHalves<>(SB), Z17
-	VMOVDQU32 Z17, Z19
-	VMOVDQU32 lanes_nonce(DX), Z20
-	VMOVDQU32 (lanes_nonce+64)(DX), Z21
-	VMOVDQU32 lanes_number(DX), Z22
-	VMOVDQU32 (lanes_number+64)(DX), Z23
-	VPERMI2D  Z21, Z20, Z16
-	VPERMI2D  Z21, Z20, Z17
-	VPERMI2D  Z23, Z22, Z18
-	VPERMI2D  Z23, Z22, Z19
-
+	NUMBERS(0)
 	VPBROADCASTD 0(DI), Z0
 	VPBROADCASTD 0(SI), Z1
 	VPBROADCASTD 4(SI), Z2
@@ -107,8 +135,7 @@ TEXT ·fillAVX512(SB), NOSPLIT, $0-16
 	VPBROADCASTD 24(SI), Z13
 	VPBROADCASTD 28(SI), Z14
 	VPBROADCASTD 12(DI), Z15
-
-	MOVL $10, CX
+	MOVL         $10, CX
 
 doubleround:
 	// The columns.
@@ -126,31 +153,143 @@ doubleround:
 	DECL CX
 	JNZ  doubleround
 
-	VPADDD.BCST 0(DI), Z0, Z0
-	VPADDD.BCST 0(SI), Z1, Z1
-	VPADDD.BCST 4(SI), Z2, Z2
-	VPADDD.BCST 8(SI), Z3, Z3
-	VPADDD.BCST 12(SI), Z4, Z4
-	VPADDD.BCST 4(DI), Z5, Z5
-	VPADDD      Z16, Z6, Z6
-	VPADDD      Z17, Z7, Z7
-	VPADDD      Z18, Z8, Z8
-	VPADDD      Z19, Z9, Z9
-	VPADDD.BCST 8(DI), Z10, Z10
-	VPADDD.BCST 16(SI), Z11, Z11
-	VPADDD.BCST 20(SI), Z12, Z12
-	VPADDD.BCST 24(SI), Z13, Z13
-	VPADDD.BCST 28(SI), Z14, Z14
-	VPADDD.BCST 12(DI), Z15, Z15
+	FINISH(0)
+	VZEROUPPER
+	RET
 
-	TRANSPOSE4(Z0, Z1, Z2, Z3)
-	TRANSPOSE4(Z4, Z5, Z6, Z7)
-	TRANSPOSE4(Z8, Z9, Z10, Z11)
-	TRANSPOSE4(Z12, Z13, Z14, Z15)
-	STORE4(0, Z0, Z4, Z8, Z12)
-	STORE4(1, Z1, Z5, Z9, Z13)
-	STORE4(2, Z2, Z6, Z10, Z14)
-	STORE4(3, Z3, Z7, Z11, Z15)
+// QUARTER is a quarter round, of which each step waits for the one before.
+#define QUARTER(a, b, c, d) \
+	VPADDD a, d, Z30    \
+	VPROLD $7, Z30, Z30  \
+	VPXORD Z30, b, b    \
+	VPADDD b, a, Z31    \
+	VPROLD $9, Z31, Z31  \
+	VPXORD Z31, c, c    \
+	VPADDD c, b, Z30    \
+	VPROLD $13, Z30, Z30 \
+	VPXORD Z30, d, d    \
+	VPADDD d, c, Z31    \
+	VPROLD $18, Z31, Z31 \
+	VPXORD Z31, a, a
+
+// func fill32AVX512(l *lanes, k *key)
+//
+// Two sets of 16 blocks take turns: one alone is too few independent instructions to keep a processor busy whose vector
+// instructions take two cycles.
+//
+// Z1 to Z14    words 1 to 14 of the first set, Z0 its word 0 or 15
+// Z16 to Z29   words 1 to 14 of the second set, Z15 its word 0 or 15
+// Z30 Z31      temporaries
+//
+// The word 0 or 15 that is not in its register is in the frame: they change places twice in a double round.
+TEXT ·fill32AVX512(SB), 0, $256-16
+	MOVQ l+0(FP), DX
+	MOVQ k+8(FP), SI
+	LEAQ ·sigma(SB), DI
+	NUMBERS(0)
+	VMOVDQA32    Z16, Z6
+	VMOVDQA32    Z17, Z7
+	VMOVDQA32    Z18, Z8
+	VMOVDQA32    Z19, Z9
+	NUMBERS(16)
+	VMOVDQA32    Z19, Z24
+	VMOVDQA32    Z18, Z23
+	VMOVDQA32    Z17, Z22
+	VMOVDQA32    Z16, Z21
+	VPBROADCASTD 12(DI), Z0
+	VMOVDQU32    Z0, first15-64(SP)
+	VMOVDQU32    Z0, second15-128(SP)
+	VPBROADCASTD 0(DI), Z0
+	VMOVDQA32    Z0, Z15
+	VPBROADCASTD 0(SI), Z1
+	VMOVDQA32    Z1, Z16
+	VPBROADCASTD 4(SI), Z2
+	VMOVDQA32    Z2, Z17
+	VPBROADCASTD 8(SI), Z3
+	VMOVDQA32    Z3, Z18
+	VPBROADCASTD 12(SI), Z4
+	VMOVDQA32    Z4, Z19
+	VPBROADCASTD 4(DI), Z5
+	VMOVDQA32    Z5, Z20
+	VPBROADCASTD 8(DI), Z10
+	VMOVDQA32    Z10, Z25
+	VPBROADCASTD 16(SI), Z11
+	VMOVDQA32    Z11, Z26
+	VPBROADCASTD 20(SI), Z12
+	VMOVDQA32    Z12, Z27
+	VPBROADCASTD 24(SI), Z13
+	VMOVDQA32    Z13, Z28
+	VPBROADCASTD 28(SI), Z14
+	VMOVDQA32    Z14, Z29
+	MOVL         $10, CX
+
+doubleround:
+	// The columns.
+	QUARTER(Z0, Z4, Z8, Z12)  // 0, 4, 8, 12
+	QUARTER(Z15, Z19, Z23, Z27)
+	QUARTER(Z5, Z9, Z13, Z1)  // 5, 9, 13, 1
+	QUARTER(Z20, Z24, Z28, Z16)
+	QUARTER(Z10, Z14, Z2, Z6)  // 10, 14, 2, 6
+	QUARTER(Z25, Z29, Z17, Z21)
+	VMOVDQU32 Z0, first0-192(SP)
+	VMOVDQU32 Z15, second0-256(SP)
+	VMOVDQU32 first15-64(SP), Z0
+	VMOVDQU32 second15-128(SP), Z15
+	QUARTER(Z0, Z3, Z7, Z11)  // 15, 3, 7, 11
+	QUARTER(Z15, Z18, Z22, Z26)
+
+	// The rows.
+	QUARTER(Z0, Z12, Z13, Z14)  // 15, 12, 13, 14
+	QUARTER(Z15, Z27, Z28, Z29)
+	QUARTER(Z10, Z11, Z8, Z9)  // 10, 11, 8, 9
+	QUARTER(Z25, Z26, Z23, Z24)
+	QUARTER(Z5, Z6, Z7, Z4)  // 5, 6, 7, 4
+	QUARTER(Z20, Z21, Z22, Z19)
+	VMOVDQU32 Z0, first15-64(SP)
+	VMOVDQU32 Z15, second15-128(SP)
+	VMOVDQU32 first0-192(SP), Z0
+	VMOVDQU32 second0-256(SP), Z15
+	QUARTER(Z0, Z1, Z2, Z3)  // 0, 1, 2, 3
+	QUARTER(Z15, Z16, Z17, Z18)
+
+	DECL CX
+	JNZ  doubleround
+
+	// The second set waits where its blocks will be.
+	VMOVDQU32 Z15, (lanes_stream+64*16)(DX)
+	VMOVDQU32 Z16, (lanes_stream+64*17)(DX)
+	VMOVDQU32 Z17, (lanes_stream+64*18)(DX)
+	VMOVDQU32 Z18, (lanes_stream+64*19)(DX)
+	VMOVDQU32 Z19, (lanes_stream+64*20)(DX)
+	VMOVDQU32 Z20, (lanes_stream+64*21)(DX)
+	VMOVDQU32 Z21, (lanes_stream+64*22)(DX)
+	VMOVDQU32 Z22, (lanes_stream+64*23)(DX)
+	VMOVDQU32 Z23, (lanes_stream+64*24)(DX)
+	VMOVDQU32 Z24, (lanes_stream+64*25)(DX)
+	VMOVDQU32 Z25, (lanes_stream+64*26)(DX)
+	VMOVDQU32 Z26, (lanes_stream+64*27)(DX)
+	VMOVDQU32 Z27, (lanes_stream+64*28)(DX)
+	VMOVDQU32 Z28, (lanes_stream+64*29)(DX)
+	VMOVDQU32 Z29, (lanes_stream+64*30)(DX)
+	VMOVDQU32 first15-64(SP), Z15
+	FINISH(0)
+	VMOVDQU32 (lanes_stream+64*16)(DX), Z0
+	VMOVDQU32 (lanes_stream+64*17)(DX), Z1
+	VMOVDQU32 (lanes_stream+64*18)(DX), Z2
+	VMOVDQU32 (lanes_stream+64*19)(DX), Z3
+	VMOVDQU32 (lanes_stream+64*20)(DX), Z4
+	VMOVDQU32 (lanes_stream+64*21)(DX), Z5
+	VMOVDQU32 (lanes_stream+64*22)(DX), Z6
+	VMOVDQU32 (lanes_stream+64*23)(DX), Z7
+	VMOVDQU32 (lanes_stream+64*24)(DX), Z8
+	VMOVDQU32 (lanes_stream+64*25)(DX), Z9
+	VMOVDQU32 (lanes_stream+64*26)(DX), Z10
+	VMOVDQU32 (lanes_stream+64*27)(DX), Z11
+	VMOVDQU32 (lanes_stream+64*28)(DX), Z12
+	VMOVDQU32 (lanes_stream+64*29)(DX), Z13
+	VMOVDQU32 (lanes_stream+64*30)(DX), Z14
+	VMOVDQU32 second15-128(SP), Z15
+	FINISH(16)
 	VZEROUPPER
 	RET
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"golang.org/x/crypto/nacl/secretbox"
@@ -54,12 +55,12 @@ func TestSealIsSecretbox(t *testing.T) {
 			c, nonce, text := newChannel(random), random.Uint64(), randomBytes(random, size)
 			want := c.secretbox(nonce, text)
 			sealed := make([]byte, size+Overhead)
-			c.Seal([]Message{{nonce, sealed, text}})
+			c.Seal([]Message{{Nonce: nonce, Dst: sealed, Src: text}})
 			if !bytes.Equal(sealed, want) {
 				t.Fatalf("%d bytes are sealed as % x, want % x", size, sealed, want)
 			}
 			opened := make([]byte, size)
-			if c.Open([]Message{{nonce, opened, want}}) != 1 || !bytes.Equal(opened, text) {
+			if c.Open([]Message{{Nonce: nonce, Dst: opened, Src: want}}) != 1 || !bytes.Equal(opened, text) {
 				t.Fatalf("%d bytes do not open", size)
 			}
 		}
@@ -126,7 +127,7 @@ func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, in
 	expect = append(expect, buf...)
 	msgs := make([]Message, len(in))
 	for i := range in {
-		msgs[i] = Message{nonces[i], buf[to[i]:][:len(want[i])], buf[from[i]:][:len(in[i])]}
+		msgs[i] = Message{Nonce: nonces[i], Dst: buf[to[i]:][:len(want[i])], Src: buf[from[i]:][:len(in[i])]}
 	}
 	for i := range in {
 		copy(expect[to[i]:], want[i])
@@ -197,8 +198,38 @@ func TestOpenRefusesWhatIsTooShort(t *testing.T) {
 		c := newChannel(newRandom(3))
 		for size := range Overhead {
 			good, opened := c.secretbox(1, []byte("text")), make([]byte, 4)
-			if n := c.Open([]Message{{1, opened, good}, {2, nil, make([]byte, size)}, {3, nil, nil}}); n != 1 || string(opened) != "text" {
+			if n := c.Open([]Message{{Nonce: 1, Dst: opened, Src: good}, {Nonce: 2, Src: make([]byte, size)}, {Nonce: 3}}); n != 1 || string(opened) != "text" {
 				t.Errorf("%d bytes: %d are good, %q", size, n, opened)
+			}
+		}
+	})
+}
+
+// Flip is as if the first byte of the text were another one, in both directions.
+func TestFlip(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		c := newChannel(newRandom(7))
+		var seal, open []Message
+		for i, text := range []string{"", "x", "text", strings.Repeat("text", 100)} {
+			seal = append(seal, Message{Nonce: uint64(i), Dst: make([]byte, len(text)+Overhead), Src: []byte(text), Flip: 0x83})
+			open = append(open, Message{Nonce: uint64(i), Dst: make([]byte, len(text)), Src: seal[i].Dst, Flip: 0x83})
+		}
+		c.Seal(seal)
+		for i, m := range seal {
+			text := bytes.Clone(m.Src)
+			if len(text) > 0 {
+				text[0] ^= 0x83
+			}
+			if want := c.secretbox(m.Nonce, text); !bytes.Equal(m.Dst, want) {
+				t.Errorf("message %d is sealed as % x, want % x", i, m.Dst, want)
+			}
+		}
+		if n := c.Open(open); n != len(open) {
+			t.Fatalf("%d are good", n)
+		}
+		for i, m := range open {
+			if !bytes.Equal(m.Dst, seal[i].Src) {
+				t.Errorf("message %d is opened as %q", i, m.Dst)
 			}
 		}
 	})
@@ -208,10 +239,10 @@ func TestWrongLengthsPanic(t *testing.T) {
 	c := newChannel(newRandom(4))
 	sealed := c.secretbox(1, []byte("text"))
 	for name, do := range map[string]func(){
-		"Seal, short": func() { c.Seal([]Message{{1, make([]byte, 19), []byte("text")}}) },
-		"Seal, long":  func() { c.Seal([]Message{{1, make([]byte, 21), []byte("text")}}) },
-		"Open, short": func() { c.Open([]Message{{1, make([]byte, 3), sealed}}) },
-		"Open, long":  func() { c.Open([]Message{{1, make([]byte, 5), sealed}}) },
+		"Seal, short": func() { c.Seal([]Message{{Dst: make([]byte, 19), Src: []byte("text")}}) },
+		"Seal, long":  func() { c.Seal([]Message{{Dst: make([]byte, 21), Src: []byte("text")}}) },
+		"Open, short": func() { c.Open([]Message{{Dst: make([]byte, 3), Src: sealed}}) },
+		"Open, long":  func() { c.Open([]Message{{Dst: make([]byte, 5), Src: sealed}}) },
 	} {
 		func() {
 			defer func() {
@@ -231,8 +262,8 @@ func TestNothingIsAllocated(t *testing.T) {
 			var seal, open []Message
 			for i := range 20 {
 				text, sealed := make([]byte, size), make([]byte, size+Overhead)
-				seal = append(seal, Message{uint64(i), sealed, text})
-				open = append(open, Message{uint64(i), text, sealed})
+				seal = append(seal, Message{Nonce: uint64(i), Dst: sealed, Src: text})
+				open = append(open, Message{Nonce: uint64(i), Dst: text, Src: sealed})
 			}
 			if n := testing.AllocsPerRun(10, func() {
 				c.Seal(seal)
@@ -259,8 +290,8 @@ func Benchmark(b *testing.B) {
 				seal, open := make([]Message, batch), make([]Message, batch)
 				for i := range batch {
 					text, sealed := make([]byte, size), make([]byte, size+Overhead)
-					seal[i] = Message{uint64(i), sealed, text}
-					open[i] = Message{uint64(i), text, sealed}
+					seal[i] = Message{Nonce: uint64(i), Dst: sealed, Src: text}
+					open[i] = Message{Nonce: uint64(i), Dst: text, Src: sealed}
 				}
 				name := fmt.Sprintf("kernel=%s/size=%d/batch=%d", k, size, batch)
 				b.Run("Seal/"+name, func(b *testing.B) {
