@@ -18,7 +18,7 @@ import (
 type attempts struct {
 	network zmtptest.Network
 	mu      sync.Mutex
-	at      []time.Time // read it when no dialer runs
+	at      []time.Time // read it behind synctest.Wait
 }
 
 func (a *attempts) dial(ctx context.Context, _, address string) (net.Conn, error) {
@@ -103,6 +103,7 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 		for range 5 {
 			acceptRaw(t, l).Conn.Close()
 		}
+		synctest.Wait()
 		checkBackoff(t, a.pauses(), time.Second, time.Minute)
 		r := acceptRaw(t, l)
 		r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PULL)...))
@@ -111,6 +112,7 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 		r.Conn.Close()
 		acceptRaw(t, l).Conn.Close()
 		acceptRaw(t, l)
+		synctest.Wait()
 		a.at = a.at[first-1:]
 		if got := a.pauses(); len(got) != 2 {
 			t.Fatalf("pauses %v", got)

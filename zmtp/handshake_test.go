@@ -322,6 +322,7 @@ func TestAcceptBacksOff(t *testing.T) {
 		}
 		r := dialRaw(t, n, addr)
 		shake(r, wire.PUSH, wire.PULL)
+		synctest.Wait()
 		pause := 5 * time.Millisecond
 		for i := range 10 {
 			if d := f.tried[i+1].Sub(f.tried[i]); d != pause {

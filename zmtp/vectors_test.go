@@ -223,6 +223,7 @@ func (x *exchange) connection(steps []zmtptest.Step) {
 		case s.Kind == zmtptest.Comment:
 			if do, ok := applicationDoes(s.Text); ok {
 				flush()
+				synctest.Wait() // the other side has been heard
 				for _, a := range do {
 					x.sock.act(a.what, a.topic)
 				}
