@@ -74,12 +74,11 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	release := context.AfterFunc(ctx, f.abort)
 	defer release()
 	err := f.xsub.Shutdown(ctx)
-	err = errors.Join(err, f.xpub.Shutdown(ctx))
-	f.watches.Wait()
-	if err != nil {
-		return context.Cause(ctx)
+	if e := f.xpub.Shutdown(ctx); err == nil {
+		err = e
 	}
-	return nil
+	f.watches.Wait()
+	return err
 }
 
 // abort lets those who wait for a subscriber give up.

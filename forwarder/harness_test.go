@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -142,8 +141,10 @@ func messages(t testing.TB, b []byte) (all []zmtp.Message) {
 // eventually polls until the condition holds.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(end) {
+	for end := time.After(20 * time.Second); !ok(); {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-end:
 			t.Fatalf("waited in vain until %s", what)
 		}
 	}

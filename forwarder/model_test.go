@@ -3,7 +3,6 @@ package forwarder
 import (
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -99,9 +98,9 @@ func (r *reference) publish(j int, topic, body string) {
 
 // The peers of the real broker.
 
-// A modelSubscriber sends SUBSCRIBE and CANCEL as it likes, or is a socket that counts.
+// A modelSubscriber sends SUBSCRIBE and CANCEL as it is told to, or is a socket that counts.
 type modelSubscriber struct {
-	kind   string // sub, xsub, raw
+	kind   string // as of a step
 	sub    interface{ Subscribe([]byte) error }
 	cancel func([]byte) error
 	up     func(string)
@@ -112,7 +111,6 @@ type modelSubscriber struct {
 }
 
 type modelPublisher struct {
-	kind  string // xpub, pub, raw
 	send  func([]zmtp.Message)
 	close func()
 	told  *collector // nil for one that cannot say
@@ -387,7 +385,7 @@ type sendSubscription func([]byte) error
 func (f sendSubscription) Subscribe(topic []byte) error { return f(topic) }
 
 func (m *model) attachPublisher(kind string) *modelPublisher {
-	p := &modelPublisher{kind: kind}
+	p := new(modelPublisher)
 	switch kind {
 	case "xpub":
 		xpub := zmtp.NewXPub(m.cfg, zmtp.XPubOptions{Verboser: true})
@@ -435,9 +433,9 @@ func (m *model) attachPublisher(kind string) *modelPublisher {
 	return p
 }
 
-// TestSubscriptionsMeetAnew lets subscriptions, cancellations, losses of subscribers and new publishers race: in the end
+// TestSubscriptionsRace lets subscriptions, cancellations, losses of subscribers and new publishers race: in the end
 // each publisher has been told what holds.
-func TestSubscriptionsMeetAnew(t *testing.T) {
+func TestSubscriptionsRace(t *testing.T) {
 	f := New(Config{})
 	defer shutdown(t, f)
 	in, err := f.ListenXSub("tcp://127.0.0.1:*")
@@ -481,9 +479,7 @@ func TestSubscriptionsMeetAnew(t *testing.T) {
 		if err := pub.Connect(in); err != nil {
 			t.Fatal(err)
 		}
-		for pub.Topics() == 0 { // until it is there, so that they come one after the other
-			runtime.Gosched()
-		}
+		eventually(t, "it is there, so that they come one after the other", func() bool { return pub.Topics() > 0 })
 		pubs = append(pubs, pub)
 	}
 	wg.Wait()

@@ -1,0 +1,185 @@
+package forwarder
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// stage is a broker on TCP with a publisher, a subscriber that reads and one that does not.
+type stage struct {
+	*Forwarder
+	t     *testing.T
+	ctx   context.Context
+	pub   *zmtp.XPub
+	stuck *raw
+	sent  atomic.Int64
+	got   atomic.Int64 // by the healthy subscriber, in order
+}
+
+const stageHWM = 100
+
+func newStage(t *testing.T, policy Policy) *stage {
+	// The kernel is to hold little, but not so little that delayed acknowledgements set the pace.
+	f := New(Config{
+		Overload: policy, StallTimeout: 300 * time.Millisecond,
+		XPub: zmtp.Config{SendHWM: stageHWM, SendBuffer: 64 << 10},
+	})
+	s := &stage{Forwarder: f, t: t, ctx: testContext(t)}
+	in, err := s.ListenXSub("tcp://127.0.0.1:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.ListenXPub("tcp://127.0.0.1:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(out, "tcp://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	s.stuck = handshake(t, conn, wire.SUB)
+	s.stuck.subscribe("t", true)
+
+	sub := zmtp.NewSub(zmtp.Config{})
+	sub.Subscribe([]byte("t"))
+	if err := sub.Connect(out); err != nil {
+		t.Fatal(err)
+	}
+	s.pub = zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{NoDrop: true, Verboser: true})
+	if err := s.pub.Connect(in); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both have subscribed", func() bool {
+		st := f.Stats()
+		return st.Backend.In.Messages == 2 && len(st.Subscribers) == 2 && s.pub.Topics() == 1
+	})
+	go func() {
+		for {
+			m, err := sub.Recv(context.Background())
+			if err != nil {
+				return
+			}
+			if want := fmt.Sprint(s.got.Load()); string(m.Part(1)) != want {
+				t.Errorf("the healthy subscriber got %s, want %s", m.Part(1), want)
+				return
+			}
+			s.got.Add(1)
+		}
+	}()
+	t.Cleanup(func() {
+		s.stuck.Close()
+		shutdown(t, s.pub, f, sub)
+	})
+	return s
+}
+
+// send publishes n messages of 4 KiB, at most as many ahead of the healthy subscriber as fit its queue if paced is set.
+func (s *stage) send(n int, paced bool) error {
+	body := strings.Repeat("x", 4<<10)
+	for range n {
+		i := s.sent.Load()
+		if paced {
+			eventually(s.t, "the healthy subscriber has read", func() bool { return i-s.got.Load() < stageHWM/2 })
+		}
+		if err := s.pub.Send(s.ctx, zmtp.NewMessageString("t", fmt.Sprint(i), body)); err != nil {
+			return err
+		}
+		s.sent.Add(1)
+	}
+	return nil
+}
+
+// other returns what the broker says of the subscriber that does not read.
+func (s *stage) other() SubscriberStats {
+	for _, st := range s.Stats().Subscribers {
+		if st.Remote.String() == s.stuck.LocalAddr().String() {
+			return st
+		}
+	}
+	return SubscriberStats{}
+}
+
+// healthy waits until the healthy subscriber has got everything.
+func (s *stage) healthy() {
+	s.t.Helper()
+	eventually(s.t, "the healthy subscriber has everything", func() bool { return s.got.Load() == s.sent.Load() })
+}
+
+func TestAdaptiveTCP(t *testing.T) {
+	s := newStage(t, Adaptive)
+	if err := s.send(2000, false); err != nil {
+		t.Fatal(err)
+	}
+	s.healthy()
+	st := s.other()
+	if st.Dropped < 1000 || st.Queued > stageHWM || st.StalledSince.IsZero() {
+		t.Errorf("%+v", st)
+	}
+	go io.Copy(io.Discard, s.stuck)
+	eventually(t, "it has recovered", func() bool { return s.other().StalledSince.IsZero() })
+	before := s.other()
+	if err := s.send(50, true); err != nil {
+		t.Fatal(err)
+	}
+	s.healthy()
+	if st := s.other(); st.Dropped != before.Dropped || st.Out.Messages != before.Out.Messages+50 {
+		t.Errorf("after it has recovered: %+v, before %+v", st, before)
+	}
+}
+
+func TestBlockTCP(t *testing.T) {
+	const n = 2000
+	s := newStage(t, Block)
+	sent := make(chan error, 1)
+	go func() { sent <- s.send(n, false) }()
+	eventually(t, "it is stalled", func() bool { return !s.other().StalledSince.IsZero() })
+	// The publisher's own queue fills up behind it.
+	eventually(t, "the publisher waits", func() bool { return s.sent.Load()-s.got.Load() >= zmtp.DefaultHWM })
+	c := new(collector)
+	go c.read(t, s.stuck)
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	s.healthy()
+	eventually(t, "the other has everything", func() bool { return len(c.all()) == n })
+	for i, m := range c.all() {
+		if !strings.HasPrefix(m, fmt.Sprintf("t|%d|x", i)) {
+			t.Fatalf("message %d is %.10q", i, m)
+		}
+	}
+	if st := s.Stats(); len(st.XPub.Dropped) > 0 {
+		t.Errorf("dropped %v", st.XPub.Dropped)
+	}
+}
+
+func TestDropTCP(t *testing.T) {
+	s := newStage(t, Drop)
+	if err := s.send(2000, true); err != nil {
+		t.Fatal(err)
+	}
+	s.healthy()
+	if st := s.other(); st.Dropped < 1000 || st.Queued > stageHWM || st.Dropped+st.Out.Messages != 2000 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestDisconnectTCP(t *testing.T) {
+	s := newStage(t, Disconnect)
+	if err := s.send(2000, true); err != nil {
+		t.Fatal(err)
+	}
+	s.healthy()
+	if st := s.Stats().XPub; st.Closed[wire.SlowConsumer] != 1 || st.Peers != 1 {
+		t.Errorf("%+v", st)
+	}
+}
