@@ -9,8 +9,10 @@ import (
 const (
 	// chunkSize is the size of the pieces into which small messages are copied.
 	chunkSize = 64 << 10
-	// referSize is from which size on an immutable message is sent from its own memory.
-	referSize = 32 << 10
+	// referSize is from which size in bytes on messages are sent from the memory in which they are: smaller ones are
+	// copied, so that a queue of many needs few pieces and pins no more memory than it counts. It is a quarter of a slab:
+	// what is shared pins at most four times what it counts.
+	referSize = slabSize / 4
 	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in bytes.
 	maxControl = 64 << 10
 )
@@ -21,8 +23,19 @@ var chunkPool = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 type chunk struct {
 	b      []byte
 	mem    *[chunkSize]byte // b's memory if it is from the pool
+	slab   *slab            // b's memory if it is shared with what was read
 	msgs   int              // how many messages b holds
 	forced int              // how many of its bytes no limit applies to
+}
+
+// free gives the memory back.
+func (c *chunk) free() {
+	if c.mem != nil {
+		chunkPool.Put(c.mem)
+	}
+	if c.slab != nil {
+		c.slab.release()
+	}
 }
 
 // outbox is what waits to be written to one peer: whole messages in wire form, under two limits, and commands that are
@@ -64,7 +77,7 @@ func (o *outbox) fits(n int64) bool {
 }
 
 // offer appends messages of b, the given runs in order, until one does not fit, and returns what it took. Adjacent
-// messages are copied together.
+// messages are copied together, or kept where they are if they are many bytes.
 func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 	o.mu.Lock()
 	for _, r := range runs {
@@ -84,27 +97,32 @@ func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 func (o *outbox) offerRun(b *Batch, r Run) int {
 	i := r.From
 	for i < r.To {
-		s := &b.spans[i]
-		if !o.fits(int64(s.end - s.start)) {
-			break
-		}
-		c := o.tail(s.end - s.start)
-		space, first, start, end := cap(c.b)-len(c.b), i, s.start, s.start
+		first, start := i, b.spans[i].start
+		end := start
 		for i < r.To {
-			s = &b.spans[i]
-			n := s.end - s.start
-			if s.start != end || end-start+n > space || !o.fits(int64(n)) {
+			s := &b.spans[i]
+			n := int64(s.end - s.start)
+			if s.start != end || !o.fits(n) {
 				break
 			}
 			o.msgs++
-			o.bytes += int64(n)
+			o.bytes += n
 			o.sent.Parts += uint64(s.parts)
 			o.sent.Bytes += uint64(s.bytes)
 			end = s.end
 			i++
 		}
-		c.b = append(c.b, b.slab.buf[start:end]...)
-		c.msgs += i - first
+		if i == first {
+			break
+		}
+		if run := b.slab.buf[start:end:end]; len(run) >= referSize {
+			b.slab.retain()
+			o.chunks.push(chunk{b: run, slab: b.slab, msgs: i - first})
+		} else {
+			c := o.tail(len(run))
+			c.b = append(c.b, run...)
+			c.msgs += i - first
+		}
 	}
 	return i - r.From
 }
@@ -285,9 +303,7 @@ func (o *outbox) done(taken []chunk, control int) int {
 		msgs += taken[i].msgs
 		bytes += len(taken[i].b)
 		forced += taken[i].forced
-		if taken[i].mem != nil {
-			chunkPool.Put(taken[i].mem)
-		}
+		taken[i].free()
 	}
 	clear(taken)
 	o.account(-msgs, -bytes, -forced)
@@ -346,9 +362,7 @@ func (o *outbox) discard() int {
 		lost += c.msgs
 		o.bytes -= int64(len(c.b))
 		o.forced -= int64(c.forced)
-		if c.mem != nil {
-			chunkPool.Put(c.mem)
-		}
+		c.free()
 	}
 	o.chunks, o.control = fifo[chunk]{}, nil
 	o.msgs -= lost

@@ -69,7 +69,7 @@ func (p *Peer) Done() <-chan struct{} { return p.done }
 func (p *Peer) Close(err error) { p.fail(err) }
 
 // Offer appends messages of b to the peer's outbox, the given runs in order, until one does not fit its limits, and
-// returns how many it took. It never blocks. The messages are copied.
+// returns how many it took. It never blocks. What it does not copy it keeps the batch's memory for.
 func (p *Peer) Offer(b *Batch, runs []Run) int { return p.outbox.offer(b, runs) }
 
 // OfferMessage appends one message to the peer's outbox if it fits its limits. It never blocks. The message may be kept.
