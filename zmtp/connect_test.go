@@ -18,7 +18,7 @@ import (
 type attempts struct {
 	network zmtptest.Network
 	mu      sync.Mutex
-	at      []time.Time // read it behind synctest.Wait
+	at      []time.Time
 }
 
 func (a *attempts) dial(ctx context.Context, _, address string) (net.Conn, error) {
@@ -28,8 +28,19 @@ func (a *attempts) dial(ctx context.Context, _, address string) (net.Conn, error
 	return a.network.Dial(ctx, address)
 }
 
+// count returns how many attempts there were.
+func (a *attempts) count() int {
+	synctest.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.at)
+}
+
 // pauses returns the times between the attempts.
 func (a *attempts) pauses() []time.Duration {
+	synctest.Wait()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var all []time.Duration
 	for i := 1; i < len(a.at); i++ {
 		all = append(all, a.at[i].Sub(a.at[i-1]))
@@ -68,11 +79,12 @@ func TestReconnectBacksOff(t *testing.T) {
 		start := time.Now()
 		time.Sleep(time.Minute)
 		synctest.Wait()
+		pauses := a.pauses()
 		if !a.at[0].Equal(start) {
 			t.Errorf("the first attempt is after %v, want at once", a.at[0].Sub(start))
 		}
-		checkBackoff(t, a.pauses(), 100*time.Millisecond, 5*time.Second)
-		if n := len(a.at); n < 13 || n > 20 {
+		checkBackoff(t, pauses, 100*time.Millisecond, 5*time.Second)
+		if n := a.count(); n < 13 || n > 20 {
 			t.Errorf("%d attempts in a minute", n)
 		}
 		// libzmq's sequence: CONNECT_DELAYED, CLOSED, CONNECT_RETRIED, again and again.
@@ -84,8 +96,8 @@ func TestReconnectBacksOff(t *testing.T) {
 			if i%3 > 0 && !errors.Is(e.Err, syscall.ECONNREFUSED) {
 				t.Errorf("event %d says %v", i, e.Err)
 			}
-			if attempt := i / 3; e.Type == EventConnectRetried && attempt+1 < len(a.at) && e.Interval != a.pauses()[attempt] {
-				t.Errorf("event %d says %v, it was %v", i, e.Interval, a.pauses()[attempt])
+			if attempt := i / 3; e.Type == EventConnectRetried && attempt < len(pauses) && e.Interval != pauses[attempt] {
+				t.Errorf("event %d says %v, it was %v", i, e.Interval, pauses[attempt])
 			}
 		}
 	})
@@ -103,21 +115,18 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 		for range 5 {
 			acceptRaw(t, l).Conn.Close()
 		}
-		synctest.Wait()
 		checkBackoff(t, a.pauses(), time.Second, time.Minute)
 		r := acceptRaw(t, l)
 		r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PULL)...))
-		synctest.Wait()
-		first := len(a.at)
+		first := a.count()
 		r.Conn.Close()
 		acceptRaw(t, l).Conn.Close()
 		acceptRaw(t, l)
-		synctest.Wait()
-		a.at = a.at[first-1:]
-		if got := a.pauses(); len(got) != 2 {
-			t.Fatalf("pauses %v", got)
+		again := a.pauses()[first-1:]
+		if len(again) != 2 {
+			t.Fatalf("pauses %v", again)
 		}
-		checkBackoff(t, a.pauses(), time.Second, time.Minute)
+		checkBackoff(t, again, time.Second, time.Minute)
 	})
 }
 
@@ -147,8 +156,8 @@ func TestProtocolErrorGivesTheEndpointUp(t *testing.T) {
 				r.Send(in)
 				synctest.Wait()
 				time.Sleep(time.Hour)
-				if len(a.at) != 1 {
-					t.Errorf("%d attempts", len(a.at))
+				if n := a.count(); n != 1 {
+					t.Errorf("%d attempts", n)
 				}
 				st := push.Stats()
 				if got := st.Dropped[DropClosed] + st.Dropped[DropConnectionLost]; got != 10 {
@@ -180,9 +189,8 @@ func TestSecondConnect(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				synctest.Wait()
-				if len(a.at) != want {
-					t.Errorf("%d connections, want %d", len(a.at), want)
+				if n := a.count(); n != want {
+					t.Errorf("%d connections, want %d", n, want)
 				}
 				// What was disconnected can be connected again.
 				for range want {
@@ -194,9 +202,8 @@ func TestSecondConnect(t *testing.T) {
 					t.Errorf("one more Disconnect: %v", err)
 				}
 				s.Connect("tcp://" + addr)
-				synctest.Wait()
-				if len(a.at) != want+1 {
-					t.Errorf("%d connections, want %d", len(a.at), want+1)
+				if n := a.count(); n != want+1 {
+					t.Errorf("%d connections, want %d", n, want+1)
 				}
 			})
 		})
