@@ -1,10 +1,10 @@
-// Bench compares package salsa with libsodium on this machine and prints a table: nanoseconds a message, and how many
-// times as fast as libsodium. It needs a C compiler and libsodium with its headers (apt-get install gcc libsodium-dev):
+// Bench compares packages salsa and box with libsodium on this machine and prints a table: nanoseconds a message, and how
+// many times as fast as libsodium. It needs a C compiler and libsodium with its headers (apt-get install gcc libsodium-dev):
 //
 //	go run ./curve/salsa/bench
 //
 // For each size the two take turns and the medians count: what else the machine does hits both. "one" is one message a call, "batch" as many as a connection has at hand under load: 64, or 64 KiB of them.
-// libsodium has the same buffers all the time, and its functions have no batches.
+// "frames" is the same batch as a stream of frames through box.Sealer and box.Opener. libsodium has the same buffers all the time, and its functions have no batches.
 package main
 
 import (
@@ -21,7 +21,9 @@ import (
 
 	_ "embed"
 
+	"zmtpd/curve/box"
 	"zmtpd/curve/salsa"
+	"zmtpd/zmtp/wire"
 )
 
 //go:embed testdata/libsodium.c
@@ -51,22 +53,24 @@ func compare(w io.Writer, turns int) error {
 	defer sodium.stop()
 
 	fmt.Fprintf(w, "salsa uses %s\n", salsa.Instructions())
-	fmt.Fprintf(w, "%-5s %6s %10s %9s %6s %9s %6s\n", "", "bytes", "libsodium", "one", "ratio", "batch", "ratio")
+	fmt.Fprintf(w, "%-5s %6s %10s %9s %6s %9s %6s %9s %6s\n", "", "bytes", "libsodium", "one", "ratio", "batch", "ratio", "frames", "ratio")
 	for _, op := range []string{"seal", "open"} {
 		for _, size := range sizes {
-			one, batch := newOurs(size, 1), newOurs(size, max(1, min(64, 1<<16/size)))
-			var theirs, single, many []float64
+			n := max(1, min(64, 1<<16/size))
+			one, batch, stream := newOurs(size, 1), newOurs(size, n), newFrames(size, n)
+			var theirs, single, many, frames []float64
 			for range turns {
 				ns, err := sodium.measure(op, size)
 				if err != nil {
 					return err
 				}
 				theirs = append(theirs, ns)
-				single = append(single, one.measure(op))
-				many = append(many, batch.measure(op))
+				single = append(single, measure(1, func(calls int) time.Duration { return one.run(op, calls) }))
+				many = append(many, measure(n, func(calls int) time.Duration { return batch.run(op, calls) }))
+				frames = append(frames, measure(n, func(calls int) time.Duration { return stream.run(op, calls) }))
 			}
-			t, s, m := median(theirs), median(single), median(many)
-			fmt.Fprintf(w, "%-5s %6d %10.0f %9.0f %6.2f %9.0f %6.2f\n", op, size, t, s, t/s, m, t/m)
+			t, s, m, f := median(theirs), median(single), median(many), median(frames)
+			fmt.Fprintf(w, "%-5s %6d %10.0f %9.0f %6.2f %9.0f %6.2f %9.0f %6.2f\n", op, size, t, s, t/s, m, t/m, f, t/f)
 		}
 	}
 	return nil
@@ -103,16 +107,16 @@ const (
 	sliceMin  = 200 * time.Microsecond
 )
 
-// measure returns the nanoseconds that one message takes.
-func (o *ours) measure(op string) float64 {
+// measure returns the nanoseconds that one message takes when each call of run does n of them.
+func measure(n int, run func(calls int) time.Duration) float64 {
 	best := math.Inf(1)
-	for n, slice := 1, 0; slice < numSlices; {
-		took := o.run(op, n)
+	for calls, slice := 1, 0; slice < numSlices; {
+		took := run(calls)
 		if took < sliceMin {
-			n *= 2
+			calls *= 2
 			continue
 		}
-		best = min(best, float64(took.Nanoseconds())/float64(n*len(o.seal)))
+		best = min(best, float64(took.Nanoseconds())/float64(calls*n))
 		slice++
 	}
 	return best
@@ -132,6 +136,44 @@ func (o *ours) run(op string, n int) time.Duration {
 		case "open":
 			if o.cipher.Open(o.open) != len(o.open) {
 				panic("a message that was just sealed is refused")
+			}
+		}
+	}
+	return time.Since(start)
+}
+
+// frames is a stream of frames of one size, plain and protected.
+type frames struct {
+	sealer        *box.Sealer
+	opener        box.Opener // as it was before the first frame
+	plain, sealed []byte
+	out           []byte
+}
+
+func newFrames(size, n int) *frames {
+	f := &frames{
+		sealer: box.NewSealer(new([32]byte), box.FromClient, 3),
+		opener: *box.NewOpener(new([32]byte), box.FromClient, 2),
+	}
+	for range n {
+		f.plain = wire.AppendFrame(f.plain, 0, make([]byte, size))
+	}
+	f.sealed = f.sealer.Seal(nil, f.plain)
+	return f
+}
+
+// run does n calls.
+func (f *frames) run(op string, n int) time.Duration {
+	start := time.Now()
+	for range n {
+		switch op {
+		case "seal":
+			f.out = f.sealer.Seal(f.out[:0], f.plain)
+		case "open":
+			o := f.opener // which takes each frame once
+			var err error
+			if f.out, err = o.Open(f.out[:0], f.sealed); err != nil {
+				panic(err)
 			}
 		}
 	}
