@@ -86,10 +86,3 @@ func (c *Cipher) crypt(group []Message, n int) {
 		}
 	}
 }
-
-// sumEach computes the tags of the messages i to j-1, one by one.
-func (c *Cipher) sumEach(tags *[groupSize][Overhead]byte, group []Message, i, j int) {
-	for ; i < j; i++ {
-		sum(&tags[i], group[i].sealed(), (*[macKeySize]byte)(c.head.stream[i*blockSize:]))
-	}
-}

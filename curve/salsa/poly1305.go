@@ -101,10 +101,8 @@ func (p *poly1305) tag(out *[16]byte, key *[32]byte) {
 	binary.LittleEndian.PutUint64(out[8:], h1)
 }
 
-// sum writes the tag of text under a one-time key.
-func sum(out *[16]byte, text []byte, key *[32]byte) {
-	var p poly1305
-	p.init(key)
+// end takes in the rest of the text and writes the tag.
+func (p *poly1305) end(out *[16]byte, text []byte, key *[32]byte) {
 	p.blocks(text)
 	p.last(text[len(text)&^15:])
 	p.tag(out, key)

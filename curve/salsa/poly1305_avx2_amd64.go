@@ -1,0 +1,67 @@
+package salsa
+
+// polyLanes26 are 4 accumulators of Poly1305 in limbs of 26 bits, h[j][i] is limb j of lane i, and multipliers: the limbs r0
+// to r4, then 5·r1 to 5·r4.
+type polyLanes26 struct {
+	h      [5][4]uint64
+	fourth [9][4]uint64 // the fourth power of r in all lanes
+	own    [9][4]uint64 // the power that each lane needs at the end
+}
+
+//go:noescape
+func longAVX2(p *polyLanes26, text *byte, n int)
+
+const mask26 = 1<<26 - 1
+
+// beginAVX2 takes in the whole chunks of a text, of which there is at least one, and returns how much that was. Nothing
+// may have been taken in before.
+func (p *poly1305) beginAVX2(text []byte) int {
+	// The lanes are in the order of the blocks that come out of unpacking two registers of two.
+	var l polyLanes26
+	h0, h1, h2 := p.r0, p.r1, uint64(0)
+	for power, lane := range [...]int{3, 1, 2, 0} {
+		if power > 0 {
+			h0, h1, h2 = mulR(h0, h1, h2, p.r0, p.r1, p.r1+p.r1>>2)
+		}
+		l.own[0][lane] = h0 & mask26
+		l.own[1][lane] = h0 >> 26 & mask26
+		l.own[2][lane] = (h0>>52 | h1<<12) & mask26
+		l.own[3][lane] = h1 >> 14 & mask26
+		l.own[4][lane] = h1>>40 | h2<<24
+	}
+	for j := range 4 {
+		for i := range 4 {
+			l.own[5+j][i] = 5 * l.own[1+j][i]
+		}
+	}
+	for j := range l.fourth {
+		x := l.own[j][0]
+		l.fourth[j] = [4]uint64{x, x, x, x}
+	}
+	const chunkSize = 64
+	n := len(text) / chunkSize
+	longAVX2(&l, &text[0], n)
+
+	var a [5]uint64
+	for j := range a {
+		for _, limb := range l.h[j] {
+			a[j] += limb
+		}
+	}
+	p.h0, p.h1, p.h2 = fromLimbs26(a)
+	return n * chunkSize
+}
+
+// fromLimbs26 returns the number modulo 2^130-5 in 64-bit words, for limbs below 2^60. It is below 2^130.
+func fromLimbs26(a [5]uint64) (w0, w1, w2 uint64) {
+	// In the third round there is at most a one to carry, and then the first limb was small before it.
+	for range 3 {
+		for j := range 4 {
+			a[j+1] += a[j] >> 26
+			a[j] &= mask26
+		}
+		a[0] += 5 * (a[4] >> 26)
+		a[4] &= mask26
+	}
+	return a[0] | a[1]<<26 | a[2]<<52, a[2]>>12 | a[3]<<14 | a[4]<<40, a[4] >> 24
+}

@@ -1,0 +1,149 @@
+package salsa
+
+const polyWidth = 8
+
+// polyLanes are 8 accumulators and multipliers of Poly1305 in limbs of 44, 44 and 42 bits: h[j][i] is limb j of lane i.
+type polyLanes struct {
+	h, r [3][polyWidth]uint64
+}
+
+// laneInputs says where the lanes read.
+type laneInputs struct {
+	text [polyWidth]*byte   // the next block
+	step [polyWidth]uintptr // how far it is to the one after it: 16, or 0 for a lane that has nothing to read
+	bit  [polyWidth]uint64  // lastBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
+}
+
+// topBit is the bit which goes above a whole block, 2^128, in the third limb.
+const topBit = 1 << 40
+
+//go:noescape
+func beginIFMA(p *polyLanes, keys *byte)
+
+//go:noescape
+func tagsIFMA(p *polyLanes, keys *byte, tags *byte)
+
+//go:noescape
+func longIFMA(p *polyLanes, text *byte, n int)
+
+//go:noescape
+func manyIFMA(p *polyLanes, in *laneInputs, n int)
+
+// setR sets the multiplier of a lane.
+func (p *polyLanes) setR(i int, r0, r1, r2 uint64) {
+	p.r[0][i], p.r[1][i], p.r[2][i] = toLimbs(r0, r1, r2)
+}
+
+const (
+	mask44 = 1<<44 - 1
+	mask42 = 1<<42 - 1
+)
+
+// toLimbs splits a number of 64-bit words, below 2^131, into limbs of 44, 44 and 43 bits.
+func toLimbs(w0, w1, w2 uint64) (a0, a1, a2 uint64) {
+	return w0 & mask44, (w0>>44 | w1<<20) & mask44, w1>>24 | w2<<40
+}
+
+// fromLimbs is the inverse modulo 2^130-5, for limbs below 2^60. The result is below 2^130 + 2^64.
+func fromLimbs(a0, a1, a2 uint64) (w0, w1, w2 uint64) {
+	a1 += a0 >> 44
+	a2 += a1 >> 44
+	a0 = a0&mask44 + a2>>42*5
+	a1 = a1&mask44 + a0>>44
+	a2 = a2&mask42 + a1>>44
+	a0, a1 = a0&mask44, a1&mask44
+	return a0 | a1<<44, a1>>20 | a2<<24, a2 >> 40
+}
+
+// beginIFMA takes in the whole chunks of a text, of which there is at least one, and returns how much that was. Nothing
+// may have been taken in before.
+func (p *poly1305) beginIFMA(text []byte) int {
+	// The lanes are in the order of the blocks that come out of unpacking two registers of four.
+	var l polyLanes
+	s1 := p.r1 + p.r1>>2
+	h0, h1, h2 := p.r0, p.r1, uint64(0)
+	for power, lane := range [...]int{7, 5, 3, 1, 6, 4, 2, 0} {
+		if power > 0 {
+			h0, h1, h2 = mulR(h0, h1, h2, p.r0, p.r1, s1)
+		}
+		l.setR(lane, h0, h1, h2)
+	}
+	const chunkSize = 16 * polyWidth
+	n := len(text) / chunkSize
+	longIFMA(&l, &text[0], n)
+
+	var a [3]uint64
+	for j := range a {
+		for _, limb := range l.h[j] {
+			a[j] += limb
+		}
+	}
+	p.h0, p.h1, p.h2 = fromLimbs(a[0], a[1], a[2])
+	return n * chunkSize
+}
+
+// sumMany writes the tags of up to 8 messages, whose one-time keys are 64 bytes apart. Lanes whose texts have fewer
+// blocks than the longest begin later: until then their accumulator is zero, and stays so if zeros are added.
+func sumMany(tags *[polyWidth][Overhead]byte, msgs []Message, keys *[polyWidth * blockSize]byte) {
+	var l polyLanes
+	var in laneInputs
+	var zero [16]byte
+	var ends [polyWidth][16]byte // the last block of each, 1 to 16 bytes
+	var begin [polyWidth]int     // the step at which the first block is due
+	beginIFMA(&l, &keys[0])
+
+	most := 0 // blocks before the last one
+	for i := range msgs {
+		most = max(most, blocksBeforeLast(len(msgs[i].sealed())))
+	}
+	for i := range begin {
+		begin[i] = most
+		if i < len(msgs) {
+			begin[i] -= blocksBeforeLast(len(msgs[i].sealed()))
+		}
+		in.text[i] = &zero[0]
+	}
+	for at := 0; at < most; {
+		until := most
+		for i, b := range begin {
+			switch {
+			case b > at:
+				until = min(until, b)
+			case b < most:
+				in.text[i], in.step[i], in.bit[i] = &msgs[i].sealed()[(at-b)*16], 16, topBit
+			}
+		}
+		manyIFMA(&l, &in, until-at)
+		at = until
+	}
+	for i := range msgs {
+		text := msgs[i].sealed()
+		end := text[blocksBeforeLast(len(text))*16:]
+		in.text[i], in.bit[i] = &ends[i][0], 0
+		if copy(ends[i][:], end) == 16 {
+			in.bit[i] = topBit
+		} else if len(end) > 0 {
+			ends[i][len(end)] = 1
+		}
+	}
+	manyIFMA(&l, &in, 1)
+	tagsIFMA(&l, &keys[0], &tags[0][0])
+}
+
+func blocksBeforeLast(size int) int { return max(size-1, 0) / 16 }
+
+// manyPays says if computing the tags at once is expected to take less time than one by one. The unit is about a
+// nanosecond, measured on a Zen 5; what is right by a factor of two elsewhere does no harm.
+func manyPays(msgs []Message) bool {
+	each, most := 0, 0
+	for i := range msgs {
+		blocks := len(msgs[i].sealed()) / 16
+		most = max(most, blocks)
+		if blocks < longMin/16 {
+			each += 10 + 5*blocks
+		} else {
+			each += 75 + 5*blocks/4
+		}
+	}
+	return 70+10*most < each
+}
