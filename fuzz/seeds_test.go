@@ -14,14 +14,15 @@ import (
 
 // corpora has the seeds of each target by its name.
 var corpora = map[string]func(testing.TB) [][]byte{
-	"FuzzCurveHandshake": curveChanges,
-	"FuzzCurveOpen":      curveTraffic,
-	"FuzzCurveStranger":  curveFrames,
-	"FuzzLogBatch":       func(tb testing.TB) [][]byte { return seeds(tb, "testdata/logbatch") },
-	"FuzzSalsa":          salsaSeeds,
-	"FuzzTopics":         topicsSeeds,
-	"FuzzZ85Decode":      z85Texts,
-	"FuzzZ85Encode":      z85Data,
+	"FuzzCurveCertificate": curveCertificates,
+	"FuzzCurveHandshake":   curveChanges,
+	"FuzzCurveOpen":        curveTraffic,
+	"FuzzCurveStranger":    curveFrames,
+	"FuzzLogBatch":         func(tb testing.TB) [][]byte { return seeds(tb, "testdata/logbatch") },
+	"FuzzSalsa":            salsaSeeds,
+	"FuzzTopics":           topicsSeeds,
+	"FuzzZ85Decode":        z85Texts,
+	"FuzzZ85Encode":        z85Data,
 }
 
 // addSeeds gives the seeds of the target to the fuzzer. There is at least one.
