@@ -62,24 +62,37 @@ type daemon struct {
 	ready     atomic.Bool // all endpoints are bound and the end has not begun
 }
 
-// run listens, serves until ctx ends, and shuts down.
-func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, jobs ...job) (err error) {
+// run listens, serves until ctx ends, and shuts down. The HTTP server ends last, to tell
+// how the rest does.
+func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, jobs ...job) error {
 	d := &daemon{jobs: jobs, log: log, started: time.Now()}
-	defer func() {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.ShutdownTimeout)
-		defer cancel()
-		err = errors.Join(err, d.shutdown(grace))
-	}()
-
 	if f.HTTP != "" {
 		web, err := serveHTTP(f.HTTP, d)
 		if err != nil {
-			return err
+			return errors.Join(err, d.shutdown(ctx))
 		}
 		defer web.close()
 		d.endpoints = append(d.endpoints, listening{"--http", "HTTP", web.url})
 	}
+	if err := d.listen(ctx); err != nil {
+		return errors.Join(err, d.shutdown(ctx))
+	}
+	<-ctx.Done()
+
+	d.ready.Store(false)
+	log.Info("shutting down", "timeout", f.ShutdownTimeout)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.ShutdownTimeout)
+	defer cancel()
+	err := d.shutdown(grace)
 	for _, j := range jobs {
+		log.Info("stopped", j.summary()...)
+	}
+	return err
+}
+
+// listen binds all endpoints, and announces them when it has succeeded.
+func (d *daemon) listen(ctx context.Context) error {
+	for _, j := range d.jobs {
 		bound, err := j.listen()
 		if err != nil {
 			return err
@@ -90,10 +103,6 @@ func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, jobs ...job) (e
 		d.announce(ctx, e)
 	}
 	d.ready.Store(true)
-
-	<-ctx.Done()
-	d.ready.Store(false)
-	log.Info("shutting down", "timeout", f.ShutdownTimeout)
 	return nil
 }
 
@@ -113,9 +122,6 @@ func (d *daemon) shutdown(ctx context.Context) error {
 		ending.Go(func() { errs[i] = j.shutdown(ctx) })
 	}
 	ending.Wait()
-	for _, j := range d.jobs {
-		d.log.Info("stopped", j.summary()...)
-	}
 	return errors.Join(errs...)
 }
 

@@ -153,18 +153,23 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		{"more than the limit", "message_too_large", "closed_connections", append(append(greeting("NULL"), ready("PUSH")...), 2, 0, 0, 0, 0, 0, 0x10, 0, 1)},
 	}
 	for _, c := range connections {
-		series := fmt.Sprintf(`zmtpd_socket_%s_total{reason=%q,socket="pull"}`, c.failures, c.reason)
-		count := func() float64 { return d.metric(series) }
-		before := count()
-		conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("PULL"), "tcp://"))
-		if err != nil {
-			t.Fatal(err)
+		for _, socket := range []string{"PULL", "XSUB", "XPUB"} {
+			if socket != "PULL" && c.failures != "handshake_failures" {
+				continue
+			}
+			series := fmt.Sprintf(`zmtpd_socket_%s_total{reason=%q,socket=%q}`, c.failures, c.reason, strings.ToLower(socket))
+			count := func() float64 { return d.metric(series) }
+			before := count()
+			conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint(socket), "tcp://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.Write(c.send); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, c.name+" is counted in "+series, func() bool { return count() == before+1 })
 		}
-		defer conn.Close()
-		if _, err := conn.Write(c.send); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, c.name+" is counted in "+series, func() bool { return count() == before+1 })
 		serves(c.name)
 	}
 
@@ -313,10 +318,11 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	pub.cmd.Process.Kill()
 	d.signal(syscall.SIGTERM)
 	eventually(t, "the shutdown", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
-	select {
-	case <-d.done:
-		t.Fatal("it did not wait for the subscriber")
-	default:
+	if status, _ := d.get("/readyz"); status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz has status %d while it shuts down", status)
+	}
+	if status, _ := d.get("/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz has status %d while it shuts down", status)
 	}
 	d.signal(syscall.SIGTERM)
 	if status := d.wait(); status != -1 {

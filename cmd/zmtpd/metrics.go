@@ -66,8 +66,9 @@ func (d *daemon) registry() *prometheus.Registry {
 	return r
 }
 
-// Describe implements [prometheus.Collector].
-func (d *daemon) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
+// Describe implements [prometheus.Collector]. It describes nothing, which tells the
+// registry to take what comes: metrics by log path come with the first log.
+func (d *daemon) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (d *daemon) Collect(ch chan<- prometheus.Metric) {

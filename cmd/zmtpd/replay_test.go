@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/capture"
+)
+
+// clusterCapture is the capture of a whole Zeek cluster's life: XPUB on port 15555, XSUB on
+// 15556, the logger's PULL on 15557.
+var clusterCapture = filepath.Join("..", "..", "capture", "testdata", "cluster.pcap.gz")
+
+// sentTo counts the messages, other than subscriptions, that were sent to a port of the
+// capture, and their parts.
+func sentTo(t *testing.T, port uint16) (n int) {
+	t.Helper()
+	f, err := os.Open(clusterCapture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := capture.NewReader(f, capture.Options{Select: func(_, server netip.AddrPort) bool { return server.Port() == port }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ev, err := range r.Events(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Kind == capture.Message && ev.To().Port() == port {
+			n++
+		}
+	}
+	if n == 0 {
+		t.Fatalf("nothing was sent to port %d", port)
+	}
+	return n
+}
+
+// The logs in a capture of a cluster are what its logger wrote then, but for those of
+// the logger itself, which it did not send to anybody.
+func TestReplayLogsOfCapture(t *testing.T) {
+	dir := t.TempDir()
+	logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
+	tool(t, nil, "replay", clusterCapture, "--push", logger.endpoint("PULL"))
+	logger.terminate()
+	if got, want := logger.summary("logger")["written"], uint64(sentTo(t, 15557)); got != want {
+		t.Errorf("%d messages written, want %d", got, want)
+	}
+	for _, name := range []string{"conn.log", "dns.log", "http.log", "files.log"} {
+		got, want := records(t, filepath.Join(dir, name)), records(t, filepath.Join("..", "..", "capture", "testdata", "cluster.logs", name))
+		slices.Sort(got) // of two workers
+		slices.Sort(want)
+		if len(want) == 0 || !slices.Equal(got, want) {
+			t.Errorf("%s: records\n%q\nwant\n%q", name, got, want)
+		}
+	}
+}
+
+// The events in it go through a broker to somebody who subscribes everything, all of them
+// from the first one on, each once although the broker of the capture sent each again.
+func TestReplayEventsOfCapture(t *testing.T) {
+	want := sentTo(t, 15556)
+	for _, probe := range []bool{true, false} {
+		broker := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*")
+		sub := start(t, nil, "sub", "--connect", broker.endpoint("XPUB"), "--format", "recording")
+		eventually(t, "the subscription", func() bool { return broker.metric("zmtpd_forwarder_topics") == 1 })
+		args := []string{"replay", clusterCapture, "--xsub", broker.endpoint("XSUB"), "--port", "15556", "--port", "15557"}
+		if probe {
+			args = append(args, "--xpub", broker.endpoint("XPUB"))
+		}
+		tool(t, nil, args...)
+		broker.terminate() // gives the subscriber what waits for it
+		sub.terminate()
+		got, err := readAll(strings.NewReader(sub.stdout.String()), formatRecording)
+		if err != nil || len(got) != want {
+			t.Errorf("with probe %v: %d messages, %v; want %d", probe, len(got), err, want)
+		}
+		for _, parts := range got {
+			if len(parts) != 4 || parts[2] != "broker-bin-v1" {
+				t.Errorf("not an event: %q", parts)
+			}
+		}
+	}
+}
+
+// What cannot be read is said, not silently left out.
+func TestReplayOfEncryptedCapture(t *testing.T) {
+	encrypted := filepath.Join("..", "..", "capture", "testdata", "cluster-curve.pcap.gz")
+	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*")
+	p := start(t, nil, "replay", encrypted, "--push", pull.boundEndpoint())
+	if status := p.wait(); status != 1 || !strings.Contains(p.stderr.String(), "encrypted") {
+		t.Errorf("exit status %d, stderr %q", status, p.stderr.String())
+	}
+}
+
+func TestReplayAtARate(t *testing.T) {
+	dir := t.TempDir()
+	recording := filepath.Join(dir, "recording")
+	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "5", "--format", "recording")
+	tool(t, strings.NewReader("1\n2\n3\n4\n5\n"), "push", "--connect", pull.boundEndpoint())
+	pull.wait()
+	if err := os.WriteFile(recording, []byte(pull.stdout.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	pull = start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "10")
+	p := start(t, nil, "replay", recording, "--push", pull.boundEndpoint(), "--rate", "50", "--repeat", "2")
+	if p.wait() != 0 || pull.wait() != 0 {
+		t.Fatal(p.stderr.String())
+	}
+	if got := pull.stdout.String(); got != "1\n2\n3\n4\n5\n1\n2\n3\n4\n5\n" {
+		t.Errorf("received %q", got)
+	}
+	m := regexp.MustCompile(`replayed 10 messages, 10 bytes in (\S+): (\d+) messages/s`).FindStringSubmatch(p.stderr.String())
+	if m == nil {
+		t.Fatalf("summary %q", p.stderr.String())
+	}
+	if took, err := time.ParseDuration(m[1]); err != nil || took < 9*20*time.Millisecond {
+		t.Errorf("ten messages at 50/s took %s, %v", m[1], err)
+	}
+	if rate, _ := strconv.Atoi(m[2]); rate > 60 {
+		t.Errorf("rate %d/s, want about 50", rate)
+	}
+}
+
+func TestWaitUntil(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		if err := waitUntil(t.Context(), began.Add(time.Hour)); err != nil || time.Since(began) != time.Hour {
+			t.Errorf("waited %v, %v", time.Since(began), err)
+		}
+		if err := waitUntil(t.Context(), began); err != nil || time.Since(began) != time.Hour {
+			t.Errorf("waited for the past: %v, %v", time.Since(began), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := waitUntil(ctx, time.Now().Add(time.Hour)); err == nil || time.Since(began) != time.Hour+time.Second {
+			t.Errorf("ended after %v with %v", time.Since(began), err)
+		}
+	})
+}
