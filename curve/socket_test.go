@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/curve/box"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zap"
 	"zmtpd/zmtp/zmtptest"
 )
 
@@ -169,6 +171,44 @@ func TestSocketTypesThatDoNotFit(t *testing.T) {
 	r.Send(out)
 	r.ExpectClose()
 	eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.SocketTypeMismatch] == 1 })
+}
+
+// What comes in one write with INITIATE is delivered, but not while an authenticator is still to be asked.
+func TestMessageRightBehindInitiate(t *testing.T) {
+	handler := zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply, error) {
+		return zap.Reply{Status: zap.StatusOK}, nil
+	})
+	for name, auth := range map[string]zmtp.Auth{"open": open, "handler": {Handler: handler}} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			serverKey, serverSecret := GenerateKeyPair()
+			_, clientSecret := GenerateKeyPair()
+			pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, auth, serverSecret).Mechanism})
+			defer pull.Close()
+			r := raw(t, tcp(listen(t, pull.Socket)))
+			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType, Value: []byte("PUSH")}})
+			out, _, err := m.Handshake(nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Send(out)
+			_, welcome := r.ReadFrame()
+			if out, _, err = m.Handshake(nil, welcome); err != nil {
+				t.Fatal(err)
+			}
+			sealer := box.NewSealer((*[32]byte)(m.(*client).traffic), box.FromClient, 3)
+			r.Send(sealer.Seal(out, wire.AppendFrame(nil, 0, []byte("early"))))
+			if auth.Handler != nil {
+				r.ExpectClose()
+				eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.UnexpectedCommand] == 1 })
+				return
+			}
+			if m, err := pull.Recv(ctx); err != nil || string(m.Part(0)) != "early" {
+				t.Fatal(m, err)
+			}
+		})
+	}
 }
 
 // A MESSAGE that is wrong ends the connection, and what came before it is delivered.

@@ -116,9 +116,7 @@ func FuzzCurveOpen(f *testing.F) {
 			if at == len(plain) {
 				t.Fatalf("% x was never sealed, or not in this order", rest)
 			}
-			if bytes.HasPrefix(rest, plain[at]) {
-				rest = rest[len(plain[at]):]
-			}
+			rest = bytes.TrimPrefix(rest, plain[at])
 		}
 	})
 }
