@@ -265,6 +265,11 @@ func (m *model) do(s step) {
 		sub.sub.Subscribe([]byte(s.topic))
 		m.ref.subscribe(s.who, s.topic)
 	case s.op == "cancel" && sub != nil:
+		if sub.kind == "sub" {
+			// It filters what it gets by what it holds then, so what is on its way must arrive first.
+			sub.conn.Stall(false)
+			synctest.Wait()
+		}
 		sub.cancel([]byte(s.topic))
 		if n := sub.counts[s.topic]; sub.kind == "raw" || n == 1 {
 			m.ref.cancel(s.who, s.topic)
