@@ -24,72 +24,97 @@
 	VPSLLQ $4, r, Z16 \
 	VPADDQ Z16, s, s
 
-// ADDBLOCKS adds to h a block of each lane, its first 8 bytes in Z16 and the others in Z17.
-#define ADDBLOCKS \
-	VPANDQ     Z14, Z16, Z18          \
-	VPADDQ     Z18, Z0, Z0            \
-	VPSRLQ     $44, Z16, Z16          \
-	VPSLLQ     $20, Z17, Z19          \
-	VPTERNLOGQ $0xa8, Z14, Z19, Z16   \ // (Z16 | Z19) & Z14
-	VPADDQ     Z16, Z1, Z1            \
-	VPSRLQ     $24, Z17, Z17          \
-	VPADDQ     Z20, Z2, Z2            \
-	VPADDQ     Z17, Z2, Z2
+// SPLIT makes limbs of a block of each lane, whose first 8 bytes are in Z16 and the others in Z17: Z18, Z16, Z17.
+#define SPLIT \
+	VPANDQ     Z14, Z16, Z18        \
+	VPSRLQ     $44, Z16, Z16        \
+	VPSLLQ     $20, Z17, Z19        \
+	VPTERNLOGQ $0xa8, Z14, Z19, Z16 \ // (Z16 | Z19) & Z14
+	VPSRLQ     $24, Z17, Z17        \
+	VPADDQ     Z20, Z17, Z17
 
-// MULTIPLY sets h to h·r. A product of two limbs below 2^52 is added in two halves: 52 bits to the low part of its column,
-// the others to the high part, which thus counts 2^52. Each column then keeps the bits of its limb and carries the others
-// to the next one; what the third one carries, 2^130, comes back times 5. Below 2^45, 2^45 and 2^43 before, the limbs
-// are below 2^44, 2^44+2^7 and 2^42 after it.
-#define MULTIPLY(r0, r1, r2, s1, s2) \
-	VPXORQ       Z8, Z8, Z8    \
-	VPXORQ       Z9, Z9, Z9    \
-	VPXORQ       Z10, Z10, Z10 \
-	VPXORQ       Z11, Z11, Z11 \
-	VPXORQ       Z12, Z12, Z12 \
-	VPXORQ       Z13, Z13, Z13 \
-	VPMADD52LUQ  s1, Z2, Z8    \
-	VPMADD52HUQ  s1, Z2, Z9    \
-	VPMADD52LUQ  s2, Z2, Z10   \
-	VPMADD52HUQ  s2, Z2, Z11   \
-	VPMADD52LUQ  r0, Z2, Z12   \
-	VPMADD52HUQ  r0, Z2, Z13   \
-	VPMADD52LUQ  r0, Z0, Z8    \
-	VPMADD52HUQ  r0, Z0, Z9    \
-	VPMADD52LUQ  r1, Z0, Z10   \
-	VPMADD52HUQ  r1, Z0, Z11   \
-	VPMADD52LUQ  r2, Z0, Z12   \
-	VPMADD52HUQ  r2, Z0, Z13   \
-	VPMADD52LUQ  s2, Z1, Z8    \
-	VPMADD52HUQ  s2, Z1, Z9    \
-	VPMADD52LUQ  r0, Z1, Z10   \
-	VPMADD52HUQ  r0, Z1, Z11   \
-	VPMADD52LUQ  r1, Z1, Z12   \
-	VPMADD52HUQ  r1, Z1, Z13   \
-	VPSRLQ       $44, Z8, Z16  \
-	VPANDQ       Z14, Z8, Z0   \
-	VPSLLQ       $8, Z9, Z9    \
-	VPADDQ       Z9, Z10, Z10  \
-	VPADDQ       Z16, Z10, Z10 \
-	VPSRLQ       $44, Z10, Z16 \
-	VPANDQ       Z14, Z10, Z1  \
-	VPSLLQ       $8, Z11, Z11  \
-	VPADDQ       Z11, Z12, Z12 \
-	VPADDQ       Z16, Z12, Z12 \
-	VPSRLQ       $42, Z12, Z16 \
-	VPANDQ       Z15, Z12, Z2  \
-	VPSLLQ       $10, Z13, Z13 \
-	VPADDQ       Z13, Z16, Z16 \
-	VPADDQ       Z16, Z0, Z0   \
-	VPSLLQ       $2, Z16, Z16  \
-	VPADDQ       Z16, Z0, Z0   \
-	VPSRLQ       $44, Z0, Z16  \
-	VPANDQ       Z14, Z0, Z0   \
-	VPADDQ       Z16, Z1, Z1
+// ADDBLOCKS adds such a block of each lane to h.
+#define ADDBLOCKS \
+	SPLIT                \
+	VPADDQ Z18, Z0, Z0   \
+	VPADDQ Z16, Z1, Z1   \
+	VPADDQ Z17, Z2, Z2
+
+#define ZEROPRODUCTS \
+	VPXORQ Z8, Z8, Z8    \
+	VPXORQ Z9, Z9, Z9    \
+	VPXORQ Z10, Z10, Z10 \
+	VPXORQ Z11, Z11, Z11 \
+	VPXORQ Z12, Z12, Z12 \
+	VPXORQ Z13, Z13, Z13
+
+// ADDPRODUCTS adds a·r to the products. A product of two limbs below 2^52 is added in two halves: 52 bits to the low part of
+// its column, the others to the high part, which thus counts 2^52.
+#define ADDPRODUCTS(a0, a1, a2, r0, r1, r2, s1, s2) \
+	VPMADD52LUQ s1, a2, Z8  \
+	VPMADD52HUQ s1, a2, Z9  \
+	VPMADD52LUQ s2, a2, Z10 \
+	VPMADD52HUQ s2, a2, Z11 \
+	VPMADD52LUQ r0, a2, Z12 \
+	VPMADD52HUQ r0, a2, Z13 \
+	VPMADD52LUQ r0, a0, Z8  \
+	VPMADD52HUQ r0, a0, Z9  \
+	VPMADD52LUQ r1, a0, Z10 \
+	VPMADD52HUQ r1, a0, Z11 \
+	VPMADD52LUQ r2, a0, Z12 \
+	VPMADD52HUQ r2, a0, Z13 \
+	VPMADD52LUQ s2, a1, Z8  \
+	VPMADD52HUQ s2, a1, Z9  \
+	VPMADD52LUQ r0, a1, Z10 \
+	VPMADD52HUQ r0, a1, Z11 \
+	VPMADD52LUQ r1, a1, Z12 \
+	VPMADD52HUQ r1, a1, Z13
+
+// CARRY sets h to the sum of the products. Each column keeps the bits of its limb and carries the others to the next one; what
+// the third one carries, 2^130, comes back times 5. If at most two products were added of numbers with limbs below 2^45,
+// 2^45 and 2^43, the limbs are below 2^44, 2^44+2^8 and 2^42 after it.
+#define CARRY \
+	VPSRLQ $44, Z8, Z16  \
+	VPANDQ Z14, Z8, Z0   \
+	VPSLLQ $8, Z9, Z9    \
+	VPADDQ Z9, Z10, Z10  \
+	VPADDQ Z16, Z10, Z10 \
+	VPSRLQ $44, Z10, Z16 \
+	VPANDQ Z14, Z10, Z1  \
+	VPSLLQ $8, Z11, Z11  \
+	VPADDQ Z11, Z12, Z12 \
+	VPADDQ Z16, Z12, Z12 \
+	VPSRLQ $42, Z12, Z16 \
+	VPANDQ Z15, Z12, Z2  \
+	VPSLLQ $10, Z13, Z13 \
+	VPADDQ Z13, Z16, Z16 \
+	VPADDQ Z16, Z0, Z0   \
+	VPSLLQ $2, Z16, Z16  \
+	VPADDQ Z16, Z0, Z0   \
+	VPSRLQ $44, Z0, Z16  \
+	VPANDQ Z14, Z0, Z0   \
+	VPADDQ Z16, Z1, Z1
+
+// MULTIPLY sets h to h·r.
+#define MULTIPLY \
+	ZEROPRODUCTS                                     \
+	ADDPRODUCTS(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7)      \
+	CARRY
+
+// LOADCHUNK loads the 128 bytes that are at bytes further on: block 0, 4, 1, 5, 2, 6, 3, 7 to lane 0 to 7.
+#define LOADCHUNK(at) \
+	VMOVDQU64   (at+0)(SI), Z18  \
+	VMOVDQU64   (at+64)(SI), Z19 \
+	VPUNPCKLQDQ Z19, Z18, Z16 \
+	VPUNPCKHQDQ Z19, Z18, Z17
 
 // func longIFMA(p *polyLanes, text *byte, n int)
 //
-// Takes n > 0 chunks of 128 bytes of one text. Lane i has every eighth block; all are multiplied by the eighth power of r,
-// which is in the first lane of p.r, but at the end each by its own.
+// Takes n > 0 chunks of 128 bytes of one text. Lane i has every eighth block; all are multiplied by r8, the eighth power of r,
+// which is in the first lane of p.r, but at the end each by its own power.
+//
+// Two chunks go together: h = (h + first)·r16 + second·r8 has one chain of carries to wait for. Z21 to Z25 have r16 like Z3
+// to Z7 have r8.
 TEXT ·longIFMA(SB), NOSPLIT, $0-24
 	MOVQ p+0(FP), DI
 	MOVQ text+8(FP), SI
@@ -102,29 +127,54 @@ TEXT ·longIFMA(SB), NOSPLIT, $0-24
 	VPBROADCASTQ (polyLanes_r+128)(DI), Z5
 	TIMES20(Z4, Z6)
 	TIMES20(Z5, Z7)
+	VMOVDQA64    Z3, Z0
+	VMOVDQA64    Z4, Z1
+	VMOVDQA64    Z5, Z2
+	MULTIPLY
+	VMOVDQA64    Z0, Z21
+	VMOVDQA64    Z1, Z22
+	VMOVDQA64    Z2, Z23
+	TIMES20(Z22, Z24)
+	TIMES20(Z23, Z25)
 	VPXORQ       Z0, Z0, Z0
 	VPXORQ       Z1, Z1, Z1
 	VPXORQ       Z2, Z2, Z2
 
-chunk:
-	VMOVDQU64   (SI), Z18
-	VMOVDQU64   64(SI), Z19
-	VPUNPCKLQDQ Z19, Z18, Z16
-	VPUNPCKHQDQ Z19, Z18, Z17
+	// An odd number of chunks, the last one not counted, begins with one alone.
+	DECQ  CX
+	TESTQ $1, CX
+	JEQ   even
+	LOADCHUNK(0)
 	ADDBLOCKS
-	ADDQ        $128, SI
-	DECQ        CX
-	JEQ         last
-	MULTIPLY(Z3, Z4, Z5, Z6, Z7)
-	JMP         chunk
+	ADDQ  $128, SI
+	MULTIPLY
+
+even:
+	SHRQ $1, CX
+	JEQ  last
+
+pair:
+	LOADCHUNK(128)
+	SPLIT
+	ZEROPRODUCTS
+	ADDPRODUCTS(Z18, Z16, Z17, Z3, Z4, Z5, Z6, Z7)
+	LOADCHUNK(0)
+	ADDBLOCKS
+	ADDQ $256, SI
+	ADDPRODUCTS(Z0, Z1, Z2, Z21, Z22, Z23, Z24, Z25)
+	CARRY
+	DECQ CX
+	JNE  pair
 
 last:
+	LOADCHUNK(0)
+	ADDBLOCKS
 	VMOVDQU64 polyLanes_r(DI), Z3
 	VMOVDQU64 (polyLanes_r+64)(DI), Z4
 	VMOVDQU64 (polyLanes_r+128)(DI), Z5
 	TIMES20(Z4, Z6)
 	TIMES20(Z5, Z7)
-	MULTIPLY(Z3, Z4, Z5, Z6, Z7)
+	MULTIPLY
 	VMOVDQU64 Z0, polyLanes_h(DI)
 	VMOVDQU64 Z1, (polyLanes_h+64)(DI)
 	VMOVDQU64 Z2, (polyLanes_h+128)(DI)
@@ -211,7 +261,7 @@ block:
 	ADDQ (laneInputs_step+40)(SI), R13
 	ADDQ (laneInputs_step+48)(SI), AX
 	ADDQ (laneInputs_step+56)(SI), R15
-	MULTIPLY(Z3, Z4, Z5, Z6, Z7)
+	MULTIPLY
 	DECQ CX
 	JNE  block
 

@@ -3,6 +3,7 @@ package salsa
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -120,4 +121,25 @@ func TestSumAtTheModulus(t *testing.T) {
 			}
 		}
 	})
+}
+
+func BenchmarkSum(b *testing.B) {
+	defer func(k kernel) { use = k }(use)
+	for _, use = range kernels() {
+		for _, size := range []int{32, 100, 256, 384, 500, 1500, 16384} {
+			for _, n := range []int{1, 2, 3, 4, 8} {
+				b.Run(fmt.Sprintf("kernel=%s/size=%d/messages=%d", use, size, n), func(b *testing.B) {
+					var c Cipher
+					group := make([]Message, n)
+					for i := range group {
+						group[i] = Message{Dst: make([]byte, size), Src: make([]byte, size+Overhead)}
+					}
+					var tags [groupSize][Overhead]byte
+					for b.Loop() {
+						c.sum(&tags, group)
+					}
+				})
+			}
+		}
+	}
 }
