@@ -131,17 +131,21 @@ func parseZPL(line string) (name, value string, indented bool, err error) {
 // ReadCertificate reads a certificate file. One with a secret key must be readable by its owner only, where the system has
 // file modes.
 func ReadCertificate(path string) (Certificate, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Certificate{}, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	// To open a pipe would wait for its writer.
+	info, err := os.Stat(path)
 	if err != nil {
 		return Certificate{}, err
 	}
 	if !info.Mode().IsRegular() {
 		return Certificate{}, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return Certificate{}, err
+	}
+	defer f.Close()
+	if info, err = f.Stat(); err != nil { // of what was opened
+		return Certificate{}, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
 	defer clear(text)
