@@ -137,13 +137,14 @@ func blocksBeforeLast(size int) int { return max(size-1, 0) / 16 }
 func manyPays(msgs []Message) bool {
 	each, most := 0, 0
 	for i := range msgs {
-		blocks := len(msgs[i].sealed()) / 16
+		size := len(msgs[i].sealed())
+		blocks := size / 16
 		most = max(most, blocks)
-		if blocks < longMin/16 {
+		if size < longMinIFMA {
 			each += 10 + 5*blocks
 		} else {
-			each += 75 + 5*blocks/4
+			each += 80 + blocks*2/3 + blocks%polyWidth*5
 		}
 	}
-	return 70+10*most < each
+	return 60+4*len(msgs)+9*most < each
 }
