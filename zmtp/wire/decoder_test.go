@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -172,4 +173,57 @@ func TestCommandsInsideAMessageCostLittle(t *testing.T) {
 	if d := time.Since(start); d > 5*time.Second { // it takes some milliseconds
 		t.Errorf("took %v", d)
 	}
+}
+
+// TestDecoderTruncated cuts a stream at every byte: what is there is found, and nothing else, and no error.
+func TestDecoderTruncated(t *testing.T) {
+	var stream []byte
+	ends := map[int]int{0: 0} // items found when that many bytes are there
+	add := func(b []byte, item bool) {
+		for _, c := range b {
+			stream = append(stream, c)
+			ends[len(stream)] = ends[len(stream)-1]
+		}
+		if item {
+			ends[len(stream)]++
+		}
+	}
+	add(AppendFrame(nil, 0, nil), true)
+	add(AppendFrame(nil, More, []byte("part")), false)
+	add(AppendPing(nil, 1), true)
+	add(AppendFrame(nil, More, make([]byte, 300)), false)
+	add(AppendCommand(nil, "X", make([]byte, 300)), true)
+	add(AppendFrame(nil, 0, []byte("last")), true)
+	add(AppendSubscription(nil, false, true, []byte("t")), true)
+	for i := range len(stream) + 1 {
+		for _, step := range []int{1, 7, len(stream)} {
+			found, err := drive(new(Decoder), slices.Clone(stream[:i]), func(left int) int { return min(left, step) })
+			if err != nil || len(found) != ends[i] {
+				t.Fatalf("%d bytes in steps of %d: %d items, %v, want %d", i, step, len(found), err, ends[i])
+			}
+		}
+	}
+}
+
+// The limit counts all parts of a message; what would go beyond it is refused by its header.
+func TestDecoderLimitIsExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		stream, want := genStream(t)
+		d := Decoder{MaxMessageSize: rapid.Int64Range(1, 1000).Draw(t, "limit")}
+		found, err := drive(&d, stream, func(left int) int { return rapid.IntRange(1, left).Draw(t, "cut") })
+		for i, it := range want {
+			_, _, header, _ := ParseHeader([]byte(it.bytes))
+			if size := int64(len(it.bytes) - header); it.command || size <= d.MaxMessageSize {
+				continue
+			}
+			// Of the commands inside of it some may have been found before its fault.
+			if reason(err) != MessageTooLarge || len(found) > i || !slices.Equal(found, want[:len(found)]) {
+				t.Fatalf("%d items, %v; message %d is above %d", len(found), err, i, d.MaxMessageSize)
+			}
+			return
+		}
+		if err != nil || !slices.Equal(found, want) {
+			t.Fatalf("%d items, %v, want %d", len(found), err, len(want))
+		}
+	})
 }

@@ -1,0 +1,326 @@
+package fuzz_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+func init() {
+	corpora["FuzzGreeting"] = func(tb testing.TB) [][]byte {
+		return recorded(tb, func(string, zmtptest.Vector) bool { return true })
+	}
+	corpora["FuzzFrames"] = framesSeeds
+	corpora["FuzzCommand"] = func(tb testing.TB) [][]byte { return commands(tb, wire.CmdReady, false) }
+	corpora["FuzzMetadata"] = func(tb testing.TB) [][]byte { return commands(tb, wire.CmdReady, true) }
+	corpora["FuzzNullSession"] = func(tb testing.TB) [][]byte {
+		return recorded(tb, func(_ string, v zmtptest.Vector) bool { return v.Headers["mechanism"] == "NULL" })
+	}
+}
+
+// traffic returns what follows the greeting in the recorded exchanges.
+func traffic(tb testing.TB) [][]byte {
+	tb.Helper()
+	var all [][]byte
+	for _, b := range recorded(tb, func(string, zmtptest.Vector) bool { return true }) {
+		if len(b) > wire.GreetingSize {
+			all = append(all, b[wire.GreetingSize:])
+		}
+	}
+	return all
+}
+
+// framesSeeds are streams with the cuts in front, see FuzzFrames.
+func framesSeeds(tb testing.TB) [][]byte {
+	var all [][]byte
+	for _, b := range traffic(tb) {
+		all = append(all, append([]byte{3, 1, 7, 200}, b...))
+	}
+	return all
+}
+
+// commands returns the bodies of the recorded commands, or if data is set the data of those of that name.
+func commands(tb testing.TB, only string, data bool) [][]byte {
+	tb.Helper()
+	var all [][]byte
+	for _, b := range traffic(tb) {
+		for len(b) > 0 {
+			_, size, n, err := wire.ParseHeader(b)
+			if err != nil || n == 0 || size > int64(len(b)-n) {
+				break
+			}
+			body := b[n : n+int(size)]
+			b = b[n+int(size):]
+			name, rest, err := wire.ParseCommand(body)
+			if err != nil || len(body) == 0 {
+				continue
+			}
+			if !data {
+				all = append(all, body)
+			} else if string(name) == only {
+				all = append(all, rest)
+			}
+		}
+	}
+	return all
+}
+
+// refusal says whether err is one of the wire format, with a reason; anything else is a fault of ours.
+func refusal(t *testing.T, err error) bool {
+	t.Helper()
+	if err == nil {
+		return false
+	}
+	e, ok := errors.AsType[*wire.Error](err)
+	if !ok || e.Reason == wire.ReasonNone || e.Detail == "" {
+		t.Fatalf("an error without a reason: %#v", err)
+	}
+	return true
+}
+
+// FuzzGreeting: a greeting is refused with all its beginnings that are long enough, whatever follows, or accepted at
+// exactly 64 bytes; what was accepted says the same when it is written again.
+func FuzzGreeting(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		whole, n, err := wire.ParseGreeting(b)
+		refused := refusal(t, err)
+		if refused && n != 0 || !refused && (n == wire.GreetingSize) != (len(b) >= wire.GreetingSize) {
+			t.Fatalf("%d bytes taken of %d, %v", n, len(b), err)
+		}
+		before := false
+		for i := range min(len(b), wire.GreetingSize) + 1 {
+			_, n, err := wire.ParseGreeting(b[:i])
+			now := refusal(t, err)
+			if before && !now {
+				t.Fatalf("%d bytes are refused, %d are not", i-1, i)
+			}
+			if n != 0 && i < wire.GreetingSize {
+				t.Fatalf("accepted after %d bytes", i)
+			}
+			before = now
+		}
+		if before != refused {
+			t.Fatalf("what follows the greeting changes it: %v and %v", before, refused)
+		}
+		if n == 0 {
+			return
+		}
+		again := wire.AppendGreeting(nil, whole.Mechanism, whole.AsServer)
+		again[10], again[11] = whole.Major, whole.Minor
+		g, n, err := wire.ParseGreeting(again)
+		if g != whole || n != wire.GreetingSize || err != nil {
+			t.Fatalf("written again it is %+v, %v, not %+v", g, err, whole)
+		}
+	})
+}
+
+// item is what was found in a stream.
+type item struct {
+	kind         wire.Kind
+	b            string
+	parts, bytes int
+}
+
+// decode feeds a stream in pieces, and returns what was found, what is left and what was wrong.
+func decode(t *testing.T, stream []byte, limit int64, cuts []byte) (found []item, left int, err error) {
+	t.Helper()
+	d := wire.Decoder{MaxMessageSize: limit}
+	var buf []byte
+	for i := 0; len(stream) > 0; i++ {
+		n := len(stream)
+		if len(cuts) > 0 {
+			n = min(n, int(cuts[i%len(cuts)])+1)
+		}
+		buf = append(buf, stream[:n]...)
+		stream = stream[n:]
+		for {
+			it, err := d.Next(buf)
+			if err != nil {
+				return found, len(buf), err
+			}
+			if it.From < 0 || it.From > it.To || it.To > len(buf) {
+				t.Fatalf("%+v of %d bytes", it, len(buf))
+			}
+			switch it.Kind {
+			case wire.AMessage:
+				found = append(found, item{it.Kind, string(buf[:it.Size]), it.Parts, it.Bytes})
+			case wire.ACommand:
+				found = append(found, item{it.Kind, string(it.Body), 0, 0})
+			}
+			buf = buf[it.From:it.To]
+			if it.Kind == wire.NeedMore {
+				if it.Size <= len(buf) {
+					t.Fatalf("it wants %d bytes, there are %d", it.Size, len(buf))
+				}
+				break
+			}
+			if len(buf) == 0 && d.Inside() {
+				t.Fatal("inside of a message that is not there")
+			}
+		}
+	}
+	return found, len(buf), nil
+}
+
+// FuzzFrames: a stream says the same whatever the cuts; a message holds its frames, the limit and nothing else; commands
+// between its frames do not change it.
+func FuzzFrames(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == 0 {
+			return
+		}
+		n := min(int(b[0]%8), len(b)-1)
+		cuts, stream := b[1:1+n], b[1+n:]
+		const limit = 1000
+		want, left, werr := decode(t, stream, limit, nil)
+		refusal(t, werr)
+		got, gotLeft, gerr := decode(t, stream, limit, cuts)
+		if refusal(t, gerr) != (werr != nil) || werr != nil && werr.(*wire.Error).Reason != gerr.(*wire.Error).Reason {
+			t.Fatalf("in one piece %v, in pieces %v", werr, gerr)
+		}
+		if !slices.Equal(got, want) || werr == nil && gotLeft != left {
+			t.Fatalf("in one piece %d items and %d bytes, in pieces %d and %d", len(want), left, len(got), gotLeft)
+		}
+		var plain, mixed []byte
+		for _, it := range want {
+			if it.kind == wire.ACommand {
+				continue
+			}
+			m, err := zmtp.ParseMessage([]byte(it.b))
+			if err != nil || m.NumParts() != it.parts || m.Size() != it.bytes {
+				t.Fatalf("a message of %d parts and %d bytes: %d, %d, %v", it.parts, it.bytes, m.NumParts(), m.Size(), err)
+			}
+			plain = append(plain, it.b...)
+			for rest := []byte(it.b); len(rest) > 0; {
+				_, size, n, err := wire.ParseHeader(rest)
+				if err != nil || n == 0 {
+					t.Fatalf("not frames: %v", err)
+				}
+				mixed = wire.AppendPing(mixed, len(rest))
+				mixed = append(mixed, rest[:n+int(size)]...)
+				rest = rest[n+int(size):]
+			}
+		}
+		messages := slices.DeleteFunc(slices.Clone(want), func(it item) bool { return it.kind == wire.ACommand })
+		for name, stream := range map[string][]byte{"alone": plain, "with commands between the frames": mixed} {
+			again, left, err := decode(t, stream, limit, cuts)
+			again = slices.DeleteFunc(again, func(it item) bool { return it.kind == wire.ACommand })
+			if err != nil || left != 0 || !slices.Equal(again, messages) {
+				t.Fatalf("the messages %s: %d, %d bytes left, %v, want %d", name, len(again), left, err, len(messages))
+			}
+		}
+	})
+}
+
+// FuzzCommand: what is taken apart can be put together again.
+func FuzzCommand(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		name, data, err := wire.ParseCommand(body)
+		if refusal(t, err) {
+			return
+		}
+		frame := wire.AppendCommand(nil, string(name), data)
+		_, size, n, err := wire.ParseHeader(frame)
+		if err != nil || int(size) != len(body) || !bytes.Equal(frame[n:], body) {
+			t.Fatalf("% x, want % x, %v", frame[n:], body, err)
+		}
+		if ttl, context, err := wire.ParsePing(data); !refusal(t, err) {
+			if ttl < 0 || ttl > 65535 || len(context) != len(data)-2 {
+				t.Fatalf("PING of %d bytes: TTL %d, context of %d bytes", len(data), ttl, len(context))
+			}
+			pong := wire.AppendPong(nil, context)
+			if len(pong) > wire.FrameSize(1+len(wire.CmdPong)+wire.MaxPingContext) {
+				t.Fatalf("PONG of %d bytes", len(pong))
+			}
+		}
+		if reason, err := wire.ParseError(data); !refusal(t, err) {
+			frame := wire.AppendError(nil, reason)
+			_, _, n, _ := wire.ParseHeader(frame)
+			_, data, _ := wire.ParseCommand(frame[n:])
+			if again, err := wire.ParseError(data); err != nil || again != reason {
+				t.Fatalf("ERROR %q becomes %q, %v", reason, again, err)
+			}
+		}
+	})
+}
+
+// FuzzMetadata: what is accepted becomes the same bytes again.
+func FuzzMetadata(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := wire.ParseMetadata(b)
+		if refusal(t, err) {
+			return
+		}
+		if again := wire.AppendMetadata(nil, m); !bytes.Equal(again, b) {
+			t.Fatalf("% x, want % x", again, b)
+		}
+		for _, p := range m {
+			if _, ok := m.Get(p.Name); !ok && p.Name != "Routing-Id" {
+				t.Fatalf("property %q is not found", p.Name)
+			}
+		}
+	})
+}
+
+// FuzzNullSession gives the bytes to sockets that listen, as a whole connection and behind a good handshake. Whatever
+// they are, nobody panics, and an honest client of the same socket is served.
+func FuzzNullSession(f *testing.F) {
+	addSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		network := new(zmtptest.Network)
+		pull := zmtp.NewPull(zmtp.Config{MaxMessageSize: 1 << 20})
+		xpub := zmtp.NewXPub(zmtp.Config{MaxMessageSize: 1 << 20, RecvHWM: -1}, zmtp.XPubOptions{Verboser: true})
+		hostile(t, network, "pull:1", pull.Socket, wire.PUSH, b)
+		hostile(t, network, "xpub:1", xpub.Socket, wire.XSUB, b)
+
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		dial := zmtp.Config{Dial: dialer(network)}
+		push, sub := zmtp.NewPush(dial), zmtp.NewSub(dial)
+		if err := errors.Join(push.Connect("tcp://pull:1"), sub.Connect("tcp://xpub:1"), sub.Subscribe([]byte("honest topic"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := push.Send(ctx, zmtp.NewMessageString("honest")); err != nil {
+			t.Fatal(err)
+		}
+		for m, err := range pull.All(ctx) {
+			if err != nil {
+				t.Fatal("the honest message does not come: ", err)
+			}
+			if m.Peer().Metadata() != nil && m.NumParts() == 1 && string(m.Part(0)) == "honest" {
+				break
+			}
+		}
+		for m, err := range xpub.All(ctx) {
+			if err != nil {
+				t.Fatal("the honest subscription does not come: ", err)
+			}
+			if m.NumParts() == 1 && string(m.Part(0)) == "\x01honest topic" {
+				break
+			}
+		}
+		if err := xpub.Send(ctx, zmtp.NewMessageString("honest topic", "text")); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := sub.Recv(ctx); err != nil || m.NumParts() != 2 || string(m.Part(1)) != "text" {
+			t.Fatal("the honest subscriber gets: ", m.Wire(), err)
+		}
+		for _, s := range []io.Closer{push, sub, pull, xpub} {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
