@@ -280,8 +280,9 @@ func FuzzNullSession(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		network := new(zmtptest.Network)
-		pull := zmtp.NewPull(zmtp.Config{MaxMessageSize: 1 << 20})
-		xpub := zmtp.NewXPub(zmtp.Config{MaxMessageSize: 1 << 20, RecvHWM: -1}, zmtp.XPubOptions{Verboser: true})
+		// Nobody receives before all was sent.
+		cfg := zmtp.Config{MaxMessageSize: 1 << 20, RecvHWM: -1, RecvBytes: -1}
+		pull, xpub := zmtp.NewPull(cfg), zmtp.NewXPub(cfg, zmtp.XPubOptions{Verboser: true})
 		hostile(t, network, "pull:1", pull.Socket, wire.PUSH, b)
 		hostile(t, network, "xpub:1", xpub.Socket, wire.XSUB, b)
 
