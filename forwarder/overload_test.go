@@ -343,6 +343,11 @@ func TestShutdownDelivers(t *testing.T) {
 			conn.Close()
 			t.Error("it still accepts publishers")
 		}
+		late := c.dialRaw(t, xpubAddr, wire.SUB)
+		defer late.Close()
+		if b, err := io.ReadAll(late); err != nil || len(b) > 0 || c.Stats().XPub.HandshakeFailures[wire.Rejected] != 1 {
+			t.Errorf("it still admits subscribers: %q, %v", b, err)
+		}
 		read := make(chan []byte)
 		go func() {
 			time.Sleep(time.Minute)

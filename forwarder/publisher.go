@@ -17,9 +17,6 @@ type xsubPattern Forwarder
 // Attach implements zmtp.Pattern: it tells the publisher all topics there are, before any change to them.
 func (x *xsubPattern) Attach(p *zmtp.Peer) error {
 	f := (*Forwarder)(x)
-	if f.closing.Load() {
-		return zmtp.ErrClosed
-	}
 	p.Value = &publisher{f: f, router: newRouter(&f.table)}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -27,7 +27,7 @@ type subscriber struct {
 // xpubPattern is the subscribers' side of a Forwarder.
 type xpubPattern Forwarder
 
-// Attach implements zmtp.Pattern.
+// Attach implements zmtp.Pattern. While the publishers are still being read at the end, nobody else comes in.
 func (x *xpubPattern) Attach(p *zmtp.Peer) error {
 	f := (*Forwarder)(x)
 	if f.closing.Load() {
