@@ -62,7 +62,8 @@ func TestLimbs(t *testing.T) {
 			w0, w1, w2 := fromLimbs26(limbs)
 			check(t, limbs[:], 26, w0, w1, w2)
 		})
-	})	t.Run("a carry through all limbs", func(t *testing.T) {
+	})
+	t.Run("a carry through all limbs", func(t *testing.T) {
 		limbs := []uint64{mask44, mask44, mask42 + 1}
 		w0, w1, w2 := fromLimbs(limbs[0], limbs[1], limbs[2])
 		check(t, limbs, 44, w0, w1, w2)
