@@ -2,10 +2,8 @@ package forwarder
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +11,6 @@ import (
 	"pgregory.net/rapid"
 
 	"zmtpd/zmtp"
-	"zmtpd/zmtp/wire"
-	"zmtpd/zmtp/zmtptest"
 )
 
 // The reference: what the broker has to do, message by message, without any limit.
@@ -94,26 +90,6 @@ func (r *reference) publish(j int, topic, body string) {
 			}
 		}
 	}
-}
-
-// The peers of the real broker.
-
-// A modelSubscriber sends SUBSCRIBE and CANCEL as it is told to, or is a socket that counts.
-type modelSubscriber struct {
-	kind   string // as of a step
-	sub    interface{ Subscribe([]byte) error }
-	cancel func([]byte) error
-	up     func(string)
-	close  func()
-	counts map[string]int // of a socket
-	conn   *zmtptest.Conn // the subscriber's end
-	got    collector
-}
-
-type modelPublisher struct {
-	send  func([]zmtp.Message)
-	close func()
-	told  *collector // nil for one that cannot say
 }
 
 // step is one thing that happens.
@@ -341,191 +317,4 @@ func byPublisher(all []string) map[int][]string {
 		sorted[j] = append(sorted[j], text)
 	}
 	return sorted
-}
-
-func (m *model) attach(kind string) *modelSubscriber {
-	s := &modelSubscriber{kind: kind, counts: map[string]int{}}
-	connect := func(socket interface {
-		receiver
-		Connect(string) error
-		Close() error
-	}) {
-		if err := socket.Connect("tcp://" + xpubAddr); err != nil {
-			m.t.Fatal(err)
-		}
-		go s.got.receive(socket)
-		s.close = func() { socket.Close() }
-	}
-	switch kind {
-	case "sub":
-		sub := zmtp.NewSub(m.cfg)
-		s.sub, s.cancel = sub, sub.Unsubscribe
-		connect(sub)
-	case "xsub":
-		xsub := zmtp.NewXSub(m.cfg)
-		s.sub, s.cancel = xsub, xsub.Unsubscribe
-		s.up = func(text string) { xsub.Send(zmtp.NewMessageString(text)) }
-		connect(xsub)
-	case "xsub message":
-		xsub := zmtp.NewXSub(m.cfg)
-		s.sub = sendSubscription(func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x01" + string(topic))) })
-		s.cancel = func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x00" + string(topic))) }
-		connect(xsub)
-	case "raw":
-		r := m.dialRaw(m.t, xpubAddr, wire.XSUB)
-		s.sub = sendSubscription(func(topic []byte) error { r.subscribe(string(topic), true); return nil })
-		s.cancel = func(topic []byte) error { r.subscribe(string(topic), false); return nil }
-		s.up = func(text string) { r.write(zmtp.NewMessageString(text).Wire()) }
-		s.close = func() { r.Close() }
-		go s.got.read(m.t, r)
-	}
-	synctest.Wait()
-	conns := m.net.Conns(xpubAddr)
-	s.conn = conns[len(conns)-1].Peer()
-	return s
-}
-
-type sendSubscription func([]byte) error
-
-func (f sendSubscription) Subscribe(topic []byte) error { return f(topic) }
-
-func (m *model) attachPublisher(kind string) *modelPublisher {
-	p := new(modelPublisher)
-	switch kind {
-	case "xpub":
-		xpub := zmtp.NewXPub(m.cfg, zmtp.XPubOptions{Verboser: true})
-		if err := xpub.Connect("tcp://" + xsubAddr); err != nil {
-			m.t.Fatal(err)
-		}
-		p.told = collect(xpub)
-		p.send = func(all []zmtp.Message) {
-			for _, msg := range all {
-				xpub.TrySend(msg)
-			}
-		}
-		p.close = func() { xpub.Close() }
-	case "pub":
-		pub := zmtp.NewPub(m.cfg)
-		if err := pub.Connect("tcp://" + xsubAddr); err != nil {
-			m.t.Fatal(err)
-		}
-		p.send = func(all []zmtp.Message) {
-			for _, msg := range all {
-				pub.Send(msg)
-			}
-		}
-		p.close = func() { pub.Close() }
-	case "raw": // which sends what nobody has asked for
-		r := m.dialRaw(m.t, xsubAddr, wire.PUB)
-		go io.Copy(io.Discard, r)
-		writes := make(chan []byte, 1000)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			for b := range writes {
-				r.write(b)
-			}
-		}()
-		p.send = func(all []zmtp.Message) {
-			var b []byte
-			for _, msg := range all {
-				b = append(b, msg.Wire()...)
-			}
-			writes <- b
-		}
-		p.close = func() { close(writes); <-ended; r.Close() }
-	}
-	return p
-}
-
-// TestSubscriptionsRace lets subscriptions, cancellations, losses of subscribers and new publishers race: in the end
-// each publisher has been told what holds.
-func TestSubscriptionsRace(t *testing.T) {
-	f := New(Config{})
-	defer shutdown(t, f)
-	in, err := f.ListenXSub("tcp://127.0.0.1:*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := f.ListenXPub("tcp://127.0.0.1:*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := testContext(t)
-	var wg sync.WaitGroup
-	var lasting []*zmtp.Sub
-	for i := range 4 { // each on its own
-		sub := zmtp.NewSub(zmtp.Config{})
-		if err := sub.Connect(out); err != nil {
-			t.Fatal(err)
-		}
-		lasting = append(lasting, sub)
-		wg.Go(func() {
-			for n := range 1000 {
-				topic := []byte(modelTopics[(n+i)%len(modelTopics)])
-				sub.Subscribe(topic)
-				if n%3 > 0 {
-					sub.Unsubscribe(topic)
-				}
-				if n%100 == 0 {
-					passing := zmtp.NewSub(zmtp.Config{})
-					passing.Subscribe(topic)
-					passing.Subscribe(fmt.Append(nil, "passing", i, n))
-					passing.Connect(out)
-					passing.Close()
-				}
-			}
-			sub.Subscribe(fmt.Append(nil, "last", i))
-		})
-	}
-	var pubs []*zmtp.XPub
-	for range 8 {
-		pub := zmtp.NewXPub(zmtp.Config{RecvHWM: -1}, zmtp.XPubOptions{Verboser: true})
-		if err := pub.Connect(in); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "it is there, so that they come one after the other", func() bool { return pub.Topics() > 0 })
-		pubs = append(pubs, pub)
-	}
-	wg.Wait()
-	want := slices.Clone(modelTopics)
-	for i := range lasting {
-		want = append(want, fmt.Sprint("last", i))
-	}
-	slices.Sort(want)
-	for j, pub := range pubs {
-		now := map[string]bool{}
-		for !slices.Equal(sortedKeys(now), want) {
-			m, err := pub.Recv(ctx)
-			if err != nil {
-				t.Fatalf("publisher %d knows %q, want %q: %v", j, sortedKeys(now), want, err)
-			}
-			text := m.Part(0)
-			if text[0] == 1 {
-				now[string(text[1:])] = true
-			} else {
-				delete(now, string(text[1:]))
-			}
-		}
-	}
-	for _, sub := range lasting {
-		sub.Close()
-	}
-	for j, pub := range pubs {
-		for pub.Topics() > 0 {
-			if _, err := pub.Recv(ctx); err != nil {
-				t.Fatalf("publisher %d: %d topics are left: %v", j, pub.Topics(), err)
-			}
-		}
-		pub.Close()
-	}
-}
-
-func sortedKeys(m map[string]bool) []string {
-	keys := []string{}
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -8,6 +8,10 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
+// maxWatched bounds how many subscribers can wake a publisher that waits for them; it looks after the others when its
+// timer fires. reflect.Select takes at most 65536.
+const maxWatched = 4096
+
 // overload does what the policy says with the lanes whose subscribers did not take everything of b.
 func (p *publisher) overload(b *zmtp.Batch) {
 	switch p.f.cfg.Overload {
@@ -41,7 +45,9 @@ func (p *publisher) wait(b *zmtp.Batch) {
 				continue
 			}
 			blocked = append(blocked, l)
-			cases = append(cases, receive(room))
+			if len(cases) < maxWatched {
+				cases = append(cases, receive(room))
+			}
 			next = min(next, patience)
 		}
 		p.blocked = blocked

@@ -1,0 +1,125 @@
+package forwarder
+
+import (
+	"io"
+	"testing/synctest"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// The peers of the real broker.
+
+// A modelSubscriber sends SUBSCRIBE and CANCEL as it is told to, or is a socket that counts.
+type modelSubscriber struct {
+	kind   string // as of a step
+	sub    interface{ Subscribe([]byte) error }
+	cancel func([]byte) error
+	up     func(string)
+	close  func()
+	counts map[string]int // of a socket
+	conn   *zmtptest.Conn // the subscriber's end
+	got    collector
+}
+
+type modelPublisher struct {
+	send  func([]zmtp.Message)
+	close func()
+	told  *collector // nil for one that cannot say
+}
+
+func (m *model) attach(kind string) *modelSubscriber {
+	s := &modelSubscriber{kind: kind, counts: map[string]int{}}
+	connect := func(socket interface {
+		receiver
+		Connect(string) error
+		Close() error
+	}) {
+		if err := socket.Connect("tcp://" + xpubAddr); err != nil {
+			m.t.Fatal(err)
+		}
+		go s.got.receive(socket)
+		s.close = func() { socket.Close() }
+	}
+	switch kind {
+	case "sub":
+		sub := zmtp.NewSub(m.cfg)
+		s.sub, s.cancel = sub, sub.Unsubscribe
+		connect(sub)
+	case "xsub":
+		xsub := zmtp.NewXSub(m.cfg)
+		s.sub, s.cancel = xsub, xsub.Unsubscribe
+		s.up = func(text string) { xsub.Send(zmtp.NewMessageString(text)) }
+		connect(xsub)
+	case "xsub message":
+		xsub := zmtp.NewXSub(m.cfg)
+		s.sub = sendSubscription(func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x01" + string(topic))) })
+		s.cancel = func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x00" + string(topic))) }
+		connect(xsub)
+	case "raw":
+		r := m.dialRaw(m.t, xpubAddr, wire.XSUB)
+		s.sub = sendSubscription(func(topic []byte) error { r.subscribe(string(topic), true); return nil })
+		s.cancel = func(topic []byte) error { r.subscribe(string(topic), false); return nil }
+		s.up = func(text string) { r.write(zmtp.NewMessageString(text).Wire()) }
+		s.close = func() { r.Close() }
+		go s.got.read(m.t, r)
+	}
+	synctest.Wait()
+	conns := m.net.Conns(xpubAddr)
+	s.conn = conns[len(conns)-1].Peer()
+	return s
+}
+
+type sendSubscription func([]byte) error
+
+func (f sendSubscription) Subscribe(topic []byte) error { return f(topic) }
+
+func (m *model) attachPublisher(kind string) *modelPublisher {
+	p := new(modelPublisher)
+	switch kind {
+	case "xpub":
+		xpub := zmtp.NewXPub(m.cfg, zmtp.XPubOptions{Verboser: true})
+		if err := xpub.Connect("tcp://" + xsubAddr); err != nil {
+			m.t.Fatal(err)
+		}
+		p.told = collect(xpub)
+		p.send = func(all []zmtp.Message) {
+			for _, msg := range all {
+				xpub.TrySend(msg)
+			}
+		}
+		p.close = func() { xpub.Close() }
+	case "pub":
+		pub := zmtp.NewPub(m.cfg)
+		if err := pub.Connect("tcp://" + xsubAddr); err != nil {
+			m.t.Fatal(err)
+		}
+		p.send = func(all []zmtp.Message) {
+			for _, msg := range all {
+				pub.Send(msg)
+			}
+		}
+		p.close = func() { pub.Close() }
+	case "raw": // which sends what nobody has asked for
+		r := m.dialRaw(m.t, xsubAddr, wire.PUB)
+		go io.Copy(io.Discard, r)
+		writes := make(chan []byte, 1000)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for b := range writes {
+				r.write(b)
+			}
+		}()
+		p.send = func(all []zmtp.Message) {
+			var b []byte
+			for _, msg := range all {
+				b = append(b, msg.Wire()...)
+			}
+			writes <- b
+		}
+		p.close = func() { close(writes); <-ended; r.Close() }
+	}
+	return p
+}
