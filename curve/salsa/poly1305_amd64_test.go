@@ -68,9 +68,10 @@ func TestLimbs(t *testing.T) {
 		w0, w1, w2 := fromLimbs(limbs[0], limbs[1], limbs[2])
 		check(t, limbs, 44, w0, w1, w2)
 
-		// The first round leaves 2^27-3 and ones: the second has a carry through all of them, and so has the third.
-		const over = 13421773 // 2^26+1 is five times that
-		few := [5]uint64{mask26 - 3, mask26, mask26, mask26, mask26 + over<<26}
+		// The first round leaves 3·2^26-3 and ones. In the second there is a carry through all of them, and the first limb is too
+		// long again.
+		const over = 26843546 // 2^27+2 is five times that
+		few := [5]uint64{mask26 - 4, mask26, mask26, mask26, mask26 + over<<26}
 		w0, w1, w2 = fromLimbs26(few)
 		check(t, few[:], 26, w0, w1, w2)
 	})
