@@ -58,6 +58,7 @@ type daemon struct {
 	log     *slog.Logger
 	started time.Time
 
+	web       *listening  // nil for none; set before listen
 	endpoints []listening // set before ready
 	ready     atomic.Bool // all endpoints are bound and the end has not begun
 }
@@ -72,7 +73,7 @@ func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, jobs ...job) er
 			return errors.Join(err, d.shutdown(ctx))
 		}
 		defer web.close()
-		d.endpoints = append(d.endpoints, listening{"--http", "HTTP", web.url})
+		d.web = &listening{"--http", "HTTP", web.url}
 	}
 	if err := d.listen(ctx); err != nil {
 		return errors.Join(err, d.shutdown(ctx))
@@ -99,10 +100,13 @@ func (d *daemon) listen(ctx context.Context) error {
 		}
 		d.endpoints = append(d.endpoints, bound...)
 	}
+	if d.web != nil {
+		d.endpoints = append(d.endpoints, *d.web) // the last line tells that there are no more
+	}
+	d.ready.Store(true)
 	for _, e := range d.endpoints {
 		d.announce(ctx, e)
 	}
-	d.ready.Store(true)
 	return nil
 }
 
