@@ -7,6 +7,10 @@ const (
 	longMinIFMA = 384
 )
 
+// maxUninterrupted is how many bytes are given to assembly at once: Go cannot stop a goroutine that is there, and
+// whoever collects garbage would wait for it. It is some 100 µs.
+const maxUninterrupted = 1 << 20
+
 // sum computes the tags of the messages: those of eight at once, or one by one if that is faster.
 func (c *Cipher) sum(tags *[groupSize][Overhead]byte, group []Message) {
 	for at := 0; at < len(group); at += polyWidth {
@@ -28,9 +32,9 @@ func sumOne(out *[Overhead]byte, text []byte, key *[macKeySize]byte) {
 	at := 0
 	switch {
 	case use == avx512ifma && len(text) >= longMinIFMA:
-		at = p.beginIFMA(text)
+		at = p.blocksIFMA(text)
 	case (use == avx2 || use == avx512) && len(text) >= longMinAVX2:
-		at = p.beginAVX2(text)
+		at = p.blocksAVX2(text)
 	}
 	p.end(out, text[at:], key)
 }

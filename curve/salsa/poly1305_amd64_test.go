@@ -61,6 +61,13 @@ func TestLimbs(t *testing.T) {
 			limbs := [5]uint64{limb(t, bits), limb(t, bits), limb(t, bits), limb(t, bits), limb(t, bits)}
 			w0, w1, w2 := fromLimbs26(limbs)
 			check(t, limbs[:], 26, w0, w1, w2)
+			again := toLimbs26(w0, w1, w2)
+			for j, limb := range again {
+				if limb > mask26 && (j < 4 || limb > 1<<27) {
+					t.Fatalf("the words %x, %x, %x are the limbs %x, which is too much", w0, w1, w2, again)
+				}
+			}
+			check(t, again[:], 26, w0, w1, w2)
 		})
 	})
 	t.Run("a carry through all limbs", func(t *testing.T) {

@@ -13,9 +13,8 @@ func longAVX2(p *polyLanes26, text *byte, n int)
 
 const mask26 = 1<<26 - 1
 
-// beginAVX2 takes in the whole chunks of a text, of which there is at least one, and returns how much that was. Nothing
-// may have been taken in before.
-func (p *poly1305) beginAVX2(text []byte) int {
+// blocksAVX2 takes in as many chunks of 64 bytes of the text as there are, and returns how much that was.
+func (p *poly1305) blocksAVX2(text []byte) int {
 	// The lanes are in the order of the blocks that come out of unpacking two registers of two.
 	var l polyLanes26
 	h0, h1, h2 := p.r0, p.r1, uint64(0)
@@ -23,11 +22,9 @@ func (p *poly1305) beginAVX2(text []byte) int {
 		if power > 0 {
 			h0, h1, h2 = mulR(h0, h1, h2, p.r0, p.r1, p.r1+p.r1>>2)
 		}
-		l.own[0][lane] = h0 & mask26
-		l.own[1][lane] = h0 >> 26 & mask26
-		l.own[2][lane] = (h0>>52 | h1<<12) & mask26
-		l.own[3][lane] = h1 >> 14 & mask26
-		l.own[4][lane] = h1>>40 | h2<<24
+		for j, limb := range toLimbs26(h0, h1, h2) {
+			l.own[j][lane] = limb
+		}
 	}
 	for j := range 4 {
 		for i := range 4 {
@@ -39,17 +36,30 @@ func (p *poly1305) beginAVX2(text []byte) int {
 		l.fourth[j] = [4]uint64{x, x, x, x}
 	}
 	const chunkSize = 64
-	n := len(text) / chunkSize
-	longAVX2(&l, &text[0], n)
-
-	var a [5]uint64
-	for j := range a {
-		for _, limb := range l.h[j] {
-			a[j] += limb
+	at := 0
+	for len(text)-at >= chunkSize {
+		n := min(len(text)-at, maxUninterrupted) / chunkSize
+		l.h = [5][4]uint64{}
+		for j, limb := range toLimbs26(p.h0, p.h1, p.h2) {
+			l.h[j][0] = limb
 		}
+		longAVX2(&l, &text[at], n)
+		at += n * chunkSize
+
+		var a [5]uint64
+		for j := range a {
+			for _, limb := range l.h[j] {
+				a[j] += limb
+			}
+		}
+		p.h0, p.h1, p.h2 = fromLimbs26(a)
 	}
-	p.h0, p.h1, p.h2 = fromLimbs26(a)
-	return n * chunkSize
+	return at
+}
+
+// toLimbs26 splits a number of 64-bit words, below 2^131, into limbs of 26 bits; the last one may have one more.
+func toLimbs26(w0, w1, w2 uint64) [5]uint64 {
+	return [...]uint64{w0 & mask26, w0 >> 26 & mask26, (w0>>52 | w1<<12) & mask26, w1 >> 14 & mask26, w1>>40 | w2<<24}
 }
 
 // fromLimbs26 returns the number modulo 2^130-5 in 64-bit words, for limbs below 2^60. It is below 2^130.

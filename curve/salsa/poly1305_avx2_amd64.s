@@ -83,7 +83,7 @@
 // func longAVX2(p *polyLanes26, text *byte, n int)
 //
 // Takes n > 0 chunks of 64 bytes of one text. Lane i has every fourth block; all are multiplied by the fourth power of r, but
-// at the end each by its own.
+// at the end each by its own. What came before is in p.h, in the first lane.
 TEXT ·longAVX2(SB), NOSPLIT, $0-24
 	MOVQ p+0(FP), DI
 	MOVQ text+8(FP), SI
@@ -95,11 +95,11 @@ TEXT ·longAVX2(SB), NOSPLIT, $0-24
 	MOVQ $0x1000000, AX
 	VMOVQ AX, X13
 	VPBROADCASTQ X13, Y13
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	VPXOR Y2, Y2, Y2
-	VPXOR Y3, Y3, Y3
-	VPXOR Y4, Y4, Y4
+	VMOVDQU (polyLanes26_h+0)(DI), Y0
+	VMOVDQU (polyLanes26_h+32)(DI), Y1
+	VMOVDQU (polyLanes26_h+64)(DI), Y2
+	VMOVDQU (polyLanes26_h+96)(DI), Y3
+	VMOVDQU (polyLanes26_h+128)(DI), Y4
 
 chunk:
 	ADDBLOCKS

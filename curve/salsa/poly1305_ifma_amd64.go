@@ -11,14 +11,14 @@ type polyLanes struct {
 type laneInputs struct {
 	text [polyWidth]*byte   // the next block
 	step [polyWidth]uintptr // how far it is to the one after it: 16, or 0 for a lane that has nothing to read
-	bit  [polyWidth]uint64  // lastBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
+	bit  [polyWidth]uint64  // topBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
 }
 
 // topBit is the bit which goes above a whole block, 2^128, in the third limb.
 const topBit = 1 << 40
 
 //go:noescape
-func beginIFMA(p *polyLanes, keys *byte)
+func keysIFMA(p *polyLanes, keys *byte)
 
 //go:noescape
 func tagsIFMA(p *polyLanes, keys *byte, tags *byte)
@@ -55,31 +55,36 @@ func fromLimbs(a0, a1, a2 uint64) (w0, w1, w2 uint64) {
 	return a0 | a1<<44, a1>>20 | a2<<24, a2 >> 40
 }
 
-// beginIFMA takes in the whole chunks of a text, of which there is at least one, and returns how much that was. Nothing
-// may have been taken in before.
-func (p *poly1305) beginIFMA(text []byte) int {
+// blocksIFMA takes in as many chunks of 128 bytes of the text as there are, and returns how much that was.
+func (p *poly1305) blocksIFMA(text []byte) int {
 	// The lanes are in the order of the blocks that come out of unpacking two registers of four.
 	var l polyLanes
 	s1 := p.r1 + p.r1>>2
 	h0, h1, h2 := p.r0, p.r1, uint64(0)
-	for power, lane := range [...]int{7, 5, 3, 1, 6, 4, 2, 0} {
+	for power, lane := range [polyWidth]int{7, 5, 3, 1, 6, 4, 2, 0} {
 		if power > 0 {
 			h0, h1, h2 = mulR(h0, h1, h2, p.r0, p.r1, s1)
 		}
 		l.setR(lane, h0, h1, h2)
 	}
 	const chunkSize = 16 * polyWidth
-	n := len(text) / chunkSize
-	longIFMA(&l, &text[0], n)
+	at := 0
+	for len(text)-at >= chunkSize {
+		n := min(len(text)-at, maxUninterrupted) / chunkSize
+		l.h = [3][polyWidth]uint64{}
+		l.h[0][0], l.h[1][0], l.h[2][0] = toLimbs(p.h0, p.h1, p.h2)
+		longIFMA(&l, &text[at], n)
+		at += n * chunkSize
 
-	var a [3]uint64
-	for j := range a {
-		for _, limb := range l.h[j] {
-			a[j] += limb
+		var a [3]uint64
+		for j := range a {
+			for _, limb := range l.h[j] {
+				a[j] += limb
+			}
 		}
+		p.h0, p.h1, p.h2 = fromLimbs(a[0], a[1], a[2])
 	}
-	p.h0, p.h1, p.h2 = fromLimbs(a[0], a[1], a[2])
-	return n * chunkSize
+	return at
 }
 
 // sumMany writes the tags of up to 8 messages, whose one-time keys are 64 bytes apart. Lanes whose texts have fewer
@@ -90,7 +95,7 @@ func sumMany(tags *[polyWidth][Overhead]byte, msgs []Message, keys *[polyWidth *
 	var zero [16]byte
 	var ends [polyWidth][16]byte // the last block of each, 1 to 16 bytes
 	var begin [polyWidth]int     // the step at which the first block is due
-	beginIFMA(&l, &keys[0])
+	keysIFMA(&l, &keys[0])
 
 	most := 0 // blocks before the last one
 	for i := range msgs {

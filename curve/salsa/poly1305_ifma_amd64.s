@@ -111,7 +111,7 @@
 // func longIFMA(p *polyLanes, text *byte, n int)
 //
 // Takes n > 0 chunks of 128 bytes of one text. Lane i has every eighth block; all are multiplied by r8, the eighth power of r,
-// which is in the first lane of p.r, but at the end each by its own power.
+// which is in the first lane of p.r, but at the end each by its own power. What came before is in p.h, in the first lane.
 //
 // Two chunks go together: h = (h + first)·r16 + second·r8 has one chain of carries to wait for. Z21 to Z25 have r16 like Z3
 // to Z7 have r8.
@@ -136,9 +136,9 @@ TEXT ·longIFMA(SB), NOSPLIT, $0-24
 	VMOVDQA64    Z2, Z23
 	TIMES20(Z22, Z24)
 	TIMES20(Z23, Z25)
-	VPXORQ       Z0, Z0, Z0
-	VPXORQ       Z1, Z1, Z1
-	VPXORQ       Z2, Z2, Z2
+	VMOVDQU64    polyLanes_h(DI), Z0
+	VMOVDQU64    (polyLanes_h+64)(DI), Z1
+	VMOVDQU64    (polyLanes_h+128)(DI), Z2
 
 	// An odd number of chunks, the last one not counted, begins with one alone.
 	DECQ  CX
@@ -196,10 +196,10 @@ last:
 	VPUNPCKLQDQ  Z19, Z18, Z16      \
 	VPUNPCKHQDQ  Z19, Z18, Z17
 
-// func beginIFMA(p *polyLanes, keys *byte)
+// func keysIFMA(p *polyLanes, keys *byte)
 //
 // Sets h to zero and r from 8 one-time keys, which are 64 bytes apart.
-TEXT ·beginIFMA(SB), NOSPLIT, $0-16
+TEXT ·keysIFMA(SB), NOSPLIT, $0-16
 	MOVQ p+0(FP), DI
 	MOVQ keys+8(FP), SI
 	CONSTANTS

@@ -73,6 +73,7 @@ func TestSealIsSecretbox(t *testing.T) {
 			}
 		}
 		check(70_000)
+		check(2_100_000) // more than what is done without interruption
 	})
 }
 
