@@ -118,7 +118,7 @@ func (s *Socket) nothingLeft(a *attachment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, wanted := s.attachments[a]
-	if wanted && !s.closing {
+	if wanted && !s.closing.Load() {
 		return false
 	}
 	return a.outbox == nil || a.outbox.empty()

@@ -64,7 +64,7 @@ func (s *Socket) attach(a *attachment, run func()) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return ErrClosed
 	}
 	if a.once && s.connected(a.endpoint) {
@@ -169,7 +169,7 @@ func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.mu.Lock()
 	s.stats.Accepted++
 	e := s.pending.PushBack(&pending{conn: conn, owner: a})
-	if s.closing || a.ctx.Err() != nil {
+	if s.closing.Load() || a.ctx.Err() != nil {
 		s.evict(e, wire.LocalClose)
 	} else if s.pending.Len() > s.cfg.MaxPendingHandshakes {
 		s.evict(s.pending.Front(), wire.HandshakeEvicted)

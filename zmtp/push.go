@@ -63,9 +63,11 @@ func (s *Push) remove(l *outbox) {
 // Send queues m for one peer. While all queues are full, or there is no peer, it waits for ctx. The message may be kept.
 func (s *Push) Send(ctx context.Context, m Message) error {
 	for {
+		if err := s.TrySend(m); err != ErrWouldBlock {
+			return err
+		}
 		room := s.room.wait()
-		err := s.TrySend(m)
-		if err != ErrWouldBlock {
+		if err := s.TrySend(m); err != ErrWouldBlock {
 			return err
 		}
 		select {
@@ -83,7 +85,7 @@ func (s *Push) TrySend(m Message) error {
 	if len(m.wire) == 0 {
 		return ErrMessage
 	}
-	if s.isClosing() {
+	if s.closing.Load() {
 		return ErrClosed
 	}
 	s.mu.Lock()
@@ -93,12 +95,13 @@ func (s *Push) TrySend(m Message) error {
 			s.next = 0
 		}
 		l := s.lanes[s.next]
-		if l.isClosed() { // its endpoint was given up
+		ok := l.offerMessage(m)
+		if !ok && l.isClosed() { // its endpoint was given up
 			s.lanes = slices.Delete(s.lanes, s.next, s.next+1)
 			continue
 		}
 		s.next++
-		if l.offerMessage(m) {
+		if ok {
 			return nil
 		}
 	}

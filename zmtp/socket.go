@@ -31,7 +31,7 @@ type Socket struct {
 	wg     sync.WaitGroup // all goroutines, see start
 
 	mu          sync.Mutex
-	closing     bool          // nothing new is started
+	closing     atomic.Bool   // nothing new is started; set under mu
 	ended       chan struct{} // closed when all goroutines are gone
 	attachments map[*attachment]struct{}
 	peers       map[*Peer]struct{}
@@ -79,7 +79,7 @@ func (s *Socket) Type() wire.SocketType { return s.local }
 func (s *Socket) start(f func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return ErrClosed
 	}
 	s.wg.Go(f)
@@ -92,8 +92,7 @@ func (s *Socket) start(f func()) error {
 // returns when all goroutines of the socket are gone. It may be called more than once.
 func (s *Socket) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	first := !s.closing
-	s.closing = true
+	first := !s.closing.Swap(true)
 	for s.pending.Len() > 0 {
 		s.evict(s.pending.Front(), wire.LocalClose)
 	}
@@ -177,13 +176,6 @@ func (a *attachment) stop() {
 	}
 }
 
-// isClosing reports whether the end has begun.
-func (s *Socket) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
 // Unbind stops to listen on an endpoint, as returned by Listen, and closes the connections that it brought. It does
 // not wait for them.
 func (s *Socket) Unbind(endpoint string) error { return s.detach(endpoint, true) }
@@ -195,7 +187,7 @@ func (s *Socket) Disconnect(endpoint string) error { return s.detach(endpoint, f
 func (s *Socket) detach(endpoint string, listener bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return ErrClosed
 	}
 	for a := range s.attachments {
@@ -296,7 +288,7 @@ func (s *Socket) admit(p *Peer) error {
 	s.peers[p] = struct{}{}
 	if s.ctx.Err() != nil {
 		p.fail(&PeerClosedError{Reason: wire.LocalClose, Stage: "traffic", Err: ErrClosed})
-	} else if s.closing || p.owner.ctx.Err() != nil {
+	} else if s.closing.Load() || p.owner.ctx.Err() != nil {
 		p.finish()
 	}
 	return nil

@@ -51,9 +51,11 @@ func NewXPub(cfg Config, opt XPubOptions) *XPub {
 // be kept.
 func (s *XPub) Send(ctx context.Context, m Message) error {
 	for {
+		if err := s.TrySend(m); err != ErrWouldBlock {
+			return err
+		}
 		room := s.pub.room.wait()
-		err := s.pub.send(s.Socket, m)
-		if err != ErrWouldBlock {
+		if err := s.TrySend(m); err != ErrWouldBlock {
 			return err
 		}
 		select {
@@ -266,7 +268,7 @@ func (c *publisher) send(s *Socket, m Message) error {
 	if len(m.wire) == 0 {
 		return ErrMessage
 	}
-	if s.isClosing() {
+	if s.closing.Load() {
 		return ErrClosed
 	}
 	topic, _ := cutPart(m.wire)

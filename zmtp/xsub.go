@@ -110,7 +110,7 @@ func (c *subscriber) change(s *Socket, topic []byte, on, asMessage bool) error {
 	if len(topic) > DefaultMaxTopicSize {
 		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic), DefaultMaxTopicSize)
 	}
-	if s.isClosing() {
+	if s.closing.Load() {
 		return ErrClosed
 	}
 	c.mu.Lock()
@@ -167,7 +167,7 @@ func (c *subscriber) detach(p *Peer) {
 
 // send offers m to every publisher.
 func (c *subscriber) send(s *Socket, m Message) error {
-	if s.isClosing() {
+	if s.closing.Load() {
 		return ErrClosed
 	}
 	c.mu.Lock()
