@@ -233,6 +233,10 @@ func TestEndDuringHandshake(t *testing.T) {
 				}); d != 0 {
 					t.Errorf("took %v", d)
 				}
+				synctest.Wait()
+				if st := sub.Stats(); st.HandshakeFailures[wire.LocalClose] != 1 {
+					t.Errorf("failures %v", st.HandshakeFailures)
+				}
 			})
 		})
 	}

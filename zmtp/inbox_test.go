@@ -209,6 +209,46 @@ func TestRecvCancelledSwallowsNothing(t *testing.T) {
 	})
 }
 
+// One signal stands for all that has come: who takes it wakes the next.
+func TestEveryReceiverIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := newInbox(0, 0)
+		got := make(chan string, 5)
+		for range 5 {
+			go func() {
+				m, err := in.recv(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				got <- text(m)
+			}()
+		}
+		synctest.Wait()
+		in.put(new(lane), batchOfAll("1", "2", "3"))
+		synctest.Wait()
+		if len(got) != 3 {
+			t.Errorf("%d of 3 messages were received by 5 who wait", len(got))
+		}
+		in.put(new(lane), batchOfAll("4", "5"))
+		for range 5 {
+			<-got
+		}
+		for range 5 {
+			go func() {
+				if _, err := in.recv(context.Background()); err != ErrClosed {
+					t.Error(err)
+				}
+				got <- ""
+			}()
+		}
+		synctest.Wait()
+		in.finished()
+		for range 5 {
+			<-got
+		}
+	})
+}
+
 func TestRecvReturnsTheCause(t *testing.T) {
 	in := newInbox(0, 0)
 	cause := errors.New("the cause")

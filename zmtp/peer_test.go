@@ -66,11 +66,11 @@ func TestAnnouncedSizeCostsNothing(t *testing.T) {
 		shake(r, wire.PUSH, wire.PULL)
 		synctest.Wait()
 		got := allocated(func() {
-			r.Send(append(wire.AppendHeader(nil, 0, 64<<20), "a few bytes"...))
+			r.Send(append(wire.AppendHeader(nil, 0, 64<<20), make([]byte, 5000)...))
 			synctest.Wait()
 		})
 		if got > 64<<10 {
-			t.Errorf("%d bytes allocated for a message of which 11 bytes came", got)
+			t.Errorf("%d bytes allocated for a message of which 5000 bytes came", got)
 		}
 		r.Send(wire.AppendHeader(nil, 0, 1)) // these are bytes of the message
 		alive := dialRaw(t, n, addr)
