@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"zmtpd/capture"
+	"zmtpd/zmtp"
 )
 
 // clusterCapture is the capture of a whole Zeek cluster's life: XPUB on port 15555, XSUB on
@@ -90,6 +91,60 @@ func TestReplayEventsOfCapture(t *testing.T) {
 			if len(parts) != 4 || parts[2] != "broker-bin-v1" {
 				t.Errorf("not an event: %q", parts)
 			}
+		}
+	}
+}
+
+// A publisher that does not wait for the subscriptions loses what it sends before. Here they
+// come when the broker, which the test plays, lets them.
+func TestReplayWaitsForSubscriptions(t *testing.T) {
+	want := sentTo(t, 15556)
+	for _, probe := range []bool{true, false} {
+		xsub := zmtp.NewXSub(zmtp.Config{})
+		defer xsub.Close()
+		xpub := zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{})
+		defer xpub.Close()
+		publishers, err := xsub.Listen("tcp://127.0.0.1:*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		subscribers, err := xpub.Listen("tcp://127.0.0.1:*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"replay", clusterCapture, "--xsub", publishers}
+		if probe {
+			args = append(args, "--xpub", subscribers)
+			// One that is there early does not mean that all are.
+			if err := xsub.Subscribe([]byte("early")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		limited, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		p := start(t, nil, args...)
+		eventually(t, "the publisher", func() bool { return len(xsub.Peers()) == 1 })
+		var probed zmtp.Message
+		if probe {
+			if probed, err = xpub.Recv(limited); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := xsub.Subscribe(nil); err != nil {
+			t.Fatal(err)
+		}
+		if probe {
+			if err := xsub.Send(probed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range want {
+			if _, err := xsub.Recv(limited); err != nil {
+				t.Fatalf("probe %v: message %d of %d: %v", probe, i, want, err)
+			}
+		}
+		if status := p.wait(); status != 0 {
+			t.Errorf("exit status %d", status)
 		}
 	}
 }
