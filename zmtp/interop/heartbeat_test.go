@@ -157,3 +157,27 @@ func TestProperties(t *testing.T) {
 		}
 	}
 }
+
+// TestHeartbeatsBetweenMessages has PINGs and PONGs go between and within large messages: order and content stay.
+func TestHeartbeatsBetweenMessages(t *testing.T) {
+	t.Parallel()
+	o := options{heartbeat: time.Millisecond, heartbeatTimeout: patience}
+	for _, role := range roles(startPeer(t)) {
+		t.Run(fmt.Sprintf("from %v", role[0]), func(t *testing.T) {
+			push, pull := role[0].open(t, "PUSH", o), role[1].open(t, "PULL", o)
+			link(pull, push, "tcp://127.0.0.1:*")
+			settle(t, push, pull)
+			for range 3 {
+				for _, m := range theMessages() {
+					push.send(m...)
+				}
+				for _, m := range theMessages() {
+					checkMessage(t, pull.recv(), m)
+				}
+			}
+			wait := pull.tally(2000, patience)
+			push.burst("topic", "push", 2000, 5000)()
+			wait().complete(t, 2000, "push")
+		})
+	}
+}

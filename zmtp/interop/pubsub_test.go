@@ -270,3 +270,80 @@ func TestNoDrop(t *testing.T) {
 		})
 	}
 }
+
+// TestManySubscriptions has more topics than the high-water mark: ours are all told, at once and again after a reconnection.
+// libzmq's SUB loses those above its mark, and counts those before a reconnection.
+func TestManySubscriptions(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t)
+	count := map[side]int{ours{}: 3000, libzmq{p}: 999}
+	rounds := map[side]int{ours{}: 3, libzmq{p}: 1}
+	for _, role := range roles(p) {
+		t.Run(fmt.Sprintf("SUB of %v", role[0]), func(t *testing.T) {
+			n := count[role[0]]
+			sub, xpub := role[0].open(t, "SUB", options{}), role[1].open(t, "XPUB", options{})
+			endpoint := xpub.listen("tcp://127.0.0.1:*")
+			for i := range n {
+				sub.subscribe(fmt.Sprintf("topic%d.", i))
+			}
+			sub.connect(endpoint)
+			for range rounds[role[0]] {
+				told := make(map[string]bool)
+				for range n {
+					told[xpub.recv()[0]] = true
+				}
+				if len(told) != n || !told["\x01topic0."] || !told[fmt.Sprintf("\x01topic%d.", n-1)] {
+					t.Fatalf("%d different topics were told of %d", len(told), n)
+				}
+				xpub.close()
+				xpub = role[1].open(t, "XPUB", options{})
+				listenAgain(t, xpub, endpoint)
+			}
+		})
+	}
+}
+
+// TestManual is libzmq's xpub_manual: nothing but what the application grants has an effect.
+func TestManual(t *testing.T) {
+	t.Parallel()
+	p := startPeer(t)
+	xpub := zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{Manual: true})
+	t.Cleanup(func() { xpub.Close() })
+	o := &ourEnd{t: t, Socket: xpub.Socket, out: xpub.Send, tryOut: xpub.TrySend, in: xpub}
+	endpoint := o.listen("tcp://127.0.0.1:*")
+	// request returns the peer that has sent what it wants.
+	request := func(want string) *zmtp.Peer {
+		t.Helper()
+		m, ok := o.message(patience)
+		if !ok {
+			t.Fatalf("no request %q", want)
+		}
+		checkMessage(t, parts(m), []string{want})
+		return m.Peer()
+	}
+	a, b := libzmq{p}.open(t, "XSUB", options{}), libzmq{p}.open(t, "XSUB", options{})
+	a.connect(endpoint)
+	a.subscribe("wanted")
+	xpub.Grant(request("\x01wanted"), []byte("given"))
+	b.connect(endpoint)
+	b.subscribe("wanted")
+	request("\x01wanted") // and refused
+	b.send("\x02user message")
+	fromB := request("\x02user message")
+	o.send("wanted", "nobody's")
+	o.send("given", "1")
+	checkMessage(t, a.recv(), []string{"given", "1"})
+	xpub.Grant(fromB, []byte("given"))
+	o.send("given", "2")
+	checkMessage(t, a.recv(), []string{"given", "2"})
+	checkMessage(t, b.recv(), []string{"given", "2"})
+	a.unsubscribe("wanted")
+	xpub.Revoke(request("\x00wanted"), []byte("given"))
+	o.send("given", "3")
+	checkMessage(t, b.recv(), []string{"given", "3"})
+	b.close()
+	request("\x00wanted") // what it had asked for, not what it was given
+	if m, ok := a.tryRecv(moment); ok {
+		t.Errorf("got %q after Revoke", m)
+	}
+}

@@ -15,6 +15,7 @@ import os
 import select
 import sys
 import threading
+import time
 
 import zmq
 
@@ -58,7 +59,16 @@ class Peer:
         self.sockets[name].setsockopt(code, decode(value) if isinstance(value, dict) else value)
 
     def bind(self, name, endpoint):
-        self.sockets[name].bind(endpoint)
+        """Binds, when whoever had the endpoint before has gone: a socket that is closed is so only some time later."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.sockets[name].bind(endpoint)
+                break
+            except zmq.ZMQError as e:
+                if e.errno != zmq.EADDRINUSE or time.monotonic() > deadline:
+                    raise
+                time.sleep(IDLE)
         return {"endpoint": self.sockets[name].getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()}
 
     def connect(self, name, endpoint):
