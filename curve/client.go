@@ -160,7 +160,7 @@ func (m *client) ready(cmd []byte) error {
 	}
 	m.last = binary.BigEndian.Uint64(nonce)
 	var err error
-	if m.peer, err = peerMetadata(text); err != nil {
+	if m.peer, err = zmtp.PeerMetadata(text); err != nil {
 		return err
 	}
 	m.state = ready

@@ -4,13 +4,11 @@ import (
 	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/binary"
-	"strings"
 
 	"golang.org/x/crypto/nacl/secretbox"
 	//lint:ignore SA1019 box.Precompute takes keys of low order, ecdh does not; HSalsa20 is what is left of it to do
 	"golang.org/x/crypto/salsa20/salsa"
 
-	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
 )
 
@@ -132,18 +130,6 @@ func privateKey(b []byte) *ecdh.PrivateKey {
 		panic(err)
 	}
 	return k
-}
-
-// peerMetadata parses what a peer says of itself. It cannot say that it is authenticated as somebody.
-func peerMetadata(b []byte) (wire.Metadata, error) {
-	m, err := wire.ParseMetadata(b)
-	kept := m[:0]
-	for _, p := range m {
-		if !strings.EqualFold(p.Name, zmtp.PropUserID) {
-			kept = append(kept, p)
-		}
-	}
-	return kept, err
 }
 
 // state is how far a side of the handshake is. A fault ends it, and then nothing is accepted any more.

@@ -232,7 +232,7 @@ func (m *server) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]by
 
 // finish appends READY. Metadata is parsed only now, as in libzmq.
 func (m *server) finish(dst []byte, known wire.Metadata) ([]byte, zmtp.Progress, error) {
-	peer, err := peerMetadata(m.raw)
+	peer, err := zmtp.PeerMetadata(m.raw)
 	m.raw = nil
 	if err != nil {
 		m.forget(ended)

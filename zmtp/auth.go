@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 
 	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zap"
@@ -56,6 +58,13 @@ func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string, credent
 
 // PropUserID is the property with the user id of an authenticated peer.
 const PropUserID = "User-Id"
+
+// PeerMetadata parses what a peer says of itself. It cannot say that it is authenticated as somebody: a User-Id among it is
+// left out.
+func PeerMetadata(b []byte) (wire.Metadata, error) {
+	m, err := wire.ParseMetadata(b)
+	return slices.DeleteFunc(m, func(p wire.Property) bool { return strings.EqualFold(p.Name, PropUserID) }), err
+}
 
 func replyMetadata(r *zap.Reply) (wire.Metadata, error) {
 	var m wire.Metadata

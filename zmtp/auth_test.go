@@ -156,3 +156,18 @@ func TestBadReplyMetadataIsAFaultOfTheAuthenticator(t *testing.T) {
 		t.Fatal(err, typ, value)
 	}
 }
+
+func TestPeerCannotNameItself(t *testing.T) {
+	ready := wire.AppendMetadata(nil, wire.Metadata{
+		{Name: "Socket-Type", Value: []byte("PUSH")}, {Name: "user-id", Value: []byte("root")}, {Name: "X-A", Value: []byte("b")},
+	})
+	for name, m := range map[string]Mechanism{"NULL": newNull(nil), "PLAIN": &plainServer{state: plainInitiate}} {
+		cmd := wire.AppendCommand(nil, map[string]string{"NULL": wire.CmdReady, "PLAIN": cmdInitiate}[name], ready)
+		if _, progress, err := m.Handshake(nil, cmd[2:]); err != nil || progress != Ready {
+			t.Fatal(name, progress, err)
+		}
+		if v, ok := m.Metadata().Get(PropUserID); ok || len(m.Metadata()) != 2 {
+			t.Errorf("%s: User-Id %q in %v", name, v, m.Metadata())
+		}
+	}
+}

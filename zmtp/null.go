@@ -49,7 +49,7 @@ func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	}
 	switch string(name) {
 	case wire.CmdReady:
-		m.peer, err = wire.ParseMetadata(data)
+		m.peer, err = PeerMetadata(data)
 		return dst, Ready, err
 	case wire.CmdError:
 		return dst, Continue, PeerError(data)

@@ -83,7 +83,7 @@ func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		m.state = plainInitiate
 		return wire.AppendCommand(dst, cmdInitiate, wire.AppendMetadata(nil, m.local)), Continue, nil
 	case name == wire.CmdReady && m.state == plainInitiate:
-		m.peer, err = wire.ParseMetadata(data)
+		m.peer, err = PeerMetadata(data)
 		return dst, Ready, err
 	}
 	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%.16q in the PLAIN handshake of a client", name)
@@ -120,7 +120,7 @@ func (m *plainServer) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		m.user, m.password = append([]byte{}, user...), append([]byte{}, password...)
 		return dst, NeedsAuth, nil
 	case name == cmdInitiate && m.state == plainInitiate:
-		if m.peer, err = wire.ParseMetadata(data); err != nil {
+		if m.peer, err = PeerMetadata(data); err != nil {
 			return dst, Continue, err
 		}
 		return wire.AppendCommand(dst, wire.CmdReady, wire.AppendMetadata(nil, m.local)), Ready, nil
