@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,18 +23,14 @@ type file interface {
 	Close() error
 }
 
-const (
-	flushSize = 64 << 10 // bytes in the buffer that are written without waiting for the timer
-	keepSize  = 1 << 20  // a larger buffer is not kept
-)
+const flushSize = 64 << 10 // bytes in the buffer that are written without waiting for the timer
 
 // logFile is one open file, or the place for one: after a rotation the next batch
 // creates it again. Its log's mu guards it, and is held when its methods are
 // called.
 type logFile struct {
-	log      *streamLog
-	schema   *zeek.Schema
-	renderer *zeek.Renderer // lives as long as the logFile: what it escapes depends on earlier records
+	log    *streamLog
+	render *renderers // lives as long as the logFile: what is escaped may depend on earlier records
 
 	f       file      // nil while there is none
 	name    string    // of f, without extension; empty while there is none
@@ -43,65 +40,103 @@ type logFile struct {
 	seen    bool      // it had a file before
 	evicted bool      // not to be used any more
 
-	buf    []byte // text that is not in f yet; empty while there is no f
-	queued Counts // the batches in buf
-	footer bool   // #close was appended: the file must be ended before anything else
-	torn   int    // bytes at the end of f from a write that failed halfway
-	err    error  // why it cannot be written now, nil if it can
+	buf    []byte      // text that is not in f yet, nor in zip; empty while there is no f
+	zip    *gzipStream // between buf and f, nil without compression
+	queued shares      // the batches in buf and zip
+	footer bool        // #close was appended: the file must be ended before anything else
+	size   int64       // bytes in f
+	torn   int         // bytes at the end of f from a write that failed halfway
+	err    error       // why it cannot be written now, nil if it can
 }
 
-// accept renders a batch into the buffer. A DropError means that the batch never
+// accept renders a batch of one sender into the buffer. A DropError means that the batch never
 // can be written; an error that the file cannot be written now.
-func (f *logFile) accept(b zeek.Batch) (*DropError, error) {
-	f.log.mu.Lock()
-	defer f.log.mu.Unlock()
+//
+// It renders before it takes the lock, so that all cores can render for one log.
+func (f *logFile) accept(ctx context.Context, b zeek.Batch, from *sender) (*DropError, error) {
+	l := f.log.l
+	text := getScratch()
+	defer putScratch(text)
+	var err error
+	if !f.render.ordered {
+		if *text, err = f.render.appendRecords(*text, b); err != nil {
+			return dropBatch(err), nil
+		}
+	}
+	if !f.log.mu.lockUntil(ctx, l.giveUp) {
+		return nil, errBusy
+	}
+	defer f.log.mu.unlock()
 	if f.evicted {
 		return nil, errEvicted
 	}
 	now := time.Now()
-	if err := f.log.rotateIfDue(now); err != nil {
+	if err := f.makeReady(now); err != nil {
 		return nil, err
 	}
-	if f.footer {
-		if err := f.rotate(now); err != nil {
-			return nil, err
+	if f.render.ordered {
+		if *text, _, err = f.render.main.AppendRecords(*text, b); err != nil {
+			return dropBatch(err), nil
 		}
 	}
-	if f.err != nil && f.f != nil {
-		if err := f.flush(); err != nil {
-			return nil, err
+	if f.f == nil {
+		if e, err := f.create(now); e != nil || err != nil {
+			f.render.main.Rollback()
+			return e, err
 		}
-	}
-	created := f.f == nil
-	if created {
-		name, err := f.log.name(f, now)
-		if err != nil {
-			return nil, err
-		}
-		err = f.open(name)
-		if pathError(err) || errors.Is(err, fs.ErrPermission) && strings.Contains(f.log.key.path, "/") {
-			// Of a folder of its own a log path may not stop the others.
-			return &DropError{ReasonPath, err}, nil
-		}
-		if err != nil {
-			return nil, f.fail(err)
-		}
-		f.buf = f.renderer.AppendHeader(f.buf, now.In(f.log.l.location))
 	}
 	f.lastUse = now
-	buf, records, err := f.renderer.AppendRecords(f.buf, b)
-	if err != nil {
-		if created {
-			f.remove()
-		}
-		return dropBatch(err), nil
+	if len(f.buf) == 0 {
+		f.buf, *text = *text, f.buf
+	} else {
+		f.buf = append(f.buf, *text...)
 	}
-	f.buf = buf
-	f.queued.add(Counts{1, uint64(records)})
+	f.queued.add(from, Counts{1, uint64(b.NumRecords)})
 	if len(f.buf) >= flushSize {
 		// If it fails the batch stays in the buffer, and the next one waits.
 		_ = f.flush()
 	}
+	if most := l.maxFileSize; most > 0 && f.size+int64(len(f.buf)) >= most {
+		_ = f.rotate(now) // again before the next batch if it fails
+	}
+	return nil, nil
+}
+
+// errBusy says that something hangs with the lock of a log in its hands.
+var errBusy = errors.New("the file system does not answer")
+
+// makeReady does what must be done before another batch may follow: rotation, and
+// a write that failed.
+func (f *logFile) makeReady(now time.Time) error {
+	if err := f.log.rotateIfDue(now); err != nil {
+		return err
+	}
+	if f.footer {
+		if err := f.rotate(now); err != nil {
+			return err
+		}
+	}
+	if f.err != nil && f.f != nil {
+		return f.flush()
+	}
+	return nil
+}
+
+// create creates the file and begins it.
+func (f *logFile) create(now time.Time) (*DropError, error) {
+	name, err := f.log.name(f, now)
+	if err != nil {
+		return nil, err
+	}
+	err = f.open(name)
+	if pathError(err) || errors.Is(err, fs.ErrPermission) && strings.Contains(f.log.key.path, "/") {
+		// Of a folder of its own a log path may not stop the others.
+		return &DropError{ReasonPath, err}, nil
+	}
+	if err != nil {
+		return nil, f.fail(err)
+	}
+	f.buf = f.render.main.AppendHeader(f.buf, now.In(f.log.l.location))
 	return nil, nil
 }
 
@@ -127,15 +162,21 @@ func (f *logFile) succeed() {
 // flush writes the buffer to the file. On error the file is as it was before, or
 // torn says by how much it is too long, and the buffer is kept for another try.
 func (f *logFile) flush() error {
-	if f.f == nil || len(f.buf) == 0 && f.queued == (Counts{}) {
+	if f.f == nil || len(f.buf) == 0 && len(f.queued) == 0 && !f.zip.pending(f.footer) {
 		return nil
 	}
 	if err := f.mend(); err != nil {
 		return f.fail(err)
 	}
+	data := f.buf
+	if f.zip != nil {
+		f.zip.add(f.buf, f.footer)
+		f.buf = f.buf[:0]
+		data = f.zip.out.Bytes()
+	}
 	n, err := 0, error(nil)
-	if len(f.buf) > 0 {
-		n, err = f.f.Write(f.buf)
+	if len(data) > 0 {
+		n, err = f.f.Write(data)
 	}
 	if err != nil {
 		f.torn = n
@@ -143,14 +184,12 @@ func (f *logFile) flush() error {
 		return f.fail(err)
 	}
 	f.succeed()
-	a := &f.log.l.acct
-	a.mu.Lock()
-	a.queued.sub(f.queued)
-	a.written.add(f.queued)
-	f.log.stats.Written.add(f.queued)
-	f.log.stats.Bytes += uint64(n)
-	a.mu.Unlock()
-	f.queued = Counts{}
+	f.size += int64(n)
+	f.log.l.acct.wrote(f.log.stats, f.queued, n)
+	f.queued = f.queued[:0]
+	if f.zip != nil {
+		f.zip.written()
+	}
 	if f.buf = f.buf[:0]; cap(f.buf) > keepSize {
 		f.buf = nil
 	}
@@ -178,50 +217,65 @@ func (f *logFile) mend() error {
 // to be free.
 func (f *logFile) open(name string) (err error) {
 	l := f.log.l
+	if !l.options.Stdout {
+		if name, err = f.claim(name); err != nil {
+			return err
+		}
+		if l.shadows() {
+			if err := l.writeShadow(name); err != nil {
+				return err
+			}
+		}
+	}
+	var zip *gzipStream
+	if level := l.options.GzipLevel; level > 0 {
+		if zip, err = newGzipStream(level); err != nil {
+			return err
+		}
+	}
+	opened, err := l.openFile(name + l.ext)
+	if err != nil {
+		return err
+	}
+	f.f, f.zip, f.name, f.seen, f.size = opened, zip, name, true, 0
+	f.succeed()
+	fi, err := f.f.Stat()
+	l.mu.Lock()
+	if err == nil && !l.options.Stdout {
+		l.open[f] = fi
+	}
+	l.mu.Unlock()
+	l.acct.opened(1)
+	return nil
+}
+
+// claim makes the name free for a file, or finds another one, and makes its folder.
+func (f *logFile) claim(name string) (string, error) {
+	l := f.log.l
 	for {
 		fi, err := l.root.Lstat(name + l.ext)
 		switch {
 		case err == nil && !fi.Mode().IsRegular():
-			return &fs.PathError{Op: "create", Path: name + l.ext, Err: errors.New("there is something that is no log file")}
+			return "", &fs.PathError{Op: "create", Path: name + l.ext, Err: errors.New("there is something that is no log file")}
 		case err == nil && l.isOpen(fi):
 			// The file system takes two names for the same, by upper and lower case perhaps.
 			name = f.log.rename(f, name)
 			continue
 		case err == nil:
-			if err := l.moveAside(name, fi); err != nil {
-				return err
+			if err := l.moveAside(f.log, name, fi); err != nil {
+				return "", err
 			}
 		case !errors.Is(err, fs.ErrNotExist):
-			return err
+			return "", err
 		}
 		break
 	}
 	if dir := path.Dir(name); dir != "." {
 		if err := l.root.MkdirAll(dir, 0o777); err != nil {
-			return err
+			return "", err
 		}
 	}
-	if l.shadows() {
-		if err := l.writeShadow(name); err != nil {
-			return err
-		}
-	}
-	if f.f, err = l.openFile(name + l.ext); err != nil {
-		f.f = nil
-		return err
-	}
-	f.name, f.seen = name, true
-	f.succeed()
-	fi, err := f.f.Stat()
-	l.mu.Lock()
-	if err == nil {
-		l.open[f] = fi
-	}
-	l.mu.Unlock()
-	l.acct.mu.Lock()
-	l.acct.openFiles++
-	l.acct.mu.Unlock()
-	return nil
+	return name, nil
 }
 
 // createFile creates a file in the log folder, which must not be there.
@@ -259,95 +313,83 @@ func pathError(err error) bool {
 	return invalidName(errno)
 }
 
-// finish ends the file with #close at the time at, and closes it. On error it can
+// complete writes the rest of the file, with #close at the time at. On error it can
 // be called again.
-func (f *logFile) finish(at time.Time) error {
+func (f *logFile) complete(at time.Time) error {
 	if !f.footer {
-		f.buf = f.renderer.AppendFooter(f.buf, at.In(f.log.l.location))
+		f.buf = f.render.main.AppendFooter(f.buf, at.In(f.log.l.location))
 		f.footer = true
 	}
-	if err := f.flush(); err != nil {
-		return err
-	}
-	err := f.f.Sync()
-	if e := f.closeFile(); err == nil {
-		err = e
-	}
-	if err != nil {
-		// The system took the bytes and then could not keep them. There is nothing left
-		// to try again.
-		l := f.log.l
-		l.acct.failed(err)
-		l.log.Error("log may be incomplete on disk", "path", f.log.key.path, "err", err)
-	}
-	return nil
+	return f.flush()
 }
 
-// closeFile lets go of the file, whatever is in the buffer.
-func (f *logFile) closeFile() error {
+// detach lets go of the file, which is not closed, whatever is in the buffer.
+func (f *logFile) detach() file {
 	l := f.log.l
-	err := f.f.Close()
-	f.f, f.name, f.buf, f.queued, f.footer, f.torn = nil, "", f.buf[:0], Counts{}, false, 0
+	detached := f.f
+	f.f, f.zip, f.name, f.buf, f.queued, f.footer, f.torn = nil, nil, "", f.buf[:0], f.queued[:0], false, 0
 	l.mu.Lock()
 	delete(l.open, f)
 	l.mu.Unlock()
-	l.acct.mu.Lock()
-	l.acct.openFiles--
-	l.acct.mu.Unlock()
-	return err
+	return detached
 }
 
-// remove takes back a file that was just created.
-func (f *logFile) remove() {
-	l, name := f.log.l, f.name
-	err := f.closeFile()
-	if e := l.root.Remove(name + l.ext); err == nil {
+// closeFile makes a file durable that was detached, and closes it.
+func (l *Logger) closeFile(f file, name string) {
+	err := f.Sync()
+	if e := f.Close(); err == nil {
 		err = e
 	}
-	if l.shadows() {
-		l.removeShadow(name)
-	}
+	l.acct.opened(-1)
 	if err != nil {
+		// The system took the bytes and then could not keep them. There is nothing left
+		// to try again.
 		l.acct.failed(err)
+		l.log.Error("log may be incomplete on disk", "path", name, "err", err)
 	}
 }
 
-// end ends the file for good: rotated if there is an interval, under its name if
+// end ends the file for good: rotated if there is rotation, under its name if
 // not. On error it can be called again.
 func (f *logFile) end(now time.Time) error {
 	if f.f == nil {
 		return nil
 	}
-	if f.log.l.options.RotationInterval > 0 {
+	if f.log.l.rotates() {
 		return f.rotate(now)
 	}
-	return f.finish(now)
+	if err := f.complete(now); err != nil {
+		return err
+	}
+	f.log.l.closeFile(f.detach(), f.log.key.path)
+	return nil
 }
 
 // abandon gives up what is in the buffer, because of err.
 func (f *logFile) abandon(err error) error {
-	lost := f.queued
-	a := &f.log.l.acct
-	a.mu.Lock()
-	a.dropQueued(lost, ReasonWrite)
-	a.mu.Unlock()
+	l := f.log.l
+	lost := f.queued.sum()
+	l.acct.abandon(f.log.stats, f.queued, ReasonWrite)
 	_ = f.mend()
-	_ = f.closeFile()
+	_ = f.detach().Close()
+	l.acct.opened(-1)
 	return &LostError{f.log.key.path, lost, err}
 }
 
-// rotate ends the file at the time at and moves it to its rotated name. Without a
+// rotate ends the file at the time at and sends it on its way to its rotated name. Without a
 // file only the opening time of the next one changes. On error, which can only be
-// that of the last write, it can be called again; a file that cannot be moved
-// stays under its name, and the next one of that name moves it aside.
+// that of the last write, it can be called again.
 func (f *logFile) rotate(at time.Time) error {
-	l, name, opened := f.log.l, f.name, f.opened
 	if f.f != nil {
-		if err := f.finish(at); err != nil {
+		if err := f.complete(at); err != nil {
 			return fmt.Errorf("rotation: %w", err)
 		}
-		if _, err := l.moveRotated(name, opened); err == nil && l.shadows() {
-			l.removeShadow(name)
+		l, r := f.log.l, &rotation{name: f.name, opened: f.opened, closed: at}
+		r.f = f.detach()
+		if l.options.Stdout {
+			l.closeFile(r.f, f.log.key.path)
+		} else {
+			_ = l.takeAway(f.log, r)
 		}
 	}
 	f.opened = at

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -10,7 +11,7 @@ import (
 )
 
 // A shadow file stands beside each open log while LogAscii::enable_leftover_log_rotation
-// is on, so that after a crash the next start finds what was open. It has two
+// is on or rotated logs go to an archive, so that after a crash the next start finds what was open. It has two
 // lines: the log's extension with its dot, and the name of the filter's
 // post-processor function, empty for the default one (spec 3.7).
 
@@ -26,7 +27,7 @@ func shadowOf(name string) string {
 
 // shadows reports whether open logs have a shadow.
 func (l *Logger) shadows() bool {
-	return l.options.LeftoverRotation && l.options.RotationInterval > 0
+	return (l.options.LeftoverRotation || l.archive != "") && l.rotates()
 }
 
 // writeShadow makes the shadow of the log name, without extension. It appears
@@ -51,35 +52,33 @@ func (l *Logger) writeShadow(name string) error {
 	return l.root.Rename(tmp, shadowOf(name))
 }
 
-// removeShadow removes the shadow of the log name, without extension.
-func (l *Logger) removeShadow(name string) {
-	if err := l.root.Remove(shadowOf(name + l.ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// removeShadow removes the shadow of the log that has or had the name file, if there is one.
+func (l *Logger) removeShadow(file string) {
+	if err := l.root.Remove(shadowOf(file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.acct.failed(err)
-		l.log.Error("shadow file cannot be removed", "path", name, "err", err)
+		l.log.Error("shadow file cannot be removed", "file", file, "err", err)
 	}
 }
 
-// rotateLeftovers rotates the logs in the log folder that have a shadow, because
-// a logger crashed, and removes shadows that have no log. What it cannot rotate it
-// leaves and logs.
+// rotateLeftovers takes up what a logger left that crashed: logs on their way to their
+// final name, and logs in the log folder that have a shadow. It removes shadows that have no log. What it
+// cannot rotate it leaves and logs.
 func (l *Logger) rotateLeftovers() {
-	dir, err := l.root.Open(".")
-	if err == nil {
-		defer dir.Close()
-		var names []string
-		names, err = dir.Readdirnames(-1)
-		for _, shadow := range names {
-			if name, ok := strings.CutPrefix(shadow, shadowPrefix); ok && err == nil {
+	errs := []error{l.resumeRotations()}
+	if l.shadows() || l.options.LeftoverRotation {
+		names, err := fs.ReadDir(l.root.FS(), ".")
+		errs = append(errs, err)
+		for _, d := range names {
+			if name, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
 				if err := l.rotateLeftover(name); err != nil {
-					l.acct.failed(err)
-					l.log.Error("leftover log cannot be rotated", "file", name, "err", err)
+					errs = append(errs, fmt.Errorf("%s: %w", name, err))
 				}
 			}
 		}
 	}
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		l.acct.failed(err)
-		l.log.Error("leftover logs cannot be looked for", "err", err)
+		l.log.Error("leftover logs cannot be rotated", "err", err)
 	}
 }
 
@@ -103,7 +102,15 @@ func (l *Logger) rotateLeftover(file string) error {
 	if !ok || name == "" || ext != l.ext {
 		return errors.New("its shadow names another extension than it has, or than logs have now: move both away")
 	}
-	return l.moveAside(name, fi)
+	shadow, err := l.root.Lstat(shadowOf(file))
+	if err != nil {
+		return err
+	}
+	r := &rotation{name: name, opened: changeTime(shadow), closed: fi.ModTime(), leftover: true, owned: true, ext: ext, file: file}
+	if l.options.GzipLevel > 0 && l.archive == "" {
+		r.name += "." + l.suffix // as in Zeek: conn.log.2006-01-02-15-04-05.log.gz
+	}
+	return l.takeAway(nil, r)
 }
 
 // readShadow returns the extension that the shadow of file names.

@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zmtpd/pipeline/zeek"
@@ -29,6 +32,27 @@ type Config struct {
 	Dir string
 	// Options are Zeek's own. New keeps no reference. Default DefaultOptions.
 	Options *Options
+	// Name tells this logger from others that put their logs in the same places: it is in the
+	// names of all rotated logs. Letters, digits, "-", "_" and "."; at most 64.
+	// Default: none, for a cluster with one logger.
+	Name string
+	// MaxFileSize rotates a log when its file has got as many bytes, in addition to
+	// Options.RotationInterval. Default 0: it may grow.
+	MaxFileSize int64
+	// Archive is the root of a tree of rotated logs as zeekctl keeps it,
+	// Archive/2006-01-02/conn.15:00:00-16:00:00.log, with "-Name" at the end; on Windows with
+	// dots instead of colons. Relative to Dir, made when it is first needed, may be on another file system.
+	// It takes the place of Options.RotationDir and RotationFormat, which must have their
+	// defaults, and logs that a crashed logger left go there too. Default: none.
+	Archive string
+	// CompressLevel compresses logs on their way to Archive in the background, with gzip at a level from 1 to 9.
+	// Default 0: not compressed.
+	CompressLevel int
+	// ArchiveMaxAge and ArchiveMaxBytes limit what Archive holds: what is older, and the oldest of what is too much, is
+	// deleted; of all loggers that use it. Nothing but logs with names as above is ever deleted.
+	// Default 0: no limit.
+	ArchiveMaxAge   time.Duration
+	ArchiveMaxBytes int64
 	// Suffix is the extension of log files, without dot. Default: the environment's
 	// ZEEK_LOG_SUFFIX as in Zeek, or "log".
 	Suffix string
@@ -40,7 +64,8 @@ type Config struct {
 	Location *time.Location
 	// MaxFiles limits how many logs there may be at a time, so that a node which makes up
 	// paths cannot use up the file descriptors: one for each path, and for each further
-	// stream and set of columns in it. Batches for more are dropped. Default 1000.
+	// stream and set of columns in it. One that was idle for an hour makes room for
+	// another; else batches for more are dropped. Default 1000.
 	MaxFiles int
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
@@ -54,25 +79,39 @@ type Config struct {
 //  1. Write checks the message, WriteBatch parses the batch's header.
 //  2. find: the header leads to the logFile, the file for these columns of this
 //     stream and path; the first batch makes it.
-//  3. logFile.accept renders the records into the file's buffer.
-//  4. logFile.flush writes the buffer, at the latest when the timer goroutine
-//     comes by.
-//  5. rotate moves the file away, at a tick of the interval, when other columns
-//     take the name, or at the end.
+//  3. logFile.accept renders the records and puts them in the file's buffer.
+//  4. logFile.flush writes the buffer, at the latest when its log's service comes by.
+//  5. rotate takes the file away, at a tick of the interval, when it is large, when other columns
+//     take the name, or at the end. The rest is done in the background: see rotation.
+//
+// A file is written and created with the lock of its log held, so a call of the file system that hangs
+// holds up its own log and who writes to that. Nothing else waits for it.
 //
 // Lock order: streamLog.mu, then Logger.mu, then account.mu. Nothing is waited for
 // under the last two.
 type Logger struct {
 	// Static after New.
-	options  Options
-	dir      string // absolute
-	root     *os.Root
-	ext      string // with dot
-	interval time.Duration
-	location *time.Location
-	maxFiles int
-	log      *slog.Logger
-	openFile func(name string) (file, error) // creates it; replaced by tests
+	options       Options
+	dir           string // absolute
+	root          *os.Root
+	lock          *os.File // root, locked against other loggers
+	name          string
+	suffix, ext   string // of log files: without dot; with it and what compression adds
+	reserve       int    // bytes by which rotated names are longer
+	interval      time.Duration
+	location      *time.Location
+	maxFiles      int
+	maxFileSize   int64
+	archive       string // absolute, empty if there is none
+	compressLevel int
+	archiveMaxAge time.Duration
+	log           *slog.Logger
+	openFile      func(name string) (file, error) // creates it; replaced by tests
+	copyTo        func(w io.Writer) io.Writer     // replaced by tests
+
+	archiveMaxBytes int64
+	archiveSize     atomic.Int64  // as far as it is known
+	pruneNow        chan struct{} // archiveSize is over the limit
 
 	acct account // has its own lock
 
@@ -84,14 +123,26 @@ type Logger struct {
 	headerBytes int                      // guarded by mu; bytes of the keys of headers
 	bases       map[string]bool          // guarded by mu; file names that are taken, without extension
 	files       int                      // guarded by mu; number of logFiles
+	lookedIdle  time.Time                // guarded by mu; when idle logs were last looked for
 	open        map[*logFile]os.FileInfo // guarded by mu; the files that are open
 
-	stop      chan struct{} // closed to end the timer goroutine
-	timerDone chan struct{} // closed by it
-	giveUp    context.Context
-	cancel    context.CancelFunc // of giveUp: no more waiting for files
-	closeDone chan struct{}      // closed when closeErr is final
-	closeErr  error
+	services       sync.WaitGroup // of logs, started by the timer goroutine, and retention
+	serviceSlots   semaphore
+	rotations      sync.WaitGroup // in the background
+	rotationSlots  semaphore
+	compressSlots  semaphore
+	postprocessors sync.WaitGroup
+	postprocSlots  semaphore
+
+	stop            chan struct{} // closed to end the timer and retention goroutines
+	timerDone       chan struct{} // closed by the timer goroutine
+	terminating     atomic.Bool   // what is rotated now is rotated because of Close
+	giveUp          context.Context
+	cancel          context.CancelFunc // of giveUp: no more waiting for files
+	giveUpRotations context.Context
+	stopRotations   context.CancelFunc // of giveUpRotations: no more tries
+	closeDone       chan struct{}      // closed when closeErr is final
+	closeErr        error
 }
 
 type logKey struct{ path, stream string }
@@ -103,45 +154,60 @@ const (
 	// maxHeaderCache limits the bytes of all headers in the cache. There is one for
 	// each filter and path of the cluster, times the versions of its scripts.
 	maxHeaderCache = 16 << 20
+	// maxServices is how many logs are flushed by the timer at a time.
+	maxServices = 64
+	// maxName limits the bytes of a logger's name.
+	maxName = 64
 )
 
-// New starts a Logger. If Options.LeftoverRotation says so it first rotates the
-// logs that a logger which crashed left in the folder.
+// New starts a Logger. It first takes up the logs that a logger which crashed left in the folder: those that
+// were being rotated, and with Options.LeftoverRotation or Config.Archive those that were
+// open. It fails if another logger writes to the folder.
 func New(cfg Config) (*Logger, error) {
 	l, err := newLogger(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("logger: %w", err)
 	}
-	if l.options.LeftoverRotation {
-		l.rotateLeftovers()
-	}
+	l.rotateLeftovers()
 	go l.runTimer()
+	if l.archive != "" {
+		l.services.Go(l.runRetention)
+	}
 	return l, nil
 }
 
 func newLogger(cfg Config) (*Logger, error) {
 	l := &Logger{
-		interval:  cfg.FlushInterval,
-		location:  cfg.Location,
-		maxFiles:  cfg.MaxFiles,
-		log:       cfg.Logger,
-		logs:      map[logKey]*streamLog{},
-		headers:   map[string]*logFile{},
-		bases:     map[string]bool{},
-		open:      map[*logFile]os.FileInfo{},
-		stop:      make(chan struct{}),
-		timerDone: make(chan struct{}),
-		closeDone: make(chan struct{}),
+		name:            cfg.Name,
+		interval:        cfg.FlushInterval,
+		location:        cfg.Location,
+		maxFiles:        cfg.MaxFiles,
+		maxFileSize:     cfg.MaxFileSize,
+		compressLevel:   cfg.CompressLevel,
+		archiveMaxAge:   cfg.ArchiveMaxAge,
+		archiveMaxBytes: cfg.ArchiveMaxBytes,
+		log:             cfg.Logger,
+		pruneNow:        make(chan struct{}, 1),
+		logs:            map[logKey]*streamLog{},
+		headers:         map[string]*logFile{},
+		bases:           map[string]bool{},
+		open:            map[*logFile]os.FileInfo{},
+		serviceSlots:    make(semaphore, maxServices),
+		rotationSlots:   make(semaphore, maxRotations),
+		compressSlots:   make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
+		postprocSlots:   make(semaphore, maxPostprocessors),
+		stop:            make(chan struct{}),
+		timerDone:       make(chan struct{}),
+		closeDone:       make(chan struct{}),
+		copyTo:          func(w io.Writer) io.Writer { return w },
 	}
 	l.options = *DefaultOptions()
 	if cfg.Options != nil {
 		l.options = *cfg.Options
+		l.options.PostprocessorEnv = maps.Clone(l.options.PostprocessorEnv)
 	}
 	if err := l.options.Validate(); err != nil {
 		return nil, err
-	}
-	if l.interval < 0 || l.maxFiles < 0 {
-		return nil, errors.New("Config.FlushInterval and Config.MaxFiles cannot be negative")
 	}
 	if l.interval == 0 {
 		l.interval = time.Second
@@ -156,19 +222,9 @@ func newLogger(cfg Config) (*Logger, error) {
 		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.acct.init(l.log)
-
-	suffix := cfg.Suffix
-	if suffix == "" {
-		suffix = os.Getenv("ZEEK_LOG_SUFFIX")
+	if err := l.setExtension(cfg.Suffix); err != nil {
+		return nil, err
 	}
-	if suffix == "" {
-		suffix = "log"
-	}
-	l.ext = "." + suffix
-	if strings.ContainsAny(suffix, "/\\\x00") || len(l.ext) > maxExt {
-		return nil, fmt.Errorf("%q cannot be the extension of a file: set ZEEK_LOG_SUFFIX or Config.Suffix to something like \"log\"", suffix)
-	}
-
 	var err error
 	if l.dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, err
@@ -178,16 +234,89 @@ func newLogger(cfg Config) (*Logger, error) {
 	} else if !fi.IsDir() {
 		return nil, fmt.Errorf("%s is not a directory", l.dir)
 	}
-	logDir := l.resolve(l.options.LogDir)
-	if err := os.MkdirAll(logDir, 0o777); err != nil {
+	if cfg.Archive != "" {
+		l.archive = l.resolve(cfg.Archive)
+	}
+	if err := l.check(); err != nil {
 		return nil, err
 	}
-	if l.root, err = os.OpenRoot(logDir); err != nil {
+	l.reserve = l.rotatedReserve()
+	if err := l.openDir(); err != nil {
 		return nil, err
 	}
 	l.openFile = l.createFile
+	if l.options.Stdout {
+		all := &stdout{w: os.Stdout}
+		l.openFile = func(string) (file, error) { return all, nil }
+	}
 	l.giveUp, l.cancel = context.WithCancel(context.Background())
+	l.giveUpRotations, l.stopRotations = context.WithCancel(context.Background())
 	return l, nil
+}
+
+// setExtension decides on the extension of log files; suffix is what the operator gave.
+func (l *Logger) setExtension(suffix string) error {
+	if suffix == "" {
+		suffix = os.Getenv("ZEEK_LOG_SUFFIX")
+	}
+	if suffix == "" {
+		suffix = "log"
+	}
+	if err := checkExtension("ZEEK_LOG_SUFFIX or Config.Suffix", suffix); err != nil {
+		return err
+	}
+	l.suffix, l.ext = suffix, "."+suffix
+	if l.options.GzipLevel > 0 {
+		l.ext += "." + l.options.GzipExtension
+	}
+	if len(l.ext) > maxExt {
+		return fmt.Errorf("the extension %q has %d bytes, at most %d are allowed: set ZEEK_LOG_SUFFIX or Config.Suffix to something like \"log\"", l.ext, len(l.ext), maxExt)
+	}
+	return nil
+}
+
+// check refuses a configuration that makes no sense, alone or together.
+func (l *Logger) check() error {
+	switch {
+	case l.interval < 0 || l.maxFiles < 0 || l.maxFileSize < 0 || l.archiveMaxAge < 0 || l.archiveMaxBytes < 0:
+		return errors.New("times, numbers and sizes of a Config cannot be negative")
+	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" || strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
+		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and \".\", at most %d, without \"__\"", l.name, maxName)
+	case l.archive == "" && (l.compressLevel != 0 || l.archiveMaxAge != 0 || l.archiveMaxBytes != 0):
+		return errors.New("Config.CompressLevel, ArchiveMaxAge and ArchiveMaxBytes need Config.Archive")
+	case l.archive != "" && !l.rotates():
+		return errors.New("an archive without rotation stays empty: set a rotation interval or Config.MaxFileSize")
+	case l.archive != "" && (l.options.RotationDir != "" || l.options.RotationFormat != RotationFormatDefault):
+		return errors.New("Config.Archive contradicts Log::default_rotation_dir and Log::rotation_format_func: use one of them")
+	}
+	return checkGzipLevel(l.compressLevel)
+}
+
+// nameBytes are the bytes of a logger's name.
+const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
+// openDir opens the log folder and locks it.
+func (l *Logger) openDir() (err error) {
+	dir := l.resolve(l.options.LogDir)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	if l.root, err = os.OpenRoot(dir); err != nil {
+		return err
+	}
+	if l.lock, err = l.root.Open("."); err != nil {
+		l.root.Close()
+		return err
+	}
+	if lockDir(l.lock) {
+		l.closeDir()
+		return fmt.Errorf("another logger writes to %s: give this one a folder of its own", dir)
+	}
+	return nil
+}
+
+func (l *Logger) closeDir() error {
+	return errors.Join(l.lock.Close(), l.root.Close())
 }
 
 // resolve returns the absolute path of a directory that the operator gave
@@ -217,22 +346,27 @@ const (
 )
 
 // write puts a batch into its file's buffer. While the file cannot be written it
-// waits, until it can or ctx or giveUp ends.
-func (l *Logger) write(ctx context.Context, b zeek.Batch) *DropError {
+// waits, until it can or ctx or giveUp ends. It returns the account of the log as soon as
+// that is known.
+func (l *Logger) write(ctx context.Context, b zeek.Batch, from *sender) (log *logAccount, _ *DropError) {
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		f, e := l.find(b)
+		f, e := l.find(ctx, b)
 		if e != nil {
-			return e
+			return log, e
 		}
-		e, err := f.accept(b)
+		if log == nil {
+			log = f.log.stats
+			l.acct.receiveLog(log, Counts{1, uint64(b.NumRecords)})
+		}
+		e, err := f.accept(ctx, b, from)
 		switch {
 		case err == errEvicted:
 			continue
 		case err == nil:
-			return e
+			return log, e
 		}
 		if !wait(ctx, l.giveUp, backoff) {
-			return drop(ReasonWrite, "gave up waiting: %w", err)
+			return log, drop(ReasonWrite, "gave up waiting: %w", err)
 		}
 	}
 }
@@ -251,12 +385,12 @@ func wait(a, b context.Context, d time.Duration) bool {
 }
 
 // find returns the file that a batch goes to.
-func (l *Logger) find(b zeek.Batch) (*logFile, *DropError) {
+func (l *Logger) find(ctx context.Context, b zeek.Batch) (*logFile, *DropError) {
 	l.mu.Lock()
-	f := l.headers[string(b.Header)]
+	known := l.headers[string(b.Header)]
 	l.mu.Unlock()
-	if f != nil {
-		return f, nil
+	if known != nil {
+		return known, nil
 	}
 	if string(b.Writer) != writerASCII {
 		return nil, drop(ReasonWriter, "filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream, b.Writer, writerASCII)
@@ -268,11 +402,11 @@ func (l *Logger) find(b zeek.Batch) (*logFile, *DropError) {
 	if err != nil {
 		return nil, dropBatch(err)
 	}
-	s, e := l.streamLog(schema)
-	if e != nil {
-		return nil, e
+	f, e := l.schemaFile(ctx, schema)
+	if e != nil && e.Reason == ReasonManyFiles && l.evictIdle(time.Now()) {
+		f, e = l.schemaFile(ctx, schema)
 	}
-	if f, e = s.file(schema); e != nil {
+	if e != nil {
 		return nil, e
 	}
 	l.mu.Lock()
@@ -283,6 +417,39 @@ func (l *Logger) find(b zeek.Batch) (*logFile, *DropError) {
 	}
 	l.headers[string(b.Header)] = f
 	return f, nil
+}
+
+// schemaFile returns the file for a stream, path and set of columns.
+func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema) (*logFile, *DropError) {
+	for {
+		s, e := l.streamLog(schema)
+		if e != nil {
+			return nil, e
+		}
+		if f, e := s.file(ctx, schema); f != nil || e != nil {
+			return f, e
+		}
+	}
+}
+
+// idleInterval is how often idle logs are looked for.
+const idleInterval = time.Minute
+
+// evictIdle makes room for new logs and reports whether it has looked for idle ones.
+func (l *Logger) evictIdle(now time.Time) bool {
+	l.mu.Lock()
+	recently := now.Sub(l.lookedIdle) < idleInterval && !now.Before(l.lookedIdle)
+	if !recently {
+		l.lookedIdle = now
+	}
+	l.mu.Unlock()
+	if recently {
+		return false
+	}
+	for _, s := range l.sortedLogs() {
+		s.evictIdle(now)
+	}
+	return true
 }
 
 // writerASCII is the only writer of Zeek's that there is.
@@ -296,7 +463,7 @@ func (l *Logger) streamLog(schema *zeek.Schema) (*streamLog, *DropError) {
 	if s := l.logs[key]; s != nil {
 		return s, nil
 	}
-	if err := checkPath(schema.Path, l.ext); err != nil {
+	if err := checkPath(schema.Path, l.ext, l.reserve); err != nil {
 		return nil, &DropError{ReasonPath, err}
 	}
 	if l.files >= l.maxFiles {
@@ -338,25 +505,41 @@ func (l *Logger) sortedLogs() []*streamLog {
 	})
 }
 
-// runTimer flushes and rotates until stop is closed.
+// runTimer lets all logs be flushed and rotated until stop is closed. Each has a goroutine
+// of its own for that, so that none waits for another's file.
 func (l *Logger) runTimer() {
 	defer close(l.timerDone)
-	timer := time.NewTimer(l.interval)
+	timer := time.NewTimer(0)
 	defer timer.Stop()
+	timer.Reset(l.untilService())
 	for {
 		select {
 		case <-l.stop:
 			return
 		case <-timer.C:
 		}
-		next := time.Now().Add(l.interval)
 		for _, s := range l.sortedLogs() {
-			if tick := s.service(); !tick.IsZero() && tick.Before(next) {
-				next = tick
+			if !s.serving.CompareAndSwap(false, true) {
+				continue // the last time has not ended
 			}
+			l.services.Go(func() {
+				defer s.serving.Store(false)
+				l.serviceSlots.acquire()
+				defer l.serviceSlots.release()
+				s.service()
+			})
 		}
-		timer.Reset(max(0, time.Until(next)))
+		timer.Reset(l.untilService())
 	}
+}
+
+// untilService returns the time until the next flush or rotation.
+func (l *Logger) untilService() time.Duration {
+	if l.options.RotationInterval == 0 {
+		return l.interval
+	}
+	now := time.Now()
+	return min(l.interval, l.nextRotation(now).Sub(now))
 }
 
 // LostError says what Close could not write to one log.
@@ -400,16 +583,36 @@ func (l *Logger) Close(ctx context.Context) error {
 func (l *Logger) close(ctx context.Context) error {
 	close(l.stop)
 	<-l.timerDone
+	l.terminating.Store(true)
 	// From here on those who wait for a file do so only as long as ctx allows.
 	stopWaiting := context.AfterFunc(ctx, l.cancel)
-	l.inflight.Wait()
+	// From then on something hangs in a call of the file system, and is left alone.
+	hung, cancel := withGrace(ctx)
+	defer cancel()
+	var errs []error
+	if !await(hung, done(l.inflight.Wait)) {
+		errs = append(errs, fmt.Errorf("a batch is being written: %w", errBusy))
+	}
 	stopWaiting()
 	l.cancel()
 
-	var errs []error
-	for _, s := range l.sortedLogs() {
-		errs = append(errs, s.close(ctx)...)
+	logs := l.sortedLogs()
+	ended := make([]error, len(logs))
+	closed := make([]<-chan struct{}, len(logs))
+	for i, s := range logs {
+		closed[i] = done(func() { ended[i] = s.close(ctx, hung) })
 	}
-	errs = append(errs, l.root.Close())
+	for i, s := range logs {
+		if await(hung, closed[i]) {
+			errs = append(errs, ended[i])
+		} else {
+			errs = append(errs, fmt.Errorf("log %q: %w", s.key.path, errBusy))
+		}
+	}
+	errs = append(errs, l.waitRotations(ctx, hung))
+	if !await(hung, done(l.services.Wait)) {
+		errs = append(errs, errBusy)
+	}
+	errs = append(errs, l.closeDir())
 	return errors.Join(errs...)
 }

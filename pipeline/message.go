@@ -127,9 +127,9 @@ func (l *Logger) WriteBatch(ctx context.Context, node, batch []byte) error {
 	}
 	defer l.inflight.Done()
 	n := Counts{1, uint64(b.NumRecords)}
-	l.acct.receive(node, n)
-	if e := l.write(ctx, b); e != nil {
-		l.acct.drop(node, n, e, string(b.Path))
+	from := l.acct.receive(node, n)
+	if log, e := l.write(ctx, b, from); e != nil {
+		l.acct.drop(from, log, n, e, node, string(b.Path))
 		return e
 	}
 	return nil
@@ -142,7 +142,6 @@ func (l *Logger) reject(node []byte, e *DropError) error {
 	}
 	defer l.inflight.Done()
 	n := Counts{Messages: 1}
-	l.acct.receive(node, n)
-	l.acct.drop(node, n, e, "")
+	l.acct.drop(l.acct.receive(node, n), nil, n, e, node, "")
 	return e
 }

@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"compress/gzip"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +36,25 @@ type Options struct {
 	// interval, shadow files say which logs are open, and logs that a crashed logger
 	// left are rotated at start. Default false.
 	LeftoverRotation bool
+	// RotationFormat is Log::rotation_format_func: the names of rotated logs. Default
+	// RotationFormatDefault.
+	RotationFormat RotationFormat
+	// PostprocessorCmd is Log::default_rotation_postprocessor_cmd: a command that sh runs
+	// for each rotated log, in the logger's folder, with six arguments: file, log path, times
+	// of opening and closing, 1 if the logger is ending, "ascii". Empty, the default: none.
+	PostprocessorCmd string
+	// PostprocessorEnv is Log::default_rotation_postprocessor_cmd_env: the command has
+	// each value in its environment, with ZEEK_ARG_ before the key. Default: none.
+	PostprocessorEnv map[string]string
+	// GzipLevel is LogAscii::gzip_level: logs are compressed while they are written, at a
+	// level from 1 to 9. Default 0: they are not.
+	GzipLevel int
+	// GzipExtension is LogAscii::gzip_file_extension: what compressed logs have after
+	// their extension, without dot. Default "gz".
+	GzipExtension string
+	// Stdout is LogAscii::output_to_stdout: all logs go to the standard output, without
+	// rotation, under the path /dev/stdout. Default false.
+	Stdout bool
 
 	// pinned has bit i set if a filter's $config has set settings[i]: that wins over
 	// the LogAscii:: constant, whichever comes first.
@@ -42,8 +63,21 @@ type Options struct {
 
 // DefaultOptions returns Zeek's defaults.
 func DefaultOptions() *Options {
-	return &Options{Format: zeek.DefaultOptions()}
+	return &Options{Format: zeek.DefaultOptions(), GzipExtension: "gz"}
 }
+
+// RotationFormat says how rotated logs are named (spec 3.8).
+type RotationFormat uint8
+
+const (
+	// RotationFormatDefault is conn.2006-01-02-15-04-05.log, with the time at which the log
+	// was opened.
+	RotationFormatDefault RotationFormat = iota
+	// RotationFormatArchiver is what zeek-archiver understands,
+	// conn__2006-01-02-15-04-05__2006-01-02-16-04-05__.log, with the times of opening
+	// and closing: Zeek's archiver_rotation_format_func.
+	RotationFormatArchiver
+)
 
 // Validate refuses what makes no sense, alone or together.
 func (o *Options) Validate() error {
@@ -58,7 +92,49 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("directory %q has a NUL byte in it", dir)
 		}
 	}
+	switch {
+	case o.RotationFormat > RotationFormatArchiver:
+		return fmt.Errorf("rotation format %d is not known", o.RotationFormat)
+	case strings.ContainsRune(o.PostprocessorCmd, 0):
+		return fmt.Errorf("post-processor %q has a NUL byte in it", o.PostprocessorCmd)
+	}
+	for key, v := range o.PostprocessorEnv {
+		if err := checkEnv(key, v); err != nil {
+			return err
+		}
+	}
+	if err := checkGzipLevel(o.GzipLevel); err != nil {
+		return err
+	}
+	if o.GzipLevel > 0 {
+		if err := checkExtension("LogAscii::gzip_file_extension", o.GzipExtension); err != nil {
+			return err
+		}
+	}
 	return o.Format.Validate()
+}
+
+func checkEnv(key, v string) error {
+	if key == "" || strings.ContainsAny(key, "=\x00") || strings.ContainsRune(v, 0) {
+		return fmt.Errorf("%q with the value %q cannot be in an environment", key, v)
+	}
+	return nil
+}
+
+func checkGzipLevel(level int) error {
+	if level < gzip.NoCompression || level > gzip.BestCompression {
+		return fmt.Errorf("gzip level %d: use 1 to 9, or 0 for no compression", level)
+	}
+	return nil
+}
+
+// checkExtension refuses what cannot be the extension of a file; what is where
+// it was given.
+func checkExtension(what, ext string) error {
+	if ext == "" || strings.ContainsAny(ext, "/\\\x00") {
+		return fmt.Errorf("%s: %q cannot be the extension of a file, use something like \"log\" or \"gz\"", what, ext)
+	}
+	return nil
 }
 
 func checkInterval(d time.Duration) error {
@@ -84,14 +160,9 @@ type setting struct {
 	inert string
 }
 
-const (
-	inertSender   = "has no effect at a logger: the nodes that send the logs decide it"
-	inertGzip     = "has no effect without LogAscii::gzip_level"
-	inertPostproc = "has no effect without Log::default_rotation_postprocessor_cmd"
-)
+const inertSender = "has no effect at a logger: the nodes that send the logs decide it"
 
-// settings are all the names known. What Zeek knows and we do not do yet takes
-// only the value that switches it off.
+// settings are all the names known.
 var settings = [...]setting{
 	{name: "LogAscii::separator", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.Format.Separator })},
 	{name: "LogAscii::set_separator", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.Format.SetSeparator })},
@@ -106,19 +177,19 @@ var settings = [...]setting{
 		"JSON::TS_EPOCH", "JSON::TS_MILLIS", "JSON::TS_MILLIS_UNSIGNED", "JSON::TS_ISO8601")},
 	{name: "LogAscii::json_string_escape_policy", filter: true, kind: kindName, set: setEnum(func(o *Options) *zeek.StringEscapePolicy { return &o.Format.JSONStringEscapePolicy },
 		"JSON::STRING_ESCAPE_POLICY_HEX", "JSON::STRING_ESCAPE_POLICY_PUA", "JSON::STRING_ESCAPE_POLICY_TSV")},
-	{name: "LogAscii::output_to_stdout", filter: true, kind: kindBool, set: only("F")},
-	{name: "LogAscii::gzip_level", filter: true, kind: kindNumber, set: only("0")},
-	{name: "LogAscii::gzip_file_extension", filter: true, kind: kindString, inert: inertGzip},
+	{name: "LogAscii::output_to_stdout", filter: true, kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Stdout })},
+	{name: "LogAscii::gzip_level", filter: true, kind: kindNumber, set: setGzipLevel},
+	{name: "LogAscii::gzip_file_extension", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.GzipExtension })},
 	{name: "LogAscii::enable_leftover_log_rotation", kind: kindBool, set: setBool(func(o *Options) *bool { return &o.LeftoverRotation })},
 	{name: "tsv", filter: true, filterOnly: true, kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Format.TSV })},
 
 	{name: "Log::default_logdir", kind: kindString, set: setString(func(o *Options) *string { return &o.LogDir })},
 	{name: "Log::default_rotation_interval", kind: kindInterval, set: setRotationInterval},
 	{name: "Log::default_rotation_dir", kind: kindString, set: setString(func(o *Options) *string { return &o.RotationDir })},
-	{name: "Log::default_rotation_postprocessor_cmd", kind: kindString, set: only("")},
-	{name: "Log::default_rotation_postprocessor_cmd_env", kind: kindTable, addable: true, inert: inertPostproc},
-	{name: "Log::default_rotation_postprocessors", kind: kindAny, set: only(), addable: true},
-	{name: "Log::rotation_format_func", kind: kindAny, set: only()},
+	{name: "Log::default_rotation_postprocessor_cmd", kind: kindString, set: setString(func(o *Options) *string { return &o.PostprocessorCmd })},
+	{name: "Log::default_rotation_postprocessor_cmd_env", kind: kindTable, set: setPostprocessorEnv, addable: true},
+	{name: "Log::default_rotation_postprocessors", kind: kindAny, set: refuse("the logger runs no scripts, use Log::default_rotation_postprocessor_cmd"), addable: true},
+	{name: "Log::rotation_format_func", kind: kindAny, set: setRotationFormat},
 	{name: "log_rotate_base_time", kind: kindString, set: setRotationBase},
 
 	{name: "Log::default_ext_func", inert: inertSender},
@@ -193,6 +264,7 @@ func (o *Options) apply(i int, op string, v value) error {
 	if s.kind != kindAny && s.kind != v.kind && !zero {
 		return errWant(s.kind.example(), v)
 	}
+	v.op = op
 	switch {
 	case s.set == nil:
 		return nil
@@ -255,17 +327,49 @@ func setRotationBase(o *Options, v value) error {
 	return nil
 }
 
-// only refuses all values but those that switch off what Zeek can do and we
-// cannot: to go on without it would be a surprise.
-func only(allowed ...string) func(*Options, value) error {
+func setRotationFormat(o *Options, v value) error {
+	if v.kind != kindName || v.text != "archiver_rotation_format_func" {
+		return errWant("archiver_rotation_format_func: the logger runs no scripts and knows only this function", v)
+	}
+	o.RotationFormat = RotationFormatArchiver
+	return nil
+}
+
+func setGzipLevel(o *Options, v value) error {
+	level := int(v.number)
+	if float64(level) != v.number {
+		return errWant("a whole number", v)
+	}
+	if err := checkGzipLevel(level); err != nil {
+		return err
+	}
+	o.GzipLevel = level
+	return nil
+}
+
+// setPostprocessorEnv adds to the environment of the post-processor. A copy of the
+// options keeps what it had.
+func setPostprocessorEnv(o *Options, v value) error {
+	env := maps.Clone(o.PostprocessorEnv)
+	if env == nil || v.op == "=" {
+		env = map[string]string{}
+	}
+	for _, e := range v.table {
+		if err := checkEnv(e.key, e.value); err != nil {
+			return err
+		}
+		env[e.key] = e.value
+	}
+	if len(env) == 0 {
+		env = nil
+	}
+	o.PostprocessorEnv = env
+	return nil
+}
+
+// refuse refuses all values: to go on without what Zeek would do would be a surprise.
+func refuse(why string) func(*Options, value) error {
 	return func(_ *Options, v value) error {
-		if slices.Contains(allowed, v.text) {
-			return nil
-		}
-		hint := ""
-		if len(allowed) > 0 {
-			hint = fmt.Sprintf(", use %s", value{kind: v.kind, text: allowed[0]}.source())
-		}
-		return fmt.Errorf("%s is not supported yet%s", v.source(), hint)
+		return fmt.Errorf("%s is not possible here: %s", v.source(), why)
 	}
 }

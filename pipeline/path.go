@@ -15,16 +15,16 @@ const (
 	maxElement = 255  // bytes of one element of a file name: NAME_MAX everywhere
 	maxExt     = 16   // bytes of the extension, with its dot
 	maxMark    = 32   // bytes that safeName returns
-	// nameReserve is what an element of a path must leave free: for the time of a
-	// rotated name, ".2006-01-02-15-04-05", the mark of another stream or set of
-	// columns, two numbers against collisions, the prefix of a shadow file.
-	nameReserve = 20 + 1 + maxMark + 9 + 2*5 + len(tmpShadowPrefix)
+	// nameReserve is what an element of a path must leave free beside the times of a rotated
+	// name: for the mark of another stream or set of columns, two numbers against
+	// collisions, the prefix of a shadow file.
+	nameReserve = 1 + maxMark + 9 + 2*5 + len(tmpShadowPrefix)
 )
 
 // checkPath refuses a log path that cannot be the name of a file in the log
-// folder. Zeek does not look at it, so it may be whatever a node sends; any
+// folder, whose rotated name is longer by reserve bytes. Zeek does not look at it, so it may be whatever a node sends; any
 // byte that a file name can have is fine.
-func checkPath(path, ext string) error {
+func checkPath(path, ext string, reserve int) error {
 	switch {
 	case path == "":
 		return errors.New("the log path is empty")
@@ -35,14 +35,18 @@ func checkPath(path, ext string) error {
 	case len(path) > maxPath:
 		return fmt.Errorf("the log path has %d bytes, at most %d are allowed", len(path), maxPath)
 	}
+	longest := maxElement - nameReserve - reserve - len(ext)
 	elements := strings.Split(path, "/")
 	for _, e := range elements {
 		switch {
 		case e == "" || e == "." || e == "..":
 			return fmt.Errorf("the log path has the element %q, it must stay in the log folder", e)
-		case len(e) > maxElement-nameReserve-len(ext):
-			return fmt.Errorf("the log path has an element of %d bytes, at most %d are allowed", len(e), maxElement-nameReserve-len(ext))
+		case len(e) > longest:
+			return fmt.Errorf("the log path has an element of %d bytes, at most %d are allowed", len(e), longest)
 		}
+	}
+	if elements[0] == workDir {
+		return fmt.Errorf("the log path begins with %s, where rotated logs wait", workDir)
 	}
 	last := elements[len(elements)-1]
 	if strings.HasPrefix(last, shadowPrefix) || strings.HasPrefix(last, tmpShadowPrefix) {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -47,12 +48,14 @@ func TestRedef(t *testing.T) {
 		`LogAscii::enable_leftover_log_rotation=T`:                                  func(o *Options) { o.LeftoverRotation = true },
 		`LogAscii::output_to_stdout=F`:                                              func(*Options) {},
 		`LogAscii::gzip_level=0`:                                                    func(*Options) {},
-		`LogAscii::gzip_file_extension=zip`:                                         func(*Options) {},
+		`LogAscii::output_to_stdout=T`:                                              func(o *Options) { o.Stdout = true },
+		`LogAscii::gzip_level=9`:                                                    func(o *Options) { o.GzipLevel = 9 },
+		`LogAscii::gzip_file_extension=zip`:                                         func(o *Options) { o.GzipExtension = "zip" },
 		`Log::default_logdir=current`:                                               func(o *Options) { o.LogDir = "current" },
 		`Log::default_rotation_dir="../log-queue"`:                                  func(o *Options) { o.RotationDir = "../log-queue" },
 		`Log::default_rotation_postprocessor_cmd=""`:                                func(*Options) {},
 		`Log::default_rotation_postprocessor_cmd=`:                                  func(*Options) {},
-		`Log::default_rotation_postprocessor_cmd_env+={ ["A"] = "b", ["C"] = "}" }`: func(*Options) {},
+		`Log::default_rotation_postprocessor_cmd_env+={ ["A"] = "b", ["C"] = "}" }`: func(o *Options) { o.PostprocessorEnv = map[string]string{"A": "b", "C": "}"} },
 		`Log::default_rotation_postprocessor_cmd_env=table()`:                       func(*Options) {},
 		`Log::default_ext_func=add_ext`:                                             func(*Options) {},
 		`log_rotate_base_time="12:34"`:                                              func(o *Options) { o.RotationBase = 12*time.Hour + 34*time.Minute },
@@ -71,7 +74,7 @@ func TestRedef(t *testing.T) {
 		o := DefaultOptions()
 		if err := o.Redef(assignment); err != nil {
 			t.Errorf("%s: %v", assignment, err)
-		} else if want := optionsWith(change); *o != want {
+		} else if want := optionsWith(change); !reflect.DeepEqual(*o, want) {
 			t.Errorf("%s: got %+v, want %+v", assignment, *o, want)
 		}
 	}
@@ -79,40 +82,42 @@ func TestRedef(t *testing.T) {
 
 func TestRedefRefused(t *testing.T) {
 	for assignment, want := range map[string]string{
-		`LogAscii::use_json`:                                      "want NAME=VALUE",
-		`LogAscii::use_xml=T`:                                     "known are Log::default_ext_func, ",
-		`Site::local_nets=T`:                                      "LogAscii::use_json",
-		`tsv=T`:                                                   "not an option",
-		`use_json=T`:                                              "not an option",
-		`LogAscii::use_json=true`:                                 "want T or F, got true",
-		`LogAscii::use_json="T"`:                                  "want T or F",
-		`LogAscii::use_json=`:                                     "the value is missing",
-		`LogAscii::use_json+=T`:                                   "+= is not possible",
-		`LogAscii::separator="x`:                                  "not closed",
-		`LogAscii::separator="\xzz"`:                              "hexadecimal",
-		`LogAscii::separator="\777"`:                              "not a byte",
-		`LogAscii::separator="a" "b"`:                             "want a string",
-		`LogAscii::json_timestamps=JSON::TS_DAYS`:                 "one of JSON::TS_EPOCH",
-		`LogAscii::json_timestamps="JSON::TS_EPOCH"`:              "want a name",
-		`LogAscii::gzip_level=6`:                                  "6 is not supported yet, use 0",
-		`LogAscii::gzip_level=T`:                                  "want a number",
-		`LogAscii::output_to_stdout=T`:                            "T is not supported yet, use F",
-		`Log::default_rotation_postprocessor_cmd=archive-log`:     `"archive-log" is not supported yet, use ""`,
-		`Log::rotation_format_func=archiver_rotation_format_func`: "not supported yet",
-		`Log::default_rotation_interval=5`:                        "want an interval",
-		`Log::default_rotation_interval=5 parsec`:                 `unknown unit "parsec"`,
-		`Log::default_rotation_interval=-5 sec`:                   "at least 1 sec",
-		`Log::default_rotation_interval=10 msec`:                  "at least 1 sec",
-		`Log::default_rotation_interval=1e300 days`:               "too long",
-		`log_rotate_base_time=25:00`:                              "a time of day",
-		`log_rotate_base_time=1hr`:                                "a time of day",
+		`LogAscii::use_json`:                         "want NAME=VALUE",
+		`LogAscii::use_xml=T`:                        "known are Log::default_ext_func, ",
+		`Site::local_nets=T`:                         "LogAscii::use_json",
+		`tsv=T`:                                      "not an option",
+		`use_json=T`:                                 "not an option",
+		`LogAscii::use_json=true`:                    "want T or F, got true",
+		`LogAscii::use_json="T"`:                     "want T or F",
+		`LogAscii::use_json=`:                        "the value is missing",
+		`LogAscii::use_json+=T`:                      "+= is not possible",
+		`LogAscii::separator="x`:                     "not closed",
+		`LogAscii::separator="\xzz"`:                 "hexadecimal",
+		`LogAscii::separator="\777"`:                 "not a byte",
+		`LogAscii::separator="a" "b"`:                "want a string",
+		`LogAscii::json_timestamps=JSON::TS_DAYS`:    "one of JSON::TS_EPOCH",
+		`LogAscii::json_timestamps="JSON::TS_EPOCH"`: "want a name",
+		`LogAscii::gzip_level=10`:                    "use 1 to 9",
+		`LogAscii::gzip_level=-1`:                    "use 1 to 9",
+		`LogAscii::gzip_level=1.5`:                   "a whole number",
+		`LogAscii::gzip_level=T`:                     "want a number",
+		`Log::default_rotation_postprocessor_cmd_env={ ["A=B"] = "c" }`:     "cannot be in an environment",
+		`Log::default_rotation_postprocessors+={ [Log::WRITER_ASCII] = f }`: "runs no scripts",
+		`Log::rotation_format_func=my_func`:                                 "want archiver_rotation_format_func",
+		`Log::default_rotation_interval=5`:                                  "want an interval",
+		`Log::default_rotation_interval=5 parsec`:                           `unknown unit "parsec"`,
+		`Log::default_rotation_interval=-5 sec`:                             "at least 1 sec",
+		`Log::default_rotation_interval=10 msec`:                            "at least 1 sec",
+		`Log::default_rotation_interval=1e300 days`:                         "too long",
+		`log_rotate_base_time=25:00`:                                        "a time of day",
+		`log_rotate_base_time=1hr`:                                          "a time of day",
 	} {
 		o := DefaultOptions()
 		err := o.Redef(assignment)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got error %v, want one with %q", assignment, err, want)
 		}
-		if *o != *DefaultOptions() {
+		if !reflect.DeepEqual(o, DefaultOptions()) {
 			t.Errorf("%s: changed the options", assignment)
 		}
 	}
@@ -174,7 +179,7 @@ func TestRedefsOfLocalZeek(t *testing.T) {
 		o.Format.SetSeparator = ";"
 		o.RotationInterval = time.Hour
 	})
-	if *o != want {
+	if !reflect.DeepEqual(*o, want) {
 		t.Errorf("got %+v, want %+v", *o, want)
 	}
 	var what []string
@@ -224,10 +229,10 @@ func TestFilterConfig(t *testing.T) {
 		o := DefaultOptions()
 		if _, err := o.Redefs([]byte(script)); err != nil {
 			t.Errorf("%s\n%v", script, err)
-		} else if values(o) != want {
+		} else if !reflect.DeepEqual(values(o), want) {
 			t.Errorf("%s\ngot %+v, want %+v", script, *o, want)
 		}
-		if err := o.Redef("LogAscii::use_json=T"); err != nil || values(o) != want {
+		if err := o.Redef("LogAscii::use_json=T"); err != nil || !reflect.DeepEqual(values(o), want) {
 			t.Errorf("a constant won over $config: %+v, %v", *o, err)
 		}
 	}
@@ -243,7 +248,7 @@ func TestRedefsRefused(t *testing.T) {
 		"redef LogAscii::use_json = ;":                            "the value is missing",
 		"redef LogAscii::use_json = T":                            "has no end",
 		"redef LogAscii::separator -= \"x\";":                     "-= is not possible",
-		"redef LogAscii::gzip_level = 9;":                         "not supported yet",
+		"redef LogAscii::gzip_level = 10;":                        "use 1 to 9",
 		"@if ( T )\nredef LogAscii::use_json = T;\n@endif":        "line 2: redef LogAscii::use_json: the logger cannot evaluate @if",
 		"redef LogAscii::use_json = \n@ifdef ( X )\nT\n@endif\n;": "cannot evaluate @if",
 		"@if ( T )\n" + filterLoop + "@endif":                     "cannot evaluate @if",
@@ -254,7 +259,7 @@ func TestRedefsRefused(t *testing.T) {
 		strings.ReplaceAll(filterLoop, `"tsv"`, `"tvs"`):          `line 8: "tvs" is not a key of a filter's $config that the logger knows; known are empty_field`,
 		strings.ReplaceAll(filterLoop, `"tsv"`, `"include_meta"`): "not a key",
 		strings.ReplaceAll(filterLoop, `"T"`, `"yes"`):            "want T or F",
-		strings.ReplaceAll(filterLoop, `["tsv"] = "T"`, `["gzip_level"] = "1"`):                     "not supported yet",
+		strings.ReplaceAll(filterLoop, `["tsv"] = "T"`, `["gzip_level"] = "x"`):                     "want a number",
 		strings.ReplaceAll(filterLoop, "Log::active_streams", "some_streams"):                       "$config counts only",
 		strings.ReplaceAll(filterLoop, "zeek_init", "zeek_done"):                                    "$config counts only",
 		strings.ReplaceAll(filterLoop, `"T"`, `value`):                                              "$config counts only",
@@ -294,7 +299,7 @@ func TestEnumNames(t *testing.T) {
 	o := DefaultOptions()
 	o.Format.JSONTimestamps = zeek.JSONTimestampsISO8601
 	p := DefaultOptions()
-	if err := p.Redef("LogAscii::json_timestamps=JSON::TS_ISO8601"); err != nil || *o != *p {
+	if err := p.Redef("LogAscii::json_timestamps=JSON::TS_ISO8601"); err != nil || !reflect.DeepEqual(o, p) {
 		t.Errorf("JSON::TS_ISO8601 is %v", p.Format.JSONTimestamps)
 	}
 }
@@ -306,6 +311,11 @@ func TestOptionsValidate(t *testing.T) {
 		"base":      func(o *Options) { o.RotationBase = 24 * time.Hour },
 		"NUL":       func(o *Options) { o.LogDir = "a\x00b" },
 		"separator": func(o *Options) { o.Format.Separator = "" },
+		"gzip":      func(o *Options) { o.GzipLevel = 10 },
+		"extension": func(o *Options) { o.GzipLevel, o.GzipExtension = 1, "a/b" },
+		"format":    func(o *Options) { o.RotationFormat = 2 },
+		"cmd":       func(o *Options) { o.PostprocessorCmd = "\x00" },
+		"env":       func(o *Options) { o.PostprocessorEnv = map[string]string{"=": "x"} },
 		"zero":      func(o *Options) { *o = Options{} },
 	} {
 		o := optionsWith(change)
@@ -342,11 +352,11 @@ func FuzzRedefs(f *testing.F) {
 				t.Errorf("skipped %+v", s)
 			}
 		}
-		if _, err2 := p.Redefs(script); (err == nil) != (err2 == nil) || *o != *p {
+		if _, err2 := p.Redefs(script); (err == nil) != (err2 == nil) || !reflect.DeepEqual(o, p) {
 			t.Errorf("first %+v, %v; then %+v, %v", o, err, p, err2)
 		}
 		if err == nil && o.Format.Separator != "" && o.Format.SetSeparator != "" {
-			if strings.ContainsRune(o.LogDir+o.RotationDir, 0) {
+			if strings.ContainsRune(o.LogDir+o.RotationDir+o.PostprocessorCmd, 0) || checkExtension("", o.GzipExtension) != nil {
 				return
 			}
 			if err := o.Validate(); err != nil {

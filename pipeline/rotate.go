@@ -28,87 +28,121 @@ func (l *Logger) nextRotation(now time.Time) time.Time {
 	return start.Add(n * interval)
 }
 
-// rotatedName returns the name of the log name, both without extension, that was
-// opened at the time opened.
-func (l *Logger) rotatedName(name string, opened time.Time) string {
-	return name + "." + opened.In(l.location).Format("2006-01-02-15-04-05")
+// rotates reports whether logs are rotated, by time or size.
+func (l *Logger) rotates() bool {
+	return (l.options.RotationInterval > 0 || l.maxFileSize > 0) && !l.options.Stdout
 }
 
-// moveRotated moves the closed log name, without extension, to its rotated name in
-// the rotation directory, or in the log folder if that is not possible. It
-// never replaces a file: if the name is taken it adds a number. It returns the
-// new path. An error is counted and logged.
-func (l *Logger) moveRotated(name string, opened time.Time) (string, error) {
-	to := l.rotatedName(name, opened)
+// rotatedLayout is the layout of the times in the names of rotated logs.
+const rotatedLayout = "2006-01-02-15-04-05"
+
+// rotatedName returns the name of a rotated log, without extension (spec 3.8). With a
+// logger's name no other logger has the same.
+func (l *Logger) rotatedName(r *rotation) string {
+	opened := r.opened.In(l.location).Format(rotatedLayout)
+	if l.options.RotationFormat == RotationFormatArchiver {
+		to := r.name + "__" + opened + "__" + r.closed.In(l.location).Format(rotatedLayout) + "__"
+		if l.name != "" {
+			to += "log_suffix=" + l.name + "__"
+		}
+		return to
+	}
+	return r.name + "." + opened + l.dashName()
+}
+
+// dashName is how the name of the logger stands at the end of a file name.
+func (l *Logger) dashName() string {
+	if l.name == "" {
+		return ""
+	}
+	return "-" + l.name
+}
+
+// rotatedReserve returns how many bytes a rotated name has more than that of the
+// open log, at most.
+func (l *Logger) rotatedReserve() int {
+	r := &rotation{}
+	n := max(len(l.rotatedName(r)), len(path.Base(l.archiveName(r))))
+	if l.archive != "" {
+		n += len(archiveTemp("")) + len(".gz")
+	}
+	return n
+}
+
+// place gives a rotated log that is closed its final name, and returns its path.
+func (l *Logger) place(r *rotation) (string, error) {
+	if l.archive != "" {
+		return l.toArchive(r)
+	}
+	to := l.rotatedName(r)
 	if dir := l.options.RotationDir; dir != "" {
-		moved, err := l.moveTo(l.resolve(dir), name, to)
+		moved, err := l.moveTo(l.resolve(dir), r, to)
 		if err == nil {
 			return moved, nil
 		}
-		l.acct.failed(err)
-		l.log.Error("log cannot be moved to the rotation directory, it is rotated within the log folder", "path", name, "err", err)
+		l.rotationFailed(err)
+		l.log.Error("log cannot be moved to the rotation directory, it is rotated within the log folder", "path", r.name, "err", err)
 	}
-	moved, err := l.moveWithin(l.root, name, to)
-	if err != nil {
-		l.acct.failed(err)
-		l.log.Error("log cannot be rotated, it keeps its name until the next one needs it", "path", name, "err", err)
-	}
-	return moved, err
+	return l.moveWithin(l.root, r, to)
 }
 
-// moveTo moves a file of the log folder to the directory dir, which it makes.
-func (l *Logger) moveTo(dir, name, to string) (string, error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return "", err
-	}
-	root, err := os.OpenRoot(dir)
+// moveTo moves a log to the directory dir, which it makes.
+func (l *Logger) moveTo(dir string, r *rotation, to string) (string, error) {
+	root, err := makeRoot(dir)
 	if err != nil {
 		return "", err
 	}
 	defer root.Close()
-	return l.moveWithin(root, name, to)
+	return l.moveWithin(root, r, to)
 }
 
-// moveWithin moves the file name of the log folder to the name to in dst.
-func (l *Logger) moveWithin(dst *os.Root, name, to string) (string, error) {
+func makeRoot(dir string) (*os.Root, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	return os.OpenRoot(dir)
+}
+
+// moveWithin moves a log to the name to in dst, which has no extension. It never replaces a
+// file: if the name is taken it adds a number. It returns the new path.
+func (l *Logger) moveWithin(dst *os.Root, r *rotation, to string) (string, error) {
 	if dir := path.Dir(to); dir != "." {
 		if err := dst.MkdirAll(dir, 0o777); err != nil {
 			return "", err
 		}
 	}
+	target, err := freeName(to, r.ext, func(target string) error { return renameNew(l.root, r.src, dst, target) })
+	if crossDevice(err) {
+		return l.copyInto(dst, r, to, 0)
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dst.Name(), filepath.FromSlash(target)), nil
+}
+
+// freeName calls use with the name to, then with numbered names, until one is free.
+func freeName(to, ext string, use func(target string) error) (string, error) {
 	const tries = 9999
 	for i := range tries {
-		target := to + l.ext
+		target := to + ext
 		if i > 0 {
-			target = fmt.Sprintf("%s_%d%s", to, i, l.ext) // sorts behind the one without
+			target = fmt.Sprintf("%s_%d%s", to, i, ext) // sorts behind the one without
 		}
-		err := renameNew(l.root, name+l.ext, dst, target)
-		if err == nil {
-			return filepath.Join(dst.Name(), filepath.FromSlash(target)), nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			return "", err
+		if err := use(target); !errors.Is(err, fs.ErrExist) {
+			return target, err
 		}
 	}
-	return "", fmt.Errorf("%s: there are %d files of that name: %w", to+l.ext, tries, fs.ErrExist)
+	return "", fmt.Errorf("%s: there are %d files of that name: %w", to+ext, tries, fs.ErrExist)
 }
 
 // moveAside takes away the file of the log name, without extension, that an
 // earlier logger left: it is not truncated, as Zeek would do. Like a leftover
 // log it is named after the times of its files.
-func (l *Logger) moveAside(name string, fi os.FileInfo) error {
-	opened := fi.ModTime()
-	shadow, err := l.root.Lstat(shadowOf(name + l.ext))
-	if err == nil {
-		opened = changeTime(shadow)
+func (l *Logger) moveAside(s *streamLog, name string, fi os.FileInfo) error {
+	r := &rotation{name: name, opened: fi.ModTime(), closed: fi.ModTime(), leftover: true}
+	if shadow, err := l.root.Lstat(shadowOf(name + l.ext)); err == nil {
+		r.opened = changeTime(shadow)
 	}
-	moved, err := l.moveRotated(name, opened)
-	if err != nil {
-		return err
-	}
-	if shadow != nil {
-		l.removeShadow(name)
-	}
-	l.log.Info("rotated leftover log", "old", filepath.Join(l.root.Name(), filepath.FromSlash(name+l.ext)), "new", moved)
-	return nil
+	return l.takeAway(s, r)
 }

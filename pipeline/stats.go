@@ -27,7 +27,7 @@ func (c *Counts) sub(d Counts) {
 }
 
 // Stats is what a Logger has done since New. At every moment Received is the sum
-// of Written, Queued and all of Dropped.
+// of Written, Queued and Dropped, in all and for each log and sender.
 type Stats struct {
 	Received Counts
 	Written  Counts            // handed to the operating system
@@ -37,18 +37,22 @@ type Stats struct {
 	Senders  []SenderStats     // by node id
 	// OpenFiles is the number of log files open now.
 	OpenFiles int
-	// LastError is the last failure to write, rotate or sync a file, nil if there was
-	// none; LastErrorTime is when it happened.
+	Rotation  RotationStats
+	// LastError is the last failure to write, rotate, archive or sync a file, or of a
+	// post-processor, nil if there was none; LastErrorTime is when it happened.
 	LastError     error
 	LastErrorTime time.Time
 }
 
-// LogStats is what was written of one stream to one log path.
+// LogStats is what came from one stream for one log path. What is refused before its log
+// is known is not in it, such as a batch with a bad header.
 type LogStats struct {
-	Path, Stream string
+	Path, Stream string // both empty for all logs beyond the first 10000
 	File         string // name of its file in the log folder, without extension; the path unless another stream has that
-	Written      Counts
-	Bytes        uint64 // with headers
+
+	Received, Written, Queued, Dropped Counts
+
+	Bytes uint64 // written, with headers, compressed if logs are while they are written
 }
 
 // SenderStats is what came from one node.
@@ -56,39 +60,92 @@ type SenderStats struct {
 	// Node is the id that the node gave itself; it is another one each time the node
 	// starts. Empty stands for all nodes beyond the first 1024 and for messages
 	// without an id.
-	Node     string
-	Received Counts
-	Dropped  Counts // refused; what Close could not write any more is not told by sender
+	Node string
+
+	Received, Written, Queued, Dropped Counts
+}
+
+// RotationStats is what has become of rotated logs.
+type RotationStats struct {
+	Rotated  uint64 // logs that have got their final name
+	Pending  int    // on their way there: being synced, compressed, moved
+	Failures uint64 // attempts that failed; a log whose attempt failed is tried again
+	// Postprocessed and PostprocessFailed count runs of the post-processor that have ended, the second those
+	// with another exit status than 0 and those that could not be started; PostprocessRunning those
+	// that run or wait to run.
+	Postprocessed, PostprocessFailed uint64
+	PostprocessRunning               int
+	Expired, ExpiredBytes            uint64 // archived logs that were deleted, for their age or the room they took
 }
 
 const (
-	maxSenders = 1024 // beyond that a node is counted under ""
-	maxNodeID  = 256  // bytes; a longer id, which no Zeek has, is counted under ""
+	maxSenders = 1024   // beyond that a node is counted under ""
+	maxNodeID  = 256    // bytes; a longer id, which no Zeek has, is counted under ""
+	maxLogs    = 10_000 // beyond that a log is counted under ""
 )
+
+// balance is one account. account.mu guards it.
+type balance struct{ received, written, queued, dropped Counts }
 
 // sender is the account of one node.
 type sender struct {
-	received, dropped Counts
-	warned            uint64 // bit r is set when a drop for Reason r was logged
+	balance
+	warned uint64 // bit r is set when a drop for Reason r was logged
+}
+
+// logAccount is the account of one stream and path.
+type logAccount struct {
+	balance
+	file  string
+	bytes uint64
+}
+
+// share is what one sender has in a buffer.
+type share struct {
+	from *sender
+	n    Counts
+}
+
+// shares is what all senders have in a buffer.
+type shares []share
+
+func (s *shares) add(from *sender, n Counts) {
+	for i := range *s {
+		if (*s)[i].from == from {
+			(*s)[i].n.add(n)
+			return
+		}
+	}
+	*s = append(*s, share{from, n})
+}
+
+func (s shares) sum() (n Counts) {
+	for _, one := range s {
+		n.add(one.n)
+	}
+	return n
 }
 
 // account is all that a Logger counts.
 type account struct {
 	log *slog.Logger
 
-	mu                        sync.Mutex // guards everything below and LogStats of every log
-	received, written, queued Counts
-	dropped                   map[Reason]Counts
-	senders                   map[string]*sender
-	openFiles                 int
-	lastError                 error
-	lastErrorTime             time.Time
+	mu            sync.Mutex // guards everything below, and every sender and logAccount
+	total         balance    // but for its dropped
+	dropped       map[Reason]Counts
+	senders       map[string]*sender
+	logs          map[logKey]*logAccount
+	openFiles     int
+	rotation      RotationStats
+	lastError     error
+	lastErrorTime time.Time
 }
 
 func (a *account) init(log *slog.Logger) {
 	a.log = log
 	a.dropped = map[Reason]Counts{}
 	a.senders = map[string]*sender{}
+	a.logs = map[logKey]*logAccount{}
 	for _, r := range Reasons() {
 		a.dropped[r] = Counts{}
 	}
@@ -110,24 +167,73 @@ func (a *account) sender(node []byte) *sender {
 	return s
 }
 
-// receive counts a message that came in; it is queued from now on.
-func (a *account) receive(node []byte, n Counts) {
+// logAccount returns the account of a log whose file has that name, without extension.
+func (a *account) logAccount(key logKey, file string) *logAccount {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.received.add(n)
-	a.queued.add(n)
-	a.sender(node).received.add(n)
+	s := a.logs[key]
+	if s == nil {
+		if len(a.logs) >= maxLogs {
+			key, file = logKey{}, ""
+		}
+		if s = a.logs[key]; s == nil {
+			s = &logAccount{}
+			a.logs[key] = s
+		}
+	}
+	s.file = file
+	return s
+}
+
+// receive counts a message that came in; it is queued from now on.
+func (a *account) receive(node []byte, n Counts) *sender {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.sender(node)
+	for _, b := range []*balance{&a.total, &s.balance} {
+		b.received.add(n)
+		b.queued.add(n)
+	}
+	return s
+}
+
+// receiveLog counts for its log a batch that was received.
+func (a *account) receiveLog(s *logAccount, n Counts) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.received.add(n)
+	s.queued.add(n)
+}
+
+// wrote counts what was written to a log's file.
+func (a *account) wrote(s *logAccount, queued shares, bytes int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s.bytes += uint64(bytes)
+	for _, one := range queued {
+		for _, b := range []*balance{&a.total, &s.balance, &one.from.balance} {
+			b.queued.sub(one.n)
+			b.written.add(one.n)
+		}
+	}
+}
+
+// abandon counts what a log could not write for good.
+func (a *account) abandon(s *logAccount, queued shares, r Reason) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, one := range queued {
+		a.dropQueued(one.from, s, one.n, r)
+	}
 }
 
 // drop counts a queued message that was dropped, and logs it if it is the first
-// of its sender for that reason.
-func (a *account) drop(node []byte, n Counts, e *DropError, path string) {
+// of its sender for that reason. s is nil if its log is not known.
+func (a *account) drop(from *sender, s *logAccount, n Counts, e *DropError, node []byte, path string) {
 	a.mu.Lock()
-	s := a.sender(node)
-	first := s.warned&(1<<e.Reason) == 0
-	s.warned |= 1 << e.Reason
-	s.dropped.add(n)
-	a.dropQueued(n, e.Reason)
+	first := from.warned&(1<<e.Reason) == 0
+	from.warned |= 1 << e.Reason
+	a.dropQueued(from, s, n, e.Reason)
 	a.mu.Unlock()
 	if first {
 		a.log.Warn("log message dropped, more for this reason from this node are only counted",
@@ -136,11 +242,31 @@ func (a *account) drop(node []byte, n Counts, e *DropError, path string) {
 }
 
 // dropQueued moves n from queued to dropped. The caller holds mu.
-func (a *account) dropQueued(n Counts, r Reason) {
-	a.queued.sub(n)
+func (a *account) dropQueued(from *sender, s *logAccount, n Counts, r Reason) {
+	a.total.queued.sub(n)
 	d := a.dropped[r]
 	d.add(n)
 	a.dropped[r] = d
+	from.queued.sub(n)
+	from.dropped.add(n)
+	if s != nil {
+		s.queued.sub(n)
+		s.dropped.add(n)
+	}
+}
+
+// opened counts files that were opened, or closed if n is negative.
+func (a *account) opened(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.openFiles += n
+}
+
+// rotating changes what is counted of rotated logs.
+func (a *account) rotating(change func(*RotationStats)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(&a.rotation)
 }
 
 // failed notes that something went wrong with a file.
@@ -152,28 +278,27 @@ func (a *account) failed(err error) {
 
 // Stats returns what the logger has done so far. It does not wait for any file.
 func (l *Logger) Stats() Stats {
-	l.mu.Lock() // to the end: a log that is made meanwhile must be in all numbers or none
-	defer l.mu.Unlock()
 	a := &l.acct
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	st := Stats{
-		Received:      a.received,
-		Written:       a.written,
-		Queued:        a.queued,
+		Received:      a.total.received,
+		Written:       a.total.written,
+		Queued:        a.total.queued,
 		Dropped:       maps.Clone(a.dropped),
 		OpenFiles:     a.openFiles,
+		Rotation:      a.rotation,
 		LastError:     a.lastError,
 		LastErrorTime: a.lastErrorTime,
 	}
-	for _, p := range l.logs {
-		st.Logs = append(st.Logs, p.stats)
+	for key, s := range a.logs {
+		st.Logs = append(st.Logs, LogStats{key.path, key.stream, s.file, s.received, s.written, s.queued, s.dropped, s.bytes})
 	}
 	slices.SortFunc(st.Logs, func(x, y LogStats) int {
 		return cmp.Or(strings.Compare(x.Path, y.Path), strings.Compare(x.Stream, y.Stream))
 	})
 	for node, s := range a.senders {
-		st.Senders = append(st.Senders, SenderStats{node, s.received, s.dropped})
+		st.Senders = append(st.Senders, SenderStats{node, s.received, s.written, s.queued, s.dropped})
 	}
 	slices.SortFunc(st.Senders, func(x, y SenderStats) int { return strings.Compare(x.Node, y.Node) })
 	return st

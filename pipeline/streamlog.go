@@ -3,7 +3,9 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"sync"
+	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"zmtpd/pipeline/zeek"
@@ -27,9 +29,14 @@ type streamLog struct {
 	l   *Logger
 	key logKey
 
-	stats LogStats // guarded by account.mu
+	stats *logAccount
+	last  chan struct{} // closed when the last rotated file has its name, nil if there is none; guarded by mu
 
-	mu       sync.Mutex
+	serving atomic.Bool // service runs
+
+	mu       mutex // held while its files are written and created
+	gone     bool  // guarded by mu; not to be used any more
+	made     time.Time
 	base     string     // guarded by mu; name of the log's file, without extension
 	files    []*logFile // guarded by mu; at most maxColumns
 	nextTick time.Time  // guarded by mu; when to rotate next, zero if never
@@ -45,27 +52,38 @@ const (
 )
 
 func newStreamLog(l *Logger, key logKey, base string, now time.Time) *streamLog {
-	s := &streamLog{l: l, key: key, base: base, stats: LogStats{Path: key.path, Stream: key.stream, File: base}}
-	if l.options.RotationInterval > 0 {
+	s := &streamLog{l: l, key: key, base: base, stats: l.acct.logAccount(key, base), mu: newMutex(), made: now}
+	if l.options.RotationInterval > 0 && l.rotates() {
 		s.nextTick = l.nextRotation(now)
 	}
 	return s
 }
 
-// file returns the file for the columns of schema, a new one if they are new.
-func (s *streamLog) file(schema *zeek.Schema) (*logFile, *DropError) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// file returns the file for the columns of schema, a new one if they are new, nil if
+// the log has gone. It may wait for the lock until ctx ends.
+func (s *streamLog) file(ctx context.Context, schema *zeek.Schema) (*logFile, *DropError) {
+	if !s.mu.lockUntil(ctx, s.l.giveUp) {
+		return nil, drop(ReasonWrite, "gave up waiting: %w", errBusy)
+	}
+	defer s.mu.unlock()
+	if s.gone {
+		return nil, nil
+	}
 	for _, f := range s.files {
-		if f.schema.SameColumns(schema) {
+		if f.render.schema.SameColumns(schema) {
 			return f, nil
 		}
 	}
 	now := time.Now()
-	if len(s.files) == maxColumns && !s.evict(now) {
+	if len(s.files) == maxColumns && !s.evictOldest(now) {
 		return nil, drop(ReasonManySchemas, "%d sets of columns for one log in the last %v, the nodes' scripts must agree on them", maxColumns, columnsIdle)
 	}
-	renderer, err := zeek.NewRenderer(schema, s.l.options.Format)
+	if s.l.options.Stdout {
+		shown := *schema
+		shown.Path = stdoutPath
+		schema = &shown
+	}
+	render, err := newRenderers(schema, s.l.options.Format)
 	if err != nil {
 		return nil, dropBatch(err)
 	}
@@ -76,7 +94,7 @@ func (s *streamLog) file(schema *zeek.Schema) (*logFile, *DropError) {
 		return nil, l.tooManyFiles()
 	}
 	l.files++
-	f := &logFile{log: s, schema: schema, renderer: renderer, opened: now, lastUse: now}
+	f := &logFile{log: s, render: render, opened: now, lastUse: now}
 	s.files = append(s.files, f)
 	return f, nil
 }
@@ -84,25 +102,31 @@ func (s *streamLog) file(schema *zeek.Schema) (*logFile, *DropError) {
 // errEvicted says that the logFile has gone; look for it again.
 var errEvicted = errors.New("file is gone")
 
-// evict makes room for another set of columns and reports whether it could. The
+// evictOldest makes room for another set of columns and reports whether it could. The
 // caller holds mu.
-func (s *streamLog) evict(now time.Time) bool {
-	oldest := 0
-	for i, f := range s.files {
-		if f.lastUse.Before(s.files[oldest].lastUse) {
-			oldest = i
+func (s *streamLog) evictOldest(now time.Time) bool {
+	oldest := s.files[0]
+	for _, f := range s.files {
+		if f.lastUse.Before(oldest.lastUse) {
+			oldest = f
 		}
 	}
-	f := s.files[oldest]
+	return s.evict(oldest, now)
+}
+
+// evict takes f out of the log if it has been idle for long, and reports whether it has. The
+// caller holds mu.
+func (s *streamLog) evict(f *logFile, now time.Time) bool {
 	if now.Sub(f.lastUse) < columnsIdle || f.rotate(now) != nil {
 		return false
 	}
 	f.evicted = true
-	s.files = append(s.files[:oldest], s.files[oldest+1:]...)
+	s.files = slices.DeleteFunc(s.files, func(g *logFile) bool { return g == f })
 	l := s.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.files--
+	delete(l.bases, f.side)
 	for header, g := range l.headers {
 		if g == f {
 			delete(l.headers, header)
@@ -111,9 +135,35 @@ func (s *streamLog) evict(now time.Time) bool {
 	return true
 }
 
+// evictIdle takes all files out of the log that have been idle for long, and the log
+// itself if none is left. A log that is busy is not idle.
+func (s *streamLog) evictIdle(now time.Time) {
+	select {
+	case s.mu <- struct{}{}:
+	default:
+		return
+	}
+	defer s.mu.unlock()
+	for _, f := range slices.Clone(s.files) {
+		s.evict(f, now)
+	}
+	if len(s.files) > 0 || now.Sub(s.made) < columnsIdle {
+		return
+	}
+	s.gone = true
+	l := s.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.logs, s.key)
+	delete(l.bases, s.base)
+}
+
 // name decides on the name of a file that is about to be created, without
 // extension. The caller holds mu.
 func (s *streamLog) name(f *logFile, now time.Time) (string, error) {
+	if s.l.options.Stdout {
+		return s.base, nil
+	}
 	var holder *logFile
 	for _, g := range s.files {
 		if g != f && g.name == s.base {
@@ -129,7 +179,7 @@ func (s *streamLog) name(f *logFile, now time.Time) (string, error) {
 	}
 	if f.side == "" {
 		s.l.mu.Lock()
-		f.side = s.l.claim(s.base + "." + columnsMark(f.schema))
+		f.side = s.l.claim(s.base + "." + columnsMark(f.render.schema))
 		s.l.mu.Unlock()
 		s.l.log.Warn("nodes disagree on the columns of a log, it is written to two files",
 			"path", s.key.path, "stream", s.key.stream, "file", f.side+s.l.ext)
@@ -151,31 +201,31 @@ func (s *streamLog) rename(f *logFile, name string) string {
 		return other
 	}
 	s.base = other
-	l.acct.mu.Lock()
-	s.stats.File = other
-	l.acct.mu.Unlock()
+	l.acct.logAccount(s.key, other)
 	return other
 }
 
 // service flushes and rotates what is due. What fails stays in the buffer and is
-// tried again. It returns the time of the next rotation, zero if there is none or
-// the one that is due failed.
-func (s *streamLog) service() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// tried again.
+func (s *streamLog) service() {
+	s.mu.lock()
+	defer s.mu.unlock()
 	if s.rotateIfDue(time.Now()) != nil {
-		return time.Time{}
+		return
 	}
 	for _, f := range s.files {
 		_ = f.flush()
 	}
-	return s.nextTick
 }
 
-// close ends all files. It tries again what fails until ctx ends.
-func (s *streamLog) close(ctx context.Context) (errs []error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// close ends all files. It tries again what fails until ctx ends, and waits for the lock until
+// hung ends.
+func (s *streamLog) close(ctx, hung context.Context) error {
+	if !s.mu.lockUntil(hung, hung) {
+		return fmt.Errorf("log %q: %w", s.key.path, errBusy)
+	}
+	defer s.mu.unlock()
+	var errs []error
 	for _, f := range s.files {
 		for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 			err := f.end(time.Now())
@@ -188,7 +238,7 @@ func (s *streamLog) close(ctx context.Context) (errs []error) {
 			}
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // rotateIfDue rotates all files when their tick has come. It is also called
@@ -196,7 +246,7 @@ func (s *streamLog) close(ctx context.Context) (errs []error) {
 // ends with it, however late the timer is. The caller holds mu.
 func (s *streamLog) rotateIfDue(now time.Time) error {
 	interval := s.l.options.RotationInterval
-	if interval == 0 {
+	if s.nextTick.IsZero() {
 		return nil
 	}
 	if s.nextTick.Sub(now) > interval { // the clock was set back

@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -24,3 +25,10 @@ func changeTime(fi os.FileInfo) time.Time {
 
 // invalidName reports whether the system refuses a file name with errno.
 func invalidName(syscall.Errno) bool { return false }
+
+// crossDevice reports whether a file cannot be moved because the new name is on another
+// file system.
+func crossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
+
+// clockLayout is the time of day in the names of archived logs.
+const clockLayout = "15:04:05"

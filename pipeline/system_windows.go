@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -19,3 +20,10 @@ func changeTime(fi os.FileInfo) time.Time { return fi.ModTime() }
 
 // invalidName reports whether the system refuses a file name with errno.
 func invalidName(errno syscall.Errno) bool { return errno == windows.ERROR_INVALID_NAME }
+
+// crossDevice reports whether a file cannot be moved because the new name is on another
+// file system.
+func crossDevice(err error) bool { return errors.Is(err, windows.ERROR_NOT_SAME_DEVICE) }
+
+// clockLayout is the time of day in the names of archived logs: a colon cannot be in a name.
+const clockLayout = "15.04.05"

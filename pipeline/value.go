@@ -47,7 +47,12 @@ type value struct {
 	text     string // source text; of a string its value
 	number   float64
 	interval time.Duration
+	table    []tableEntry
+	op       string // with which it is assigned
 }
+
+// tableEntry is ["key"] = "value".
+type tableEntry struct{ key, value string }
 
 // source shows the value as a script has it.
 func (v value) source() string {
@@ -101,8 +106,8 @@ func parseValue(tokens []token) (value, error) {
 	case first.kind == tokenWord && len(tokens) == 1:
 		v.kind = kindName
 	default:
-		if isTable(tokens) {
-			v.kind = kindTable
+		if entries, ok := parseTable(tokens); ok {
+			v.kind, v.table = kindTable, entries
 		}
 	}
 	return v, nil
@@ -147,28 +152,29 @@ func parseNumber(v value, sign float64, digits, unit string) (value, error) {
 	return v, nil
 }
 
-// isTable recognises { ["key"] = "value", ... } and table(...).
-func isTable(tokens []token) bool {
+// parseTable reads { ["key"] = "value", ... } and table(...).
+func parseTable(tokens []token) (entries []tableEntry, ok bool) {
 	if tokens[0].word("table") {
 		tokens = tokens[1:]
 	}
 	n := len(tokens)
 	if n < 2 || !(tokens[0].is("{") && tokens[n-1].is("}") || tokens[0].is("(") && tokens[n-1].is(")")) {
-		return false
+		return nil, false
 	}
 	for rest := tokens[1 : n-1]; len(rest) > 0; {
 		if len(rest) < 5 || !rest[0].is("[") || rest[1].kind != tokenString || !rest[2].is("]") || !rest[3].is("=") || rest[4].kind != tokenString {
-			return false
+			return nil, false
 		}
+		entries = append(entries, tableEntry{rest[1].text, rest[4].text})
 		rest = rest[5:]
 		if len(rest) > 0 {
 			if !rest[0].is(",") {
-				return false
+				return nil, false
 			}
 			rest = rest[1:]
 		}
 	}
-	return true
+	return entries, true
 }
 
 // sourceText shows tokens to a person, shortened.

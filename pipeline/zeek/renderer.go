@@ -14,6 +14,8 @@ type Renderer struct {
 	header []byte // of the last batch that was found to have the schema's columns
 	json   *json  // nil for TSV
 	tsv    tsv    // not in use for JSON
+
+	before bool // tsv.leftContainer before the last batch
 }
 
 // NewRenderer returns a renderer for records with the columns of s. It keeps s. It
@@ -68,7 +70,7 @@ func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, 
 	}
 	out = dst
 	rd := reader{b.Values}
-	leftContainer := r.tsv.leftContainer
+	r.before = r.tsv.leftContainer
 	for i := range b.NumRecords {
 		var f fault
 		if r.json != nil {
@@ -77,12 +79,16 @@ func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, 
 			out, f = r.tsv.appendRecord(out, &rd, r.schema.Fields)
 		}
 		if f.reason != 0 {
-			r.tsv.leftContainer = leftContainer
+			r.Rollback()
 			return dst, 0, f.error(b, i, r.schema.Fields)
 		}
 	}
 	return out, b.NumRecords, nil
 }
+
+// Rollback takes back what the last call of AppendRecords did to the renderer, for a
+// caller that could not keep its text.
+func (r *Renderer) Rollback() { r.tsv.leftContainer = r.before }
 
 // accept checks that a batch with this header has the columns of the renderer. The
 // header is looked into only when it is not the one of the batch before.
