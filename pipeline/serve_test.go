@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
 )
 
 // served is a Logger behind a PULL socket.
@@ -182,8 +185,8 @@ func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 	}
 }
 
-// Nodes that never stop sending do not keep the logger from its end, and nothing that it
-// took from them is lost.
+// Nodes are sending all the time when the logger shuts down. They end with the connection, and
+// nothing that the logger took from them is lost.
 func TestReceiverShutdownUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, zmtp.Config{})
@@ -200,6 +203,47 @@ func TestReceiverShutdownUnderLoad(t *testing.T) {
 		})
 	}
 	eventually(t, "some load", func() bool { return s.logger.Stats().Received.Messages > 1000 })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.receiver.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	shut(t, s.logger)
+	st := s.pull.Stats()
+	if n := st.Dropped[zmtp.DropClosed]; n > 0 {
+		t.Errorf("%d messages were received and not written", n)
+	}
+	if got := uint64(len(records(tree(t, dir)["test.log"]))); got != st.In.Messages {
+		t.Errorf("%d messages received, %d records in the log", st.In.Messages, got)
+	}
+}
+
+// A node that sends on, although its connection is closed in its direction, is cut off in time for
+// the rest to be written.
+func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir, zmtp.Config{})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.endpoint, "tcp://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	handshake := make([]byte, 64)
+	handshake[0], handshake[9], handshake[10] = 0xff, 0x7f, 3
+	copy(handshake[12:], "NULL")
+	ready := wire.AppendProperty([]byte("\x05READY"), wire.PropSocketType, []byte(wire.PUSH))
+	handshake = wire.AppendFrame(handshake, wire.Command, ready)
+	traffic := bytes.Repeat(zmtp.AppendMessage(nil, message(t, "node", "Test::LOG", "test", "line", "x")...), 10)
+	var sender sync.WaitGroup
+	defer sender.Wait()
+	sender.Go(func() {
+		_, err := conn.Write(handshake)
+		for err == nil {
+			_, err = conn.Write(traffic)
+		}
+	})
+	eventually(t, "some load", func() bool { return s.logger.Stats().Received.Messages > 1000 })
+
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	if err := s.receiver.Shutdown(ctx); err != nil {
