@@ -21,7 +21,10 @@ type Config struct {
 	// StallTimeout is how long a subscriber whose queue is full may take nothing at all before it counts as stalled.
 	// Progress is what its kernel accepts, seen every 100 ms, so shorter times mean little. Default 500 ms.
 	StallTimeout time.Duration
-	// Logger gets what an operator should know, with the attributes peer, node and dropped, and is the Logger of XSub
+	// Permit says what a peer may do, once when its connection is there; with an error the connection is closed. It must
+	// not block. Default: everybody may do everything.
+	Permit func(*zmtp.Peer) (Permissions, error)
+	// Logger gets what an operator should know, with the attributes peer, client, node and dropped, and is the Logger of XSub
 	// and XPub if they have none. Default: nothing is logged.
 	Logger *slog.Logger
 }

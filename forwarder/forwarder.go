@@ -33,6 +33,7 @@ type Forwarder struct {
 	mu          sync.Mutex
 	publishers  map[*zmtp.Peer]struct{}
 	subscribers map[*subscriber]struct{}
+	denied      map[string]*denied // by user id, of those who may not do everything
 }
 
 // New returns a Forwarder that does not listen yet.
@@ -42,6 +43,7 @@ func New(cfg Config) *Forwarder {
 		stop:        make(chan struct{}),
 		publishers:  make(map[*zmtp.Peer]struct{}),
 		subscribers: make(map[*subscriber]struct{}),
+		denied:      make(map[string]*denied),
 	}
 	f.log = f.cfg.Logger
 	f.xsub = zmtp.NewSocket(wire.XSUB, (*xsubPattern)(f), f.cfg.XSub)
@@ -65,6 +67,13 @@ func (f *Forwarder) ServeXSub(l net.Listener) (bound string, err error) { return
 
 // ServeXPub accepts subscribers from l, which it takes over. It does not block.
 func (f *Forwarder) ServeXPub(l net.Listener) (bound string, err error) { return f.xpub.Serve(l) }
+
+// ClosePeers closes the connections of the publishers and subscribers for which check returns an error, with that error, as
+// [zmtp.Socket.ClosePeers] does.
+func (f *Forwarder) ClosePeers(check func(*zmtp.Peer) error) {
+	f.xsub.ClosePeers(check)
+	f.xpub.ClosePeers(check)
+}
 
 // Shutdown ends the Forwarder in order: it admits nobody more, reads what the publishers have sent so far, and then gives the
 // subscribers what waits for them. When ctx ends first, the rest is dropped and counted, and the error is that of ctx. It

@@ -139,7 +139,7 @@ func (s *subscriber) patience(room <-chan struct{}) time.Duration {
 	if s.f.cfg.Overload == Block {
 		text = "subscriber stalled, publishers wait for it"
 	}
-	s.f.log.Warn(text, "peer", s.peer.Remote(), "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
+	s.log.Warn(text, "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
 	s.f.watches.Go(func() { s.watch(room, now, dropped) })
 	return 0
 }
@@ -159,7 +159,7 @@ func (s *subscriber) watch(room <-chan struct{}, since time.Time, dropped uint64
 		text = "subscriber was stalled, shutting down" // which opens room as well
 	}
 	s.stalled.Store(0)
-	s.f.log.Warn(text, "peer", s.peer.Remote(), "node", s.nodeID(),
+	s.log.Warn(text, "node", s.nodeID(),
 		"dropped", s.peer.Stats().Dropped-dropped, "after", time.Since(since).Round(time.Millisecond))
 }
 
@@ -177,7 +177,7 @@ func (s *subscriber) disconnect() {
 		return
 	}
 	msgs, bytes, _ := s.peer.Queue()
-	s.f.log.Warn("subscriber does not keep up and is disconnected", "peer", s.peer.Remote(), "node", s.nodeID(),
+	s.log.Warn("subscriber does not keep up and is disconnected", "node", s.nodeID(),
 		"queued", msgs, "bytes", bytes, "dropped", s.peer.Stats().Dropped)
 	s.peer.Close(wire.Errorf(wire.SlowConsumer, "%d messages of %d bytes wait for it", msgs, bytes))
 }

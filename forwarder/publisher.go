@@ -7,6 +7,7 @@ import (
 // publisher is a peer of the XSUB side. Only its read goroutine uses it.
 type publisher struct {
 	f       *Forwarder
+	permit  permit
 	router  *router
 	blocked []*lane // of the present batch, those who did not take everything
 }
@@ -17,7 +18,13 @@ type xsubPattern Forwarder
 // Attach implements zmtp.Pattern: it tells the publisher all topics there are, before any change to them.
 func (x *xsubPattern) Attach(p *zmtp.Peer) error {
 	f := (*Forwarder)(x)
-	p.Value = &publisher{f: f, router: newRouter(&f.table)}
+	permit, err := f.permit(p)
+	if err != nil {
+		return err
+	}
+	pub := &publisher{f: f, permit: permit, router: newRouter(&f.table)}
+	pub.router.publish = permit.Publish
+	p.Value = pub
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for topic := range f.table.Topics() {
@@ -42,6 +49,9 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	pub := p.Value.(*publisher)
 	if n := pub.router.split(b); n > 0 {
 		x.unmatched.Add(uint64(n))
+	}
+	if n := pub.router.denied; n > 0 {
+		pub.f.denyMessages(p, pub.permit.denied, n, pub.router.example)
 	}
 	pub.blocked = pub.blocked[:0]
 	for _, l := range pub.router.touched {

@@ -16,7 +16,8 @@ const (
 
 // router turns the batches of one publisher into runs for each subscriber. Only the publisher's read goroutine uses it.
 type router struct {
-	table *topics.Table[*subscriber]
+	table   *topics.Table[*subscriber]
+	publish []string // prefixes of the topics that the publisher may publish, nil for all
 
 	// What was found in root. It is forgotten as soon as the subscriptions have changed.
 	root   *topics.Root[*subscriber]
@@ -25,10 +26,15 @@ type router struct {
 	found  []*subscriber // memory for Match
 
 	touched []*lane // of the present batch, those who get something
+	denied  int     // of the present batch, messages that it may not publish
+	example []byte  // the topic of one of them
 }
 
 // route is where the messages of a topic go.
-type route struct{ lanes []*lane }
+type route struct {
+	lanes  []*lane
+	denied []byte // if not nil: the topic, which the publisher may not publish
+}
 
 // lane is what one subscriber is to get of the present batch.
 type lane struct {
@@ -48,7 +54,7 @@ func (r *router) split(b *zmtp.Batch) (unmatched int) {
 		clear(r.routes)
 		clear(r.lanes)
 	}
-	r.touched = r.touched[:0]
+	r.touched, r.denied = r.touched[:0], 0
 	from := 0
 	topic := b.Topic(0)
 	to := r.route(topic)
@@ -63,7 +69,11 @@ func (r *router) split(b *zmtp.Batch) (unmatched int) {
 				continue
 			}
 		}
-		if len(to.lanes) == 0 {
+		switch {
+		case to.denied != nil:
+			r.denied += i - from
+			r.example = to.denied
+		case len(to.lanes) == 0:
 			unmatched += i - from
 		}
 		for _, l := range to.lanes {
@@ -94,8 +104,14 @@ func (r *router) route(topic []byte) *route {
 	if to, ok := r.routes[string(topic)]; ok { // does not allocate
 		return to
 	}
-	r.found = r.root.Match(r.found[:0], topic)
-	to := &route{lanes: make([]*lane, len(r.found))}
+	r.found = r.found[:0]
+	var denied []byte
+	if allows(r.publish, topic) {
+		r.found = r.root.Match(r.found, topic)
+	} else {
+		denied = append([]byte{}, topic...)
+	}
+	to := &route{lanes: make([]*lane, len(r.found)), denied: denied}
 	for i, s := range r.found {
 		l := r.lanes[s]
 		if l == nil {

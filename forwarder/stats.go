@@ -20,6 +20,9 @@ type Stats struct {
 	XSub, XPub zmtp.Stats
 	// Unmatched is the number of messages from publishers that nobody had subscribed.
 	Unmatched uint64
+	// Denied is what clients were not allowed to do, by user id, of all that have or had a connection and may not do
+	// everything.
+	Denied map[string]Denied
 	// Topics is the number of distinct topics that are subscribed.
 	Topics      int
 	Publishers  []zmtp.PeerStats  // in no order
@@ -52,6 +55,10 @@ func (f *Forwarder) Stats() Stats {
 	st.Backend = Side{In: up, Out: down}
 
 	f.mu.Lock()
+	st.Denied = make(map[string]Denied, len(f.denied))
+	for user, d := range f.denied {
+		st.Denied[user] = Denied{d.messages.Load(), d.subscriptions.Load()}
+	}
 	all := make([]*subscriber, 0, len(f.subscribers))
 	for s := range f.subscribers {
 		all = append(all, s)

@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"bytes"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,9 +13,11 @@ import (
 
 // subscriber is a peer of the XPUB side.
 type subscriber struct {
-	f    *Forwarder
-	peer *zmtp.Peer
-	node atomic.Pointer[string] // its Zeek node id, nil until it is known
+	f      *Forwarder
+	peer   *zmtp.Peer
+	permit permit
+	log    *slog.Logger           // with its address and the client's name
+	node   atomic.Pointer[string] // its Zeek node id, nil until it is known
 
 	stalled atomic.Int64 // since when, in ns since 1970; 0 if it is not
 
@@ -33,7 +36,14 @@ func (x *xpubPattern) Attach(p *zmtp.Peer) error {
 	if f.closing.Load() {
 		return zmtp.ErrClosed
 	}
-	s := &subscriber{f: f, peer: p}
+	permit, err := f.permit(p)
+	if err != nil {
+		return err
+	}
+	s := &subscriber{f: f, peer: p, permit: permit, log: f.log.With("peer", p.Remote())}
+	if user := p.UserID(); user != "" {
+		s.log = s.log.With("client", user)
+	}
 	p.Value = s
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,7 +80,9 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		if u.Subscription && len(parts) > 0 {
 			parts = parts[:len(parts)-1] // the subscription itself, which must not be subject to a limit
 		}
-		if len(parts) > 0 {
+		if len(parts) > 0 && !allows(s.permit.Publish, parts[0]) {
+			f.denyMessages(p, s.permit.denied, 1, parts[0])
+		} else if len(parts) > 0 {
 			f.sendUp(zmtp.NewMessage(parts...))
 		}
 		if u.Subscription {
@@ -80,8 +92,13 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	})
 }
 
-// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing.
+// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing, nor does
+// a SUBSCRIBE of what it may not subscribe.
 func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
+	if on && !allows(s.permit.Subscribe, topic) {
+		f.denySubscription(s.peer, s.permit.denied, topic)
+		return nil
+	}
 	if on && !f.table.Has(s, topic) {
 		if err := s.peer.CheckTopic(topic, f.table.Count(s)); err != nil {
 			return err

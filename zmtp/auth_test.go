@@ -171,3 +171,50 @@ func TestPeerCannotNameItself(t *testing.T) {
 		}
 	}
 }
+
+// A peer that may not stay any more is closed with the reason, and the others are left alone.
+func TestClosePeers(t *testing.T) {
+	ctx := testContext(t)
+	server := &PlainServer{Auth{Handler: zap.Passwords{"one": "1", "two": "2"}}}
+	pull := NewPull(Config{Mechanism: server.Mechanism})
+	defer pull.Close()
+	bound, err := pull.Listen("tcp://127.0.0.1:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := map[string]*Peer{}
+	for user, password := range map[string]string{"one": "1", "two": "2"} {
+		push := NewPush(Config{Mechanism: (&PlainClient{User: user, Password: password}).Mechanism})
+		defer push.Close()
+		if err := push.Connect(bound); err != nil {
+			t.Fatal(err)
+		}
+		if err := push.Send(ctx, NewMessageString(user)); err != nil {
+			t.Fatal(err)
+		}
+		m, err := pull.Recv(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id := m.Peer().UserID(); id != user || m.Peer().Stats().UserID != user {
+			t.Errorf("user id is %q, want %q", id, user)
+		}
+		peers[user] = m.Peer()
+	}
+	pull.ClosePeers(func(p *Peer) error {
+		if p.UserID() == "one" {
+			return wire.Errorf(wire.AuthRefused, "not any more")
+		}
+		return nil
+	})
+	select {
+	case <-peers["one"].Done():
+	case <-ctx.Done():
+		t.Fatal("one is still there")
+	}
+	select {
+	case <-peers["two"].Done():
+		t.Error("two is gone as well")
+	default:
+	}
+}

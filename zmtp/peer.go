@@ -62,6 +62,12 @@ func (p *Peer) SocketType() wire.SocketType {
 	return wire.SocketType(v)
 }
 
+// UserID returns who the authenticator says the peer is, empty if there was none or it did not say.
+func (p *Peer) UserID() string {
+	v, _ := p.metadata.Get(PropUserID)
+	return string(v)
+}
+
 // Done returns a channel that is closed when the connection is given up.
 func (p *Peer) Done() <-chan struct{} { return p.done }
 
@@ -112,7 +118,7 @@ func (p *Peer) Drop(r DropReason, n int) {
 // Stats returns a snapshot of the peer's counters.
 func (p *Peer) Stats() PeerStats {
 	st := PeerStats{
-		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(), Since: p.since,
+		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(), UserID: p.UserID(), Since: p.since,
 		In: p.in.load(), Out: p.outbox.traffic(), Dropped: p.dropped.Load(),
 	}
 	st.Queued, st.QueuedBytes, st.Written = p.outbox.level()

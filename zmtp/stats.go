@@ -60,6 +60,7 @@ type PeerStats struct {
 	Endpoint    string // the endpoint of ours that it belongs to
 	Remote      net.Addr
 	SocketType  wire.SocketType // empty if the peer did not say
+	UserID      string          // who an authenticator says it is, empty if none did
 	Since       time.Time       // of the completed handshake
 	In, Out     Traffic
 	Dropped     uint64 // messages that were meant for it and given up
@@ -123,6 +124,18 @@ func (s *Socket) Peers() []PeerStats {
 		all = append(all, p.Stats())
 	}
 	return all
+}
+
+// ClosePeers closes the connection of every peer for which f returns an error, with that error. It does not wait for them. A
+// connection whose handshake is under way is not among the peers yet. f must not call methods of the socket.
+func (s *Socket) ClosePeers(f func(*Peer) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.peers {
+		if err := f(p); err != nil {
+			p.fail(err)
+		}
+	}
 }
 
 // Drop counts n messages that were given up.
