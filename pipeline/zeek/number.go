@@ -3,16 +3,57 @@ package zeek
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 )
 
-// appendUint appends v in decimal. Most numbers in logs have one digit.
+// appendUint appends v in decimal. Most numbers in logs have one digit. The digits are
+// written where they belong, which is faster than to copy them there.
 func appendUint(dst []byte, v uint64) []byte {
 	if v < 10 {
 		return append(dst, '0'+byte(v))
 	}
-	return strconv.AppendUint(dst, v, 10)
+	n := uintLen(v)
+	start := len(dst)
+	if cap(dst)-start < n {
+		dst = slices.Grow(dst, n)
+	}
+	dst = dst[:start+n]
+	digits := dst[start:]
+	for v >= 100 {
+		pair := digitPairs[v%100*2:]
+		v /= 100
+		n -= 2
+		digits[n], digits[n+1] = pair[0], pair[1]
+	}
+	if n == 2 {
+		digits[0], digits[1] = digitPairs[v*2], digitPairs[v*2+1]
+	} else {
+		digits[0] = '0' + byte(v)
+	}
+	return dst
 }
+
+// uintLen returns the number of digits of v.
+func uintLen(v uint64) int {
+	// 1233/4096 is a little more than log10(2).
+	n := bits.Len64(v|1) * 1233 >> 12
+	if v >= powers10[n] {
+		n++
+	}
+	return n
+}
+
+var powers10 = func() (p [20]uint64) {
+	p[0] = 1
+	for i := 1; i < len(p); i++ {
+		p[i] = p[i-1] * 10
+	}
+	return p
+}()
+
+const digitPairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869" +
+	"707172737475767778798081828384858687888990919293949596979899"
 
 // appendFixed6 appends v with exactly six decimals, rounded half to even on the exact
 // value, as times and intervals are written: -0.000000, inf, -inf, nan and -nan included.
@@ -77,11 +118,11 @@ func appendFixed6(dst []byte, v float64) []byte {
 
 // appendDigits6 appends v < 10^6 with leading zeros.
 func appendDigits6(dst []byte, v uint32) []byte {
-	a, b, c := v/1e4, v/100%100, v%100
+	a, b, c := v/1e4*2, v/100%100*2, v%100*2
 	return append(dst,
-		'0'+byte(a/10), '0'+byte(a%10),
-		'0'+byte(b/10), '0'+byte(b%10),
-		'0'+byte(c/10), '0'+byte(c%10))
+		digitPairs[a], digitPairs[a+1],
+		digitPairs[b], digitPairs[b+1],
+		digitPairs[c], digitPairs[c+1])
 }
 
 // appendDouble appends v as TSV logs show doubles: at most six decimals, without

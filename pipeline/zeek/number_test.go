@@ -255,3 +255,29 @@ func TestTruncInt64(t *testing.T) {
 		t.Errorf("NaN: %d", got)
 	}
 }
+
+// All lengths, and what lies beside each power of ten and two.
+func TestAppendUint(t *testing.T) {
+	check := func(v uint64) {
+		for _, room := range []int{0, 1, 64} {
+			dst := append(make([]byte, 0, 1+room), '>')
+			if got, want := string(appendUint(dst, v)), ">"+strconv.FormatUint(v, 10); got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+		}
+	}
+	for p := uint64(1); ; p *= 10 {
+		check(p - 1)
+		check(p)
+		check(p + 1)
+		if p > math.MaxUint64/10 {
+			break
+		}
+	}
+	for s := range 64 {
+		check(1<<s - 1)
+		check(1 << s)
+	}
+	check(math.MaxUint64)
+	rapid.Check(t, func(t *rapid.T) { check(rapid.Uint64().Draw(t, "v")) })
+}

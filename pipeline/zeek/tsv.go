@@ -2,6 +2,7 @@ package zeek
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"strconv"
 	"time"
@@ -12,6 +13,8 @@ import (
 type tsv struct {
 	opts            Options
 	unset, empty    []byte // markers, raw
+	separator       []byte
+	setSeparator    []byte
 	column, element *escapes
 
 	// If separator and set separator are equal, leaving the first container of a log
@@ -29,6 +32,9 @@ func newTSV(o Options) tsv {
 		unset:  []byte(o.UnsetField),
 		empty:  []byte(o.EmptyField),
 		column: newEscapes(&o, o.Separator),
+
+		separator:    []byte(o.Separator),
+		setSeparator: []byte(o.SetSeparator),
 	}
 	if o.Separator == o.SetSeparator {
 		t.element = t.column
@@ -45,15 +51,19 @@ func (t *tsv) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fau
 	var v rawValue
 	for i := range columns {
 		if i > 0 {
-			dst = append(dst, t.opts.Separator...)
-		}
-		at := rd.b
-		if reason := rd.column(&v, columns[i].Type); reason != 0 {
-			return dst, fault{reason, i, at, v.typ}
+			dst = appendShort(dst, t.separator)
 		}
 		esc := t.column
 		if t.leftContainer {
 			esc = t.afterContainer
+		}
+		if out, rest, ok := t.appendCommon(dst, rd.b, columns[i].Type, esc); ok {
+			dst, rd.b = out, rest
+			continue
+		}
+		at := rd.b
+		if reason := rd.column(&v, columns[i].Type); reason != 0 {
+			return dst, fault{reason, i, at, v.typ}
 		}
 		if !v.present || !v.typ.isContainer() {
 			dst = t.appendValue(dst, &v, esc)
@@ -70,7 +80,7 @@ func (t *tsv) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fau
 			}
 			dst = t.appendValue(dst, &v, t.element)
 			if n > 1 {
-				dst = append(dst, t.opts.SetSeparator...)
+				dst = appendShort(dst, t.setSeparator)
 			}
 		}
 		t.leftContainer = t.afterContainer != nil
@@ -85,10 +95,41 @@ func (t *tsv) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fau
 	return append(dst, '\n'), fault{}
 }
 
+// appendCommon appends the value at the front of b if it is of one of the kinds that most are, and
+// nothing is wrong with it. It does what reader.column and appendValue do, in one go.
+func (t *tsv) appendCommon(dst, b []byte, want Type, esc *escapes) (out, rest []byte, ok bool) {
+	if len(b) < minValueSize+8 || Type(binary.BigEndian.Uint32(b)) != want {
+		return
+	}
+	if b[8] != 1 {
+		return appendShort(dst, esc.unset), b[9:], true
+	}
+	b = b[9:]
+	switch want {
+	case TypeString, TypeEnum:
+		n := uint64(binary.BigEndian.Uint32(b))
+		if n > uint64(len(b)-4) { // as is a negative one
+			return
+		}
+		return t.appendString(dst, b[4:4+n], esc), b[4+n:], true
+	case TypeCount:
+		if !esc.literals {
+			return
+		}
+		return appendUint(dst, binary.BigEndian.Uint64(b)), b[8:], true
+	case TypeTime, TypeInterval:
+		if !esc.literals {
+			return
+		}
+		return appendFixed6(dst, math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+	}
+	return
+}
+
 // appendValue appends one value that is not a container, or unset.
 func (t *tsv) appendValue(dst []byte, v *rawValue, esc *escapes) []byte {
 	if !v.present {
-		return append(dst, esc.unset...)
+		return appendShort(dst, esc.unset)
 	}
 	switch v.typ {
 	case TypeString, TypeEnum, TypeFile, TypeFunc:
@@ -120,6 +161,14 @@ func (t *tsv) appendValue(dst []byte, v *rawValue, esc *escapes) []byte {
 		dst = esc.append(dst[:start], t.scratch)
 	}
 	return dst
+}
+
+// appendShort appends s, which most often is one byte. For that a call costs more than the byte.
+func appendShort(dst, s []byte) []byte {
+	if len(s) == 1 {
+		return append(dst, s[0])
+	}
+	return append(dst, s...)
 }
 
 // appendString appends s so that it cannot be mistaken for a marker.
