@@ -325,8 +325,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		t.Errorf("/healthz has status %d while it shuts down", status)
 	}
 	d.signal(syscall.SIGTERM)
-	if status := d.wait(); status != -1 {
-		t.Errorf("exit status %d, want an end by the signal", status)
+	if status := d.wait(); status != 128+int(syscall.SIGTERM) {
+		t.Errorf("exit status %d, want that of an end by SIGTERM", status)
 	}
 }
 

@@ -10,8 +10,15 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that a second signal ends the process at once
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		// The first asks for an end in order, the second for one at once, with the exit status that a shell gives to it.
+		os.Exit(128 + int((<-signals).(syscall.Signal)))
+	}()
 
 	signal.Ignore(syscall.SIGPIPE) // a closed pipe is then an error of the write
 
