@@ -14,9 +14,28 @@ import (
 // there yet. It fails only for an endpoint that can never work. A Sub or Pub ignores a second Connect to the same text, as in
 // libzmq; other sockets make a second connection. Forms: tcp://host:port, tcp://source:port;host:port, ipc://path,
 // ipc://@name.
-func (s *Socket) Connect(endpoint string) error { return s.connect(endpoint, nil) }
+func (s *Socket) Connect(endpoint string) error {
+	pk, ok := s.pattern.(parker)
+	if !ok {
+		return s.connect(endpoint, nil)
+	}
+	ob := pk.park()
+	err := s.connect(endpoint, ob)
+	if err == nil && ob != nil {
+		pk.parked(ob)
+	}
+	return err
+}
 
-// connect is Connect with an outbox that outlives each connection.
+// parker is a Pattern that queues messages for an endpoint before anybody is connected.
+type parker interface {
+	// park makes the queue, or returns nil if there is to be none.
+	park() *outbox
+	// parked says that the endpoint is good.
+	parked(*outbox)
+}
+
+// connect is Connect with an outbox that outlives each connection, or nil.
 func (s *Socket) connect(text string, ob *outbox) error {
 	e, err := parseEndpoint(text)
 	if err != nil {

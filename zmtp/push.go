@@ -28,20 +28,6 @@ func NewPush(cfg Config) *Push {
 	return s
 }
 
-// Connect is Socket.Connect. Unless Config.Immediate is set, messages are queued for the endpoint from now on.
-func (s *Push) Connect(endpoint string) error {
-	if s.cfg.Immediate {
-		return s.Socket.Connect(endpoint)
-	}
-	ob := newOutbox(s.cfg.SendHWM, s.cfg.SendBytes)
-	ob.onRoom = s.room.open
-	if err := s.connect(endpoint, ob); err != nil {
-		return err
-	}
-	s.add(ob)
-	return nil
-}
-
 func (s *Push) add(l *outbox) {
 	s.mu.Lock()
 	s.lanes = append(s.lanes, l)
@@ -109,6 +95,19 @@ func (s *Push) TrySend(m Message) error {
 }
 
 type pushPattern Push
+
+// park implements parker.
+func (s *pushPattern) park() *outbox {
+	if s.cfg.Immediate {
+		return nil
+	}
+	ob := newOutbox(s.cfg.SendHWM, s.cfg.SendBytes)
+	ob.onRoom = s.room.open
+	return ob
+}
+
+// parked implements parker.
+func (s *pushPattern) parked(ob *outbox) { (*Push)(s).add(ob) }
 
 func (s *pushPattern) Attach(p *Peer) error {
 	if p.parked {
