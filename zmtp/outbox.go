@@ -10,8 +10,7 @@ const (
 	// chunkSize is the size of the pieces into which small messages are copied.
 	chunkSize = 64 << 10
 	// referSize is from which size in bytes on messages are sent from the memory in which they are: smaller ones are
-	// copied, so that a queue of many needs few pieces and pins no more memory than it counts. It is a quarter of a slab:
-	// what is shared pins at most four times what it counts.
+	// copied, so that a queue of many needs few pieces. See referred as well.
 	referSize = slabSize / 4
 	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in bytes.
 	maxControl = 64 << 10
@@ -115,7 +114,7 @@ func (o *outbox) offerRun(b *Batch, r Run) int {
 		if i == first {
 			break
 		}
-		if run := b.slab.buf[start:end:end]; len(run) >= referSize {
+		if run := b.slab.buf[start:end:end]; referred(len(run), b.slab) {
 			b.slab.retain()
 			o.chunks.push(chunk{b: run, slab: b.slab, msgs: i - first})
 		} else {
@@ -126,6 +125,9 @@ func (o *outbox) offerRun(b *Batch, r Run) int {
 	}
 	return i - r.From
 }
+
+// referred reports whether n bytes of s are sent from where they are: what is shared pins at most four times what it counts.
+func referred(n int, s *slab) bool { return n >= max(referSize, len(s.buf)/4) }
 
 // tail returns the last chunk, with room for n bytes. Caller holds the lock.
 func (o *outbox) tail(n int) *chunk {

@@ -19,6 +19,8 @@ type reader struct {
 	r, w    int // slab.buf[r:w] was read and not yet decoded
 	size    int // of the slab that the traffic seems to need
 	small   int // reads in a row that needed much less
+	full    int // reads in a row that filled a slab of slabSize
+	msgs    int // of the last batch
 	need    int // how many bytes from r on the item takes that is incomplete
 	batch   Batch
 	parts   int // of the batch
@@ -136,6 +138,7 @@ func (rd *reader) flush() error {
 	p.blocked.Store(true)
 	err := p.socket.pattern.Receive(p, &rd.batch)
 	p.blocked.Store(false)
+	rd.msgs = len(rd.batch.spans)
 	rd.batch.spans, rd.parts, rd.bytes = rd.batch.spans[:0], 0, 0
 	return err
 }
@@ -169,11 +172,29 @@ func (rd *reader) replace(size int) {
 	rd.slab = s
 }
 
+const (
+	// fullReads is after how many full reads in a row a peer gets a large slab: it must not be what thousands of peers
+	// hold that have all said something once.
+	fullReads = 16
+	// manyMsgs is the number of messages in a slab of slabSize from which on a large one gains nothing: it would
+	// fill a queue of DefaultHWM at once.
+	manyMsgs = DefaultHWM * slabSize / largeSlab / 2
+)
+
 // adapt lets the slab's size follow the size of the reads.
 func (rd *reader) adapt(n int) {
+	filled := rd.w+n == len(rd.slab.buf)
+	if !filled {
+		rd.full = 0
+	}
 	switch {
-	case rd.w+n == len(rd.slab.buf) && rd.size < slabSize:
+	case filled && rd.size < slabSize:
 		rd.size = min(rd.size*4, slabSize)
+		rd.small = 0
+	case filled && rd.size == slabSize && rd.msgs <= manyMsgs:
+		if rd.full++; rd.full >= fullReads {
+			rd.size, rd.full = largeSlab, 0
+		}
 		rd.small = 0
 	case n < rd.size/16:
 		if rd.small++; rd.small >= 64 && rd.size > minReadBuffer {
