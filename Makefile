@@ -5,19 +5,22 @@
 GO       ?= go
 FUZZTIME ?= 30s
 TIMEOUT  ?= 15m
+# What "zmtpd version" says; empty for a build from a tree without tags.
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  := -X main.version=$(VERSION)
 
 # A binary for each; what cannot be had there says so at run time.
 BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 darwin/arm64
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up build test test-deps lint cross fuzz bench clean
+.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-curve clean
 
 up: build
 	bin/zmtpd up
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/zmtpd ./cmd/zmtpd
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/zmtpd ./cmd/zmtpd
 
 test-deps:
 	.ci/test-deps
@@ -38,7 +41,7 @@ cross: $(BINARIES:%=cross/%) $(COMPILES:%=compile/%)
 
 cross/%:
 	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath ./...
-	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath -o dist/zmtpd-$(*D)-$(*F) ./cmd/zmtpd
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o dist/zmtpd-$(*D)-$(*F) ./cmd/zmtpd
 
 compile/%:
 	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath ./...
@@ -48,6 +51,13 @@ fuzz:
 
 bench:
 	$(GO) test -run='^$$' -bench=. -benchmem ./...
+
+# Brokers compared under one load; ciphers compared with libsodium. They want a quiet machine, libzmq3-dev and libsodium-dev.
+bench-broker:
+	$(GO) run ./forwarder/brokerbench
+
+bench-curve:
+	$(GO) run ./curve/salsa/bench
 
 clean:
 	rm -rf bin dist
