@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
 )
 
 // subscriber is a peer of the XPUB side.
@@ -18,6 +19,9 @@ type subscriber struct {
 	permit permit
 	log    *slog.Logger           // with its address and the client's name
 	node   atomic.Pointer[string] // its Zeek node id, nil until it is known
+
+	told  int // bytes told to publishers on its behalf since it last looked after them; only its read goroutine uses it
+	bytes int // of the topics that it subscribed; likewise
 
 	stalled atomic.Int64 // since when, in ns since 1970; 0 if it is not
 
@@ -92,29 +96,46 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	})
 }
 
-// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing, nor does
-// a SUBSCRIBE of what it may not subscribe.
+// maxTopicBytes bounds all topics of one subscriber together: what they take is kept here and by every publisher.
+const maxTopicBytes = 16 << 20
+
+// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing. It may block
+// for what s has made the publishers wait for, see pace.
 func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
-	if on && !allows(s.permit.Subscribe, topic) {
-		f.denySubscription(s.peer, s.permit.denied, topic)
-		return nil
-	}
-	if on && !f.table.Has(s, topic) {
+	fresh := on && !f.table.Has(s, topic)
+	if fresh {
 		if err := s.peer.CheckTopic(topic, f.table.Count(s)); err != nil {
 			return err
+		}
+		if s.bytes += len(topic); s.bytes > maxTopicBytes {
+			return wire.Errorf(wire.TooManySubscriptions, "topics of more than %d bytes", maxTopicBytes)
 		}
 		s.learn(topic)
 	}
 	f.up.add(1, 1, 1+len(topic))
+	if f.change(s, topic, on) {
+		f.pace(s, len(topic))
+	}
+	return nil
+}
+
+// change changes the subscriptions and reports whether the publishers were told.
+func (f *Forwarder) change(s *subscriber, topic []byte, on bool) (told bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if on {
 		f.table.Subscribe(s, topic)
 		f.tell(topic, true)
-	} else if f.table.Cancel(s, topic).Last {
+		return true
+	}
+	c := f.table.Cancel(s, topic)
+	if c.Counted && c.Count == 0 {
+		s.bytes -= len(topic)
+	}
+	if c.Last {
 		f.tell(topic, false)
 	}
-	return nil
+	return c.Last
 }
 
 // tell sends a subscription or its cancellation to all publishers. Caller holds mu.

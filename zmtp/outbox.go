@@ -205,6 +205,13 @@ func (o *outbox) force(frame []byte, size int, limit int64) bool {
 	return ok
 }
 
+// forcedLevel returns how many bytes wait to which no limit applies.
+func (o *outbox) forcedLevel() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.forced
+}
+
 // command appends a command that overtakes the messages. It reports false, and takes it nevertheless, when so many wait
 // that the caller should read no more before there is room.
 func (o *outbox) command(frame []byte) bool {

@@ -100,13 +100,22 @@ func (p *Peer) SendSubscription(topic []byte, on bool) {
 
 func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
 	frame := wire.AppendSubscription(make([]byte, 0, len(topic)+20), asMessage, on, topic)
-	limit := p.socket.cfg.SendBytes
-	if limit == 0 {
-		limit = DefaultQueueBytes
-	}
+	limit := p.subscriptionLimit()
 	if !p.outbox.force(frame, 1+len(topic), limit) {
 		p.fail(wire.Errorf(wire.SubscriptionBacklog, "the peer left %d bytes of subscriptions unread", limit))
 	}
+}
+
+// SubscriptionBacklog returns how many bytes of subscriptions wait for the peer, and with how many it is closed.
+func (p *Peer) SubscriptionBacklog() (bytes, limit int64) {
+	return p.outbox.forcedLevel(), p.subscriptionLimit()
+}
+
+func (p *Peer) subscriptionLimit() int64 {
+	if limit := p.socket.cfg.SendBytes; limit > 0 {
+		return limit
+	}
+	return DefaultQueueBytes
 }
 
 // Drop counts n messages that were meant for this peer and given up.

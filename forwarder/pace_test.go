@@ -1,0 +1,158 @@
+package forwarder
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// slowly passes on what it reads of a connection, a little at a time.
+type slowly struct{ io.Reader }
+
+func (s slowly) Read(b []byte) (int, error) {
+	time.Sleep(10 * time.Millisecond) // in the time of the bubble: this is how fast the peer reads
+	return s.Reader.Read(b[:min(len(b), 1<<10)])
+}
+
+// flip subscribes and cancels a topic again and again, at once.
+func flip(r *raw, topic string, times int) <-chan struct{} {
+	pair := wire.AppendSubscription(nil, false, true, []byte(topic))
+	pair = wire.AppendSubscription(pair, false, false, []byte(topic))
+	var b []byte
+	for range times {
+		b = append(b, pair...)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Write(b)
+	}()
+	return done
+}
+
+// TestPace has a subscriber that changes its mind without end, far more often than a slow publisher may leave unread.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 64 << 10}})
+		defer n.Close()
+		n.net.Buffer = 1 << 10
+		pub := n.dialRaw(t, xsubAddr, wire.PUB)
+		defer pub.Close()
+		told := new(collector)
+		go told.readCommands(t, slowly{pub})
+		hostile := n.dialRaw(t, xpubAddr, wire.SUB)
+		defer hostile.Close()
+		good := n.dialRaw(t, xpubAddr, wire.SUB)
+		defer good.Close()
+
+		const times = 20_000
+		done := flip(hostile, "t", times)
+		synctest.Wait()
+		if closed(done) {
+			t.Fatal("the subscriber did not have to wait for the publisher")
+		}
+		good.subscribe("good", true)
+		<-done
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if st := n.Stats(); len(st.Publishers) != 1 {
+			t.Fatalf("the publisher was closed: %v", st.XSub.Closed)
+		}
+		var want []string
+		for range times {
+			want = append(want, "\x01t", "\x00t")
+		}
+		all := told.all()
+		if i := slices.Index(all, "\x01good"); i < 0 {
+			t.Error("the other subscriber's subscription was not told")
+		} else {
+			all = slices.Delete(all, i, i+1)
+		}
+		equal(t, "publisher", all, want)
+	})
+}
+
+// TestPaceStoppedPublisher: a publisher that reads nothing slows a subscriber that says a lot and nobody else.
+func TestPaceStoppedPublisher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 64 << 10}})
+		defer n.Close()
+		n.net.Buffer = 1 << 10
+		stopped := n.dialRaw(t, xsubAddr, wire.PUB)
+		defer stopped.Close()
+		pub, told := n.watcher(t)
+		defer pub.Close()
+		hostile := n.dialRaw(t, xpubAddr, wire.SUB)
+		defer hostile.Close()
+		done := flip(hostile, "t", 20_000)
+		time.Sleep(30 * time.Second)
+		if st := n.Stats(); len(st.Publishers) != 2 {
+			t.Fatalf("after 30 s the publisher was closed: %v", st.XSub.Closed)
+		}
+		if closed(done) {
+			t.Error("the subscriber was not slowed down")
+		}
+
+		begin := time.Now()
+		good := n.dialRaw(t, xpubAddr, wire.SUB)
+		defer good.Close()
+		for i := range 10 {
+			good.subscribe(fmt.Sprintf("good%d", i), true)
+		}
+		for !slices.Contains(told.all(), "\x01good9") {
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+		}
+		if d := time.Since(begin); d > 10*DefaultStallTimeout {
+			t.Errorf("the other subscriber waited %v", d)
+		}
+
+		// At the end nobody waits for it.
+		begin = time.Now()
+		n.Close()
+		if d := time.Since(begin); d > time.Second {
+			t.Errorf("Close took %v", d)
+		}
+	})
+}
+
+// TestTopicBytes bounds what one subscriber can make everybody keep.
+func TestTopicBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newBroker(t, Config{})
+		defer n.Close()
+		sub := n.dialRaw(t, xpubAddr, wire.SUB)
+		defer sub.Close()
+		long := strings.Repeat("x", zmtp.DefaultMaxTopicSize-10)
+		topic := func(i int) string { return fmt.Sprintf("%s%d", long, i) }
+		const fit = maxTopicBytes / zmtp.DefaultMaxTopicSize
+		for round := range 2 { // what was cancelled counts no more
+			for i := range fit {
+				sub.subscribe(topic(i), true)
+				sub.subscribe(topic(i), true)
+			}
+			for i := range fit {
+				sub.subscribe(topic(i), false)
+				sub.subscribe(topic(i), false)
+			}
+			synctest.Wait()
+			if st := n.Stats(); len(st.Subscribers) != 1 || st.Topics != 0 {
+				t.Fatalf("round %d: %d topics, closed %v", round, st.Topics, st.XPub.Closed)
+			}
+		}
+		for i := range fit + 2 {
+			sub.Write(wire.AppendSubscription(nil, false, true, []byte(topic(i)))) // the last may meet a closed connection
+		}
+		synctest.Wait()
+		if st := n.Stats(); len(st.Subscribers) != 0 || st.XPub.Closed[wire.TooManySubscriptions] != 1 || st.Topics != 0 {
+			t.Errorf("%d topics, closed %v", st.Topics, st.XPub.Closed)
+		}
+	})
+}
