@@ -99,9 +99,13 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 // maxTopicBytes bounds all topics of one subscriber together: what they take is kept here and by every publisher.
 const maxTopicBytes = 16 << 20
 
-// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing. It may block
-// for what s has made the publishers wait for, see pace.
+// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing, nor does
+// a SUBSCRIBE of what it may not subscribe. It may block for what s has made the publishers wait for, see pace.
 func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
+	if on && !allows(s.permit.Subscribe, topic) {
+		f.denySubscription(s.peer, s.permit.denied, topic)
+		return nil
+	}
 	fresh := on && !f.table.Has(s, topic)
 	if fresh {
 		if err := s.peer.CheckTopic(topic, f.table.Count(s)); err != nil {
