@@ -35,6 +35,7 @@ type cli struct {
 var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "daemons", Title: "Daemons"},
 	{Key: "tools", Title: "Tools"},
+	{Key: "security", Title: "Encryption and access:"},
 	{Key: "limits", Title: "Limits:"},
 })
 

@@ -54,9 +54,10 @@ type listening struct {
 // daemon is a running daemon.
 type daemon struct {
 	// Static after construction.
-	jobs    []job
-	log     *slog.Logger
-	started time.Time
+	jobs     []job
+	security *security
+	log      *slog.Logger
+	started  time.Time
 
 	web       *listening  // nil for none; set before listen
 	endpoints []listening // set before ready
@@ -65,8 +66,13 @@ type daemon struct {
 
 // run listens, serves until ctx ends, and shuts down. The HTTP server ends last, to tell
 // how the rest does.
-func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, jobs ...job) error {
-	d := &daemon{jobs: jobs, log: log, started: time.Now()}
+func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, s *security, jobs ...job) error {
+	d := &daemon{jobs: jobs, security: s, log: log, started: time.Now()}
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { s.watch(watching) })
+	defer watch.Wait()
+	defer stop()
 	if f.HTTP != "" {
 		web, err := serveHTTP(f.HTTP, d)
 		if err != nil {

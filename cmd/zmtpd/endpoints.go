@@ -12,6 +12,7 @@ import (
 type endpointFlags struct {
 	Connect []string `placeholder:"ENDPOINT" help:"Connect to it, as in tcp://127.0.0.1:5557 (repeatable)."`
 	Bind    []string `placeholder:"ENDPOINT" help:"Listen on it, as in tcp://127.0.0.1:* (repeatable); the address is shown on standard error."`
+	curveClientFlags
 }
 
 // endpointSocket is what every socket can do.

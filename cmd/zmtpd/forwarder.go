@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zmtpd/forwarder"
+	"zmtpd/zmtp"
 )
 
 // forwarderFlags are those of the broker.
@@ -23,19 +24,34 @@ type forwarderFlags struct {
 
 // forwarderJob is the broker as a part of a daemon.
 type forwarderJob struct {
-	flags *forwarderFlags
-	f     *forwarder.Forwarder
+	flags    *forwarderFlags
+	security *security
+	f        *forwarder.Forwarder
 }
 
-func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, log *slog.Logger) *forwarderJob {
+func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, log *slog.Logger) (*forwarderJob, error) {
 	config := sockets.config(log)
 	config.SendHWM = int(limit(flags.SndHWM))
 	config.SendBytes = limit(flags.SndBytes)
-	return &forwarderJob{flags, forwarder.New(forwarder.Config{
-		XSub: config, XPub: config,
+	xsub, err := s.protect(config, domainXSub)
+	if err != nil {
+		return nil, err
+	}
+	xpub, err := s.protect(config, domainXPub)
+	if err != nil {
+		return nil, err
+	}
+	c := forwarder.Config{
+		XSub: xsub, XPub: xpub,
 		Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
 		Logger: log,
-	})}
+	}
+	if s.listed() {
+		c.Permit = s.permit
+	}
+	f := forwarder.New(c)
+	s.guard(f)
+	return &forwarderJob{flags, s, f}, nil
 }
 
 func (j *forwarderJob) listen() ([]listening, error) {
@@ -67,7 +83,17 @@ func (j *forwarderJob) summary() []any {
 
 func (j *forwarderJob) status(s *status) { s.Forwarder = newForwarderStatus(j.f.Stats()) }
 
-func (j *forwarderJob) collect(ch chan<- prometheus.Metric) { collectForwarder(ch, j.f.Stats()) }
+func (j *forwarderJob) collect(ch chan<- prometheus.Metric) {
+	st := j.f.Stats()
+	collectForwarder(ch, st)
+	subscribers := make([]zmtp.PeerStats, len(st.Subscribers))
+	for i, p := range st.Subscribers {
+		subscribers[i] = p.PeerStats
+	}
+	j.security.collectPeers(ch, "xsub", st.Publishers)
+	j.security.collectPeers(ch, "xpub", subscribers)
+	j.security.collectDenied(ch, st.Denied)
+}
 
 // sum adds counters up.
 func sum[R comparable](counts map[R]uint64) (n uint64) {
@@ -80,11 +106,21 @@ func sum[R comparable](counts map[R]uint64) (n uint64) {
 type forwarderCommand struct {
 	forwarderFlags
 	socketFlags
+	securityFlags
 	daemonFlags
 }
 
 // Run runs the broker until ctx ends.
 func (c *forwarderCommand) Run(ctx context.Context, std *stdio) error {
 	log := c.newLog(std.err)
-	return c.run(ctx, log, newForwarderJob(&c.forwarderFlags, &c.socketFlags, log))
+	s, err := c.open(log)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	job, err := newForwarderJob(&c.forwarderFlags, &c.socketFlags, s, log)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, log, s, job)
 }

@@ -12,29 +12,35 @@ import (
 type keygenCommand struct {
 	Env  bool   `xor:"form" help:"Print two key pairs, for servers and clients, as the four environment variables that Zeek reads."`
 	Dir  string `xor:"form" placeholder:"DIR" help:"Write the pair as certificate files of CZMQ and pyzmq into this folder: NAME.key and NAME.key_secret."`
-	Name string `default:"zmtpd" help:"NAME of the certificate files."`
+	Zeek string `xor:"form" placeholder:"DIR" help:"Make this folder with all that a Zeek cluster and zmtpd need: keys for both, a script and variables for the nodes."`
+	Name string `default:"zmtpd" help:"NAME of the certificate files of --dir, and of the client."`
 }
 
 // Help is shown by zmtpd keygen --help.
 func (keygenCommand) Help() string {
 	return `Without flags it prints one key pair as JSON, as Zeek's to_json(Cluster::Backend::ZeroMQ::generate_keypair()) does. A
-secret key is printed in the clear: keep it off shared terminals and logs.`
+secret key is printed in the clear: keep it off shared terminals and logs.
+
+--env is for hosts where zmtpd and Zeek's nodes have the same environment. --zeek keeps the server's secret key from the nodes,
+and --dir makes a key for one more client.`
 }
 
 // Run makes and prints the keys.
 func (c *keygenCommand) Run(std *stdio) error {
 	public, secret := curve.GenerateKeyPair()
 	switch {
+	case c.Zeek != "":
+		return writeZeekFolder(std.out, c.Zeek, time.Now())
 	case c.Env:
 		clientPublic, clientSecret := curve.GenerateKeyPair()
 		for _, v := range []struct{ name, key string }{
-			{"SERVER_PUBLICKEY", public.String()},
-			{"SERVER_SECRETKEY", secret.Text()},
-			{"CLIENT_PUBLICKEY", clientPublic.String()},
-			{"CLIENT_SECRETKEY", clientSecret.Text()},
+			{zeekServerPublic, public.String()},
+			{zeekServerSecret, secret.Text()},
+			{zeekClientPublic, clientPublic.String()},
+			{zeekClientSecret, clientSecret.Text()},
 		} {
 			// Z85 has no quote, so that the shell takes every key as it stands.
-			if _, err := fmt.Fprintf(std.out, "export ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_%s='%s'\n", v.name, v.key); err != nil {
+			if _, err := fmt.Fprintf(std.out, "export %s%s='%s'\n", zeekVariables, v.name, v.key); err != nil {
 				return err
 			}
 		}

@@ -96,13 +96,14 @@ func zeekBool(b bool) string {
 // loggerJob is the logger as a part of a daemon.
 type loggerJob struct {
 	flags    *loggerFlags
+	security *security
 	pull     *zmtp.Pull
 	logger   *pipeline.Logger
 	receiver *pipeline.Receiver
 	paths    logPaths
 }
 
-func newLoggerJob(flags *loggerFlags, sockets *socketFlags, log *slog.Logger) (*loggerJob, error) {
+func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, log *slog.Logger) (*loggerJob, error) {
 	options, err := flags.options(log)
 	if err != nil {
 		return nil, err
@@ -116,11 +117,15 @@ func newLoggerJob(flags *loggerFlags, sockets *socketFlags, log *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	config := sockets.config(log)
+	config, err := s.protect(sockets.config(log), domainPull)
+	if err != nil {
+		return nil, err
+	}
 	config.RecvHWM = int(limit(flags.RcvHWM))
 	config.RecvBytes = limit(flags.RcvBytes)
 	pull := zmtp.NewPull(config)
-	return &loggerJob{flags: flags, pull: pull, logger: logger, receiver: pipeline.Serve(pull, logger)}, nil
+	s.guard(pull)
+	return &loggerJob{flags: flags, security: s, pull: pull, logger: logger, receiver: pipeline.Serve(pull, logger)}, nil
 }
 
 func (j *loggerJob) listen() ([]listening, error) {
@@ -156,22 +161,30 @@ func (j *loggerJob) status(s *status) {
 }
 
 func (j *loggerJob) collect(ch chan<- prometheus.Metric) {
-	collectSocket(ch, "pull", j.pull.Stats(), j.pull.Peers())
+	peers := j.pull.Peers()
+	collectSocket(ch, "pull", j.pull.Stats(), peers)
+	j.security.collectPeers(ch, "pull", peers)
 	j.paths.collect(ch, j.logger.Stats())
 }
 
 type loggerCommand struct {
 	loggerFlags
 	socketFlags
+	securityFlags
 	daemonFlags
 }
 
 // Run runs the logger until ctx ends.
 func (c *loggerCommand) Run(ctx context.Context, std *stdio) error {
 	log := c.newLog(std.err)
-	job, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, log)
+	s, err := c.open(log)
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, log, job)
+	defer s.close()
+	job, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, log)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, log, s, job)
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // The metrics are read from Stats() at each scrape. Every label has a bounded number of
-// values: reasons are enums, and of what peers make up, log paths, only the first
-// maxPathLabels have a series of their own.
+// values: reasons are enums, and of what peers or operators make up, log paths and names of clients, only the first
+// maxLabels have a series of their own.
 
 // metric is the description of a metric and its type.
 type metric struct {
@@ -72,6 +72,7 @@ func (d *daemon) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (d *daemon) Collect(ch chan<- prometheus.Metric) {
+	d.security.collect(ch)
 	for _, j := range d.jobs {
 		j.collect(ch)
 	}
@@ -234,36 +235,39 @@ var (
 )
 
 const (
-	// maxPathLabels is how many log paths have series of their own. A Zeek cluster has about a hundred.
-	maxPathLabels = 250
-	// otherPaths is the label of all others.
-	otherPaths = "other"
+	// maxLabels is how many values of a label have series of their own. A Zeek cluster has about a hundred log paths.
+	maxLabels = 250
+	// otherLabel is the label of all others.
+	otherLabel = "other"
 )
 
-// logPaths are the log paths that have series of their own: the first ones, for good,
-// because a counter must not go back. The zero value is ready for use.
-type logPaths struct {
+// boundedLabels are the values of a label that have series of their own: the first ones, for good, because a counter
+// must not go back. The zero value is ready for use.
+type boundedLabels struct {
 	mu     sync.Mutex
-	labels map[string]string // guarded by mu; by path
+	labels map[string]string // guarded by mu; by value
 }
 
-// label returns the value of the label for a path.
-func (p *logPaths) label(path string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	label, ok := p.labels[path]
-	if !ok && len(p.labels) < maxPathLabels {
-		if p.labels == nil {
-			p.labels = map[string]string{}
+// label returns the value of the label for any value.
+func (b *boundedLabels) label(value string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	label, ok := b.labels[value]
+	if !ok && len(b.labels) < maxLabels {
+		if b.labels == nil {
+			b.labels = map[string]string{}
 		}
-		label, ok = strings.ToValidUTF8(path, "\uFFFD"), true
-		p.labels[path] = label
+		label, ok = strings.ToValidUTF8(value, "\uFFFD"), true
+		b.labels[value] = label
 	}
 	if !ok {
-		return otherPaths
+		return otherLabel
 	}
 	return label
 }
+
+// logPaths are the log paths that have series of their own.
+type logPaths struct{ boundedLabels }
 
 // collect sends the metrics of the logger.
 func (p *logPaths) collect(ch chan<- prometheus.Metric, st pipeline.Stats) {

@@ -20,11 +20,16 @@ import (
 func testDaemon(t *testing.T) *daemon {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	logger, err := newLoggerJob(&loggerFlags{Dir: t.TempDir(), FlushInterval: 1}, &socketFlags{}, log)
+	open := &security{log: log}
+	logger, err := newLoggerJob(&loggerFlags{Dir: t.TempDir(), FlushInterval: 1}, &socketFlags{}, open, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{log: log, jobs: []job{newForwarderJob(&forwarderFlags{}, &socketFlags{}, log), logger}}
+	broker, err := newForwarderJob(&forwarderFlags{}, &socketFlags{}, open, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{log: log, security: open, jobs: []job{broker, logger}}
 	t.Cleanup(func() {
 		if err := d.shutdown(t.Context()); err != nil && t.Context().Err() == nil {
 			t.Error(err)
@@ -106,7 +111,7 @@ func TestLogPathsAreBounded(t *testing.T) {
 	var st pipeline.Stats
 	r.MustRegister(collectorFunc(func(ch chan<- prometheus.Metric) { paths.collect(ch, st) }))
 
-	const n = 2 * maxPathLabels
+	const n = 2 * maxLabels
 	previous := map[string]float64{}
 	for i := range n {
 		l := pipeline.LogStats{Path: fmt.Sprintf("path-%03d\xff", n-i), Stream: "A::LOG"}
@@ -131,7 +136,7 @@ func TestLogPathsAreBounded(t *testing.T) {
 				if value < previous[label] {
 					t.Fatalf("%s went from %v to %v", label, previous[label], value)
 				}
-				if label != otherPaths && value != 4 {
+				if label != otherLabel && value != 4 {
 					t.Fatalf("%s is %v, want 4", label, value)
 				}
 				previous[label] = value
@@ -142,8 +147,8 @@ func TestLogPathsAreBounded(t *testing.T) {
 			t.Fatalf("the sum is %v, want %v", total, want)
 		}
 	}
-	if len(previous) != maxPathLabels+1 {
-		t.Errorf("%d series, want %d", len(previous), maxPathLabels+1)
+	if len(previous) != maxLabels+1 {
+		t.Errorf("%d series, want %d", len(previous), maxLabels+1)
 	}
 	if !slices.ContainsFunc(slices.Collect(maps.Keys(previous)), func(s string) bool { return strings.Contains(s, "\uFFFD") }) {
 		t.Error("bytes that are no UTF-8 should be replaced in labels")

@@ -14,7 +14,11 @@ type pubCommand struct {
 // Run publishes standard input. It is an XPUB rather than a PUB, which does not learn
 // of subscriptions, and waits for subscribers that are slow.
 func (c *pubCommand) Run(ctx context.Context, std *stdio) error {
-	s := zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{Verboser: true, NoDrop: true})
+	config, err := c.config(std.err)
+	if err != nil {
+		return err
+	}
+	s := zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})
 	defer s.Close()
 	if err := c.attach(s, std.err); err != nil {
 		return err

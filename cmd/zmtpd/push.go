@@ -10,7 +10,11 @@ type pushCommand struct{ sendFlags }
 
 // Run sends standard input with a PUSH socket.
 func (c *pushCommand) Run(ctx context.Context, std *stdio) error {
-	s := zmtp.NewPush(zmtp.Config{})
+	config, err := c.config(std.err)
+	if err != nil {
+		return err
+	}
+	s := zmtp.NewPush(config)
 	defer s.Close()
 	if err := c.attach(s, std.err); err != nil {
 		return err

@@ -22,6 +22,8 @@ type replayCommand struct {
 	Repeat int           `default:"1" help:"How often to send the file, 0 until stopped."`
 	Wait   time.Duration `default:"10s" help:"How long to wait for subscriptions."`
 	Linger time.Duration `default:"10s" help:"How long to go on sending after the last message was read."`
+
+	curveClientFlags
 }
 
 // Help is shown by zmtpd replay --help.
@@ -58,8 +60,12 @@ func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
 		return usagef("%s is a recording, which does not say what its messages are: use either --push or --xsub", c.File)
 	}
 
-	r := &replayer{command: c, push: zmtp.NewPush(zmtp.Config{}),
-		xpub: zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{Verboser: true, NoDrop: true})}
+	config, err := c.config(std.err)
+	if err != nil {
+		return err
+	}
+	r := &replayer{command: c, config: config, push: zmtp.NewPush(config),
+		xpub: zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})}
 	defer r.push.Close()
 	defer r.xpub.Close()
 	if err := r.connect(ctx); err != nil {
@@ -80,6 +86,7 @@ func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
 // replayer sends messages.
 type replayer struct {
 	command *replayCommand
+	config  zmtp.Config // of all sockets
 	push    *zmtp.Push
 	xpub    *zmtp.XPub
 
@@ -140,7 +147,7 @@ func (r *replayer) settle(ctx context.Context) error {
 // comes back (as Zeek's nodes do before they say that they are ready).
 func (r *replayer) probe(ctx context.Context) error {
 	topic := "zmtpd.replay." + rand.Text() + "."
-	sub := zmtp.NewSub(zmtp.Config{})
+	sub := zmtp.NewSub(r.config)
 	defer sub.Close()
 	if err := sub.Subscribe([]byte(topic)); err != nil {
 		return err

@@ -17,6 +17,7 @@ type status struct {
 	UptimeSeconds float64          `json:"uptime_seconds"`
 	Ready         bool             `json:"ready"`
 	Endpoints     []listening      `json:"endpoints"`
+	Security      *securityStatus  `json:"security"`
 	Forwarder     *forwarderStatus `json:"forwarder,omitempty"`
 	Logger        *loggerStatus    `json:"logger,omitempty"`
 }
@@ -28,6 +29,7 @@ func (d *daemon) statusNow() *status {
 		UptimeSeconds: time.Since(d.started).Seconds(),
 		Ready:         d.ready.Load(),
 		Endpoints:     []listening{},
+		Security:      d.security.status(),
 	}
 	if s.Ready {
 		s.Endpoints = d.endpoints
@@ -62,7 +64,8 @@ type peerStatus struct {
 	Address      string     `json:"address"`
 	Endpoint     string     `json:"endpoint"` // ours
 	Type         string     `json:"type,omitempty"`
-	Node         string     `json:"node,omitempty"` // Zeek's node id, if it is known
+	Client       string     `json:"client,omitempty"` // who it is, if that was asked
+	Node         string     `json:"node,omitempty"`   // Zeek's node id, if it is known
 	Since        time.Time  `json:"since"`
 	Received     traffic    `json:"received"`
 	Sent         traffic    `json:"sent"`
@@ -90,6 +93,7 @@ func newPeerStatus(p zmtp.PeerStats) peerStatus {
 	s := peerStatus{
 		Endpoint:   p.Endpoint,
 		Type:       string(p.SocketType),
+		Client:     p.UserID,
 		Since:      p.Since,
 		Received:   traffic(p.In),
 		Sent:       traffic(p.Out),
@@ -131,6 +135,13 @@ type forwarderStatus struct {
 	Unmatched uint64       `json:"unmatched"` // messages that nobody had subscribed
 	XSub      socketStatus `json:"xsub"`      // publishers
 	XPub      socketStatus `json:"xpub"`      // subscribers
+	// Denied is what clients were not allowed to do, by name.
+	Denied map[string]deniedStatus `json:"denied,omitempty"`
+}
+
+type deniedStatus struct {
+	Messages      uint64 `json:"messages"`
+	Subscriptions uint64 `json:"subscriptions"`
 }
 
 func newForwarderStatus(st forwarder.Stats) *forwarderStatus {
@@ -139,6 +150,12 @@ func newForwarderStatus(st forwarder.Stats) *forwarderStatus {
 		Unmatched: st.Unmatched,
 		XSub:      newSocketStatus(st.XSub),
 		XPub:      newSocketStatus(st.XPub),
+	}
+	for client, d := range st.Denied {
+		if s.Denied == nil {
+			s.Denied = map[string]deniedStatus{}
+		}
+		s.Denied[client] = deniedStatus(d)
 	}
 	for _, p := range st.Publishers {
 		s.XSub.Peers = append(s.XSub.Peers, newPeerStatus(p))

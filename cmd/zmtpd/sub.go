@@ -13,7 +13,11 @@ type subCommand struct {
 
 // Run prints what a SUB socket receives.
 func (c *subCommand) Run(ctx context.Context, std *stdio) error {
-	s := zmtp.NewSub(zmtp.Config{})
+	config, err := c.config(std.err)
+	if err != nil {
+		return err
+	}
+	s := zmtp.NewSub(config)
 	defer s.Close()
 	if len(c.Topic) == 0 {
 		c.Topic = []string{""}

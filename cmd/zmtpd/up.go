@@ -6,15 +6,25 @@ type upCommand struct {
 	forwarderFlags
 	loggerFlags
 	socketFlags
+	securityFlags
 	daemonFlags
 }
 
 // Run runs broker and logger until ctx ends.
 func (c *upCommand) Run(ctx context.Context, std *stdio) error {
 	log := c.newLog(std.err)
-	logger, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, log)
+	s, err := c.open(log)
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, log, newForwarderJob(&c.forwarderFlags, &c.socketFlags, log), logger)
+	defer s.close()
+	broker, err := newForwarderJob(&c.forwarderFlags, &c.socketFlags, s, log)
+	if err != nil {
+		return err
+	}
+	logger, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, log)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, log, s, broker, logger)
 }

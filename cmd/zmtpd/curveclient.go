@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"zmtpd/curve"
+	"zmtpd/zmtp"
+)
+
+// curveClientFlags make a tool's socket a CURVE client.
+type curveClientFlags struct {
+	CurveServerKey     string `group:"security" placeholder:"KEY|FILE" help:"Encrypt, and talk only to the server with this public key: its text or a certificate file."`
+	CurveSecretKeyFile string `group:"security" placeholder:"FILE" help:"Certificate file with the own secret key, as zmtpd keygen --dir writes it."`
+}
+
+// config returns the configuration of the tool's socket.
+func (f *curveClientFlags) config(stderr io.Writer) (zmtp.Config, error) {
+	client, err := f.client()
+	if err != nil || client == nil {
+		return zmtp.Config{}, err
+	}
+	// A refusal is not seen otherwise: the socket goes on trying.
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return zmtp.Config{Mechanism: client.Mechanism, Logger: log}, nil
+}
+
+// client returns the keys that the flags or Zeek's variables make up, nil for none.
+func (f *curveClientFlags) client() (*curve.Client, error) {
+	zeek := readZeekKeys()
+	flag := "curve-server-key"
+	if f.CurveServerKey == "" {
+		flag = "curve-secret-key-file"
+	}
+	switch {
+	case f.CurveServerKey != "" || f.CurveSecretKeyFile != "":
+		if err := zeek.checkMixture(flag); err != nil {
+			return nil, err
+		}
+		return f.fromFlags()
+	case len(zeek) > 0:
+		server, err := zeek.public(zeekServerPublic)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := zeek.public(zeekClientPublic); err != nil {
+			return nil, err
+		}
+		secret, err := zeek.secret(zeekClientSecret, zeekClientPublic)
+		if err != nil {
+			return nil, err
+		}
+		return curve.NewClient(server, secret)
+	}
+	return nil, nil
+}
+
+func (f *curveClientFlags) fromFlags() (*curve.Client, error) {
+	switch {
+	case f.CurveServerKey == "":
+		return nil, usagef("--curve-secret-key-file without --curve-server-key: give the public key of the server as well")
+	case f.CurveSecretKeyFile == "":
+		return nil, usagef("--curve-server-key without --curve-secret-key-file: make a key with zmtpd keygen --dir, and let the server know its public half")
+	}
+	server, err := readKey("curve-server-key", f.CurveServerKey)
+	if err != nil {
+		return nil, err
+	}
+	c, err := curve.ReadCertificate(f.CurveSecretKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("--curve-secret-key-file: %w", err)
+	}
+	if c.Secret == nil {
+		return nil, fmt.Errorf("--curve-secret-key-file %s: has a public key only; the file with both ends in .key_secret", f.CurveSecretKeyFile)
+	}
+	return curve.NewClient(server, *c.Secret)
+}

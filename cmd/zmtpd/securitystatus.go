@@ -1,0 +1,143 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"zmtpd/forwarder"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/zap"
+)
+
+// answer is what an authenticator said, for the metrics.
+type answer int
+
+const (
+	answerOK answer = iota
+	answerTemporary
+	answerDenied
+	answerFailed
+	answerNone // it could not be asked, or its answer is none
+	numAnswers
+)
+
+var answerNames = [numAnswers]string{"200", "300", "400", "500", "none"}
+
+func answerOf(reply zap.Reply, err error) answer {
+	if err == nil {
+		switch reply.Status {
+		case zap.StatusOK:
+			return answerOK
+		case zap.StatusTemporary:
+			return answerTemporary
+		case zap.StatusDenied:
+			return answerDenied
+		case zap.StatusFailed:
+			return answerFailed
+		}
+	}
+	return answerNone
+}
+
+// count counts an answer.
+func (s *security) count(domain string, reply zap.Reply, err error) {
+	if i := slices.Index(domains[:], domain); i >= 0 {
+		s.answers[i][answerOf(reply, err)].Add(1)
+	}
+}
+
+// The metrics of authentication.
+var (
+	authAnswers = counter("zmtpd_authentication_answers_total",
+		"What was decided about new connections: the ZAP status, before --auth-refusal, or none.", "socket", "status")
+	curveClients = gauge("zmtpd_curve_clients",
+		"Client keys that may come in.")
+	curveServerKeys = gauge("zmtpd_curve_server_keys",
+		"Server keys that clients may know.")
+	curveReloads = counter("zmtpd_curve_reloads_total",
+		"How often the keys were read again.", "result")
+	curveChanged = gauge("zmtpd_curve_keys_changed_timestamp_seconds",
+		"When the keys that count were read, in seconds since 1970.")
+	clientPeers = gauge("zmtpd_client_peers",
+		"Connections of each client.", "client", "socket")
+	clientDenied = counter("zmtpd_client_denied_total",
+		"Messages and subscriptions that a client was not allowed.", "client", "action")
+)
+
+// collect sends the metrics.
+func (s *security) collect(ch chan<- prometheus.Metric) {
+	if s.next == nil {
+		return
+	}
+	for i, domain := range domains {
+		for a := range numAnswers {
+			send(ch, authAnswers, s.answers[i][a].Load(), domain, answerNames[a])
+		}
+	}
+	if s.keys == nil {
+		return
+	}
+	st := s.keys.Stats()
+	send(ch, curveServerKeys, st.ServerKeys)
+	send(ch, curveReloads, st.Reloads, "ok")
+	send(ch, curveReloads, st.Failures, "failed")
+	send(ch, curveChanged, float64(st.Changed.UnixMilli())/1000)
+	if s.listed() {
+		send(ch, curveClients, st.Clients)
+	}
+}
+
+// collectPeers sends how many connections each client has to a socket.
+func (s *security) collectPeers(ch chan<- prometheus.Metric, socket string, peers []zmtp.PeerStats) {
+	counts := map[string]int{}
+	for _, p := range peers {
+		if p.UserID != "" {
+			counts[s.clients.label(p.UserID)]++
+		}
+	}
+	for client, n := range counts {
+		send(ch, clientPeers, n, client, socket)
+	}
+}
+
+// collectDenied sends what clients were not allowed.
+func (s *security) collectDenied(ch chan<- prometheus.Metric, all map[string]forwarder.Denied) {
+	counts := map[string]forwarder.Denied{}
+	for user, d := range all {
+		label := s.clients.label(user)
+		c := counts[label]
+		counts[label] = forwarder.Denied{Messages: c.Messages + d.Messages, Subscriptions: c.Subscriptions + d.Subscriptions}
+	}
+	for client, d := range counts {
+		send(ch, clientDenied, d.Messages, client, "publish")
+		send(ch, clientDenied, d.Subscriptions, client, "subscribe")
+	}
+}
+
+// securityStatus is about who may come in.
+type securityStatus struct {
+	Mechanism  string     `json:"mechanism"`             // CURVE or NULL
+	ServerKeys []string   `json:"server_keys,omitempty"` // the public ones
+	Clients    int        `json:"clients"`               // keys that may come in; 0 if a ZAP handler decides
+	Changed    *time.Time `json:"changed,omitempty"`     // when the keys were read
+	Reloads    uint64     `json:"reloads"`
+	Failures   uint64     `json:"failed_reloads"`
+}
+
+func (s *security) status() *securityStatus {
+	st := &securityStatus{Mechanism: "NULL"}
+	if s.keys == nil {
+		return st
+	}
+	keys := s.keys.Stats()
+	st.Mechanism, st.Changed, st.Reloads, st.Failures = "CURVE", &keys.Changed, keys.Reloads, keys.Failures
+	if s.listed() {
+		st.Clients = keys.Clients
+	}
+	for _, k := range s.keys.PublicKeys() {
+		st.ServerKeys = append(st.ServerKeys, k.String())
+	}
+	return st
+}
