@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -166,12 +167,28 @@ func balancedAccounts(st Stats) error {
 	var logs, senders Counts
 	for _, s := range st.Logs {
 		logs.add(s.Written)
+		if err := checkSum(s.Received, s.Written, s.Queued, s.Dropped); err != nil {
+			return fmt.Errorf("log %q of %q: %w", s.Path, s.Stream, err)
+		}
 	}
 	for _, s := range st.Senders {
 		senders.add(s.Received)
+		if err := checkSum(s.Received, s.Written, s.Queued, s.Dropped); err != nil {
+			return fmt.Errorf("sender %q: %w", s.Node, err)
+		}
 	}
 	if logs != st.Written || senders != st.Received {
 		return fmt.Errorf("written %+v, by log %+v; received %+v, by sender %+v", st.Written, logs, st.Received, senders)
+	}
+	return nil
+}
+
+func checkSum(received, written, queued, dropped Counts) error {
+	sum := written
+	sum.add(queued)
+	sum.add(dropped)
+	if sum != received {
+		return fmt.Errorf("received %+v, but written, queued and dropped are %+v, %+v, %+v", received, written, queued, dropped)
 	}
 	return nil
 }
@@ -220,13 +237,19 @@ func tree(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		var b []byte
+		if err == nil && d.Type().IsRegular() {
+			b, err = os.ReadFile(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // it went meanwhile
+			return nil
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		b, err := os.ReadFile(path)
 		name, _ := filepath.Rel(dir, path)
 		files[filepath.ToSlash(name)] = string(b)
-		return err
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

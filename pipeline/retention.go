@@ -19,7 +19,7 @@ const pruneInterval = time.Hour
 
 // archivedName is what the last element of an archived log's name looks like; the rest of it is the
 // folder of its day. Nothing else is ever deleted.
-var archivedName = regexp.MustCompile(`^.+\.\d\d[:.]\d\d[:.]\d\d-(\d\d[:.]\d\d[:.]\d\d)(-.+)?\.[^/]+$`)
+var archivedName = regexp.MustCompile(`^.+\.\d\d[:.]\d\d[:.]\d\d-(\d\d[:.]\d\d[:.]\d\d)(-.+)?(_\d+)?\.[^/]+$`)
 
 // archivedLog is a file in the archive.
 type archivedLog struct {
