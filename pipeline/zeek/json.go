@@ -1,6 +1,7 @@
 package zeek
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 	"time"
@@ -32,16 +33,20 @@ func (j *json) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fa
 	start := len(dst)
 	var v rawValue
 	for i := range columns {
+		key := j.keys[i]
+		if len(dst) == start {
+			key = key[1:]
+		}
+		if out, rest, ok := j.appendCommon(dst, key, rd.b, columns[i].Type); ok {
+			dst, rd.b = out, rest
+			continue
+		}
 		at := rd.b
 		if reason := rd.column(&v, columns[i].Type); reason != 0 {
 			return dst, fault{reason, i, at, v.typ}
 		}
 		if !v.present && !j.opts.JSONIncludeUnsetFields {
 			continue
-		}
-		key := j.keys[i]
-		if len(dst) == start {
-			key = key[1:]
 		}
 		dst = append(dst, key...)
 		if !v.present || !v.typ.isContainer() {
@@ -62,6 +67,39 @@ func (j *json) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fa
 		dst = append(dst, ']')
 	}
 	return append(dst, "}\n"...), fault{}
+}
+
+// appendCommon appends the key and the value at the front of b if it is of one of the kinds that
+// most are, and nothing is wrong with it. It does what reader.column and appendValue do, in one go.
+func (j *json) appendCommon(dst, key, b []byte, want Type) (out, rest []byte, ok bool) {
+	if len(b) < minValueSize+8 || Type(binary.BigEndian.Uint32(b)) != want {
+		return
+	}
+	if b[8] != 1 {
+		if j.opts.JSONIncludeUnsetFields {
+			return
+		}
+		return dst, b[9:], true
+	}
+	b = b[9:]
+	switch want {
+	case TypeString, TypeEnum:
+		n := uint64(binary.BigEndian.Uint32(b))
+		if n > uint64(len(b)-4) { // as is a negative one
+			return
+		}
+		s := b[4 : 4+n]
+		for _, c := range s {
+			if jsonStop[c] {
+				return
+			}
+		}
+		dst = append(append(dst, key...), '"')
+		return append(append(dst, s...), '"'), b[4+n:], true
+	case TypeCount:
+		return appendUint(append(dst, key...), binary.BigEndian.Uint64(b)), b[8:], true
+	}
+	return
 }
 
 // appendValue appends one value that is not a container, or unset.
