@@ -51,6 +51,10 @@ func (c *replayCommand) Validate() error {
 
 // Run sends the file.
 func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
+	config, err := c.config(std.err)
+	if err != nil {
+		return err
+	}
 	file, err := openReplay(c.File)
 	if err != nil {
 		return err
@@ -60,10 +64,6 @@ func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
 		return usagef("%s is a recording, which does not say what its messages are: use either --push or --xsub", c.File)
 	}
 
-	config, err := c.config(std.err)
-	if err != nil {
-		return err
-	}
 	r := &replayer{command: c, config: config, push: zmtp.NewPush(config),
 		xpub: zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})}
 	defer r.push.Close()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -120,6 +121,8 @@ func (f *securityFlags) open(log *slog.Logger) (*security, error) {
 
 // sources returns where the keys come from, nil for no CURVE.
 func (f *securityFlags) sources() (*access.Sources, error) {
+	// An empty variable is a list of one empty value.
+	f.CurveClientKey = slices.DeleteFunc(f.CurveClientKey, func(text string) bool { return text == "" })
 	zeek := readZeekKeys()
 	for _, flag := range []struct {
 		name   string

@@ -1,0 +1,468 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"zmtpd/curve"
+	"zmtpd/zmtp"
+)
+
+// keyFolder is a folder with the keys of a server, and one with those of clients.
+type keyFolder struct {
+	t               *testing.T
+	server, clients string
+}
+
+func newKeyFolder(t *testing.T) *keyFolder {
+	dir := t.TempDir()
+	f := &keyFolder{t, filepath.Join(dir, "server"), filepath.Join(dir, "clients")}
+	for _, d := range []string{f.server, f.clients} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func (f *keyFolder) flags() []string {
+	return []string{"--curve-secret-key-file", f.server, "--curve-clients", f.clients}
+}
+
+// addServer makes one more server key.
+func (f *keyFolder) addServer(name string) curve.Key {
+	f.t.Helper()
+	public, secret := curve.GenerateKeyPair()
+	c := curve.Certificate{Public: public, Secret: &secret}
+	if err := c.WriteFiles(filepath.Join(f.server, name+".key"), time.Now()); err != nil {
+		f.t.Fatal(err)
+	}
+	return public
+}
+
+// add lets a client in, with metadata as lines.
+func (f *keyFolder) add(name string, key curve.Key, metadata ...string) {
+	f.t.Helper()
+	c := curve.Certificate{Public: key}
+	for _, line := range metadata {
+		name, value, _ := strings.Cut(line, "=")
+		c.Metadata = append(c.Metadata, curve.CertificateProperty{Name: name, Value: value})
+	}
+	path := filepath.Join(f.clients, name+".key")
+	os.Remove(path)
+	if err := c.WriteFiles(path, time.Now()); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *keyFolder) remove(path ...string) {
+	f.t.Helper()
+	if err := os.Remove(filepath.Join(path...)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// client returns the configuration of a socket of ours.
+func client(t *testing.T, server curve.Key, secret curve.Secret) zmtp.Config {
+	t.Helper()
+	c, err := curve.NewClient(server, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return zmtp.Config{Mechanism: c.Mechanism, ReconnectInterval: 20 * time.Millisecond, ReconnectMax: 100 * time.Millisecond}
+}
+
+// startUp starts broker and logger.
+func startUp(t *testing.T, dir string, flags ...string) *process {
+	t.Helper()
+	tcp := "tcp://127.0.0.1:*"
+	return startDaemon(t, append([]string{"up", "--xsub", tcp, "--xpub", tcp, "--listen", tcp, "--dir", dir}, flags...)...)
+}
+
+// peersOf returns who is connected to a socket, by address.
+func peersOf(s socketStatus) map[string]string {
+	all := map[string]string{}
+	for _, p := range s.Peers {
+		all[p.Address] = p.Client
+	}
+	return all
+}
+
+func parts(t *testing.T, m zmtp.Message) (all []string) {
+	t.Helper()
+	for p := range m.Parts() {
+		all = append(all, string(p))
+	}
+	return all
+}
+
+// The nodes of a Zeek cluster that encrypts: libzmq with Zeek's keys, which broker and logger take from Zeek's variables.
+func TestZeekNodesWithZeeksVariables(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "curve", "testdata", "zeek.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		value = strings.Trim(value, "'")
+		t.Setenv(name, value)
+		keys[strings.TrimPrefix(name, zeekVariables)] = value
+	}
+	server, err := curve.ParseKey([]byte(keys[zeekServerPublic]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := curve.ParseSecret([]byte(keys[zeekClientSecret]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	d := startUp(t, dir)
+	z := startLibzmq(t)
+	z.open("xsub", "XSUB", d.endpoint("XPUB"), server, secret)
+	z.open("xpub", "XPUB", d.endpoint("XSUB"), server, secret)
+	z.open("push", "PUSH", d.endpoint("PULL"), server, secret)
+	z.send("xsub", "\x01zeek.cluster.")
+	if got := z.recv("xpub"); strings.Join(got, "|") != "\x01zeek.cluster." {
+		t.Fatalf("the publisher was told %q", got)
+	}
+	z.send("xpub", "zeek.cluster.worker", "node", "broker-bin-v1", "event")
+	if got := z.recv("xsub"); strings.Join(got, "|") != "zeek.cluster.worker|node|broker-bin-v1|event" {
+		t.Fatalf("the subscriber received %q", got)
+	}
+	z.send("push", parts(t, logMessage(t, "worker-1", "test", "encrypted"))...)
+	eventually(t, "the log", func() bool {
+		content, err := os.ReadFile(filepath.Join(dir, "test.log"))
+		return err == nil && strings.Contains(string(content), "\nencrypted\n")
+	})
+	s := d.status()
+	for name, socket := range map[string]socketStatus{"xsub": s.Forwarder.XSub, "xpub": s.Forwarder.XPub, "pull": s.Logger.Pull} {
+		if len(socket.Peers) != 1 || socket.Peers[0].Client != "zeek" {
+			t.Errorf("%s has peers %v", name, peersOf(socket))
+		}
+		if n := d.metric(fmt.Sprintf(`zmtpd_client_peers{client="zeek",socket=%q}`, name)); n != 1 {
+			t.Errorf("%s has %v peers by the metrics", name, n)
+		}
+	}
+	if s.Security.Mechanism != "CURVE" || len(s.Security.ServerKeys) != 1 || s.Security.ServerKeys[0] != server.String() {
+		t.Errorf("status: %+v", s.Security)
+	}
+	if log := d.stderr.String(); strings.Contains(log, keys[zeekServerSecret]) {
+		t.Error("the secret key is in the log")
+	}
+	d.terminate()
+}
+
+// A node that is refused tries on, and comes in when its key is added; one whose key is removed is cut off; others do not
+// notice any of it.
+func TestClientsComeAndGoByReload(t *testing.T) {
+	keys := newKeyFolder(t)
+	server := keys.addServer("server")
+	staysKey, stays := curve.GenerateKeyPair()
+	lateKey, late := curve.GenerateKeyPair()
+	keys.add("stays", staysKey)
+	dir := t.TempDir()
+	d := startUp(t, dir, keys.flags()...)
+	ctx := t.Context()
+	push := zmtp.NewPush(client(t, server, stays))
+	defer push.Close()
+	if err := push.Connect(d.endpoint("PULL")); err != nil {
+		t.Fatal(err)
+	}
+	z := startLibzmq(t)
+	z.open("late", "PUSH", d.endpoint("PULL"), server, late)
+	z.event("late", handshakeNoDetail, handshakeFailedAuth, handshakeSucceeded)
+	z.event("late", connectRetried, handshakeFailedAuth, handshakeSucceeded)
+	if n := d.metric(`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="pull"}`); n < 1 {
+		t.Errorf("%v refusals by the metrics", n)
+	}
+	if n := d.metric(`zmtpd_authentication_answers_total{socket="pull",status="400"}`); n < 1 {
+		t.Errorf("%v answers 400 by the metrics", n)
+	}
+	eventually(t, "the refusal in the log", func() bool {
+		return strings.Contains(d.stderr.String(), `msg="client refused" socket=pull peer=127.0.0.1 key="`+lateKey.String()) ||
+			strings.Contains(d.stderr.String(), `msg="client refused" socket=pull peer=127.0.0.1 key=`+lateKey.String())
+	})
+	eventually(t, "the client that may come in", func() bool { return len(d.status().Logger.Pull.Peers) == 1 })
+
+	keys.add("late", lateKey) // the folder is looked after
+	z.event("late", handshakeSucceeded)
+	z.send("late", parts(t, logMessage(t, "late", "test", "from late"))...)
+	if err := push.Send(ctx, logMessage(t, "stays", "test", "from stays")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both to be clients", func() bool {
+		clients := map[string]bool{}
+		for _, name := range peersOf(d.status().Logger.Pull) {
+			clients[name] = true
+		}
+		return clients["late"] && clients["stays"]
+	})
+	before := peersOf(d.status().Logger.Pull)
+
+	keys.remove(keys.clients, "late.key")
+	d.signal(syscall.SIGHUP)
+	eventually(t, "the removed client to be cut off", func() bool {
+		peers := peersOf(d.status().Logger.Pull)
+		for address, name := range peers {
+			if name != "stays" || before[address] != name {
+				return false
+			}
+		}
+		return len(peers) == 1
+	})
+	if !strings.Contains(d.stderr.String(), "SIGHUP: the keys were read again") {
+		t.Errorf("nothing was said of SIGHUP")
+	}
+	if n := d.metric(`zmtpd_socket_closed_connections_total{reason="auth_refused",socket="pull"}`); n != 1 {
+		t.Errorf("%v connections closed by the metrics, want 1", n)
+	}
+	// A folder that cannot be read changes nothing.
+	broken := filepath.Join(keys.clients, "broken.key")
+	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the fault in the log", func() bool { return strings.Contains(d.stderr.String(), "broken.key") })
+	if err := push.Send(ctx, logMessage(t, "stays", "test", "goes on")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the log", func() bool {
+		content, err := os.ReadFile(filepath.Join(dir, "test.log"))
+		return err == nil && strings.Contains(string(content), "\ngoes on\n") && strings.Contains(string(content), "\nfrom late\n")
+	})
+	if s := d.status().Security; s.Failures == 0 || s.Clients != 1 {
+		t.Errorf("%+v", s)
+	}
+	d.terminate()
+}
+
+// With --auth-refusal 400 a client is told, which libzmq reports and Zeek ends with.
+func TestRefusalThatIsFinal(t *testing.T) {
+	keys := newKeyFolder(t)
+	server := keys.addServer("server")
+	_, stranger := curve.GenerateKeyPair()
+	d := startUp(t, t.TempDir(), append(keys.flags(), "--auth-refusal", "400")...)
+	z := startLibzmq(t)
+	z.open("stranger", "XSUB", d.endpoint("XPUB"), server, stranger)
+	if status := z.event("stranger", handshakeFailedAuth, handshakeSucceeded); status != 400 {
+		t.Errorf("status %d, want 400", status)
+	}
+}
+
+// Clients know the old key or the new one, until the old one is removed.
+func TestServerKeyIsReplaced(t *testing.T) {
+	keys := newKeyFolder(t)
+	old := keys.addServer("old")
+	key, secret := curve.GenerateKeyPair()
+	keys.add("node", key)
+	d := startUp(t, t.TempDir(), keys.flags()...)
+	z := startLibzmq(t)
+	xpub := d.endpoint("XPUB")
+	z.open("first", "SUB", xpub, old, secret)
+	z.event("first", handshakeSucceeded)
+
+	renewed := keys.addServer("renewed")
+	eventually(t, "two server keys", func() bool { return len(d.status().Security.ServerKeys) == 2 })
+	z.open("renewed", "SUB", xpub, renewed, secret)
+	z.event("renewed", handshakeSucceeded)
+	z.open("again", "SUB", xpub, old, secret)
+	z.event("again", handshakeSucceeded)
+	z.close("again")
+
+	keys.remove(keys.server, "old.key_secret")
+	eventually(t, "one server key", func() bool { return len(d.status().Security.ServerKeys) == 1 })
+	z.open("late", "SUB", xpub, old, secret)
+	z.event("late", handshakeNoDetail, handshakeSucceeded)
+	z.open("last", "SUB", xpub, renewed, secret)
+	z.event("last", handshakeSucceeded)
+	eventually(t, "the failure in the metrics", func() bool {
+		return d.metric(`zmtpd_socket_handshake_failures_total{reason="cryptographic",socket="xpub"}`) > 0
+	})
+	// The first connection was never touched.
+	eventually(t, "three subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 3 })
+}
+
+// What a client may not do has no effect; what it may do changes with its file.
+func TestPermissionsOfClients(t *testing.T) {
+	keys := newKeyFolder(t)
+	server := keys.addServer("server")
+	allKey, all := curve.GenerateKeyPair()
+	boundKey, bound := curve.GenerateKeyPair()
+	keys.add("all", allKey)
+	keys.add("file", boundKey, "name=bound", "publish=a.", "subscribe=a. b.", "logs=no")
+	dir := t.TempDir()
+	d := startUp(t, dir, keys.flags()...)
+	z := startLibzmq(t)
+	z.open("all", "SUB", d.endpoint("XPUB"), server, all)
+	z.call("set", args{"name": "all", "option": "SUBSCRIBE", "value": blob("")})
+	z.open("bound", "XSUB", d.endpoint("XPUB"), server, bound)
+	for _, topic := range []string{"c.", "", "b.", "a"} {
+		z.send("bound", "\x01"+topic)
+	}
+	pub := zmtp.NewXPub(client(t, server, bound), zmtp.XPubOptions{})
+	defer pub.Close()
+	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+		t.Fatal(err)
+	}
+	// "b." comes behind what was denied, but from another connection than "".
+	seen := map[string]bool{}
+	for len(seen) < 2 {
+		m, err := pub.Recv(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[string(m.Part(0))] = true
+	}
+	if !seen["\x01"] || !seen["\x01b."] {
+		t.Errorf("subscribed: %v", seen)
+	}
+	for _, topic := range []string{"b.1", "a.1", "c.", "a.2"} {
+		if err := pub.Send(t.Context(), zmtp.NewMessageString(topic)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"a.1", "a.2"} {
+		if got := z.recv("all"); got[0] != want {
+			t.Errorf("received %q, want %q", got, want)
+		}
+	}
+	eventually(t, "what was denied in the metrics", func() bool {
+		return d.metric(`zmtpd_client_denied_total{action="publish",client="bound"}`) == 2 &&
+			d.metric(`zmtpd_client_denied_total{action="subscribe",client="bound"}`) == 3
+	})
+	if got := d.status().Forwarder.Denied["bound"]; got != (deniedStatus{2, 3}) {
+		t.Errorf("status: %v", got)
+	}
+	for _, what := range []string{"may not publish", "may not subscribe"} {
+		if log := d.stderr.String(); strings.Count(log, what) != 1 || !strings.Contains(log, "client=bound") {
+			t.Errorf("log about %q", what)
+		}
+	}
+	// It may not send logs, so the logger does not let it in.
+	z.open("logs", "PUSH", d.endpoint("PULL"), server, bound)
+	z.event("logs", handshakeNoDetail, handshakeSucceeded)
+
+	keys.add("file", boundKey, "name=bound")
+	z.event("logs", handshakeSucceeded)
+	// Its connections to the broker come back, and may do everything.
+	eventually(t, "a message that was denied before", func() bool {
+		pub.Send(t.Context(), zmtp.NewMessageString("c.again"))
+		r := z.call("recv", args{"name": "all", "timeout": 100})
+		return r.OK
+	})
+}
+
+// An authenticator that exists already is asked, also without encryption.
+func TestZAPHandlerInAnotherProcess(t *testing.T) {
+	z := startLibzmq(t)
+	z.call("socket", args{"name": "zap", "type": "REP", "options": args{}})
+	handler := z.call("bind", args{"name": "zap", "endpoint": "tcp://127.0.0.1:*"}).Endpoint
+	tcp := "tcp://127.0.0.1:*"
+	d := startDaemon(t, "forwarder", "--xsub", tcp, "--xpub", tcp, "--zap-handler", handler)
+	sub := zmtp.NewSub(zmtp.Config{ReconnectInterval: 20 * time.Millisecond})
+	defer sub.Close()
+	if err := sub.Connect(d.endpoint("XPUB")); err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []string{"400", "200"} { // 400 is not told, so it tries again
+		req := z.recv("zap")
+		if len(req) != 6 || req[0] != "1.0" || req[2] != "xpub" || req[3] != "127.0.0.1" || req[5] != "NULL" {
+			t.Fatalf("request %q", req)
+		}
+		z.send("zap", "1.0", req[1], status, "", "somebody", "")
+	}
+	eventually(t, "the subscriber", func() bool {
+		peers := d.status().Forwarder.XPub.Peers
+		return len(peers) == 1 && peers[0].Client == "somebody"
+	})
+	d.terminate()
+}
+
+func TestAddresses(t *testing.T) {
+	tcp := "tcp://127.0.0.1:*"
+	for _, c := range []struct {
+		flags []string
+		in    bool
+	}{
+		{[]string{"--deny", "127.0.0.0/8"}, false},
+		{[]string{"--allow", "10.0.0.0/8", "--allow", "::1"}, false},
+		{[]string{"--allow", "127.0.0.1", "--deny", "10.0.0.0/8"}, true},
+	} {
+		t.Run(strings.Join(c.flags, " "), func(t *testing.T) {
+			d := startDaemon(t, append([]string{"forwarder", "--xsub", tcp, "--xpub", tcp}, c.flags...)...)
+			sub := zmtp.NewSub(zmtp.Config{ReconnectInterval: 20 * time.Millisecond})
+			defer sub.Close()
+			if err := sub.Connect(d.endpoint("XPUB")); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "an answer", func() bool {
+				s := d.status().Forwarder.XPub
+				if len(s.Peers) > 0 != c.in && len(s.Peers) > 0 {
+					t.Fatal("it was let in")
+				}
+				if c.in {
+					return len(s.Peers) == 1
+				}
+				return s.HandshakeFailures["auth_refused"] > 1
+			})
+		})
+	}
+}
+
+// The tools are clients of a broker and a logger that encrypt.
+func TestToolsEncrypt(t *testing.T) {
+	keys := newKeyFolder(t)
+	server := keys.addServer("server")
+	dir, logs := t.TempDir(), t.TempDir()
+	tool(t, nil, "keygen", "--dir", dir, "--name", "tool")
+	public, err := os.ReadFile(filepath.Join(dir, "tool.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(keys.clients, "tool.key"), public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := startUp(t, logs, keys.flags()...)
+	as := func(serverKey string, args ...string) []string {
+		return append(args, "--curve-server-key", serverKey, "--curve-secret-key-file", filepath.Join(dir, "tool.key_secret"))
+	}
+	sub := start(t, nil, as(server.String(), "sub", "--connect", d.endpoint("XPUB"), "--count", "1")...)
+	eventually(t, "the subscription", func() bool { return d.status().Forwarder.Topics == 1 })
+	tool(t, strings.NewReader("topic\tevent\n"), as(filepath.Join(keys.server, "server.key"), "pub", "--connect", d.endpoint("XSUB"))...)
+	if sub.wait(); sub.stdout.String() != "topic\tevent\n" {
+		t.Errorf("received %q", sub.stdout.String())
+	}
+
+	recording := filepath.Join(t.TempDir(), "recording")
+	f, err := os.Create(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newMessageWriter(f, formatRecording)
+	for _, text := range []string{"one", "two"} {
+		if err := w.Write(logMessage(t, "node", "test", text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	tool(t, nil, as(server.String(), "replay", recording, "--push", d.endpoint("PULL"))...)
+	d.terminate()
+	if got := records(t, filepath.Join(logs, "test.log")); strings.Join(got, " ") != "one two" {
+		t.Errorf("logged %q", got)
+	}
+
+	// A tool with the wrong key says why nothing happens.
+	d = startUp(t, t.TempDir(), keys.flags()...)
+	other, _ := curve.GenerateKeyPair()
+	p := start(t, nil, as(other.String(), "sub", "--connect", d.endpoint("XPUB"))...)
+	eventually(t, "a word on standard error", func() bool { return strings.Contains(p.stderr.String(), "handshake failed") })
+}
