@@ -101,35 +101,66 @@ func dropBatch(err error) *DropError {
 // was not received because the logger is closed. For concurrent use; the
 // messages of one sender must come one after the other for their order to hold.
 func (l *Logger) Write(ctx context.Context, parts [][]byte) error {
-	if len(parts) != 4 {
-		var node []byte
-		if len(parts) > 1 {
-			node = parts[1]
-		}
-		return l.reject(node, drop(ReasonParts, "%d parts, a log message has 4", len(parts)))
+	in, err := l.receive(parts)
+	if err != nil {
+		return err
 	}
-	if string(parts[2]) != zeek.SerializerName {
-		return l.reject(parts[1], drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
-			parts[2], zeek.SerializerName))
-	}
-	return l.WriteBatch(ctx, parts[1], parts[3])
+	return l.put(ctx, &in)
 }
 
 // WriteBatch is Write for a message that is known to be a log message: a batch in
 // the encoding zeek-bin-serializer from the node of that id.
 func (l *Logger) WriteBatch(ctx context.Context, node, batch []byte) error {
+	in, err := l.receiveBatch(node, batch)
+	if err != nil {
+		return err
+	}
+	return l.put(ctx, &in)
+}
+
+// intake is a batch that was received and not put into its file's buffer yet. It refers to the message.
+type intake struct {
+	node  []byte
+	batch zeek.Batch
+	from  *sender
+}
+
+func (in *intake) counts() Counts { return Counts{1, uint64(in.batch.NumRecords)} }
+
+// receive checks a message and counts it. What it returns without an error must be given to put.
+func (l *Logger) receive(parts [][]byte) (intake, error) {
+	if len(parts) != 4 {
+		var node []byte
+		if len(parts) > 1 {
+			node = parts[1]
+		}
+		return intake{}, l.reject(node, drop(ReasonParts, "%d parts, a log message has 4", len(parts)))
+	}
+	if string(parts[2]) != zeek.SerializerName {
+		return intake{}, l.reject(parts[1], drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
+			parts[2], zeek.SerializerName))
+	}
+	return l.receiveBatch(parts[1], parts[3])
+}
+
+func (l *Logger) receiveBatch(node, batch []byte) (intake, error) {
 	b, err := zeek.ParseBatch(batch)
 	if err != nil {
-		return l.reject(node, dropBatch(err))
+		return intake{}, l.reject(node, dropBatch(err))
 	}
 	if !l.begin() {
-		return ErrClosed
+		return intake{}, ErrClosed
 	}
+	in := intake{node: node, batch: b}
+	in.from = l.acct.receive(node, in.counts())
+	return in, nil
+}
+
+// put puts what receive returned into its file's buffer. It waits as Write does.
+func (l *Logger) put(ctx context.Context, in *intake) error {
 	defer l.inflight.Done()
-	n := Counts{1, uint64(b.NumRecords)}
-	from := l.acct.receive(node, n)
-	if log, e := l.write(ctx, b, from); e != nil {
-		l.acct.drop(from, log, n, e, node, string(b.Path))
+	if log, e := l.write(ctx, in.batch, in.from); e != nil {
+		l.acct.drop(in.from, log, in.counts(), e, in.node, string(in.batch.Path))
 		return e
 	}
 	return nil

@@ -3,16 +3,16 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zmtpd/zmtp"
 )
 
-// laneDepth is how many batches may wait for a worker, so that one that has much to
-// write does not at once hold up the others. The socket's limits bound the rest.
-const laneDepth = 4
+// maxWaiting limits the bytes of the messages that wait for their log, taken from the socket. The
+// socket's limits bound the rest.
+const maxWaiting = 32 << 20
 
 // Receiver moves the log messages that a PULL socket receives into a [Logger].
 //
@@ -20,8 +20,9 @@ const laneDepth = 4
 // taken from the socket it hands to the Logger, whatever else happens. So the end without loss is
 // [Receiver.Shutdown] and then [Logger.Close].
 //
-// One worker a core decodes and renders. A peer's batches all go to the same one, which
-// keeps the order within each sender and log path.
+// The batches of one peer for one log path are written one after the other, which keeps their order; all
+// others at the same time, on all cores. So a log that cannot be written delays no other, until
+// 32 MiB wait for it: then the nodes wait.
 type Receiver struct {
 	// Static after Serve.
 	pull   *zmtp.Pull
@@ -29,6 +30,13 @@ type Receiver struct {
 	ctx    context.Context // of Logger.Write: ends when there is no more waiting for files
 	cancel context.CancelFunc
 	done   chan struct{} // closed when all is handed to logger
+
+	writers sync.WaitGroup // goroutines that write; only run adds to it
+
+	queueMu sync.Mutex
+	room    sync.Cond             // waiting has gone down
+	queues  map[queueKey][]queued // guarded by queueMu; those that a goroutine writes
+	waiting int                   // guarded by queueMu; bytes of what is queued or being written
 
 	mu     sync.Mutex
 	nodes  map[*zmtp.Peer]string // guarded by mu; node ids of the peers that have sent something
@@ -38,33 +46,108 @@ type Receiver struct {
 // Serve starts to move what pull receives into logger. It ends with Shutdown, or after the last
 // message of a socket that is shut down by others. It owns neither of the two.
 func Serve(pull *zmtp.Pull, logger *Logger) *Receiver {
-	r := &Receiver{pull: pull, logger: logger, nodes: map[*zmtp.Peer]string{}, done: make(chan struct{})}
+	r := &Receiver{pull: pull, logger: logger, nodes: map[*zmtp.Peer]string{}, queues: map[queueKey][]queued{}, done: make(chan struct{})}
+	r.room.L = &r.queueMu
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	go r.run()
 	return r
 }
 
-// run hands the batches of each peer to its worker.
+// run hands the messages of each peer to the queues of their logs.
 func (r *Receiver) run() {
 	defer close(r.done)
 	defer r.cancel()
-	lanes := make([]chan *zmtp.Batch, runtime.GOMAXPROCS(0))
-	var workers sync.WaitGroup
-	for i := range lanes {
-		lanes[i] = make(chan *zmtp.Batch, laneDepth)
-		workers.Go(func() { r.work(lanes[i]) })
-	}
+	var parts [][]byte
 	for {
 		b, err := r.pull.RecvBatch(context.Background())
 		if err != nil {
 			break // the socket is shut down and the last message taken
 		}
-		lanes[b.Peer().ID()%uint64(len(lanes))] <- b // a worker never stops before its lane is closed
+		memory := &shared{batch: b}
+		memory.uses.Store(1)
+		for m := range b.Messages() {
+			parts = m.AppendParts(parts[:0])
+			// The Logger counts and logs what it refuses.
+			if in, err := r.logger.receive(parts); err == nil {
+				memory.uses.Add(1)
+				r.enqueue(queueKey{b.Peer().ID(), string(in.batch.Path)}, queued{in, memory, len(in.batch.Values)})
+			}
+		}
+		var node []byte
+		if len(parts) > 1 && len(parts[1]) <= maxNodeID {
+			node = parts[1]
+		}
+		r.note(b.Peer(), node)
+		clear(parts)
+		memory.release()
 	}
-	for _, lane := range lanes {
-		close(lane)
+	r.writers.Wait()
+}
+
+// shared is the memory of messages that are written independently.
+type shared struct {
+	batch *zmtp.Batch
+	uses  atomic.Int32
+}
+
+func (s *shared) release() {
+	if s.uses.Add(-1) == 0 {
+		s.batch.Release()
 	}
-	workers.Wait()
+}
+
+// queueKey is what the order of batches is kept for.
+type queueKey struct {
+	peer uint64
+	path string
+}
+
+// queued is a batch that waits for those before it.
+type queued struct {
+	intake
+	memory *shared
+	size   int
+}
+
+// enqueue gives a batch to the goroutine that writes those of its key, which is started if
+// there is none. It waits while too much waits.
+func (r *Receiver) enqueue(key queueKey, q queued) {
+	r.queueMu.Lock()
+	defer r.queueMu.Unlock()
+	for r.waiting > 0 && r.waiting+q.size > maxWaiting {
+		r.room.Wait()
+	}
+	r.waiting += q.size
+	queue, running := r.queues[key]
+	r.queues[key] = append(queue, q)
+	if !running {
+		r.writers.Go(func() { r.write(key) })
+	}
+}
+
+// write writes the batches of a key until there are no more.
+func (r *Receiver) write(key queueKey) {
+	var batches []queued
+	for {
+		r.queueMu.Lock()
+		clear(batches)
+		batches, r.queues[key] = r.queues[key], batches[:0]
+		if len(batches) == 0 {
+			delete(r.queues, key)
+			r.queueMu.Unlock()
+			return
+		}
+		r.queueMu.Unlock()
+		for i := range batches {
+			q := &batches[i]
+			_ = r.logger.put(r.ctx, &q.intake) // the Logger counts and logs what it drops
+			q.memory.release()
+			r.queueMu.Lock()
+			r.waiting -= q.size
+			r.queueMu.Unlock()
+			r.room.Signal()
+		}
+	}
 }
 
 // Shutdown shuts the socket down and returns when everything it received is handed to the
@@ -98,25 +181,6 @@ func (r *Receiver) cutOffSenders() {
 	r.cutOff = true
 	for p := range r.nodes {
 		p.Close(errStillSending)
-	}
-}
-
-// work writes the batches of one lane.
-func (r *Receiver) work(lane <-chan *zmtp.Batch) {
-	var parts [][]byte
-	for b := range lane {
-		for m := range b.Messages() {
-			parts = m.AppendParts(parts[:0])
-			// The Logger counts and logs what it refuses.
-			_ = r.logger.Write(r.ctx, parts)
-		}
-		var node []byte
-		if len(parts) > 1 && len(parts[1]) <= maxNodeID {
-			node = parts[1]
-		}
-		r.note(b.Peer(), node)
-		clear(parts)
-		b.Release()
 	}
 }
 

@@ -259,6 +259,63 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 	}
 }
 
+// A log that cannot be written delays no other, and no other node.
+func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
+	dir := t.TempDir()
+	letGo := make(chan struct{})
+	s := serveLogger(t, hanging(t, Config{Dir: dir}, letGo, nil), zmtp.Config{RecvHWM: 10})
+	var pushes []*zmtp.Push
+	for range 3 {
+		pushes = append(pushes, s.connect(t))
+	}
+	const messages = 50
+	for i := range messages {
+		for n, push := range pushes {
+			for _, path := range []string{"a", "b"} {
+				m := message(t, fmt.Sprint("node-", n), "Test::LOG", path, "line", fmt.Sprintf("%d %d", n, i), strings.Repeat("x", 20_000))
+				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	written := func(path string) uint64 {
+		for _, log := range s.logger.Stats().Logs {
+			if log.Path == path {
+				return log.Written.Messages
+			}
+		}
+		return 0
+	}
+	eventually(t, "all of b", func() bool { return written("b") == 3*messages })
+	checkBalance(t, s.logger.Stats())
+	if n := written("a"); n > 0 {
+		t.Errorf("%d messages of a are written while it hangs", n)
+	}
+	close(letGo)
+	eventually(t, "all of a", func() bool { return written("a") == 3*messages })
+	if err := s.receiver.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	shut(t, s.logger)
+	for _, name := range []string{"a.log", "b.log"} {
+		next := map[int]int{}
+		for _, line := range records(tree(t, dir)[name]) {
+			var n, i int
+			if _, err := fmt.Sscanf(line, "%d %d", &n, &i); err != nil {
+				continue
+			}
+			if i != next[n] {
+				t.Fatalf("%s: node %d: record %d where %d comes next", name, n, i, next[n])
+			}
+			next[n]++
+		}
+		if next[0]+next[1]+next[2] != 3*messages {
+			t.Errorf("%s has %v", name, next)
+		}
+	}
+}
+
 // A disk that stays full keeps Shutdown only as long as its context allows, and every
 // message is in somebody's account.
 func TestReceiverShutdownWithFullDisk(t *testing.T) {
@@ -282,7 +339,10 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	// The socket stops to read at its high-water mark of 10 and reads again at half of it. So when the
 	// logger stops to take messages there may be any number between.
 	eventually(t, "the disk to be full and the socket to wait", func() bool {
-		return l.Stats().LastError != nil && s.pull.Stats().RecvQueued > 5
+		s.receiver.queueMu.Lock()
+		full := s.receiver.waiting+1<<17 > maxWaiting
+		s.receiver.queueMu.Unlock()
+		return full && l.Stats().LastError != nil && s.pull.Stats().RecvQueued > 5
 	})
 
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
