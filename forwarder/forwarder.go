@@ -22,7 +22,8 @@ type Forwarder struct {
 	xpub *zmtp.Socket // its peers are subscribers
 
 	table     topics.Table[*subscriber] // changed under mu
-	up        traffic                   // what came from subscribers, see Stats
+	classes   *classes
+	up        traffic // what came from subscribers, see Stats
 	unmatched atomic.Uint64
 
 	closing atomic.Bool    // Shutdown has begun
@@ -40,6 +41,7 @@ type Forwarder struct {
 func New(cfg Config) *Forwarder {
 	f := &Forwarder{
 		cfg:         cfg.withDefaults(),
+		classes:     newClasses(),
 		stop:        make(chan struct{}),
 		publishers:  make(map[*zmtp.Peer]struct{}),
 		subscribers: make(map[*subscriber]struct{}),

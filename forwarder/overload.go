@@ -17,12 +17,12 @@ func (p *publisher) overload(b *zmtp.Batch) {
 	switch p.f.cfg.Overload {
 	case Drop:
 		for _, l := range p.blocked {
-			l.drop(l.sub.lossReason())
+			p.router.drop(l, b, l.sub.lossReason())
 		}
 	case Disconnect:
 		for _, l := range p.blocked {
 			l.sub.disconnect()
-			l.drop(l.sub.lossReason())
+			p.router.drop(l, b, l.sub.lossReason())
 		}
 	default:
 		p.wait(b)
@@ -40,7 +40,7 @@ func (p *publisher) wait(b *zmtp.Batch) {
 		blocked := p.blocked[:0]
 		for _, l := range p.blocked {
 			room := l.sub.peer.Room()
-			settled, patience := l.settle(b, room)
+			settled, patience := p.settle(l, b, room)
 			if settled {
 				continue
 			}
@@ -55,9 +55,16 @@ func (p *publisher) wait(b *zmtp.Batch) {
 			return
 		}
 		timer.Reset(next)
-		if chosen, _, _ := reflect.Select(cases); chosen == 0 {
+		begin := time.Now()
+		chosen, _, _ := reflect.Select(cases)
+		waited := int64(time.Since(begin))
+		p.waited.Add(waited)
+		for _, l := range blocked {
+			l.sub.blocked.Add(waited)
+		}
+		if chosen == 0 {
 			for _, l := range blocked {
-				l.drop(zmtp.DropClosed)
+				p.router.drop(l, b, zmtp.DropClosed)
 			}
 			return
 		}
@@ -70,14 +77,14 @@ func receive[T any](ch <-chan T) reflect.SelectCase {
 
 // settle reports whether nothing is left to wait for, and if not, when it should be called again at the latest. room was
 // taken before. A subscriber that is gone opens it too.
-func (l *lane) settle(b *zmtp.Batch, room <-chan struct{}) (settled bool, patience time.Duration) {
+func (p *publisher) settle(l *lane, b *zmtp.Batch, room <-chan struct{}) (settled bool, patience time.Duration) {
 	s := l.sub
 	if l.offer(b) {
 		s.relax()
 		return true, 0
 	}
 	if s.gone() {
-		l.drop(zmtp.DropConnectionLost)
+		p.router.drop(l, b, zmtp.DropConnectionLost)
 		return true, 0
 	}
 	patience = s.patience(room)
@@ -85,7 +92,7 @@ func (l *lane) settle(b *zmtp.Batch, room <-chan struct{}) (settled bool, patien
 		return false, patience
 	}
 	if s.f.cfg.Overload == Adaptive {
-		l.drop(zmtp.DropFull)
+		p.router.drop(l, b, zmtp.DropFull)
 		return true, 0
 	}
 	return false, s.f.cfg.StallTimeout

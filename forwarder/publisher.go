@@ -1,6 +1,9 @@
 package forwarder
 
 import (
+	"slices"
+	"sync/atomic"
+
 	"zmtpd/zmtp"
 )
 
@@ -9,7 +12,9 @@ type publisher struct {
 	f       *Forwarder
 	permit  permit
 	router  *router
-	blocked []*lane // of the present batch, those who did not take everything
+	node    atomic.Pointer[string] // its Zeek node id, nil until it is known; others read it
+	waited  atomic.Int64           // for how many ns it was not read because of subscribers; others read it
+	blocked []*lane                // of the present batch, those who did not take everything
 }
 
 // xsubPattern is the publishers' side of a Forwarder.
@@ -22,7 +27,7 @@ func (x *xsubPattern) Attach(p *zmtp.Peer) error {
 	if err != nil {
 		return err
 	}
-	pub := &publisher{f: f, permit: permit, router: newRouter(&f.table)}
+	pub := &publisher{f: f, permit: permit, router: newRouter(&f.table, f.classes)}
 	pub.router.publish = permit.Publish
 	p.Value = pub
 	f.mu.Lock()
@@ -47,6 +52,9 @@ func (x *xsubPattern) Subscribe(*zmtp.Peer, []byte, bool) error { return nil }
 // Receive implements zmtp.Pattern: it gives the messages of b to those who subscribed them.
 func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	pub := p.Value.(*publisher)
+	if pub.node.Load() == nil {
+		pub.learn(b.Message(0))
+	}
 	if n := pub.router.split(b); n > 0 {
 		x.unmatched.Add(uint64(n))
 	}
@@ -56,7 +64,7 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	pub.blocked = pub.blocked[:0]
 	for _, l := range pub.router.touched {
 		if x.cfg.Overload == Adaptive && l.sub.stalled.Load() != 0 {
-			l.drop(zmtp.DropFull)
+			pub.router.drop(l, b, zmtp.DropFull)
 		} else if !l.offer(b) {
 			pub.blocked = append(pub.blocked, l)
 		}
@@ -65,4 +73,25 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		pub.overload(b)
 	}
 	return nil
+}
+
+// The parts of a Zeek event: topic, node id, format, body.
+const (
+	eventParts  = 4
+	eventNode   = 1
+	eventFormat = 2
+)
+
+// eventFormats are the formats of events, by which they are told from what others send.
+var eventFormats = []string{"broker-bin-v1", "broker-json-v1"}
+
+// learn takes the node id from a message if it is one of Zeek's.
+func (p *publisher) learn(m zmtp.Message) {
+	if m.NumParts() != eventParts || !slices.Contains(eventFormats, string(m.Part(eventFormat))) {
+		return
+	}
+	if id := m.Part(eventNode); len(id) > 0 && len(id) <= maxNodeID {
+		node := string(id)
+		p.node.Store(&node)
+	}
 }

@@ -220,7 +220,10 @@ func (n *node) leave(ctx context.Context, f *forwarder.Forwarder) {
 // find returns what the broker says of the peer with this address.
 func find(f *forwarder.Forwarder, addr string) (zmtp.PeerStats, bool) {
 	st := f.Stats()
-	peers := st.Publishers
+	var peers []zmtp.PeerStats
+	for _, p := range st.Publishers {
+		peers = append(peers, p.PeerStats)
+	}
 	for _, s := range st.Subscribers {
 		peers = append(peers, s.PeerStats)
 	}

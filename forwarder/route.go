@@ -17,6 +17,7 @@ const (
 // router turns the batches of one publisher into runs for each subscriber. Only the publisher's read goroutine uses it.
 type router struct {
 	table   *topics.Table[*subscriber]
+	classes *classes
 	publish []string // prefixes of the topics that the publisher may publish, nil for all
 
 	// What was found in root. It is forgotten as soon as the subscriptions have changed.
@@ -28,11 +29,15 @@ type router struct {
 	touched []*lane // of the present batch, those who get something
 	denied  int     // of the present batch, messages that it may not publish
 	example []byte  // the topic of one of them
+
+	tallies map[*class]*tally
+	counted []*tally // of the present batch, those that count something
 }
 
 // route is where the messages of a topic go.
 type route struct {
 	lanes  []*lane
+	tally  *tally
 	denied []byte // if not nil: the topic, which the publisher may not publish
 }
 
@@ -43,8 +48,11 @@ type lane struct {
 	left int // messages in runs
 }
 
-func newRouter(t *topics.Table[*subscriber]) *router {
-	return &router{table: t, routes: make(map[string]*route), lanes: make(map[*subscriber]*lane)}
+func newRouter(t *topics.Table[*subscriber], c *classes) *router {
+	return &router{
+		table: t, classes: c,
+		routes: make(map[string]*route), lanes: make(map[*subscriber]*lane), tallies: make(map[*class]*tally),
+	}
 }
 
 // split fills the lanes of those who subscribed messages of b, and returns how many messages nobody did.
@@ -76,11 +84,13 @@ func (r *router) split(b *zmtp.Batch) (unmatched int) {
 		case len(to.lanes) == 0:
 			unmatched += i - from
 		}
+		r.count(to, b, from, i)
 		for _, l := range to.lanes {
 			r.add(l, from, i)
 		}
 		from, to = i, next
 	}
+	r.tallied()
 	return unmatched
 }
 
@@ -111,7 +121,11 @@ func (r *router) route(topic []byte) *route {
 	} else {
 		denied = append([]byte{}, topic...)
 	}
-	to := &route{lanes: make([]*lane, len(r.found)), denied: denied}
+	k := r.classes.of(topic)
+	if r.tallies[k] == nil {
+		r.tallies[k] = &tally{class: k}
+	}
+	to := &route{lanes: make([]*lane, len(r.found)), tally: r.tallies[k], denied: denied}
 	for i, s := range r.found {
 		l := r.lanes[s]
 		if l == nil {

@@ -29,7 +29,7 @@ func TestSplitDoesNotAllocate(t *testing.T) {
 		table.Subscribe(s, []byte("zeek."))
 		table.Subscribe(s, fmt.Appendf(nil, "zeek.cluster.node.worker-%d.", i))
 	}
-	r := newRouter(&table)
+	r := newRouter(&table, newClasses())
 	if n := testing.AllocsPerRun(100, func() {
 		if r.split(b) != 0 || len(r.touched) != 10 || len(r.touched[9].runs) != 1 || r.touched[9].left != b.Len() {
 			t.Fatal("not everybody gets everything in one run")
@@ -47,7 +47,7 @@ func TestSplitUnmatched(t *testing.T) {
 	_, b, release := hold(t, f, benchMessages(100, 8))
 	defer release()
 	var table topics.Table[*subscriber]
-	r := newRouter(&table)
+	r := newRouter(&table, newClasses())
 	if n := r.split(b); n != b.Len() || len(r.touched) != 0 {
 		t.Errorf("without subscriptions: %d of %d unmatched", n, b.Len())
 	}
@@ -73,7 +73,7 @@ func TestRouterIsBounded(t *testing.T) {
 	f := New(Config{})
 	defer f.Close()
 	var table topics.Table[*subscriber]
-	r := newRouter(&table)
+	r := newRouter(&table, newClasses())
 	s := new(subscriber)
 	table.Subscribe(s, nil)
 	_, b, release := hold(t, f, benchMessages(100, 1))

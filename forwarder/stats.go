@@ -24,13 +24,24 @@ type Stats struct {
 	// everything.
 	Denied map[string]Denied
 	// Topics is the number of distinct topics that are subscribed.
-	Topics      int
-	Publishers  []zmtp.PeerStats  // in no order
+	Topics int
+	// ByTopic has the classes of topics that were published.
+	ByTopic     map[string]TopicStats
+	Publishers  []PublisherStats  // in no order
 	Subscribers []SubscriberStats // in no order
 }
 
 // Side is what went over one side of the Forwarder.
 type Side struct{ In, Out zmtp.Traffic }
+
+// PublisherStats are the counters of one publisher.
+type PublisherStats struct {
+	zmtp.PeerStats
+	// NodeID is the Zeek node id in the events that it publishes, empty if there were none.
+	NodeID string
+	// Blocked is for how long it was not read because subscribers had to be waited for.
+	Blocked time.Duration
+}
 
 // SubscriberStats are the counters of one subscriber.
 type SubscriberStats struct {
@@ -41,14 +52,15 @@ type SubscriberStats struct {
 	Topics int
 	// StalledSince is since when its queue is full and it takes nothing, zero if that is not so.
 	StalledSince time.Time
+	// Blocked is for how long publishers have waited for it, the sum of all of them.
+	Blocked time.Duration
 }
 
 // Stats returns a snapshot of the counters. It takes a few short locks for each peer, never one that routing waits for long.
 func (f *Forwarder) Stats() Stats {
 	st := Stats{
 		XSub: f.xsub.Stats(), XPub: f.xpub.Stats(),
-		Unmatched: f.unmatched.Load(), Topics: f.table.Len(),
-		Publishers: f.xsub.Peers(),
+		Unmatched: f.unmatched.Load(), Topics: f.table.Len(), ByTopic: f.classes.stats(),
 	}
 	down, up := st.XSub.In, f.up.load()
 	st.Frontend = Side{In: down, Out: up}
@@ -59,6 +71,15 @@ func (f *Forwarder) Stats() Stats {
 	for user, d := range f.denied {
 		st.Denied[user] = Denied{d.messages.Load(), d.subscriptions.Load()}
 	}
+	st.Publishers = make([]PublisherStats, 0, len(f.publishers))
+	for p := range f.publishers {
+		pub := p.Value.(*publisher)
+		s := PublisherStats{PeerStats: p.Stats(), Blocked: time.Duration(pub.waited.Load())}
+		if node := pub.node.Load(); node != nil {
+			s.NodeID = *node
+		}
+		st.Publishers = append(st.Publishers, s)
+	}
 	all := make([]*subscriber, 0, len(f.subscribers))
 	for s := range f.subscribers {
 		all = append(all, s)
@@ -68,6 +89,7 @@ func (f *Forwarder) Stats() Stats {
 	for i, s := range all {
 		st.Subscribers[i] = SubscriberStats{
 			PeerStats: s.peer.Stats(), NodeID: s.nodeID(), Topics: f.table.Count(s), StalledSince: s.stalledSince(),
+			Blocked: time.Duration(s.blocked.Load()),
 		}
 	}
 	return st

@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zmtpd/forwarder"
-	"zmtpd/zmtp"
 )
 
 // forwarderFlags are those of the broker.
@@ -27,6 +26,7 @@ type forwarderJob struct {
 	flags    *forwarderFlags
 	security *security
 	f        *forwarder.Forwarder
+	rates    rateMeter
 }
 
 func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, log *slog.Logger) (*forwarderJob, error) {
@@ -51,7 +51,7 @@ func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, l
 	}
 	f := forwarder.New(c)
 	s.guard(f)
-	return &forwarderJob{flags, s, f}, nil
+	return &forwarderJob{flags: flags, security: s, f: f}, nil
 }
 
 func (j *forwarderJob) listen() ([]listening, error) {
@@ -81,16 +81,15 @@ func (j *forwarderJob) summary() []any {
 		"unmatched", st.Unmatched, "dropped", sum(st.XPub.Dropped) + sum(st.XSub.Dropped)}
 }
 
-func (j *forwarderJob) status(s *status) { s.Forwarder = newForwarderStatus(j.f.Stats()) }
+func (j *forwarderJob) status(s *status) {
+	s.Forwarder = newForwarderStatus(j.f.Stats(), &j.rates, time.Now())
+}
 
 func (j *forwarderJob) collect(ch chan<- prometheus.Metric) {
 	st := j.f.Stats()
 	collectForwarder(ch, st)
-	subscribers := make([]zmtp.PeerStats, len(st.Subscribers))
-	for i, p := range st.Subscribers {
-		subscribers[i] = p.PeerStats
-	}
-	j.security.collectPeers(ch, "xsub", st.Publishers)
+	publishers, subscribers := peersOfSides(st)
+	j.security.collectPeers(ch, "xsub", publishers)
 	j.security.collectPeers(ch, "xpub", subscribers)
 	j.security.collectDenied(ch, st.Denied)
 }

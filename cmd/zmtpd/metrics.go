@@ -190,11 +190,10 @@ func proxyMetric(side, direction, whom string, of func(*forwarder.Stats) zmtp.Tr
 
 // collectForwarder sends the metrics of the broker.
 func collectForwarder(ch chan<- prometheus.Metric, st forwarder.Stats) {
-	collectSocket(ch, "xsub", st.XSub, st.Publishers)
-	subscribers := make([]zmtp.PeerStats, len(st.Subscribers))
+	publishers, subscribers := peersOfSides(st)
+	collectSocket(ch, "xsub", st.XSub, publishers)
 	subscriptions, stalled := 0, 0
-	for i, s := range st.Subscribers {
-		subscribers[i] = s.PeerStats
+	for _, s := range st.Subscribers {
 		subscriptions += s.Topics
 		if !s.StalledSince.IsZero() {
 			stalled++
@@ -205,6 +204,8 @@ func collectForwarder(ch chan<- prometheus.Metric, st forwarder.Stats) {
 	send(ch, forwarderSubscriptions, subscriptions)
 	send(ch, forwarderStalled, stalled)
 	send(ch, forwarderUnmatched, st.Unmatched)
+	collectTopics(ch, st.ByTopic)
+	collectSlow(ch, st.Subscribers)
 	for _, m := range proxyMetrics {
 		t := m.of(&st)
 		send(ch, m.messages, t.Parts)

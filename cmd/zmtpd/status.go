@@ -74,6 +74,11 @@ type peerStatus struct {
 	Dropped      uint64     `json:"dropped"`                 // messages that were meant for it
 	Topics       int        `json:"topics,omitempty"`        // that it subscribed
 	StalledSince *time.Time `json:"stalled_since,omitempty"` // it takes nothing while messages wait
+
+	Role           string  `json:"role,omitempty"`            // publisher or subscriber, of the broker's
+	ReceiveRate    *rate   `json:"receive_rate,omitempty"`    // per second, since the last answer
+	SendRate       *rate   `json:"send_rate,omitempty"`       // likewise
+	BlockedSeconds float64 `json:"blocked_seconds,omitempty"` // a subscriber: for how long publishers waited for it; a publisher: for how long it was not read
 }
 
 func newSocketStatus(s zmtp.Stats) socketStatus {
@@ -134,9 +139,18 @@ type forwarderStatus struct {
 	Topics    int          `json:"topics"`    // distinct topics that are subscribed
 	Unmatched uint64       `json:"unmatched"` // messages that nobody had subscribed
 	XSub      socketStatus `json:"xsub"`      // publishers
-	XPub      socketStatus `json:"xpub"`      // subscribers
+	XPub      socketStatus `json:"xpub"`      // subscribers, the slowest first
+	// ByTopic has the classes of topics that were published.
+	ByTopic map[string]topicStatus `json:"by_topic"`
 	// Denied is what clients were not allowed to do, by name.
 	Denied map[string]deniedStatus `json:"denied,omitempty"`
+}
+
+type topicStatus struct {
+	Messages  uint64 `json:"messages"`
+	Bytes     uint64 `json:"bytes"`
+	Unmatched uint64 `json:"unmatched"`
+	Dropped   uint64 `json:"dropped"`
 }
 
 type deniedStatus struct {
@@ -144,12 +158,16 @@ type deniedStatus struct {
 	Subscriptions uint64 `json:"subscriptions"`
 }
 
-func newForwarderStatus(st forwarder.Stats) *forwarderStatus {
+func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *forwarderStatus {
 	s := &forwarderStatus{
 		Topics:    st.Topics,
 		Unmatched: st.Unmatched,
 		XSub:      newSocketStatus(st.XSub),
 		XPub:      newSocketStatus(st.XPub),
+		ByTopic:   map[string]topicStatus{},
+	}
+	for topic, t := range st.ByTopic {
+		s.ByTopic[topic] = topicStatus(t)
 	}
 	for client, d := range st.Denied {
 		if s.Denied == nil {
@@ -157,20 +175,37 @@ func newForwarderStatus(st forwarder.Stats) *forwarderStatus {
 		}
 		s.Denied[client] = deniedStatus(d)
 	}
-	for _, p := range st.Publishers {
-		s.XSub.Peers = append(s.XSub.Peers, newPeerStatus(p))
+	all := map[peerKey]zmtp.PeerStats{}
+	publishers, subscribers := peersOfSides(st)
+	for _, p := range publishers {
+		all[peerKey{"xsub", p.ID}] = p
 	}
-	for _, p := range st.Subscribers {
-		peer := newPeerStatus(p.PeerStats)
-		peer.Node = p.NodeID
-		peer.Topics = p.Topics
-		if !p.StalledSince.IsZero() {
-			peer.StalledSince = &p.StalledSince
+	for _, p := range subscribers {
+		all[peerKey{"xpub", p.ID}] = p
+	}
+	rates := meter.measure(now, all)
+	peer := func(socket, role, node string, p zmtp.PeerStats, blocked time.Duration) peerStatus {
+		ps := newPeerStatus(p)
+		ps.Role, ps.Node, ps.BlockedSeconds = role, node, blocked.Seconds()
+		if r, ok := rates[peerKey{socket, p.ID}]; ok {
+			ps.ReceiveRate, ps.SendRate = &r[0], &r[1]
 		}
-		s.XPub.Peers = append(s.XPub.Peers, peer)
+		return ps
+	}
+	for _, p := range st.Publishers {
+		s.XSub.Peers = append(s.XSub.Peers, peer("xsub", "publisher", p.NodeID, p.PeerStats, p.Blocked))
 	}
 	sortPeers(s.XSub.Peers)
-	sortPeers(s.XPub.Peers)
+	slowest := slices.Clone(st.Subscribers)
+	slices.SortFunc(slowest, slowestFirst)
+	for _, p := range slowest {
+		ps := peer("xpub", "subscriber", p.NodeID, p.PeerStats, p.Blocked)
+		ps.Topics = p.Topics
+		if !p.StalledSince.IsZero() {
+			ps.StalledSince = &p.StalledSince
+		}
+		s.XPub.Peers = append(s.XPub.Peers, ps)
+	}
 	return s
 }
 

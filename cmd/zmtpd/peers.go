@@ -1,0 +1,154 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"zmtpd/forwarder"
+	"zmtpd/zmtp"
+)
+
+// maxSlowPeers is how many subscribers have metrics of their own: the slowest. It bounds the series whatever peers there are.
+const maxSlowPeers = 32
+
+// The metrics of the slowest subscribers. A series exists while its peer is among them.
+var (
+	slowQueue = gauge("zmtpd_forwarder_slow_subscriber_queue_messages",
+		"Messages that wait for one of the slowest subscribers.", "peer", "node", "client")
+	slowQueueBytes = gauge("zmtpd_forwarder_slow_subscriber_queue_bytes",
+		"Bytes that wait for one of the slowest subscribers.", "peer", "node", "client")
+	slowBlocked = gauge("zmtpd_forwarder_slow_subscriber_blocked_seconds",
+		"For how long publishers have waited for one of the slowest subscribers.", "peer", "node", "client")
+	slowDropped = gauge("zmtpd_forwarder_slow_subscriber_dropped_messages",
+		"Messages that one of the slowest subscribers has lost.", "peer", "node", "client")
+	topicMessages = counter("zmtpd_forwarder_topic_messages_total",
+		"Messages published, by topic. Topics of node ids are one, as in Zeek; the last ones to come are one as well.", "topic")
+	topicBytes = counter("zmtpd_forwarder_topic_bytes_total",
+		"Bytes of message parts published, by topic.", "topic")
+	topicUnmatched = counter("zmtpd_forwarder_topic_unmatched_messages_total",
+		"Messages published that nobody had subscribed, by topic.", "topic")
+	topicDropped = counter("zmtpd_forwarder_topic_dropped_messages_total",
+		"Messages that subscribers lost, counted for each, by topic.", "topic")
+)
+
+// slowestFirst puts those in front that take nothing, then those for which most waits.
+func slowestFirst(a, b forwarder.SubscriberStats) int {
+	return cmp.Or(
+		compareBool(!a.StalledSince.IsZero(), !b.StalledSince.IsZero()),
+		-cmp.Compare(a.QueuedBytes, b.QueuedBytes), -cmp.Compare(a.Blocked, b.Blocked),
+		-cmp.Compare(a.Dropped, b.Dropped), cmp.Compare(a.ID, b.ID))
+}
+
+// compareBool puts true in front.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// isSlow reports whether anybody has had to do with this subscriber's pace.
+func isSlow(s *forwarder.SubscriberStats) bool {
+	return s.Queued > 0 || s.Blocked > 0 || s.Dropped > 0 || !s.StalledSince.IsZero()
+}
+
+// collectSlow sends the metrics of the slowest subscribers.
+func collectSlow(ch chan<- prometheus.Metric, subscribers []forwarder.SubscriberStats) {
+	all := slices.Clone(subscribers)
+	slices.SortFunc(all, slowestFirst)
+	for i := range all[:min(len(all), maxSlowPeers)] {
+		s := &all[i]
+		if !isSlow(s) {
+			continue
+		}
+		labels := []string{address(s.PeerStats), strings.ToValidUTF8(s.NodeID, "\uFFFD"), strings.ToValidUTF8(s.UserID, "\uFFFD")}
+		send(ch, slowQueue, s.Queued, labels...)
+		send(ch, slowQueueBytes, s.QueuedBytes, labels...)
+		send(ch, slowBlocked, s.Blocked.Seconds(), labels...)
+		send(ch, slowDropped, s.Dropped, labels...)
+	}
+}
+
+// collectTopics sends the metrics of the topic classes, which the forwarder bounds.
+func collectTopics(ch chan<- prometheus.Metric, classes map[string]forwarder.TopicStats) {
+	for topic, st := range classes {
+		send(ch, topicMessages, st.Messages, topic)
+		send(ch, topicBytes, st.Bytes, topic)
+		send(ch, topicUnmatched, st.Unmatched, topic)
+		send(ch, topicDropped, st.Dropped, topic)
+	}
+}
+
+// peersOfSides returns the peers of both sides.
+func peersOfSides(st forwarder.Stats) (publishers, subscribers []zmtp.PeerStats) {
+	for _, p := range st.Publishers {
+		publishers = append(publishers, p.PeerStats)
+	}
+	for _, s := range st.Subscribers {
+		subscribers = append(subscribers, s.PeerStats)
+	}
+	return publishers, subscribers
+}
+
+func address(p zmtp.PeerStats) string {
+	if p.Remote == nil {
+		return ""
+	}
+	return p.Remote.String()
+}
+
+// rate is what went per second. Bytes are those of the parts.
+type rate struct {
+	Messages float64 `json:"messages"`
+	Bytes    float64 `json:"bytes"`
+}
+
+// minRateTime is the shortest time over which rates are computed.
+const minRateTime = time.Second
+
+// rateMeter computes rates of peers between one answer to /status and the next. The zero value is ready for use.
+type rateMeter struct {
+	mu    sync.Mutex
+	at    time.Time
+	last  map[peerKey]zmtp.PeerStats
+	rates map[peerKey][2]rate // in, out
+}
+
+// peerKey tells peers of all sockets apart.
+type peerKey struct {
+	socket string
+	id     uint64
+}
+
+// measure returns the rates of peers since the last call, but over a second at least: a caller that is faster gets those of
+// the last one. A peer that is new has the rates of its whole life.
+func (m *rateMeter) measure(now time.Time, peers map[peerKey]zmtp.PeerStats) map[peerKey][2]rate {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rates != nil && now.Sub(m.at) < minRateTime {
+		return m.rates
+	}
+	m.rates = make(map[peerKey][2]rate, len(peers))
+	for key, p := range peers {
+		old, ok := m.last[key]
+		since := m.at
+		if !ok {
+			since = p.Since
+		}
+		d := max(now.Sub(since), minRateTime).Seconds()
+		m.rates[key] = [2]rate{
+			{float64(p.In.Messages-old.In.Messages) / d, float64(p.In.Bytes-old.In.Bytes) / d},
+			{float64(p.Out.Messages-old.Out.Messages) / d, float64(p.Out.Bytes-old.Out.Bytes) / d},
+		}
+	}
+	m.at, m.last = now, peers
+	return m.rates
+}
