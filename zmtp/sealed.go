@@ -8,7 +8,8 @@ import (
 // bound on a command applies to its content.
 const maxSealOverhead = 64
 
-// fillSealed reads protected frames and opens those that are whole into the slab. The buffer grows like the slab does.
+// fillSealed reads protected frames and opens those that are whole into the slab. The buffer grows with what
+// is read, and shrinks when that is little for a while.
 func (rd *reader) fillSealed() (int, error) {
 	n, err := rd.p.conn.Read(rd.sealed[len(rd.sealed):cap(rd.sealed)])
 	rd.sealed = rd.sealed[:len(rd.sealed)+n]
@@ -19,14 +20,26 @@ func (rd *reader) fillSealed() (int, error) {
 		}
 	}
 	switch size := cap(rd.sealed); {
-	case filled && size < slabSize:
-		rd.sealed = append(make([]byte, 0, min(4*size, slabSize)), rd.sealed...)
+	case filled && size < largeSlab:
+		rd.resizeSealed(min(4*size, largeSlab))
 	case len(rd.sealed) == size: // a large frame: twice what has arrived
-		rd.sealed = append(make([]byte, 0, 2*size), rd.sealed...)
-	case len(rd.sealed) == 0 && size > slabSize:
-		rd.sealed = make([]byte, 0, slabSize)
+		rd.resizeSealed(2 * size)
+	case len(rd.sealed) == 0 && size > largeSlab:
+		rd.resizeSealed(largeSlab)
+	case n >= size/16:
+		rd.small = 0
+	default:
+		if rd.small++; rd.small >= 64 && size > minReadBuffer && len(rd.sealed) <= size/4 {
+			rd.resizeSealed(size / 4)
+		}
 	}
 	return n, err
+}
+
+// resizeSealed goes on with a buffer of size bytes for protected frames.
+func (rd *reader) resizeSealed(size int) {
+	rd.sealed = append(make([]byte, 0, size), rd.sealed...)
+	rd.small = 0
 }
 
 // open opens the whole frames among what was read; what is left moves to the front.
@@ -34,7 +47,7 @@ func (rd *reader) open() error {
 	whole, bad := rd.wholeFrames()
 	if whole > 0 {
 		if len(rd.slab.buf)-rd.w < whole {
-			rd.replace(max(rd.size, rd.w-rd.r+whole))
+			rd.replace(slabFor(max(rd.size, rd.w-rd.r+whole)))
 		}
 		out, err := rd.p.opener.Open(rd.slab.buf[rd.w:rd.w], rd.sealed[:whole])
 		rd.w += len(out)
@@ -44,6 +57,17 @@ func (rd *reader) open() error {
 		}
 	}
 	return bad
+}
+
+// slabFor returns the size of a slab for n bytes, one that comes from a pool if there is one.
+func slabFor(n int) int {
+	switch {
+	case n > slabSize && n <= largeSlab:
+		return largeSlab
+	case n > largeSlab/16 && n <= slabSize:
+		return slabSize
+	}
+	return n
 }
 
 // wholeFrames returns the length of the whole frames at the front, and refuses one that is too large before it has arrived.
