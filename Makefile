@@ -14,7 +14,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-curve clean
+.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-curve scale clean
 
 up: build
 	bin/zmtpd up
@@ -58,6 +58,10 @@ bench-broker:
 
 bench-curve:
 	$(GO) run ./curve/salsa/bench
+
+# The forwarder with 1,000 nodes, 10,000 connections, 100,000 topics, and minutes of nodes that come and go. It needs 20,000 file descriptors.
+scale:
+	ZMTPD_SCALE=large $(GO) test -count=1 -v -timeout=20m ./forwarder/scaletest
 
 clean:
 	rm -rf bin dist

@@ -99,7 +99,8 @@ func (p *Peer) SendSubscription(topic []byte, on bool) {
 }
 
 func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
-	frame := wire.AppendSubscription(make([]byte, 0, len(topic)+20), asMessage, on, topic)
+	var memory [128]byte // for nearly all topics: a broker tells each subscription to each of its publishers
+	frame := wire.AppendSubscription(memory[:0], asMessage, on, topic)
 	limit := p.subscriptionLimit()
 	if !p.outbox.force(frame, 1+len(topic), limit) {
 		p.fail(wire.Errorf(wire.SubscriptionBacklog, "the peer left %d bytes of subscriptions unread", limit))
