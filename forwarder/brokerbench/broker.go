@@ -25,8 +25,9 @@ var bound = regexp.MustCompile(`tcp://(127\.0\.0\.1:\d+)`)
 
 // start runs a broker and waits until it has said its two addresses: as two ports on standard output, or, zmtpd, as
 // endpoints on standard error, XSUB first.
-func start(ctx context.Context, argv []string) (*broker, error) {
+func start(ctx context.Context, argv []string, keys *keys) (*broker, error) {
 	b := &broker{cmd: exec.CommandContext(ctx, argv[0], argv[1:]...)}
+	b.cmd.Env = keys.environment()
 	stdout, err := b.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -24,13 +24,13 @@ type result struct {
 }
 
 // measure runs a load against a fresh broker.
-func measure(ctx context.Context, argv []string, zmtpHandshake bool, l load, messages int) (result, error) {
-	b, err := start(ctx, argv)
+func measure(ctx context.Context, argv []string, zmtpHandshake bool, keys *keys, l load, messages int) (result, error) {
+	b, err := start(ctx, argv, keys)
 	if err != nil {
 		return result{}, err
 	}
 	defer b.stop()
-	g := &generator{load: l, handshake: zmtpHandshake, messages: messages / l.publishers}
+	g := &generator{load: l, handshake: zmtpHandshake, keys: keys, messages: messages / l.publishers}
 	if !zmtpHandshake {
 		g.load.topics = 1 // a relay of bytes knows no topics
 	}
@@ -41,7 +41,8 @@ func measure(ctx context.Context, argv []string, zmtpHandshake bool, l load, mes
 type generator struct {
 	load
 	handshake bool
-	messages  int // of each publisher
+	keys      *keys // nil for NULL
+	messages  int   // of each publisher
 }
 
 // block returns prepared messages of about 64 KiB, and their number; there are equally many of each topic.
@@ -60,7 +61,7 @@ func (g *generator) block() ([]byte, int) {
 func (g *generator) run(b *broker) (result, error) {
 	block, inBlock := g.block()
 	blocks := max(1, g.messages/inBlock)
-	want := int64(len(block)) * int64(blocks) * int64(g.publishers) / int64(g.topics)
+	want := int64(g.wireSize(block)) * int64(blocks) * int64(g.publishers) / int64(g.topics)
 
 	var conns []net.Conn
 	defer func() {
@@ -75,7 +76,10 @@ func (g *generator) run(b *broker) (result, error) {
 		}
 		conns = append(conns, c)
 		c.SetDeadline(time.Now().Add(deadline))
-		if g.handshake {
+		switch {
+		case g.handshake && g.keys != nil:
+			return g.keys.dial(c, socketType)
+		case g.handshake:
 			return c, handshake(c, socketType)
 		}
 		_, err = io.ReadFull(c, make([]byte, 1)) // the relay has taken it in
@@ -111,7 +115,7 @@ func (g *generator) run(b *broker) (result, error) {
 		if err := g.awaitSubscriptions(c); err != nil {
 			return result{}, fmt.Errorf("waiting for the subscriptions: %w", err)
 		}
-		go io.Copy(io.Discard, c)
+		go io.Copy(io.Discard, plainConn(c))
 	}
 	before, err := b.cpu()
 	if err != nil {
@@ -132,7 +136,7 @@ func (g *generator) run(b *broker) (result, error) {
 	}
 	for _, c := range subs {
 		all.Go(func() {
-			if n, err := io.Copy(io.Discard, io.LimitReader(onlyReader{c}, want)); n != want {
+			if n, err := io.Copy(io.Discard, io.LimitReader(onlyReader{plainConn(c)}, want)); n != want {
 				errs <- fmt.Errorf("subscriber got %d bytes of %d: %w", n, want, errors.Join(err, io.ErrUnexpectedEOF))
 			}
 		})

@@ -2,10 +2,11 @@
 // forwarder, each in a process of its own, in turn, under the same load from a generator that spends next to nothing on
 // ZeroMQ: it writes prepared bytes and counts what arrives.
 //
-//	go run ./forwarder/brokerbench [-runs 5] [-messages 1000000] [-case 100B]
+//	go run ./forwarder/brokerbench [-runs 5] [-messages 1000000] [-case 100B] [-curve]
 //
 // It needs cc and libzmq3-dev. Messages have the four parts that Zeek sends: topic, node id of 34 bytes, "broker-bin-v1", body. The
-// table gives CPU seconds of the broker for a million messages in, the median of the runs, and the ratio to the proxy.
+// table gives CPU seconds of the broker for a million messages in, the median of the runs, and the ratio to the proxy. With -curve
+// everything is encrypted; then the publishers of the generator have to work, and the subscribers do not decrypt.
 package main
 
 import (
@@ -48,22 +49,30 @@ func main() {
 	only := flag.String("case", "", "only loads whose name contains this")
 	brokers := flag.String("brokers", "zmq_proxy,relay,zmtpd", "brokers to measure")
 	binary := flag.String("zmtpd", "", "zmtpd binary; default: built from this tree")
+	encrypt := flag.Bool("curve", false, "encrypt with CURVE")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *runs, *messages, *only, strings.Split(*brokers, ","), *binary); err != nil {
+	if err := run(ctx, *runs, *messages, *only, strings.Split(*brokers, ","), *binary, *encrypt); err != nil {
 		fmt.Fprintln(os.Stderr, "brokerbench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, runs, messages int, only string, names []string, binary string) error {
+func run(ctx context.Context, runs, messages int, only string, names []string, binary string, encrypt bool) error {
 	dir, err := os.MkdirTemp("", "brokerbench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	commands, err := build(dir, binary)
+	var keys *keys
+	if encrypt {
+		if keys, err = newKeys(dir); err != nil {
+			return err
+		}
+		names = slices.DeleteFunc(names, func(n string) bool { return n == "relay" }) // which knows no CURVE
+	}
+	commands, err := build(dir, binary, keys)
 	if err != nil {
 		return err
 	}
@@ -82,7 +91,7 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 		// Brokers alternate, so that what else the machine does meets all of them.
 		for range runs {
 			for _, n := range names {
-				r, err := measure(ctx, commands[n], n != "relay", l, int(float64(messages)*l.scale))
+				r, err := measure(ctx, commands[n], n != "relay", keys, l, int(float64(messages)*l.scale))
 				if err != nil {
 					return fmt.Errorf("%s under %s: %w", n, l.name, err)
 				}
@@ -97,15 +106,23 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 			fmt.Printf("%12.3f", median(cpu[n]))
 		}
 		if ours := median(cpu["zmtpd"]); ours > 0 {
-			fmt.Printf("%10.1f%8.1f%10.2f", median(cpu["zmq_proxy"])/ours, l.goal, median(rates))
+			fmt.Printf("%10.1f%8.1f%10.2f", median(cpu["zmq_proxy"])/ours, goal(l, encrypt), median(rates))
 		}
 		fmt.Println()
 	}
 	return nil
 }
 
+// goal returns how many times less than the proxy the forwarder should need.
+func goal(l load, encrypt bool) float64 {
+	if encrypt {
+		return 1.5
+	}
+	return l.goal
+}
+
 // build compiles the brokers and returns how each is started.
-func build(dir, binary string) (map[string][]string, error) {
+func build(dir, binary string, keys *keys) (map[string][]string, error) {
 	_, self, _, _ := runtime.Caller(0)
 	peers := filepath.Join(filepath.Dir(self), "peers")
 	root := filepath.Join(filepath.Dir(self), "..", "..")
@@ -123,7 +140,7 @@ func build(dir, binary string) (map[string][]string, error) {
 	return map[string][]string{
 		"zmq_proxy": {filepath.Join(dir, "zmqproxy")},
 		"relay":     {filepath.Join(dir, "relay")},
-		"zmtpd":     {binary, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--http", ""},
+		"zmtpd":     append([]string{binary, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--http", ""}, keys.flags()...),
 	}, nil
 }
 

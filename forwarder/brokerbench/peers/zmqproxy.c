@@ -1,5 +1,7 @@
-/* libzmq's proxy with the options that Zeek gives it: zmqproxy. Prints the ports of XSUB and XPUB. */
+/* libzmq's proxy with the options that Zeek gives it: zmqproxy. Prints the ports of XSUB and XPUB. With a key in CURVE_SECRETKEY
+   it encrypts; without a ZAP handler every client may come in. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <zmq.h>
 
 static int port(void *socket)
@@ -12,13 +14,21 @@ static int port(void *socket)
 	return p;
 }
 
+static int encrypt(void *socket)
+{
+	const char *secret = getenv("CURVE_SECRETKEY");
+	int one = 1;
+	return secret && (zmq_setsockopt(socket, ZMQ_CURVE_SERVER, &one, sizeof one) ||
+			  zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, secret, 41));
+}
+
 int main(void)
 {
 	void *ctx = zmq_ctx_new();
 	zmq_ctx_set(ctx, ZMQ_IO_THREADS, 2);
 	void *xsub = zmq_socket(ctx, ZMQ_XSUB), *xpub = zmq_socket(ctx, ZMQ_XPUB);
 	int one = 1;
-	if (zmq_setsockopt(xpub, ZMQ_XPUB_VERBOSER, &one, sizeof one) ||
+	if (encrypt(xsub) || encrypt(xpub) || zmq_setsockopt(xpub, ZMQ_XPUB_VERBOSER, &one, sizeof one) ||
 	    zmq_setsockopt(xpub, ZMQ_XPUB_NODROP, &one, sizeof one) ||
 	    zmq_bind(xsub, "tcp://127.0.0.1:*") || zmq_bind(xpub, "tcp://127.0.0.1:*")) {
 		perror("zmqproxy");
