@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/topics"
@@ -25,6 +26,9 @@ type Forwarder struct {
 	classes   *classes
 	up        traffic // what came from subscribers, see Stats
 	unmatched atomic.Uint64
+
+	overload     atomic.Uint32 // the Policy, see Reconfigure
+	stallTimeout atomic.Int64  // ns, likewise
 
 	closing atomic.Bool    // Shutdown has begun
 	stop    chan struct{}  // closed when nobody is to wait for a subscriber any more
@@ -48,6 +52,7 @@ func New(cfg Config) *Forwarder {
 		denied:      make(map[string]*denied),
 	}
 	f.log = f.cfg.Logger
+	f.Reconfigure(f.cfg.Overload, f.cfg.StallTimeout)
 	f.xsub = zmtp.NewSocket(wire.XSUB, (*xsubPattern)(f), f.cfg.XSub)
 	f.xpub = zmtp.NewSocket(wire.XPUB, (*xpubPattern)(f), f.cfg.XPub)
 	return f
@@ -91,6 +96,19 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.watches.Wait()
 	return err
 }
+
+// Reconfigure changes Config.Overload and Config.StallTimeout, for which 0 is the default. Publishers that wait for a
+// subscriber follow the new policy within the old timeout.
+func (f *Forwarder) Reconfigure(overload Policy, stallTimeout time.Duration) {
+	if stallTimeout <= 0 {
+		stallTimeout = DefaultStallTimeout
+	}
+	f.overload.Store(uint32(overload))
+	f.stallTimeout.Store(int64(stallTimeout))
+}
+
+func (f *Forwarder) policy() Policy          { return Policy(f.overload.Load()) }
+func (f *Forwarder) patience() time.Duration { return time.Duration(f.stallTimeout.Load()) }
 
 // abort lets those who wait for a subscriber give up.
 func (f *Forwarder) abort() { f.once.Do(func() { close(f.stop) }) }

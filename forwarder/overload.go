@@ -14,7 +14,7 @@ const maxWatched = 4096
 
 // overload does what the policy says with the lanes whose subscribers did not take everything of b.
 func (p *publisher) overload(b *zmtp.Batch) {
-	switch p.f.cfg.Overload {
+	switch p.f.policy() {
 	case Drop:
 		for _, l := range p.blocked {
 			p.router.drop(l, b, l.sub.lossReason())
@@ -36,7 +36,7 @@ func (p *publisher) wait(b *zmtp.Batch) {
 	defer timer.Stop()
 	for {
 		cases := append(make([]reflect.SelectCase, 0, 2+len(p.blocked)), receive(p.f.stop), receive(timer.C))
-		next := p.f.cfg.StallTimeout / 4 // a fraction, so that progress is seen close to when it happens
+		next := p.f.patience() / 4 // a fraction, so that progress is seen close to when it happens
 		blocked := p.blocked[:0]
 		for _, l := range p.blocked {
 			room := l.sub.peer.Room()
@@ -52,6 +52,10 @@ func (p *publisher) wait(b *zmtp.Batch) {
 		}
 		p.blocked = blocked
 		if len(blocked) == 0 {
+			return
+		}
+		if policy := p.f.policy(); policy == Drop || policy == Disconnect {
+			p.overload(b) // it has changed
 			return
 		}
 		timer.Reset(next)
@@ -91,11 +95,11 @@ func (p *publisher) settle(l *lane, b *zmtp.Batch, room <-chan struct{}) (settle
 	if patience > 0 {
 		return false, patience
 	}
-	if s.f.cfg.Overload == Adaptive {
+	if s.f.policy() == Adaptive {
 		p.router.drop(l, b, zmtp.DropFull)
 		return true, 0
 	}
-	return false, s.f.cfg.StallTimeout
+	return false, s.f.patience()
 }
 
 // gone reports whether the connection was given up.
@@ -136,14 +140,14 @@ func (s *subscriber) patience(room <-chan struct{}) time.Duration {
 	if written != s.written || s.moved.IsZero() {
 		s.written, s.moved = written, now
 	}
-	if left := s.f.cfg.StallTimeout - now.Sub(s.moved); left > 0 {
+	if left := s.f.patience() - now.Sub(s.moved); left > 0 {
 		return left
 	}
 	s.moved = time.Time{}
 	s.stalled.Store(now.UnixNano())
 	dropped := s.peer.Stats().Dropped
 	text := "subscriber stalled, it loses messages until it reads"
-	if s.f.cfg.Overload == Block {
+	if s.f.policy() == Block {
 		text = "subscriber stalled, publishers wait for it"
 	}
 	s.log.Warn(text, "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)

@@ -52,7 +52,7 @@ func (f *Forwarder) pace(s *subscriber, n int) {
 				moved = time.Now()
 			}
 		}
-		if time.Since(moved) >= f.cfg.StallTimeout {
+		if time.Since(moved) >= f.patience() {
 			return
 		}
 		behind = now

@@ -62,8 +62,9 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		pub.f.denyMessages(p, pub.permit.denied, n, pub.router.example)
 	}
 	pub.blocked = pub.blocked[:0]
+	policy := pub.f.policy()
 	for _, l := range pub.router.touched {
-		if x.cfg.Overload == Adaptive && l.sub.stalled.Load() != 0 {
+		if policy == Adaptive && l.sub.stalled.Load() != 0 {
 			pub.router.drop(l, b, zmtp.DropFull)
 		} else if !l.offer(b) {
 			pub.blocked = append(pub.blocked, l)
