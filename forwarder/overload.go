@@ -184,9 +184,10 @@ func (s *subscriber) stalledSince() time.Time {
 
 // disconnect closes the connection of s, which does not read fast enough.
 func (s *subscriber) disconnect() {
-	if s.gone() || !s.stalled.CompareAndSwap(0, time.Now().UnixNano()) {
+	if s.gone() || s.expelled.Swap(true) {
 		return
 	}
+	s.stalled.CompareAndSwap(0, time.Now().UnixNano())
 	msgs, bytes, _ := s.peer.Queue()
 	s.log.Warn("subscriber does not keep up and is disconnected", "node", s.nodeID(),
 		"queued", msgs, "bytes", bytes, "dropped", s.peer.Stats().Dropped)

@@ -23,8 +23,9 @@ type subscriber struct {
 	told  int // bytes told to publishers on its behalf since it last looked after them; only its read goroutine uses it
 	bytes int // of the topics that it subscribed; likewise
 
-	blocked atomic.Int64 // for how many ns publishers have waited for it
-	stalled atomic.Int64 // since when, in ns since 1970; 0 if it is not
+	blocked  atomic.Int64 // for how many ns publishers have waited for it
+	expelled atomic.Bool  // it is being disconnected
+	stalled  atomic.Int64 // since when, in ns since 1970; 0 if it is not
 
 	// mu guards what those who wait for the subscriber have seen of its progress.
 	mu      sync.Mutex
