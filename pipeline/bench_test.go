@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -58,7 +61,7 @@ func benchmarkConfigs(b *testing.B, run func(b *testing.B, cfg Config, senders i
 
 // BenchmarkLogger writes conn records from memory to a file.
 func BenchmarkLogger(b *testing.B) {
-	batch, records := recordedConn(b, 1000)
+	batch, records := recordedConn(b, benchRecords)
 	benchmarkConfigs(b, func(b *testing.B, cfg Config, senders int) {
 		l, err := New(cfg)
 		if err != nil {
@@ -86,15 +89,15 @@ func BenchmarkLogger(b *testing.B) {
 	})
 }
 
-// BenchmarkReceiver writes conn records that come over TCP to a file. What sending costs is in it.
+// BenchmarkReceiver writes conn records that another process sends over TCP to a file.
 func BenchmarkReceiver(b *testing.B) {
-	batch, records := recordedConn(b, 1000)
+	_, records := recordedConn(b, benchRecords)
 	benchmarkConfigs(b, func(b *testing.B, cfg Config, senders int) {
 		l, err := New(cfg)
 		if err != nil {
 			b.Fatal(err)
 		}
-		pull := zmtp.NewPull(zmtp.Config{})
+		pull := zmtp.NewPull(zmtp.Config{RecvBytes: 8 << 20})
 		endpoint, err := pull.Listen("tcp://127.0.0.1:*")
 		if err != nil {
 			b.Fatal(err)
@@ -105,18 +108,11 @@ func BenchmarkReceiver(b *testing.B) {
 		before := cpuTime(b)
 		var all sync.WaitGroup
 		for s := range senders {
+			child := exec.Command(os.Args[0])
+			child.Env = append(os.Environ(), benchEnv+"="+endpoint, fmt.Sprintf("%s_NODE=node-%d", benchEnv, s), fmt.Sprintf("%s_N=%d", benchEnv, b.N))
+			child.Stderr = os.Stderr
 			all.Go(func() {
-				push := zmtp.NewPush(zmtp.Config{})
-				if err := push.Connect(endpoint); err != nil {
-					b.Error(err)
-				}
-				m := zmtp.NewMessage([]byte("log-write"), fmt.Appendf(nil, "node-%d", s), []byte(zeek.SerializerName), batch)
-				for range b.N {
-					if err := push.Send(b.Context(), m); err != nil {
-						b.Error(err)
-					}
-				}
-				if err := push.Shutdown(b.Context()); err != nil {
+				if err := child.Run(); err != nil {
 					b.Error(err)
 				}
 			})
@@ -134,4 +130,30 @@ func BenchmarkReceiver(b *testing.B) {
 			b.Errorf("%d records written, want %d", st.Written.Records, want)
 		}
 	})
+}
+
+const (
+	benchEnv     = "PIPELINE_BENCH_ENDPOINT"
+	benchRecords = 1000
+)
+
+// benchChild is a node that sends as fast as it can.
+func benchChild(endpoint string) error {
+	var tb testing.B
+	batch, _ := recordedConn(&tb, benchRecords)
+	n, err := strconv.Atoi(os.Getenv(benchEnv + "_N"))
+	if err != nil {
+		return err
+	}
+	push := zmtp.NewPush(zmtp.Config{})
+	if err := push.Connect(endpoint); err != nil {
+		return err
+	}
+	m := zmtp.NewMessage([]byte("log-write"), []byte(os.Getenv(benchEnv+"_NODE")), []byte(zeek.SerializerName), batch)
+	for range n {
+		if err := push.Send(context.Background(), m); err != nil {
+			return err
+		}
+	}
+	return push.Shutdown(context.Background())
 }

@@ -14,6 +14,18 @@
 //     truncated; no move replaces a file: the second of a name gets "_1".
 //   - While a file cannot be written its senders wait. What was written halfway is
 //     taken back, so that there is no half line at any time but that of the write.
+//   - What LogAscii::gzip_level compresses is in its file as soon as other logs are, and after a
+//     crash it is repaired.
+//   - A log folder has one logger: a second one is refused.
+//
+// A rotated log gets its final name when it is complete and on disk. Until then it is in ".rotating" of the
+// log folder, from where the next start takes it after a crash. It goes to Options.RotationDir under one
+// of Zeek's names, or to Config.Archive, a tree like that of zeekctl, compressed if wanted; what is
+// compressed or copied is removed only after its copy is synced. Sync, compression and the
+// post-processor run in the background.
+//
+// Every message that was received is written, dropped for a Reason, or queued: in all, for each log and for each
+// node; see Stats.
 //
 // Numbers in comments such as "spec 3.8" are sections of the specification of Zeek's
 // formats that the project is built from.

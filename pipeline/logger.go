@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -23,53 +21,6 @@ import (
 // ErrClosed is returned by Write and WriteBatch once Close has been called. The
 // message was not received.
 var ErrClosed = errors.New("logger is closed")
-
-// Config says where a Logger writes and how. The zero value writes Zeek's default
-// format to the current folder.
-type Config struct {
-	// Dir is the logger's folder; Options.LogDir and Options.RotationDir are relative to
-	// it. It must exist. Default ".".
-	Dir string
-	// Options are Zeek's own. New keeps no reference. Default DefaultOptions.
-	Options *Options
-	// Name tells this logger from others that put their logs in the same places: it is in the
-	// names of all rotated logs. Letters, digits, "-", "_" and "."; at most 64.
-	// Default: none, for a cluster with one logger.
-	Name string
-	// MaxFileSize rotates a log when its file has got as many bytes, in addition to
-	// Options.RotationInterval. Default 0: it may grow.
-	MaxFileSize int64
-	// Archive is the root of a tree of rotated logs as zeekctl keeps it,
-	// Archive/2006-01-02/conn.15:00:00-16:00:00.log, with "-Name" at the end; on Windows with
-	// dots instead of colons. Relative to Dir, made when it is first needed, may be on another file system.
-	// It takes the place of Options.RotationDir and RotationFormat, which must have their
-	// defaults, and logs that a crashed logger left go there too. Default: none.
-	Archive string
-	// CompressLevel compresses logs on their way to Archive in the background, with gzip at a level from 1 to 9.
-	// Default 0: not compressed.
-	CompressLevel int
-	// ArchiveMaxAge and ArchiveMaxBytes limit what Archive holds: what is older, and the oldest of what is too much, is
-	// deleted; of all loggers that use it. Nothing but logs with names as above is ever deleted.
-	// Default 0: no limit.
-	ArchiveMaxAge   time.Duration
-	ArchiveMaxBytes int64
-	// Suffix is the extension of log files, without dot. Default: the environment's
-	// ZEEK_LOG_SUFFIX as in Zeek, or "log".
-	Suffix string
-	// FlushInterval is how long records may wait before they are in their file. Default
-	// 1 s, Zeek's.
-	FlushInterval time.Duration
-	// Location is the time zone of #open, #close, file names and rotation. Default
-	// time.Local.
-	Location *time.Location
-	// MaxFiles limits how many logs there may be at a time, so that a node which makes up
-	// paths cannot use up the file descriptors: one for each path, and for each further
-	// stream and set of columns in it. One that was idle for an hour makes room for
-	// another; else batches for more are dropped. Default 1000.
-	MaxFiles int
-	// Logger gets what an operator should know. Default: nothing is logged.
-	Logger *slog.Logger
-}
 
 // Logger writes the log batches of Zeek nodes to files, one for each log path, as
 // Zeek's logger with its ASCII writer does. All methods are for concurrent use.
@@ -156,8 +107,6 @@ const (
 	maxHeaderCache = 16 << 20
 	// maxServices is how many logs are flushed by the timer at a time.
 	maxServices = 64
-	// maxName limits the bytes of a logger's name.
-	maxName = 64
 )
 
 // New starts a Logger. It first takes up the logs that a logger which crashed left in the folder: those that
@@ -174,159 +123,6 @@ func New(cfg Config) (*Logger, error) {
 		l.services.Go(l.runRetention)
 	}
 	return l, nil
-}
-
-func newLogger(cfg Config) (*Logger, error) {
-	l := &Logger{
-		name:            cfg.Name,
-		interval:        cfg.FlushInterval,
-		location:        cfg.Location,
-		maxFiles:        cfg.MaxFiles,
-		maxFileSize:     cfg.MaxFileSize,
-		compressLevel:   cfg.CompressLevel,
-		archiveMaxAge:   cfg.ArchiveMaxAge,
-		archiveMaxBytes: cfg.ArchiveMaxBytes,
-		log:             cfg.Logger,
-		pruneNow:        make(chan struct{}, 1),
-		logs:            map[logKey]*streamLog{},
-		headers:         map[string]*logFile{},
-		bases:           map[string]bool{},
-		open:            map[*logFile]os.FileInfo{},
-		serviceSlots:    make(semaphore, maxServices),
-		rotationSlots:   make(semaphore, maxRotations),
-		compressSlots:   make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
-		postprocSlots:   make(semaphore, maxPostprocessors),
-		stop:            make(chan struct{}),
-		timerDone:       make(chan struct{}),
-		closeDone:       make(chan struct{}),
-		copyTo:          func(w io.Writer) io.Writer { return w },
-	}
-	l.options = *DefaultOptions()
-	if cfg.Options != nil {
-		l.options = *cfg.Options
-		l.options.PostprocessorEnv = maps.Clone(l.options.PostprocessorEnv)
-	}
-	if err := l.options.Validate(); err != nil {
-		return nil, err
-	}
-	if l.interval == 0 {
-		l.interval = time.Second
-	}
-	if l.location == nil {
-		l.location = time.Local
-	}
-	if l.maxFiles == 0 {
-		l.maxFiles = 1000
-	}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
-	}
-	l.acct.init(l.log)
-	if err := l.setExtension(cfg.Suffix); err != nil {
-		return nil, err
-	}
-	var err error
-	if l.dir, err = filepath.Abs(cfg.Dir); err != nil {
-		return nil, err
-	}
-	if fi, err := os.Stat(l.dir); err != nil {
-		return nil, err
-	} else if !fi.IsDir() {
-		return nil, fmt.Errorf("%s is not a directory", l.dir)
-	}
-	if cfg.Archive != "" {
-		l.archive = l.resolve(cfg.Archive)
-	}
-	if err := l.check(); err != nil {
-		return nil, err
-	}
-	l.reserve = l.rotatedReserve()
-	if err := l.openDir(); err != nil {
-		return nil, err
-	}
-	l.openFile = l.createFile
-	if l.options.Stdout {
-		all := &stdout{w: os.Stdout}
-		l.openFile = func(string) (file, error) { return all, nil }
-	}
-	l.giveUp, l.cancel = context.WithCancel(context.Background())
-	l.giveUpRotations, l.stopRotations = context.WithCancel(context.Background())
-	return l, nil
-}
-
-// setExtension decides on the extension of log files; suffix is what the operator gave.
-func (l *Logger) setExtension(suffix string) error {
-	if suffix == "" {
-		suffix = os.Getenv("ZEEK_LOG_SUFFIX")
-	}
-	if suffix == "" {
-		suffix = "log"
-	}
-	if err := checkExtension("ZEEK_LOG_SUFFIX or Config.Suffix", suffix); err != nil {
-		return err
-	}
-	l.suffix, l.ext = suffix, "."+suffix
-	if l.options.GzipLevel > 0 {
-		l.ext += "." + l.options.GzipExtension
-	}
-	if len(l.ext) > maxExt {
-		return fmt.Errorf("the extension %q has %d bytes, at most %d are allowed: set ZEEK_LOG_SUFFIX or Config.Suffix to something like \"log\"", l.ext, len(l.ext), maxExt)
-	}
-	return nil
-}
-
-// check refuses a configuration that makes no sense, alone or together.
-func (l *Logger) check() error {
-	switch {
-	case l.interval < 0 || l.maxFiles < 0 || l.maxFileSize < 0 || l.archiveMaxAge < 0 || l.archiveMaxBytes < 0:
-		return errors.New("times, numbers and sizes of a Config cannot be negative")
-	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" || strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
-		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and \".\", at most %d, without \"__\"", l.name, maxName)
-	case l.archive == "" && (l.compressLevel != 0 || l.archiveMaxAge != 0 || l.archiveMaxBytes != 0):
-		return errors.New("Config.CompressLevel, ArchiveMaxAge and ArchiveMaxBytes need Config.Archive")
-	case l.archive != "" && !l.rotates():
-		return errors.New("an archive without rotation stays empty: set a rotation interval or Config.MaxFileSize")
-	case l.archive != "" && (l.options.RotationDir != "" || l.options.RotationFormat != RotationFormatDefault):
-		return errors.New("Config.Archive contradicts Log::default_rotation_dir and Log::rotation_format_func: use one of them")
-	}
-	return checkGzipLevel(l.compressLevel)
-}
-
-// nameBytes are the bytes of a logger's name.
-const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
-
-// openDir opens the log folder and locks it.
-func (l *Logger) openDir() (err error) {
-	dir := l.resolve(l.options.LogDir)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	if l.root, err = os.OpenRoot(dir); err != nil {
-		return err
-	}
-	if l.lock, err = l.root.Open("."); err != nil {
-		l.root.Close()
-		return err
-	}
-	if lockDir(l.lock) {
-		l.closeDir()
-		return fmt.Errorf("another logger writes to %s: give this one a folder of its own", dir)
-	}
-	return nil
-}
-
-func (l *Logger) closeDir() error {
-	return errors.Join(l.lock.Close(), l.root.Close())
-}
-
-// resolve returns the absolute path of a directory that the operator gave
-// relative to the logger's folder.
-func (l *Logger) resolve(dir string) string {
-	dir = filepath.FromSlash(dir)
-	if filepath.IsAbs(dir) {
-		return filepath.Clean(dir)
-	}
-	return filepath.Join(l.dir, dir)
 }
 
 // begin reports whether a message may come in; inflight.Done must follow then.
@@ -540,79 +336,4 @@ func (l *Logger) untilService() time.Duration {
 	}
 	now := time.Now()
 	return min(l.interval, l.nextRotation(now).Sub(now))
-}
-
-// LostError says what Close could not write to one log.
-type LostError struct {
-	Path string // of the log
-	Lost Counts
-	Err  error // why
-}
-
-// Error says it on one line.
-func (e *LostError) Error() string {
-	return fmt.Sprintf("log %q: %d records lost: %v", e.Path, e.Lost.Records, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *LostError) Unwrap() error { return e.Err }
-
-// Close ends the logger: Writes that have begun are finished, everything is
-// written, every file gets its #close, and is rotated if there is an
-// interval. It waits for files that cannot be written until ctx ends; what is
-// lost then is counted as dropped and reported, a *LostError for each log,
-// joined. Further calls wait for the first one's result, or for their ctx.
-func (l *Logger) Close(ctx context.Context) error {
-	l.mu.Lock()
-	first := !l.closed
-	l.closed = true
-	l.mu.Unlock()
-	if first {
-		l.closeErr = l.close(ctx)
-		close(l.closeDone)
-		return l.closeErr
-	}
-	select {
-	case <-l.closeDone:
-		return l.closeErr
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (l *Logger) close(ctx context.Context) error {
-	close(l.stop)
-	<-l.timerDone
-	l.terminating.Store(true)
-	// From here on those who wait for a file do so only as long as ctx allows.
-	stopWaiting := context.AfterFunc(ctx, l.cancel)
-	// From then on something hangs in a call of the file system, and is left alone.
-	hung, cancel := withGrace(ctx)
-	defer cancel()
-	var errs []error
-	if !await(hung, done(l.inflight.Wait)) {
-		errs = append(errs, fmt.Errorf("a batch is being written: %w", errBusy))
-	}
-	stopWaiting()
-	l.cancel()
-
-	logs := l.sortedLogs()
-	ended := make([]error, len(logs))
-	closed := make([]<-chan struct{}, len(logs))
-	for i, s := range logs {
-		closed[i] = done(func() { ended[i] = s.close(ctx, hung) })
-	}
-	for i, s := range logs {
-		if await(hung, closed[i]) {
-			errs = append(errs, ended[i])
-		} else {
-			errs = append(errs, fmt.Errorf("log %q: %w", s.key.path, errBusy))
-		}
-	}
-	errs = append(errs, l.waitRotations(ctx, hung))
-	if !await(hung, done(l.services.Wait)) {
-		errs = append(errs, errBusy)
-	}
-	errs = append(errs, l.closeDir())
-	return errors.Join(errs...)
 }

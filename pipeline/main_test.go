@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		crashChild(dir)
 		return
 	}
+	if endpoint := os.Getenv(benchEnv); endpoint != "" {
+		if err := benchChild(endpoint); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +34,7 @@ type rotation struct {
 // workDir is where rotated logs wait, in the log folder.
 const workDir = ".rotating"
 
-// startRotation and others of its kind are limits for work in the background.
+// Limits for work in the background.
 const (
 	maxRotations      = 32 // files that are synced and moved at a time
 	maxPostprocessors = 16 // post-processors that run at a time
@@ -247,24 +246,6 @@ func parseWork(name string) (opened, closed time.Time, ok bool) {
 	return time.Unix(seconds[0], 0), time.Unix(seconds[1], 0), true
 }
 
-// waitRotations waits for everything in the background. After ctx has ended it gives up what
-// is left: logs that have not got their final name, which the next start will take up,
-// and post-processors that run on without us.
-func (l *Logger) waitRotations(ctx, hung context.Context) error {
-	stop := context.AfterFunc(ctx, l.stopRotations)
-	defer stop()
-	var errs []error
-	if !await(hung, done(l.rotations.Wait)) {
-		errs = append(errs, fmt.Errorf("%d rotated logs: %w; they are in %s for the next start", l.Stats().Rotation.Pending, errBusy, l.inLogDir(workDir)))
-	} else if n := l.leftInWork(); n > 0 {
-		errs = append(errs, fmt.Errorf("%d rotated logs have not got their place, they are in %s for the next start", n, l.inLogDir(workDir)))
-	}
-	if !await(hung, done(l.postprocessors.Wait)) {
-		errs = append(errs, fmt.Errorf("%d post-processors have not ended, nobody waits for them any more", l.Stats().Rotation.PostprocessRunning))
-	}
-	return errors.Join(errs...)
-}
-
 // leftInWork returns how many logs are in workDir, and removes that if it is empty.
 func (l *Logger) leftInWork() int {
 	works, err := fs.ReadDir(l.root.FS(), workDir)
@@ -272,43 +253,4 @@ func (l *Logger) leftInWork() int {
 		_ = l.root.Remove(workDir)
 	}
 	return len(works)
-}
-
-// done returns a channel that is closed when wait returns.
-func done(wait func()) <-chan struct{} {
-	c := make(chan struct{})
-	go func() {
-		defer close(c)
-		wait()
-	}()
-	return c
-}
-
-// grace is how long something may still take that was told to give up.
-const grace = 3 * time.Second
-
-// withGrace returns a context that ends some time after ctx: then something hangs.
-func withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
-	hung, cancel := context.WithCancel(context.Background())
-	stop := context.AfterFunc(ctx, func() {
-		if wait(hung, hung, grace) {
-			cancel()
-		}
-	})
-	return hung, func() { stop(); cancel() }
-}
-
-// await waits for c until hung ends, and reports whether c is closed.
-func await(hung context.Context, c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	case <-hung.Done():
-	}
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

@@ -27,46 +27,53 @@ func newJSON(o Options, s *Schema) *json {
 	return j
 }
 
-// appendRecord appends the line of the record at the front of rd.
-func (j *json) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fault) {
+// appendRecord appends the line of the record at the front of b; see [tsv.appendRecord].
+func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f fault) {
 	dst = append(dst, '{')
 	start := len(dst)
-	var v rawValue
 	for i := range columns {
 		key := j.keys[i]
 		if len(dst) == start {
 			key = key[1:]
 		}
-		if out, rest, ok := j.appendCommon(dst, key, rd.b, columns[i].Type); ok {
-			dst, rd.b = out, rest
+		if out, rest, ok := j.appendCommon(dst, key, b, columns[i].Type); ok {
+			dst, b = out, rest
 			continue
 		}
-		at := rd.b
-		if reason := rd.column(&v, columns[i].Type); reason != 0 {
-			return dst, fault{reason, i, at, v.typ}
+		if dst, b, f = j.appendColumn(dst, key, b, columns[i].Type); f.reason != 0 {
+			f.column = i
+			return dst, b, f
 		}
-		if !v.present && !j.opts.JSONIncludeUnsetFields {
-			continue
-		}
-		dst = append(dst, key...)
-		if !v.present || !v.typ.isContainer() {
-			dst = j.appendValue(dst, &v)
-			continue
-		}
-		dst = append(dst, '[')
-		for n := v.num; n > 0; n-- {
-			at := rd.b
-			if reason := rd.element(&v); reason != 0 {
-				return dst, fault{reason, i, at, v.typ}
-			}
-			dst = j.appendValue(dst, &v)
-			if n > 1 {
-				dst = append(dst, ',')
-			}
-		}
-		dst = append(dst, ']')
 	}
-	return append(dst, "}\n"...), fault{}
+	return append(dst, "}\n"...), b, fault{}
+}
+
+// appendColumn appends the key and the value at the front of b, whatever it is.
+func (j *json) appendColumn(dst, key, b []byte, want Type) (out, rest []byte, f fault) {
+	rd := reader{b}
+	var v rawValue
+	if reason := rd.column(&v, want); reason != 0 {
+		return dst, b, fault{reason: reason, at: b, typ: v.typ}
+	}
+	if !v.present && !j.opts.JSONIncludeUnsetFields {
+		return dst, rd.b, fault{}
+	}
+	dst = append(dst, key...)
+	if !v.present || !v.typ.isContainer() {
+		return j.appendValue(dst, &v), rd.b, fault{}
+	}
+	dst = append(dst, '[')
+	for n := v.num; n > 0; n-- {
+		at := rd.b
+		if reason := rd.element(&v); reason != 0 {
+			return dst, b, fault{reason: reason, at: at, typ: v.typ}
+		}
+		dst = j.appendValue(dst, &v)
+		if n > 1 {
+			dst = append(dst, ',')
+		}
+	}
+	return append(dst, ']'), rd.b, fault{}
 }
 
 // appendCommon appends the key and the value at the front of b if it is of one of the kinds that

@@ -69,14 +69,14 @@ func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, 
 		return dst, 0, err
 	}
 	out = dst
-	rd := reader{b.Values}
 	r.before = r.tsv.leftContainer
+	values := b.Values
 	for i := range b.NumRecords {
 		var f fault
 		if r.json != nil {
-			out, f = r.json.appendRecord(out, &rd, r.schema.Fields)
+			out, values, f = r.json.appendRecord(out, values, r.schema.Fields)
 		} else {
-			out, f = r.tsv.appendRecord(out, &rd, r.schema.Fields)
+			out, values, f = r.tsv.appendRecord(out, values, r.schema.Fields)
 		}
 		if f.reason != 0 {
 			r.Rollback()

@@ -45,10 +45,10 @@ func newTSV(o Options) tsv {
 	return t
 }
 
-// appendRecord appends the line of the record at the front of rd.
-func (t *tsv) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fault) {
+// appendRecord appends the line of the record at the front of b. What is left to read is passed
+// from hand to hand and not kept in memory: to change a pointer there costs more.
+func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f fault) {
 	start := len(dst)
-	var v rawValue
 	for i := range columns {
 		if i > 0 {
 			dst = appendShort(dst, t.separator)
@@ -57,33 +57,14 @@ func (t *tsv) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fau
 		if t.leftContainer {
 			esc = t.afterContainer
 		}
-		if out, rest, ok := t.appendCommon(dst, rd.b, columns[i].Type, esc); ok {
-			dst, rd.b = out, rest
+		if out, rest, ok := t.appendCommon(dst, b, columns[i].Type, esc); ok {
+			dst, b = out, rest
 			continue
 		}
-		at := rd.b
-		if reason := rd.column(&v, columns[i].Type); reason != 0 {
-			return dst, fault{reason, i, at, v.typ}
+		if dst, b, f = t.appendColumn(dst, b, columns[i].Type, esc); f.reason != 0 {
+			f.column = i
+			return dst, b, f
 		}
-		if !v.present || !v.typ.isContainer() {
-			dst = t.appendValue(dst, &v, esc)
-			continue
-		}
-		if v.num == 0 {
-			dst = append(dst, esc.empty...)
-			continue
-		}
-		for n := v.num; n > 0; n-- {
-			at := rd.b
-			if reason := rd.element(&v); reason != 0 {
-				return dst, fault{reason, i, at, v.typ}
-			}
-			dst = t.appendValue(dst, &v, t.element)
-			if n > 1 {
-				dst = appendShort(dst, t.setSeparator)
-			}
-		}
-		t.leftContainer = t.afterContainer != nil
 	}
 	if line := dst[start:]; len(line) > 0 && bytes.HasPrefix(line, []byte(t.opts.MetaPrefix)) {
 		// A reader would take the line for one of the header.
@@ -92,7 +73,34 @@ func (t *tsv) appendRecord(dst []byte, rd *reader, columns []Field) ([]byte, fau
 		copy(line[4:], line[1:])
 		appendHexEscape(line[:0], line[0])
 	}
-	return append(dst, '\n'), fault{}
+	return append(dst, '\n'), b, fault{}
+}
+
+// appendColumn appends the value at the front of b, whatever it is.
+func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []byte, f fault) {
+	rd := reader{b}
+	var v rawValue
+	if reason := rd.column(&v, want); reason != 0 {
+		return dst, b, fault{reason: reason, at: b, typ: v.typ}
+	}
+	if !v.present || !v.typ.isContainer() {
+		return t.appendValue(dst, &v, esc), rd.b, fault{}
+	}
+	if v.num == 0 {
+		return append(dst, esc.empty...), rd.b, fault{}
+	}
+	for n := v.num; n > 0; n-- {
+		at := rd.b
+		if reason := rd.element(&v); reason != 0 {
+			return dst, b, fault{reason: reason, at: at, typ: v.typ}
+		}
+		dst = t.appendValue(dst, &v, t.element)
+		if n > 1 {
+			dst = appendShort(dst, t.setSeparator)
+		}
+	}
+	t.leftContainer = t.afterContainer != nil
+	return dst, rd.b, fault{}
 }
 
 // appendCommon appends the value at the front of b if it is of one of the kinds that most are, and
