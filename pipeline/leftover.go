@@ -69,7 +69,9 @@ func (l *Logger) rotateLeftovers() {
 		names, err := fs.ReadDir(l.root.FS(), ".")
 		errs = append(errs, err)
 		for _, d := range names {
-			if name, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
+			if strings.HasPrefix(d.Name(), tmpShadowPrefix) { // the crash came before its name
+				errs = append(errs, l.root.Remove(d.Name()))
+			} else if name, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
 				if err := l.rotateLeftover(name); err != nil {
 					errs = append(errs, fmt.Errorf("%s: %w", name, err))
 				}

@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		crashChild(dir)
 		return
 	}
+	if dir := os.Getenv(killDirEnv); dir != "" {
+		killChild(dir)
+		return
+	}
 	if endpoint := os.Getenv(benchEnv); endpoint != "" {
 		if err := benchChild(endpoint); err != nil {
 			fmt.Fprintln(os.Stderr, err)
