@@ -103,9 +103,7 @@ func (f *securityFlags) open(log *slog.Logger) (*security, error) {
 			return nil, err
 		}
 		s.next = s.keys
-		if f.ZAPHandler != "" {
-			s.next = nil
-		}
+		log.Info("CURVE is on", "public_keys", s.keys.PublicKeys(), "clients", s.keys.Stats().Clients)
 	}
 	if f.ZAPHandler != "" {
 		if s.zap, err = zapclient.Dial(f.ZAPHandler, zmtp.Config{Logger: log}); err != nil {
@@ -223,6 +221,8 @@ func (s *security) Authenticate(ctx context.Context, req *zap.Request) (zap.Repl
 	s.count(req.Domain, reply, err)
 	if err != nil || reply.Status != zap.StatusOK {
 		s.refusals.add(req, reply, err)
+	} else {
+		s.log.Debug("client let in", "socket", req.Domain, "peer", req.Address, "client", reply.UserID)
 	}
 	if s.refusal == zap.StatusTemporary && (reply.Status == zap.StatusDenied || reply.Status == zap.StatusFailed) {
 		reply.Status = zap.StatusTemporary
