@@ -120,7 +120,7 @@ func (f *securityFlags) open(log *slog.Logger) (*security, error) {
 // sources returns where the keys come from, nil for no CURVE.
 func (f *securityFlags) sources() (*access.Sources, error) {
 	// An empty variable is a list of one empty value.
-	f.CurveClientKey = slices.DeleteFunc(f.CurveClientKey, func(text string) bool { return text == "" })
+	clientKeys := slices.DeleteFunc(slices.Clone(f.CurveClientKey), func(text string) bool { return text == "" })
 	zeek := readZeekKeys()
 	for _, flag := range []struct {
 		name   string
@@ -128,7 +128,7 @@ func (f *securityFlags) sources() (*access.Sources, error) {
 	}{
 		{"curve-secret-key-file", f.CurveSecretKeyFile},
 		{"curve-clients", f.CurveClients},
-		{"curve-client-key", f.CurveClientKey},
+		{"curve-client-key", clientKeys},
 	} {
 		if len(flag.values) > 0 {
 			if err := zeek.checkMixture(flag.name); err != nil {
@@ -139,7 +139,7 @@ func (f *securityFlags) sources() (*access.Sources, error) {
 	if len(zeek) > 0 {
 		return f.zeekSources(zeek)
 	}
-	clients := len(f.CurveClients) + len(f.CurveClientKey)
+	clients := len(f.CurveClients) + len(clientKeys)
 	switch {
 	case len(f.CurveSecretKeyFile) == 0 && clients == 0:
 		return nil, nil
@@ -151,7 +151,7 @@ func (f *securityFlags) sources() (*access.Sources, error) {
 		return nil, usagef("--zap-handler decides about client keys, so that --curve-clients and --curve-client-key have no effect: remove them, or it")
 	}
 	s := &access.Sources{ServerPaths: f.CurveSecretKeyFile, ClientPaths: f.CurveClients}
-	for _, text := range f.CurveClientKey {
+	for _, text := range clientKeys {
 		client, err := parseClientKey(text)
 		if err != nil {
 			return nil, err
@@ -257,7 +257,7 @@ func (s *security) watch(ctx context.Context) {
 		for {
 			select {
 			case <-hup:
-				s.log.Info("SIGHUP: there are no keys to read again")
+				s.log.Debug("SIGHUP: there are no keys to read again")
 			case <-ctx.Done():
 				return
 			}
