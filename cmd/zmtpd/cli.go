@@ -53,7 +53,28 @@ type stdio struct {
 // run is the whole program. It returns when the command is done or, for one that
 // serves, when ctx ends; nil then says that the end was clean.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	parser, err := kong.New(&cli{},
+	parse := func() (*kong.Context, *cli, error) { return parseArgs(ctx, args, stdout, stderr) }
+	command, _, err := parse()
+	if errors.Is(err, errHelpShown) || errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	if err != nil {
+		return parseError(err)
+	}
+	err = command.Run(&stdio{stdin, stdout, stderr}, &configuration{command, parse})
+	switch {
+	case errors.Is(err, zmtp.ErrEndpoint):
+		return &usageError{err}
+	case errors.Is(err, syscall.EPIPE):
+		return nil // who read our output has seen enough
+	}
+	return err
+}
+
+// parseArgs parses the command line, and with it the environment and the configuration file.
+func parseArgs(ctx context.Context, args []string, stdout, stderr io.Writer) (*kong.Context, *cli, error) {
+	c := new(cli)
+	parser, err := kong.New(c,
 		kong.Name("zmtpd"), kong.Description(description), groups,
 		kong.NoDefaultHelp(), kong.Writers(stdout, stderr),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
@@ -64,20 +85,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		panic(err) // the grammar is wrong
 	}
 	command, err := parser.Parse(args)
-	if errors.Is(err, errHelpShown) || errors.Is(err, syscall.EPIPE) {
-		return nil
-	}
-	if err != nil {
-		return parseError(err)
-	}
-	err = command.Run(&stdio{stdin, stdout, stderr})
-	switch {
-	case errors.Is(err, zmtp.ErrEndpoint):
-		return &usageError{err}
-	case errors.Is(err, syscall.EPIPE):
-		return nil // who read our output has seen enough
-	}
-	return err
+	return command, c, err
 }
 
 // parseError makes a usageError of what kong says.

@@ -18,11 +18,14 @@ type daemonFlags struct {
 	ShutdownTimeout time.Duration `default:"10s" help:"How long to go on with what is under way after SIGINT or SIGTERM. A second signal ends zmtpd at once."`
 	LogFormat       string        `enum:"text,json" default:"text" help:"Form of the log on standard error: text or json."`
 	LogLevel        slog.Level    `default:"info" help:"Least important level to log: debug, info, warn or error."`
+
+	Level slog.LevelVar `kong:"-"` // in effect, see reload
 }
 
 // newLog returns the log of a daemon.
 func (f *daemonFlags) newLog(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: f.LogLevel}
+	f.Level.Set(f.LogLevel)
+	o := &slog.HandlerOptions{Level: &f.Level}
 	if f.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
@@ -67,6 +70,7 @@ type daemon struct {
 // run listens, serves until ctx ends, and shuts down. The HTTP server ends last, to tell
 // how the rest does.
 func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, s *security, jobs ...job) error {
+	raiseDescriptors(log)
 	d := &daemon{jobs: jobs, security: s, log: log, started: time.Now()}
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup

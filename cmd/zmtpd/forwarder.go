@@ -110,7 +110,7 @@ type forwarderCommand struct {
 }
 
 // Run runs the broker until ctx ends.
-func (c *forwarderCommand) Run(ctx context.Context, std *stdio) error {
+func (c *forwarderCommand) Run(ctx context.Context, std *stdio, conf *configuration) error {
 	log := c.newLog(std.err)
 	s, err := c.open(log)
 	if err != nil {
@@ -121,5 +121,9 @@ func (c *forwarderCommand) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
+	defer conf.onHangup(log, func(now *cli) {
+		c.reload(&now.Forwarder.daemonFlags)
+		job.reload(&now.Forwarder.forwarderFlags)
+	})()
 	return c.run(ctx, log, s, job)
 }

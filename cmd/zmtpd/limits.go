@@ -17,6 +17,7 @@ type socketFlags struct {
 	MaxMessageSize    byteSize      `group:"limits" default:"64MiB" help:"Largest message that a peer may send, 0 for no limit."`
 	HandshakeTimeout  positive      `group:"limits" default:"30s" help:"How long a new connection may take to become ready."`
 	HeartbeatInterval time.Duration `group:"limits" default:"0s" help:"How often to ask idle peers for a sign of life, 0 for never. Peers that ask are always answered."`
+	HeartbeatTTL      heartbeatTTL  `name:"heartbeat-ttl" group:"limits" default:"0s" help:"What to tell peers with each question: for how long they may hear nothing of zmtpd. At most 65.5s, which is what libzmq can take; 0 for nothing."`
 	IPv6              bool          `name:"ipv6" help:"Let * mean all IPv6 and IPv4 addresses, and names resolve to IPv6."`
 }
 
@@ -26,6 +27,7 @@ func (f *socketFlags) config(log *slog.Logger) zmtp.Config {
 		MaxMessageSize:    limit(f.MaxMessageSize),
 		HandshakeTimeout:  time.Duration(f.HandshakeTimeout),
 		HeartbeatInterval: f.HeartbeatInterval,
+		HeartbeatTTL:      time.Duration(f.HeartbeatTTL),
 		IPv6:              f.IPv6,
 		Logger:            log,
 	}
@@ -44,6 +46,25 @@ func (p *positive) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%s: has to be more than 0", text)
 	}
 	*p = positive(d)
+	return nil
+}
+
+// maxHeartbeatTTL is the longest time that libzmq can take: it keeps tenths of a second, as milliseconds in 16 bits.
+const maxHeartbeatTTL = 65500 * time.Millisecond
+
+// heartbeatTTL is a time on the command line that a peer can be told.
+type heartbeatTTL time.Duration
+
+// UnmarshalText parses it.
+func (h *heartbeatTTL) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return err
+	}
+	if d < 0 || d > maxHeartbeatTTL || d%(100*time.Millisecond) != 0 {
+		return fmt.Errorf("%s: has to be tenths of a second, from 0s to %v", text, maxHeartbeatTTL)
+	}
+	*h = heartbeatTTL(d)
 	return nil
 }
 

@@ -27,3 +27,12 @@ func TestNoLimitIsNotTheDefault(t *testing.T) {
 		t.Errorf("5 became %d", n)
 	}
 }
+
+func TestHeartbeatTTL(t *testing.T) {
+	for text, ok := range map[string]bool{"0s": true, "100ms": true, "65.5s": true, "65.6s": false, "66s": false, "-1s": false, "150ms": false, "x": false} {
+		var h heartbeatTTL
+		if err := h.UnmarshalText([]byte(text)); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -175,7 +175,7 @@ type loggerCommand struct {
 }
 
 // Run runs the logger until ctx ends.
-func (c *loggerCommand) Run(ctx context.Context, std *stdio) error {
+func (c *loggerCommand) Run(ctx context.Context, std *stdio, conf *configuration) error {
 	log := c.newLog(std.err)
 	s, err := c.open(log)
 	if err != nil {
@@ -186,5 +186,6 @@ func (c *loggerCommand) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
+	defer conf.onHangup(log, func(now *cli) { c.reload(&now.Logger.daemonFlags) })()
 	return c.run(ctx, log, s, job)
 }

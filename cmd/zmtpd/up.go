@@ -11,7 +11,7 @@ type upCommand struct {
 }
 
 // Run runs broker and logger until ctx ends.
-func (c *upCommand) Run(ctx context.Context, std *stdio) error {
+func (c *upCommand) Run(ctx context.Context, std *stdio, conf *configuration) error {
 	log := c.newLog(std.err)
 	s, err := c.open(log)
 	if err != nil {
@@ -26,5 +26,9 @@ func (c *upCommand) Run(ctx context.Context, std *stdio) error {
 	if err != nil {
 		return err
 	}
+	defer conf.onHangup(log, func(now *cli) {
+		c.reload(&now.Up.daemonFlags)
+		broker.reload(&now.Up.forwarderFlags)
+	})()
 	return c.run(ctx, log, s, broker, logger)
 }
