@@ -37,6 +37,7 @@ var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "tools", Title: "Tools"},
 	{Key: "security", Title: "Encryption and access:"},
 	{Key: "limits", Title: "Limits:"},
+	{Key: "archive", Title: "Rotated logs:"},
 })
 
 const description = `ZeroMQ broker and log writer for Zeek clusters.

@@ -23,8 +23,19 @@ type loggerFlags struct {
 	Redef         []string       `sep:"none" placeholder:"NAME=VALUE" help:"Set an option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
 	Redefs        []string       `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
 	FlushInterval positive       `default:"1s" help:"How long records may wait before they are in their file."`
+	archiveFlags
 	RcvHWM        highWaterMark  `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
 	RcvBytes      byteSize       `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
+}
+
+// archiveFlags are those for logs that are rotated.
+type archiveFlags struct {
+	Name            string        `group:"archive" placeholder:"NAME" help:"Name of this logger, which then is in the names of rotated logs: needed when several loggers rotate into one folder."`
+	MaxFileSize     byteSize      `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
+	Archive         string        `group:"archive" placeholder:"DIR" help:"Move rotated logs to a tree as zeekctl keeps it, DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log."`
+	ArchiveCompress int           `group:"archive" default:"0" placeholder:"LEVEL" help:"Compress logs on their way to --archive with gzip, at a level from 1 to 9."`
+	ArchiveMaxAge   time.Duration `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
+	ArchiveMaxBytes byteSize      `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
 }
 
 // options returns the settings of Zeek's logging that the flags make up.
@@ -113,6 +124,9 @@ func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, log *sl
 	}
 	logger, err := pipeline.New(pipeline.Config{
 		Dir: flags.Dir, Options: options, FlushInterval: time.Duration(flags.FlushInterval), Logger: log,
+		Name: flags.Name, MaxFileSize: int64(flags.MaxFileSize), Archive: flags.Archive,
+		CompressLevel: flags.ArchiveCompress,
+		ArchiveMaxAge: flags.ArchiveMaxAge, ArchiveMaxBytes: int64(flags.ArchiveMaxBytes),
 	})
 	if err != nil {
 		return nil, err

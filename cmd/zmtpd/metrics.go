@@ -231,6 +231,16 @@ var (
 		"Bytes of logs written, with their headers.", "path")
 	loggerOpenFiles = gauge("zmtpd_logger_open_files",
 		"Log files that are open.")
+	loggerRotated = counter("zmtpd_logger_rotated_files_total",
+		"Log files that were rotated.")
+	loggerRotating = gauge("zmtpd_logger_rotating_files",
+		"Rotated log files that are being synced, compressed or moved.")
+	loggerRotationFailures = counter("zmtpd_logger_rotation_failures_total",
+		"Attempts to rotate a log file that failed; they are repeated.")
+	loggerPostprocessed = counter("zmtpd_logger_postprocessed_files_total",
+		"Runs of the post-processor that have ended.", "result")
+	loggerExpired = counter("zmtpd_logger_expired_files_total",
+		"Archived log files that were deleted for their age or the room they took.")
 	loggerLastError = gauge("zmtpd_logger_last_error_timestamp_seconds",
 		"When a log file could last not be written or rotated, in seconds since 1970; 0 for never.")
 )
@@ -292,6 +302,13 @@ func (p *logPaths) collect(ch chan<- prometheus.Metric, st pipeline.Stats) {
 		send(ch, loggerWrittenBytes, w.bytes, label)
 	}
 	send(ch, loggerOpenFiles, st.OpenFiles)
+	r := st.Rotation
+	send(ch, loggerRotated, r.Rotated)
+	send(ch, loggerRotating, r.Pending)
+	send(ch, loggerRotationFailures, r.Failures)
+	send(ch, loggerPostprocessed, r.Postprocessed-r.PostprocessFailed, "ok")
+	send(ch, loggerPostprocessed, r.PostprocessFailed, "failed")
+	send(ch, loggerExpired, r.Expired)
 	at := 0.0
 	if st.LastError != nil {
 		at = float64(st.LastErrorTime.UnixMilli()) / 1000

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// At the end every log goes to the archive, compressed, with the name of the logger.
+func TestArchiveFlags(t *testing.T) {
+	dir, archive := t.TempDir(), t.TempDir()
+	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--rotate", "1h",
+		"--name", "logger-1", "--archive", archive, "--archive-compress", "6")
+	push := connect(t, d.endpoint("PULL"))
+	if err := push.Send(t.Context(), logMessage(t, "node", "test", "hello")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the record", func() bool { return d.status().Logger.Written.Records == 1 })
+	if n := d.metric("zmtpd_logger_rotated_files_total"); n != 0 {
+		t.Errorf("%v files rotated before the end", n)
+	}
+	d.terminate()
+
+	found, err := filepath.Glob(filepath.Join(archive, "*", "test.*-logger-1.log.gz"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("archived %q, %v", found, err)
+	}
+	f, err := os.Open(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil || !strings.Contains(string(text), "\nhello\n#close") {
+		t.Errorf("%q, %v", text, err)
+	}
+}
