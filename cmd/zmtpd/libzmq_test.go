@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"zmtpd/curve"
 )
@@ -149,7 +150,10 @@ const (
 // event waits for one of these events and returns it with its value. None of the others may come before.
 func (z *libzmq) event(name string, want uint16, not ...uint16) uint32 {
 	z.t.Helper()
-	for {
+	for deadline := time.Now().Add(patience); ; {
+		if time.Now().After(deadline) {
+			z.t.Fatalf("libzmq: other events than %#x of %s for %v", want, name, patience)
+		}
 		r := z.call("event", args{"name": name, "timeout": patience.Milliseconds()})
 		if !r.OK {
 			z.t.Fatalf("libzmq: no event %#x of %s", want, name)

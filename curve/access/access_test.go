@@ -213,8 +213,22 @@ func TestReloadIfChanged(t *testing.T) {
 	if c, err := s.ReloadIfChanged(); err != nil || len(c.Added) != 1 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	// The same size, and within the resolution of any clock.
+	// The same size, and within the resolution of the file system's clock.
+	names := []string{f.client, filepath.Join(f.client, "two.key")}
+	var times []time.Time
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, info.ModTime())
+	}
 	f.add("two")
+	for i, name := range names {
+		if err := os.Chtimes(name, times[i], times[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if c, err := s.ReloadIfChanged(); err != nil || len(c.Changed) != 1 {
 		t.Errorf("%+v, %v", c, err)
 	}
