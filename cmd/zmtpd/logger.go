@@ -24,8 +24,8 @@ type loggerFlags struct {
 	Redefs        []string       `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
 	FlushInterval positive       `default:"1s" help:"How long records may wait before they are in their file."`
 	archiveFlags
-	RcvHWM        highWaterMark  `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
-	RcvBytes      byteSize       `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
+	RcvHWM   highWaterMark `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
+	RcvBytes byteSize      `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
 }
 
 // archiveFlags are those for logs that are rotated.
