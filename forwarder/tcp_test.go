@@ -28,21 +28,30 @@ type stage struct {
 const stageHWM = 100
 
 func newStage(t *testing.T, policy Policy) *stage {
-	// The kernel is to hold little, but not so little that delayed acknowledgements set the pace.
-	f := New(Config{
+	return newStageOn(t, stageConfig(policy), "127.0.0.1", func(xpub string) (net.Conn, error) { return net.Dial("tcp", xpub) })
+}
+
+// stageConfig is such that the kernel holds little, but not so little that delayed acknowledgements set the pace.
+func stageConfig(policy Policy) Config {
+	return Config{
 		Overload: policy, StallTimeout: 300 * time.Millisecond,
 		XPub: zmtp.Config{SendHWM: stageHWM, SendBuffer: 64 << 10},
-	})
+	}
+}
+
+// newStageOn is newStage for a broker that listens on an address, to which dial connects the subscriber that does not read.
+func newStageOn(t *testing.T, cfg Config, host string, dial func(xpub string) (net.Conn, error)) *stage {
+	f := New(cfg)
 	s := &stage{Forwarder: f, t: t, ctx: testContext(t)}
 	in, err := s.ListenXSub("tcp://127.0.0.1:*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := s.ListenXPub("tcp://127.0.0.1:*")
+	out, err := s.ListenXPub("tcp://" + host + ":*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.Dial("tcp", strings.TrimPrefix(out, "tcp://"))
+	conn, err := dial(strings.TrimPrefix(out, "tcp://"))
 	if err != nil {
 		t.Fatal(err)
 	}
