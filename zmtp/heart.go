@@ -33,16 +33,17 @@ func (h *heart) start(p *Peer) {
 		return
 	}
 	h.ping = time.AfterFunc(cfg.HeartbeatInterval, func() {
-		p.outbox.command(frame)
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.stopped {
 			return
 		}
 		if h.timeout == nil {
+			// Before the PING goes out: an answer must find the deadline that it disarms.
 			h.timeout = h.deadline(p, cfg.HeartbeatTimeout, wire.HeartbeatTimeout, &h.timeout)
 			h.armed.Store(true)
 		}
+		p.outbox.command(frame)
 		h.ping.Reset(cfg.HeartbeatInterval)
 	})
 }
