@@ -75,6 +75,7 @@ func TestAnnouncedSizeCostsNothing(t *testing.T) {
 		r.Send(wire.AppendHeader(nil, 0, 1)) // these are bytes of the message
 		alive := dialRaw(t, n, addr)
 		shake(alive, wire.PUSH, wire.PULL)
+		synctest.Wait() // READY is out before the peer is counted
 		if st := pull.Stats(); st.Peers != 2 {
 			t.Errorf("%d peers, want 2", st.Peers)
 		}

@@ -53,7 +53,7 @@ func TestPushBeforeAnybodyListens(t *testing.T) {
 // With Immediate only those whose handshake is complete take part, and what waits for one that goes is lost and counted.
 func TestPushImmediate(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		n.Buffer = 100
+		n.Buffer = 100 // less than each of the ten messages below: none of them can be written whole
 		push := NewPush(inMemory(n, Config{Immediate: true}))
 		defer closeNow(t, push)
 		push.Connect("tcp://a:1")
@@ -70,7 +70,7 @@ func TestPushImmediate(t *testing.T) {
 		}
 		r.Expect(frame("first"))
 		for range 10 {
-			if err := push.TrySend(NewMessage(make([]byte, 90))); err != nil {
+			if err := push.TrySend(NewMessage(make([]byte, 200))); err != nil {
 				t.Fatal(err)
 			}
 		}
