@@ -31,6 +31,24 @@ func serve(t *testing.T, dir string, cfg zmtp.Config) *served {
 	return serveLogger(t, start(t, Config{Dir: dir}), cfg)
 }
 
+// shutdownLosesNothing shuts the Receiver and the Logger down and checks that every message that was received is in test.log.
+func (s *served) shutdownLosesNothing(t *testing.T, dir string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.receiver.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	shut(t, s.logger)
+	st := s.pull.Stats()
+	if n := st.Dropped[zmtp.DropClosed]; n > 0 {
+		t.Errorf("%d messages were received and not written", n)
+	}
+	if got := uint64(len(records(tree(t, dir)["test.log"]))); got != st.In.Messages {
+		t.Errorf("%d messages received, %d records in the log", st.In.Messages, got)
+	}
+}
+
 func serveLogger(t *testing.T, l *Logger, cfg zmtp.Config) *served {
 	t.Helper()
 	s := &served{pull: zmtp.NewPull(cfg), logger: l}
@@ -203,19 +221,7 @@ func TestReceiverShutdownUnderLoad(t *testing.T) {
 		})
 	}
 	eventually(t, "some load", func() bool { return s.logger.Stats().Received.Messages > 1000 })
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if err := s.receiver.Shutdown(ctx); err != nil {
-		t.Errorf("Shutdown: %v", err)
-	}
-	shut(t, s.logger)
-	st := s.pull.Stats()
-	if n := st.Dropped[zmtp.DropClosed]; n > 0 {
-		t.Errorf("%d messages were received and not written", n)
-	}
-	if got := uint64(len(records(tree(t, dir)["test.log"]))); got != st.In.Messages {
-		t.Errorf("%d messages received, %d records in the log", st.In.Messages, got)
-	}
+	s.shutdownLosesNothing(t, dir)
 }
 
 // A node that sends on, although its connection is closed in its direction, is cut off in time for
@@ -244,19 +250,7 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 	})
 	eventually(t, "some load", func() bool { return s.logger.Stats().Received.Messages > 1000 })
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if err := s.receiver.Shutdown(ctx); err != nil {
-		t.Errorf("Shutdown: %v", err)
-	}
-	shut(t, s.logger)
-	st := s.pull.Stats()
-	if n := st.Dropped[zmtp.DropClosed]; n > 0 {
-		t.Errorf("%d messages were received and not written", n)
-	}
-	if got := uint64(len(records(tree(t, dir)["test.log"]))); got != st.In.Messages {
-		t.Errorf("%d messages received, %d records in the log", st.In.Messages, got)
-	}
+	s.shutdownLosesNothing(t, dir)
 }
 
 // A log that cannot be written delays no other, and no other node.

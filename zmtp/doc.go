@@ -24,6 +24,6 @@
 //
 // # Goroutines and locks
 //
-// A peer has two goroutines, a listener and a connecter one each. All are started by Socket.start, which refuses after
+// A peer has two goroutines, a listener and a connecter one each. All are started by Socket.start or Socket.attach, which refuse after
 // the end has begun; Shutdown waits for all. Lock order: pattern, Socket.mu, outbox.mu or inbox.mu, gate.mu.
 package zmtp

@@ -295,7 +295,7 @@ func (o *outbox) traffic() Traffic {
 func (o *outbox) finished() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.closed && o.msgs == 0 && o.bytes == 0 && len(o.control) == 0
+	return o.closed && o.nothing()
 }
 
 // progress counts n bytes as handed to the kernel.
@@ -382,6 +382,11 @@ func (o *outbox) discard() int {
 func (o *outbox) empty() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.nothing()
+}
+
+// nothing is empty for a caller who holds the lock.
+func (o *outbox) nothing() bool {
 	return o.msgs == 0 && o.bytes == 0 && len(o.control) == 0
 }
 

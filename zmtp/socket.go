@@ -75,7 +75,8 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 // Type returns the socket's type.
 func (s *Socket) Type() wire.SocketType { return s.local }
 
-// start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All goroutines start here.
+// start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All goroutines that a socket
+// waits for at its end start here or in attach.
 func (s *Socket) start(f func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,4 @@
-// Pushbench compares a CURVE PUSH->PULL over loopback TCP with libzmq's on this machine: messages a second, CPU time a message
+// Command pushbench compares a CURVE PUSH->PULL over loopback TCP with libzmq's on this machine: messages a second, CPU time a message
 // of both sides together, and the ratios. It needs a C compiler and libzmq with CURVE (apt-get install gcc libzmq3-dev):
 //
 //	go run ./curve/pushbench [-runs 7] [-time 1s]

@@ -1,4 +1,4 @@
-// Bench compares packages salsa and box with libsodium on this machine and prints a table: nanoseconds a message, and how
+// Command bench compares packages salsa and box with libsodium on this machine and prints a table: nanoseconds a message, and how
 // many times as fast as libsodium. It needs a C compiler and libsodium with its headers (apt-get install gcc libsodium-dev):
 //
 //	go run ./curve/salsa/bench
