@@ -1,0 +1,52 @@
+package pipeline
+
+import (
+	"context"
+
+	"zmtpd/pipeline/zeek"
+)
+
+// Sink is a destination of log batches: files, standard output, Kafka.
+//
+// It delivers at least once: what it has not reported as done it is given again, perhaps by another process.
+type Sink interface {
+	// Send delivers a batch, and calls e.Done exactly once, before or after it returns. Calls for one node and log path come one
+	// after the other, in the order that is to be kept; others come at the same time. Send may
+	// block while the destination is down or slow, until ctx ends, and tries again what may succeed later.
+	Send(ctx context.Context, e *Entry)
+	// Close comes after the last Send has returned. It goes on to deliver what was sent until ctx
+	// ends, gives up the rest (Entry.Done with an error), and returns when Done was called for every entry.
+	Close(ctx context.Context) error
+}
+
+// Entry is a log batch on its way to a Sink.
+type Entry struct {
+	// Node is the id of the node that sent it, any bytes. Batch is well-formed as far as zeek.ParseBatch
+	// looks. Both refer to memory that is valid until Done.
+	Node  []byte
+	Batch zeek.Batch
+
+	refused []Refusal
+	done    func(refused []Refusal, err error)
+}
+
+// Refusal is a number of records of a batch that a Sink can never deliver, and why.
+type Refusal struct {
+	Records uint64
+	Why     *DropError
+}
+
+// NewEntry returns an entry whose Done calls done, with what was refused.
+func NewEntry(node []byte, batch zeek.Batch, done func(refused []Refusal, err error)) *Entry {
+	return &Entry{Node: node, Batch: batch, done: done}
+}
+
+// Refuse notes, before Done, that some of the records can never be delivered: they are dropped and counted. One goroutine at a
+// time may call it.
+func (e *Entry) Refuse(records uint64, why *DropError) {
+	e.refused = append(e.refused, Refusal{records, why})
+}
+
+// Done ends the entry. Without an error all of its records are delivered but for those refused. An error says that the
+// sink has given it up: records of it may have been delivered, it is to be delivered again.
+func (e *Entry) Done(err error) { e.done(e.refused, err) }
