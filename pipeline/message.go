@@ -23,6 +23,10 @@ const (
 	ReasonManyFiles                 // Config.MaxFiles is reached
 	ReasonManySchemas               // more sets of columns for one path than a change of scripts explains
 	ReasonWrite                     // the file could not be written and waiting for it was given up
+	ReasonTooLarge                  // the sink takes no records of that size
+	ReasonRejected                  // the sink's destination will not have the record, whatever the time
+	ReasonGivenUp                   // the sink could not deliver it before the end, and there is no spool
+	ReasonSpoolFull                 // the oldest in a spool, dropped to make room
 	reasonBatch                     // the first of package zeek's reasons
 )
 
@@ -35,6 +39,10 @@ var reasonNames = [reasonBatch]string{
 	ReasonManyFiles:   "many_files",
 	ReasonManySchemas: "many_schemas",
 	ReasonWrite:       "write",
+	ReasonTooLarge:    "too_large",
+	ReasonRejected:    "rejected",
+	ReasonGivenUp:     "given_up",
+	ReasonSpoolFull:   "spool_full",
 }
 
 // BatchReason returns the Reason of a batch that package zeek refused for r.
