@@ -34,9 +34,9 @@ type Peer struct {
 	lane lane // what came from it, for patterns that receive
 
 	in      traffic
-	dropped atomic.Uint64 // messages that were meant for it and given up
-	blocked atomic.Bool   // the pattern holds the read loop up
-	closing atomic.Bool   // Shutdown has begun: what is queued goes out, what has come is read
+	dropped drops       // messages that were meant for it and given up
+	blocked atomic.Bool // the pattern holds the read loop up
+	closing atomic.Bool // Shutdown has begun: what is queued goes out, what has come is read
 	heart   heart
 
 	done  chan struct{} // closed by fail
@@ -121,7 +121,7 @@ func (p *Peer) subscriptionLimit() int64 {
 
 // Drop counts n messages that were meant for this peer and given up.
 func (p *Peer) Drop(r DropReason, n int) {
-	p.dropped.Add(uint64(n))
+	p.dropped[r].Add(uint64(n))
 	p.socket.drop(r, n)
 }
 
@@ -129,8 +129,9 @@ func (p *Peer) Drop(r DropReason, n int) {
 func (p *Peer) Stats() PeerStats {
 	st := PeerStats{
 		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(), UserID: p.UserID(), Since: p.since,
-		In: p.in.load(), Out: p.outbox.traffic(), Dropped: p.dropped.Load(),
+		In: p.in.load(), Out: p.outbox.traffic(), DroppedBy: p.dropped.load(),
 	}
+	st.Dropped = st.DroppedBy.Total()
 	st.Queued, st.QueuedBytes, st.Written = p.outbox.level()
 	return st
 }

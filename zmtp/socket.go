@@ -22,7 +22,7 @@ type Socket struct {
 	inbox    *inbox // of patterns that receive, else nil
 	log      *slog.Logger
 	monitors monitors
-	dropped  [numDropReasons]atomic.Uint64
+	dropped  drops
 	nextID   atomic.Uint64
 
 	// ctx ends when the socket gives up waiting for anything.

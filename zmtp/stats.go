@@ -25,6 +25,27 @@ var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "cl
 // String returns the reason in the form used as metric label.
 func (r DropReason) String() string { return dropNames[r] }
 
+// Drops are numbers of messages that were given up, by DropReason.
+type Drops [numDropReasons]uint64
+
+// Total returns their sum.
+func (d Drops) Total() (n uint64) {
+	for _, one := range d {
+		n += one
+	}
+	return n
+}
+
+// drops is Drops that several goroutines add to.
+type drops [numDropReasons]atomic.Uint64
+
+func (d *drops) load() (n Drops) {
+	for r := range d {
+		n[r] = d[r].Load()
+	}
+	return n
+}
+
 // Stats are the counters of a socket since it was made. Bytes are those of the parts, without framing.
 type Stats struct {
 	Peers             int // connections whose handshake is complete
@@ -64,6 +85,7 @@ type PeerStats struct {
 	Since       time.Time       // of the completed handshake
 	In, Out     Traffic
 	Dropped     uint64 // messages that were meant for it and given up
+	DroppedBy   Drops  // the same by reason
 	Queued      int    // messages that wait for it
 	QueuedBytes int64
 	Written     uint64 // bytes handed to the kernel
@@ -104,9 +126,9 @@ func (s *Socket) Stats() Stats {
 	}
 	s.mu.Unlock()
 	st.Dropped = make(map[DropReason]uint64, numDropReasons)
-	for r := range numDropReasons {
-		if n := s.dropped[r].Load(); n > 0 {
-			st.Dropped[r] = n
+	for r, n := range s.dropped.load() {
+		if n > 0 {
+			st.Dropped[DropReason(r)] = n
 		}
 	}
 	if s.inbox != nil {
