@@ -20,12 +20,13 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 			err = &PeerClosedError{Reason: wire.LocalClose, Stage: "handshake", Err: err}
 		}
 	}()
-	deadline := time.Now().Add(s.cfg.HandshakeTimeout)
+	live := s.live.Load()
+	deadline := time.Now().Add(live.HandshakeTimeout)
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, ioError("handshake", err)
 	}
 	m := s.cfg.Mechanism(localMetadata(s.local, nil, s.cfg.Metadata))
-	h := newHandshake(s.local, m, s.cfg.MaxMessageSize)
+	h := newHandshake(s.local, m, live.MaxMessageSize)
 	in := &inlet{conn: conn, buf: make([]byte, 0, 512)}
 	out := h.start(nil)
 	for {

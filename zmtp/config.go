@@ -11,7 +11,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Config is how a socket behaves. The zero value works. A socket keeps a copy; nothing can be changed later.
+// Config is how a socket behaves. The zero value works. A socket keeps a copy; Socket.Reconfigure changes some of it later.
 type Config struct {
 	// SendHWM and RecvHWM are the high-water marks: how many whole messages may wait for one peer, in each direction.
 	// Default 1000 as in libzmq, negative for no limit.

@@ -20,22 +20,25 @@ type heart struct {
 	ttl     *time.Timer // after the peer's PING
 }
 
-// start begins to send PINGs, if the socket is configured to.
+// start begins to send PINGs, if the socket is configured to. When its configuration has changed it is called again; a
+// PING that is under way goes on to want its answer.
 func (h *heart) start(p *Peer) {
-	cfg := &p.socket.cfg
-	if cfg.HeartbeatInterval <= 0 {
-		return
-	}
+	cfg := p.socket.live.Load()
 	frame := wire.AppendPing(nil, int(cfg.HeartbeatTTL/(100*time.Millisecond)))
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.stopped {
+	if h.ping != nil {
+		h.ping.Stop()
+		h.ping = nil
+	}
+	if h.stopped || cfg.HeartbeatInterval <= 0 {
 		return
 	}
-	h.ping = time.AfterFunc(cfg.HeartbeatInterval, func() {
+	var ping *time.Timer
+	ping = time.AfterFunc(cfg.HeartbeatInterval, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.stopped {
+		if h.stopped || h.ping != ping {
 			return
 		}
 		if h.timeout == nil {
@@ -44,8 +47,9 @@ func (h *heart) start(p *Peer) {
 			h.armed.Store(true)
 		}
 		p.outbox.command(frame)
-		h.ping.Reset(cfg.HeartbeatInterval)
+		ping.Reset(cfg.HeartbeatInterval)
 	})
+	h.ping = ping
 }
 
 // deadline returns a timer that gives the connection up after d. While the pattern holds the read loop up, nothing

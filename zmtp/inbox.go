@@ -18,24 +18,33 @@ type lane struct {
 // inbox is the receiving end of a socket: a fair queue over its peers, message by message or batch by batch (libzmq's fq),
 // with a limit per peer.
 type inbox struct {
-	hwm      int   // messages per peer, 0 for no limit
-	maxBytes int64 // wire bytes per peer, 0 for no limit
-
 	// ready has room for one signal: there may be something to receive. Who takes it and leaves something behind gives
 	// it back.
 	ready chan struct{}
 	abort chan struct{} // closed when nobody receives any more
 
-	mu      sync.Mutex
-	lanes   fifo[*lane] // those that are not empty, in the order of their turn
-	drained bool        // nothing more will come
-	aborted bool
-	msgs    int
-	bytes   int64
+	mu       sync.Mutex
+	hwm      int         // messages per peer, 0 for no limit
+	maxBytes int64       // wire bytes per peer, 0 for no limit
+	lanes    fifo[*lane] // those that are not empty, in the order of their turn
+	drained  bool        // nothing more will come
+	aborted  bool
+	msgs     int
+	bytes    int64
 }
 
 func newInbox(hwm int, maxBytes int64) *inbox {
 	return &inbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), abort: make(chan struct{})}
+}
+
+// limit changes the limits. What waits stays, also when it is above them.
+func (in *inbox) limit(hwm int, maxBytes int64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.hwm, in.maxBytes = hwm, maxBytes
+	for _, l := range in.lanes.all() { // who waits has a lane that is not empty
+		l.room.open()
+	}
 }
 
 // put queues the messages of b on l, and waits while l is full: that is the back-pressure on the peer. It returns how many

@@ -71,6 +71,7 @@ func (s *Socket) attach(a *attachment, run func()) error {
 		return errConnected
 	}
 	s.attachments[a] = struct{}{}
+	s.limitQueue(a.outbox)
 	s.wg.Go(run)
 	return nil
 }

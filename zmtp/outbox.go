@@ -40,30 +40,48 @@ func (c *chunk) free() {
 // outbox is what waits to be written to one peer: whole messages in wire form, under two limits, and commands that are
 // exempt from them. A message counts until it has been handed to the kernel.
 type outbox struct {
-	hwm      int   // whole messages, 0 for no limit
-	maxBytes int64 // wire bytes, 0 for no limit
-
 	// ready has room for one signal: something was put into an outbox in which the writer found nothing.
 	ready chan struct{}
 	// onRoom, if set, is called without the lock when a full outbox has drained to half of its limits.
 	onRoom func()
 	room   gate
 
-	mu      sync.Mutex
-	chunks  fifo[chunk]
-	control []byte  // commands that overtake the messages: PING, PONG
-	msgs    int     // not yet written, with those under way
-	bytes   int64   // likewise
-	forced  int64   // of these, bytes that were put in without regard to the limits
-	full    bool    // refused something and has not drained since
-	idle    bool    // the writer waits for ready
-	closed  bool    // takes nothing more
-	sent    Traffic // ever taken
-	written uint64  // bytes handed to the kernel, ever
+	mu        sync.Mutex
+	hwm       int   // whole messages, 0 for no limit
+	maxBytes  int64 // wire bytes, 0 for no limit
+	maxForced int64 // bytes without regard to the limits that the peer may leave unread
+	chunks    fifo[chunk]
+	control   []byte  // commands that overtake the messages: PING, PONG
+	msgs      int     // not yet written, with those under way
+	bytes     int64   // likewise
+	forced    int64   // of these, bytes that were put in without regard to the limits
+	full      bool    // refused something and has not drained since
+	idle      bool    // the writer waits for ready
+	closed    bool    // takes nothing more
+	sent      Traffic // ever taken
+	written   uint64  // bytes handed to the kernel, ever
 }
 
 func newOutbox(hwm int, maxBytes int64) *outbox {
-	return &outbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), idle: true}
+	o := &outbox{ready: make(chan struct{}, 1), idle: true}
+	o.limit(hwm, maxBytes)
+	return o
+}
+
+// limit changes the limits. What waits stays, also when it is above them: then nothing more is taken until it is not.
+func (o *outbox) limit(hwm int, maxBytes int64) {
+	o.mu.Lock()
+	o.hwm, o.maxBytes, o.maxForced = hwm, maxBytes, maxBytes
+	if maxBytes <= 0 {
+		o.maxForced = DefaultQueueBytes
+	}
+	// Nobody is closed for what was within the limits when it was put in.
+	o.maxForced = max(o.maxForced, o.forced)
+	drained := o.drain()
+	o.mu.Unlock()
+	if drained {
+		o.wakeWaiters()
+	}
 }
 
 // fits reports whether a message of n wire bytes is within the limits. One that is larger than the limit on bytes fits
@@ -186,9 +204,9 @@ func (o *outbox) hasRoom(n int64) bool {
 	return false
 }
 
-// force appends one frame that no limit applies to, a subscription with size bytes of content. It reports whether the outbox
-// holds no more than limit bytes of such frames.
-func (o *outbox) force(frame []byte, size int, limit int64) bool {
+// force appends one frame that the limits do not apply to, a subscription with size bytes of content. It reports whether the
+// outbox holds no more than maxForced bytes of such frames.
+func (o *outbox) force(frame []byte, size int) bool {
 	o.mu.Lock()
 	if o.closed {
 		o.mu.Unlock()
@@ -200,16 +218,16 @@ func (o *outbox) force(frame []byte, size int, limit int64) bool {
 	c := o.tail(len(frame))
 	c.b = append(c.b, frame...)
 	c.forced += len(frame)
-	ok := o.forced <= limit
+	ok := o.forced <= o.maxForced
 	o.unlockAndSignal(true)
 	return ok
 }
 
-// forcedLevel returns how many bytes wait to which no limit applies.
-func (o *outbox) forcedLevel() int64 {
+// forcedLevel returns how many bytes wait to which the limits do not apply, and how many may.
+func (o *outbox) forcedLevel() (bytes, limit int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.forced
+	return o.forced, o.maxForced
 }
 
 // command appends a command that overtakes the messages. It reports false, and takes it nevertheless, when so many wait

@@ -110,10 +110,11 @@ func genBatch(t *rapid.T) *Batch {
 }
 
 func testOutbox(t *rapid.T, parked bool) {
-	slow := &slowOutbox{
-		hwm:      rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "hwm"),
-		maxBytes: rapid.SampledFrom([]int64{0, 1, 500, 100 << 10}).Draw(t, "bytes"),
+	drawLimits := func(t *rapid.T) (int, int64) {
+		return rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "hwm"), rapid.SampledFrom([]int64{0, 1, 500, 100 << 10}).Draw(t, "bytes")
 	}
+	slow := new(slowOutbox)
+	slow.hwm, slow.maxBytes = drawLimits(t)
 	o := newOutbox(slow.hwm, slow.maxBytes)
 	signalled := 0
 	o.onRoom = func() { signalled++ }
@@ -231,6 +232,10 @@ func testOutbox(t *rapid.T, parked bool) {
 				slow.control = append(slow.control, b...)
 			}
 		},
+		"limits": func(t *rapid.T) {
+			slow.hwm, slow.maxBytes = drawLimits(t)
+			wakes(func() { o.limit(slow.hwm, slow.maxBytes) }, slow.drained)
+		},
 		"take": take,
 		"written": func(t *rapid.T) {
 			if taken == nil {
@@ -276,7 +281,7 @@ func testOutbox(t *rapid.T, parked bool) {
 		actions["subscription"] = func(t *rapid.T) {
 			topic := rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "topic")
 			frame := wire.AppendSubscription(nil, rapid.Bool().Draw(t, "3.0"), true, topic)
-			wakes(func() { o.force(frame, 1+len(topic), 1<<30) }, never)
+			wakes(func() { o.force(frame, 1+len(topic)) }, never)
 			if !slow.closed {
 				slow.queue = append(slow.queue, outItem{string(frame), 0})
 				slow.sent.Add(Traffic{1, 1, uint64(1 + len(topic))})
@@ -315,7 +320,7 @@ func TestOutboxDiscard(t *testing.T) {
 	for i := range 10 {
 		o.offerMessage(NewMessageString(fmt.Sprint(i)))
 	}
-	o.force(subscribe("t"), 2, 100)
+	o.force(subscribe("t"), 2)
 	taken, control := o.take(nil, 1)
 	o.offerMessage(NewMessageString("behind"))
 	if lost := o.close(true); lost != 1 {
@@ -331,11 +336,12 @@ func TestOutboxDiscard(t *testing.T) {
 
 // The subscriptions that one peer leaves unread have a limit of their own, which counts what waits and not what ever was.
 func TestOutboxForcedLimit(t *testing.T) {
-	o := newOutbox(1, 0)
 	frame := subscribe("topic")
+	limit := int64(3 * len(frame))
+	o := newOutbox(1, limit)
 	o.offerMessage(NewMessageString("m"))
 	for i := range 100 {
-		if !o.force(frame, 6, int64(3*len(frame))) {
+		if !o.force(frame, 6) {
 			t.Fatalf("subscription %d is above the limit, although all before were written", i)
 		}
 		if i%2 == 1 {
@@ -345,9 +351,20 @@ func TestOutboxForcedLimit(t *testing.T) {
 		}
 	}
 	for range 2 {
-		o.force(frame, 6, int64(3*len(frame)))
+		o.force(frame, 6)
 	}
-	if o.force(frame, 6, int64(2*len(frame))) {
+	if bytes, got := o.forcedLevel(); bytes != 2*int64(len(frame)) || got != limit {
+		t.Errorf("%d bytes wait of %d, want %d of %d", bytes, got, 2*len(frame), limit)
+	}
+	// Nobody is closed because the limit was lowered, only when more comes.
+	o.limit(1, 1)
+	if bytes, limit := o.forcedLevel(); bytes != limit {
+		t.Errorf("lowered below what waits: %d bytes wait, and %d may", bytes, limit)
+	}
+	if o.force(frame, 6) {
 		t.Error("no limit")
+	}
+	if o.limit(1, 2*limit); !o.force(frame, 6) {
+		t.Error("a limit that was raised has no effect")
 	}
 }

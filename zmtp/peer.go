@@ -101,22 +101,15 @@ func (p *Peer) SendSubscription(topic []byte, on bool) {
 func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
 	var memory [128]byte // for nearly all topics: a broker tells each subscription to each of its publishers
 	frame := wire.AppendSubscription(memory[:0], asMessage, on, topic)
-	limit := p.subscriptionLimit()
-	if !p.outbox.force(frame, 1+len(topic), limit) {
-		p.fail(wire.Errorf(wire.SubscriptionBacklog, "the peer left %d bytes of subscriptions unread", limit))
+	if !p.outbox.force(frame, 1+len(topic)) {
+		bytes, limit := p.SubscriptionBacklog()
+		p.fail(wire.Errorf(wire.SubscriptionBacklog, "the peer left %d bytes of subscriptions unread, the limit is %d", bytes, limit))
 	}
 }
 
 // SubscriptionBacklog returns how many bytes of subscriptions wait for the peer, and with how many it is closed.
 func (p *Peer) SubscriptionBacklog() (bytes, limit int64) {
-	return p.outbox.forcedLevel(), p.subscriptionLimit()
-}
-
-func (p *Peer) subscriptionLimit() int64 {
-	if limit := p.socket.cfg.SendBytes; limit > 0 {
-		return limit
-	}
-	return DefaultQueueBytes
+	return p.outbox.forcedLevel()
 }
 
 // Drop counts n messages that were meant for this peer and given up.

@@ -30,7 +30,7 @@ type reader struct {
 
 // readLoop reads until the connection ends and returns why. first is what came behind the handshake.
 func (p *Peer) readLoop(first []byte) error {
-	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: p.socket.cfg.MaxMessageSize}}
+	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: p.socket.live.Load().MaxMessageSize}}
 	rd.slab = newSlab(max(rd.size, len(first)))
 	defer func() { rd.slab.release() }()
 	err := rd.start(first)

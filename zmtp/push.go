@@ -101,7 +101,8 @@ func (s *pushPattern) park() *outbox {
 	if s.cfg.Immediate {
 		return nil
 	}
-	ob := newOutbox(s.cfg.SendHWM, s.cfg.SendBytes)
+	live := s.live.Load()
+	ob := newOutbox(live.SendHWM, live.SendBytes)
 	ob.onRoom = s.room.open
 	return ob
 }

@@ -16,7 +16,8 @@ import (
 // Socket is what all socket types share: listeners, connecters and the peers that they bring. The types of this package
 // embed one; NewSocket makes one for a Pattern of the caller.
 type Socket struct {
-	cfg      Config // with defaults
+	cfg      Config                 // with defaults, as it was made
+	live     atomic.Pointer[Config] // cfg with what Reconfigure has changed; set under mu
 	local    wire.SocketType
 	pattern  Pattern
 	inbox    *inbox // of patterns that receive, else nil
@@ -65,6 +66,7 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 		attachments: make(map[*attachment]struct{}),
 		peers:       make(map[*Peer]struct{}),
 	}
+	s.live.Store(&s.cfg)
 	s.log = s.cfg.Logger.With("socket", string(local))
 	s.stats.HandshakeFailures = make(map[wire.Reason]uint64)
 	s.stats.Closed = make(map[wire.Reason]uint64)
@@ -278,7 +280,8 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 func (s *Socket) admit(p *Peer) error {
 	p.since = time.Now()
 	if p.outbox == nil {
-		p.outbox = newOutbox(s.cfg.SendHWM, s.cfg.SendBytes)
+		live := s.live.Load()
+		p.outbox = newOutbox(live.SendHWM, live.SendBytes)
 	}
 	if err := s.pattern.Attach(p); err != nil {
 		return &PeerClosedError{Reason: wire.Rejected, Stage: "handshake", Err: err}
@@ -287,6 +290,7 @@ func (s *Socket) admit(p *Peer) error {
 	defer s.mu.Unlock()
 	s.stats.Handshakes++
 	s.peers[p] = struct{}{}
+	s.limitQueue(p.outbox)
 	if s.ctx.Err() != nil {
 		p.fail(&PeerClosedError{Reason: wire.LocalClose, Stage: "traffic", Err: ErrClosed})
 	} else if s.closing.Load() || p.owner.ctx.Err() != nil {

@@ -1,0 +1,41 @@
+package zmtp
+
+// Reconfigure changes the limits and times of a socket that is in use: it takes SendHWM, SendBytes, RecvHWM and RecvBytes,
+// which count for all queues from then on, the three of the heartbeats, which start anew, and MaxMessageSize and
+// HandshakeTimeout, which count for connections that are made from then on. The rest of cfg has no effect. What is queued
+// is never dropped: a queue above its new limits takes nothing more until it is below them.
+func (s *Socket) Reconfigure(cfg Config) {
+	cfg = cfg.withDefaults()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.live.Load()
+	now := *before
+	now.SendHWM, now.SendBytes = cfg.SendHWM, cfg.SendBytes
+	now.RecvHWM, now.RecvBytes = cfg.RecvHWM, cfg.RecvBytes
+	now.HeartbeatInterval, now.HeartbeatTimeout, now.HeartbeatTTL = cfg.HeartbeatInterval, cfg.HeartbeatTimeout, cfg.HeartbeatTTL
+	now.MaxMessageSize, now.HandshakeTimeout = cfg.MaxMessageSize, cfg.HandshakeTimeout
+	s.live.Store(&now)
+	for a := range s.attachments {
+		s.limitQueue(a.outbox)
+	}
+	hearts := now.HeartbeatInterval != before.HeartbeatInterval ||
+		now.HeartbeatTimeout != before.HeartbeatTimeout || now.HeartbeatTTL != before.HeartbeatTTL
+	for p := range s.peers {
+		s.limitQueue(p.outbox)
+		if hearts {
+			p.heart.start(p)
+		}
+	}
+	if s.inbox != nil {
+		s.inbox.limit(now.RecvHWM, now.RecvBytes)
+	}
+}
+
+// limitQueue gives an outbox, if there is one, the limits that count at present. It has got some when it was made, but they
+// may have changed before the socket knew it. Caller holds s.mu.
+func (s *Socket) limitQueue(o *outbox) {
+	if o != nil {
+		live := s.live.Load()
+		o.limit(live.SendHWM, live.SendBytes)
+	}
+}
