@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"zmtpd/zmtp"
@@ -51,7 +52,8 @@ func (c *replayCommand) Validate() error {
 
 // Run sends the file.
 func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
-	config, err := c.config(std.err)
+	line := newProgress(std.err)
+	config, err := c.config(line)
 	if err != nil {
 		return err
 	}
@@ -72,12 +74,17 @@ func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	began := time.Now()
+	meter := newMeter(began, c.Rate, c.Repeat)
+	hide := line.show(func(now time.Time, columns int) string {
+		return meter.line(sample{now, r.messages.Load(), r.bytes.Load(), file.passes()}, columns)
+	})
 	err = r.replay(ctx, file)
 	err = errors.Join(err, linger(r.push, c.Linger, fmt.Sprint(c.Push)), linger(r.xpub, c.Linger, fmt.Sprint(c.XSub)))
-	took := time.Since(began)
+	hide()
+	took, messages := time.Since(began), r.messages.Load()
 	fmt.Fprintf(std.err, "zmtpd: replayed %d messages, %d bytes in %v: %.0f messages/s\n",
-		r.messages, r.bytes, took.Round(time.Millisecond), float64(r.messages)/took.Seconds())
-	if err == nil && r.messages == 0 && ctx.Err() == nil {
+		messages, r.bytes.Load(), took.Round(time.Millisecond), float64(messages)/took.Seconds())
+	if err == nil && messages == 0 && ctx.Err() == nil {
 		return fmt.Errorf("%s: no message in it was to be sent%s", c.File, file.explain())
 	}
 	return err
@@ -90,8 +97,8 @@ type replayer struct {
 	push    *zmtp.Push
 	xpub    *zmtp.XPub
 
-	began           time.Time // of the first message
-	messages, bytes uint64    // sent
+	began           time.Time     // of the first message
+	messages, bytes atomic.Uint64 // sent
 }
 
 // connect connects the sockets, and waits until what is published has receivers.
@@ -174,7 +181,7 @@ func (r *replayer) probe(ctx context.Context) error {
 // replay sends the file as often as asked.
 func (r *replayer) replay(ctx context.Context, file *replayFile) error {
 	for n := 0; (r.command.Repeat == 0 || n < r.command.Repeat) && ctx.Err() == nil; n++ {
-		before := r.messages
+		before := r.messages.Load()
 		for m, err := range file.messages(ctx, r.command) {
 			if err == nil {
 				err = r.send(ctx, m)
@@ -186,7 +193,7 @@ func (r *replayer) replay(ctx context.Context, file *replayFile) error {
 				return err
 			}
 		}
-		if r.messages == before {
+		if r.messages.Load() == before {
 			return nil // and it will not be more the next time
 		}
 	}
@@ -195,11 +202,12 @@ func (r *replayer) replay(ctx context.Context, file *replayFile) error {
 
 // send sends one message, not before its time.
 func (r *replayer) send(ctx context.Context, m replayMessage) error {
-	if r.messages == 0 {
+	sent := r.messages.Load()
+	if sent == 0 {
 		r.began = time.Now()
 	}
 	if r.command.Rate > 0 {
-		due := r.began.Add(time.Duration(float64(r.messages) / r.command.Rate * float64(time.Second)))
+		due := r.began.Add(time.Duration(float64(sent) / r.command.Rate * float64(time.Second)))
 		if err := waitUntil(ctx, due); err != nil {
 			return err
 		}
@@ -211,8 +219,8 @@ func (r *replayer) send(ctx context.Context, m replayMessage) error {
 	if err := send(ctx, m.Message); err != nil {
 		return err
 	}
-	r.messages++
-	r.bytes += uint64(m.Size())
+	r.messages.Store(sent + 1)
+	r.bytes.Add(uint64(m.Size()))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"zmtpd/capture"
 	"zmtpd/zmtp"
@@ -26,6 +27,11 @@ type replayMessage struct {
 type replayFile struct {
 	*os.File
 	recording bool // not a capture
+	size      int64
+
+	begin int64        // bytes of the passes before this one
+	read  int64        // bytes of this pass that were read
+	taken atomic.Int64 // bytes of all passes that messages were made of
 
 	problems int   // sessions of a capture, or halves of them, that could not be read, of the last pass
 	problem  error // the first of them
@@ -38,6 +44,11 @@ func openReplay(name string) (*replayFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
 	var first [1]byte
 	if _, err := f.ReadAt(first[:], 0); err != nil {
 		f.Close()
@@ -46,7 +57,28 @@ func openReplay(name string) (*replayFile, error) {
 		}
 		return nil, err
 	}
-	return &replayFile{File: f, recording: first[0] == 0}, nil
+	return &replayFile{File: f, size: fi.Size(), recording: first[0] == 0}, nil
+}
+
+// passes returns how often the file was taken, the pass that goes on as a fraction; 0 if its size is
+// not known. It may be called by another goroutine than the one that takes the messages.
+func (f *replayFile) passes() float64 {
+	if f.size == 0 {
+		return 0
+	}
+	return float64(f.taken.Load()) / float64(f.size)
+}
+
+// Read reads on in the file.
+func (f *replayFile) Read(b []byte) (int, error) {
+	n, err := f.File.Read(b)
+	f.read += int64(n)
+	return n, err
+}
+
+// advance notes that messages were made of what was read, but for what is buffered in b.
+func (f *replayFile) advance(b *bufio.Reader) {
+	f.taken.Store(f.begin + min(f.read-int64(b.Buffered()), f.size)) // it may have grown
 }
 
 // messages returns an iterator over the messages that the command wants to send. An
@@ -57,12 +89,15 @@ func (f *replayFile) messages(ctx context.Context, c *replayCommand) iter.Seq2[r
 			yield(replayMessage{}, err)
 			return
 		}
+		f.read = 0
 		b := bufio.NewReaderSize(f, 1<<20)
 		if f.recording {
 			f.recorded(b, len(c.Push) == 0, yield)
 		} else {
 			f.captured(ctx, b, c, yield)
 		}
+		f.begin += f.size
+		f.taken.Store(f.begin)
 	}
 }
 
@@ -80,6 +115,7 @@ func (f *replayFile) recorded(b *bufio.Reader, publish bool, yield func(replayMe
 		if !yield(replayMessage{m, publish}, nil) {
 			return
 		}
+		f.advance(b)
 	}
 }
 
@@ -97,6 +133,7 @@ func (f *replayFile) captured(ctx context.Context, b *bufio.Reader, c *replayCom
 	}
 	senders := map[uint64]wire.SocketType{} // what the clients are, by session
 	for ev, err := range r.Events(ctx) {
+		f.advance(b)
 		if err != nil {
 			yield(replayMessage{}, fmt.Errorf("%s: %w", f.Name(), err))
 			return

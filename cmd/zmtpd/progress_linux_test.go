@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"zmtpd/pipeline/recording"
+	"zmtpd/zmtp"
+)
+
+// openTerminal returns both sides of a pseudo terminal with so many columns. The test closes them.
+func openTerminal(t *testing.T, columns uint16) (screen, terminal *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo terminals: %v", err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	fd := int(screen.Fd())
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 25, Col: columns})
+	}
+	if err == nil {
+		terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { terminal.Close() })
+	return screen, terminal
+}
+
+// replayOn replays messages at 40/s for a second or so, with its standard error on stderr.
+func replayOn(t *testing.T, stderr io.Writer) {
+	t.Helper()
+	pull := zmtp.NewPull(zmtp.Config{})
+	defer pull.Close()
+	endpoint, err := pull.Listen("tcp://127.0.0.1:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var messages []byte
+	for range 20 {
+		if messages, err = recording.AppendMessage(messages, []byte("0123456789")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "recording")
+	if err := os.WriteFile(file, messages, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	replay := exec.Command("zmtpd", "replay", file, "--push", endpoint, "--rate", "40", "--repeat", "2")
+	replay.Stderr = stderr
+	if err := replay.Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var progressLine = regexp.MustCompile(`\r(\d+)%, (\d+) messages, (\d+) B, (\d+)/s, 0:0(\d) left`)
+
+// On a terminal the line is there while the replay goes on, counts up, fits in, and leaves nothing but the
+// summary.
+func TestReplayProgress(t *testing.T) {
+	master, terminal := openTerminal(t, 60)
+	var shown bytes.Buffer
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(&shown, master) // until nobody has the terminal open
+	}()
+	replayOn(t, terminal)
+	terminal.Close()
+	<-done
+	lines := progressLine.FindAllStringSubmatch(shown.String(), -1)
+	if len(lines) < 2 {
+		t.Fatalf("%d lines of progress in %q", len(lines), shown.String())
+	}
+	percent, messages := 0, 0
+	for _, m := range lines {
+		var p, n int
+		if _, err := fmt.Sscan(m[1]+" "+m[2], &p, &n); err != nil || p <= percent && p < 100 || n <= messages && n < 40 || p != n*100/40 {
+			t.Errorf("%q after %d%% and %d messages", m[0], percent, messages)
+		}
+		percent, messages = p, n
+	}
+	got := screen(strings.ReplaceAll(shown.String(), "\r\n", "\n"))
+	if len(got) != 2 || !strings.HasPrefix(got[0], "zmtpd: replayed 40 messages, 400 bytes in ") || got[1] != "" {
+		t.Errorf("at the end stands %q", got)
+	}
+}
+
+// Where there is no terminal not a byte of it is written.
+func TestReplayProgressWithoutTerminal(t *testing.T) {
+	var stderr bytes.Buffer
+	replayOn(t, &stderr)
+	if got := stderr.String(); !regexp.MustCompile(`^zmtpd: replayed 40 messages, 400 bytes in [^\r\n]*\n$`).MatchString(got) {
+		t.Errorf("standard error %q", got)
+	}
+}
