@@ -48,13 +48,24 @@ func className(topic []byte) string {
 // TopicStats are the counters of a topic class: a topic that was published, all topics of node ids together, or
 // OtherTopics. Bytes are those of the parts.
 type TopicStats struct {
-	Messages, Bytes uint64 // from publishers
-	Unmatched       uint64 // of these messages, those that nobody had subscribed
-	Dropped         uint64 // messages that subscribers lost, counted for each
+	Messages, Bytes uint64     // from publishers
+	Unmatched       uint64     // of these messages, those that nobody had subscribed
+	Dropped         zmtp.Drops // messages that subscribers lost, counted for each
 }
 
 // class is TopicStats that all publishers add to.
-type class struct{ messages, bytes, unmatched, dropped atomic.Uint64 }
+type class struct {
+	messages, bytes, unmatched atomic.Uint64
+	dropped                    [len(zmtp.Drops{})]atomic.Uint64
+}
+
+func (k *class) stats() TopicStats {
+	st := TopicStats{Messages: k.messages.Load(), Bytes: k.bytes.Load(), Unmatched: k.unmatched.Load()}
+	for r := range k.dropped {
+		st.Dropped[r] = k.dropped[r].Load()
+	}
+	return st
+}
 
 // classes are the topic classes. The zero value is not ready, see newClasses.
 type classes struct {
@@ -96,8 +107,8 @@ func (c *classes) stats() map[string]TopicStats {
 	c.mu.Unlock()
 	st := make(map[string]TopicStats)
 	for name, k := range all {
-		if n := k.messages.Load(); n > 0 {
-			st[name] = TopicStats{n, k.bytes.Load(), k.unmatched.Load(), k.dropped.Load()}
+		if one := k.stats(); one.Messages > 0 {
+			st[name] = one
 		}
 	}
 	return st
@@ -117,8 +128,13 @@ func (r *router) count(to *route, b *zmtp.Batch, from, end int) {
 		r.counted = append(r.counted, t)
 	}
 	t.messages += end - from
-	_, bytes := b.Counts(from, end)
+	parts, bytes := b.Counts(from, end)
 	t.bytes += bytes
+	if to.tapped {
+		r.copied.messages += end - from
+		r.copied.parts += parts
+		r.copied.bytes += bytes
+	}
 	if len(to.lanes) == 0 && to.denied == nil {
 		t.unmatched += end - from
 	}
@@ -141,7 +157,7 @@ func (r *router) tallied() {
 func (r *router) drop(l *lane, b *zmtp.Batch, reason zmtp.DropReason) {
 	for _, run := range l.runs {
 		for i := run.From; i < run.To; i++ {
-			r.route(b.Topic(i)).tally.class.dropped.Add(1)
+			r.route(b.Topic(i)).tally.class.dropped[reason].Add(1)
 		}
 	}
 	l.drop(reason)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
 )
 
@@ -34,10 +35,10 @@ func TestTopicStats(t *testing.T) {
 		<-c.publish(c.pub, []string{"t|1", "t|22", "nobody|1", "zeek.cluster.nodeid.a.|x", "t|1", "zeek.cluster.nodeid.b.|x", "\xff|1"})
 		st := c.Stats()
 		for class, want := range map[string]TopicStats{
-			"t":                                  {3, 7, 0, 0},
-			"nobody":                             {1, 7, 1, 0},
-			"zeek.cluster.nodeid.__normalized__": {2, 46, 2, 0},
-			"\uFFFD":                             {1, 2, 1, 0},
+			"t":                                  {3, 7, 0, zmtp.Drops{}},
+			"nobody":                             {1, 7, 1, zmtp.Drops{}},
+			"zeek.cluster.nodeid.__normalized__": {2, 46, 2, zmtp.Drops{}},
+			"\uFFFD":                             {1, 2, 1, zmtp.Drops{}},
 		} {
 			if got := st.ByTopic[class]; got != want {
 				t.Errorf("class %s: %+v, want %+v", class, got, want)
@@ -49,7 +50,7 @@ func TestTopicStats(t *testing.T) {
 
 		<-c.publish(c.pub, sequence("t", 0, 1000))
 		st = c.Stats()
-		if lost := c.youngestDropped(t); lost == 0 || st.ByTopic["t"].Dropped < lost {
+		if lost := c.youngestDropped(t); lost == 0 || st.ByTopic["t"].Dropped[zmtp.DropFull] < lost {
 			t.Errorf("the stuck subscriber lost %d, of the topic were dropped %+v", lost, st.ByTopic["t"])
 		}
 

@@ -24,6 +24,8 @@ type Config struct {
 	// Permit says what a peer may do, once when its connection is there; with an error the connection is closed. It must
 	// not block. Default: everybody may do everything.
 	Permit func(*zmtp.Peer) (Permissions, error)
+	// Tap, if it is set, gives others a copy of what publishers send. Default: nobody.
+	Tap *Tap
 	// Logger gets what an operator should know, with the attributes peer, client, node and dropped, and is the Logger of XSub
 	// and XPub if they have none. Default: nothing is logged.
 	Logger *slog.Logger

@@ -24,6 +24,7 @@ type Forwarder struct {
 
 	table     topics.Table[*subscriber] // changed under mu
 	classes   *classes
+	tap       *tap    // nil for none
 	up        traffic // what came from subscribers, see Stats
 	unmatched atomic.Uint64
 
@@ -55,6 +56,9 @@ func New(cfg Config) *Forwarder {
 	f.Reconfigure(f.cfg.Overload, f.cfg.StallTimeout)
 	f.xsub = zmtp.NewSocket(wire.XSUB, (*xsubPattern)(f), f.cfg.XSub)
 	f.xpub = zmtp.NewSocket(wire.XPUB, (*xpubPattern)(f), f.cfg.XPub)
+	if cfg.Tap != nil {
+		f.tap = newTap(f, *cfg.Tap)
+	}
 	return f
 }
 
@@ -75,24 +79,32 @@ func (f *Forwarder) ServeXSub(l net.Listener) (bound string, err error) { return
 // ServeXPub accepts subscribers from l, which it takes over. It does not block.
 func (f *Forwarder) ServeXPub(l net.Listener) (bound string, err error) { return f.xpub.Serve(l) }
 
-// ClosePeers closes the connections of the publishers and subscribers for which check returns an error, with that error, as
-// [zmtp.Socket.ClosePeers] does.
+// ClosePeers closes the connections of the publishers and subscribers, also those of the tap, for which check returns an error, with
+// that error, as [zmtp.Socket.ClosePeers] does.
 func (f *Forwarder) ClosePeers(check func(*zmtp.Peer) error) {
 	f.xsub.ClosePeers(check)
 	f.xpub.ClosePeers(check)
+	if f.tap != nil {
+		f.tap.pub.ClosePeers(check)
+	}
 }
 
 // Shutdown ends the Forwarder in order: it admits nobody more, reads what the publishers have sent so far, and then gives the
-// subscribers what waits for them. When ctx ends first, the rest is dropped and counted, and the error is that of ctx. It
-// returns when all goroutines are gone. It may be called more than once.
+// subscribers what waits for them, those of the tap for a second at most. When ctx ends first, the rest is dropped and counted, and
+// the error is that of ctx. It returns when all goroutines are gone. It may be called more than once.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.closing.Store(true)
 	release := context.AfterFunc(ctx, f.abort)
 	defer release()
 	err := f.xsub.Shutdown(ctx)
+	var tapped sync.WaitGroup
+	if f.tap != nil {
+		tapped.Go(func() { f.tap.shutdown(ctx) })
+	}
 	if e := f.xpub.Shutdown(ctx); err == nil {
 		err = e
 	}
+	tapped.Wait()
 	f.watches.Wait()
 	return err
 }

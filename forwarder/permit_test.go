@@ -13,14 +13,18 @@ import (
 )
 
 // newPermitBroker starts a broker whose peers log in by name and may do what permit says.
-func newPermitBroker(t *testing.T, permit func(user string) (Permissions, error)) *broker {
+func newPermitBroker(t *testing.T, cfg Config, permit func(user string) (Permissions, error)) *broker {
 	t.Helper()
 	anybody := zap.HandlerFunc(func(_ context.Context, r *zap.Request) (zap.Reply, error) {
 		return zap.Reply{Status: zap.StatusOK, UserID: string(r.Credentials[0])}, nil
 	})
 	plain := zmtp.Config{Mechanism: (&zmtp.PlainServer{Auth: zmtp.Auth{Handler: anybody}}).Mechanism}
-	return newBroker(t, Config{XSub: plain, XPub: plain,
-		Permit: func(p *zmtp.Peer) (Permissions, error) { return permit(p.UserID()) }})
+	cfg.XSub, cfg.XPub = plain, plain
+	if cfg.Tap != nil {
+		cfg.Tap.Socket = plain
+	}
+	cfg.Permit = func(p *zmtp.Peer) (Permissions, error) { return permit(p.UserID()) }
+	return newBroker(t, cfg)
 }
 
 // as returns the configuration of a peer with that name.
@@ -32,7 +36,7 @@ func (n *broker) as(user string) zmtp.Config {
 
 func TestPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newPermitBroker(t, func(user string) (Permissions, error) {
+		n := newPermitBroker(t, Config{}, func(user string) (Permissions, error) {
 			switch user {
 			case "free":
 				return Permissions{}, nil
@@ -125,7 +129,7 @@ func TestPermissions(t *testing.T) {
 // What a subscriber sends up is published as well.
 func TestPermissionsOfMessagesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newPermitBroker(t, func(user string) (Permissions, error) {
+		n := newPermitBroker(t, Config{}, func(user string) (Permissions, error) {
 			if user == "free" {
 				return Permissions{}, nil
 			}

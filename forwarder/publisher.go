@@ -27,7 +27,7 @@ func (x *xsubPattern) Attach(p *zmtp.Peer) error {
 	if err != nil {
 		return err
 	}
-	pub := &publisher{f: f, permit: permit, router: newRouter(&f.table, f.classes)}
+	pub := &publisher{f: f, permit: permit, router: newRouter(f)}
 	pub.router.publish = permit.Publish
 	p.Value = pub
 	f.mu.Lock()
@@ -69,6 +69,9 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		} else if !l.offer(b) {
 			pub.blocked = append(pub.blocked, l)
 		}
+	}
+	if pub.router.tap != nil {
+		pub.router.copyAll(b)
 	}
 	if len(pub.blocked) > 0 {
 		pub.overload(b)

@@ -30,6 +30,8 @@ type router struct {
 	denied  int     // of the present batch, messages that it may not publish
 	example []byte  // the topic of one of them
 
+	tapping // who gets a copy
+
 	tallies map[*class]*tally
 	counted []*tally // of the present batch, those that count something
 }
@@ -38,26 +40,29 @@ type router struct {
 type route struct {
 	lanes  []*lane
 	tally  *tally
-	denied []byte // if not nil: the topic, which the publisher may not publish
+	denied []byte  // if not nil: the topic, which the publisher may not publish
+	tapped bool    // there is a copy of them
+	copies []*lane // who gets it
 }
 
-// lane is what one subscriber is to get of the present batch.
+// lane is what one subscriber, or who gets a copy, is to get of the present batch.
 type lane struct {
-	sub  *subscriber
-	runs []zmtp.Run
-	left int // messages in runs
+	sub    *subscriber // nil for Tap.Take
+	copies bool        // it is of the tap
+	runs   []zmtp.Run
+	left   int // messages in runs
 }
 
-func newRouter(t *topics.Table[*subscriber], c *classes) *router {
+func newRouter(f *Forwarder) *router {
 	return &router{
-		table: t, classes: c,
+		table: &f.table, classes: f.classes, tapping: newTapping(f.tap),
 		routes: make(map[string]*route), lanes: make(map[*subscriber]*lane), tallies: make(map[*class]*tally),
 	}
 }
 
 // split fills the lanes of those who subscribed messages of b, and returns how many messages nobody did.
 func (r *router) split(b *zmtp.Batch) (unmatched int) {
-	if root := r.table.Root(); root != r.root {
+	if root := r.table.Root(); r.renew() || root != r.root {
 		r.root = root
 		clear(r.routes)
 		clear(r.lanes)
@@ -88,6 +93,9 @@ func (r *router) split(b *zmtp.Batch) (unmatched int) {
 		for _, l := range to.lanes {
 			r.add(l, from, i)
 		}
+		for _, l := range to.copies {
+			r.add(l, from, i)
+		}
 		from, to = i, next
 	}
 	r.tallied()
@@ -99,7 +107,11 @@ func (r *router) add(l *lane, from, to int) {
 	last := len(l.runs) - 1
 	switch {
 	case last < 0:
-		r.touched = append(r.touched, l)
+		if l.copies {
+			r.copies = append(r.copies, l)
+		} else {
+			r.touched = append(r.touched, l)
+		}
 		fallthrough
 	case l.runs[last].To != from:
 		l.runs = append(l.runs, zmtp.Run{From: from, To: to})
@@ -127,13 +139,9 @@ func (r *router) route(topic []byte) *route {
 	}
 	to := &route{lanes: make([]*lane, len(r.found)), tally: r.tallies[k], denied: denied}
 	for i, s := range r.found {
-		l := r.lanes[s]
-		if l == nil {
-			l = &lane{sub: s}
-			r.lanes[s] = l
-		}
-		to.lanes[i] = l
+		to.lanes[i] = r.lane(s, false)
 	}
+	r.tapped(to, topic)
 	if len(topic) >= maxRouteTopic {
 		return to
 	}
@@ -145,6 +153,16 @@ func (r *router) route(topic []byte) *route {
 	}
 	r.routes[string(topic)] = to
 	return to
+}
+
+// lane returns the lane of a subscriber; copies says that it is one of the tap.
+func (r *router) lane(s *subscriber, copies bool) *lane {
+	l := r.lanes[s]
+	if l == nil {
+		l = &lane{sub: s, copies: copies}
+		r.lanes[s] = l
+	}
+	return l
 }
 
 // offer gives the subscriber as much as it takes and reports whether that was all.

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"zmtpd/zmtp"
-	"zmtpd/zmtp/topics"
 )
 
 // drain empties the lanes of the present batch.
@@ -23,13 +22,13 @@ func TestSplitDoesNotAllocate(t *testing.T) {
 	defer f.Close()
 	_, b, release := hold(t, f, benchMessages(100, 8))
 	defer release()
-	var table topics.Table[*subscriber]
+	table := &f.table
 	for i := range 10 {
 		s := new(subscriber)
 		table.Subscribe(s, []byte("zeek."))
 		table.Subscribe(s, fmt.Appendf(nil, "zeek.cluster.node.worker-%d.", i))
 	}
-	r := newRouter(&table, newClasses())
+	r := newRouter(f)
 	if n := testing.AllocsPerRun(100, func() {
 		if r.split(b) != 0 || len(r.touched) != 10 || len(r.touched[9].runs) != 1 || r.touched[9].left != b.Len() {
 			t.Fatal("not everybody gets everything in one run")
@@ -46,8 +45,8 @@ func TestSplitUnmatched(t *testing.T) {
 	defer f.Close()
 	_, b, release := hold(t, f, benchMessages(100, 8))
 	defer release()
-	var table topics.Table[*subscriber]
-	r := newRouter(&table, newClasses())
+	table := &f.table
+	r := newRouter(f)
 	if n := r.split(b); n != b.Len() || len(r.touched) != 0 {
 		t.Errorf("without subscriptions: %d of %d unmatched", n, b.Len())
 	}
@@ -72,8 +71,8 @@ func TestSplitUnmatched(t *testing.T) {
 func TestRouterIsBounded(t *testing.T) {
 	f := New(Config{})
 	defer f.Close()
-	var table topics.Table[*subscriber]
-	r := newRouter(&table, newClasses())
+	table := &f.table
+	r := newRouter(f)
 	s := new(subscriber)
 	table.Subscribe(s, nil)
 	_, b, release := hold(t, f, benchMessages(100, 1))

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/topics"
 )
 
 // Stats are the counters of a Forwarder since it was made, and what it has to do with at present.
@@ -29,6 +30,7 @@ type Stats struct {
 	ByTopic     map[string]TopicStats
 	Publishers  []PublisherStats  // in no order
 	Subscribers []SubscriberStats // in no order
+	Tap         *TapStats         // nil if there is none
 }
 
 // Side is what went over one side of the Forwarder.
@@ -87,12 +89,20 @@ func (f *Forwarder) Stats() Stats {
 	f.mu.Unlock()
 	st.Subscribers = make([]SubscriberStats, len(all))
 	for i, s := range all {
-		st.Subscribers[i] = SubscriberStats{
-			PeerStats: s.peer.Stats(), NodeID: s.nodeID(), Topics: f.table.Count(s), StalledSince: s.stalledSince(),
-			Blocked: time.Duration(s.blocked.Load()),
-		}
+		st.Subscribers[i] = s.stats(&f.table)
+	}
+	if f.tap != nil {
+		st.Tap = f.tap.stats()
 	}
 	return st
+}
+
+// stats returns a snapshot of the counters; table has what s holds.
+func (s *subscriber) stats(table *topics.Table[*subscriber]) SubscriberStats {
+	return SubscriberStats{
+		PeerStats: s.peer.Stats(), NodeID: s.nodeID(), Topics: table.Count(s), StalledSince: s.stalledSince(),
+		Blocked: time.Duration(s.blocked.Load()),
+	}
 }
 
 // traffic is zmtp.Traffic that several goroutines add to.

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/topics"
 	"zmtpd/zmtp/wire"
 )
 
-// subscriber is a peer of the XPUB side.
+// subscriber is a peer of the XPUB side, or one of the tap's PUB socket.
 type subscriber struct {
 	f      *Forwarder
 	peer   *zmtp.Peer
@@ -39,22 +40,31 @@ type xpubPattern Forwarder
 // Attach implements zmtp.Pattern. While the publishers are still being read at the end, nobody else comes in.
 func (x *xpubPattern) Attach(p *zmtp.Peer) error {
 	f := (*Forwarder)(x)
+	s, err := f.newSubscriber(p)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.subscribers[s] = struct{}{}
+	return nil
+}
+
+// newSubscriber makes p a subscriber, unless it may not be one.
+func (f *Forwarder) newSubscriber(p *zmtp.Peer) (*subscriber, error) {
 	if f.closing.Load() {
-		return zmtp.ErrClosed
+		return nil, zmtp.ErrClosed
 	}
 	permit, err := f.permit(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s := &subscriber{f: f, peer: p, permit: permit, log: f.log.With("peer", p.Remote())}
 	if user := p.UserID(); user != "" {
 		s.log = s.log.With("client", user)
 	}
 	p.Value = s
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.subscribers[s] = struct{}{}
-	return nil
+	return s, nil
 }
 
 // Detach implements zmtp.Pattern: it cancels what the subscriber held, which is how Zeek nodes see that a node is gone.
@@ -104,25 +114,43 @@ const maxTopicBytes = 16 << 20
 // subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing, nor does
 // a SUBSCRIBE of what it may not subscribe. It may block for what s has made the publishers wait for, see pace.
 func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
-	if on && !allows(s.permit.Subscribe, topic) {
-		f.denySubscription(s.peer, s.permit.denied, topic)
-		return nil
-	}
-	fresh := on && !f.table.Has(s, topic)
-	if fresh {
-		if err := s.peer.CheckTopic(topic, f.table.Count(s)); err != nil {
+	if on {
+		if ok, err := s.may(&f.table, topic); !ok {
 			return err
 		}
-		if s.bytes += len(topic); s.bytes > maxTopicBytes {
-			return wire.Errorf(wire.TooManySubscriptions, "topics of more than %d bytes", maxTopicBytes)
-		}
-		s.learn(topic)
 	}
 	f.up.add(1, 1, 1+len(topic))
 	if f.change(s, topic, on) {
 		f.pace(s, len(topic))
 	}
 	return nil
+}
+
+// may reports whether s may subscribe the topic; table has what it holds. With an error its connection is to be closed. Only the
+// read goroutine of s calls it.
+func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, error) {
+	if !allows(s.permit.Subscribe, topic) {
+		s.f.denySubscription(s.peer, s.permit.denied, topic)
+		return false, nil
+	}
+	if table.Has(s, topic) {
+		return true, nil
+	}
+	if err := s.peer.CheckTopic(topic, table.Count(s)); err != nil {
+		return false, err
+	}
+	if s.bytes += len(topic); s.bytes > maxTopicBytes {
+		return false, wire.Errorf(wire.TooManySubscriptions, "topics of more than %d bytes", maxTopicBytes)
+	}
+	s.learn(topic)
+	return true, nil
+}
+
+// cancelled takes the topic off what s holds, if that is what the CANCEL did. Only the read goroutine of s calls it.
+func (s *subscriber) cancelled(topic []byte, c topics.Change) {
+	if c.Counted && c.Count == 0 {
+		s.bytes -= len(topic)
+	}
 }
 
 // change changes the subscriptions and reports whether the publishers were told.
@@ -135,9 +163,7 @@ func (f *Forwarder) change(s *subscriber, topic []byte, on bool) (told bool) {
 		return true
 	}
 	c := f.table.Cancel(s, topic)
-	if c.Counted && c.Count == 0 {
-		s.bytes -= len(topic)
-	}
+	s.cancelled(topic, c)
 	if c.Last {
 		f.tell(topic, false)
 	}

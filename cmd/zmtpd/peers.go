@@ -25,7 +25,7 @@ var (
 	slowBlocked = gauge("zmtpd_forwarder_slow_subscriber_blocked_seconds",
 		"For how long publishers have waited for one of the slowest subscribers.", "peer", "node", "client")
 	slowDropped = gauge("zmtpd_forwarder_slow_subscriber_dropped_messages",
-		"Messages that one of the slowest subscribers has lost.", "peer", "node", "client")
+		"Messages that one of the slowest subscribers has lost.", "peer", "node", "client", "reason")
 	topicMessages = counter("zmtpd_forwarder_topic_messages_total",
 		"Messages published, by topic. Topics of node ids are one, as in Zeek; the last ones to come are one as well.", "topic")
 	topicBytes = counter("zmtpd_forwarder_topic_bytes_total",
@@ -33,8 +33,11 @@ var (
 	topicUnmatched = counter("zmtpd_forwarder_topic_unmatched_messages_total",
 		"Messages published that nobody had subscribed, by topic.", "topic")
 	topicDropped = counter("zmtpd_forwarder_topic_dropped_messages_total",
-		"Messages that subscribers lost, counted for each, by topic.", "topic")
+		"Messages that subscribers lost, counted for each, by topic.", "topic", "reason")
 )
+
+// lossReasons are why a subscriber loses messages.
+var lossReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropConnectionLost, zmtp.DropClosed}
 
 // slowestFirst puts those in front that take nothing, then those for which most waits.
 func slowestFirst(a, b forwarder.SubscriberStats) int {
@@ -73,7 +76,9 @@ func collectSlow(ch chan<- prometheus.Metric, subscribers []forwarder.Subscriber
 		send(ch, slowQueue, s.Queued, labels...)
 		send(ch, slowQueueBytes, s.QueuedBytes, labels...)
 		send(ch, slowBlocked, s.Blocked.Seconds(), labels...)
-		send(ch, slowDropped, s.Dropped, labels...)
+		for _, r := range lossReasons {
+			send(ch, slowDropped, s.DroppedBy[r], append(labels, r.String())...)
+		}
 	}
 }
 
@@ -83,7 +88,9 @@ func collectTopics(ch chan<- prometheus.Metric, classes map[string]forwarder.Top
 		send(ch, topicMessages, st.Messages, topic)
 		send(ch, topicBytes, st.Bytes, topic)
 		send(ch, topicUnmatched, st.Unmatched, topic)
-		send(ch, topicDropped, st.Dropped, topic)
+		for _, r := range lossReasons {
+			send(ch, topicDropped, st.Dropped[r], topic, r.String())
+		}
 	}
 }
 

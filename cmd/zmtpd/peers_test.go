@@ -43,8 +43,8 @@ func TestSlowPeersAreBounded(t *testing.T) {
 	}
 	ch := make(chan prometheus.Metric, 10_000)
 	collectSlow(ch, all)
-	if n := len(ch); n != 4*maxSlowPeers {
-		t.Errorf("%d series, want %d", n, 4*maxSlowPeers)
+	if n := len(ch); n != (3+len(lossReasons))*maxSlowPeers {
+		t.Errorf("%d series, want %d", n, (3+len(lossReasons))*maxSlowPeers)
 	}
 	ch = make(chan prometheus.Metric, 10_000)
 	collectSlow(ch, make([]forwarder.SubscriberStats, 10))

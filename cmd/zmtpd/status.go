@@ -71,9 +71,10 @@ type peerStatus struct {
 	Sent         traffic    `json:"sent"`
 	Queue        int        `json:"queue"` // messages that wait for it
 	QueueBytes   int64      `json:"queue_bytes"`
-	Dropped      uint64     `json:"dropped"`                 // messages that were meant for it
 	Topics       int        `json:"topics,omitempty"`        // that it subscribed
 	StalledSince *time.Time `json:"stalled_since,omitempty"` // it takes nothing while messages wait
+
+	Dropped map[string]uint64 `json:"dropped,omitempty"` // messages that were meant for it, by reason
 
 	Role           string  `json:"role,omitempty"`            // publisher or subscriber, of the broker's
 	ReceiveRate    *rate   `json:"receive_rate,omitempty"`    // per second, since the last answer
@@ -104,7 +105,7 @@ func newPeerStatus(p zmtp.PeerStats) peerStatus {
 		Sent:       traffic(p.Out),
 		Queue:      p.Queued,
 		QueueBytes: p.QueuedBytes,
-		Dropped:    p.Dropped,
+		Dropped:    dropsByName(p.DroppedBy),
 	}
 	if p.Remote != nil {
 		s.Address = p.Remote.String()
@@ -118,6 +119,21 @@ func sortPeers(peers []peerStatus) []peerStatus {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Address, b.Address))
 	})
 	return peers
+}
+
+// dropsByName returns counters without those that are 0.
+func dropsByName(drops zmtp.Drops) map[string]uint64 {
+	var named map[string]uint64
+	for r, n := range drops {
+		if n == 0 {
+			continue
+		}
+		if named == nil {
+			named = map[string]uint64{}
+		}
+		named[zmtp.DropReason(r).String()] = n
+	}
+	return named
 }
 
 // byName returns counters without those that are 0.
@@ -147,10 +163,10 @@ type forwarderStatus struct {
 }
 
 type topicStatus struct {
-	Messages  uint64 `json:"messages"`
-	Bytes     uint64 `json:"bytes"`
-	Unmatched uint64 `json:"unmatched"`
-	Dropped   uint64 `json:"dropped"`
+	Messages  uint64            `json:"messages"`
+	Bytes     uint64            `json:"bytes"`
+	Unmatched uint64            `json:"unmatched"`
+	Dropped   map[string]uint64 `json:"dropped,omitempty"` // by reason
 }
 
 type deniedStatus struct {
@@ -167,7 +183,7 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 		ByTopic:   map[string]topicStatus{},
 	}
 	for topic, t := range st.ByTopic {
-		s.ByTopic[topic] = topicStatus(t)
+		s.ByTopic[topic] = topicStatus{t.Messages, t.Bytes, t.Unmatched, dropsByName(t.Dropped)}
 	}
 	for client, d := range st.Denied {
 		if s.Denied == nil {
