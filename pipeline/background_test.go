@@ -379,7 +379,7 @@ func TestAccounts(t *testing.T) {
 					records += uint64(b.NumRecords)
 				}
 				cancel()
-				if err := balancedAccounts(l.Stats()); err != nil {
+				if err := balancedAccounts(l.Stats().Accounts); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -393,7 +393,7 @@ func TestAccounts(t *testing.T) {
 				lost = lostRecords(err)
 			}
 			stats := l.Stats()
-			if err := balancedAccounts(stats); err != nil {
+			if err := balancedAccounts(stats.Accounts); err != nil {
 				t.Fatal(err)
 			}
 			if stats.Queued != (Counts{}) || stats.Written.Records+lost != records {

@@ -102,7 +102,11 @@ func BenchmarkReceiver(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		r := Serve(pull, l)
+		o, err := NewOutlet(l, OutletConfig{Name: "files"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		r := Serve(pull, nil, o)
 		b.ReportAllocs()
 		b.ResetTimer()
 		before := cpuTime(b)
@@ -121,7 +125,7 @@ func BenchmarkReceiver(b *testing.B) {
 		if err := r.Shutdown(b.Context()); err != nil {
 			b.Error(err)
 		}
-		if err := l.Close(b.Context()); err != nil {
+		if err := o.Close(b.Context()); err != nil {
 			b.Error(err)
 		}
 		st := l.Stats()

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"zmtpd/pipeline/zeek"
 )
 
 // file is what a logFile needs of an *os.File that is opened for appending.
@@ -43,6 +41,7 @@ type logFile struct {
 	buf    []byte      // text that is not in f yet, nor in zip; empty while there is no f
 	zip    *gzipStream // between buf and f, nil without compression
 	queued shares      // the batches in buf and zip
+	inBuf  []delivery  // those of them that a Sink's caller waits for
 	footer bool        // #close was appended: the file must be ended before anything else
 	size   int64       // bytes in f
 	torn   int         // bytes at the end of f from a write that failed halfway
@@ -53,8 +52,8 @@ type logFile struct {
 // can be written; an error that the file cannot be written now.
 //
 // It renders before it takes the lock, so that all cores can render for one log.
-func (f *logFile) accept(ctx context.Context, b zeek.Batch, from *sender) (*DropError, error) {
-	l := f.log.l
+func (f *logFile) accept(ctx context.Context, in *intake) (*DropError, error) {
+	l, b := f.log.l, in.batch
 	text := getScratch()
 	defer putScratch(text)
 	var err error
@@ -91,7 +90,10 @@ func (f *logFile) accept(ctx context.Context, b zeek.Batch, from *sender) (*Drop
 	} else {
 		f.buf = append(f.buf, *text...)
 	}
-	f.queued.add(from, Counts{1, uint64(b.NumRecords)})
+	f.queued.add(in.from, in.counts())
+	if in.entry != nil {
+		f.inBuf = append(f.inBuf, delivery{in.entry, in.from, in.counts()})
+	}
 	if len(f.buf) >= flushSize {
 		// If it fails the batch stays in the buffer, and the next one waits.
 		_ = f.flush()
@@ -187,6 +189,11 @@ func (f *logFile) flush() error {
 	f.size += int64(n)
 	f.log.l.acct.wrote(f.log.stats, f.queued, n)
 	f.queued = f.queued[:0]
+	for _, d := range f.inBuf {
+		d.entry.Done(nil)
+	}
+	clear(f.inBuf)
+	f.inBuf = f.inBuf[:0]
 	if f.zip != nil {
 		f.zip.written()
 	}
@@ -365,14 +372,23 @@ func (f *logFile) end(now time.Time) error {
 	return nil
 }
 
-// abandon gives up what is in the buffer, because of err.
+// abandon gives up what is in the buffer, because of err. What a Sink's caller waits for goes back to him; the rest is lost.
 func (f *logFile) abandon(err error) error {
 	l := f.log.l
+	_ = f.mend()
+	for _, d := range f.inBuf {
+		f.queued.remove(d.from, d.n)
+		l.acct.giveBack(d.from, f.log.stats, d.n)
+		d.entry.Done(err)
+	}
+	f.inBuf = nil
 	lost := f.queued.sum()
 	l.acct.abandon(f.log.stats, f.queued, ReasonWrite)
-	_ = f.mend()
 	_ = f.detach().Close()
 	l.acct.opened(-1)
+	if lost == (Counts{}) {
+		return fmt.Errorf("log %q: %w", f.log.key.path, err)
+	}
 	return &LostError{f.log.key.path, lost, err}
 }
 

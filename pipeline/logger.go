@@ -27,7 +27,7 @@ var ErrClosed = errors.New("logger is closed")
 //
 // The way of a batch:
 //
-//  1. Write checks the message, WriteBatch parses the batch's header.
+//  1. Write checks the message, WriteBatch parses the batch's header. Send gets both done.
 //  2. find: the header leads to the logFile, the file for these columns of this
 //     stream and path; the first batch makes it.
 //  3. logFile.accept renders the records and puts them in the file's buffer.
@@ -144,17 +144,17 @@ const (
 // write puts a batch into its file's buffer. While the file cannot be written it
 // waits, until it can or ctx or giveUp ends. It returns the account of the log as soon as
 // that is known.
-func (l *Logger) write(ctx context.Context, b zeek.Batch, from *sender) (log *logAccount, _ *DropError) {
+func (l *Logger) write(ctx context.Context, in *intake) (log *logAccount, _ *DropError) {
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		f, e := l.find(ctx, b)
+		f, e := l.find(ctx, in.batch)
 		if e != nil {
 			return log, e
 		}
 		if log == nil {
 			log = f.log.stats
-			l.acct.receiveLog(log, Counts{1, uint64(b.NumRecords)})
+			l.acct.receiveLog(log, in.counts())
 		}
-		e, err := f.accept(ctx, b, from)
+		e, err := f.accept(ctx, in)
 		switch {
 		case err == errEvicted:
 			continue

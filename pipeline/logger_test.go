@@ -561,7 +561,7 @@ func TestInterleaving(t *testing.T) {
 					if err := l.Write(context.Background(), b.message); err != nil {
 						t.Error(err)
 					}
-					if err := balancedAccounts(l.Stats()); err != nil {
+					if err := balancedAccounts(l.Stats().Accounts); err != nil {
 						t.Error(err)
 					}
 				}

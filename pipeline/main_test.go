@@ -166,7 +166,7 @@ func shut(t testing.TB, l *Logger) {
 }
 
 // balancedAccounts checks that every message and record is accounted for.
-func balancedAccounts(st Stats) error {
+func balancedAccounts(st Accounts) error {
 	sum := st.Written
 	sum.add(st.Queued)
 	for _, d := range st.Dropped {
@@ -205,6 +205,11 @@ func checkSum(received, written, queued, dropped Counts) error {
 }
 
 func checkBalance(t testing.TB, st Stats) {
+	t.Helper()
+	checkAccounts(t, st.Accounts)
+}
+
+func checkAccounts(t testing.TB, st Accounts) {
 	t.Helper()
 	if err := balancedAccounts(st); err != nil {
 		t.Error(err)

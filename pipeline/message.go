@@ -109,69 +109,101 @@ func dropBatch(err error) *DropError {
 // was not received because the logger is closed. For concurrent use; the
 // messages of one sender must come one after the other for their order to hold.
 func (l *Logger) Write(ctx context.Context, parts [][]byte) error {
-	in, err := l.receive(parts)
-	if err != nil {
-		return err
+	b, e := parseMessage(parts)
+	if e != nil {
+		return l.reject(nodeOf(parts), e)
 	}
-	return l.put(ctx, &in)
+	return l.writeBatch(ctx, parts[1], b)
 }
 
 // WriteBatch is Write for a message that is known to be a log message: a batch in
 // the encoding zeek-bin-serializer from the node of that id.
 func (l *Logger) WriteBatch(ctx context.Context, node, batch []byte) error {
-	in, err := l.receiveBatch(node, batch)
+	b, err := zeek.ParseBatch(batch)
 	if err != nil {
-		return err
+		return l.reject(node, dropBatch(err))
 	}
-	return l.put(ctx, &in)
+	return l.writeBatch(ctx, node, b)
 }
 
-// intake is a batch that was received and not put into its file's buffer yet. It refers to the message.
+func (l *Logger) writeBatch(ctx context.Context, node []byte, b zeek.Batch) error {
+	if !l.begin() {
+		return ErrClosed
+	}
+	defer l.inflight.Done()
+	in := intake{batch: b}
+	in.from = l.acct.receive(node, in.counts())
+	log, e := l.write(ctx, &in)
+	if e == nil {
+		return nil
+	}
+	if l.acct.drop(in.from, log, in.counts(), e.Reason) {
+		l.acct.warn(e, node, string(b.Path))
+	}
+	return e
+}
+
+// intake is a batch that was received and not put into its file's buffer yet.
 type intake struct {
-	node  []byte
 	batch zeek.Batch
 	from  *sender
+	entry *Entry // who is waiting for it to be in the file, nil for nobody
 }
 
 func (in *intake) counts() Counts { return Counts{1, uint64(in.batch.NumRecords)} }
 
-// receive checks a message and counts it. What it returns without an error must be given to put.
-func (l *Logger) receive(parts [][]byte) (intake, error) {
+// delivery is an entry on its way into a file.
+type delivery struct {
+	entry *Entry
+	from  *sender
+	n     Counts
+}
+
+// Send implements Sink. An entry is done when its records were handed to the operating system, at most Config.FlushInterval
+// after that was possible.
+func (l *Logger) Send(ctx context.Context, e *Entry) {
+	if !l.begin() {
+		e.Done(ErrClosed)
+		return
+	}
+	defer l.inflight.Done()
+	in := intake{batch: e.Batch, entry: e}
+	in.from = l.acct.receive(e.Node, in.counts())
+	log, why := l.write(ctx, &in)
+	switch {
+	case why == nil:
+	case why.Reason == ReasonWrite:
+		l.acct.giveBack(in.from, log, in.counts())
+		e.Done(why)
+	default:
+		l.acct.drop(in.from, log, in.counts(), why.Reason)
+		e.Refuse(in.counts().Records, why)
+		e.Done(nil)
+	}
+}
+
+// parseMessage returns the batch in a log message.
+func parseMessage(parts [][]byte) (zeek.Batch, *DropError) {
 	if len(parts) != 4 {
-		var node []byte
-		if len(parts) > 1 {
-			node = parts[1]
-		}
-		return intake{}, l.reject(node, drop(ReasonParts, "%d parts, a log message has 4", len(parts)))
+		return zeek.Batch{}, drop(ReasonParts, "%d parts, a log message has 4", len(parts))
 	}
 	if string(parts[2]) != zeek.SerializerName {
-		return intake{}, l.reject(parts[1], drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
-			parts[2], zeek.SerializerName))
+		return zeek.Batch{}, drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
+			parts[2], zeek.SerializerName)
 	}
-	return l.receiveBatch(parts[1], parts[3])
-}
-
-func (l *Logger) receiveBatch(node, batch []byte) (intake, error) {
-	b, err := zeek.ParseBatch(batch)
+	b, err := zeek.ParseBatch(parts[3])
 	if err != nil {
-		return intake{}, l.reject(node, dropBatch(err))
+		return zeek.Batch{}, dropBatch(err)
 	}
-	if !l.begin() {
-		return intake{}, ErrClosed
-	}
-	in := intake{node: node, batch: b}
-	in.from = l.acct.receive(node, in.counts())
-	return in, nil
+	return b, nil
 }
 
-// put puts what receive returned into its file's buffer. It waits as Write does.
-func (l *Logger) put(ctx context.Context, in *intake) error {
-	defer l.inflight.Done()
-	if log, e := l.write(ctx, in.batch, in.from); e != nil {
-		l.acct.drop(in.from, log, in.counts(), e, in.node, string(in.batch.Path))
-		return e
+// nodeOf returns the id of the node that sent a message, which may be malformed.
+func nodeOf(parts [][]byte) []byte {
+	if len(parts) < 2 {
+		return nil
 	}
-	return nil
+	return parts[1]
 }
 
 // reject counts a message of which no record can be told.
@@ -180,7 +212,6 @@ func (l *Logger) reject(node []byte, e *DropError) error {
 		return ErrClosed
 	}
 	defer l.inflight.Done()
-	n := Counts{Messages: 1}
-	l.acct.drop(l.acct.receive(node, n), nil, n, e, node, "")
+	l.acct.refuse(node, e)
 	return e
 }

@@ -3,157 +3,91 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"zmtpd/zmtp"
 )
 
-// maxWaiting limits the bytes of the messages that wait for their log, taken from the socket. The
-// socket's limits bound the rest.
-const maxWaiting = 32 << 20
-
-// Receiver moves the log messages that a PULL socket receives into a [Logger].
+// Receiver hands the log messages that a PULL socket receives to outlets, each of which gets all of them.
 //
-// A message is either in the Logger's accounts or in the socket's: what the Receiver has
-// taken from the socket it hands to the Logger, whatever else happens. So the end without loss is
-// [Receiver.Shutdown] and then [Logger.Close].
+// A message is either in the accounts of the Receiver and the outlets or in the socket's: what the Receiver has
+// taken from the socket it hands on, whatever else happens. So the end without loss is
+// [Receiver.Shutdown] and then [Outlet.Close].
 //
-// The batches of one peer for one log path are written one after the other, which keeps their order; all
-// others at the same time, on all cores. So a log that cannot be written delays no other, until
-// 32 MiB wait for it: then the nodes wait.
+// It waits for an outlet that is full, and while it does the nodes wait.
 type Receiver struct {
 	// Static after Serve.
-	pull   *zmtp.Pull
-	logger *Logger
-	ctx    context.Context // of Logger.Write: ends when there is no more waiting for files
-	cancel context.CancelFunc
-	done   chan struct{} // closed when all is handed to logger
-
-	writers sync.WaitGroup // goroutines that write; only run adds to it
-
-	queueMu sync.Mutex
-	room    sync.Cond             // waiting has gone down
-	queues  map[queueKey][]queued // guarded by queueMu; those that a goroutine writes
-	waiting int                   // guarded by queueMu; bytes of what is queued or being written
+	pull    *zmtp.Pull
+	outlets []*Outlet
+	done    chan struct{} // closed when all is handed on
+	acct    account       // has its own lock
 
 	mu     sync.Mutex
-	nodes  map[*zmtp.Peer]string // guarded by mu; node ids of the peers that have sent something
-	cutOff bool                  // guarded by mu; peers that still send are closed
+	nodes  map[*zmtp.Peer]*nodeIDs // guarded by mu; of the peers that have sent something
+	cutOff bool                    // guarded by mu; peers that still send are closed
 }
 
-// Serve starts to move what pull receives into logger. It ends with Shutdown, or after the last
-// message of a socket that is shut down by others. It owns neither of the two.
-func Serve(pull *zmtp.Pull, logger *Logger) *Receiver {
-	r := &Receiver{pull: pull, logger: logger, nodes: map[*zmtp.Peer]string{}, queues: map[queueKey][]queued{}, done: make(chan struct{})}
-	r.room.L = &r.queueMu
-	r.ctx, r.cancel = context.WithCancel(context.Background())
+// Serve starts to hand on what pull receives. It ends with Shutdown, or after the last
+// message of a socket that is shut down by others. It owns neither socket nor outlets. log gets what an operator should know; nil for nobody.
+func Serve(pull *zmtp.Pull, log *slog.Logger, outlets ...*Outlet) *Receiver {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	r := &Receiver{pull: pull, outlets: outlets, nodes: map[*zmtp.Peer]*nodeIDs{}, done: make(chan struct{})}
+	r.acct.init(log)
 	go r.run()
 	return r
 }
 
-// run hands the messages of each peer to the queues of their logs.
+// run hands the messages of each peer to the outlets.
 func (r *Receiver) run() {
 	defer close(r.done)
-	defer r.cancel()
 	var parts [][]byte
 	for {
 		b, err := r.pull.RecvBatch(context.Background())
 		if err != nil {
-			break // the socket is shut down and the last message taken
+			return // the socket is shut down and the last message taken
 		}
-		memory := &shared{batch: b}
-		memory.uses.Store(1)
+		memory := newShared(b.Release)
+		parts = b.Message(b.Len() - 1).AppendParts(parts[:0])
+		source := r.note(b.Peer(), nodeOf(parts))
 		for m := range b.Messages() {
 			parts = m.AppendParts(parts[:0])
-			// The Logger counts and logs what it refuses.
-			if in, err := r.logger.receive(parts); err == nil {
-				memory.uses.Add(1)
-				r.enqueue(queueKey{b.Peer().ID(), string(in.batch.Path)}, queued{in, memory, len(in.batch.Values)})
-			}
+			r.hand(source, parts, memory)
 		}
-		var node []byte
-		if len(parts) > 1 && len(parts[1]) <= maxNodeID {
-			node = parts[1]
-		}
-		r.note(b.Peer(), node)
 		clear(parts)
 		memory.release()
 	}
-	r.writers.Wait()
 }
 
-// shared is the memory of messages that are written independently.
-type shared struct {
-	batch *zmtp.Batch
-	uses  atomic.Int32
-}
-
-func (s *shared) release() {
-	if s.uses.Add(-1) == 0 {
-		s.batch.Release()
+// hand gives a message to the outlets.
+func (r *Receiver) hand(source string, parts [][]byte, memory *shared) {
+	batch, e := parseMessage(parts)
+	if e != nil {
+		r.acct.refuse(nodeOf(parts), e)
+		return
 	}
-}
-
-// queueKey is what the order of batches is kept for.
-type queueKey struct {
-	peer uint64
-	path string
-}
-
-// queued is a batch that waits for those before it.
-type queued struct {
-	intake
-	memory *shared
-	size   int
-}
-
-// enqueue gives a batch to the goroutine that writes those of its key, which is started if
-// there is none. It waits while too much waits.
-func (r *Receiver) enqueue(key queueKey, q queued) {
-	r.queueMu.Lock()
-	defer r.queueMu.Unlock()
-	for r.waiting > 0 && r.waiting+q.size > maxWaiting {
-		r.room.Wait()
+	n := Counts{1, uint64(batch.NumRecords)}
+	from, log := r.acct.admit(parts[1], logKey{string(batch.Path), string(batch.Stream)}, n)
+	for _, o := range r.outlets {
+		o.put(source, parts[1], parts[3], batch, memory)
 	}
-	r.waiting += q.size
-	queue, running := r.queues[key]
-	r.queues[key] = append(queue, q)
-	if !running {
-		r.writers.Go(func() { r.write(key) })
-	}
+	r.acct.wrote(log, shares{{from, n}}, 0)
 }
 
-// write writes the batches of a key until there are no more.
-func (r *Receiver) write(key queueKey) {
-	var batches []queued
-	for {
-		r.queueMu.Lock()
-		clear(batches)
-		batches, r.queues[key] = r.queues[key], batches[:0]
-		if len(batches) == 0 {
-			delete(r.queues, key)
-			r.queueMu.Unlock()
-			return
-		}
-		r.queueMu.Unlock()
-		for i := range batches {
-			q := &batches[i]
-			_ = r.logger.put(r.ctx, &q.intake) // the Logger counts and logs what it drops
-			q.memory.release()
-			r.queueMu.Lock()
-			r.waiting -= q.size
-			r.queueMu.Unlock()
-			r.room.Signal()
-		}
-	}
+// Accounts returns what has become of the messages: Written is what was handed to the outlets, Dropped what is no log message.
+func (r *Receiver) Accounts() Accounts {
+	r.acct.mu.Lock()
+	defer r.acct.mu.Unlock()
+	return r.acct.accounts()
 }
 
 // Shutdown shuts the socket down and returns when everything it received is handed to the
-// Logger. It reads what the nodes have sent so far; one that does not stop sending is cut off
+// outlets. It reads what the nodes have sent so far; one that does not stop sending is cut off
 // after half of the time that ctx leaves, at most 5 s, so that the other half is for writing.
-// When ctx ends first, the rest is dropped and counted, by the socket or the Logger, and
+// When ctx ends first, the outlets give up, the rest is dropped and counted, by the socket or by them, and
 // the error is that of ctx.
 func (r *Receiver) Shutdown(ctx context.Context) error {
 	busy := maxBusy
@@ -162,7 +96,11 @@ func (r *Receiver) Shutdown(ctx context.Context) error {
 	}
 	cut := time.AfterFunc(busy, r.cutOffSenders)
 	defer cut.Stop()
-	defer context.AfterFunc(ctx, r.cancel)()
+	defer context.AfterFunc(ctx, func() {
+		for _, o := range r.outlets {
+			o.giveUp()
+		}
+	})()
 
 	err := r.pull.Shutdown(ctx)
 	<-r.done
@@ -184,18 +122,21 @@ func (r *Receiver) cutOffSenders() {
 	}
 }
 
-// note remembers that p sends as the node of that id, empty if it did not say.
-func (r *Receiver) note(p *zmtp.Peer, node []byte) {
+// nodeIDs are what a peer has called itself.
+type nodeIDs struct{ first, last string }
+
+// note remembers that p sends as the node of that id, empty if it did not say, and returns the one as which it was the first to.
+func (r *Receiver) note(p *zmtp.Peer, node []byte) (first string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cutOff {
 		p.Close(errStillSending)
 	}
-	id, known := r.nodes[p]
-	if known && id == string(node) {
-		return
+	if len(node) > maxNodeID {
+		node = nil
 	}
-	if !known {
+	ids := r.nodes[p]
+	if ids == nil {
 		// Those that are gone make room, so that there are never more than peers.
 		for q := range r.nodes {
 			select {
@@ -204,8 +145,13 @@ func (r *Receiver) note(p *zmtp.Peer, node []byte) {
 			default:
 			}
 		}
+		ids = &nodeIDs{first: string(node)}
+		r.nodes[p] = ids
 	}
-	r.nodes[p] = string(node)
+	if ids.last != string(node) {
+		ids.last = string(node)
+	}
+	return ids.first
 }
 
 // Nodes returns the node ids of the connected peers that have sent something, by
@@ -216,8 +162,8 @@ func (r *Receiver) Nodes() map[uint64]string {
 	defer r.mu.Unlock()
 	ids := make(map[uint64]string, len(r.nodes))
 	for p, node := range r.nodes {
-		if node != "" {
-			ids[p.ID()] = node
+		if node.last != "" {
+			ids[p.ID()] = node.last
 		}
 	}
 	return ids

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
 )
@@ -21,6 +23,7 @@ import (
 type served struct {
 	pull     *zmtp.Pull
 	logger   *Logger
+	outlet   *Outlet
 	receiver *Receiver
 	endpoint string
 }
@@ -39,7 +42,7 @@ func (s *served) shutdownLosesNothing(t *testing.T, dir string) {
 	if err := s.receiver.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	shut(t, s.logger)
+	s.close(t)
 	st := s.pull.Stats()
 	if n := st.Dropped[zmtp.DropClosed]; n > 0 {
 		t.Errorf("%d messages were received and not written", n)
@@ -56,12 +59,27 @@ func serveLogger(t *testing.T, l *Logger, cfg zmtp.Config) *served {
 	if s.endpoint, err = s.pull.Listen("tcp://127.0.0.1:*"); err != nil {
 		t.Fatal(err)
 	}
-	s.receiver = Serve(s.pull, s.logger)
+	if s.outlet, err = NewOutlet(l, OutletConfig{Name: "files", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}); err != nil {
+		t.Fatal(err)
+	}
+	s.receiver = Serve(s.pull, nil, s.outlet)
 	t.Cleanup(func() {
 		s.pull.Close()
 		<-s.receiver.done
+		s.outlet.Close(t.Context())
 	})
 	return s
+}
+
+// close closes the outlet and the logger, and checks the accounts.
+func (s *served) close(t *testing.T) {
+	t.Helper()
+	if err := s.outlet.Close(t.Context()); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	shut(t, s.logger)
+	checkAccounts(t, s.outlet.Stats().Accounts)
+	checkAccounts(t, s.receiver.Accounts())
 }
 
 // connect returns a PUSH socket that is connected.
@@ -117,7 +135,7 @@ func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	shut(t, s.logger)
+	s.close(t)
 
 	sent := s.pull.Stats().In.Messages
 	if got := s.logger.Stats().Received.Messages; got != sent || got != nodes*messages {
@@ -158,7 +176,7 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "five messages", func() bool { return s.logger.Stats().Received.Messages == 5 })
+	eventually(t, "five messages", func() bool { return s.receiver.Accounts().Received.Messages == 5 })
 	eventually(t, "the node id", func() bool {
 		peers := s.pull.Peers()
 		return len(peers) == 1 && s.receiver.Nodes()[peers[0].ID] == "node"
@@ -166,9 +184,12 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	shut(t, s.logger)
-	st := s.logger.Stats()
-	if st.Dropped[ReasonParts].Messages != 2 || st.Dropped[ReasonSerializer].Messages != 1 || st.Written.Messages != 1 {
+	s.close(t)
+	st := s.receiver.Accounts()
+	if st.Dropped[ReasonParts].Messages != 2 || st.Dropped[ReasonSerializer].Messages != 1 || st.Written.Messages != 2 {
+		t.Errorf("%+v", st)
+	}
+	if st := s.outlet.Stats(); st.Dropped[BatchReason(zeek.ReasonTruncated)] != (Counts{1, 1}) || st.Written != (Counts{1, 1}) {
 		t.Errorf("%+v", st)
 	}
 	if got := records(tree(t, dir)["test.log"]); !slices.Equal(got, []string{"good"}) {
@@ -291,7 +312,7 @@ func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
 	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	shut(t, s.logger)
+	s.close(t)
 	for _, name := range []string{"a.log", "b.log"} {
 		next := map[int]int{}
 		for _, line := range records(tree(t, dir)[name]) {
@@ -333,9 +354,7 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	// The socket stops to read at its high-water mark of 10 and reads again at half of it. So when the
 	// logger stops to take messages there may be any number between.
 	eventually(t, "the disk to be full and the socket to wait", func() bool {
-		s.receiver.queueMu.Lock()
-		full := s.receiver.waiting+1<<17 > maxWaiting
-		s.receiver.queueMu.Unlock()
+		full := s.outlet.Stats().WindowBytes+1<<17 > 32<<20
 		return full && l.Stats().LastError != nil && s.pull.Stats().RecvQueued > 5
 	})
 
@@ -344,13 +363,15 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	if err := s.receiver.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if err := l.Close(ctx); !errors.Is(err, syscall.ENOSPC) {
+	err = s.outlet.Close(ctx)
+	if lost, ok := errors.AsType[*UndeliveredError](err); !errors.Is(err, syscall.ENOSPC) || !ok || lost.Lost.Messages == 0 {
 		t.Errorf("Close: %v", err)
 	}
-	in, logged := s.pull.Stats(), l.Stats()
-	checkBalance(t, logged)
-	if logged.Received.Messages == 0 || logged.Received.Messages+in.Dropped[zmtp.DropClosed] != in.In.Messages {
-		t.Errorf("the socket received %d messages and dropped %d, the logger got %d",
-			in.In.Messages, in.Dropped[zmtp.DropClosed], logged.Received.Messages)
+	in, st := s.pull.Stats(), s.outlet.Stats().Accounts
+	checkAccounts(t, st)
+	checkBalance(t, l.Stats())
+	if st.Received.Messages == 0 || st.Received.Messages+in.Dropped[zmtp.DropClosed] != in.In.Messages || st.Queued != (Counts{}) {
+		t.Errorf("the socket received %d messages and dropped %d, the outlet got %d, of which %d are queued",
+			in.In.Messages, in.Dropped[zmtp.DropClosed], st.Received.Messages, st.Queued.Messages)
 	}
 }

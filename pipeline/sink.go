@@ -10,8 +10,8 @@ import (
 //
 // It delivers at least once: what it has not reported as done it is given again, perhaps by another process.
 type Sink interface {
-	// Send delivers a batch, and calls e.Done exactly once, before or after it returns. Calls for one node and log path come one
-	// after the other, in the order that is to be kept; others come at the same time. Send may
+	// Send delivers a batch, and calls e.Done exactly once, before or after it returns. Calls for one source (a node, or what
+	// sends for several) and log path come one after the other, in the order that is to be kept; others come at the same time. Send may
 	// block while the destination is down or slow, until ctx ends, and tries again what may succeed later.
 	Send(ctx context.Context, e *Entry)
 	// Close comes after the last Send has returned. It goes on to deliver what was sent until ctx

@@ -26,15 +26,22 @@ func (c *Counts) sub(d Counts) {
 	c.Records -= d.Records
 }
 
-// Stats is what a Logger has done since New. At every moment Received is the sum
+// Accounts say what has become of log batches. At every moment Received is the sum
 // of Written, Queued and Dropped, in all and for each log and sender.
-type Stats struct {
+type Accounts struct {
 	Received Counts
-	Written  Counts            // handed to the operating system
-	Queued   Counts            // being decoded, or waiting for the next flush or for a file that cannot be written
+	Written  Counts
+	Queued   Counts
 	Dropped  map[Reason]Counts // for every reason, in Reasons
 	Logs     []LogStats        // by path, then stream
 	Senders  []SenderStats     // by node id
+}
+
+// Stats is what a Logger has done since New. Written is what was handed to the operating system; Queued
+// is being decoded, or waits for the next flush or for a file that cannot be written. What a Sink gives back is
+// not in it any more.
+type Stats struct {
+	Accounts
 	// OpenFiles is the number of log files open now.
 	OpenFiles int
 	Rotation  RotationStats
@@ -48,11 +55,15 @@ type Stats struct {
 // is known is not in it, such as a batch with a bad header.
 type LogStats struct {
 	Path, Stream string // both empty for all logs beyond the first 10000
-	File         string // name of its file in the log folder, without extension; the path unless another stream has that
+	// File is the name of its file in the log folder, without extension: the path unless another stream has that. Empty
+	// where there are no files.
+	File string
 
 	Received, Written, Queued, Dropped Counts
 
-	Bytes uint64 // written, with headers, compressed if logs are while they are written
+	ByReason map[Reason]Counts // of Dropped; nil if nothing was
+
+	Bytes uint64 // written to files, with headers, compressed if logs are while they are written
 }
 
 // SenderStats is what came from one node.
@@ -63,6 +74,8 @@ type SenderStats struct {
 	Node string
 
 	Received, Written, Queued, Dropped Counts
+
+	ByReason map[Reason]Counts // of Dropped; nil if nothing was
 }
 
 // RotationStats is what has become of rotated logs.
@@ -85,7 +98,22 @@ const (
 )
 
 // balance is one account. account.mu guards it.
-type balance struct{ received, written, queued, dropped Counts }
+type balance struct {
+	received, written, queued, dropped Counts
+	byReason                           map[Reason]Counts // of dropped; nil if nothing was
+}
+
+// drop moves n from queued to dropped.
+func (b *balance) drop(n Counts, r Reason) {
+	b.queued.sub(n)
+	b.dropped.add(n)
+	if b.byReason == nil {
+		b.byReason = map[Reason]Counts{}
+	}
+	d := b.byReason[r]
+	d.add(n)
+	b.byReason[r] = d
+}
 
 // sender is the account of one node.
 type sender struct {
@@ -119,6 +147,15 @@ func (s *shares) add(from *sender, n Counts) {
 	*s = append(*s, share{from, n})
 }
 
+// remove takes out what add has put in.
+func (s shares) remove(from *sender, n Counts) {
+	for i := range s {
+		if s[i].from == from {
+			s[i].n.sub(n)
+		}
+	}
+}
+
 func (s shares) sum() (n Counts) {
 	for _, one := range s {
 		n.add(one.n)
@@ -126,13 +163,12 @@ func (s shares) sum() (n Counts) {
 	return n
 }
 
-// account is all that a Logger counts.
+// account is all that a Logger, an Outlet or a Receiver counts.
 type account struct {
-	log *slog.Logger
+	log *slog.Logger // with who it is that counts
 
 	mu            sync.Mutex // guards everything below, and every sender and logAccount
-	total         balance    // but for its dropped
-	dropped       map[Reason]Counts
+	total         balance
 	senders       map[string]*sender
 	logs          map[logKey]*logAccount
 	openFiles     int
@@ -143,11 +179,11 @@ type account struct {
 
 func (a *account) init(log *slog.Logger) {
 	a.log = log
-	a.dropped = map[Reason]Counts{}
 	a.senders = map[string]*sender{}
 	a.logs = map[logKey]*logAccount{}
+	a.total.byReason = map[Reason]Counts{}
 	for _, r := range Reasons() {
-		a.dropped[r] = Counts{}
+		a.total.byReason[r] = Counts{}
 	}
 }
 
@@ -171,6 +207,30 @@ func (a *account) sender(node []byte) *sender {
 func (a *account) logAccount(key logKey, file string) *logAccount {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.logOf(key, file)
+}
+
+// admit is receive and receiveLog in one.
+func (a *account) admit(node []byte, key logKey, n Counts) (*sender, *logAccount) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	from, log := a.sender(node), a.logOf(key, "")
+	for _, b := range []*balance{&a.total, &from.balance, &log.balance} {
+		b.received.add(n)
+		b.queued.add(n)
+	}
+	return from, log
+}
+
+// find returns the accounts of what was admitted before.
+func (a *account) find(node []byte, key logKey) (*sender, *logAccount) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sender(node), a.logOf(key, "")
+}
+
+// logOf is logAccount for a caller who holds mu.
+func (a *account) logOf(key logKey, file string) *logAccount {
 	s := a.logs[key]
 	if s == nil {
 		if len(a.logs) >= maxLogs {
@@ -195,6 +255,20 @@ func (a *account) receive(node []byte, n Counts) *sender {
 		b.queued.add(n)
 	}
 	return s
+}
+
+// giveBack takes off the books what was received and is somebody else's business again. s is nil if its log is not known.
+func (a *account) giveBack(from *sender, s *logAccount, n Counts) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	balances := []*balance{&a.total, &from.balance}
+	if s != nil {
+		balances = append(balances, &s.balance)
+	}
+	for _, b := range balances {
+		b.received.sub(n)
+		b.queued.sub(n)
+	}
 }
 
 // receiveLog counts for its log a batch that was received.
@@ -227,31 +301,37 @@ func (a *account) abandon(s *logAccount, queued shares, r Reason) {
 	}
 }
 
-// drop counts a queued message that was dropped, and logs it if it is the first
+// drop counts a queued message that was dropped, and reports whether it is the first
 // of its sender for that reason. s is nil if its log is not known.
-func (a *account) drop(from *sender, s *logAccount, n Counts, e *DropError, node []byte, path string) {
+func (a *account) drop(from *sender, s *logAccount, n Counts, r Reason) (first bool) {
 	a.mu.Lock()
-	first := from.warned&(1<<e.Reason) == 0
-	from.warned |= 1 << e.Reason
-	a.dropQueued(from, s, n, e.Reason)
-	a.mu.Unlock()
-	if first {
-		a.log.Warn("log message dropped, more for this reason from this node are only counted",
-			"reason", e.Reason.String(), "node", string(node[:min(len(node), maxNodeID)]), "path", path, "err", e.Err)
+	defer a.mu.Unlock()
+	first = from.warned&(1<<r) == 0
+	from.warned |= 1 << r
+	a.dropQueued(from, s, n, r)
+	return first
+}
+
+// refuse counts a message that was received and of which no record can be told, and logs it as drop and warn do.
+func (a *account) refuse(node []byte, e *DropError) {
+	n := Counts{Messages: 1}
+	if a.drop(a.receive(node, n), nil, n, e.Reason) {
+		a.warn(e, node, "")
 	}
+}
+
+// warn logs the first drop of a sender for a reason.
+func (a *account) warn(e *DropError, node []byte, path string) {
+	a.log.Warn("log message dropped, more for this reason from this node are only counted",
+		"reason", e.Reason.String(), "node", string(node[:min(len(node), maxNodeID)]), "path", path, "err", e.Err)
 }
 
 // dropQueued moves n from queued to dropped. The caller holds mu.
 func (a *account) dropQueued(from *sender, s *logAccount, n Counts, r Reason) {
-	a.total.queued.sub(n)
-	d := a.dropped[r]
-	d.add(n)
-	a.dropped[r] = d
-	from.queued.sub(n)
-	from.dropped.add(n)
+	a.total.drop(n, r)
+	from.drop(n, r)
 	if s != nil {
-		s.queued.sub(n)
-		s.dropped.add(n)
+		s.drop(n, r)
 	}
 }
 
@@ -276,30 +356,37 @@ func (a *account) failed(err error) {
 	a.lastError, a.lastErrorTime = err, time.Now()
 }
 
-// Stats returns what the logger has done so far. It does not wait for any file.
-func (l *Logger) Stats() Stats {
-	a := &l.acct
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	st := Stats{
-		Received:      a.total.received,
-		Written:       a.total.written,
-		Queued:        a.total.queued,
-		Dropped:       maps.Clone(a.dropped),
-		OpenFiles:     a.openFiles,
-		Rotation:      a.rotation,
-		LastError:     a.lastError,
-		LastErrorTime: a.lastErrorTime,
+// accounts returns what was counted. The caller holds mu.
+func (a *account) accounts() Accounts {
+	st := Accounts{
+		Received: a.total.received,
+		Written:  a.total.written,
+		Queued:   a.total.queued,
+		Dropped:  maps.Clone(a.total.byReason),
 	}
 	for key, s := range a.logs {
-		st.Logs = append(st.Logs, LogStats{key.path, key.stream, s.file, s.received, s.written, s.queued, s.dropped, s.bytes})
+		st.Logs = append(st.Logs, LogStats{key.path, key.stream, s.file, s.received, s.written, s.queued, s.dropped, maps.Clone(s.byReason), s.bytes})
 	}
 	slices.SortFunc(st.Logs, func(x, y LogStats) int {
 		return cmp.Or(strings.Compare(x.Path, y.Path), strings.Compare(x.Stream, y.Stream))
 	})
 	for node, s := range a.senders {
-		st.Senders = append(st.Senders, SenderStats{node, s.received, s.written, s.queued, s.dropped})
+		st.Senders = append(st.Senders, SenderStats{node, s.received, s.written, s.queued, s.dropped, maps.Clone(s.byReason)})
 	}
 	slices.SortFunc(st.Senders, func(x, y SenderStats) int { return strings.Compare(x.Node, y.Node) })
 	return st
+}
+
+// Stats returns what the logger has done so far. It does not wait for any file.
+func (l *Logger) Stats() Stats {
+	a := &l.acct
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Stats{
+		Accounts:      a.accounts(),
+		OpenFiles:     a.openFiles,
+		Rotation:      a.rotation,
+		LastError:     a.lastError,
+		LastErrorTime: a.lastErrorTime,
+	}
 }

@@ -1,0 +1,425 @@
+package pipeline
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/pipeline/spool"
+	"zmtpd/pipeline/zeek"
+)
+
+// OutletConfig says how much an Outlet may hold and what it does when that is too little.
+type OutletConfig struct {
+	// Name tells the sink from others, in the log and in Stats.
+	Name string
+	// MaxBytes bounds the batches in memory that the sink was given and is not done with. One is taken whatever its
+	// size. Default 32 MiB.
+	MaxBytes int64
+	// Spool is where batches go when memory is full, until the sink has caught up. Default: none, then the nodes wait.
+	Spool *spool.Config
+	// DropOldest lets the oldest batches in a full spool make room for new ones, which is counted as ReasonSpoolFull. It needs
+	// Spool. Default: the nodes wait.
+	DropOldest bool
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Outlet is the bounded queue in front of a [Sink], so that one that is slow or down delays nobody else.
+//
+// Batches of one source and log path are sent one after the other, in their order, all others at the same time. A batch stays in
+// the window, with its memory, until the sink is done with it. When the window is full and there is a spool, the
+// window is copied there, so that kill -9 loses nothing of it, and whatever comes follows it there; from then on the window is
+// filled from the spool, until that is empty. See spill.go.
+//
+// Locks: putMu, then mu. The sink is never called with one of them held, and calls back (Entry.Done) with whatever it holds.
+type Outlet struct {
+	// Static after NewOutlet.
+	name       string
+	sink       Sink
+	maxBytes   int64
+	spool      *spool.Spool // nil for none
+	dropOldest bool
+	log        *slog.Logger
+	ctx        context.Context    // of Sink.Send; ends when Close gives up
+	giveUp     context.CancelFunc // of ctx
+	acct       account            // has its own lock
+	recovered  Counts             // in the spool when it was opened
+
+	writers sync.WaitGroup // goroutines of lanes
+	spooler sync.WaitGroup // the goroutine of the spool
+
+	putMu  sync.Mutex // one put at a time
+	record []byte     // guarded by putMu; for a spool record
+
+	mu       sync.Mutex
+	changed  sync.Cond           // of what mu guards, or of ctx
+	lanes    map[laneKey][]*item // guarded by mu; those that a goroutine works on
+	window   list.List           // guarded by mu; of *item, in the order in which they came
+	bytes    int64               // guarded by mu; of the items in window
+	spilling bool                // guarded by mu; what comes goes to the spool
+	putting  bool                // guarded by mu; something is just being put there
+	acks     []spool.Seq         // guarded by mu; to be acknowledged
+	closing  bool                // guarded by mu; nothing more is taken out of the spool
+	closed   bool                // guarded by mu; the spool is to be closed once acks are dealt with
+	waiting  error               // guarded by mu; why the nodes wait, nil if they do not
+}
+
+// laneKey is what order is kept for. The source is the node id that a connection began with: so the order of a node holds when it
+// connects again, and that of something that sends for several nodes, such as a replay, holds as well.
+type laneKey struct{ source, path string }
+
+// item is a batch in the window.
+type item struct {
+	Entry
+	source string
+	raw    []byte // of Entry.Batch
+	memory *shared
+	size   int64
+	from   *sender
+	log    *logAccount
+
+	// Guarded by Outlet.mu.
+	place   *list.Element // nil when the sink is done with it
+	seq     spool.Seq     // in the spool, if spooled
+	spooled bool
+	givenUp error // by the sink
+}
+
+func (it *item) counts() Counts { return Counts{1, uint64(it.Batch.NumRecords)} }
+
+// shared is the memory of messages that are written independently.
+type shared struct {
+	uses atomic.Int32
+	free func() // when nobody uses it any more
+}
+
+// newShared returns memory with one user.
+func newShared(free func()) *shared {
+	s := &shared{free: free}
+	s.uses.Store(1)
+	return s
+}
+
+func (s *shared) retain() { s.uses.Add(1) }
+
+func (s *shared) release() {
+	if s.uses.Add(-1) == 0 {
+		s.free()
+	}
+}
+
+// NewOutlet starts a queue in front of sink, which it takes over: Close closes it. What an earlier process left in the spool goes
+// first. If it fails the sink is still the caller's.
+func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
+	o := &Outlet{
+		name:       cfg.Name,
+		sink:       sink,
+		maxBytes:   cfg.MaxBytes,
+		dropOldest: cfg.DropOldest,
+		log:        cfg.Logger,
+		lanes:      map[laneKey][]*item{},
+	}
+	o.changed.L = &o.mu
+	if o.maxBytes <= 0 {
+		o.maxBytes = 32 << 20
+	}
+	if o.log == nil {
+		o.log = slog.New(slog.DiscardHandler)
+	}
+	o.log = o.log.With("sink", o.name)
+	o.acct.init(o.log)
+	if o.dropOldest && cfg.Spool == nil {
+		return nil, fmt.Errorf("sink %s: only a spool can drop its oldest: give it one", o.name)
+	}
+	o.ctx, o.giveUp = context.WithCancel(context.Background())
+	if cfg.Spool != nil {
+		if err := o.openSpool(*cfg.Spool); err != nil {
+			o.giveUp()
+			return nil, fmt.Errorf("sink %s: %w", o.name, err)
+		}
+	}
+	context.AfterFunc(o.ctx, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.changed.Broadcast()
+	})
+	return o, nil
+}
+
+// Name returns the name in the configuration.
+func (o *Outlet) Name() string { return o.name }
+
+// put queues a batch from a node, both of which refer to memory. It waits while there is no room, until giveUp; then
+// the batch is dropped. raw is the whole batch. It keeps memory as long as it needs it.
+func (o *Outlet) put(source string, node, raw []byte, b zeek.Batch, memory *shared) {
+	it := o.newItem(source, node, raw, b, memory)
+	it.from, it.log = o.acct.admit(node, logKey{string(b.Path), string(b.Stream)}, it.counts())
+	o.putMu.Lock()
+	defer o.putMu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		var err error
+		switch {
+		case o.spilling:
+			err = o.putSpool(it)
+			if err == nil {
+				o.goOn()
+				return
+			}
+		case o.window.Len() == 0 || o.bytes+it.size <= o.maxBytes:
+			memory.retain()
+			o.add(it)
+			o.goOn()
+			return
+		case o.spool != nil:
+			if err = o.spill(); err == nil {
+				continue
+			}
+		default:
+			err = errors.New("its queue is full")
+		}
+		if o.waiting == nil {
+			o.waiting = err
+			o.log.Warn("the nodes wait for a sink", "err", err)
+		}
+		if o.ctx.Err() != nil {
+			o.dropItem(it, drop(ReasonGivenUp, "the logger ended while the sink did not take it: %w", err))
+			return
+		}
+		if o.spool != nil {
+			o.waitFor(backoff)
+		} else {
+			o.changed.Wait()
+		}
+	}
+}
+
+// goOn notes that nobody waits. The caller holds mu.
+func (o *Outlet) goOn() {
+	if o.waiting != nil {
+		o.waiting = nil
+		o.log.Info("the nodes do not wait for the sink any more")
+	}
+}
+
+// waitFor waits for a change, but not longer than d. The caller holds mu.
+func (o *Outlet) waitFor(d time.Duration) {
+	t := time.AfterFunc(d, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.changed.Broadcast()
+	})
+	defer t.Stop()
+	o.changed.Wait()
+}
+
+// newItem makes an item of a batch. It does not count as a user of memory yet.
+func (o *Outlet) newItem(source string, node, raw []byte, b zeek.Batch, memory *shared) *item {
+	it := &item{source: source, raw: raw, memory: memory, size: int64(len(node) + len(raw))}
+	it.Entry = Entry{Node: node, Batch: b, done: func(refused []Refusal, err error) { o.finish(it, refused, err) }}
+	return it
+}
+
+// add puts an item into the window and its lane. The caller holds mu.
+func (o *Outlet) add(it *item) {
+	it.place = o.window.PushBack(it)
+	o.bytes += it.size
+	key := laneKey{it.source, string(it.Batch.Path)}
+	lane, running := o.lanes[key]
+	o.lanes[key] = append(lane, it)
+	if !running {
+		o.writers.Go(func() { o.write(key) })
+	}
+}
+
+// write gives the batches of a lane to the sink until there are no more.
+func (o *Outlet) write(key laneKey) {
+	var items []*item
+	for {
+		o.mu.Lock()
+		clear(items)
+		items, o.lanes[key] = o.lanes[key], items[:0]
+		if len(items) == 0 {
+			delete(o.lanes, key)
+			o.mu.Unlock()
+			return
+		}
+		o.mu.Unlock()
+		for _, it := range items {
+			o.sink.Send(o.ctx, &it.Entry)
+		}
+	}
+}
+
+// finish is what the sink calls when it is done with an item.
+func (o *Outlet) finish(it *item, refused []Refusal, err error) {
+	o.mu.Lock()
+	if err != nil || it.place == nil {
+		it.givenUp = err // Close deals with it, or has done so
+		o.mu.Unlock()
+		return
+	}
+	o.remove(it)
+	o.mu.Unlock()
+
+	rest := it.counts()
+	for _, r := range refused {
+		n := Counts{0, min(r.Records, rest.Records)}
+		if n.Records == rest.Records {
+			n.Messages = rest.Messages // nothing of it is left
+		}
+		rest.sub(n)
+		if o.acct.drop(it.from, it.log, n, r.Why.Reason) {
+			o.acct.warn(r.Why, it.Node, string(it.Batch.Path))
+		}
+	}
+	o.acct.wrote(it.log, shares{{it.from, rest}}, 0)
+	it.memory.release()
+}
+
+// remove takes an item out of the window. The caller holds mu.
+func (o *Outlet) remove(it *item) {
+	o.window.Remove(it.place)
+	it.place = nil
+	o.bytes -= it.size
+	if it.spooled {
+		o.acks = append(o.acks, it.seq)
+	}
+	o.changed.Broadcast()
+}
+
+// dropItem counts an item that is lost, and logs it if it is the first.
+func (o *Outlet) dropItem(it *item, e *DropError) {
+	if o.acct.drop(it.from, it.log, it.counts(), e.Reason) {
+		o.acct.warn(e, it.Node, string(it.Batch.Path))
+	}
+}
+
+// UndeliveredError says what a sink could not deliver before its end, and nobody keeps.
+type UndeliveredError struct {
+	Sink string
+	Lost Counts
+	Err  error // why, of one of them
+}
+
+// Error says it on one line.
+func (e *UndeliveredError) Error() string {
+	return fmt.Sprintf("sink %s: %d records lost: %v", e.Sink, e.Lost.Records, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *UndeliveredError) Unwrap() error { return e.Err }
+
+// Close comes after the last message. It lets the sink deliver what is in memory until ctx ends, or for three quarters of that time if
+// there is a spool, which then takes what is left. It returns errors of the sink, and an *UndeliveredError
+// if something is lost.
+func (o *Outlet) Close(ctx context.Context) error {
+	o.mu.Lock()
+	o.closing = true // so that no lane begins
+	o.mu.Unlock()
+	deliver, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if deadline, ok := ctx.Deadline(); ok && o.spool != nil {
+		deliver, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/4)
+		defer cancel()
+	}
+	stop := context.AfterFunc(deliver, o.giveUp)
+	// From then on something hangs, and is left alone.
+	hung, cancelHung := withGrace(deliver)
+	defer cancelHung()
+	err := fmt.Errorf("sink %s does not answer", o.name)
+	if await(hung, done(o.writers.Wait)) {
+		err = o.sink.Close(deliver)
+	}
+	stop()
+	o.giveUp()
+	if o.spool == nil {
+		return errors.Join(err, o.keepRest())
+	}
+	if err != nil {
+		o.log.Warn("the sink did not end well, what it has not delivered is in its spool", "err", err)
+	}
+	return errors.Join(o.keepRest(), o.closeSpool())
+}
+
+// keepRest puts what the sink has not delivered into the spool, if it is not there, and counts what cannot be kept.
+func (o *Outlet) keepRest() error {
+	o.putMu.Lock()
+	defer o.putMu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var lost *UndeliveredError
+	var full error // of the spool: what comes after must not overtake
+	for _, it := range o.unspooled() {
+		err := full
+		if o.spool != nil && err == nil {
+			if err = o.putSpool(it); err == nil {
+				continue
+			}
+			full = err
+		}
+		why := it.givenUp
+		if why == nil {
+			why = errors.New("the sink does not answer")
+		}
+		it.place = nil // if the sink is done with it after all, that is too late
+		o.dropItem(it, drop(ReasonGivenUp, "the logger ended before the sink took it: %w", errors.Join(why, err)))
+		if lost == nil {
+			lost = &UndeliveredError{Sink: o.name, Err: errors.Join(why, err)}
+		}
+		lost.Lost.add(it.counts())
+	}
+	if lost != nil {
+		return lost
+	}
+	return nil
+}
+
+// unspooled returns the items of the window that are not in the spool, in their order. The caller holds mu.
+func (o *Outlet) unspooled() (items []*item) {
+	for e := o.window.Front(); e != nil; e = e.Next() {
+		if it := e.Value.(*item); !it.spooled {
+			items = append(items, it)
+		}
+	}
+	return items
+}
+
+// OutletStats is what has become of what an Outlet was given. Written is what the sink has delivered; Queued is in
+// memory or in the spool.
+type OutletStats struct {
+	Accounts
+	Name string
+	// Recovered is how much of Received an earlier process had received: it was in the spool at the start.
+	Recovered Counts
+	// WindowBytes is the size of the batches in memory.
+	WindowBytes int64
+	// Spooling says that batches go through the spool, because the sink does not keep up.
+	Spooling bool
+	// Waiting is why nodes wait for this sink, nil if they do not.
+	Waiting error
+	// Spool is about the spool, nil if there is none.
+	Spool *spool.Stats
+}
+
+// Stats returns what has happened so far.
+func (o *Outlet) Stats() OutletStats {
+	o.mu.Lock()
+	st := OutletStats{Name: o.name, Recovered: o.recovered, WindowBytes: o.bytes, Spooling: o.spilling, Waiting: o.waiting}
+	o.mu.Unlock()
+	if o.spool != nil {
+		s := o.spool.Stats()
+		st.Spool = &s
+	}
+	o.acct.mu.Lock()
+	defer o.acct.mu.Unlock()
+	st.Accounts = o.acct.accounts()
+	return st
+}

@@ -1,0 +1,238 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"zmtpd/pipeline/spool"
+	"zmtpd/pipeline/zeek"
+)
+
+// How an Outlet uses its spool.
+//
+// What is in the spool and not acknowledged is what the sink has not delivered, but for the items in the window that came while
+// nothing was spilled. When the window is full, these are put there as well (spill): so everything is there, in order, and
+// whatever comes is put behind it. The spool's reader is always at the end of what is in the window. One goroutine (runSpool) takes
+// from there what the window has room for, and acknowledges what the sink is done with. When it comes to the end, new items
+// go to the window directly again.
+//
+// A record is: source, node id, batch, the first two with their sizes before them (32 bits, big-endian).
+
+func (o *Outlet) openSpool(cfg spool.Config) error {
+	if cfg.Logger == nil {
+		cfg.Logger = o.log
+	}
+	var err error
+	o.spool, err = spool.Open(cfg, func(record []byte) {
+		if it, err := o.parseRecord(record); err == nil {
+			o.acct.admit(it.Node, logKey{string(it.Batch.Path), string(it.Batch.Stream)}, it.counts())
+			o.recovered.add(it.counts())
+		}
+	})
+	if err != nil {
+		return err
+	}
+	o.spilling = o.spool.Stats().Unread > 0
+	if o.spilling {
+		o.log.Info("the sink gets first what is in its spool", "messages", o.recovered.Messages, "records", o.recovered.Records)
+	}
+	o.spooler.Go(o.runSpool)
+	return nil
+}
+
+// appendRecord appends the spool record of an item.
+func appendRecord(dst []byte, it *item) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(it.source)))
+	dst = append(dst, it.source...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(it.Node)))
+	dst = append(dst, it.Node...)
+	return append(dst, it.raw...)
+}
+
+// parseRecord returns the item of a spool record, which it refers to.
+func (o *Outlet) parseRecord(record []byte) (*item, error) {
+	source, rest, err := cutSized(record)
+	if err != nil {
+		return nil, err
+	}
+	node, raw, err := cutSized(rest)
+	if err != nil {
+		return nil, err
+	}
+	b, err := zeek.ParseBatch(raw)
+	if err != nil {
+		return nil, err
+	}
+	return o.newItem(string(source), node, raw, b, newShared(func() {})), nil
+}
+
+// cutSized cuts off what has its size before it.
+func cutSized(b []byte) (cut, rest []byte, err error) {
+	if len(b) < 4 {
+		return nil, nil, errTorn
+	}
+	n := binary.BigEndian.Uint32(b)
+	if b = b[4:]; uint64(n) > uint64(len(b)) {
+		return nil, nil, errTorn
+	}
+	return b[:n:n], b[n:], nil
+}
+
+var errTorn = errors.New("the record ends too early")
+
+// putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile.
+func (o *Outlet) putSpool(it *item) error {
+	o.record = appendRecord(o.record[:0], it)
+	o.putting = true
+	o.mu.Unlock()
+	seq, err := o.spool.Append(o.record)
+	if o.dropOldest {
+		for errors.Is(err, spool.ErrFull) && o.spool.DropOldest(o.dropRecord) == nil {
+			seq, err = o.spool.Append(o.record)
+		}
+	}
+	if cap(o.record) > keepSize {
+		o.record = nil
+	}
+	o.mu.Lock()
+	o.putting = false
+	o.changed.Broadcast()
+	if err != nil {
+		return fmt.Errorf("its spool takes no more: %w", err)
+	}
+	it.seq, it.spooled = seq, true
+	return nil
+}
+
+// dropRecord counts a record that has made room in the spool.
+func (o *Outlet) dropRecord(record []byte) {
+	it, err := o.parseRecord(record)
+	if err != nil {
+		return // it was never counted
+	}
+	it.from, it.log = o.acct.find(it.Node, logKey{string(it.Batch.Path), string(it.Batch.Stream)})
+	o.dropItem(it, drop(ReasonSpoolFull, "the oldest in the spool made room"))
+}
+
+// spill copies the window to the spool, so that what comes can follow there. The caller holds putMu and mu, which is given up
+// meanwhile.
+func (o *Outlet) spill() error {
+	for _, it := range o.unspooled() {
+		if it.place == nil {
+			continue // done meanwhile
+		}
+		it.memory.retain() // the sink may be done with it at any time
+		err := o.putSpool(it)
+		it.memory.release()
+		if err != nil {
+			return err
+		}
+		if it.place == nil {
+			o.acks = append(o.acks, it.seq)
+		}
+		if err := o.passOver(it.seq); err != nil {
+			return err
+		}
+	}
+	o.spilling = true
+	o.log.Warn("the sink does not keep up, its log batches go through the spool", "waiting_bytes", o.bytes)
+	return nil
+}
+
+// passOver moves the reader of the spool behind a record that is in the window.
+func (o *Outlet) passOver(seq spool.Seq) error {
+	for {
+		read, _, err := o.spool.Next(nil)
+		if err == spool.ErrEmpty {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if read == seq {
+			return nil
+		}
+	}
+}
+
+// runSpool acknowledges and takes out until the spool is to be closed.
+func (o *Outlet) runSpool() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var acks []spool.Seq
+	for backoff := minBackoff; ; {
+		feeds := o.spilling && !o.closing && (o.window.Len() == 0 || o.bytes < o.maxBytes)
+		switch {
+		case len(o.acks) > 0:
+			acks, o.acks = o.acks, acks[:0]
+			o.mu.Unlock()
+			o.spool.Ack(acks...)
+			o.mu.Lock()
+			o.changed.Broadcast() // there may be room
+		case feeds:
+			if err := o.feed(); err == nil {
+				backoff = minBackoff
+			} else {
+				o.log.Error("the spool cannot be read, another try follows", "err", err)
+				o.waitFor(backoff)
+				backoff = min(2*backoff, maxBackoff)
+			}
+		case o.closed:
+			return
+		default:
+			o.changed.Wait()
+		}
+	}
+}
+
+// feed moves the next record from the spool to the window, or ends the spilling if there is none. The caller holds mu, which is
+// given up meanwhile.
+func (o *Outlet) feed() error {
+	o.mu.Unlock()
+	seq, record, err := o.spool.Next(nil)
+	o.mu.Lock()
+	switch {
+	case err == spool.ErrEmpty && o.putting:
+		o.changed.Wait()
+		return nil
+	case err == spool.ErrEmpty:
+		// Nothing can be put there as long as we hold mu. It may have been after Next.
+		if o.spool.Stats().Unread == 0 {
+			o.spilling = false
+			o.changed.Broadcast()
+			o.log.Info("the sink has caught up, its spool is read")
+		}
+		return nil
+	case err != nil:
+		return err
+	case o.closing:
+		return nil // it is not acknowledged, so it stays there
+	}
+	it, err := o.parseRecord(record)
+	if err != nil {
+		o.log.Error("a record of the spool is of no use and is passed over", "err", err)
+		o.acks = append(o.acks, seq)
+		return nil
+	}
+	it.from, it.log = o.acct.find(it.Node, logKey{string(it.Batch.Path), string(it.Batch.Stream)})
+	it.seq, it.spooled = seq, true
+	o.add(it)
+	return nil
+}
+
+// closeSpool closes the spool when all is acknowledged that the sink has delivered.
+func (o *Outlet) closeSpool() error {
+	o.mu.Lock()
+	o.closed = true
+	o.changed.Broadcast()
+	o.mu.Unlock()
+	o.spooler.Wait()
+	if st := o.spool.Stats(); st.Records > 0 {
+		o.log.Info("what the sink has not delivered is in its spool for the next start", "messages", st.Records)
+	}
+	if err := o.spool.Close(); err != nil {
+		return fmt.Errorf("sink %s: %w", o.name, err)
+	}
+	return nil
+}
