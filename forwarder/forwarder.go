@@ -17,7 +17,6 @@ import (
 // Forwarder is a broker between publishers and subscribers. All methods may be called from any goroutine at any time.
 type Forwarder struct {
 	// Static.
-	cfg  Config // with defaults
 	log  *slog.Logger
 	xsub *zmtp.Socket // its peers are publishers
 	xpub *zmtp.Socket // its peers are subscribers
@@ -28,8 +27,7 @@ type Forwarder struct {
 	up        traffic // what came from subscribers, see Stats
 	unmatched atomic.Uint64
 
-	overload     atomic.Uint32 // the Policy, see Reconfigure
-	stallTimeout atomic.Int64  // ns, likewise
+	cfg atomic.Pointer[Config] // with defaults; changed under mu, see Reconfigure
 
 	closing atomic.Bool    // Shutdown has begun
 	stop    chan struct{}  // closed when nobody is to wait for a subscriber any more
@@ -45,17 +43,17 @@ type Forwarder struct {
 // New returns a Forwarder that does not listen yet.
 func New(cfg Config) *Forwarder {
 	f := &Forwarder{
-		cfg:         cfg.withDefaults(),
 		classes:     newClasses(),
 		stop:        make(chan struct{}),
 		publishers:  make(map[*zmtp.Peer]struct{}),
 		subscribers: make(map[*subscriber]struct{}),
 		denied:      make(map[string]*denied),
 	}
-	f.log = f.cfg.Logger
-	f.Reconfigure(f.cfg.Overload, f.cfg.StallTimeout)
-	f.xsub = zmtp.NewSocket(wire.XSUB, (*xsubPattern)(f), f.cfg.XSub)
-	f.xpub = zmtp.NewSocket(wire.XPUB, (*xpubPattern)(f), f.cfg.XPub)
+	cfg = cfg.withDefaults()
+	f.cfg.Store(&cfg)
+	f.log = cfg.Logger
+	f.xsub = zmtp.NewSocket(wire.XSUB, (*xsubPattern)(f), cfg.XSub)
+	f.xpub = zmtp.NewSocket(wire.XPUB, (*xpubPattern)(f), cfg.XPub)
 	if cfg.Tap != nil {
 		f.tap = newTap(f, *cfg.Tap)
 	}
@@ -109,18 +107,22 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Reconfigure changes Config.Overload and Config.StallTimeout, for which 0 is the default. Publishers that wait for a
-// subscriber follow the new policy within the old timeout.
-func (f *Forwarder) Reconfigure(overload Policy, stallTimeout time.Duration) {
-	if stallTimeout <= 0 {
-		stallTimeout = DefaultStallTimeout
-	}
-	f.overload.Store(uint32(overload))
-	f.stallTimeout.Store(int64(stallTimeout))
+// Reconfigure changes Overload and StallTimeout, and of XSub and XPub what [zmtp.Socket.Reconfigure] does; the rest of cfg
+// has no effect. Publishers that wait for a subscriber follow the new policy within the old timeout, and new limits at once.
+func (f *Forwarder) Reconfigure(cfg Config) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := *f.cfg.Load()
+	now.Overload, now.StallTimeout = cfg.Overload, cfg.StallTimeout
+	now.XSub.SendBytes = cfg.XSub.SendBytes
+	now = now.withDefaults()
+	f.cfg.Store(&now)
+	f.xsub.Reconfigure(cfg.XSub)
+	f.xpub.Reconfigure(cfg.XPub)
 }
 
-func (f *Forwarder) policy() Policy          { return Policy(f.overload.Load()) }
-func (f *Forwarder) patience() time.Duration { return time.Duration(f.stallTimeout.Load()) }
+func (f *Forwarder) policy() Policy          { return f.cfg.Load().Overload }
+func (f *Forwarder) patience() time.Duration { return f.cfg.Load().StallTimeout }
 
 // abort lets those who wait for a subscriber give up.
 func (f *Forwarder) abort() { f.once.Do(func() { close(f.stop) }) }

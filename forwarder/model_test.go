@@ -99,7 +99,7 @@ type step struct {
 	kind  string
 	topic string
 	mixed []string // publish: what comes behind the topic, in turn
-	n     int      // publish: messages
+	n     int      // publish: messages; limit: how many may wait
 }
 
 var modelTopics = []string{"", "a", "ab", "abc", "b", "\x01"}
@@ -108,7 +108,7 @@ func steps(t *rapid.T) []step {
 	one := rapid.Custom(func(t *rapid.T) step {
 		op := rapid.SampledFrom([]string{
 			"attach", "detach", "subscribe", "subscribe", "subscribe", "cancel", "cancel",
-			"attach publisher", "detach publisher", "publish", "publish", "publish", "stall", "go on", "up",
+			"attach publisher", "detach publisher", "publish", "publish", "publish", "stall", "go on", "up", "limit",
 		}).Draw(t, "op")
 		s := step{op: op, who: rapid.IntRange(0, 2).Draw(t, "who"), topic: rapid.SampledFrom(modelTopics).Draw(t, "topic")}
 		switch op {
@@ -117,6 +117,8 @@ func steps(t *rapid.T) []step {
 		case "publish":
 			s.n = rapid.IntRange(1, 40).Draw(t, "n")
 			s.mixed = rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 5).Draw(t, "mixed")
+		case "limit":
+			s.n = rapid.IntRange(1, 30).Draw(t, "limit")
 		}
 		return s
 	})
@@ -160,6 +162,8 @@ type model struct {
 	pubs map[int]*modelPublisher
 	seq  int
 	cfg  zmtp.Config
+
+	limited bool // the queues of the subscribers have a limit, which may change
 }
 
 func runModel(t *testing.T, hwm, buffer int, todo []step) error {
@@ -167,6 +171,7 @@ func runModel(t *testing.T, hwm, buffer int, todo []step) error {
 		t: t, broker: newBroker(t, Config{XPub: zmtp.Config{SendHWM: hwm}}),
 		ref:  reference{map[int]*refSubscriber{}, map[int]*refPublisher{}},
 		subs: map[int]*modelSubscriber{}, pubs: map[int]*modelPublisher{},
+		limited: hwm > 0,
 	}
 	m.net.Buffer = buffer
 	m.cfg = m.peerConfig()
@@ -256,6 +261,8 @@ func (m *model) do(s step) {
 	case s.op == "up" && sub != nil && sub.up != nil:
 		sub.up("\x02" + s.topic)
 		m.ref.tell("\x02" + s.topic)
+	case s.op == "limit" && m.limited:
+		m.Reconfigure(Config{XPub: zmtp.Config{SendHWM: s.n}})
 	}
 }
 

@@ -151,23 +151,26 @@ func (s *subscriber) patience(room <-chan struct{}) time.Duration {
 		text = "subscriber stalled, publishers wait for it"
 	}
 	s.log.Warn(text, "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
-	s.f.watches.Go(func() { s.watch(room, now, dropped) })
+	s.f.watches.Go(func() { s.watch(room, now, written, dropped) })
 	return 0
 }
 
-// watch waits until s, stalled since then when dropped messages had been lost, has drained to half or is gone. It ends with the
-// connection at the latest.
-func (s *subscriber) watch(room <-chan struct{}, since time.Time, dropped uint64) {
+// watch waits until s, stalled since then when written bytes had gone out and dropped messages had been lost, has drained to half
+// or is gone. It ends with the connection at the latest.
+func (s *subscriber) watch(room <-chan struct{}, since time.Time, written, dropped uint64) {
 	select {
 	case <-room:
 	case <-s.peer.Done():
 	}
 	text := "subscriber reads again"
-	switch {
+	_, _, now := s.peer.Queue()
+	switch { // all of these open room as well
 	case s.gone():
 		text = "stalled subscriber is gone"
 	case s.f.closing.Load():
-		text = "subscriber was stalled, shutting down" // which opens room as well
+		text = "subscriber was stalled, shutting down"
+	case now == written:
+		text = "stalled subscriber has room again, a limit was raised"
 	}
 	s.stalled.Store(0)
 	s.log.Warn(text, "node", s.nodeID(),

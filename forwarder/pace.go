@@ -83,7 +83,7 @@ func (f *Forwarder) behind(among map[*zmtp.Peer]uint64) map[*zmtp.Peer]uint64 {
 
 // backlogLimit is how many bytes of subscriptions a publisher may leave unread.
 func (f *Forwarder) backlogLimit() int64 {
-	if limit := f.cfg.XSub.SendBytes; limit > 0 {
+	if limit := f.cfg.Load().XSub.SendBytes; limit > 0 {
 		return limit
 	}
 	return zmtp.DefaultQueueBytes

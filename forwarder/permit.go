@@ -30,10 +30,11 @@ type denied struct{ messages, subscriptions atomic.Uint64 }
 
 // permit asks what p may do.
 func (f *Forwarder) permit(p *zmtp.Peer) (permit, error) {
-	if f.cfg.Permit == nil {
+	ask := f.cfg.Load().Permit
+	if ask == nil {
 		return permit{}, nil
 	}
-	allowed, err := f.cfg.Permit(p)
+	allowed, err := ask(p)
 	if err != nil {
 		return permit{}, wire.Errorf(wire.AuthRefused, "%v", err)
 	}

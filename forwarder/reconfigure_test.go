@@ -1,9 +1,15 @@
 package forwarder
 
 import (
+	"bytes"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
+
+	"zmtpd/zmtp"
 )
 
 // TestReconfigure changes the policy while a publisher waits for ever.
@@ -18,7 +24,7 @@ func TestReconfigure(t *testing.T) {
 				if closed(done) {
 					t.Fatal("the publisher did not wait")
 				}
-				c.Reconfigure(policy, 0)
+				c.Reconfigure(Config{Overload: policy, XPub: zmtp.Config{SendHWM: crowdHWM}})
 				begin := time.Now()
 				<-done
 				synctest.Wait()
@@ -40,4 +46,106 @@ func TestReconfigure(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReconfigureLimits has a subscriber that does not read, with limits that change.
+func TestReconfigureLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, Config{})
+		defer c.close(t)
+		limit := func(hwm int, bytes int64) {
+			c.Reconfigure(Config{XPub: zmtp.Config{SendHWM: hwm, SendBytes: bytes}})
+			synctest.Wait()
+		}
+		// A publisher that waits goes on at once, and nothing is lost.
+		begin := time.Now()
+		done := c.publish(c.pub, sequence("t", 0, 500))
+		if closed(done) {
+			t.Fatal("the publisher did not wait")
+		}
+		limit(1000, 0)
+		if !closed(done) || time.Since(begin) != 0 {
+			t.Error("the publisher waits, although there is room")
+		}
+		if st := c.youngest(t); st.Dropped != 0 || !st.StalledSince.IsZero() || st.Queued < 100 {
+			t.Errorf("raised: %+v", st)
+		}
+		// What waits above the limit stays, and nothing more comes to it.
+		before := c.youngest(t)
+		limit(crowdHWM, 0)
+		c.publish(c.pub, sequence("t", 500, 510))
+		time.Sleep(2 * DefaultStallTimeout)
+		synctest.Wait()
+		st := c.youngest(t)
+		if st.Queued != before.Queued || st.Dropped != 10 || st.StalledSince.IsZero() {
+			t.Errorf("lowered: %+v, before %+v", st, before)
+		}
+		// More room ends the stall, without the claim that it reads.
+		limit(-1, -1)
+		if st := c.youngest(t); !st.StalledSince.IsZero() || len(c.logs.matching("a limit was raised", stuckID)) != 1 {
+			t.Errorf("without a limit: %+v, log %q", st, c.logs.lines)
+		}
+		<-c.publish(c.pub, sequence("t", 510, 1000))
+		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
+		read := make(chan []byte)
+		go func() {
+			b, _ := io.ReadAll(c.stuck)
+			read <- b
+		}()
+		synctest.Wait()
+		shutdown(t, c.Forwarder)
+		if got, want := <-read, joined(append(sequence("t", 0, 500), sequence("t", 510, 1000)...)); !bytes.Equal(got, want) {
+			t.Errorf("%d bytes, want %d", len(got), len(want))
+		}
+	})
+}
+
+// TestReconfigureLimitsAtRandom changes the limits while publishers wait for a subscriber that reads now and then: with the policy
+// Block nothing is lost, and nothing changes its place.
+func TestReconfigureLimitsAtRandom(t *testing.T) {
+	type step struct {
+		hwm   int
+		bytes int64
+		read  int
+		pause time.Duration
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
+			return step{
+				hwm:   rapid.SampledFrom([]int{-1, 1, 2, 10, 50}).Draw(rt, "hwm"),
+				bytes: rapid.SampledFrom([]int64{-1, 1, 100, 5000}).Draw(rt, "bytes"),
+				read:  rapid.IntRange(0, 3000).Draw(rt, "read"),
+				pause: time.Duration(rapid.IntRange(0, 700).Draw(rt, "pause")) * time.Millisecond,
+			}
+		}), 1, 20).Draw(rt, "steps")
+		synctest.Test(t, func(t *testing.T) {
+			c := newCrowd(t, Config{Overload: Block})
+			defer c.close(t)
+			want := sequence("t", 0, 2000)
+			done := c.publish(c.pub, want)
+			all := joined(want)
+			got := make([]byte, len(all))
+			at := 0
+			for _, s := range steps {
+				c.Reconfigure(Config{Overload: Block, XPub: zmtp.Config{SendHWM: s.hwm, SendBytes: s.bytes}})
+				time.Sleep(s.pause)
+				n, err := io.ReadAtLeast(c.stuck, got[at:min(at+s.read, len(all))], min(s.read, len(all)-at))
+				if at += n; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := io.ReadFull(c.stuck, got[at:]); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			synctest.Wait()
+			if !bytes.Equal(got, all) {
+				t.Error("the bytes are not those that were sent")
+			}
+			equal(t, "healthy", c.healthy.all(), want)
+			if st := c.Stats(); len(st.XPub.Dropped) > 0 {
+				t.Errorf("dropped %v", st.XPub.Dropped)
+			}
+		})
+	})
 }

@@ -69,14 +69,11 @@ type daemon struct {
 
 // run listens, serves until ctx ends, and shuts down. The HTTP server ends last, to tell
 // how the rest does.
-func (f *daemonFlags) run(ctx context.Context, log *slog.Logger, s *security, jobs ...job) error {
+func (f *daemonFlags) run(ctx context.Context, r *reloader, jobs ...job) error {
+	log := r.log
 	raiseDescriptors(log)
-	d := &daemon{jobs: jobs, security: s, log: log, started: time.Now()}
-	watching, stop := context.WithCancel(ctx)
-	var watch sync.WaitGroup
-	watch.Go(func() { s.watch(watching) })
-	defer watch.Wait()
-	defer stop()
+	d := &daemon{jobs: jobs, security: r.security, log: log, started: time.Now()}
+	defer r.start()()
 	if f.HTTP != "" {
 		web, err := serveHTTP(f.HTTP, d)
 		if err != nil {

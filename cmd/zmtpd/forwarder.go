@@ -30,9 +30,7 @@ type forwarderJob struct {
 }
 
 func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, log *slog.Logger) (*forwarderJob, error) {
-	config := sockets.config(log)
-	config.SendHWM = int(limit(flags.SndHWM))
-	config.SendBytes = limit(flags.SndBytes)
+	config := flags.queues(sockets.config(log))
 	xsub, err := s.protect(config, domainXSub)
 	if err != nil {
 		return nil, err
@@ -52,6 +50,14 @@ func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, l
 	f := forwarder.New(c)
 	s.guard(f)
 	return &forwarderJob{flags: flags, security: s, f: f}, nil
+}
+
+// reload takes over what can change.
+func (j *forwarderJob) reload(flags *forwarderFlags, sockets *socketFlags) {
+	config := flags.queues(sockets.config(nil))
+	j.f.Reconfigure(forwarder.Config{
+		XSub: config, XPub: config, Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
+	})
 }
 
 func (j *forwarderJob) listen() ([]listening, error) {
@@ -121,9 +127,9 @@ func (c *forwarderCommand) Run(ctx context.Context, std *stdio, conf *configurat
 	if err != nil {
 		return err
 	}
-	defer conf.onHangup(log, func(now *cli) {
-		c.reload(&now.Forwarder.daemonFlags)
-		job.reload(&now.Forwarder.forwarderFlags)
-	})()
-	return c.run(ctx, log, s, job)
+	return c.daemonFlags.run(ctx, newReloader(log, s, conf, func(now *cli) {
+		c.daemonFlags.reload(&now.Forwarder.daemonFlags)
+		s.reload(&now.Forwarder.securityFlags)
+		job.reload(&now.Forwarder.forwarderFlags, &now.Forwarder.socketFlags)
+	}), job)
 }

@@ -33,6 +33,18 @@ func (f *socketFlags) config(log *slog.Logger) zmtp.Config {
 	}
 }
 
+// queues sets the limits of the queues; a flag's 0 is no limit.
+func (f *forwarderFlags) queues(config zmtp.Config) zmtp.Config {
+	config.SendHWM, config.SendBytes = int(limit(f.SndHWM)), limit(f.SndBytes)
+	return config
+}
+
+// queues sets the limits of the queues.
+func (f *loggerFlags) queues(config zmtp.Config) zmtp.Config {
+	config.RecvHWM, config.RecvBytes = int(limit(f.RcvHWM)), limit(f.RcvBytes)
+	return config
+}
+
 // positive is a time of more than 0 on the command line.
 type positive time.Duration
 

@@ -131,15 +131,18 @@ func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, log *sl
 	if err != nil {
 		return nil, err
 	}
-	config, err := s.protect(sockets.config(log), domainPull)
+	config, err := s.protect(flags.queues(sockets.config(log)), domainPull)
 	if err != nil {
 		return nil, err
 	}
-	config.RecvHWM = int(limit(flags.RcvHWM))
-	config.RecvBytes = limit(flags.RcvBytes)
 	pull := zmtp.NewPull(config)
 	s.guard(pull)
 	return &loggerJob{flags: flags, security: s, pull: pull, logger: logger, receiver: pipeline.Serve(pull, logger)}, nil
+}
+
+// reload takes over what can change.
+func (j *loggerJob) reload(flags *loggerFlags, sockets *socketFlags) {
+	j.pull.Reconfigure(flags.queues(sockets.config(nil)))
 }
 
 func (j *loggerJob) listen() ([]listening, error) {
@@ -200,6 +203,9 @@ func (c *loggerCommand) Run(ctx context.Context, std *stdio, conf *configuration
 	if err != nil {
 		return err
 	}
-	defer conf.onHangup(log, func(now *cli) { c.reload(&now.Logger.daemonFlags) })()
-	return c.run(ctx, log, s, job)
+	return c.daemonFlags.run(ctx, newReloader(log, s, conf, func(now *cli) {
+		c.daemonFlags.reload(&now.Logger.daemonFlags)
+		s.reload(&now.Logger.securityFlags)
+		job.reload(&now.Logger.loggerFlags, &now.Logger.socketFlags)
+	}), job)
 }

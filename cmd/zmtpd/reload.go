@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -19,46 +20,75 @@ type configuration struct {
 	parse   func() (*kong.Context, *cli, error)
 }
 
-// reloadable are the flags that take effect on SIGHUP. Keys, which are read from their files again, are the business of
-// security.watch.
-var reloadable = []string{"log-level", "overload", "stall-timeout"}
+// reloadable are the flags that take effect on SIGHUP; those of the second half, in what they limit, for connections made later.
+var reloadable = []string{
+	"log-level", "overload", "stall-timeout", "sndhwm", "sndbytes", "rcvhwm", "rcvbytes",
+	"heartbeat-interval", "heartbeat-ttl", "allow", "deny", "auth-refusal",
+	"max-message-size", "handshake-timeout",
+}
 
-// onHangup reads the configuration again on each SIGHUP and lets apply have it, until stop is called. One that cannot be read changes
-// nothing.
-func (c *configuration) onHangup(log *slog.Logger, apply func(now *cli)) (stop func()) {
+// keyInterval is how often it is looked whether the files of the keys have changed.
+const keyInterval = time.Second
+
+// reloader reads again what a daemon was started with: the configuration on SIGHUP, the keys on SIGHUP and when their files
+// change. What cannot be read changes nothing, and does not keep the rest from being read.
+type reloader struct {
+	log      *slog.Logger
+	security *security
+	apply    func(now *cli) // gives the flags to those who can change
+
+	config *configuration
+	counts *kong.Context // the flags that count, but for those that take effect at the next start
+}
+
+func newReloader(log *slog.Logger, s *security, config *configuration, apply func(now *cli)) *reloader {
+	return &reloader{log: log, security: s, apply: apply, config: config, counts: config.started}
+}
+
+// start reads again whenever there is a reason, until stop is called. From then on no SIGHUP ends the process.
+func (r *reloader) start() (stop func()) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	var watch sync.WaitGroup
-	watch.Go(func() {
-		for {
-			select {
-			case <-hup:
-				c.reload(log, apply)
-			case <-done:
-				return
-			}
-		}
-	})
+	watch.Go(func() { r.watch(ctx, hup) })
 	return func() {
-		signal.Stop(hup)
-		close(done)
+		cancel()
 		watch.Wait()
+		signal.Stop(hup)
 	}
 }
 
-func (c *configuration) reload(log *slog.Logger, apply func(now *cli)) {
-	command, now, err := c.parse()
+func (r *reloader) watch(ctx context.Context, hup <-chan os.Signal) {
+	tick := time.NewTicker(keyInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-hup:
+			r.configuration()
+			r.security.reloadKeys()
+		case <-tick.C:
+			r.security.poll()
+		case <-ctx.Done():
+			return
+		}
+		r.security.closeStrangers()
+	}
+}
+
+// configuration reads the configuration again.
+func (r *reloader) configuration() {
+	flags, now, err := r.config.parse()
 	if err != nil {
-		log.Error("SIGHUP: the configuration cannot be read, the one from before goes on to count", "err", err)
+		r.log.Error("SIGHUP: the configuration cannot be read, the one from before goes on to count", "err", err)
 		return
 	}
-	apply(now)
-	changed := changedFlags(c.started, command)
-	later := slices.DeleteFunc(slices.Clone(changed), func(name string) bool { return slices.Contains(reloadable, name) })
-	log.Info("SIGHUP: the configuration was read again", "differs_from_start", changed)
+	r.apply(now)
+	r.log.Info("SIGHUP: the configuration was read again", "changed", changedFlags(r.counts, flags))
+	r.counts = flags
+	later := slices.DeleteFunc(changedFlags(r.config.started, flags), func(name string) bool { return slices.Contains(reloadable, name) })
 	if len(later) > 0 {
-		log.Warn("SIGHUP: these flags have changed and take effect when zmtpd is started again", "flags", later)
+		r.log.Warn("SIGHUP: these flags are not those of the start and take effect when zmtpd is started again", "flags", later)
 	}
 }
 
@@ -79,8 +109,3 @@ func changedFlags(before, after *kong.Context) (names []string) {
 
 // reload takes over what can change.
 func (f *daemonFlags) reload(now *daemonFlags) { f.Level.Set(now.LogLevel) }
-
-// reload takes over what can change.
-func (j *forwarderJob) reload(now *forwarderFlags) {
-	j.f.Reconfigure(now.Overload, time.Duration(now.StallTimeout))
-}

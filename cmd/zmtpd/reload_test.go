@@ -3,45 +3,333 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
+
+	"zmtpd/curve"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
 )
 
-// TestReload changes the configuration of a running broker.
+// reloaded is a daemon whose configuration file changes.
+type reloaded struct {
+	*process
+	file string
+	said int // how much of the log has been looked at
+}
+
+// startReloaded starts a daemon with a configuration file.
+func startReloaded(t *testing.T, text string, args ...string) *reloaded {
+	t.Helper()
+	d := &reloaded{file: filepath.Join(t.TempDir(), "zmtpd.yaml")}
+	if err := os.WriteFile(d.file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range map[string][]string{"forwarder": {"--xsub", "--xpub"}, "logger": {"--listen"}}[args[0]] {
+		args = append(args, flag, "tcp://127.0.0.1:*")
+	}
+	d.process = startDaemon(t, append(args, "--config", d.file)...)
+	return d
+}
+
+// hangup sends SIGHUP with another configuration and waits until the log has answered with all that is wanted.
+func (d *reloaded) hangup(text string, want ...string) {
+	d.t.Helper()
+	if err := os.WriteFile(d.file, []byte(text), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	d.signal(syscall.SIGHUP)
+	eventually(d.t, fmt.Sprintf("SIGHUP is answered with %q", want), func() bool {
+		text := d.stderr.String()[d.said:]
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				return false
+			}
+		}
+		return true
+	})
+	d.said = len(d.stderr.String())
+}
+
+// What the log says of a configuration that has changed, of one that cannot be read, and of flags that cannot change.
 func TestReload(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "zmtpd.yaml")
-	write := func(text string) {
+	d := startReloaded(t, "overload: block\n", "forwarder")
+	d.hangup("overload: drop\nstall-timeout: 1s\nlog-level: debug\nsndhwm: 17\n",
+		`configuration was read again" changed="[log-level overload sndhwm stall-timeout]"`, "there are no keys")
+	d.hangup("overload: nonsense\n", "cannot be read", "nonsense")
+	d.hangup("overload: drop\nshutdown-timeout: 3s\nlog-format: json\n",
+		`changed="[log-format log-level shutdown-timeout sndhwm stall-timeout]"`, "start", `flags="[log-format shutdown-timeout]"`)
+	d.hangup("overload: drop\nlog-format: json\n", `changed=[shutdown-timeout]`, `flags=[log-format]`)
+	d.hangup("overload: block\n", `changed="[log-format overload]"`)
+	if strings.Contains(d.stderr.String()[strings.LastIndex(d.stderr.String(), "changed="):], "flags=") {
+		t.Error("flags that are again those of the start are told of")
+	}
+	d.terminate()
+}
+
+// A fault in the configuration does not keep the keys from being read, nor the other way round.
+func TestReloadWithFaults(t *testing.T) {
+	t.Parallel()
+	keys := newKeyFolder(t)
+	keys.addServer("server")
+	key := func() curve.Key { public, _ := curve.GenerateKeyPair(); return public }
+	keys.add("one", key())
+	d := startReloaded(t, "", append([]string{"forwarder"}, keys.flags()...)...)
+	clients := func(want int) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+		if s := d.status().Security; s.Clients != want {
+			t.Errorf("%d clients, want %d", s.Clients, want)
 		}
 	}
-	write("overload: block\n")
-	d := startDaemon(t, "forwarder", "--config", file, "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*")
-	said := 0
-	hangup := func(want ...string) {
-		t.Helper()
-		d.cmd.Process.Signal(syscall.SIGHUP)
-		eventually(t, fmt.Sprintf("SIGHUP is answered with %q", want), func() bool {
-			text := d.stderr.String()[said:]
-			for _, w := range want {
-				if !strings.Contains(text, w) {
-					return false
-				}
-			}
-			return true
-		})
-		said = len(d.stderr.String())
+	broken := filepath.Join(keys.clients, "broken.key")
+	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	write("overload: drop\nstall-timeout: 1s\nlog-level: debug\n")
-	hangup("differs_from_start=\"[log-level overload stall-timeout]\"")
-	write("overload: nonsense\n")
-	hangup("cannot be read", "nonsense")
-	write("overload: drop\nsndhwm: 17\n")
-	hangup("start", "flags=[sndhwm]")
+	d.hangup("overload: drop\n", "SIGHUP: the configuration was read again", "changed=[overload]", "SIGHUP: the keys cannot be read", "broken.key")
+	clients(1)
+	keys.remove(broken)
+	keys.add("two", key())
+	d.hangup("overload: nonsense\n", "SIGHUP: the configuration cannot be read", "SIGHUP: the keys were read again")
+	clients(2)
+	d.hangup("", "SIGHUP: the configuration was read again", "SIGHUP: the keys were read again")
+}
+
+// Somebody whose address is kept out from now on is closed, and comes in again when it is not.
+func TestReloadAddresses(t *testing.T) {
+	t.Parallel()
+	d := startReloaded(t, "", "logger", "--dir", t.TempDir())
+	push := zmtp.NewPush(zmtp.Config{ReconnectInterval: 10 * time.Millisecond, ReconnectMax: 10 * time.Millisecond})
+	defer push.Close()
+	if err := push.Connect(d.endpoint("PULL")); err != nil {
+		t.Fatal(err)
+	}
+	connected := func(n int) func() bool {
+		return func() bool { return len(d.status().Logger.Pull.Peers) == n }
+	}
+	refused := func() bool {
+		return d.metric(`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="pull"}`) > 0
+	}
+	eventually(t, "connected", connected(1))
+	d.hangup("allow: 127.0.0.0/8\n", "changed=[allow]")
+	if d.hangup("allow: 127.0.0.1\ndeny: 10.0.0.0/8\n", "changed=\"[allow deny]\""); !connected(1)() || refused() {
+		t.Error("who may be there was closed")
+	}
+	d.hangup("deny: 127.0.0.1\n", "changed=\"[allow deny]\"", "connection closed", "address")
+	eventually(t, "refused", refused)
+	if !connected(0)() {
+		t.Error("it is connected")
+	}
+	d.hangup("", "changed=[deny]")
+	eventually(t, "connected again", connected(1))
+}
+
+// subscribeRaw connects a subscriber of everything that does nothing by itself, not even answer a PING.
+func subscribeRaw(t *testing.T, endpoint string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.(*net.TCPConn).SetReadBuffer(64 << 10)
+	hello := wire.AppendGreeting(nil, "NULL", false)
+	hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(wire.SUB)))
+	hello = wire.AppendSubscription(hello, false, true, nil)
+	if _, err := c.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	var head [wire.GreetingSize + 2]byte
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, head[len(head)-1])); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A half-open peer is found when heartbeats are turned on, others answer.
+func TestReloadHeartbeats(t *testing.T) {
+	t.Parallel()
+	d := startReloaded(t, "", "forwarder")
+	subscribeRaw(t, d.endpoint("XPUB"))
+	sub := zmtp.NewSub(zmtp.Config{})
+	defer sub.Close()
+	if err := sub.Connect(d.endpoint("XPUB")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "two subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 2 })
+	before := time.Now()
+	d.hangup("heartbeat-interval: 200ms\n", "changed=[heartbeat-interval]")
+	eventually(t, "one of them is gone", func() bool {
+		return len(d.status().Forwarder.XPub.Peers) == 1 && d.metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
+	})
+	if d := time.Since(before); d < 400*time.Millisecond {
+		t.Errorf("after %v, before it could answer", d)
+	}
+}
+
+// numberedMessages reads the messages of a raw connection, whose second part is a number, and returns an error unless each is one
+// more than the one before. It adds them to got.
+func numberedMessages(c io.Reader, got *atomic.Int64) error {
+	var d wire.Decoder
+	var b []byte
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := c.Read(buf)
+		b = append(b, buf[:n]...)
+		rest := b
+		for len(rest) > 0 {
+			it, err := d.Next(rest)
+			if err != nil {
+				return err
+			}
+			if it.Kind == wire.NeedMore {
+				break
+			}
+			if it.Kind == wire.AMessage {
+				m, err := zmtp.ParseMessage(rest[:it.Size])
+				if err != nil {
+					return err
+				}
+				if want := fmt.Sprint(got.Load()); string(m.Part(1)) != want {
+					return fmt.Errorf("got message %s, want %s", m.Part(1), want)
+				}
+				got.Add(1)
+			}
+			rest = rest[it.From:it.To]
+		}
+		b = append(b[:0], rest...)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// The limits of the queues change again and again while publishers wait for a subscriber that reads late: with the policy block
+// nothing is lost or changes its place, no connection is closed, and what waits keeps to the limits.
+func TestReloadLimitsUnderLoad(t *testing.T) {
+	t.Parallel()
+	d := startReloaded(t, "overload: block\nsndhwm: 1000\n", "forwarder")
+	late := subscribeRaw(t, d.endpoint("XPUB"))
+	healthy := subscribeRaw(t, d.endpoint("XPUB"))
+	var sent, healthyGot, lateGot atomic.Int64
+	ended := make(chan error, 2)
+	go func() { ended <- numberedMessages(healthy, &healthyGot) }()
+	pub := zmtp.NewXPub(zmtp.Config{SendHWM: 10}, zmtp.XPubOptions{NoDrop: true})
+	defer pub.Close()
+	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
+	ctx, stop := context.WithCancel(t.Context())
+	publishing := make(chan struct{})
+	body := make([]byte, 2<<10)
+	go func() {
+		defer close(publishing)
+		for pub.Send(ctx, zmtp.NewMessage([]byte("t"), fmt.Append(nil, sent.Load()), body)) == nil {
+			sent.Add(1)
+		}
+	}()
+	peer := func() peerStatus {
+		for _, p := range d.status().Forwarder.XPub.Peers {
+			if p.Address == late.LocalAddr().String() {
+				return p
+			}
+		}
+		t.Fatal("the connection of the late subscriber is gone")
+		return peerStatus{}
+	}
+	eventually(t, "the queue is full", func() bool { return peer().Queue == 1000 })
+	d.hangup("overload: block\nsndhwm: 3000\nsndbytes: 0\n", "changed=\"[sndbytes sndhwm]\"")
+	eventually(t, "the larger queue is full", func() bool { return peer().Queue == 3000 })
+	d.hangup("overload: block\nsndhwm: 0\nsndbytes: 8MiB\n", "changed=\"[sndbytes sndhwm]\"")
+	eventually(t, "as many bytes wait as may", func() bool { return peer().QueueBytes > 8<<20-3<<10 })
+	if n := peer().QueueBytes; n > 8<<20 {
+		t.Errorf("%d bytes wait, the limit is 8 MiB", n)
+	}
+	d.hangup("overload: block\nsndhwm: 100\nsndbytes: 1MiB\n", "changed=\"[sndbytes sndhwm]\"")
+	if n := peer().QueueBytes; n < 8<<20-3<<10 {
+		t.Errorf("%d bytes are left of what waited when the limit was lowered", n)
+	}
+	// It reads, and the limits go on to change.
+	go func() { ended <- numberedMessages(late, &lateGot) }()
+	for i := range 20 {
+		target := healthyGot.Load() + 500
+		eventually(t, "the messages flow", func() bool { return healthyGot.Load() > target && lateGot.Load() > target })
+		d.hangup(fmt.Sprintf("overload: block\nsndhwm: %d\nsndbytes: %dKiB\n", []int{0, 1, 7, 1000}[i%4], []int{1, 0, 10000}[i%3]), "changed=")
+	}
+	eventually(t, "the queue is within the last limits", func() bool { return peer().Queue <= 1000 })
+	stop()
+	<-publishing
+	eventually(t, "both have everything", func() bool { return healthyGot.Load() == sent.Load() && lateGot.Load() == sent.Load() })
+	if s := d.status().Forwarder.XPub; len(s.Peers) != 2 || len(s.Dropped) > 0 {
+		t.Errorf("%d subscribers, dropped %v", len(s.Peers), s.Dropped)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("a subscriber ended: %v", err)
+	default:
+	}
+}
+
+// A logger that may keep more of each node does so at once.
+func TestReloadReceiveLimits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := startReloaded(t, "rcvhwm: 1\nrcvbytes: 0\n", "logger", "--dir", dir)
+	push := connect(t, d.endpoint("PULL"))
+	for i := range 2000 {
+		if err := push.Send(t.Context(), logMessage(t, "node", "numbers", fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+		if i%500 == 100 {
+			d.hangup(fmt.Sprintf("rcvhwm: %d\nrcvbytes: %dKiB\n", 1+i%7, i%2), "changed=")
+		}
+	}
+	eventually(t, "all are written", func() bool { return d.metric("zmtpd_logger_received_messages_total") == 2000 })
+	d.terminate()
+	for i, line := range records(t, filepath.Join(dir, "numbers.log")) {
+		if line != fmt.Sprint(i) {
+			t.Fatalf("record %d is %q", i, line)
+		}
+	}
+}
+
+// SIGHUP does not end a daemon that is shutting down, which takes as long as a subscriber does not read.
+func TestHangupInShutdown(t *testing.T) {
+	t.Parallel()
+	d := startReloaded(t, "", "forwarder", "--shutdown-timeout", "2s")
+	subscribeRaw(t, d.endpoint("XPUB"))
+	pub := zmtp.NewPub(zmtp.Config{})
+	defer pub.Close()
+	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
+	for range 10 {
+		pub.Send(zmtp.NewMessage(make([]byte, 4<<20)))
+	}
+	eventually(t, "something waits", func() bool { p := d.status().Forwarder.XPub.Peers; return len(p) == 1 && p[0].Queue > 1 })
+	d.signal(syscall.SIGTERM)
+	eventually(t, "it shuts down", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
+	for range 5 {
+		d.signal(syscall.SIGHUP)
+	}
+	if status := d.wait(); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	if !strings.Contains(d.stderr.String(), "msg=stopped") {
+		t.Error("it did not stop in order")
+	}
 }

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"zmtpd/curve"
 	"zmtpd/curve/access"
@@ -68,13 +65,21 @@ type security struct {
 	log     *slog.Logger
 	keys    *access.Store     // of CURVE; nil for none
 	zap     *zapclient.Client // nil for none
-	next    zap.Handler       // who decides; nil lets everybody in
-	refusal int
-	guarded []peerCloser // set before watch
+	guarded []peerCloser      // set before the daemon runs
 
+	rules atomic.Pointer[rules] // see reload
+
+	fault    string // why the keys could not be read last; only poll and reloadKeys use it
 	answers  [len(domains)][numAnswers]atomic.Uint64
 	refusals refusalLog
 	clients  boundedLabels
+}
+
+// rules are what decides, beside the keys, and can be changed.
+type rules struct {
+	addresses *zap.Addresses // nil for none
+	decide    zap.Handler    // all together; nil lets everybody in
+	refusal   int            // --auth-refusal
 }
 
 // peerCloser is what sockets and the forwarder have in common.
@@ -93,7 +98,7 @@ var domains = [...]string{domainXSub, domainXPub, domainPull}
 
 // open reads the keys. close must follow.
 func (f *securityFlags) open(log *slog.Logger) (*security, error) {
-	s := &security{log: log, refusal: f.AuthRefusal, refusals: refusalLog{log: log}}
+	s := &security{log: log, refusals: refusalLog{log: log}}
 	sources, err := f.sources()
 	if err != nil {
 		return nil, err
@@ -102,19 +107,31 @@ func (f *securityFlags) open(log *slog.Logger) (*security, error) {
 		if s.keys, err = access.Open(*sources); err != nil {
 			return nil, err
 		}
-		s.next = s.keys
 		log.Info("CURVE is on", "public_keys", s.keys.PublicKeys(), "clients", s.keys.Stats().Clients)
 	}
 	if f.ZAPHandler != "" {
 		if s.zap, err = zapclient.Dial(f.ZAPHandler, zmtp.Config{Logger: log}); err != nil {
 			return nil, fmt.Errorf("--zap-handler: %w", err)
 		}
-		s.next = s.zap
+	}
+	s.reload(f)
+	return s, nil
+}
+
+// reload takes over what can change: the lists of addresses, and what those are told who may not come in.
+func (s *security) reload(f *securityFlags) {
+	r := &rules{refusal: f.AuthRefusal}
+	switch {
+	case s.zap != nil:
+		r.decide = s.zap
+	case s.keys != nil:
+		r.decide = s.keys
 	}
 	if len(f.Allow)+len(f.Deny) > 0 {
-		s.next = &zap.Addresses{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny), Status: zap.StatusDenied, Next: s.next}
+		r.addresses = &zap.Addresses{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny), Status: zap.StatusDenied, Next: r.decide}
+		r.decide = r.addresses
 	}
-	return s, nil
+	s.rules.Store(r)
 }
 
 // sources returns where the keys come from, nil for no CURVE.
@@ -205,26 +222,35 @@ func (s *security) close() {
 // protect makes a configuration that of a socket into which only those come who may.
 func (s *security) protect(config zmtp.Config, domain string) (zmtp.Config, error) {
 	auth := zmtp.Auth{Handler: s, Domain: domain}
-	var err error
-	switch {
-	case s.keys != nil:
+	if s.keys != nil {
+		var err error
 		config.Mechanism, err = s.keys.Mechanism(auth)
-	case s.next != nil:
-		config.Mechanism = (&zmtp.Null{Auth: auth}).Mechanism
+		return config, err
 	}
-	return config, err
+	guarded, open := zmtp.Null{Auth: auth}, zmtp.Null{Auth: zmtp.Auth{Open: true}}
+	config.Mechanism = func(local wire.Metadata) zmtp.Mechanism {
+		if s.rules.Load().decide == nil {
+			return open.Mechanism(local)
+		}
+		return guarded.Mechanism(local)
+	}
+	return config, nil
 }
 
 // Authenticate implements zap.Handler.
 func (s *security) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply, error) {
-	reply, err := s.next.Authenticate(ctx, req)
+	rules := s.rules.Load()
+	if rules.decide == nil { // since the connection was made
+		return zap.Reply{Status: zap.StatusOK, Text: "OK"}, nil
+	}
+	reply, err := rules.decide.Authenticate(ctx, req)
 	s.count(req.Domain, reply, err)
 	if err != nil || reply.Status != zap.StatusOK {
 		s.refusals.add(req, reply, err)
 	} else {
 		s.log.Debug("client let in", "socket", req.Domain, "peer", req.Address, "client", reply.UserID)
 	}
-	if s.refusal == zap.StatusTemporary && (reply.Status == zap.StatusDenied || reply.Status == zap.StatusFailed) {
+	if rules.refusal == zap.StatusTemporary && (reply.Status == zap.StatusDenied || reply.Status == zap.StatusFailed) {
 		reply.Status = zap.StatusTemporary
 	}
 	return reply, err
@@ -242,58 +268,46 @@ func (s *security) permit(p *zmtp.Peer) (forwarder.Permissions, error) {
 // listed reports whether the daemon's own list decides about clients.
 func (s *security) listed() bool { return s.keys != nil && s.zap == nil }
 
-// guard lets peers be closed whose key is taken away.
+// guard lets peers be closed that may not be there any more.
 func (s *security) guard(sockets peerCloser) { s.guarded = append(s.guarded, sockets) }
 
-// pollInterval is how often it is looked whether the files of the keys have changed.
-const pollInterval = time.Second
-
-// watch reads the keys again when they change, and on SIGHUP, until ctx ends.
-func (s *security) watch(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+// reloadKeys reads the keys again.
+func (s *security) reloadKeys() {
 	if s.keys == nil {
-		for {
-			select {
-			case <-hup:
-				s.log.Debug("SIGHUP: there are no keys to read again")
-			case <-ctx.Done():
-				return
-			}
-		}
+		s.log.Debug("SIGHUP: there are no keys to read again")
+		return
 	}
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	fault := ""
-	for {
-		var change access.Change
-		var err error
-		select {
-		case <-hup:
-			change, err = s.keys.Reload()
-			s.log.Info("SIGHUP: the keys were read again", "changed", err == nil && !change.Empty())
-			fault = ""
-		case <-tick.C:
-			change, err = s.keys.ReloadIfChanged()
-		case <-ctx.Done():
-			return
+	change, err := s.keys.Reload()
+	if err != nil {
+		s.fault = err.Error()
+		s.log.Error("SIGHUP: the keys cannot be read, those from before go on to count", "err", err)
+		return
+	}
+	s.fault = ""
+	s.log.Info("SIGHUP: the keys were read again", "changed", !change.Empty())
+	if !change.Empty() {
+		s.announce(change)
+	}
+}
+
+// poll reads the keys again if their files have changed. The same fault is logged once.
+func (s *security) poll() {
+	if s.keys == nil {
+		return
+	}
+	change, err := s.keys.ReloadIfChanged()
+	switch {
+	case errors.Is(err, access.ErrUnchanged):
+	case err != nil:
+		if err.Error() != s.fault {
+			s.log.Error("the keys cannot be read, those from before go on to count", "err", err)
 		}
-		switch {
-		case errors.Is(err, access.ErrUnchanged):
-		case err != nil:
-			if err.Error() != fault {
-				s.log.Error("the keys cannot be read, those from before go on to count", "err", err)
-			}
-			fault = err.Error()
-		default:
-			fault = ""
-			if !change.Empty() {
-				s.announce(change)
-			}
+		s.fault = err.Error()
+	default:
+		s.fault = ""
+		if !change.Empty() {
+			s.announce(change)
 		}
-		// Each time: somebody may have come in while the list was being replaced.
-		s.closeStrangers()
 	}
 }
 
@@ -302,9 +316,25 @@ func (s *security) announce(c access.Change) {
 	s.log.Info("keys have changed", "clients", st.Clients, "added", c.Added, "removed", c.Removed, "changed", c.Changed, "server_keys", st.ServerKeys)
 }
 
-// closeStrangers closes the connections of clients whose key was removed or who may do something else now.
+// stranger returns why a peer may not be there any more: its address is kept out now, its key was removed, or it may do something
+// else now.
+func (s *security) stranger(p *zmtp.Peer) error {
+	if rules := s.rules.Load(); rules.addresses != nil {
+		if a, ok := p.Remote().(*net.TCPAddr); ok && !rules.addresses.Admits(a.AddrPort().Addr()) {
+			return errors.New("its address is not allowed any more")
+		}
+	}
+	if s.listed() {
+		_, err := s.keys.Client(p.Metadata())
+		return err
+	}
+	return nil
+}
+
+// closeStrangers closes the connections of those who may not be there any more. It is called often: somebody may have come in
+// while the lists were being replaced.
 func (s *security) closeStrangers() {
-	if !s.listed() {
+	if !s.listed() && s.rules.Load().addresses == nil {
 		return
 	}
 	type closed struct {
@@ -314,7 +344,7 @@ func (s *security) closeStrangers() {
 	var all []closed
 	for _, sockets := range s.guarded {
 		sockets.ClosePeers(func(p *zmtp.Peer) error {
-			if _, err := s.keys.Client(p.Metadata()); err != nil {
+			if err := s.stranger(p); err != nil {
 				all = append(all, closed{p, err})
 				return wire.Errorf(wire.AuthRefused, "%v", err)
 			}

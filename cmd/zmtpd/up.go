@@ -26,9 +26,10 @@ func (c *upCommand) Run(ctx context.Context, std *stdio, conf *configuration) er
 	if err != nil {
 		return err
 	}
-	defer conf.onHangup(log, func(now *cli) {
-		c.reload(&now.Up.daemonFlags)
-		broker.reload(&now.Up.forwarderFlags)
-	})()
-	return c.run(ctx, log, s, broker, logger)
+	return c.daemonFlags.run(ctx, newReloader(log, s, conf, func(now *cli) {
+		c.daemonFlags.reload(&now.Up.daemonFlags)
+		s.reload(&now.Up.securityFlags)
+		broker.reload(&now.Up.forwarderFlags, &now.Up.socketFlags)
+		logger.reload(&now.Up.loggerFlags, &now.Up.socketFlags)
+	}), broker, logger)
 }

@@ -22,20 +22,23 @@ type Addresses struct {
 
 // Authenticate implements Handler.
 func (a *Addresses) Authenticate(ctx context.Context, req *Request) (Reply, error) {
-	if addr, err := netip.ParseAddr(req.Address); err == nil {
-		addr = addr.Unmap().WithZone("")
-		if contains(a.Deny, addr) || len(a.Allow) > 0 && !contains(a.Allow, addr) {
-			status := a.Status
-			if status == 0 {
-				status = StatusTemporary
-			}
-			return Reply{Status: status, Text: "address not allowed"}, nil
+	if addr, err := netip.ParseAddr(req.Address); err == nil && !a.Admits(addr) {
+		status := a.Status
+		if status == 0 {
+			status = StatusTemporary
 		}
+		return Reply{Status: status, Text: "address not allowed"}, nil
 	}
 	if a.Next == nil {
 		return Reply{Status: StatusOK, Text: "OK"}, nil
 	}
 	return a.Next.Authenticate(ctx, req)
+}
+
+// Admits reports whether clients may come from addr, if Next agrees.
+func (a *Addresses) Admits(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return !contains(a.Deny, addr) && (len(a.Allow) == 0 || contains(a.Allow, addr))
 }
 
 func contains(all []netip.Prefix, addr netip.Addr) bool {
