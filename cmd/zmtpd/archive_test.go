@@ -18,8 +18,8 @@ func TestArchiveFlags(t *testing.T) {
 	if err := push.Send(t.Context(), logMessage(t, "node", "test", "hello")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the record", func() bool { return d.status().Logger.Written.Records == 1 })
-	if n := d.metric("zmtpd_logger_rotated_files_total"); n != 0 {
+	eventually(t, "the record", func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == 1 })
+	if n := d.metric("zmtpd_files_rotated_total"); n != 0 {
 		t.Errorf("%v files rotated before the end", n)
 	}
 	d.terminate()

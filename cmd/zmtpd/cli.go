@@ -37,6 +37,7 @@ var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "tools", Title: "Tools"},
 	{Key: "security", Title: "Encryption and access:"},
 	{Key: "limits", Title: "Limits:"},
+	{Key: "sinks", Title: "Destinations:"},
 	{Key: "archive", Title: "Rotated logs:"},
 })
 

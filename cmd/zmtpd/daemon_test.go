@@ -102,7 +102,7 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 				}
 			}
 			s := logger.summary("logger")
-			if total != s["received"] || s["dropped"] != 0 {
+			if total != s["received"] || s["refused"] != 0 || s["files.dropped"] != 0 || s["files.queued"] != 0 {
 				t.Errorf("%d records in the logs, but the logger says %v", total, s)
 			}
 		})
@@ -192,7 +192,11 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 			parts = logMessage(t, "bad", "../../outside", "x")
 		}
 		dropped := func() (n float64) {
-			for _, l := range d.status().Logger.Dropped {
+			s := d.status().Logger
+			for _, l := range s.Refused {
+				n += float64(l.Messages)
+			}
+			for _, l := range s.sink(t, sinkFiles).Dropped {
 				n += float64(l.Messages)
 			}
 			return n
@@ -203,7 +207,8 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		}
 		written++
 		eventually(t, m.name+" is dropped", func() bool { return dropped() == before+1 })
-		if m.reason != "" && d.metric(fmt.Sprintf(`zmtpd_logger_dropped_messages_total{reason=%q}`, m.reason)) < 1 {
+		if m.reason != "" && d.metric(fmt.Sprintf(`zmtpd_logger_refused_messages_total{reason=%q}`, m.reason))+
+			d.metric(fmt.Sprintf(`zmtpd_sink_dropped_messages_total{reason=%q,sink="files"}`, m.reason)) < 1 {
 			t.Errorf("%s: reason %s was not counted", m.name, m.reason)
 		}
 		serves(m.name)
@@ -273,9 +278,9 @@ func TestUpForwardsAndLogs(t *testing.T) {
 	}
 	eventually(t, "two records written", func() bool {
 		s := d.status()
-		return s.Logger.Written.Records == 2
+		return s.Logger.sink(t, sinkFiles).Written.Records == 2
 	})
-	if got := d.metric(`zmtpd_logger_written_records_total{path="test"}`); got != 2 {
+	if got := d.metric(`zmtpd_sink_written_records_total{path="test",sink="files"}`); got != 2 {
 		t.Errorf("%v records of path test", got)
 	}
 	s = d.status()
@@ -284,7 +289,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 			t.Errorf("peer %+v", p)
 		}
 	}
-	if len(s.Logger.Pull.Peers) != 2 || len(s.Endpoints) != 5 || !s.Ready || s.Logger.OpenFiles != 1 {
+	if len(s.Logger.Pull.Peers) != 2 || len(s.Endpoints) != 5 || !s.Ready || s.Logger.Files.Open != 1 {
 		t.Errorf("status %+v", s)
 	}
 

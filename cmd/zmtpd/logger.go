@@ -22,7 +22,8 @@ type loggerFlags struct {
 	Rotate        *time.Duration `placeholder:"INTERVAL" help:"How often to rotate the logs, as in 1h; 0 for never. Default: what the redefs say, else never."`
 	Redef         []string       `sep:"none" placeholder:"NAME=VALUE" help:"Set an option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
 	Redefs        []string       `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
-	FlushInterval positive       `default:"1s" help:"How long records may wait before they are in their file."`
+	FlushInterval positive       `default:"1s" help:"How long records may wait before they are in their file, once their sink has them."`
+	sinkFlags
 	archiveFlags
 	RcvHWM   highWaterMark `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
 	RcvBytes byteSize      `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
@@ -109,35 +110,23 @@ type loggerJob struct {
 	flags    *loggerFlags
 	security *security
 	pull     *zmtp.Pull
-	logger   *pipeline.Logger
 	receiver *pipeline.Receiver
-	paths    logPaths
+	sinks    *sinks
+	labels   loggerLabels
 }
 
-func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, log *slog.Logger) (*loggerJob, error) {
-	options, err := flags.options(log)
-	if err != nil {
-		return nil, err
-	}
-	if info, err := os.Stat(flags.Dir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", flags.Dir)
-	}
-	logger, err := pipeline.New(pipeline.Config{
-		Dir: flags.Dir, Options: options, FlushInterval: time.Duration(flags.FlushInterval), Logger: log,
-		Name: flags.Name, MaxFileSize: int64(flags.MaxFileSize), Archive: flags.Archive,
-		CompressLevel: flags.ArchiveCompress,
-		ArchiveMaxAge: flags.ArchiveMaxAge, ArchiveMaxBytes: int64(flags.ArchiveMaxBytes),
-	})
-	if err != nil {
-		return nil, err
-	}
+func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, std *stdio, log *slog.Logger) (*loggerJob, error) {
 	config, err := s.protect(flags.queues(sockets.config(log)), domainPull)
+	if err != nil {
+		return nil, err
+	}
+	sinks, err := flags.openSinks(std, log)
 	if err != nil {
 		return nil, err
 	}
 	pull := zmtp.NewPull(config)
 	s.guard(pull)
-	return &loggerJob{flags: flags, security: s, pull: pull, logger: logger, receiver: pipeline.Serve(pull, logger)}, nil
+	return &loggerJob{flags: flags, security: s, pull: pull, sinks: sinks, receiver: pipeline.Serve(pull, log, sinks.outlets...)}, nil
 }
 
 // reload takes over what can change.
@@ -149,39 +138,48 @@ func (j *loggerJob) listen() ([]listening, error) {
 	return bindAll("--listen", "PULL", j.flags.Listen, j.pull.Listen)
 }
 
-// shutdown writes what was received. What is lost is a failure.
+// shutdown delivers what was received. What is lost is a failure.
 func (j *loggerJob) shutdown(ctx context.Context) error {
 	err := j.receiver.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // then something was lost, or nothing happened
 	}
-	err = errors.Join(err, j.logger.Close(ctx))
+	err = errors.Join(err, j.sinks.close(ctx))
 	if n := j.pull.Stats().Dropped[zmtp.DropClosed]; n > 0 {
 		err = errors.Join(err, fmt.Errorf("%d log messages were received and not written within --shutdown-timeout", n))
 	}
 	return err
 }
 
+// summary tells of each sink; written and records are those of the files, if there are any.
 func (j *loggerJob) summary() []any {
-	st := j.logger.Stats()
-	dropped := sum(j.pull.Stats().Dropped)
-	for _, n := range st.Dropped {
-		dropped += n.Messages
+	in := j.receiver.Accounts()
+	refused := sum(j.pull.Stats().Dropped)
+	for _, n := range in.Dropped {
+		refused += n.Messages
 	}
-	return []any{"job", "logger",
-		"received", j.pull.Stats().In.Messages, "written", st.Written.Messages,
-		"records", st.Written.Records, "dropped", dropped}
+	what := []any{"job", "logger", "received", j.pull.Stats().In.Messages, "refused", refused}
+	for _, o := range j.sinks.outlets {
+		st := o.Stats()
+		dropped := pipeline.Counts{}
+		for _, n := range st.Dropped {
+			dropped.Messages += n.Messages
+		}
+		what = append(what, slog.Group(o.Name(), "written", st.Written.Messages, "records", st.Written.Records,
+			"dropped", dropped.Messages, "queued", st.Queued.Messages))
+	}
+	return what
 }
 
 func (j *loggerJob) status(s *status) {
-	s.Logger = newLoggerStatus(j.pull.Stats(), j.pull.Peers(), j.receiver.Nodes(), j.logger.Stats())
+	s.Logger = j.newStatus()
 }
 
 func (j *loggerJob) collect(ch chan<- prometheus.Metric) {
 	peers := j.pull.Peers()
 	collectSocket(ch, "pull", j.pull.Stats(), peers)
 	j.security.collectPeers(ch, "pull", peers)
-	j.paths.collect(ch, j.logger.Stats())
+	j.labels.collect(ch, j)
 }
 
 type loggerCommand struct {
@@ -199,7 +197,7 @@ func (c *loggerCommand) Run(ctx context.Context, std *stdio, conf *configuration
 		return err
 	}
 	defer s.close()
-	job, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, log)
+	job, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, std, log)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"zmtpd/forwarder"
-	"zmtpd/pipeline"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
 )
@@ -213,38 +212,6 @@ func collectForwarder(ch chan<- prometheus.Metric, st forwarder.Stats) {
 	}
 }
 
-// The metrics of the logger.
-var (
-	loggerMessages = counter("zmtpd_logger_received_messages_total",
-		"Log messages received.")
-	loggerRecords = counter("zmtpd_logger_received_records_total",
-		"Log records received.")
-	loggerDroppedMessages = counter("zmtpd_logger_dropped_messages_total",
-		"Log messages that were refused, or could not be written.", "reason")
-	loggerDroppedRecords = counter("zmtpd_logger_dropped_records_total",
-		"Log records in messages that were refused or could not be written, as far as they can be told.", "reason")
-	loggerQueued = gauge("zmtpd_logger_queued_records",
-		"Log records received and not yet in their file.")
-	loggerWrittenRecords = counter("zmtpd_logger_written_records_total",
-		"Log records written.", "path")
-	loggerWrittenBytes = counter("zmtpd_logger_written_bytes_total",
-		"Bytes of logs written, with their headers.", "path")
-	loggerOpenFiles = gauge("zmtpd_logger_open_files",
-		"Log files that are open.")
-	loggerRotated = counter("zmtpd_logger_rotated_files_total",
-		"Log files that were rotated.")
-	loggerRotating = gauge("zmtpd_logger_rotating_files",
-		"Rotated log files that are being synced, compressed or moved.")
-	loggerRotationFailures = counter("zmtpd_logger_rotation_failures_total",
-		"Attempts to rotate a log file that failed; they are repeated.")
-	loggerPostprocessed = counter("zmtpd_logger_postprocessed_files_total",
-		"Runs of the post-processor that have ended.", "result")
-	loggerExpired = counter("zmtpd_logger_expired_files_total",
-		"Archived log files that were deleted for their age or the room they took.")
-	loggerLastError = gauge("zmtpd_logger_last_error_timestamp_seconds",
-		"When a log file could last not be written or rotated, in seconds since 1970; 0 for never.")
-)
-
 const (
 	// maxLabels is how many values of a label have series of their own. A Zeek cluster has about a hundred log paths.
 	maxLabels = 250
@@ -275,43 +242,4 @@ func (b *boundedLabels) label(value string) string {
 		return otherLabel
 	}
 	return label
-}
-
-// logPaths are the log paths that have series of their own.
-type logPaths struct{ boundedLabels }
-
-// collect sends the metrics of the logger.
-func (p *logPaths) collect(ch chan<- prometheus.Metric, st pipeline.Stats) {
-	send(ch, loggerMessages, st.Received.Messages)
-	send(ch, loggerRecords, st.Received.Records)
-	for _, r := range pipeline.Reasons() {
-		send(ch, loggerDroppedMessages, st.Dropped[r].Messages, r.String())
-		send(ch, loggerDroppedRecords, st.Dropped[r].Records, r.String())
-	}
-	send(ch, loggerQueued, st.Queued.Records)
-
-	type written struct{ records, bytes uint64 }
-	byLabel := map[string]written{} // several streams, and paths, may have one label
-	for _, l := range st.Logs {
-		label := p.label(l.Path)
-		w := byLabel[label]
-		byLabel[label] = written{w.records + l.Written.Records, w.bytes + l.Bytes}
-	}
-	for label, w := range byLabel {
-		send(ch, loggerWrittenRecords, w.records, label)
-		send(ch, loggerWrittenBytes, w.bytes, label)
-	}
-	send(ch, loggerOpenFiles, st.OpenFiles)
-	r := st.Rotation
-	send(ch, loggerRotated, r.Rotated)
-	send(ch, loggerRotating, r.Pending)
-	send(ch, loggerRotationFailures, r.Failures)
-	send(ch, loggerPostprocessed, r.Postprocessed-r.PostprocessFailed, "ok")
-	send(ch, loggerPostprocessed, r.PostprocessFailed, "failed")
-	send(ch, loggerExpired, r.Expired)
-	at := 0.0
-	if st.LastError != nil {
-		at = float64(st.LastErrorTime.UnixMilli()) / 1000
-	}
-	send(ch, loggerLastError, at)
 }

@@ -21,7 +21,7 @@ func testDaemon(t *testing.T) *daemon {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	open := &security{log: log}
-	logger, err := newLoggerJob(&loggerFlags{Dir: t.TempDir(), FlushInterval: 1}, &socketFlags{}, open, log)
+	logger, err := newLoggerJob(&loggerFlags{Dir: t.TempDir(), FlushInterval: 1, sinkFlags: sinkFlags{Sink: []string{sinkFiles}, SpoolFull: "block"}}, &socketFlags{}, open, &stdio{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +106,10 @@ func (f collectorFunc) Collect(ch chan<- prometheus.Metric) { f(ch) }
 // A node may make up log paths. The first ones keep their series, so that no counter goes
 // back, and the sum over all is right.
 func TestLogPathsAreBounded(t *testing.T) {
-	var paths logPaths
+	var labels loggerLabels
 	r := prometheus.NewPedanticRegistry()
-	var st pipeline.Stats
-	r.MustRegister(collectorFunc(func(ch chan<- prometheus.Metric) { paths.collect(ch, st) }))
+	st := pipeline.OutletStats{Name: sinkFiles}
+	r.MustRegister(collectorFunc(func(ch chan<- prometheus.Metric) { labels.collectSink(ch, st) }))
 
 	const n = 2 * maxLabels
 	previous := map[string]float64{}
@@ -128,7 +128,7 @@ func TestLogPathsAreBounded(t *testing.T) {
 		}
 		total := 0.0
 		for _, f := range families {
-			if f.GetName() != "zmtpd_logger_written_records_total" {
+			if f.GetName() != "zmtpd_sink_written_records_total" {
 				continue
 			}
 			for _, m := range f.GetMetric() {

@@ -228,3 +228,15 @@ func tool(t testing.TB, stdin io.Reader, args ...string) string {
 	}
 	return p.stdout.String()
 }
+
+// sink returns what /status tells of a sink.
+func (s *loggerStatus) sink(t testing.TB, name string) sinkStatus {
+	t.Helper()
+	for _, sink := range s.Sinks {
+		if sink.Sink == name {
+			return sink
+		}
+	}
+	t.Fatalf("no sink %s in %+v", name, s)
+	return sinkStatus{}
+}

@@ -55,7 +55,7 @@ func TestReplayLogsOfCapture(t *testing.T) {
 	logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
 	tool(t, nil, "replay", clusterCapture, "--push", logger.endpoint("PULL"))
 	logger.terminate()
-	if got, want := logger.summary("logger")["written"], uint64(sentTo(t, 15557)); got != want {
+	if got, want := logger.summary("logger")["files.written"], uint64(sentTo(t, 15557)); got != want {
 		t.Errorf("%d messages written, want %d", got, want)
 	}
 	for _, name := range []string{"conn.log", "dns.log", "http.log", "files.log"} {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"zmtpd/forwarder"
-	"zmtpd/pipeline"
 	"zmtpd/zmtp"
 )
 
@@ -221,79 +220,6 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 			ps.StalledSince = &p.StalledSince
 		}
 		s.XPub.Peers = append(s.XPub.Peers, ps)
-	}
-	return s
-}
-
-// loggerStatus is about the logger.
-type loggerStatus struct {
-	Pull      socketStatus      `json:"pull"`
-	Received  counts            `json:"received"`
-	Written   counts            `json:"written"`
-	Queued    counts            `json:"queued"`
-	Dropped   map[string]counts `json:"dropped"` // by reason
-	OpenFiles int               `json:"open_files"`
-	LastError *lastError        `json:"last_error,omitempty"`
-	Logs      []logStatus       `json:"logs"`
-	Nodes     []nodeStatus      `json:"nodes"`
-}
-
-// counts are messages, each of one batch, and the records in them.
-type counts struct {
-	Messages uint64 `json:"messages"`
-	Records  uint64 `json:"records"`
-}
-
-type lastError struct {
-	Time  time.Time `json:"time"`
-	Error string    `json:"error"`
-}
-
-type logStatus struct {
-	Path    string `json:"path"`
-	Stream  string `json:"stream"`
-	File    string `json:"file"` // without extension
-	Batches uint64 `json:"batches"`
-	Records uint64 `json:"records"`
-	Bytes   uint64 `json:"bytes"`
-}
-
-type nodeStatus struct {
-	Node     string `json:"node"` // empty for messages without an id, and all nodes beyond the first 1024
-	Received counts `json:"received"`
-	Dropped  counts `json:"dropped"`
-}
-
-func newLoggerStatus(pull zmtp.Stats, peers []zmtp.PeerStats, nodes map[uint64]string, st pipeline.Stats) *loggerStatus {
-	s := &loggerStatus{
-		Pull:      newSocketStatus(pull),
-		Received:  counts(st.Received),
-		Written:   counts(st.Written),
-		Queued:    counts(st.Queued),
-		Dropped:   map[string]counts{},
-		OpenFiles: st.OpenFiles,
-		Logs:      []logStatus{},
-		Nodes:     []nodeStatus{},
-	}
-	for _, p := range peers {
-		peer := newPeerStatus(p)
-		peer.Node = nodes[p.ID]
-		s.Pull.Peers = append(s.Pull.Peers, peer)
-	}
-	sortPeers(s.Pull.Peers)
-	for reason, n := range st.Dropped {
-		if n.Messages > 0 {
-			s.Dropped[reason.String()] = counts(n)
-		}
-	}
-	if st.LastError != nil {
-		s.LastError = &lastError{st.LastErrorTime, st.LastError.Error()}
-	}
-	for _, l := range st.Logs {
-		s.Logs = append(s.Logs, logStatus{l.Path, l.Stream, l.File, l.Written.Messages, l.Written.Records, l.Bytes})
-	}
-	for _, n := range st.Senders {
-		s.Nodes = append(s.Nodes, nodeStatus{n.Node, counts(n.Received), counts(n.Dropped)})
 	}
 	return s
 }

@@ -22,7 +22,7 @@ func (c *upCommand) Run(ctx context.Context, std *stdio, conf *configuration) er
 	if err != nil {
 		return err
 	}
-	logger, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, log)
+	logger, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, std, log)
 	if err != nil {
 		return err
 	}

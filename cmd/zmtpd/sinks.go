@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/spool"
+)
+
+// sinkFlags say where the records go.
+type sinkFlags struct {
+	Sink       []string `group:"sinks" enum:"files,stdout,kafka" default:"files" placeholder:"files|stdout|kafka" help:"Where the records go (repeatable): log files, lines on standard output, Kafka. Each gets all of them."`
+	SinkQueue  byteSize `group:"sinks" default:"32MiB" help:"Bytes of log batches in memory that one sink has not dealt with. Then they go to --spool, or the nodes wait."`
+	Spool      string   `group:"sinks" placeholder:"DIR" help:"Folder for what a sink that is slow or down cannot take; it gets that, in order, when it is back, also after a crash of zmtpd. Made if it does not exist. Default: the nodes wait."`
+	SpoolBytes byteSize `group:"sinks" default:"1GiB" help:"Most that --spool holds of one sink."`
+	SpoolFull  string   `group:"sinks" enum:"block,drop-oldest" default:"block" placeholder:"block|drop-oldest" help:"When it holds that: the nodes wait, or the oldest makes room and is counted."`
+}
+
+// names of sinks.
+const (
+	sinkFiles  = "files"
+	sinkStdout = "stdout"
+	sinkKafka  = "kafka"
+)
+
+// sinks are where a logger's records go.
+type sinks struct {
+	outlets []*pipeline.Outlet
+	files   *pipeline.Logger // nil if files are none of them
+}
+
+// openSinks opens the sinks.
+func (f *loggerFlags) openSinks(std *stdio, log *slog.Logger) (*sinks, error) {
+	options, err := f.options(log)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.Sink) == 0 {
+		return nil, usagef("--sink: none, give at least one as in --sink files")
+	}
+	if f.Spool == "" && f.SpoolFull != "block" {
+		return nil, usagef("--spool-full %s: needs --spool", f.SpoolFull)
+	}
+	s := &sinks{}
+	for i, name := range f.Sink {
+		if slices.Contains(f.Sink[:i], name) {
+			err = usagef("--sink %s: is there twice", name)
+		} else {
+			err = s.add(name, f, options, std, log)
+		}
+		if err != nil {
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			return nil, errors.Join(err, s.close(ended))
+		}
+	}
+	return s, nil
+}
+
+// add opens one sink.
+func (s *sinks) add(name string, f *loggerFlags, options *pipeline.Options, std *stdio, log *slog.Logger) error {
+	var sink pipeline.Sink
+	switch name {
+	case sinkFiles:
+		files, err := f.openFiles(options, log)
+		if err != nil {
+			return err
+		}
+		sink, s.files = files, files
+	default:
+		return fmt.Errorf("--sink %s: not there yet", name)
+	}
+	config := pipeline.OutletConfig{Name: name, MaxBytes: int64(f.SinkQueue), DropOldest: f.SpoolFull == "drop-oldest", Logger: log}
+	if f.Spool != "" {
+		config.Spool = &spool.Config{Dir: filepath.Join(f.Spool, name), MaxBytes: int64(f.SpoolBytes)}
+	}
+	o, err := pipeline.NewOutlet(sink, config)
+	if err != nil {
+		return errors.Join(err, sink.Close(context.Background()))
+	}
+	s.outlets = append(s.outlets, o)
+	return nil
+}
+
+// openFiles opens the log files.
+func (f *loggerFlags) openFiles(options *pipeline.Options, log *slog.Logger) (*pipeline.Logger, error) {
+	if info, err := os.Stat(f.Dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", f.Dir)
+	}
+	return pipeline.New(pipeline.Config{
+		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval), Logger: log,
+		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
+		CompressLevel: f.ArchiveCompress,
+		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
+	})
+}
+
+// close ends all sinks at the same time, and waits until they have what they were given, until ctx ends.
+func (s *sinks) close(ctx context.Context) error {
+	errs := make([]error, len(s.outlets))
+	var ending sync.WaitGroup
+	for i, o := range s.outlets {
+		ending.Go(func() { errs[i] = o.Close(ctx) })
+	}
+	ending.Wait()
+	return errors.Join(errs...)
+}
