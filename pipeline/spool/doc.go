@@ -1,0 +1,64 @@
+// Package spool is a queue of records on disk. A sink whose destination is down or slow appends what it cannot
+// deliver; later it, or another process after a crash, reads the records in order and acknowledges what was
+// delivered. A record is any bytes.
+//
+// # The life of a record
+//
+//  1. Append writes it to the end of the newest segment. When Append returns the system has it: kill -9 does
+//     not lose it. Within Config.SyncInterval it is on the disk, and a power failure does not lose it either.
+//  2. Next reads the records in order, once by each process.
+//  3. Ack says that a record is done. The segment whose last record is done is deleted at once, the one that
+//     is being written within Config.SyncInterval. What is done is noted on disk at the same interval and by Close:
+//     a process that was killed may have acknowledged records that the next one delivers again, never the other way around.
+//  4. DropOldest gives up the oldest segment, done or not.
+//
+// # Files
+//
+// All numbers are big-endian, all checksums CRC-32C (Castagnoli). A folder holds
+//
+//	00000000000000000001.segment   records from number 1 on; 20 decimal digits, so the names sort as the records do
+//	acknowledged                   which records are done
+//	acknowledged.tmp               the next version of it
+//	lock                           on Windows only
+//
+// Other files are left alone. Records are numbered from 1 on, by one a record, in the order of Append. A process
+// never goes on with a segment of another, and begins above all numbers that the files speak of: some may be missing between
+// two segments, and the number of a record that is gone for good may come again.
+//
+// A segment is a header and records:
+//
+//	 0  8  magic: 89 's' 'p' 'o' 'o' 'l' 0d 0a
+//	 8  4  version: 1
+//	12  8  number of the first record, as in the name
+//	20  4  checksum of bytes 0 to 19
+//	24     records
+//
+// A record that is the i-th of its segment, from 0 on, has the header's number plus i:
+//
+//	0  4  size of the record with these 8 bytes; less than 8 is invalid, so zeros are no record
+//	4  4  checksum of the record's number (8 bytes), the size (4 bytes) and the content
+//	8     content
+//
+// The number in the checksum makes sure that a record is taken only for itself: not for another when a damaged
+// size leads into the middle of the content of one.
+//
+// The file of acknowledgements is replaced as a whole:
+//
+//	 0   8  magic: 89 's' 'p' 'a' 'c' 'k' 0d 0a
+//	 8   4  version: 1
+//	12   8  next: all numbers in this file are less
+//	20   8  floor: all records below are done
+//	28   4  number of ranges n, at most 1048576
+//	32 16n  ranges of records that are done: number of the first, number after the last;
+//	        ascending, above floor, with at least one number between two ranges
+//	     4  checksum of all before
+//
+// A later version of either file keeps magic, version and a checksum in the same places, so that it is told from damage.
+//
+// # Damage
+//
+// A process that is killed, or a power failure, leaves half a record at the end of the newest segment: Open cuts it off. A
+// record elsewhere with a wrong checksum is skipped if its size leads, perhaps over others like it, to a good record or to the
+// end of the segment; otherwise the rest of the segment is skipped. A damaged segment header costs no record. What is skipped is
+// counted and logged, and deleted with its segment. If the file of acknowledgements is damaged all records are delivered again.
+package spool

@@ -1,0 +1,122 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// runFlusher brings to the disk what calls have left for later, until the spool is closed.
+func (s *Spool) runFlusher() {
+	t := time.NewTicker(s.cfg.SyncInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-t.C:
+			s.report(s.flush())
+		}
+	}
+}
+
+// report makes known that flush failed, or that it works again.
+func (s *Spool) report(err error) {
+	s.mu.Lock()
+	before := s.stats.Err
+	s.stats.Err = err
+	s.mu.Unlock()
+	if err != nil && before == nil {
+		s.log.Error("the spool cannot be synced", "path", s.cfg.Dir, "err", err)
+	} else if err == nil && before != nil {
+		s.log.Info("the spool is synced again", "path", s.cfg.Dir)
+	}
+}
+
+// flush syncs what was appended, notes what was acknowledged, and deletes what holds nothing.
+func (s *Spool) flush() error {
+	err := errors.Join(s.deleteIdle(), s.syncSegments(), s.writeAcks(), s.deleteDead())
+	s.mu.Lock()
+	dirty := s.dirDirty
+	s.dirDirty = false
+	s.mu.Unlock()
+	if dirty {
+		s.syncFolder()
+	}
+	return err
+}
+
+// syncFolder makes it survive a power failure which files are in the folder. Not every system can, and
+// all do what is left without it: its error says nothing that helps.
+func (s *Spool) syncFolder() {
+	if f, err := s.open(".", os.O_RDONLY); err == nil {
+		_ = f.Sync()
+		f.Close()
+	}
+}
+
+// deleteIdle deletes the segment that is written if it holds nothing. It is not done by Ack, because then a spool that
+// delivers as fast as it is appended to would make and delete a file for each record.
+func (s *Spool) deleteIdle() error {
+	s.writing.Lock()
+	s.mu.Lock()
+	g := s.active
+	gone := g != nil && g.live == 0 && s.seal()
+	s.mu.Unlock()
+	s.writing.Unlock()
+	if gone {
+		return s.remove(g)
+	}
+	return nil
+}
+
+// deleteDead deletes what could not be deleted before.
+func (s *Spool) deleteDead() (err error) {
+	s.mu.Lock()
+	dead := s.undeleted
+	s.undeleted = nil
+	s.mu.Unlock()
+	for _, g := range dead {
+		err = errors.Join(err, s.remove(g))
+	}
+	return err
+}
+
+// syncSegments syncs the segments that were written to, and closes those that will not be any more.
+func (s *Spool) syncSegments() (err error) {
+	s.mu.Lock()
+	var open []*segment
+	for _, g := range s.segments {
+		if g.w != nil && (g.dirty || g != s.active) {
+			g.users++
+			open = append(open, g)
+		}
+	}
+	s.mu.Unlock()
+	for _, g := range open {
+		s.mu.Lock()
+		dirty := g.dirty
+		g.dirty = false
+		s.mu.Unlock()
+		var e error
+		if dirty {
+			e = g.w.Sync()
+		}
+		var w file
+		s.mu.Lock()
+		g.dirty = g.dirty || e != nil
+		if !g.dirty && g != s.active && !g.dead {
+			w, g.w = g.w, nil
+		}
+		s.mu.Unlock()
+		if w != nil {
+			e = errors.Join(e, w.Close())
+		}
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("spool: cannot sync %s: %w", g.name, e))
+		}
+		err = errors.Join(err, s.unuse(g))
+	}
+	return err
+}

@@ -1,0 +1,219 @@
+package spool
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+)
+
+// Next returns the oldest record that was neither returned by Next since Open nor acknowledged, and its number. The record
+// is in buf, or in a larger buffer if buf has no room, and belongs to the caller.
+//
+// The error is ErrEmpty after the last record: more may be appended later. ErrClosed is another, all
+// others are of the file system; then the next call tries the same record again.
+func (s *Spool) Next(buf []byte) (Seq, []byte, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	for {
+		g, end, limit, err := s.enter()
+		if err != nil {
+			return 0, buf[:0], err
+		}
+		record, fresh, err := s.step(g, end, limit, buf)
+		_ = s.unuse(g) // the flusher tries again
+		switch {
+		case err != nil && err != io.EOF:
+			return 0, buf[:0], err
+		case fresh:
+			return s.cur.seq - 1, record, nil
+		}
+		buf = record
+	}
+}
+
+// enter returns the segment where the next record is, with its readable end and the number after its last record, and
+// puts the cursor there. The segment is in use until unuse. It is called with reading held.
+func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, 0, 0, ErrClosed
+	}
+	g = s.find(s.read)
+	var left file // of a segment that the cursor is no longer in
+	if c := s.curSeg; c != nil && c != g && c != s.active {
+		if !c.dead { // else its file goes with it
+			left, c.r = c.r, nil
+		}
+		s.curSeg = nil
+	}
+	if g != nil {
+		g.users++
+		end, limit = g.end, g.after()
+	}
+	s.mu.Unlock()
+	if left != nil {
+		left.Close()
+	}
+	if g == nil {
+		return nil, 0, 0, ErrEmpty
+	}
+	if g != s.curSeg {
+		r, err := s.open(g.name, os.O_RDONLY)
+		if err != nil {
+			_ = s.unuse(g) // the flusher tries again
+			return nil, 0, 0, fmt.Errorf("spool: %w", err)
+		}
+		s.mu.Lock()
+		g.r = r
+		s.read = g.first // there is nothing before it
+		s.mu.Unlock()
+		s.curSeg = g
+		s.cur.place(g.first)
+	}
+	return g, end, limit, nil
+}
+
+// step reads the next record of the segment that enter returned. It is fresh unless it is acknowledged. The error is io.EOF if
+// there is none up to limit, and the cursor is there then.
+func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byte, fresh bool, err error) {
+	from, damaged := s.cur.seq, s.cur.damaged
+	record, err = s.cur.next(g.r, end, limit, buf)
+	if err != nil && err != io.EOF {
+		return record, false, fmt.Errorf("spool: cannot read %s: %w", g.name, err)
+	}
+	good := s.cur.seq - 1
+	broken := false // the rest is unreadable
+	if err == io.EOF {
+		broken = s.cur.off < end
+		s.cur.damaged += end - s.cur.off
+		s.cur.off, s.cur.seq, good = end, limit, limit
+	}
+
+	s.mu.Lock()
+	for seq := from; seq < good; seq++ {
+		if !g.done.has(uint64(seq - g.first)) {
+			s.settle(g, seq)
+			s.stats.CorruptRecords++
+		}
+	}
+	s.stats.CorruptBytes += s.cur.damaged - damaged
+	if fresh = err == nil && !g.done.has(uint64(good-g.first)); fresh {
+		s.stats.Unread--
+	}
+	s.read = s.cur.seq
+	if g.live == 0 && g != s.active && !g.dead {
+		s.kill(g)
+	}
+	s.mu.Unlock()
+
+	if s.cur.damaged > damaged {
+		s.warnDamaged(g, "number", from, "records", good-from, "bytes", s.cur.damaged-damaged)
+	}
+	if broken {
+		// What is appended from now on must not stand behind what a later process cannot read either.
+		s.writing.Lock()
+		s.mu.Lock()
+		if g == s.active {
+			s.seal()
+		}
+		s.mu.Unlock()
+		s.writing.Unlock()
+	}
+	return record, fresh, err
+}
+
+// warnDamaged logs, once a segment, that it is damaged.
+func (s *Spool) warnDamaged(g *segment, args ...any) {
+	s.mu.Lock()
+	warned := g.warned
+	g.warned = true
+	s.mu.Unlock()
+	if !warned {
+		s.log.Warn("a spool segment is damaged, records in it are lost", append([]any{slog.String("path", g.name)}, args...)...)
+	}
+}
+
+// DropOldest deletes the oldest segment, also if it is the one being written: the next Append begins another then. It calls dropped
+// for each of its records that was neither read by Next nor acknowledged, in order; the record is valid during the call, which
+// must not call Next, DropOldest or Close. Records of the segment that were read may be acknowledged afterwards as always.
+//
+// The error is ErrEmpty if there is no segment, ErrClosed, or that the file cannot be deleted: it is out of the spool even so, but
+// counts to the bytes on disk until it can. What cannot be read is counted as corrupt, and not told to dropped.
+func (s *Spool) DropOldest(dropped func(record []byte)) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	g, err := s.oldest()
+	if g == nil {
+		return err
+	}
+
+	var buf []byte
+	for s.unreadIn(g) {
+		e, end, limit, err := s.enter()
+		if err != nil && err != ErrEmpty {
+			s.warnDamaged(g, "err", err)
+		}
+		if err != nil {
+			break
+		}
+		if e != g { // all was acknowledged since
+			_ = s.unuse(e) // the flusher tries again
+			break
+		}
+		record, fresh, err := s.step(g, end, limit, buf)
+		_ = s.unuse(g) // it is used from oldest on
+		if err != nil && err != io.EOF {
+			s.warnDamaged(g, "err", err)
+			break
+		}
+		if fresh {
+			dropped(record)
+		}
+		buf = record
+	}
+
+	s.mu.Lock()
+	for seq := max(s.read, g.first); !g.dead && seq < g.after(); seq++ {
+		if !g.done.has(uint64(seq - g.first)) {
+			s.settle(g, seq)
+			s.stats.CorruptRecords++
+		}
+	}
+	s.read = max(s.read, g.after())
+	if !g.dead {
+		s.stats.Records -= g.live
+		s.kill(g)
+	}
+	s.mu.Unlock()
+	return s.unuse(g)
+}
+
+// oldest returns the oldest segment, which is in use and no longer written. It returns nil if there is none, or if
+// it held nothing and is deleted.
+func (s *Spool) oldest() (*segment, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, ErrClosed
+	case s.stats.Records == 0 && s.active == nil:
+		return nil, ErrEmpty
+	}
+	g := s.segments[0]
+	g.users++
+	if g == s.active {
+		s.seal()
+	}
+	return g, nil
+}
+
+// unreadIn reports whether Next has not got to the end of a segment that is in the spool.
+func (s *Spool) unreadIn(g *segment) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !g.dead && s.read < g.after()
+}

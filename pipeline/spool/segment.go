@@ -1,0 +1,176 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"math/bits"
+	"strconv"
+)
+
+const (
+	segmentMagic   = "\x89spool\r\n"
+	segmentVersion = 1
+	segmentHeader  = 24 // bytes before the first record
+	recordHeader   = 8  // bytes before a record's content
+	segmentSuffix  = ".segment"
+	seqDigits      = 20
+
+	// maxSeq bounds what is believed of a number that was read from disk: it can then be
+	// counted on from without an overflow.
+	maxSeq = Seq(1) << 62
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errVersion is the error for a file that is whole, but of a later version.
+var errVersion = errors.New("spool: file of an unknown version")
+
+// segment is one file of records. Its fields from n on are guarded by Spool.mu.
+type segment struct {
+	first Seq
+	name  string
+
+	n     uint64 // records, also those of which only the place is known
+	live  uint64 // those that are neither acknowledged nor lost
+	done  bitmap // the others, by index
+	end   int64  // bytes that can be read, 0 before there is a header
+	size  int64  // bytes on disk
+	w     file   // open while it is written, and until it is synced
+	dirty bool   // w is to be synced
+	r     file   // open while Next is in this segment
+	users int    // calls that use w or r just now
+	dead  bool   // no longer in Spool.segments; its file goes with the last user
+
+	warned bool // that it is damaged
+}
+
+// after returns the number after the segment's last record.
+func (g *segment) after() Seq { return g.first + Seq(g.n) }
+
+// file is what a segment needs of *os.File.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	Stat() (fs.FileInfo, error)
+	Sync() error
+	Truncate(size int64) error
+	Close() error
+}
+
+func segmentName(first Seq) string {
+	return fmt.Sprintf("%0*d%s", seqDigits, uint64(first), segmentSuffix)
+}
+
+// parseSegmentName reports whether a file is a segment by its name.
+func parseSegmentName(name string) (first Seq, ok bool) {
+	if len(name) != seqDigits+len(segmentSuffix) || name[seqDigits:] != segmentSuffix {
+		return 0, false
+	}
+	for _, c := range []byte(name[:seqDigits]) {
+		if c < '0' || c > '9' { // ParseUint takes a sign
+			return 0, false
+		}
+	}
+	u, err := strconv.ParseUint(name[:seqDigits], 10, 64)
+	return Seq(u), err == nil && Seq(u) <= maxSeq && u != 0
+}
+
+func appendSegmentHeader(dst []byte, first Seq) []byte {
+	start := len(dst)
+	dst = append(dst, segmentMagic...)
+	dst = binary.BigEndian.AppendUint32(dst, segmentVersion)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(first))
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+// parseSegmentHeader returns the number of the first record. The error is errVersion for a whole header of
+// another version, anything else is damage.
+func parseSegmentHeader(b []byte) (Seq, error) {
+	if len(b) < segmentHeader {
+		return 0, fmt.Errorf("a segment header of %d bytes, want %d", len(b), segmentHeader)
+	}
+	switch {
+	case !bytes.HasPrefix(b, []byte(segmentMagic)):
+		return 0, errors.New("wrong magic in a segment header")
+	case crc32.Checksum(b[:20], castagnoli) != binary.BigEndian.Uint32(b[20:]):
+		return 0, errors.New("wrong checksum of a segment header")
+	case binary.BigEndian.Uint32(b[8:]) != segmentVersion:
+		return 0, errVersion
+	}
+	return Seq(binary.BigEndian.Uint64(b[12:])), nil
+}
+
+// recordSum computes the checksums of records. It is a type because what is summed up
+// before the content would be an allocation for each record otherwise.
+type recordSum struct{ prefix [12]byte }
+
+func (s *recordSum) of(seq Seq, content []byte) uint32 {
+	binary.BigEndian.PutUint64(s.prefix[:], uint64(seq))
+	binary.BigEndian.PutUint32(s.prefix[8:], uint32(recordHeader+len(content)))
+	return crc32.Update(crc32.Checksum(s.prefix[:], castagnoli), castagnoli, content)
+}
+
+// appendHeader appends what stands before the content of a record.
+func (s *recordSum) appendHeader(dst []byte, seq Seq, content []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(recordHeader+len(content)))
+	return binary.BigEndian.AppendUint32(dst, s.of(seq, content))
+}
+
+// parseRecordHeader returns the size of a record with its header, and its checksum. It is not ok if the record does not fit
+// into that many bytes, or no record is that large.
+func parseRecordHeader(b []byte, fits int64) (size int64, sum uint32, ok bool) {
+	size = int64(binary.BigEndian.Uint32(b))
+	return size, binary.BigEndian.Uint32(b[4:]), size >= recordHeader && size <= fits && size-recordHeader <= MaxRecord
+}
+
+// bitmap is a set of small numbers. It is as long as its largest one asks for.
+type bitmap []uint64
+
+func (m bitmap) has(i uint64) bool {
+	return i/64 < uint64(len(m)) && m[i/64]&(1<<(i%64)) != 0
+}
+
+func (m *bitmap) add(i uint64) {
+	for i/64 >= uint64(len(*m)) {
+		*m = append(*m, 0)
+	}
+	(*m)[i/64] |= 1 << (i % 64)
+}
+
+// firstWith returns the first number from i on that is in the set, n if none is below n.
+func (m bitmap) firstWith(i, n uint64) uint64 { return m.first(0, i, n) }
+
+// firstWithout returns the first number from i on that is not in the set, n if none is below n.
+func (m bitmap) firstWithout(i, n uint64) uint64 { return m.first(^uint64(0), i, n) }
+
+// first finds a bit that differs from those of a word.
+func (m bitmap) first(same, i, n uint64) uint64 {
+	for i < n {
+		word := same // beyond the map there is none in the set
+		if i/64 < uint64(len(m)) {
+			word ^= m[i/64]
+		} else if same == 0 {
+			return n
+		}
+		if word >>= i % 64; word != 0 {
+			return min(n, i+uint64(bits.TrailingZeros64(word)))
+		}
+		i = (i/64 + 1) * 64
+	}
+	return n
+}
+
+// closeFiles closes what is open of a segment that nobody uses.
+func (g *segment) closeFiles() {
+	for _, f := range []file{g.w, g.r} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	g.w, g.r = nil, nil
+}
