@@ -17,11 +17,15 @@ type reader struct {
 	decoder wire.Decoder
 	slab    *slab
 	r, w    int // slab.buf[r:w] was read and not yet decoded
+	limit   int // how far the next read goes
 	size    int // of the slab that the traffic seems to need
 	small   int // reads in a row that needed much less
 	full    int // reads in a row that filled a slab of slabSize
 	msgs    int // of the last batch
 	need    int // how many bytes from r on the item takes that is incomplete
+	bulk    bool
+	proven  int       // size of the largest bulk message of the last while
+	since   time.Time // when proven was set
 	batch   Batch
 	parts   int // of the batch
 	bytes   int
@@ -81,8 +85,10 @@ func (rd *reader) start(first []byte) error {
 
 // fill reads into the slab.
 func (rd *reader) fill() (int, error) {
-	n, err := rd.p.conn.Read(rd.slab.buf[rd.w:])
-	rd.adapt(n)
+	n, err := rd.p.conn.Read(rd.slab.buf[rd.w:rd.limit])
+	if rd.limit == len(rd.slab.buf) && rd.need <= bulkSize {
+		rd.adapt(n)
+	}
 	rd.w += n
 	return n, err
 }
@@ -124,6 +130,9 @@ func (rd *reader) found(size, parts, bytes int) {
 	rd.batch.spans = append(rd.batch.spans, span{rd.r, rd.r + size, parts, bytes})
 	rd.parts += parts
 	rd.bytes += bytes
+	if rd.bulk = size > bulkSize; rd.bulk {
+		rd.prove(size)
+	}
 }
 
 // flush gives the messages that were found to the pattern.
@@ -143,23 +152,63 @@ func (rd *reader) flush() error {
 	return err
 }
 
-// makeRoom sees to it that there is free space to read into, with what is left at the front. The size of the slab
-// follows what has arrived, not what was announced: for a large message it at most doubles.
+const (
+	// bulkSize is from which size in bytes on a message is read for itself: the read ends where it ends, so that nearly nothing has to
+	// be moved to the next slab.
+	bulkSize = slabSize
+	// lookAhead is how many bytes behind such a message are read with it: enough to see how large the next one is.
+	lookAhead = 4 << 10
+	// provenFor is for how long it counts that a peer has sent a message of some size.
+	provenFor = 10 * time.Second
+)
+
+// makeRoom sees to it that there is free space to read into. What is left of the last read stays where it is or moves to the
+// front or to another slab.
 func (rd *reader) makeRoom() {
-	left := rd.w - rd.r
-	want := rd.size
-	if rd.need > want {
-		// By a quarter at least: else each small part behind a large one would move all.
-		want = min(max(rd.need, left+left/4), max(want, 2*left))
-	}
-	shared := rd.slab.refs.Load() > 1 // somebody keeps a batch in it: what was decoded must not be overwritten
-	full := rd.w == len(rd.slab.buf)
-	switch {
-	case shared, full && len(rd.slab.buf) < want, left == 0 && len(rd.slab.buf) != want:
+	left, size, want := rd.w-rd.r, len(rd.slab.buf), rd.want()
+	fits := rd.r+rd.need <= size
+	switch shared := rd.slab.refs.Load() > 1; {
+	case left == 0 && size != want:
 		rd.replace(want)
-	case rd.r > 0:
+	case shared:
+		// Somebody keeps a batch in it, so what was decoded must not be overwritten. There may be enough behind it.
+		if !fits || rd.need <= bulkSize && size-rd.w < size/4 {
+			rd.replace(want)
+		}
+	case left == 0:
+		rd.r, rd.w = 0, 0
+	case rd.need > size && (rd.w == size || want >= rd.need):
+		rd.replace(want)
+	case rd.r > 0 && (!fits || left <= size/16):
 		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])
 		rd.r = 0
+	}
+	rd.limit = len(rd.slab.buf)
+	if ahead := rd.need; ahead > bulkSize || rd.bulk && rd.r == rd.w {
+		rd.limit = min(rd.limit, rd.r+ahead+lookAhead)
+	}
+}
+
+// want returns the size of the slab with which to go on. It follows what has arrived, not what was announced: for a large
+// message it at most doubles, unless the peer has sent one of that size a short while ago.
+func (rd *reader) want() int {
+	if rd.need <= rd.size {
+		return rd.size
+	}
+	left := rd.w - rd.r
+	most := max(rd.size, 2*left)
+	// By a quarter at least: else each small part behind a large one would move all.
+	n := max(rd.need+lookAhead, left+left/4)
+	if rd.need <= rd.proven && time.Since(rd.since) < provenFor {
+		most = max(most, slabFor(n))
+	}
+	return min(slabFor(n), slabBelow(most))
+}
+
+// prove notes that the peer has sent a bulk message of size bytes.
+func (rd *reader) prove(size int) {
+	if now := time.Now(); size >= rd.proven || now.Sub(rd.since) >= provenFor {
+		rd.proven, rd.since = size, now
 	}
 }
 

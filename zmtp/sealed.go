@@ -59,17 +59,6 @@ func (rd *reader) open() error {
 	return bad
 }
 
-// slabFor returns the size of a slab for n bytes, one that comes from a pool if there is one.
-func slabFor(n int) int {
-	switch {
-	case n > slabSize && n <= largeSlab:
-		return largeSlab
-	case n > largeSlab/16 && n <= slabSize:
-		return slabSize
-	}
-	return n
-}
-
 // wholeFrames returns the length of the whole frames at the front, and refuses one that is too large before it has arrived.
 func (rd *reader) wholeFrames() (int, error) {
 	limit := rd.decoder.MaxMessageSize

@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -11,42 +12,80 @@ const (
 	minReadBuffer = 1 << 10
 	slabSize      = 64 << 10
 	largeSlab     = 4 * slabSize
+	maxSlab       = 8 << 20 // the largest that comes from a pool
 )
 
-// slab is a piece of read memory that may be shared by the batches in it. Slabs of slabSize and of largeSlab come from a pool
-// and return to it with the last release; others are left to the garbage collector. A slab that is never released is
-// slow, not wrong.
+// slab is a piece of read memory that may be shared by the batches in it. Those of the sizes in slabPools come from a pool and
+// return to it with the last release; others are left to the garbage collector. A slab that is never released is slow, not
+// wrong.
 type slab struct {
 	buf  []byte
 	refs atomic.Int32
+
+	// Guarded by inbox.mu of the inbox that counts it, if one does.
+	lane *lane // for whose peer it is counted
+	kept int   // batches in it that are not released
 }
 
-var (
-	slabPool      = sync.Pool{New: func() any { return &slab{buf: make([]byte, slabSize)} }}
-	largeSlabPool = sync.Pool{New: func() any { return &slab{buf: make([]byte, largeSlab)} }}
-)
+// slabPools are the pools of slabs, by slabClass. The sizes are the powers of two from slabSize to maxSlab and half way between
+// them, so that a message leaves at most a third of its slab unused. What nobody takes from them for a while the garbage
+// collector frees.
+var slabPools [2*7 + 1]sync.Pool
+
+// slabClass returns the smallest class of slabs of at least n bytes, and their size; the size is n if there is none.
+func slabClass(n int) (class, size int) {
+	if n <= slabSize {
+		return 0, slabSize
+	}
+	if n > maxSlab {
+		return -1, n
+	}
+	octave := bits.Len(uint(n-1)) - bits.Len(slabSize) // n is above slabSize<<octave and at most twice that
+	class, size = 2*octave+2, 2*slabSize<<octave
+	if n <= size/4*3 {
+		return class - 1, size / 4 * 3
+	}
+	return class, size
+}
 
 // poolOf returns the pool for slabs of size bytes, or nil if there is none.
 func poolOf(size int) *sync.Pool {
-	switch size {
-	case slabSize:
-		return &slabPool
-	case largeSlab:
-		return &largeSlabPool
+	if class, exact := slabClass(size); class >= 0 && exact == size {
+		return &slabPools[class]
 	}
 	return nil
 }
 
-// newSlab returns a slab of at least size bytes with one reference.
+// newSlab returns a slab of size bytes with one reference.
 func newSlab(size int) *slab {
 	var s *slab
 	if pool := poolOf(size); pool != nil {
-		s = pool.Get().(*slab)
-	} else {
+		s, _ = pool.Get().(*slab)
+	}
+	if s == nil {
 		s = &slab{buf: make([]byte, size)}
 	}
 	s.refs.Store(1)
 	return s
+}
+
+// slabFor returns the size of a slab for n bytes, one that comes from a pool if that is not much more.
+func slabFor(n int) int {
+	if n <= slabSize/4 {
+		return n
+	}
+	_, size := slabClass(n)
+	return size
+}
+
+// slabBelow returns the size of the largest slab of at most n bytes, one that comes from a pool if there is one.
+func slabBelow(n int) int {
+	class, size := slabClass(n)
+	if class <= 0 || size == n {
+		return n
+	}
+	_, size = slabClass(size/2 + 1) // half of it is the class before the one before it
+	return size
 }
 
 func (s *slab) retain() { s.refs.Add(1) }
