@@ -84,6 +84,9 @@ func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
 	took, messages := time.Since(began), r.messages.Load()
 	fmt.Fprintf(std.err, "zmtpd: replayed %d messages, %d bytes in %v: %.0f messages/s\n",
 		messages, r.bytes.Load(), took.Round(time.Millisecond), float64(messages)/took.Seconds())
+	if file.torn != nil {
+		fmt.Fprintf(std.err, "zmtpd: %s ends within a message, the whole ones before it were sent: %v\n", c.File, file.torn)
+	}
 	if err == nil && messages == 0 && ctx.Err() == nil {
 		return fmt.Errorf("%s: no message in it was to be sent%s", c.File, file.explain())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"zmtpd/capture"
+	"zmtpd/pipeline/recording"
 	"zmtpd/zmtp"
 )
 
@@ -186,6 +188,35 @@ func TestReplayAtARate(t *testing.T) {
 	}
 	if rate, _ := strconv.Atoi(m[2]); rate > 60 {
 		t.Errorf("rate %d/s, want about 50", rate)
+	}
+}
+
+// A recording whose writer was killed ends somewhere: what is whole is sent, and the rest is said.
+func TestReplayOfTornRecording(t *testing.T) {
+	var file []byte
+	for _, text := range []string{"one", "two", "three"} {
+		var err error
+		if file, err = recording.AppendMessage(file, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for cut, want := range map[int]string{1: "one\ntwo\n", len("three") + 3: "one\ntwo\n", len("three") + 8: "one\ntwo\n", 3 + 8 + 5 + 8: "one\n"} {
+		name := filepath.Join(t.TempDir(), "torn")
+		if err := os.WriteFile(name, file[:len(file)-cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", fmt.Sprint(2*strings.Count(want, "\n")))
+		p := start(t, nil, "replay", name, "--push", pull.boundEndpoint(), "--repeat", "2")
+		if status := p.wait(); status != 0 {
+			t.Errorf("cut off %d: exit status %d", cut, status)
+		}
+		torn := cut != len("three")+8 && cut != 3+8+5+8
+		if said := strings.Contains(p.stderr.String(), "ends within a message, the whole ones before it were sent"); said != torn {
+			t.Errorf("cut off %d: stderr %q", cut, p.stderr.String())
+		}
+		if pull.wait(); pull.stdout.String() != want+want {
+			t.Errorf("cut off %d: received %q, want %q twice", cut, pull.stdout.String(), want)
+		}
 	}
 }
 

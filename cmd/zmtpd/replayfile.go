@@ -33,6 +33,7 @@ type replayFile struct {
 	read  int64        // bytes of this pass that were read
 	taken atomic.Int64 // bytes of all passes that messages were made of
 
+	torn     error // the recording ends within a message, as when its writer was killed
 	problems int   // sessions of a capture, or halves of them, that could not be read, of the last pass
 	problem  error // the first of them
 }
@@ -103,9 +104,14 @@ func (f *replayFile) messages(ctx context.Context, c *replayCommand) iter.Seq2[r
 
 // recorded yields the messages of a recording.
 func (f *replayFile) recorded(b *bufio.Reader, publish bool, yield func(replayMessage, error) bool) {
-	for r := newMessageReader(b, formatRecording); ; {
+	r := newMessageReader(b, formatRecording)
+	for n := 0; ; n++ {
 		m, err := r.Next()
 		if errors.Is(err, io.EOF) {
+			return
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) && n > 0 {
+			f.torn = err
 			return
 		}
 		if err != nil {

@@ -1,0 +1,126 @@
+package recording
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// File is a recording that grows. Whatever happens while it is written, it holds whole messages up to its end, but for a
+// process that is killed: what is left of its last message then, readers report and OpenFile cuts off.
+// Not for concurrent use.
+type File struct {
+	f    *os.File
+	size int64 // up to the end of the last whole message
+	torn bool  // there may be something behind it
+}
+
+// OpenFile opens a recording to append to it. One that does not exist it creates, for the owner alone: messages may be
+// confidential. It returns how many bytes of an incomplete message it has cut off the end. It reads the file once. A
+// file that is none, or no recording, is refused and left as it is.
+func OpenFile(name string) (f *File, cut int64, err error) {
+	if fi, err := os.Stat(name); err == nil && !fi.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("recording: %s is not a regular file", name) // to open a pipe would block
+	}
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, 0, fmt.Errorf("recording: %w", err)
+	}
+	f = &File{f: file}
+	if f.size, cut, err = wholeSize(file); err != nil {
+		file.Close()
+		return nil, 0, fmt.Errorf("recording: %s: %w", name, err)
+	}
+	f.torn = cut > 0
+	return f, cut, nil
+}
+
+// Size returns the size in bytes.
+func (f *File) Size() int64 { return f.size }
+
+// Append writes messages, as AppendMessage returns them. It blocks as the disk does. After an error, such as that of a full
+// disk, the file is as before, and Append may be tried again.
+func (f *File) Append(messages []byte) error {
+	if err := f.mend(); err != nil {
+		return err
+	}
+	f.torn = true
+	n, err := f.f.WriteAt(messages, f.size)
+	if err != nil {
+		return errors.Join(fmt.Errorf("recording: %w", err), f.mend())
+	}
+	f.size += int64(n)
+	f.torn = false
+	return nil
+}
+
+// mend cuts off what is behind the last whole message.
+func (f *File) mend() error {
+	if !f.torn {
+		return nil
+	}
+	if err := f.f.Truncate(f.size); err != nil {
+		return fmt.Errorf("recording: %w", err)
+	}
+	f.torn = false
+	return nil
+}
+
+// Close closes the file.
+func (f *File) Close() error { return errors.Join(f.mend(), f.f.Close()) }
+
+// wholeSize returns where the last whole message in r ends, and how many bytes are behind it. A message that is larger than
+// may be is an error: r is no recording.
+func wholeSize(r io.Reader) (size, rest int64, err error) {
+	b := bufio.NewReaderSize(r, 256<<10)
+	for {
+		n, err := skip(b)
+		if errors.Is(err, io.EOF) {
+			return size, n, nil
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("at offset %d: %w", size, err)
+		}
+		size += n
+	}
+}
+
+// skip reads one message, and returns how many bytes it has read.
+func skip(b *bufio.Reader) (n int64, err error) {
+	number := func() (v uint32, err error) {
+		var four [4]byte
+		k, err := io.ReadFull(b, four[:])
+		n += int64(k)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		return binary.BigEndian.Uint32(four[:]), err
+	}
+	parts, err := number()
+	if err != nil {
+		return n, err
+	}
+	if parts > MaxParts {
+		return n, fmt.Errorf("%w: %d parts, at most %d are allowed", ErrTooLarge, parts, MaxParts)
+	}
+	left := uint32(MaxMessageSize)
+	for range parts {
+		size, err := number()
+		if err != nil {
+			return n, err
+		}
+		if size > left {
+			return n, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, MaxMessageSize)
+		}
+		left -= size
+		k, err := b.Discard(int(size))
+		n += int64(k)
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
