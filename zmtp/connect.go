@@ -22,7 +22,7 @@ func (s *Socket) Connect(endpoint string) error {
 	ob := pk.park()
 	err := s.connect(endpoint, ob)
 	if err == nil && ob != nil {
-		pk.parked(ob)
+		pk.parked(ob, endpoint)
 	}
 	return err
 }
@@ -32,7 +32,7 @@ type parker interface {
 	// park makes the queue, or returns nil if there is to be none.
 	park() *outbox
 	// parked says that the endpoint is good.
-	parked(*outbox)
+	parked(ob *outbox, endpoint string)
 }
 
 // connect is Connect with an outbox that outlives each connection, or nil.
@@ -112,7 +112,7 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 			s.monitors.emit(Event{Type: EventConnected, Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
 			var up bool
 			up, err = s.runPeer(a, conn, nil)
-			if reasonOf(err).Protocol() {
+			if reasonOf(err).Protocol() && !s.cfg.RetryAlways {
 				s.log.Warn("giving the endpoint up", "endpoint", a.endpoint, "reason", reasonOf(err), "err", err)
 				return
 			}

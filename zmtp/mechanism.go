@@ -52,7 +52,8 @@ type FrameLimiter interface {
 // Sealer protects what is sent on one connection. It is used by the connection's write loop alone, so that the order of
 // nonces is the order on the wire.
 type Sealer interface {
-	// Seal appends the protected form of frames, a sequence of whole frames as NULL would send them, to dst.
+	// Seal appends the protected form of frames, a sequence of whole frames as NULL would send them, to dst: one frame for each, in
+	// the same order.
 	Seal(dst, frames []byte) []byte
 }
 

@@ -56,6 +56,7 @@ type outbox struct {
 	bytes     int64   // likewise
 	forced    int64   // of these, bytes that were put in without regard to the limits
 	full      bool    // refused something and has not drained since
+	awaited   bool    // somebody waits until nothing is left
 	idle      bool    // the writer waits for ready
 	closed    bool    // takes nothing more
 	sent      Traffic // ever taken
@@ -353,8 +354,13 @@ func (o *outbox) account(msgs, bytes, forced int) {
 	}
 }
 
-// drain reports whether a full outbox has come down to half of its limits, libzmq's low-water mark. Caller holds the lock.
+// drain reports whether a full outbox has come down to half of its limits, libzmq's low-water mark, or one that is awaited
+// has become empty. Caller holds the lock.
 func (o *outbox) drain() bool {
+	if o.awaited && o.nothing() {
+		o.awaited, o.full = false, false
+		return true
+	}
 	if !o.full || o.hwm > 0 && o.msgs > o.hwm/2 || o.maxBytes > 0 && o.bytes > o.maxBytes/2 {
 		return false
 	}
@@ -408,6 +414,14 @@ func (o *outbox) nothing() bool {
 	return o.msgs == 0 && o.bytes == 0 && len(o.control) == 0
 }
 
+// awaitEmpty is empty; if it is false, those who wait for room are woken when it has become true.
+func (o *outbox) awaitEmpty() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.awaited = !o.nothing()
+	return !o.awaited
+}
+
 // level returns the queued messages and bytes and all bytes ever written.
 func (o *outbox) level() (msgs int, bytes int64, written uint64) {
 	o.mu.Lock()
@@ -416,9 +430,10 @@ func (o *outbox) level() (msgs int, bytes int64, written uint64) {
 }
 
 // restore puts back what take returned and a lost connection did not take: of the messages in taken, of which the
-// first n bytes were handed to the kernel, those of which no byte was. The others are lost, as in libzmq: the peer may
-// have got them. Commands are dropped, they belong to the connection. It returns how many messages were lost. It is for
-// outboxes that outlive a connection, into which nobody forces subscriptions.
+// first n bytes were handed to the kernel, those that were not handed over whole, so that no peer can have got them. The
+// others count as lost: the peer may or may not have got them. Commands are dropped, they belong to the connection. It
+// returns how many messages were lost. It is for outboxes whose messages outlive a connection, into which nobody forces
+// subscriptions.
 func (o *outbox) restore(taken []chunk, control, n int) int {
 	if control > 0 {
 		taken, n = taken[1:], n-control
@@ -433,11 +448,11 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 		var d wire.Decoder
 		at, msgs := 0, 0
 		for at < n && at < len(c.b) {
-			it, err := d.Next(c.b[at:])
-			if err != nil || it.Kind != wire.AMessage {
-				panic("zmtp: an outbox that is not well formed")
+			size := nextMessage(&d, c.b[at:])
+			if at+size > n {
+				break
 			}
-			at += it.Size
+			at += size
 			msgs++
 		}
 		n -= len(c.b)
@@ -451,4 +466,33 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 	o.chunks = fifo[chunk]{items: append(back, o.chunks.all()...)}
 	o.mu.Unlock()
 	return lost
+}
+
+// reclaim closes the outbox of a connection that has ended and takes out what waits, in order. Nobody is woken. The messages share
+// the memory in which they lie, which is left to the garbage collector.
+func (o *outbox) reclaim() []Message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	back := make([]Message, 0, o.msgs)
+	var d wire.Decoder
+	for _, c := range o.chunks.all() {
+		for at := 0; at < len(c.b); {
+			end := at + nextMessage(&d, c.b[at:])
+			back = append(back, Message{wire: c.b[at:end:end]})
+			at = end
+		}
+	}
+	o.chunks, o.control = fifo[chunk]{}, nil
+	o.msgs, o.bytes = 0, 0
+	return back
+}
+
+// nextMessage returns the size of the message at the front of b, which holds whole messages.
+func nextMessage(d *wire.Decoder, b []byte) int {
+	it, err := d.Next(b)
+	if err != nil || it.Kind != wire.AMessage {
+		panic("zmtp: an outbox that is not well formed")
+	}
+	return it.Size
 }

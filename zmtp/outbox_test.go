@@ -262,8 +262,7 @@ func testOutbox(t *rapid.T, parked bool) {
 			lost, written := 0, n-slow.takenCtl
 			var back []outItem
 			for _, it := range slow.taken {
-				if written > 0 {
-					written -= len(it.b)
+				if written -= len(it.b); written >= 0 && len(back) == 0 {
 					lost++
 					continue
 				}
@@ -289,6 +288,18 @@ func testOutbox(t *rapid.T, parked bool) {
 		}
 	}
 	t.Repeat(actions)
+	if parked && taken == nil && rapid.Bool().Draw(t, "reclaim") {
+		for _, m := range o.reclaim() {
+			if len(slow.queue) == 0 || slow.queue[0].b != string(m.wire) {
+				t.Fatalf("took back a message of %d bytes that is not next", len(m.wire))
+			}
+			slow.queue = slow.queue[1:]
+		}
+		if len(slow.queue) > 0 || o.offerMessage(NewMessageString("m")) {
+			t.Fatal("did not take all back, or takes more")
+		}
+		slow.control = nil
+	}
 	// In the end everything goes out, and nothing is left on the books.
 	for {
 		if taken != nil {

@@ -27,6 +27,9 @@ type Peer struct {
 	opener   Opener // likewise
 	outbox   *outbox
 	parked   bool // the outbox belongs to the connecter and outlives the peer
+	// takeBack, unless it is nil, is called when the connection has ended, to take what waits out of the outbox, and returns how
+	// many messages that was. The Pattern sets it in Attach.
+	takeBack func() int
 
 	// Value belongs to the Pattern, which sets it in Attach.
 	Value any

@@ -39,7 +39,7 @@ func (p *Peer) writeLoop() {
 		}
 		p.fail(ioError("traffic", err))
 		lost := 0
-		if p.parked {
+		if p.parked || p.takeBack != nil {
 			lost = p.outbox.restore(taken, control, n)
 		} else {
 			lost = p.outbox.done(taken, control)

@@ -2,23 +2,36 @@ package zmtp
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"zmtpd/zmtp/wire"
 )
 
-// Push is the sending end of a pipeline (RFC 30): whole messages go to its peers round robin, past those whose queue is
-// full. An endpoint given to Connect takes part from the beginning, before anybody listens there, unless
-// Config.Immediate is set; what is queued for it survives the loss of the connection. What was being sent when a
-// connection broke is lost.
+// Push is the sending end of a pipeline (RFC 30): each message goes to one of its peers, by one of two strategies.
+//
+// Round robin, past those whose queue is full, is for messages without a key, which without Config.Key are all.
+//
+// Sticky is for those with one: messages with the same key go to the same peer as long as it is there, chosen by rendezvous
+// hashing over the endpoints. The loss of a peer moves its keys and no others; when it comes back they do too. Every Push
+// with the same endpoints chooses alike, also in another process. While the queue of that peer is full the sender waits,
+// whoever else has room: spilling over would lose the order for which keys are there.
+//
+// An endpoint given to Connect takes part from the beginning, before anybody listens there, and what is queued for it
+// survives the loss of the connection. With Config.Immediate only peers take part whose handshake is complete. What waits
+// for a peer of that kind, or of one that was accepted, goes back when it is lost: to the other peers, before anything that
+// is sent from then on, in its order. Messages without a key then come behind those that wait there; those of one key keep
+// their order as long as the peers that were lost stay away. ZMTP has no acknowledgements: what was handed to the kernel
+// and not read by the peer is lost. Of that the messages of the write that failed are counted, the rest nobody knows.
 type Push struct {
 	*Socket
 	room gate // opened when a send that would have blocked should be tried again
 
-	mu    sync.Mutex
-	lanes []*outbox // of peers, and of endpoints, which outlive theirs
-	next  int       // whose turn it is
+	// mu may be taken with Socket.mu held, so nothing that is done with it calls the socket.
+	mu       sync.Mutex
+	ended    bool        // takes nothing more
+	lanes    []*pushLane // of peers, and of endpoints, which outlive theirs
+	next     int         // whose turn it is
+	returned []Message   // of peers that are lost, for which no other had room; nothing else is sent before them
 }
 
 // NewPush returns a Push socket.
@@ -28,32 +41,32 @@ func NewPush(cfg Config) *Push {
 	return s
 }
 
-func (s *Push) add(l *outbox) {
-	s.mu.Lock()
-	s.lanes = append(s.lanes, l)
-	s.mu.Unlock()
-	s.room.open()
-}
-
-func (s *Push) remove(l *outbox) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := slices.Index(s.lanes, l); i >= 0 {
-		s.lanes = slices.Delete(s.lanes, i, i+1)
-		if s.next > i {
-			s.next--
-		}
-	}
-}
-
-// Send queues m for one peer. While all queues are full, or there is no peer, it waits for ctx. The message may be kept.
+// Send queues m for one peer. While those that it may go to are full, or there is no peer, it waits for ctx. The message may be
+// kept.
 func (s *Push) Send(ctx context.Context, m Message) error {
+	return s.wait(ctx, func() error { return s.TrySend(m) })
+}
+
+// SendBatch is Send for the messages of b, in order; the caller keeps the batch. Without a key as many as fit go to one peer
+// together. It returns how many were queued, which are all unless there is an error. What it does not copy it keeps the
+// batch's memory for.
+func (s *Push) SendBatch(ctx context.Context, b *Batch) (n int, err error) {
+	err = s.wait(ctx, func() error {
+		took, err := s.trySendBatch(b, n)
+		n += took
+		return err
+	})
+	return n, err
+}
+
+// wait repeats try until it gives something else than ErrWouldBlock, or ctx or the socket ends.
+func (s *Push) wait(ctx context.Context, try func() error) error {
 	for {
-		if err := s.TrySend(m); err != ErrWouldBlock {
+		if err := try(); err != ErrWouldBlock {
 			return err
 		}
 		room := s.room.wait()
-		if err := s.TrySend(m); err != ErrWouldBlock {
+		if err := try(); err != ErrWouldBlock {
 			return err
 		}
 		select {
@@ -71,27 +84,99 @@ func (s *Push) TrySend(m Message) error {
 	if len(m.wire) == 0 {
 		return ErrMessage
 	}
-	if s.closing.Load() {
-		return ErrClosed
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for range len(s.lanes) {
-		if s.next >= len(s.lanes) {
-			s.next = 0
-		}
-		l := s.lanes[s.next]
-		ok := l.offerMessage(m)
-		if !ok && l.isClosed() { // its endpoint was given up
-			s.lanes = slices.Delete(s.lanes, s.next, s.next+1)
+	if err := s.takes(); err != nil {
+		return err
+	}
+	if !s.put(m) {
+		return ErrWouldBlock
+	}
+	return nil
+}
+
+// trySendBatch queues the messages of b from first on, until one would have to wait, and returns how many it has queued.
+func (s *Push) trySendBatch(b *Batch, first int) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.takes(); err != nil {
+		return 0, err
+	}
+	n = s.putBatch(b, first)
+	if first+n < b.Len() {
+		return n, ErrWouldBlock
+	}
+	return n, nil
+}
+
+// takes returns why nothing can be sent at present, if so. Caller holds the lock.
+func (s *Push) takes() error {
+	switch {
+	case s.ended || s.closing.Load():
+		return ErrClosed
+	case len(s.returned) > 0:
+		return ErrWouldBlock
+	}
+	return nil
+}
+
+// Returned returns how many messages of peers that are lost wait until another has room, and their bytes on the wire.
+func (s *Push) Returned() (msgs int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.returned {
+		bytes += int64(len(m.wire))
+	}
+	return len(s.returned), bytes
+}
+
+// Shutdown is that of Socket. While messages wait that would come back when their peer is lost, or have, it goes on to
+// listen and to connect, so that whoever is there last can have them.
+func (s *Push) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	for room := s.room.wait(); !s.settled(); room = s.room.wait() {
+		select {
+		case <-room:
 			continue
+		case <-ctx.Done():
+		case <-s.ctx.Done():
 		}
-		s.next++
-		if ok {
-			return nil
+		break
+	}
+	err := s.Socket.Shutdown(ctx)
+	s.discardReturned()
+	return err
+}
+
+// Close is Shutdown without waiting for anything: what is queued is dropped and counted.
+func (s *Push) Close() error {
+	err := s.Socket.Close()
+	s.discardReturned()
+	return err
+}
+
+// settled reports whether nothing waits that is not bound to an endpoint. If so, who waits for room is woken when it has
+// changed.
+func (s *Push) settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	settled := len(s.returned) == 0
+	for _, l := range s.lanes {
+		if !l.parked && !l.awaitEmpty() {
+			settled = false
 		}
 	}
-	return ErrWouldBlock
+	return settled
+}
+
+// discardReturned drops what no peer will have. The socket's goroutines are gone.
+func (s *Push) discardReturned() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(DropClosed, len(s.returned))
+	s.returned = nil
 }
 
 type pushPattern Push
@@ -103,27 +188,27 @@ func (s *pushPattern) park() *outbox {
 	}
 	live := s.live.Load()
 	ob := newOutbox(live.SendHWM, live.SendBytes)
-	ob.onRoom = s.room.open
+	ob.onRoom = (*Push)(s).hasRoom
 	return ob
 }
 
 // parked implements parker.
-func (s *pushPattern) parked(ob *outbox) { (*Push)(s).add(ob) }
+func (s *pushPattern) parked(ob *outbox, endpoint string) {
+	(*Push)(s).add(newPushLane(ob, endpoint, true))
+}
 
 func (s *pushPattern) Attach(p *Peer) error {
 	if p.parked {
 		return nil // its lane is there since Connect
 	}
-	p.outbox.onRoom = s.room.open
-	(*Push)(s).add(p.outbox)
+	p.outbox.onRoom = (*Push)(s).hasRoom
+	p.takeBack = func() int { return (*Push)(s).takeBack(p.outbox) }
+	(*Push)(s).add(newPushLane(p.outbox, p.name(), false))
 	return nil
 }
 
-func (s *pushPattern) Detach(p *Peer, _ error) {
-	if !p.parked {
-		(*Push)(s).remove(p.outbox)
-	}
-}
+// Detach has nothing to do: takeBack comes before it.
+func (*pushPattern) Detach(*Peer, error) {}
 
 // Receive drops what a PULL peer has no right to send.
 func (*pushPattern) Receive(*Peer, *Batch) error { return nil }

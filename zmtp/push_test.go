@@ -50,7 +50,8 @@ func TestPushBeforeAnybodyListens(t *testing.T) {
 	})
 }
 
-// With Immediate only those whose handshake is complete take part, and what waits for one that goes is lost and counted.
+// With Immediate only those whose handshake is complete take part, and what waits for one that goes waits for another, before
+// anything else.
 func TestPushImmediate(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 100 // less than each of the ten messages below: none of them can be written whole
@@ -77,11 +78,25 @@ func TestPushImmediate(t *testing.T) {
 		synctest.Wait()
 		r.Conn.Close()
 		synctest.Wait()
-		if st := push.Stats(); st.Dropped[DropConnectionLost] != 10 {
-			t.Errorf("dropped %v", st.Dropped)
-		}
 		if err := push.TrySend(NewMessageString("m")); err != ErrWouldBlock {
 			t.Errorf("sending to nobody: %v", err)
+		}
+		// One was under way, but not whole: nobody can have got it.
+		if n, bytes := push.Returned(); n != 10 || bytes != 10*202 {
+			t.Errorf("%d messages of %d bytes came back", n, bytes)
+		}
+		go func() { sent <- push.Send(t.Context(), NewMessageString("last")) }()
+		r = puller(t, listenRaw(t, n, "b:1"))
+		for range 10 {
+			r.Expect(wire.AppendFrame(nil, 0, make([]byte, 200)))
+		}
+		r.Expect(frame("last"))
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+		st := push.Stats()
+		if st.Dropped[DropConnectionLost] != 0 || st.Out.Messages != 22 || st.Returned != 10 {
+			t.Errorf("dropped %v, sent %d with %d returned", st.Dropped, st.Out.Messages, st.Returned)
 		}
 	})
 }

@@ -77,23 +77,53 @@ func (rd *reader) wholeFrames() (int, error) {
 	}
 }
 
-// writeSealed is write for a connection whose frames are protected. n counts the bytes of taken, all of a chunk once it is
-// protected: what was under a nonce is not sent again.
+// writeSealed is write for a connection whose frames are protected. n counts the bytes of taken, those of frames whose protected
+// form the kernel took whole.
 func (w *writer) writeSealed(p *Peer, taken []chunk) (n int, err error) {
 	for i := 0; i < len(taken); {
 		w.sealed = w.sealed[:0]
+		first := i
 		for i < len(taken) && len(w.sealed) < chunkSize {
 			w.sealed = p.sealer.Seal(w.sealed, taken[i].b)
-			n += len(taken[i].b)
 			i++
 		}
 		w.vec = append(w.vec[:0], w.sealed)
-		if _, err := w.flush(p); err != nil {
-			return n, err
+		written, err := w.flush(p)
+		if err != nil {
+			return n + unsealed(taken[first:i], w.sealed[:written]), err
+		}
+		for _, c := range taken[first:i] {
+			n += len(c.b)
 		}
 	}
 	if cap(w.sealed) > 4*chunkSize {
 		w.sealed = nil // a large message should not hold its memory for ever
 	}
 	return n, nil
+}
+
+// unsealed returns how many bytes of chunks are in frames whose protected form is whole in sealed.
+func unsealed(chunks []chunk, sealed []byte) (n int) {
+	for _, c := range chunks {
+		for rest := c.b; len(rest) > 0; {
+			size := wholeFrame(sealed)
+			if size == 0 {
+				return n
+			}
+			sealed = sealed[size:]
+			plain := wholeFrame(rest)
+			rest = rest[plain:]
+			n += plain
+		}
+	}
+	return n
+}
+
+// wholeFrame returns the size of the frame at the front of b, 0 if it is not whole.
+func wholeFrame(b []byte) int {
+	_, size, n, err := wire.ParseHeader(b)
+	if err != nil || n == 0 || size > int64(len(b)-n) {
+		return 0
+	}
+	return n + int(size)
 }

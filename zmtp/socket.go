@@ -49,6 +49,8 @@ type attachment struct {
 	once     bool         // a connecter that is left away if there is one to the same endpoint
 	ctx      context.Context
 	cancel   context.CancelFunc
+
+	past EndpointStats // of its connections that have ended; guarded by Socket.mu
 }
 
 // pending is an accepted connection whose handshake is not complete.
@@ -302,9 +304,14 @@ func (s *Socket) admit(p *Peer) error {
 // retire takes p off the peers and keeps its counts.
 func (s *Socket) retire(p *Peer) {
 	var out Traffic
-	if p.parked {
+	returned := 0
+	switch {
+	case p.parked:
 		p.outbox.hangUp()
-	} else {
+	case p.takeBack != nil:
+		returned = p.takeBack()
+		out = p.outbox.traffic()
+	default:
 		if lost := p.outbox.close(true); lost > 0 {
 			p.Drop(DropConnectionLost, lost)
 		}
@@ -315,6 +322,8 @@ func (s *Socket) retire(p *Peer) {
 	delete(s.peers, p)
 	s.stats.In.Add(p.in.load())
 	s.stats.Out.Add(out)
+	s.stats.Returned += uint64(returned)
+	p.owner.past.add(p, out, returned)
 	s.stats.Closed[reasonOf(p.cause)]++
 }
 

@@ -56,6 +56,7 @@ type Stats struct {
 	HandshakeFailures map[wire.Reason]uint64 // connections that did not get through the handshake
 	Closed            map[wire.Reason]uint64 // connections that did, and ended
 	In, Out           Traffic                // of all peers, also those that are gone
+	Returned          uint64                 // of the messages in Out, those that a Push took back from a lost peer: they are in Out again when another gets them
 	Dropped           map[DropReason]uint64  // messages
 	RecvQueued        int                    // messages received and not yet taken by the application
 	RecvQueuedBytes   int64

@@ -1,0 +1,313 @@
+package zmtp
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"zmtpd/zmtp/wire"
+)
+
+// keyOf is the key of a test message: what comes before the colon of its first part, nil if there is none.
+func keyOf(m Message) []byte {
+	key, _, ok := bytes.Cut(m.Part(0), []byte(":"))
+	if !ok {
+		return nil
+	}
+	return key
+}
+
+// textsIn returns the messages in chunks of an outbox.
+func textsIn(chunks []chunk) (all []string) {
+	var d wire.Decoder
+	for _, c := range chunks {
+		for at := 0; at < len(c.b); {
+			size := nextMessage(&d, c.b[at:])
+			all = append(all, text(Message{wire: c.b[at : at+size]}))
+			at += size
+		}
+	}
+	return all
+}
+
+// batchOfTexts makes a batch of messages of one part.
+func batchOfTexts(all []string) *Batch {
+	b := &Batch{slab: &slab{}}
+	b.slab.refs.Store(1)
+	for _, m := range all {
+		start := len(b.slab.buf)
+		b.slab.buf = append(b.slab.buf, NewMessageString(m).wire...)
+		b.spans = append(b.spans, span{start, len(b.slab.buf), 1, len(m)})
+	}
+	return b
+}
+
+// pushTest drives a Push without connections: it puts lanes in and takes them away, and plays their writers.
+type pushTest struct {
+	push     *Push
+	hwm      int
+	maxBytes int64
+	stayAway bool // an endpoint that was lost does not come back, and none comes late
+
+	lanes  map[string]*outbox // by endpoint
+	away   map[string]bool
+	number int // of the last message made
+
+	accepted []string       // by Send
+	gone     []string       // written, or under way when a connection broke
+	last     map[string]int // number of the last message of each key that was written
+}
+
+// home returns the endpoint at which the messages of a key belong, computed in another way than by Push: the first one in
+// the key's own order of all endpoints that is there.
+func (p *pushTest) home(key string) string {
+	all := []string{"tcp://a:1", "tcp://b:1", "tcp://c:1", "tcp://d:1"}
+	slices.SortFunc(all, func(a, b string) int {
+		if score(hash(key), hash(a)) > score(hash(key), hash(b)) {
+			return -1
+		}
+		return 1
+	})
+	for _, endpoint := range all {
+		if p.lanes[endpoint] != nil {
+			return endpoint
+		}
+	}
+	return ""
+}
+
+func (p *pushTest) queue(endpoint string) []string {
+	if p.lanes[endpoint] == nil {
+		return nil
+	}
+	return textsIn(p.lanes[endpoint].chunks.all())
+}
+
+func (p *pushTest) fitsAt(endpoint, m string) bool {
+	q, bytes := p.queue(endpoint), int64(0)
+	for _, m := range append(q, m) {
+		bytes += int64(len(m)) + 2
+	}
+	return endpoint != "" && (len(q) == 0 || len(q) < p.hwm && (p.maxBytes == 0 || bytes <= p.maxBytes))
+}
+
+// fits reports whether a message has somewhere to go.
+func (p *pushTest) fits(m string) bool {
+	if key, _, ok := strings.Cut(m, ":"); ok {
+		return p.fitsAt(p.home(key), m)
+	}
+	for endpoint := range p.lanes {
+		if p.fitsAt(endpoint, m) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *pushTest) draw(t *rapid.T) string {
+	p.number++
+	key := rapid.SampledFrom([]string{"", "a:", "b:", "c:", "d:", "e:"}).Draw(t, "key")
+	size := rapid.SampledFrom([]int{1, 10, 50}).Draw(t, "size")
+	return fmt.Sprintf("%s%0*d", key, size, p.number)
+}
+
+// wrote notes that a message went out, or may have.
+func (p *pushTest) wrote(t *rapid.T, m string) {
+	t.Helper()
+	p.gone = append(p.gone, m)
+	if key, digits, ok := strings.Cut(m, ":"); ok {
+		n, _ := strconv.Atoi(digits)
+		if p.stayAway && n <= p.last[key] {
+			t.Fatalf("%s goes out behind %d", m, p.last[key])
+		}
+		p.last[key] = n
+	}
+}
+
+func (p *pushTest) write(t *rapid.T, endpoint string) {
+	t.Helper()
+	chunks, control := p.lanes[endpoint].take(nil, 1)
+	for _, m := range textsIn(chunks) {
+		p.wrote(t, m)
+	}
+	p.lanes[endpoint].done(chunks, control)
+}
+
+func (p *pushTest) attach(endpoint string) {
+	ob := newOutbox(p.hwm, p.maxBytes)
+	ob.onRoom = p.push.hasRoom
+	p.lanes[endpoint] = ob
+	p.push.add(newPushLane(ob, endpoint, false))
+}
+
+// lose ends a connection, perhaps in the middle of a write.
+func (p *pushTest) lose(t *rapid.T, endpoint string) {
+	ob := p.lanes[endpoint]
+	if rapid.Bool().Draw(t, "while writing") {
+		chunks, control := ob.take(nil, 100)
+		under, size := textsIn(chunks), 0
+		for _, c := range chunks {
+			size += len(c.b)
+		}
+		n := ob.restore(chunks, control, rapid.IntRange(0, size).Draw(t, "handed over"))
+		for _, m := range under[:n] {
+			p.wrote(t, m)
+		}
+	}
+	delete(p.lanes, endpoint)
+	p.away[endpoint] = p.stayAway
+	p.push.takeBack(ob)
+}
+
+// check compares where all messages are with what was accepted.
+func (p *pushTest) check(t *rapid.T) {
+	all := slices.Clone(p.gone)
+	for endpoint := range p.lanes {
+		q := p.queue(endpoint)
+		if len(q) > p.hwm {
+			t.Fatalf("%d messages wait for %s, the limit is %d", len(q), endpoint, p.hwm)
+		}
+		all = append(all, q...)
+	}
+	for _, m := range p.push.returned {
+		all = append(all, text(m))
+	}
+	slices.Sort(all)
+	if want := slices.Sorted(slices.Values(p.accepted)); !slices.Equal(all, want) {
+		t.Fatalf("there are\n%q\naccepted were\n%q", all, want)
+	}
+}
+
+func testPush(t *rapid.T, stayAway bool) {
+	p := &pushTest{hwm: rapid.SampledFrom([]int{1, 2, 5}).Draw(t, "hwm"), stayAway: stayAway,
+		maxBytes: rapid.SampledFrom([]int64{0, 1, 60, 120}).Draw(t, "bytes"),
+		lanes:    map[string]*outbox{}, away: map[string]bool{}, last: map[string]int{}}
+	p.push = NewPush(Config{Immediate: true, SendHWM: p.hwm, Key: keyOf})
+	defer func() {
+		if err := p.push.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	pick := func(t *rapid.T) string {
+		if len(p.lanes) == 0 {
+			t.Skip("nobody is there")
+		}
+		var all []string
+		for endpoint := range p.lanes {
+			all = append(all, endpoint)
+		}
+		slices.Sort(all)
+		return rapid.SampledFrom(all).Draw(t, "endpoint")
+	}
+	endpoints := []string{"tcp://a:1", "tcp://b:1", "tcp://c:1", "tcp://d:1"}
+	if stayAway {
+		for _, endpoint := range endpoints {
+			p.attach(endpoint)
+		}
+	}
+	t.Repeat(map[string]func(*rapid.T){
+		"send": func(t *rapid.T) {
+			m := p.draw(t)
+			want := len(p.push.returned) == 0 && p.fits(m)
+			err := p.push.TrySend(NewMessageString(m))
+			if (err == nil) != want || err != nil && err != ErrWouldBlock {
+				t.Fatalf("sending %s: %v, has room: %v", m, err, want)
+			}
+			if !want {
+				return
+			}
+			p.accepted = append(p.accepted, m)
+			if key, _, ok := strings.Cut(m, ":"); ok {
+				if q := p.queue(p.home(key)); q[len(q)-1] != m {
+					t.Fatalf("%s is not at %s, which has %q", m, p.home(key), q)
+				}
+			}
+		},
+		"batch": func(t *rapid.T) {
+			var all []string
+			for range rapid.IntRange(1, 8).Draw(t, "messages") {
+				all = append(all, p.draw(t))
+			}
+			n, err := p.push.trySendBatch(batchOfTexts(all), 0)
+			p.accepted = append(p.accepted, all[:n]...)
+			if (err == nil) != (n == len(all)) || err != nil && err != ErrWouldBlock {
+				t.Fatalf("%d of %d taken, %v", n, len(all), err)
+			}
+			if n < len(all) && len(p.push.returned) == 0 && p.fits(all[n]) {
+				t.Fatalf("%s was not taken, although there is room", all[n])
+			}
+		},
+		"attach": func(t *rapid.T) {
+			endpoint := rapid.SampledFrom(endpoints).Draw(t, "endpoint")
+			if p.lanes[endpoint] == nil && !p.away[endpoint] {
+				p.attach(endpoint)
+			}
+		},
+		"write": func(t *rapid.T) { p.write(t, pick(t)) },
+		"lose":  func(t *rapid.T) { p.lose(t, pick(t)) },
+		"":      p.check,
+	})
+	// Everything goes out when there is somebody to write to.
+	if len(p.lanes) == 0 {
+		p.attach("tcp://a:1")
+	}
+	for len(p.gone) < len(p.accepted) {
+		before := len(p.gone)
+		for endpoint := range p.lanes {
+			p.write(t, endpoint)
+		}
+		if len(p.gone) == before {
+			t.Fatalf("%d messages stay where they are", len(p.push.returned))
+		}
+	}
+	p.check(t)
+}
+
+// Whatever comes and goes, each accepted message is in one place, and goes out in the end; those with a key are where the key
+// belongs; there is back-pressure exactly when there is no room.
+func TestPushLosesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { testPush(t, false) })
+}
+
+// The messages of a key go out in their order as long as who was lost does not come back.
+func TestPushKeepsTheOrderOfAKey(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { testPush(t, true) })
+}
+
+// The loss of a peer moves its keys and no others, and all have about as many.
+func TestPushKeysAreSpread(t *testing.T) {
+	const keys = 10000
+	endpoints := []string{"tcp://10.0.0.1:5557", "tcp://10.0.0.2:5557", "tcp://10.0.0.3:5557", "tcp://10.0.0.4:5557"}
+	homes := func(endpoints []string) (all []string) {
+		s := NewPush(Config{Immediate: true, Key: func(m Message) []byte { return m.Part(0) }})
+		defer closeNow(t, s)
+		names := map[*pushLane]string{}
+		for _, e := range endpoints {
+			l := newPushLane(newOutbox(0, 0), e, false)
+			names[l] = e
+			s.add(l)
+		}
+		for i := range keys {
+			all = append(all, names[s.choose(NewMessageString(fmt.Sprintf("log_%d", i))).lane])
+		}
+		return all
+	}
+	before, after := homes(endpoints), homes(endpoints[1:])
+	count := map[string]int{}
+	for i := range before {
+		count[before[i]]++
+		if before[i] != endpoints[0] && after[i] != before[i] {
+			t.Fatalf("key %d moves from %s to %s, which were there before and after", i, before[i], after[i])
+		}
+	}
+	for _, e := range endpoints {
+		if n := count[e]; n < keys/4*9/10 || n > keys/4*11/10 {
+			t.Errorf("%s has %d of %d keys, want about a quarter", e, n, keys)
+		}
+	}
+}
