@@ -118,6 +118,14 @@ func (f *securityFlags) open(log *slog.Logger) (*security, error) {
 	return s, nil
 }
 
+// now returns the rules that count; before open there are none.
+func (s *security) now() *rules {
+	if r := s.rules.Load(); r != nil {
+		return r
+	}
+	return new(rules)
+}
+
 // reload takes over what can change: the lists of addresses, and what those are told who may not come in.
 func (s *security) reload(f *securityFlags) {
 	r := &rules{refusal: f.AuthRefusal}
@@ -229,7 +237,7 @@ func (s *security) protect(config zmtp.Config, domain string) (zmtp.Config, erro
 	}
 	guarded, open := zmtp.Null{Auth: auth}, zmtp.Null{Auth: zmtp.Auth{Open: true}}
 	config.Mechanism = func(local wire.Metadata) zmtp.Mechanism {
-		if s.rules.Load().decide == nil {
+		if s.now().decide == nil {
 			return open.Mechanism(local)
 		}
 		return guarded.Mechanism(local)
@@ -239,7 +247,7 @@ func (s *security) protect(config zmtp.Config, domain string) (zmtp.Config, erro
 
 // Authenticate implements zap.Handler.
 func (s *security) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply, error) {
-	rules := s.rules.Load()
+	rules := s.now()
 	if rules.decide == nil { // since the connection was made
 		return zap.Reply{Status: zap.StatusOK, Text: "OK"}, nil
 	}
@@ -319,7 +327,7 @@ func (s *security) announce(c access.Change) {
 // stranger returns why a peer may not be there any more: its address is kept out now, its key was removed, or it may do something
 // else now.
 func (s *security) stranger(p *zmtp.Peer) error {
-	if rules := s.rules.Load(); rules.addresses != nil {
+	if rules := s.now(); rules.addresses != nil {
 		if a, ok := p.Remote().(*net.TCPAddr); ok && !rules.addresses.Admits(a.AddrPort().Addr()) {
 			return errors.New("its address is not allowed any more")
 		}
@@ -334,7 +342,7 @@ func (s *security) stranger(p *zmtp.Peer) error {
 // closeStrangers closes the connections of those who may not be there any more. It is called often: somebody may have come in
 // while the lists were being replaced.
 func (s *security) closeStrangers() {
-	if !s.listed() && s.rules.Load().addresses == nil {
+	if !s.listed() && s.now().addresses == nil {
 		return
 	}
 	type closed struct {

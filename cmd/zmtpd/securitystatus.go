@@ -68,7 +68,7 @@ var (
 
 // collect sends the metrics.
 func (s *security) collect(ch chan<- prometheus.Metric) {
-	if s.rules.Load().decide == nil {
+	if s.now().decide == nil {
 		return
 	}
 	for i, domain := range domains {
