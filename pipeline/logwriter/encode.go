@@ -43,9 +43,9 @@ func (cs columns) append(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// atomic is a Go type whose values are single values of Zeek. Each method returns what appends the
+// atomicType is a Go type whose values are single values of Zeek. Each method returns what appends the
 // value in v.
-type atomic interface {
+type atomicType interface {
 	zeekType() zeek.Type
 	value(v reflect.Value) appendFunc                         // v is of the type
 	optional(v reflect.Value) appendFunc                      // and unset if it is the zero value
@@ -53,7 +53,7 @@ type atomic interface {
 	elements(v reflect.Value, container zeek.Type) appendFunc // v is a slice of the type or of pointers to it, or a map with such keys
 }
 
-// atom is an atomic for types whose underlying type is E's. E itself goes without reflection when
+// atom is an atomicType for types whose underlying type is E's. E itself goes without reflection when
 // records are written.
 type atom[E any] struct {
 	typ    zeek.Type
@@ -173,7 +173,7 @@ func (l *list) add(dst []byte, err error) (stop bool) {
 }
 
 // atomicOf returns how values of type t are sent, as Zeek's type as if that is not 0.
-func atomicOf(t reflect.Type, as zeek.Type) (atomic, error) {
+func atomicOf(t reflect.Type, as zeek.Type) (atomicType, error) {
 	a, choices := plainAtomic(t)
 	if a == nil {
 		return nil, errUnsupported(t)
@@ -199,7 +199,7 @@ func errUnsupported(t reflect.Type) error {
 }
 
 // plainAtomic returns how values of type t are sent, nil if they cannot be, and what else they can be by option.
-func plainAtomic(t reflect.Type) (plain atomic, choices []atomic) {
+func plainAtomic(t reflect.Type) (plain atomicType, choices []atomicType) {
 	switch t {
 	case timeType:
 		return atom[time.Time]{zeek.TypeTime, appendTime, func(p *time.Time) bool { return p.IsZero() }}, nil
@@ -240,16 +240,16 @@ func plainAtomic(t reflect.Type) (plain atomic, choices []atomic) {
 	case reflect.Float32:
 		return float[float32](zeek.TypeDouble), nil
 	case reflect.Float64:
-		return float[float64](zeek.TypeDouble), []atomic{float[float64](zeek.TypeTime), float[float64](zeek.TypeInterval)}
+		return float[float64](zeek.TypeDouble), []atomicType{float[float64](zeek.TypeTime), float[float64](zeek.TypeInterval)}
 	case reflect.String:
 		zero := isZero[string]
-		return text(zeek.TypeString, zero), []atomic{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero), text(zeek.TypeFunc, zero)}
+		return text(zeek.TypeString, zero), []atomicType{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero), text(zeek.TypeFunc, zero)}
 	case reflect.Slice:
 		if t.Elem() != byteType {
 			return nil, nil
 		}
 		zero := func(p *[]byte) bool { return *p == nil }
-		return text(zeek.TypeString, zero), []atomic{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero), text(zeek.TypeFunc, zero)}
+		return text(zeek.TypeString, zero), []atomicType{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero), text(zeek.TypeFunc, zero)}
 	}
 	return nil, nil
 }
@@ -259,19 +259,19 @@ func isZero[E comparable](p *E) bool {
 	return *p == zero
 }
 
-func integer[E ~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](typ zeek.Type) atomic {
+func integer[E ~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](typ zeek.Type) atomicType {
 	return atom[E]{typ, func(dst []byte, p *E) ([]byte, error) {
 		return zeek.AppendNumberValue(dst, typ, uint64(*p)), nil
 	}, isZero[E]}
 }
 
-func float[E ~float32 | ~float64](typ zeek.Type) atomic {
+func float[E ~float32 | ~float64](typ zeek.Type) atomicType {
 	return atom[E]{typ, func(dst []byte, p *E) ([]byte, error) {
 		return zeek.AppendNumberValue(dst, typ, math.Float64bits(float64(*p))), nil
 	}, isZero[E]}
 }
 
-func text[E ~string | ~[]byte](typ zeek.Type, isZero func(*E) bool) atomic {
+func text[E ~string | ~[]byte](typ zeek.Type, isZero func(*E) bool) atomicType {
 	return atom[E]{typ, func(dst []byte, p *E) ([]byte, error) {
 		if len(*p) > maxMessage {
 			return dst, errTooLarge

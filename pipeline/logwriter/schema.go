@@ -259,7 +259,7 @@ func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, err
 }
 
 // containerOf appends the set or vector in v, or that v points to.
-func containerOf(v reflect.Value, field zeek.Field, atomic atomic) appendFunc {
+func containerOf(v reflect.Value, field zeek.Field, atomic atomicType) appendFunc {
 	slot := v
 	if v.Kind() == reflect.Pointer {
 		slot = reflect.New(v.Type().Elem()).Elem()

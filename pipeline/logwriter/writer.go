@@ -31,7 +31,8 @@ type Sender interface {
 //     being built. Nothing refers to it any more.
 //  2. A batch that is full, or whose first record has waited for the flush interval, is sealed: it is
 //     a message, and another is begun.
-//  3. Who has the turn sends it: the goroutine of the Writer, or who finds that there is no room.
+//  3. The goroutine of the Writer sends it, or who wants to write and finds that there is no room: one at a
+//     time, the one that has the turn.
 //
 // So there are at most two batches, one that waits to be sent and one that is being built. Records
 // keep the order of the calls of Write.
@@ -43,7 +44,7 @@ type Writer[T any] struct {
 	columns columns // bound to record
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the goroutine has ended
-	full    chan struct{} // has room for one signal: there is something that should not wait for the timer
+	full    chan struct{} // has room for one signal: something should not wait for the timer
 	turn    chan struct{} // has room for one: who put it there has the turn
 
 	// Owned by who has the turn.
@@ -116,7 +117,7 @@ func (w *Writer[T]) Write(ctx context.Context, record T) error {
 		if waited != nil {
 			return waited
 		}
-		waited = w.send(ctx, true)
+		waited = w.makeRoom(ctx)
 	}
 }
 
@@ -190,30 +191,59 @@ func (w *Writer[T]) run(ctx context.Context) {
 	}
 }
 
-// send sends what could not be sent before, and then the batch, with onlyFull if it is full. It waits as
-// Write does. After an error what was not sent is still there.
-func (w *Writer[T]) send(ctx context.Context, onlyFull bool) error {
+// takeTurn waits for the turn until ctx ends.
+func (w *Writer[T]) takeTurn(ctx context.Context) error {
 	select {
 	case w.turn <- struct{}{}:
+		return nil
 	default:
-		select {
-		case w.turn <- struct{}{}:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	}
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// makeRoom sends what could not be sent before, until ctx ends, and then leaves a full batch to the goroutine.
+func (w *Writer[T]) makeRoom(ctx context.Context) error {
+	if err := w.takeTurn(ctx); err != nil {
+		return err
 	}
 	defer func() { <-w.turn }()
 	if err := w.deliver(ctx); err != nil {
 		return err
 	}
+	w.seal(true)
+	w.wake()
+	return nil
+}
+
+// send sends what could not be sent before, and then the batch, with onlyFull if it is full. It waits until
+// ctx ends. After an error what was not sent is still there.
+func (w *Writer[T]) send(ctx context.Context, onlyFull bool) error {
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer func() { <-w.turn }()
+	if err := w.deliver(ctx); err != nil {
+		return err
+	}
+	w.seal(onlyFull)
+	return w.deliver(ctx)
+}
+
+// seal makes a message of the batch, with onlyFull if it is full, and begins another. The caller has the turn,
+// and has sent the last message.
+func (w *Writer[T]) seal(onlyFull bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.batch.records > 0 && (w.batchEnd || !onlyFull) {
 		w.unsent, w.unsentRecords = w.batch.seal()
 		w.batchEnd = false
 		w.timer.Stop()
 	}
-	w.mu.Unlock()
-	return w.deliver(ctx)
 }
 
 // deliver sends w.unsent. The caller has the turn.

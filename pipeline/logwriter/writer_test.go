@@ -1,0 +1,519 @@
+package logwriter
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// numbered is a record of a sender's.
+type numbered struct {
+	From uint64 `zeek:"from"`
+	N    uint64 `zeek:"n"`
+	Text string `zeek:"text"`
+}
+
+// numbers returns the column n of the records in a message.
+func numbers(tb testing.TB, m zmtp.Message) (all []uint64) {
+	tb.Helper()
+	_, records := decode(tb, m.Part(3))
+	for _, r := range records {
+		all = append(all, r[1].Num)
+	}
+	return all
+}
+
+// wantMessage wants the next message to hold these records.
+func wantMessage(tb testing.TB, q queue, want ...uint64) {
+	tb.Helper()
+	select {
+	case m := <-q:
+		if got := numbers(tb, m); fmt.Sprint(got) != fmt.Sprint(want) {
+			tb.Fatalf("a message with records %v, want %v", got, want)
+		}
+	default:
+		tb.Fatalf("no message, want one with %v", want)
+	}
+}
+
+func wantNoMessage(tb testing.TB, q queue) {
+	tb.Helper()
+	select {
+	case m := <-q:
+		tb.Fatalf("a message with records %v, want none", numbers(tb, m))
+	default:
+	}
+}
+
+func bubble(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
+
+// ended returns a context that has ended.
+func ended() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errEnded)
+	return ctx
+}
+
+var errEnded = errors.New("the test's context has ended")
+
+func TestMessage(t *testing.T) {
+	q := make(queue, 1)
+	w := newWriter[numbered](t, q, Config{Node: "probe", Stream: "My::LOG", Path: "my", Filter: "f", Writer: "Log::WRITER_NONE"})
+	write(t, w, numbered{1, 2, "x"})
+	flush(t, w)
+	m := <-q
+	schema := &zeek.Schema{Stream: "My::LOG", Path: "my", Filter: "f", Writer: "Log::WRITER_NONE", Fields: []zeek.Field{
+		{Name: "from", Type: zeek.TypeCount}, {Name: "n", Type: zeek.TypeCount}, {Name: "text", Type: zeek.TypeString}}}
+	batch, err := zeek.AppendBatch(nil, schema, [][]zeek.Value{{zeek.Count(1), zeek.Count(2), zeek.String("x")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][]byte{[]byte("log-write"), []byte("probe"), []byte("zeek-bin-serializer"), batch} {
+		if got := m.Part(i); !bytes.Equal(got, want) {
+			t.Errorf("part %d: %q, want %q", i, got, want)
+		}
+	}
+	if m.NumParts() != 4 {
+		t.Errorf("%d parts, want 4", m.NumParts())
+	}
+	if s := w.Schema(); s.Stream != "My::LOG" || !s.SameColumns(schema) {
+		t.Errorf("schema %v", s)
+	}
+}
+
+// A batch that is full is sent without anybody asking for it.
+func TestBatchSize(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := make(queue, 10)
+		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 3})
+		for i := range uint64(7) {
+			write(t, w, numbered{N: i})
+		}
+		synctest.Wait()
+		wantMessage(t, q, 0, 1, 2)
+		wantMessage(t, q, 3, 4, 5)
+		wantNoMessage(t, q)
+		if s := w.Stats(); s != (Stats{Written: 7, Sent: 6, Batches: 2}) {
+			t.Errorf("stats %+v", s)
+		}
+		if err := w.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantMessage(t, q, 6)
+		if s := w.Stats(); s != (Stats{Written: 7, Sent: 7, Batches: 3}) {
+			t.Errorf("stats after Close %+v", s)
+		}
+	})
+}
+
+// No message is larger than BatchBytes, but for that of a single record.
+func TestBatchBytes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const limit = 2000
+		q := make(queue, 100)
+		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchBytes: limit})
+		sizes := []int{10, 500, 1000, 1, 5000, 3, 3, 1700, 900, 900, 10000, 10000, 0}
+		for i, n := range sizes {
+			write(t, w, numbered{N: uint64(i), Text: strings.Repeat("x", n)})
+		}
+		flush(t, w)
+		next, single := uint64(0), 0
+		for range len(q) {
+			m := <-q
+			got := numbers(t, m)
+			if len(m.Wire()) > limit {
+				single++
+				if len(got) != 1 {
+					t.Errorf("%d bytes with %d records", len(m.Wire()), len(got))
+				}
+			}
+			for _, n := range got {
+				if n != next {
+					t.Fatalf("record %d, want %d", n, next)
+				}
+				next++
+			}
+		}
+		if int(next) != len(sizes) || single != 3 {
+			t.Errorf("%d records, %d of them too large for others; want %d and 3", next, single, len(sizes))
+		}
+	})
+}
+
+// The first record of a batch waits no longer than the interval, which begins with it.
+func TestFlushInterval(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := make(queue, 10)
+		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 3, FlushInterval: time.Second})
+		elapse := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		elapse(10 * time.Second)
+		wantNoMessage(t, q)
+		write(t, w, numbered{N: 1})
+		elapse(999 * time.Millisecond)
+		write(t, w, numbered{N: 2})
+		wantNoMessage(t, q)
+		elapse(time.Millisecond)
+		wantMessage(t, q, 1, 2)
+
+		// One that is full in between takes its timer with it.
+		write(t, w, numbered{N: 3})
+		elapse(500 * time.Millisecond)
+		write(t, w, numbered{N: 4}, numbered{N: 5}, numbered{N: 6})
+		synctest.Wait()
+		wantMessage(t, q, 3, 4, 5)
+		elapse(900 * time.Millisecond)
+		wantNoMessage(t, q)
+		elapse(100 * time.Millisecond)
+		wantMessage(t, q, 6)
+		elapse(10 * time.Second)
+		wantNoMessage(t, q)
+	})
+}
+
+// While nothing can be sent, there is room for two batches; then Write waits, and its context ends that.
+func TestBackPressure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := make(queue)
+		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
+		for i := range uint64(4) {
+			write(t, w, numbered{N: i})
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin := time.Now()
+		if err := w.Write(ctx, numbered{N: 99}); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Minute {
+			t.Errorf("Write: %v after %v", err, time.Since(begin))
+		}
+		if err := w.Write(ended(), numbered{N: 99}); err != errEnded {
+			t.Errorf("Write with a context that has ended: %v", err)
+		}
+		if err := w.Flush(ended()); err != errEnded {
+			t.Errorf("Flush with a context that has ended: %v", err)
+		}
+		if s := w.Stats(); s != (Stats{Written: 4}) {
+			t.Errorf("stats %+v", s)
+		}
+
+		written := make(chan error)
+		go func() { written <- w.Write(t.Context(), numbered{N: 4}) }()
+		synctest.Wait()
+		select {
+		case err := <-written:
+			t.Errorf("Write did not wait: %v", err)
+		default:
+		}
+		if got := numbers(t, <-q); fmt.Sprint(got) != "[0 1]" {
+			t.Errorf("first message %v", got)
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		if got := numbers(t, <-q); fmt.Sprint(got) != "[2 3]" {
+			t.Errorf("second message %v", got)
+		}
+		closed := make(chan error)
+		go func() { closed <- w.Close(t.Context()) }()
+		if got := numbers(t, <-q); fmt.Sprint(got) != "[4]" {
+			t.Errorf("third message %v", got)
+		}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// With a context that has ended Write takes what there is room for, and sends what can be sent at once.
+func TestWriteWithoutWaiting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := make(queue, 1)
+		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
+		taken := 0
+		for i := range uint64(100) {
+			if err := w.Write(ended(), numbered{N: i}); err == nil {
+				taken++
+			} else if err != errEnded {
+				t.Fatal(err)
+			}
+		}
+		if taken != 6 {
+			t.Errorf("%d records taken, there is room for 6", taken)
+		}
+		// The goroutine goes on with what could not be sent.
+		var got []uint64
+		for range 3 {
+			synctest.Wait()
+			got = append(got, numbers(t, <-q)...)
+		}
+		if fmt.Sprint(got) != "[0 1 2 3 4 5]" {
+			t.Errorf("sent %v", got)
+		}
+	})
+}
+
+// Close says what is lost, and Write takes nothing any more.
+func TestClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := make(queue)
+		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
+		write(t, w, numbered{N: 0}, numbered{N: 1}, numbered{N: 2})
+		waiting := make(chan error)
+		go func() {
+			if err := w.Write(t.Context(), numbered{N: 3}); err != nil {
+				t.Error(err)
+			}
+			waiting <- w.Write(t.Context(), numbered{N: 4})
+		}()
+		synctest.Wait()
+		err := w.Close(ended())
+		if !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "4 records were not sent") {
+			t.Errorf("Close: %v", err)
+		}
+		if err := w.Write(t.Context(), numbered{}); err != ErrClosed {
+			t.Errorf("Write after Close: %v", err)
+		}
+		again := make(chan error)
+		go func() { again <- w.Close(t.Context()) }()
+		for _, want := range []string{"[0 1]", "[2 3]"} {
+			if got := numbers(t, <-q); fmt.Sprint(got) != want {
+				t.Errorf("after Close: %v, want %v", got, want)
+			}
+		}
+		if err := <-again; err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+		if err := <-waiting; err != ErrClosed {
+			t.Errorf("Write during Close: %v", err)
+		}
+	})
+}
+
+// A socket that is closed ends the Writer, with its error.
+func TestSenderClosed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		push := zmtp.NewPush(zmtp.Config{})
+		w := newWriter[numbered](t, push, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
+		push.Close()
+		write(t, w, numbered{}, numbered{})
+		synctest.Wait()
+		if err := w.Write(t.Context(), numbered{}); !errors.Is(err, zmtp.ErrClosed) {
+			t.Errorf("Write: %v", err)
+		}
+		if err := w.Flush(t.Context()); !errors.Is(err, zmtp.ErrClosed) {
+			t.Errorf("Flush: %v", err)
+		}
+		if err := w.Close(t.Context()); !errors.Is(err, zmtp.ErrClosed) || !strings.Contains(err.Error(), "2 records") {
+			t.Errorf("Close: %v", err)
+		}
+	})
+}
+
+// A record that is refused leaves no trace in the batch, and no memory of its size.
+func TestRefusedRecord(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := make(queue, 10)
+		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p"})
+		large := strings.Repeat("x", maxMessage-50)
+		for _, text := range []string{large, large + large} {
+			for i := range uint64(2) {
+				err := w.Write(t.Context(), numbered{Text: text})
+				if err == nil || !strings.Contains(err.Error(), fmt.Sprint(maxMessage)) {
+					t.Fatalf("a record of %d bytes: %v", len(text), err)
+				}
+				if c := cap(w.batch.buf); c > 1<<20 {
+					t.Errorf("the batch keeps %d bytes", c)
+				}
+				write(t, w, numbered{N: i})
+			}
+		}
+		flush(t, w)
+		wantMessage(t, q, 0, 1, 0, 1)
+
+		write(t, w, numbered{N: 2}, numbered{N: 3, Text: large[:len(large)-1000]}, numbered{N: 4})
+		flush(t, w)
+		for n := uint64(2); n <= 4; n++ {
+			m := <-q
+			if c := cap(m.Wire()); c > 2*len(m.Wire())+128<<10 {
+				t.Errorf("a message of %d bytes keeps %d", len(m.Wire()), c)
+			}
+			if got := numbers(t, m); len(got) != 1 || got[0] != n {
+				t.Errorf("record %v, want %d", got, n)
+			}
+		}
+	})
+}
+
+// Write keeps nothing of a record.
+func TestRecordIsFree(t *testing.T) {
+	type record struct {
+		P    *string           `zeek:"p"`
+		B    []byte            `zeek:"b"`
+		L    []string          `zeek:"l"`
+		M    map[string]int    `zeek:"-"`
+		Sub  *connID           `zeek:"sub"`
+		Pl   *[]connState      `zeek:"pl"`
+		Keys map[int8]struct{} `zeek:"keys"`
+	}
+	w := newWriter[record](t, discard{}, Config{})
+	text := "x"
+	write(t, w, record{P: &text, B: []byte("y"), L: []string{"z"}, Sub: &connID{}, Pl: &[]connState{"s"}, Keys: map[int8]struct{}{1: {}}})
+	if r := *w.record; r.P != nil || r.B != nil || r.L != nil || r.M != nil || r.Sub != nil || r.Pl != nil || r.Keys != nil {
+		t.Errorf("the Writer refers to %+v", r)
+	}
+}
+
+// slowSender has room now and then, and counts on nobody to send at the same time as others.
+type slowSender struct {
+	queue
+	busy atomic.Bool
+	t    *testing.T
+}
+
+func (s *slowSender) Send(ctx context.Context, m zmtp.Message) error {
+	if s.busy.Swap(true) {
+		s.t.Error("two messages are sent at the same time")
+	}
+	defer s.busy.Store(false)
+	return s.queue.Send(ctx, m)
+}
+
+// Of many goroutines that write, flush and give up, what was taken arrives once, each one's in order.
+func TestConcurrent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const writers, records = 8, 300
+		s := &slowSender{queue: make(queue, 1), t: t}
+		w := newWriter[numbered](t, s, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 7, FlushInterval: time.Millisecond})
+
+		var arrived [writers][]uint64
+		stop := make(chan struct{})
+		var receiver sync.WaitGroup
+		receiver.Go(func() {
+			for {
+				select {
+				case m := <-s.queue:
+					_, batch := decode(t, m.Part(3))
+					for _, r := range batch {
+						arrived[r[0].Num] = append(arrived[r[0].Num], r[1].Num)
+					}
+					time.Sleep(time.Millisecond)
+				case <-stop:
+					return
+				}
+			}
+		})
+		var taken [writers][]uint64
+		var writing sync.WaitGroup
+		for from := range uint64(writers) {
+			writing.Go(func() {
+				for n := range uint64(records) {
+					ctx, cancel := t.Context(), context.CancelFunc(func() {})
+					switch {
+					case from == 0:
+						ctx = ended()
+						time.Sleep(100 * time.Microsecond)
+					case from == 1:
+						ctx, cancel = context.WithTimeout(t.Context(), 500*time.Microsecond)
+					case n%50 == 0:
+						_ = w.Flush(ctx)
+					}
+					if err := w.Write(ctx, numbered{from, n, ""}); err == nil {
+						taken[from] = append(taken[from], n)
+					} else if from > 1 {
+						t.Errorf("writer %d: %v", from, err)
+					}
+					cancel()
+				}
+			})
+		}
+		writing.Wait()
+		if err := w.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		close(stop)
+		receiver.Wait()
+
+		total := 0
+		for from := range arrived {
+			total += len(taken[from])
+			if fmt.Sprint(arrived[from]) != fmt.Sprint(taken[from]) {
+				t.Errorf("writer %d: %d records taken, %d arrived, or in another order", from, len(taken[from]), len(arrived[from]))
+			}
+		}
+		if len(taken[0]) == records || len(taken[0]) == 0 || len(taken[1]) == 0 {
+			t.Errorf("of %d records of those who do not wait, %d and %d were taken: the test shows too little", records, len(taken[0]), len(taken[1]))
+		}
+		if s := w.Stats(); s.Written != uint64(total) || s.Sent != uint64(total) {
+			t.Errorf("stats %+v, want %d records", s, total)
+		}
+	})
+}
+
+// Through sockets: a logger that is not there yet, and reads slowly, gets everything in order.
+func TestPush(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := new(zmtptest.Network)
+		push := zmtp.NewPush(zmtp.Config{SendHWM: 2, Dial: func(ctx context.Context, _, address string) (net.Conn, error) { return n.Dial(ctx, address) }})
+		defer push.Close()
+		if err := push.Connect("tcp://logger:1"); err != nil {
+			t.Fatal(err)
+		}
+		w := newWriter[numbered](t, push, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 10})
+		const records = 1000
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			for i := range uint64(records) {
+				if err := w.Write(t.Context(), numbered{N: i}); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := w.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if s := w.Stats(); s != (Stats{Written: 40, Sent: 20, Batches: 2}) {
+			t.Errorf("without a logger: %+v", s)
+		}
+
+		pull := zmtp.NewPull(zmtp.Config{RecvHWM: 1})
+		defer pull.Close()
+		l, err := n.Listen("logger:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pull.Serve(l); err != nil {
+			t.Fatal(err)
+		}
+		next := uint64(0)
+		for next < records {
+			m, err := pull.Recv(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, got := range numbers(t, m) {
+				if got != next {
+					t.Fatalf("record %d, want %d", got, next)
+				}
+				next++
+			}
+		}
+		writing.Wait()
+	})
+}
