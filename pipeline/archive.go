@@ -2,15 +2,12 @@ package pipeline
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"hash/crc32"
 	"io"
 	"os"
 	"path"
-	"path/filepath"
 )
 
 const dayLayout = "2006-01-02"
@@ -34,33 +31,21 @@ const tempPrefix = ".tmp."
 
 // toArchive moves a log to the archive and returns its path there.
 func (l *Logger) toArchive(r *rotation) (string, error) {
-	root, err := makeRoot(l.archive)
-	if err != nil {
-		return "", err
+	how := l.compress
+	if l.compressed(r.ext) {
+		how = Compression{}
 	}
-	defer root.Close()
-	to := l.archiveName(r)
-	var target string
-	if l.compressLevel == 0 || l.compressed(r.ext) {
-		target, err = l.moveWithin(root, r, to)
-	} else {
-		if err = root.MkdirAll(path.Dir(to), 0o777); err == nil {
-			target, err = l.copyInto(root, r, to, l.compressLevel)
-		}
-	}
+	target, err := l.moveTo(l.archive, r, l.archiveName(r), how)
 	if err == nil {
 		l.archived(target)
 	}
 	return target, err
 }
 
-// copyInto copies a log into dst, compressed if level is not 0, and then removes it: it is there until
-// its copy is complete and on disk under its final name. to has no extension and its
-// folder is there.
-func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, level int) (target string, err error) {
-	ext := r.ext
-	if level > 0 {
-		ext += ".gz"
+// copyInto copies a log into dst, and then removes it: it is there until its copy is complete and on disk under its
+// final name. to has no extension and its folder is there.
+func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression) (target string, err error) {
+	if how != (Compression{}) {
 		l.compressSlots.acquire()
 		defer l.compressSlots.release()
 	}
@@ -70,48 +55,37 @@ func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, level int) (targ
 	}
 	defer in.Close()
 	tmp := path.Join(path.Dir(to), archiveTemp(path.Base(to)))
-	if err := copyFile(dst, tmp, in, level, l.copyTo); err != nil {
-		_ = dst.Remove(tmp)
-		return "", err
+	if err = copyFile(dst, tmp, in, how, l.copyTo); err == nil {
+		target, err = freeName(to, r.ext+how.ext(), func(target string) error { return renameNew(dst, tmp, dst, target) })
 	}
-	target, err = freeName(to, ext, func(target string) error {
-		if r.found && sameContent(dst, target, tmp, level > 0) {
-			return dst.Remove(tmp) // it was put there before, and not removed here
-		}
-		return renameNew(dst, tmp, dst, target)
-	})
 	if err != nil {
 		_ = dst.Remove(tmp)
 		return "", err
 	}
+	l.removeCopied(r)
+	return target, nil
+}
+
+// removeCopied removes a log of which there is a copy with its final name.
+func (l *Logger) removeCopied(r *rotation) {
 	if err := l.root.Remove(r.src); err != nil {
-		// It is in its place; to do it again would make it twice.
+		// To do it again would make it twice.
 		l.rotationFailed(err)
-		l.log.Error("log is archived, its original cannot be removed", "file", l.inLogDir(r.src), "err", err)
+		l.log.Error("log has its final name, its original cannot be removed", "file", l.inLogDir(r.src), "err", err)
 	}
-	return filepath.Join(dst.Name(), filepath.FromSlash(target)), nil
 }
 
 // copyFile copies in to the new file name of dst and syncs it.
-func copyFile(dst *os.Root, name string, in *os.File, level int, through func(io.Writer) io.Writer) error {
+func copyFile(dst *os.Root, name string, in *os.File, how Compression, through func(io.Writer) io.Writer) error {
 	out, err := dst.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
 	w := through(out)
-	if level == 0 {
+	if codec := how.codec(); codec == nil {
 		_, err = io.Copy(w, in)
 	} else {
-		var z *gzip.Writer
-		if z, err = gzip.NewWriterLevel(w, level); err == nil {
-			if fi, e := in.Stat(); e == nil {
-				z.ModTime = fi.ModTime()
-			}
-			_, err = io.Copy(z, in)
-		}
-		if err == nil {
-			err = z.Close()
-		}
+		err = codec.compress(w, in, how.Level)
 	}
 	if err == nil {
 		err = out.Sync()
@@ -122,26 +96,78 @@ func copyFile(dst *os.Root, name string, in *os.File, level int, through func(io
 	return err
 }
 
-// sameContent reports whether two files of dst hold the same, compressed or not.
-func sameContent(dst *os.Root, a, b string, compressed bool) bool {
-	read := func(name string) (sum [crc32.Size]byte, size int64, err error) {
-		f, err := dst.Open(name)
-		if err != nil {
-			return sum, 0, err
-		}
-		defer f.Close()
-		var r io.Reader = f
-		if compressed {
-			if r, err = gzip.NewReader(f); err != nil {
-				return sum, 0, err
+// compress writes the compressed content of in to w.
+func (c *codec) compress(w io.Writer, in *os.File, level int) error {
+	fi, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	z, err := c.newWriter(w, level, fi)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(z, in); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// findCopy looks whether a log is in dst already, compressed or not, because its logger was killed before it removed the
+// original.
+func (l *Logger) findCopy(dst *os.Root, r *rotation, to string) (target string, found bool) {
+	forms := append([]codec{{newReader: func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil }}}, codecs...)
+	for i := range maxSameName {
+		taken := false
+		for _, form := range forms {
+			target := numberedName(to, i, r.ext+form.ext)
+			fi, err := dst.Lstat(target)
+			taken = taken || err == nil
+			if err == nil && fi.Mode().IsRegular() && l.isCopy(dst, target, form, r) {
+				return target, true
 			}
 		}
-		h := crc32.NewIEEE()
-		size, err = io.Copy(h, r)
-		h.Sum(sum[:0])
-		return sum, size, err
+		if !taken {
+			break
+		}
 	}
-	sumA, sizeA, errA := read(a)
-	sumB, sizeB, errB := read(b)
-	return errors.Join(errA, errB) == nil && sizeA == sizeB && bytes.Equal(sumA[:], sumB[:])
+	return "", false
 }
+
+// isCopy reports whether a file of dst has the content of a log. What cannot be read is no copy.
+func (l *Logger) isCopy(dst *os.Root, name string, form codec, r *rotation) bool {
+	original, err := l.root.Open(r.src)
+	if err != nil {
+		return false
+	}
+	defer original.Close()
+	f, err := dst.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	text, err := form.newReader(f)
+	if err != nil {
+		return false
+	}
+	defer text.Close()
+	return sameContent(original, text)
+}
+
+// sameContent reports whether a and b hold the same to their ends.
+func sameContent(a, b io.Reader) bool {
+	bufA, bufB := make([]byte, 32<<10), make([]byte, 32<<10)
+	for {
+		n, errA := io.ReadFull(a, bufA)
+		m, errB := io.ReadFull(b, bufB)
+		if !bytes.Equal(bufA[:n], bufB[:m]) {
+			return false
+		}
+		if errA != nil || errB != nil {
+			return atEnd(errA) && atEnd(errB)
+		}
+	}
+}
+
+// atEnd reports whether io.ReadFull has come to the end. An unexpected one is that of a buffer that it
+// did not fill.
+func atEnd(err error) bool { return errors.Is(err, io.EOF) || err == io.ErrUnexpectedEOF }

@@ -19,9 +19,16 @@ import (
 )
 
 // archiving returns the configuration of a logger that archives every hour.
-func archiving(dir string, level int) Config {
+func archiving(dir string, how Compression) Config {
 	o := optionsWith(func(o *Options) { o.RotationInterval = time.Hour })
-	return Config{Dir: dir, Options: &o, Location: time.UTC, Archive: "archive", CompressLevel: level}
+	return Config{Dir: dir, Options: &o, Location: time.UTC, Archive: "archive", Compress: how}
+}
+
+// withCompression lets a test run for each way to archive a log; ext is that of archived ones.
+func withCompression(t *testing.T, test func(t *testing.T, how Compression, ext string)) {
+	for how, ext := range map[Compression]string{{}: ".log", {"gzip", 6}: ".log.gz", {"zstd", 3}: ".log.zst"} {
+		t.Run(how.String(), func(t *testing.T) { test(t, how, ext) })
+	}
 }
 
 // archivedRecords returns the records of a log in an archive, in the order of the files' names.
@@ -37,21 +44,20 @@ func archivedRecords(t *testing.T, dir, log string) (all []string) {
 }
 
 func TestArchive(t *testing.T) {
-	for level, name := range map[int]string{0: "", 6: "logger-1"} {
+	withCompression(t, func(t *testing.T, how Compression, suffix string) {
 		synctest.Test(t, func(t *testing.T) {
 			dir := t.TempDir()
-			cfg := archiving(dir, level)
-			cfg.Name = name
+			cfg := archiving(dir, how)
+			if how.Name != "" {
+				cfg.Name = "logger-1"
+				suffix = "-logger-1" + suffix
+			}
 			l := start(t, cfg)
 			time.Sleep(23*time.Hour + 10*time.Minute + 5*time.Second)
 			write(t, l, message(t, "n", "A::LOG", "a", "x", "1"), message(t, "n", "A::LOG", "sub/a'b", "x", "s"))
 			time.Sleep(2 * time.Hour)
 			write(t, l, message(t, "n", "A::LOG", "a", "x", "2"))
 			shut(t, l)
-			suffix := ".log"
-			if level > 0 {
-				suffix = "-logger-1.log.gz"
-			}
 			want := []string{
 				"archive/2000-01-01/a.23:10:05-00:00:00" + suffix,
 				"archive/2000-01-01/sub/a'b.23:10:05-00:00:00" + suffix,
@@ -63,7 +69,7 @@ func TestArchive(t *testing.T) {
 			}
 			for i, record := range []string{"1", "s", "2"} {
 				content := plain(t, got[want[i]])
-				if !slices.Equal(records(content), []string{record}) || !strings.Contains(content, "#close\t") || (level > 0) != (content != got[want[i]]) {
+				if !slices.Equal(records(content), []string{record}) || !strings.Contains(content, "#close\t") || (how.Name != "") != (content != got[want[i]]) {
 					t.Errorf("%s holds %q", want[i], content)
 				}
 			}
@@ -71,14 +77,14 @@ func TestArchive(t *testing.T) {
 				t.Errorf("%+v", st)
 			}
 		})
-	}
+	})
 }
 
 // An archive gets what is compressed while it is written as it is.
 func TestArchiveOfGzip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		cfg := archiving(dir, 9)
+		cfg := archiving(dir, Compression{"zstd", 1})
 		cfg.Options.GzipLevel = 1
 		l := start(t, cfg)
 		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
@@ -93,10 +99,10 @@ func TestArchiveOfGzip(t *testing.T) {
 // Another file system gets a copy; the original goes when that is complete.
 func TestArchiveOnOtherFileSystem(t *testing.T) {
 	archive := mountTmpfs(t, 1<<20)
-	for _, level := range []int{0, 1} {
+	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		dir := t.TempDir()
-		cfg := archiving(dir, level)
-		cfg.Archive = filepath.Join(archive, fmt.Sprint(level))
+		cfg := archiving(dir, how)
+		cfg.Archive = filepath.Join(archive, how.Name)
 		l := start(t, cfg)
 		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		shut(t, l)
@@ -106,7 +112,7 @@ func TestArchiveOnOtherFileSystem(t *testing.T) {
 		if files := tree(t, dir); len(files) != 0 {
 			t.Errorf("left behind: %q", sortedKeys(files))
 		}
-	}
+	})
 }
 
 // A log is rotated when it is large, whatever the time, and its files' names are in the order of
@@ -161,7 +167,7 @@ func (f fullWriter) Write(b []byte) (int, error) {
 func TestArchiveFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l, err := newLogger(archiving(dir, 6))
+		l, err := newLogger(archiving(dir, Compression{"zstd", 3}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,12 +205,12 @@ func TestArchiveFull(t *testing.T) {
 }
 
 // What cannot be archived until the end is for the next start, and so is what a crash left at any
-// time: before or after it came to the archive, with half a line at its end.
+// time: before or after it came to the archive, with half a line at its end; compressed as it is now or in another way.
 func TestArchiveResumed(t *testing.T) {
-	for _, level := range []int{0, 6} {
+	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		synctest.Test(t, func(t *testing.T) {
 			dir := t.TempDir()
-			l, err := newLogger(archiving(dir, level))
+			l, err := newLogger(archiving(dir, how))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -225,18 +231,21 @@ func TestArchiveResumed(t *testing.T) {
 			if len(before) != 2 {
 				t.Fatalf("files %q", sortedKeys(before))
 			}
-			for name, content := range before { // the logger was killed while it wrote
-				if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), []byte(content+"half a"), 0o666); err != nil {
-					t.Fatal(err)
+			leave := func() { // the logger was killed while it wrote
+				t.Helper()
+				for name, content := range before {
+					name = filepath.Join(dir, filepath.FromSlash(name))
+					if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(name, []byte(content+"half a"), 0o666); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
-			check := func() {
+			check := func(now Compression) {
 				t.Helper()
-				shut(t, start(t, archiving(dir, level)))
-				ext := ".log"
-				if level > 0 {
-					ext += ".gz"
-				}
+				shut(t, start(t, archiving(dir, now)))
 				got, want := tree(t, dir), []string{"archive/2000-01-01/b.01:00:00-01:00:00" + ext, "archive/2000-01-01/sub/a.00:00:00-01:00:00" + ext}
 				if !slices.Equal(sortedKeys(got), want) {
 					t.Fatalf("files %q, want %q", sortedKeys(got), want)
@@ -247,22 +256,48 @@ func TestArchiveResumed(t *testing.T) {
 					}
 				}
 			}
-			check()
-			if level == 0 {
-				return // that is moved, which is all or nothing
+			leave()
+			check(how)
+			for _, now := range []Compression{how, {}, {Name: "gzip"}, {Name: "zstd"}} {
+				leave() // the logger was killed before it removed the originals
+				check(now)
 			}
-			for name, content := range before { // the logger was killed before it removed the original
-				name = filepath.Join(dir, filepath.FromSlash(name))
-				if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
-					t.Fatal(err)
-				}
-			}
-			check()
 		})
-	}
+	})
+}
+
+// What has the name of an archived log and another content is no copy of it, whatever it looks like.
+func TestArchiveKeepsOthers(t *testing.T) {
+	withCompression(t, func(t *testing.T, how Compression, ext string) {
+		dir := t.TempDir()
+		others := map[string]string{".log": "#other\n1\n", ".log.gz": "no gzip", ".log.zst": "\x28\xb5\x2f\xfdno zstd"}
+		name := filepath.Join(dir, "archive", "2023-11-14", "a.22"+clockLayout[2:3]+"13"+clockLayout[2:3]+"20-23"+clockLayout[2:3]+"13"+clockLayout[2:3]+"20")
+		work := filepath.Join(dir, workDir, "1700000000-1700003600")
+		for _, d := range []string{filepath.Dir(name), work} {
+			if err := os.MkdirAll(d, 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+		files := map[string]string{filepath.Join(work, "a.log"): "#mine\n1\n"}
+		for ext, content := range others {
+			files[name+ext] = content
+		}
+		for name, content := range files {
+			if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		shut(t, start(t, archiving(dir, how)))
+		got := tree(t, filepath.Dir(name))
+		for ext, content := range others {
+			if got[filepath.Base(name)+ext] != content {
+				t.Errorf("%s holds %q", ext, got[filepath.Base(name)+ext])
+			}
+		}
+		if mine := got[filepath.Base(name)+"_1"+ext]; len(got) != 4 || plain(t, mine) != "#mine\n1\n" {
+			t.Errorf("files %q", got)
+		}
+	})
 }
 
 // The logs of a logger that was killed go to the archive, none of their records twice.
@@ -270,12 +305,12 @@ func TestArchiveLeftover(t *testing.T) {
 	dir := t.TempDir()
 	messages := [][][]byte{message(t, "n", "A::LOG", "a", "x", "1", "2"), message(t, "n", "B::LOG", "b", "x", "3")}
 	crash(t, dir, "redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;", messages)
-	shut(t, start(t, archiving(dir, 6)))
+	shut(t, start(t, archiving(dir, Compression{Name: "zstd"})))
 	if a, b := archivedRecords(t, dir, "a"), archivedRecords(t, dir, "b"); !slices.Equal(a, []string{"1", "2"}) || !slices.Equal(b, []string{"3"}) {
 		t.Errorf("the archive has %q and %q", a, b)
 	}
 	for name := range tree(t, dir) {
-		if !strings.HasPrefix(name, "archive/20") || !strings.HasSuffix(name, ".log.gz") {
+		if !strings.HasPrefix(name, "archive/20") || !strings.HasSuffix(name, ".log.zst") {
 			t.Errorf("file %q", name)
 		}
 	}
@@ -328,9 +363,9 @@ func TestRetention(t *testing.T) {
 	logs := []string{ // from old to new, 100 bytes each
 		"2026-11-01/conn.00:00:00-01:00:00.log.gz",
 		"2026-11-01/sub/dns.00:00:00-01:30:00-logger-1.log",
-		"2026-11-20/conn.00:00:00-01:00:00_1.log",
+		"2026-11-20/conn.00:00:00-01:00:00_1.log.zst",
 		"2026-11-21/conn.23:00:00-00:00:00.log.gz",
-		"2026-11-22/conn.10:00:00-11:00:00.log.gz",
+		"2026-11-22/conn.10:00:00-11:00:00-logger-1.log.zst",
 	}
 	others := []string{
 		"conn.00:00:00-01:00:00.log", "2026-11-01/notes.txt", "2026-11-01/conn.log", "2026-11-01/.tmp.abcd.conn.00:00:00-01:00:00",
@@ -365,7 +400,7 @@ func TestRetention(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			cfg := archiving(dir, 0)
+			cfg := archiving(dir, Compression{})
 			cfg.ArchiveMaxAge, cfg.ArchiveMaxBytes = c.age, c.size
 			l, err := newLogger(cfg)
 			if err != nil {
@@ -397,7 +432,7 @@ func TestRetention(t *testing.T) {
 func TestRetentionWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		cfg := archiving(dir, 0)
+		cfg := archiving(dir, Compression{})
 		cfg.ArchiveMaxBytes = 3000
 		l := start(t, cfg)
 		for range 20 {

@@ -253,12 +253,13 @@ func TestConfigRefused(t *testing.T) {
 	same := func(*Options) {}
 	for want, cfg := range map[string]Config{
 		"cannot be negative":         {MaxFileSize: -1},
-		"need Config.Archive":        {CompressLevel: 1},
+		"need Config.Archive":        {Compress: Compression{Name: "zstd"}},
 		"need Config.Archive ":       {ArchiveMaxAge: 1},
 		"without rotation":           {Archive: "x"},
 		"contradicts":                {Archive: "x", Options: hourly(func(o *Options) { o.RotationDir = "y" })},
 		"contradicts Log":            {Archive: "x", Options: hourly(func(o *Options) { o.RotationFormat = RotationFormatArchiver })},
-		"gzip level 10":              {Archive: "x", Options: hourly(same), CompressLevel: 10},
+		"gzip:10: its levels":        {Archive: "x", Options: hourly(same), Compress: Compression{"gzip", 10}},
+		`compression "lzma"`:         {Archive: "x", Options: hourly(same), Compress: Compression{"lzma", 1}},
 		`"a/b" cannot be the name`:   {Name: "a/b"},
 		`"a__b" cannot be the name`:  {Name: "a__b"},
 		`"a=b,c" cannot be the name`: {Name: "a=b,c"},

@@ -35,9 +35,9 @@ type Config struct {
 	// It takes the place of Options.RotationDir and RotationFormat, which must have their
 	// defaults, and logs that a crashed logger left go there too. Default: none.
 	Archive string
-	// CompressLevel compresses logs on their way to Archive in the background, with gzip at a level from 1 to 9.
-	// Default 0: not compressed.
-	CompressLevel int
+	// Compress compresses logs on their way to Archive in the background; ".gz" or ".zst" is added to their names. Those
+	// that Options.GzipLevel compressed while they were written stay as they are. Default: not compressed.
+	Compress Compression
 	// ArchiveMaxAge and ArchiveMaxBytes limit what Archive holds: what is older, and the oldest of what is too much, is
 	// deleted; of all loggers that use it. Nothing but logs with names as above is ever deleted.
 	// Default 0: no limit.
@@ -68,7 +68,6 @@ func newLogger(cfg Config) (*Logger, error) {
 		location:        cfg.Location,
 		maxFiles:        cfg.MaxFiles,
 		maxFileSize:     cfg.MaxFileSize,
-		compressLevel:   cfg.CompressLevel,
 		archiveMaxAge:   cfg.ArchiveMaxAge,
 		archiveMaxBytes: cfg.ArchiveMaxBytes,
 		log:             cfg.Logger,
@@ -111,6 +110,9 @@ func newLogger(cfg Config) (*Logger, error) {
 		return nil, err
 	}
 	var err error
+	if l.compress, err = cfg.Compress.withDefault(); err != nil {
+		return nil, err
+	}
 	if l.dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -167,14 +169,14 @@ func (l *Logger) check() error {
 		return errors.New("times, numbers and sizes of a Config cannot be negative")
 	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" || strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
 		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and \".\", at most %d, without \"__\"", l.name, maxName)
-	case l.archive == "" && (l.compressLevel != 0 || l.archiveMaxAge != 0 || l.archiveMaxBytes != 0):
-		return errors.New("Config.CompressLevel, ArchiveMaxAge and ArchiveMaxBytes need Config.Archive")
+	case l.archive == "" && (l.compress != (Compression{}) || l.archiveMaxAge != 0 || l.archiveMaxBytes != 0):
+		return errors.New("Config.Compress, ArchiveMaxAge and ArchiveMaxBytes need Config.Archive")
 	case l.archive != "" && !l.rotates():
 		return errors.New("an archive without rotation stays empty: set a rotation interval or Config.MaxFileSize")
 	case l.archive != "" && (l.options.RotationDir != "" || l.options.RotationFormat != RotationFormatDefault):
 		return errors.New("Config.Archive contradicts Log::default_rotation_dir and Log::rotation_format_func: use one of them")
 	}
-	return checkGzipLevel(l.compressLevel)
+	return nil
 }
 
 // What a logger's name may consist of, and how long it may be.

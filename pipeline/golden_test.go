@@ -239,10 +239,16 @@ func parseTime(t *testing.T, s string) time.Time {
 // plain returns the text of a log that may be compressed.
 func plain(t *testing.T, content string) string {
 	t.Helper()
-	if !strings.HasPrefix(content, "\x1f\x8b") {
+	var z io.Reader
+	var err error
+	switch {
+	case strings.HasPrefix(content, "\x1f\x8b"):
+		z, err = gzip.NewReader(strings.NewReader(content))
+	case strings.HasPrefix(content, "\x28\xb5\x2f\xfd"):
+		z, err = newZstdReader(strings.NewReader(content))
+	default:
 		return content
 	}
-	z, err := gzip.NewReader(strings.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,15 +14,20 @@ import (
 	"time"
 )
 
-const killDirEnv = "PIPELINE_TEST_KILL_DIR"
+const (
+	killDirEnv      = "PIPELINE_TEST_KILL_DIR"
+	killCompressEnv = "PIPELINE_TEST_KILL_COMPRESS" // on the way to the archive; empty: while writing
+)
 
 // killConfig is a logger that rotates and archives all the time.
 func killConfig(dir string) Config {
-	o := DefaultOptions()
-	if os.Getenv(killDirEnv+"_GZIP") != "" {
-		o.GzipLevel = 1
+	cfg := Config{Dir: dir, Options: DefaultOptions(), Location: time.UTC, FlushInterval: time.Millisecond, MaxFileSize: 20_000, Archive: "archive"}
+	if how := os.Getenv(killCompressEnv); how == "" {
+		cfg.Options.GzipLevel = 1
+	} else if err := cfg.Compress.UnmarshalText([]byte(how)); err != nil {
+		panic(err)
 	}
-	return Config{Dir: dir, Options: o, Location: time.UTC, FlushInterval: time.Millisecond, MaxFileSize: 20_000, Archive: "archive", CompressLevel: 1}
+	return cfg
 }
 
 // killChild is a logger that writes numbers to two logs until it is killed.
@@ -48,15 +53,16 @@ func killMessage(log string, i int) [][]byte {
 // twice, no half line.
 func TestKilledUnderLoad(t *testing.T) {
 	for round := range 6 {
-		compressed := round%2 == 1
-		t.Run(fmt.Sprintf("%d/gzip=%v", round, compressed), func(t *testing.T) {
+		how := []string{"", "gzip:1", "zstd:1"}[round%3]
+		t.Run(fmt.Sprintf("%d/%s", round, how), func(t *testing.T) {
 			dir := t.TempDir()
+			t.Setenv(killCompressEnv, how)
+			ext := ".log" + killConfig(dir).Compress.ext()
+			if how == "" {
+				ext = ".log.gz"
+			}
 			child := exec.Command(os.Args[0])
 			child.Env = append(os.Environ(), killDirEnv+"="+dir)
-			if compressed {
-				t.Setenv(killDirEnv+"_GZIP", "1")
-				child.Env = append(child.Env, killDirEnv+"_GZIP=1")
-			}
 			child.Stdout, child.Stderr = t.Output(), t.Output()
 			if err := child.Start(); err != nil {
 				t.Fatal(err)
@@ -82,7 +88,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			}
 			shut(t, start(t, killConfig(dir)))
 			for name := range tree(t, dir) {
-				if !strings.HasPrefix(name, "archive/") || !strings.HasSuffix(name, ".log.gz") {
+				if !strings.HasPrefix(name, "archive/") || !strings.HasSuffix(name, ext) {
 					if !strings.Contains(name, "/"+tempPrefix) { // goes an hour later
 						t.Errorf("left behind: %s", name)
 					}

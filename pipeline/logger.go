@@ -53,8 +53,8 @@ type Logger struct {
 	location      *time.Location
 	maxFiles      int
 	maxFileSize   int64
-	archive       string // absolute, empty if there is none
-	compressLevel int
+	archive       string      // absolute, empty if there is none
+	compress      Compression // on the way to archive
 	archiveMaxAge time.Duration
 	log           *slog.Logger
 	openFile      func(name string) (file, error) // creates it; replaced by tests

@@ -17,14 +17,14 @@ const repairTemp = ".tmp.repair."
 // repair takes half a line off the end of a log whose logger was killed while it wrote: it is no record. Of a
 // compressed log it keeps what can be decompressed. It can be called again.
 func (l *Logger) repair(r *rotation) error {
-	if l.compressed(r.ext) {
-		return l.repairGzip(r)
-	}
 	f, err := l.root.OpenFile(r.src, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if l.compressed(r.ext) || hasGzipHeader(f) {
+		return l.repairGzip(r)
+	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -55,6 +55,13 @@ func (l *Logger) repair(r *rotation) error {
 // compressed reports whether files with that extension were compressed while they were written.
 func (l *Logger) compressed(ext string) bool {
 	return ext == "."+l.suffix+"."+l.options.GzipExtension
+}
+
+// hasGzipHeader reports whether a file begins as gzip does, and no log.
+func hasGzipHeader(f io.ReaderAt) bool {
+	var magic [2]byte
+	_, err := f.ReadAt(magic[:], 0)
+	return err == nil && magic == [2]byte{0x1f, 0x8b} // RFC 1952, 2.3.1
 }
 
 // repairGzip ends the gzip stream of a log properly.

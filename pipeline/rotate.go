@@ -64,7 +64,7 @@ func (l *Logger) rotatedReserve() int {
 	r := &rotation{}
 	n := max(len(l.rotatedName(r)), len(path.Base(l.archiveName(r))))
 	if l.archive != "" {
-		n += len(archiveTemp("")) + len(".gz")
+		n += len(archiveTemp("")) + len(l.compress.ext())
 	}
 	return n
 }
@@ -76,64 +76,81 @@ func (l *Logger) place(r *rotation) (string, error) {
 	}
 	to := l.rotatedName(r)
 	if dir := l.options.RotationDir; dir != "" {
-		moved, err := l.moveTo(l.resolve(dir), r, to)
+		moved, err := l.moveTo(l.resolve(dir), r, to, Compression{})
 		if err == nil {
 			return moved, nil
 		}
 		l.rotationFailed(err)
 		l.log.Error("log cannot be moved to the rotation directory, it is rotated within the log folder", "path", r.name, "err", err)
 	}
-	return l.moveWithin(l.root, r, to)
+	return l.moveWithin(l.root, r, to, Compression{})
 }
 
 // moveTo moves a log to the directory dir, which it makes.
-func (l *Logger) moveTo(dir string, r *rotation, to string) (string, error) {
-	root, err := makeRoot(dir)
+func (l *Logger) moveTo(dir string, r *rotation, to string, how Compression) (string, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", err
+	}
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", err
 	}
 	defer root.Close()
-	return l.moveWithin(root, r, to)
+	return l.moveWithin(root, r, to, how)
 }
 
-func makeRoot(dir string) (*os.Root, error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
-	}
-	return os.OpenRoot(dir)
-}
-
-// moveWithin moves a log to the name to in dst, which has no extension. It never replaces a
+// moveWithin moves a log to the name to in dst, which has no extension, and compresses it on the way. It never replaces a
 // file: if the name is taken it adds a number. It returns the new path.
-func (l *Logger) moveWithin(dst *os.Root, r *rotation, to string) (string, error) {
+func (l *Logger) moveWithin(dst *os.Root, r *rotation, to string, how Compression) (string, error) {
 	if dir := path.Dir(to); dir != "." {
 		if err := dst.MkdirAll(dir, 0o777); err != nil {
 			return "", err
 		}
 	}
-	target, err := freeName(to, r.ext, func(target string) error { return renameNew(l.root, r.src, dst, target) })
-	if crossDevice(err) {
-		return l.copyInto(dst, r, to, 0)
-	}
+	target, err := l.moveOrCopy(dst, r, to, how)
 	if err != nil {
 		return "", err
 	}
 	return filepath.Join(dst.Name(), filepath.FromSlash(target)), nil
 }
 
+// moveOrCopy returns the log's name in dst.
+func (l *Logger) moveOrCopy(dst *os.Root, r *rotation, to string, how Compression) (string, error) {
+	if r.found {
+		if target, ok := l.findCopy(dst, r, to); ok {
+			l.removeCopied(r)
+			return target, nil
+		}
+	}
+	if how == (Compression{}) {
+		target, err := freeName(to, r.ext, func(target string) error { return renameNew(l.root, r.src, dst, target) })
+		if !crossDevice(err) {
+			return target, err
+		}
+	}
+	return l.copyInto(dst, r, to, how)
+}
+
+// maxSameName is how many files there may be that would have the same name.
+const maxSameName = 9999
+
+// numberedName returns the i-th of the names that are tried.
+func numberedName(to string, i int, ext string) string {
+	if i == 0 {
+		return to + ext
+	}
+	return fmt.Sprintf("%s_%d%s", to, i, ext) // sorts behind the one without
+}
+
 // freeName calls use with the name to, then with numbered names, until one is free.
 func freeName(to, ext string, use func(target string) error) (string, error) {
-	const tries = 9999
-	for i := range tries {
-		target := to + ext
-		if i > 0 {
-			target = fmt.Sprintf("%s_%d%s", to, i, ext) // sorts behind the one without
-		}
+	for i := range maxSameName {
+		target := numberedName(to, i, ext)
 		if err := use(target); !errors.Is(err, fs.ErrExist) {
 			return target, err
 		}
 	}
-	return "", fmt.Errorf("%s: there are %d files of that name: %w", to+ext, tries, fs.ErrExist)
+	return "", fmt.Errorf("%s: there are %d files of that name: %w", to+ext, maxSameName, fs.ErrExist)
 }
 
 // moveAside takes away the file of the log name, without extension, that an

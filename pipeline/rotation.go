@@ -212,10 +212,7 @@ func (l *Logger) resumeRotations() error {
 				return fmt.Errorf("%s is no regular file", l.inLogDir(src))
 			}
 			file := strings.TrimPrefix(src, work+"/")
-			ext := l.ext
-			if !strings.HasSuffix(file, ext) { // it was another one then
-				ext = path.Ext(file)
-			}
+			ext := l.extOf(file)
 			l.background(nil, &rotation{
 				name: strings.TrimSuffix(file, ext), opened: opened, closed: closed, leftover: true, owned: true, found: true,
 				file: src, ext: ext, src: src, work: work,
@@ -228,6 +225,16 @@ func (l *Logger) resumeRotations() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// extOf returns the extension of a log that a logger wrote, perhaps with other options than this one.
+func (l *Logger) extOf(file string) string {
+	for _, ext := range []string{l.ext, "." + l.suffix + "." + l.options.GzipExtension, "." + l.suffix} {
+		if strings.HasSuffix(file, ext) {
+			return ext
+		}
+	}
+	return path.Ext(file)
 }
 
 // parseWork reads the name that makeWork gave a folder.

@@ -1,19 +1,20 @@
 package main
 
 import (
-	"compress/gzip"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // At the end every log goes to the archive, compressed, with the name of the logger.
 func TestArchiveFlags(t *testing.T) {
 	dir, archive := t.TempDir(), t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--rotate", "1h",
-		"--name", "logger-1", "--archive", archive, "--archive-compress", "6")
+		"--name", "logger-1", "--archive", archive, "--archive-compress", "zstd:19")
 	push := connect(t, d.endpoint("PULL"))
 	if err := push.Send(t.Context(), logMessage(t, "node", "test", "hello")); err != nil {
 		t.Fatal(err)
@@ -24,7 +25,7 @@ func TestArchiveFlags(t *testing.T) {
 	}
 	d.terminate()
 
-	found, err := filepath.Glob(filepath.Join(archive, "*", "test.*-logger-1.log.gz"))
+	found, err := filepath.Glob(filepath.Join(archive, "*", "test.*-logger-1.log.zst"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("archived %q, %v", found, err)
 	}
@@ -33,12 +34,21 @@ func TestArchiveFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	z, err := gzip.NewReader(f)
+	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer z.Close()
 	text, err := io.ReadAll(z)
 	if err != nil || !strings.Contains(string(text), "\nhello\n#close") {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// A compression that there is not is refused with what to say instead.
+func TestArchiveCompressRefused(t *testing.T) {
+	p := start(t, nil, "logger", "--archive-compress", "6")
+	if status := p.wait(); status != 2 || !strings.Contains(p.stderr.String(), "--archive-compress") || !strings.Contains(p.stderr.String(), "use gzip or zstd") {
+		t.Errorf("exit status %d, standard error %q", status, p.stderr.String())
 	}
 }

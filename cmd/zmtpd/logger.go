@@ -31,12 +31,12 @@ type loggerFlags struct {
 
 // archiveFlags are those for logs that are rotated.
 type archiveFlags struct {
-	Name            string        `group:"archive" placeholder:"NAME" help:"Name of this logger, which then is in the names of rotated logs: needed when several loggers rotate into one folder."`
-	MaxFileSize     byteSize      `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
-	Archive         string        `group:"archive" placeholder:"DIR" help:"Move rotated logs to a tree as zeekctl keeps it, DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log."`
-	ArchiveCompress int           `group:"archive" default:"0" placeholder:"LEVEL" help:"Compress logs on their way to --archive with gzip, at a level from 1 to 9."`
-	ArchiveMaxAge   time.Duration `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
-	ArchiveMaxBytes byteSize      `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
+	Name            string               `group:"archive" placeholder:"NAME" help:"Name of this logger, which then is in the names of rotated logs: needed when several loggers rotate into one folder."`
+	MaxFileSize     byteSize             `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
+	Archive         string               `group:"archive" placeholder:"DIR" help:"Move rotated logs to a tree as zeekctl keeps it, DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log."`
+	ArchiveCompress pipeline.Compression `group:"archive" placeholder:"gzip|zstd[:LEVEL]" help:"Compress logs on their way to --archive, as in gzip:6 or zstd:3, which are the default levels; from 1, fast, to gzip:9 or zstd:22, small. Default: none."`
+	ArchiveMaxAge   time.Duration        `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
+	ArchiveMaxBytes byteSize             `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
 }
 
 // options returns the settings of Zeek's logging that the flags make up.

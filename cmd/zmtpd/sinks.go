@@ -98,7 +98,7 @@ func (f *loggerFlags) openFiles(options *pipeline.Options, log *slog.Logger) (*p
 	return pipeline.New(pipeline.Config{
 		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval), Logger: log,
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
-		CompressLevel: f.ArchiveCompress,
+		Compress:      f.ArchiveCompress,
 		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
 	})
 }
