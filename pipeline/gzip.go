@@ -2,7 +2,8 @@ package pipeline
 
 import (
 	"bytes"
-	"compress/gzip"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // gzipStream compresses a log while it is written: one gzip member a file, as in
