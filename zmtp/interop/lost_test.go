@@ -1,0 +1,94 @@
+//go:build unix
+
+package interop
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"zmtpd/zmtp"
+)
+
+// TestPullKilled kills one of three PULLs of libzmq while messages wait for all: what had not gone out to it goes to the two
+// others, once each, and in order for messages with a key.
+func TestPullKilled(t *testing.T) {
+	t.Parallel()
+	for _, sticky := range []bool{false, true} {
+		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
+			t.Parallel()
+			const n, sources, size = 150, 8, 2000
+			cfg := zmtp.Config{Immediate: true, SendHWM: n * sources, SendBuffer: 8192, ReconnectInterval: time.Second}
+			if sticky {
+				cfg.Key = func(m zmtp.Message) []byte { return m.Part(1) }
+			}
+			push := zmtp.NewPush(cfg)
+			t.Cleanup(func() { push.Close() })
+			var pulls []*libzmqEnd
+			var endpoints []string
+			for range 3 {
+				p := startPeer(t)
+				pull := p.socket(t, "PULL", options{recvHWM: 10, recvBuf: 8192})
+				pulls = append(pulls, pull)
+				endpoints = append(endpoints, pull.listen("tcp://127.0.0.1:*"))
+				if err := push.Connect(endpoints[len(endpoints)-1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			until(t, "three peers", func() bool { return push.Stats().Peers == 3 })
+			for i := range n {
+				for source := range sources {
+					if err := push.Send(t.Context(), numbered("topic", fmt.Sprint(source), i, make([]byte, size))); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			// Nobody receives. The victim is the one for which most waits.
+			peers := push.Peers()
+			victim := slices.MaxFunc(peers, func(a, b zmtp.PeerStats) int { return a.Queued - b.Queued })
+			var written uint64
+			until(t, "nothing more to go out", func() bool {
+				before := written
+				for _, p := range push.Peers() {
+					if p.ID == victim.ID {
+						victim, written = p, p.Written
+					}
+				}
+				return victim.Queued > 0 && written == before
+			})
+			dead := slices.Index(endpoints, victim.Endpoint)
+			pulls[dead].peer.kill()
+			until(t, "two peers", func() bool { return push.Stats().Peers == 2 })
+
+			st := push.Stats()
+			gone := victim.Out.Messages - uint64(victim.Queued) + st.Dropped[zmtp.DropConnectionLost]
+			if st.Returned == 0 || st.Returned != victim.Out.Messages-gone {
+				t.Errorf("%d messages came back of %d, of which %d had gone out", st.Returned, victim.Out.Messages, gone)
+			}
+			var waits []func() tally
+			for i, pull := range pulls {
+				if i != dead {
+					waits = append(waits, pull.tally(n*sources, 10*moment))
+				}
+			}
+			total := 0
+			seen := map[string]bool{}
+			for _, wait := range waits {
+				got := wait()
+				if sticky {
+					got.increasing(t)
+				}
+				total += got.total()
+				for source, numbers := range got {
+					for _, i := range numbers {
+						seen[fmt.Sprint(source, " ", i)] = true
+					}
+				}
+			}
+			if want := n*sources - int(gone); total != want || len(seen) != want {
+				t.Errorf("%d messages came, %d different ones, want %d: all but those that had gone out to the dead one", total, len(seen), want)
+			}
+		})
+	}
+}
