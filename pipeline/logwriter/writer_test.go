@@ -250,6 +250,7 @@ func TestWriteWithoutWaiting(t *testing.T) {
 			} else if err != errEnded {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 		}
 		if taken != 6 {
 			t.Errorf("%d records taken, there is room for 6", taken)
