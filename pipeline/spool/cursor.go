@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"hash/crc32"
 	"io"
 	"slices"
 )
@@ -17,7 +18,7 @@ type cursor struct {
 
 	window    []byte // what the file holds from windowOff on
 	windowOff int64
-	sum       recordSum
+	sum       headerSum
 }
 
 // place puts the cursor before the first record of a segment.
@@ -26,61 +27,42 @@ func (c *cursor) place(first Seq) {
 	c.window, c.windowOff = c.window[:0], 0
 }
 
-// next returns the next good record in buf, which may be a larger one then, and steps over it and over damaged records before
-// it, so that seq-1 is its number. The segment has a readable part that ends at end, and all numbers are below limit.
+// next returns the next good record in buf, which may be a larger one then, and steps over it and over records with damaged
+// content before it: seq-1 is its number. The segment has a readable part that ends at end, and all numbers are below limit.
 //
 // The error is io.EOF if there is no further good record. Then the cursor is where no next record can be found: at the end, or
-// before it if the rest of the segment is unreadable. All other errors are of the file, and leave the cursor as it was.
+// before it if the rest of the segment is unreadable. All other errors are of the file, and leave the cursor at the record.
 func (c *cursor) next(f io.ReaderAt, end int64, limit Seq, buf []byte) ([]byte, error) {
-	off, seq := c.off, c.seq
-	for ; seq < limit && off < end; seq++ {
-		size, record, good, err := c.read(f, off, end, seq, buf)
+	for c.seq < limit && end-c.off >= recordHeader {
+		head, err := c.view(f, c.off, recordHeader, end)
 		if err != nil {
 			return buf, err
 		}
-		if size == 0 {
-			return buf, io.EOF
+		length, sum, ok := c.sum.parseHeader(head, c.seq)
+		if !ok || length > end-c.off-recordHeader {
+			break
 		}
-		if good {
-			c.damaged += off - c.off
-			c.off, c.seq = off+size, seq+1
-			return record, nil
+		if buf, err = c.content(f, c.off+recordHeader, int(length), end, buf); err != nil {
+			return buf, err
 		}
-		off += size
-	}
-	if off == end {
-		c.damaged += off - c.off
-		c.off, c.seq = off, seq
+		c.off += recordHeader + length
+		c.seq++
+		if crc32.Checksum(buf, castagnoli) == sum {
+			return buf, nil
+		}
+		c.damaged += recordHeader + length
 	}
 	return buf, io.EOF
 }
 
-// read returns the record at an offset, with its size in the file, which is 0 if it has none that is possible.
-func (c *cursor) read(f io.ReaderAt, off, end int64, seq Seq, buf []byte) (size int64, record []byte, good bool, err error) {
-	if end-off < recordHeader {
-		return 0, nil, false, nil
+// content returns the n bytes at an offset in buf, or in a larger one.
+func (c *cursor) content(f io.ReaderAt, off int64, n int, end int64, buf []byte) ([]byte, error) {
+	if n <= windowSize {
+		b, err := c.view(f, off, n, end)
+		return append(buf[:0], b...), err
 	}
-	head, err := c.view(f, off, recordHeader, end)
-	if err != nil {
-		return 0, nil, false, err
-	}
-	size, want, ok := parseRecordHeader(head, end-off)
-	if !ok {
-		return 0, nil, false, nil
-	}
-	if size <= windowSize {
-		b, err := c.view(f, off, int(size), end)
-		if err != nil {
-			return 0, nil, false, err
-		}
-		record = append(buf[:0], b[recordHeader:]...)
-	} else {
-		record = slices.Grow(buf[:0], int(size)-recordHeader)[:size-recordHeader]
-		if err := readFull(f, record, off+recordHeader); err != nil {
-			return 0, nil, false, err
-		}
-	}
-	return size, record, c.sum.of(seq, record) == want, nil
+	buf = slices.Grow(buf[:0], n)[:n]
+	return buf, readFull(f, buf, off)
 }
 
 // view returns n bytes of the file, at most windowSize, of which all are before end. They are valid until the next call.

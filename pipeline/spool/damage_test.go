@@ -31,7 +31,7 @@ func build(t testing.TB, dir string) (places []place) {
 	cfg := quiet(dir)
 	cfg.SegmentBytes = 1000
 	s, _ := start(t, cfg)
-	var sum recordSum
+	var sum headerSum
 	for i := range 40 {
 		content := fmt.Sprintf("%d %s", i, strings.Repeat("x", i*7%150))
 		if i%5 == 0 {
@@ -56,7 +56,7 @@ func damage(content, how []byte) {
 }
 
 // FuzzDamage changes bytes of segments. Only records are lost that are touched, or that follow one in their segment whose size is
-// touched; nothing else is delivered, and all is in order.
+// or its checksum is touched; nothing else is delivered, and all is in order.
 func FuzzDamage(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for n := range 12 {
@@ -84,7 +84,7 @@ func FuzzDamage(f *testing.F) {
 		unreadable := false
 		for _, p := range places {
 			if p.segment == name {
-				unreadable = unreadable || !bytes.Equal(before[p.off:p.off+4], after[p.off:p.off+4])
+				unreadable = unreadable || !bytes.Equal(before[p.off:p.off+8], after[p.off:p.off+8])
 				if unreadable || !bytes.Equal(before[p.off:p.end()], after[p.off:p.end()]) {
 					continue
 				}
@@ -132,7 +132,7 @@ func FuzzFiles(f *testing.F) {
 	for _, fixed := range []bool{false, true} {
 		f.Add(segment, noted, fixed)
 		f.Add(segment[:100], noted[:40], fixed)
-		f.Add(binary.BigEndian.AppendUint32(bytes.Clone(segment[:segmentHeader]), MaxRecord), []byte(acksMagic), fixed)
+		f.Add(new(headerSum).appendHeader(bytes.Clone(segment[:segmentHeader]), 1, make([]byte, MaxRecord/16)), []byte(acksMagic), fixed)
 		f.Add(make([]byte, 100), make([]byte, 100), fixed)
 	}
 	f.Fuzz(func(t *testing.T, segment, noted []byte, fixed bool) {
@@ -295,7 +295,7 @@ func TestDamageWhileOpen(t *testing.T) {
 func TestDropDamaged(t *testing.T) {
 	dir := t.TempDir()
 	cfg := quiet(dir)
-	cfg.SegmentBytes = 60
+	cfg.SegmentBytes = 70
 	s, _ := start(t, cfg)
 	appendRecords(t, s, "aaaaaaaa", "bbbbbbbb", "cccccccc")
 	if err := os.Truncate(filepath.Join(dir, segmentName(1)), segmentHeader+20); err != nil {
@@ -316,5 +316,27 @@ func TestDropDamaged(t *testing.T) {
 	}
 	if _, got := readAll(t, s); !slices.Equal(got, []string{"cccccccc"}) {
 		t.Errorf("read %q", got)
+	}
+}
+
+// A damaged length does not lead into the content of a record, whatever is there.
+func TestNoRecordInContent(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := start(t, quiet(dir))
+	forged := []byte("forged")
+	content := append(new(headerSum).appendHeader(nil, 2, forged), forged...)
+	appendRecords(t, s, string(content), "b")
+	crash(s)
+	name := filepath.Join(dir, segmentName(1))
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.BigEndian.PutUint32(b[segmentHeader:], 0)
+	if err := os.WriteFile(name, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := start(t, quiet(dir)); len(got) > 0 {
+		t.Errorf("recovered %q", got)
 	}
 }

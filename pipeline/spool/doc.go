@@ -35,12 +35,13 @@
 //
 // A record that is the i-th of its segment, from 0 on, has the header's number plus i:
 //
-//	0  4  size of the record with these 8 bytes; less than 8 is invalid, so zeros are no record
-//	4  4  checksum of the record's number (8 bytes), the size (4 bytes) and the content
-//	8     content
+//	 0  4  length of the content
+//	 4  4  checksum of the record's number (8 bytes) and the length (4 bytes)
+//	 8  4  checksum of the content
+//	12     content
 //
-// The number in the checksum makes sure that a record is taken only for itself: not for another when a damaged
-// size leads into the middle of the content of one.
+// The length has a checksum of its own so that one which is damaged never leads into the content of a record, where its
+// sender may have put what looks like another. Zeros are no record.
 //
 // The file of acknowledgements is replaced as a whole:
 //
@@ -57,8 +58,8 @@
 //
 // # Damage
 //
-// A process that is killed, or a power failure, leaves half a record at the end of the newest segment: Open cuts it off. A
-// record elsewhere with a wrong checksum is skipped if its size leads, perhaps over others like it, to a good record or to the
-// end of the segment; otherwise the rest of the segment is skipped. A damaged segment header costs no record. What is skipped is
+// A process that is killed, or a power failure, leaves half a record at the end of the newest segment: Open cuts it off.
+// Elsewhere a record with damaged content is skipped; after one whose length is damaged the rest of the segment is. A
+// damaged segment header costs no record. What is skipped is
 // counted and logged, and deleted with its segment. If the file of acknowledgements is damaged all records are delivered again.
 package spool

@@ -80,15 +80,16 @@ func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byte, fresh bool, err error) {
 	from, damaged := s.cur.seq, s.cur.damaged
 	record, err = s.cur.next(g.r, end, limit, buf)
-	if err != nil && err != io.EOF {
-		return record, false, fmt.Errorf("spool: cannot read %s: %w", g.name, err)
-	}
-	good := s.cur.seq - 1
-	broken := false // the rest is unreadable
-	if err == io.EOF {
-		broken = s.cur.off < end
+	broken := err == io.EOF && (s.cur.off < end || s.cur.seq < limit) // the rest is unreadable
+	if broken {
 		s.cur.damaged += end - s.cur.off
-		s.cur.off, s.cur.seq, good = end, limit, limit
+		s.cur.off, s.cur.seq = end, limit
+	}
+	good := s.cur.seq // all from from on and below are lost
+	if err == nil {
+		good--
+	} else if err != io.EOF {
+		err = fmt.Errorf("spool: cannot read %s: %w", g.name, err)
 	}
 
 	s.mu.Lock()

@@ -16,7 +16,7 @@ const (
 	segmentMagic   = "\x89spool\r\n"
 	segmentVersion = 1
 	segmentHeader  = 24 // bytes before the first record
-	recordHeader   = 8  // bytes before a record's content
+	recordHeader   = 12 // bytes before a record's content
 	segmentSuffix  = ".segment"
 	seqDigits      = 20
 
@@ -105,27 +105,28 @@ func parseSegmentHeader(b []byte) (Seq, error) {
 	return Seq(binary.BigEndian.Uint64(b[12:])), nil
 }
 
-// recordSum computes the checksums of records. It is a type because what is summed up
-// before the content would be an allocation for each record otherwise.
-type recordSum struct{ prefix [12]byte }
+// headerSum computes the checksums of lengths. It is a type because what is summed up would be an allocation for
+// each record otherwise.
+type headerSum [12]byte
 
-func (s *recordSum) of(seq Seq, content []byte) uint32 {
-	binary.BigEndian.PutUint64(s.prefix[:], uint64(seq))
-	binary.BigEndian.PutUint32(s.prefix[8:], uint32(recordHeader+len(content)))
-	return crc32.Update(crc32.Checksum(s.prefix[:], castagnoli), castagnoli, content)
+func (h *headerSum) of(seq Seq, length uint32) uint32 {
+	binary.BigEndian.PutUint64(h[:], uint64(seq))
+	binary.BigEndian.PutUint32(h[8:], length)
+	return crc32.Checksum(h[:], castagnoli)
 }
 
 // appendHeader appends what stands before the content of a record.
-func (s *recordSum) appendHeader(dst []byte, seq Seq, content []byte) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(recordHeader+len(content)))
-	return binary.BigEndian.AppendUint32(dst, s.of(seq, content))
+func (h *headerSum) appendHeader(dst []byte, seq Seq, content []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(content)))
+	dst = binary.BigEndian.AppendUint32(dst, h.of(seq, uint32(len(content))))
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(content, castagnoli))
 }
 
-// parseRecordHeader returns the size of a record with its header, and its checksum. It is not ok if the record does not fit
-// into that many bytes, or no record is that large.
-func parseRecordHeader(b []byte, fits int64) (size int64, sum uint32, ok bool) {
-	size = int64(binary.BigEndian.Uint32(b))
-	return size, binary.BigEndian.Uint32(b[4:]), size >= recordHeader && size <= fits && size-recordHeader <= MaxRecord
+// parseHeader returns the length and the checksum of a record's content. It is not ok if b, which is at least
+// recordHeader long, is not the header of the record with that number, or the record would be larger than any.
+func (h *headerSum) parseHeader(b []byte, seq Seq) (length int64, sum uint32, ok bool) {
+	u := binary.BigEndian.Uint32(b)
+	return int64(u), binary.BigEndian.Uint32(b[8:]), u <= MaxRecord && binary.BigEndian.Uint32(b[4:]) == h.of(seq, u)
 }
 
 // bitmap is a set of small numbers. It is as long as its largest one asks for.

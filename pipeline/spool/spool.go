@@ -74,7 +74,7 @@ type Spool struct {
 
 	writing sync.Mutex
 	scratch []byte    // guarded by writing
-	sum     recordSum // guarded by writing
+	sum     headerSum // guarded by writing
 
 	// Owned by the flusher, which is a goroutine until Close, and then Close.
 	acksBuf []byte

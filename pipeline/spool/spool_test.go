@@ -30,9 +30,9 @@ func TestFormat(t *testing.T) {
 	segment := []byte("\x89spool\r\n\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01")
 	segment = append(segment, crc(segment)...)
 	for i, content := range []string{"a", "", "ccc", "d"} {
-		size := binary.BigEndian.AppendUint32(nil, uint32(8+len(content)))
+		size := binary.BigEndian.AppendUint32(nil, uint32(len(content)))
 		seq := binary.BigEndian.AppendUint64(nil, uint64(1+i))
-		segment = slices.Concat(segment, size, crc(slices.Concat(seq, size, []byte(content))), []byte(content))
+		segment = slices.Concat(segment, size, crc(slices.Concat(seq, size)), crc([]byte(content)), []byte(content))
 	}
 	noted := []byte("\x89spack\r\n\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x05" + "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x01" +
 		"\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x00\x00\x00\x00\x04")
@@ -86,12 +86,17 @@ func TestFlusher(t *testing.T) {
 		s, _ := start(t, Config{Dir: dir})
 		seqs := appendRecords(t, s, "a", "b")
 		s.Ack(seqs[1])
-		if s.segments[0].dirty != true {
+		dirty := func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.segments[0].dirty
+		}
+		if !dirty() {
 			t.Error("nothing to sync")
 		}
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
-		if s.segments[0].dirty || s.Stats().Segments != 1 {
+		if dirty() || s.Stats().Segments != 1 {
 			t.Errorf("not synced: %+v", s.Stats())
 		}
 		crash(s)
