@@ -107,7 +107,7 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Reconfigure changes Overload and StallTimeout, and of XSub and XPub what [zmtp.Socket.Reconfigure] does; the rest of cfg
+// Reconfigure changes Overload and StallTimeout, and of XSub, XPub and Tap.Socket what [zmtp.Socket.Reconfigure] does; the rest of cfg
 // has no effect. Publishers that wait for a subscriber follow the new policy within the old timeout, and new limits at once.
 func (f *Forwarder) Reconfigure(cfg Config) {
 	f.mu.Lock()
@@ -119,6 +119,9 @@ func (f *Forwarder) Reconfigure(cfg Config) {
 	f.cfg.Store(&now)
 	f.xsub.Reconfigure(cfg.XSub)
 	f.xpub.Reconfigure(cfg.XPub)
+	if f.tap != nil && cfg.Tap != nil {
+		f.tap.pub.Reconfigure(cfg.Tap.Socket)
+	}
 }
 
 func (f *Forwarder) policy() Policy          { return f.cfg.Load().Overload }

@@ -19,6 +19,7 @@ type forwarderFlags struct {
 	StallTimeout positive         `default:"500ms" help:"Without progress for how long a full subscriber counts as stalled, for --overload adaptive."`
 	SndHWM       highWaterMark    `name:"sndhwm" group:"limits" default:"1000" help:"Messages that may wait for one subscriber, 0 for no limit."`
 	SndBytes     byteSize         `name:"sndbytes" group:"limits" default:"64MiB" help:"Bytes that may wait for one subscriber, 0 for no limit."`
+	tapFlags
 }
 
 // forwarderJob is the broker as a part of a daemon.
@@ -26,6 +27,7 @@ type forwarderJob struct {
 	flags    *forwarderFlags
 	security *security
 	f        *forwarder.Forwarder
+	tap      *tapJob // nil for none
 	rates    rateMeter
 }
 
@@ -39,8 +41,12 @@ func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, l
 	if err != nil {
 		return nil, err
 	}
+	tap, copies, err := flags.tapFlags.open(config, s, log)
+	if err != nil {
+		return nil, err
+	}
 	c := forwarder.Config{
-		XSub: xsub, XPub: xpub,
+		XSub: xsub, XPub: xpub, Tap: copies,
 		Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
 		Logger: log,
 	}
@@ -49,14 +55,15 @@ func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, l
 	}
 	f := forwarder.New(c)
 	s.guard(f)
-	return &forwarderJob{flags: flags, security: s, f: f}, nil
+	return &forwarderJob{flags: flags, security: s, f: f, tap: tap}, nil
 }
 
 // reload takes over what can change.
 func (j *forwarderJob) reload(flags *forwarderFlags, sockets *socketFlags) {
 	config := flags.queues(sockets.config(nil))
 	j.f.Reconfigure(forwarder.Config{
-		XSub: config, XPub: config, Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
+		XSub: config, XPub: config, Tap: &forwarder.Tap{Socket: config},
+		Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
 	})
 }
 
@@ -66,14 +73,19 @@ func (j *forwarderJob) listen() ([]listening, error) {
 	if err != nil {
 		return nil, err
 	}
+	tap, err := j.tap.listen(j.f)
+	if err != nil {
+		return nil, err
+	}
 	xsub, err := bindAll("--xsub", "XSUB", j.flags.XSub, j.f.ListenXSub)
-	return append(xsub, xpub...), err
+	return append(append(xsub, xpub...), tap...), err
 }
 
 // shutdown gives subscribers what waits for them. What those lose that do not read
 // is no failure: it is counted and logged.
 func (j *forwarderJob) shutdown(ctx context.Context) error {
 	err := j.f.Shutdown(ctx)
+	j.tap.shutdown()
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
@@ -82,13 +94,16 @@ func (j *forwarderJob) shutdown(ctx context.Context) error {
 
 func (j *forwarderJob) summary() []any {
 	st := j.f.Stats()
-	return []any{"job", "forwarder",
+	all := []any{"job", "forwarder",
 		"received", st.Frontend.In.Messages, "sent", st.XPub.Out.Messages,
 		"unmatched", st.Unmatched, "dropped", sum(st.XPub.Dropped) + sum(st.XSub.Dropped)}
+	return append(all, j.tap.summary(st.Tap)...)
 }
 
 func (j *forwarderJob) status(s *status) {
-	s.Forwarder = newForwarderStatus(j.f.Stats(), &j.rates, time.Now())
+	st := j.f.Stats()
+	s.Forwarder = newForwarderStatus(st, &j.rates, time.Now())
+	s.Forwarder.Tap = j.tap.status(st.Tap)
 }
 
 func (j *forwarderJob) collect(ch chan<- prometheus.Metric) {
@@ -97,7 +112,9 @@ func (j *forwarderJob) collect(ch chan<- prometheus.Metric) {
 	publishers, subscribers := peersOfSides(st)
 	j.security.collectPeers(ch, "xsub", publishers)
 	j.security.collectPeers(ch, "xpub", subscribers)
+	j.security.collectPeers(ch, domainTap, tapPeers(st.Tap))
 	j.security.collectDenied(ch, st.Denied)
+	j.tap.collect(ch, st.Tap)
 }
 
 // sum adds counters up.

@@ -25,7 +25,7 @@ type securityFlags struct {
 	CurveSecretKeyFile []string `group:"security" placeholder:"PATH" help:"Encrypt with the server's secret key in a certificate file, or with all keys in the files *.key_secret of a folder, while one is replaced (repeatable)."`
 	CurveClients       []string `group:"security" placeholder:"PATH" help:"Let in the client with the public key in a certificate file, or those in the files *.key of a folder (repeatable). Both are read again when they change, and on SIGHUP."`
 	CurveClientKey     []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"Let in the client with this public key (repeatable)."`
-	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"Ask a ZAP handler (RFC 27) at a REP or ROUTER socket who may come in. The domain is xsub, xpub or pull."`
+	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"Ask a ZAP handler (RFC 27) at a REP or ROUTER socket who may come in. The domain is xsub, xpub, pull or tap."`
 	Allow              []prefix `group:"security" placeholder:"ADDRESS" help:"Let in only clients from these IP addresses, as in 10.0.0.0/8 (repeatable)."`
 	Deny               []prefix `group:"security" placeholder:"ADDRESS" help:"Keep out clients from these IP addresses (repeatable)."`
 	AuthRefusal        int      `group:"security" enum:"300,400" default:"300" help:"What clients are told that may not come in. 300: nothing, they try again; 400: that it is final, which ends a Zeek node."`
@@ -94,7 +94,7 @@ const (
 	domainPull = access.DomainLogs
 )
 
-var domains = [...]string{domainXSub, domainXPub, domainPull}
+var domains = [...]string{domainXSub, domainXPub, domainPull, domainTap}
 
 // open reads the keys. close must follow.
 func (f *securityFlags) open(log *slog.Logger) (*security, error) {

@@ -157,6 +157,7 @@ type forwarderStatus struct {
 	XPub      socketStatus `json:"xpub"`      // subscribers, the slowest first
 	// ByTopic has the classes of topics that were published.
 	ByTopic map[string]topicStatus `json:"by_topic"`
+	Tap     *tapStatus             `json:"tap,omitempty"`
 	// Denied is what clients were not allowed to do, by name.
 	Denied map[string]deniedStatus `json:"denied,omitempty"`
 }

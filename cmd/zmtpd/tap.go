@@ -1,0 +1,168 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"zmtpd/forwarder"
+	"zmtpd/zmtp"
+)
+
+// tapFlags say of what the broker makes a copy, and for whom.
+type tapFlags struct {
+	Tap         []string `group:"tap" placeholder:"ENDPOINT" help:"Publish a copy of what publishers send there, with a PUB socket (repeatable)."`
+	TapFile     string   `group:"tap" placeholder:"FILE" help:"Append a copy to a recording, which zmtpd replay sends again."`
+	TapFileSize byteSize `group:"tap" default:"1GiB" help:"How large that file may become, 0 for no limit. What comes later is not in it."`
+	TapTopic    []string `group:"tap" sep:"none" placeholder:"PREFIX" help:"Copy only topics that begin so (repeatable). Default: all."`
+}
+
+// domainTap is the ZAP domain of the copy's socket.
+const domainTap = "tap"
+
+// tapJob is the tap of a broker.
+type tapJob struct {
+	flags *tapFlags
+	file  *tapFile // nil for none
+}
+
+// open opens the file, and returns the tap as the forwarder wants it; nil if there is none. config is that of the broker's socket for
+// subscribers, without access.
+func (f *tapFlags) open(config zmtp.Config, s *security, log *slog.Logger) (*tapJob, *forwarder.Tap, error) {
+	if len(f.Tap) == 0 && f.TapFile == "" {
+		if len(f.TapTopic) > 0 {
+			return nil, nil, usagef("--tap-topic without --tap or --tap-file: nobody would get the copy")
+		}
+		return nil, nil, nil
+	}
+	var err error
+	tap := &forwarder.Tap{Topics: f.TapTopic}
+	if tap.Socket, err = s.protect(config, domainTap); err != nil {
+		return nil, nil, err
+	}
+	job := &tapJob{flags: f}
+	if f.TapFile != "" {
+		if job.file, err = openTapFile(f.TapFile, int64(f.TapFileSize), log); err != nil {
+			return nil, nil, err
+		}
+		tap.Take = job.file.take
+	}
+	return job, tap, nil
+}
+
+// listen binds the endpoints of the copy.
+func (j *tapJob) listen(f *forwarder.Forwarder) ([]listening, error) {
+	if j == nil || len(j.flags.Tap) == 0 {
+		return nil, nil
+	}
+	return bindAll("--tap", "PUB", j.flags.Tap, f.ListenTap)
+}
+
+// shutdown writes what waits for the file, when the forwarder gives it nothing more.
+func (j *tapJob) shutdown() {
+	if j != nil && j.file != nil {
+		j.file.close()
+	}
+}
+
+// summary tells in few words what was copied.
+func (j *tapJob) summary(st *forwarder.TapStats) []any {
+	if j == nil {
+		return nil
+	}
+	dropped := sum(st.Socket.Dropped)
+	if j.file != nil {
+		for r := range j.file.dropped {
+			dropped += j.file.dropped[r].Load()
+		}
+	}
+	return []any{"copied", st.Copied.Messages, "tap_dropped", dropped}
+}
+
+// The metrics of the tap. Its socket is "tap" among the sockets.
+var (
+	tapMessages = counter("zmtpd_tap_messages_total",
+		"Messages of which there was a copy.")
+	tapBytes = counter("zmtpd_tap_bytes_total",
+		"Bytes of the parts of messages of which there was a copy.")
+	tapFileMessages = counter("zmtpd_tap_file_messages_total",
+		"Messages written to the file of the tap.")
+	tapFileSize = gauge("zmtpd_tap_file_bytes",
+		"Size of the file of the tap.")
+	tapFileQueue = gauge("zmtpd_tap_file_queue_bytes",
+		"Bytes that wait to be written to the file of the tap.")
+	tapFileDropped = counter("zmtpd_tap_file_dropped_messages_total",
+		"Messages that are not in the file of the tap.", "reason")
+)
+
+// collect sends the metrics.
+func (j *tapJob) collect(ch chan<- prometheus.Metric, st *forwarder.TapStats) {
+	if j == nil {
+		return
+	}
+	collectSocket(ch, domainTap, st.Socket, tapPeers(st))
+	send(ch, tapMessages, st.Copied.Messages)
+	send(ch, tapBytes, st.Copied.Bytes)
+	if j.file == nil {
+		return
+	}
+	send(ch, tapFileMessages, j.file.written.Load())
+	send(ch, tapFileSize, j.file.size.Load())
+	send(ch, tapFileQueue, j.file.queued.Load())
+	for r := range numTapReasons {
+		send(ch, tapFileDropped, j.file.dropped[r].Load(), r.String())
+	}
+}
+
+// tapPeers returns who gets a copy; st may be nil.
+func tapPeers(st *forwarder.TapStats) (peers []zmtp.PeerStats) {
+	if st == nil {
+		return nil
+	}
+	for _, s := range st.Subscribers {
+		peers = append(peers, s.PeerStats)
+	}
+	return peers
+}
+
+// tapStatus is about the tap.
+type tapStatus struct {
+	Topics []string       `json:"topics"` // prefixes; empty for all
+	Copied traffic        `json:"copied"`
+	Pub    socketStatus   `json:"pub"`
+	File   *tapFileStatus `json:"file,omitempty"`
+}
+
+// tapFileStatus is about its file.
+type tapFileStatus struct {
+	Name       string            `json:"name"`
+	Size       int64             `json:"size"`
+	Messages   uint64            `json:"messages"` // written
+	QueueBytes int64             `json:"queue_bytes"`
+	Dropped    map[string]uint64 `json:"dropped,omitempty"` // messages by reason
+}
+
+// status returns what /status tells, nil if there is no tap.
+func (j *tapJob) status(st *forwarder.TapStats) *tapStatus {
+	if j == nil {
+		return nil
+	}
+	s := &tapStatus{Topics: append([]string{}, j.flags.TapTopic...), Copied: traffic(st.Copied), Pub: newSocketStatus(st.Socket)}
+	for _, p := range st.Subscribers {
+		peer := newPeerStatus(p.PeerStats)
+		peer.Node, peer.Topics = p.NodeID, p.Topics
+		if !p.StalledSince.IsZero() {
+			peer.StalledSince = &p.StalledSince
+		}
+		s.Pub.Peers = append(s.Pub.Peers, peer)
+	}
+	sortPeers(s.Pub.Peers)
+	if f := j.file; f != nil {
+		dropped := map[tapReason]uint64{}
+		for r := range numTapReasons {
+			dropped[r] = f.dropped[r].Load()
+		}
+		s.File = &tapFileStatus{f.name, f.size.Load(), f.written.Load(), f.queued.Load(), byName(dropped)}
+	}
+	return s
+}

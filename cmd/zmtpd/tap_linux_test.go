@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestTapFullDisk: a full disk takes nothing from anybody but the file, and from that nothing either if there is room soon enough; what does
+// not fit is counted, and the file is whole.
+func TestTapFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skipf("cannot mount a tmpfs, run as root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	file, filler := filepath.Join(dir, "tap"), filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 3<<20+512<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file)
+	sub := subscribe(t, d.endpoint("XPUB"), "t")
+	eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
+	pub := publisher(t, d, 1)
+	sent := 0
+	send := func(n int) {
+		t.Helper()
+		body := strings.Repeat("x", 10<<10)
+		for range n {
+			publish(t, pub, "t", fmt.Sprint(sent), body)
+			if m, err := sub.Recv(t.Context()); err != nil || string(m.Part(1)) != fmt.Sprint(sent) {
+				t.Fatalf("%v, %q", err, m.Part(1))
+			}
+			sent++
+		}
+	}
+	send(200)
+	eventually(t, "the disk to be full", func() bool { return strings.Contains(d.stderr.String(), "cannot be written, it is tried again") })
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the file to be written", func() bool { return d.metric("zmtpd_tap_file_messages_total") == 200 })
+	if log := d.stderr.String(); strings.Count(log, "cannot be written") != 1 || strings.Count(log, "is written again") != 1 {
+		t.Error("beginning and end are not logged once each")
+	}
+
+	send(400) // which do not fit
+	eventually(t, "the disk to be full again", func() bool { return strings.Count(d.stderr.String(), "cannot be written") == 2 })
+	send(100)
+	d.terminate()
+	all := readRecording(t, file)
+	for i, m := range all {
+		if !strings.HasPrefix(m, fmt.Sprintf("t|%d|", i)) {
+			t.Fatalf("message %d of the file is %.20q", i, m)
+		}
+	}
+	if len(all) < 300 || len(all) > 410 {
+		t.Errorf("%d messages in the file", len(all))
+	}
+	if s := d.summary("forwarder"); s["received"] != 700 || s["sent"] != 700 || s["dropped"] != 0 || s["tap_dropped"] != uint64(700-len(all)) {
+		t.Errorf("%d messages in the file, summary %v", len(all), s)
+	}
+}

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"zmtpd/curve"
+	"zmtpd/pipeline/recording"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/zmtptest"
+)
+
+const anyPort = "tcp://127.0.0.1:*"
+
+// publisher returns a socket that loses nothing, when all topics are subscribed that it is to publish.
+func publisher(t testing.TB, d *process, topics int) *zmtp.XPub {
+	t.Helper()
+	pub := zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{NoDrop: true})
+	t.Cleanup(func() { pub.Close() })
+	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the publisher to know the subscriptions", func() bool { return pub.Topics() == topics })
+	return pub
+}
+
+func publish(t testing.TB, pub *zmtp.XPub, parts ...string) {
+	t.Helper()
+	if err := pub.Send(t.Context(), zmtp.NewMessageString(parts...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// subscribe returns a subscriber of ours that takes everything.
+func subscribe(t testing.TB, endpoint string, topics ...string) *zmtp.Sub {
+	t.Helper()
+	sub := zmtp.NewSub(zmtp.Config{RecvHWM: -1, RecvBytes: -1})
+	t.Cleanup(func() { sub.Close() })
+	for _, topic := range topics {
+		if err := sub.Subscribe([]byte(topic)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sub.Connect(endpoint); err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
+// readRecording returns the messages of a file, their parts joined with "|"; the file must hold whole ones only.
+func readRecording(t testing.TB, name string) (all []string) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for parts, err := range recording.NewReader(f).All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, string(bytes.Join(parts, []byte("|"))))
+	}
+	return all
+}
+
+// bySender sorts messages by what stands behind the first "|".
+func bySender(all []string) map[string][]string {
+	sorted := map[string][]string{}
+	for _, m := range all {
+		sender := strings.Split(m, "|")[1]
+		sorted[sender] = append(sorted[sender], m)
+	}
+	return sorted
+}
+
+// TestTapFileIsReplayed: of what two nodes publish a subscriber of the copy, libzmq's, and a file get the chosen topics, and the file sent
+// through a second broker gives its subscribers the same messages, in the order of each node.
+func TestTapFileIsReplayed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tap")
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort,
+		"--tap", anyPort, "--tap-file", file, "--tap-topic", "a.", "--tap-topic", "b,")
+	z := startLibzmq(t)
+	listen := func(name, endpoint, topic string) {
+		z.call("socket", args{"name": name, "type": "SUB", "options": args{"RCVHWM": 0}})
+		z.call("set", args{"name": name, "option": "SUBSCRIBE", "value": blob(topic)})
+		z.call("connect", args{"name": name, "endpoint": endpoint})
+	}
+	listen("tap", d.endpoint("PUB"), "a.")
+	sub := subscribe(t, d.endpoint("XPUB"), "")
+	eventually(t, "both subscribers", func() bool {
+		s := d.status().Forwarder
+		return len(s.Tap.Pub.Peers) == 1 && s.Tap.Pub.Peers[0].Topics == 1 && s.Topics == 1
+	})
+	want := map[string][]string{}
+	const each = 300
+	pubs := map[string]*zmtp.XPub{"one": publisher(t, d, 1), "two": publisher(t, d, 1)}
+	topics := []string{"a.1", "a.2", "b,", "b.", "c", "a"}
+	for i := range each {
+		for name, pub := range pubs {
+			topic := topics[i%len(topics)]
+			publish(t, pub, topic, name, fmt.Sprint(i))
+			if i%len(topics) < 3 {
+				want[name] = append(want[name], fmt.Sprintf("%s|%s|%d", topic, name, i))
+			}
+		}
+	}
+	for range 2 * each {
+		if _, err := sub.Recv(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(what string, got []string, keep func(string) bool) {
+		t.Helper()
+		for sender, all := range bySender(got) {
+			rest := slices.DeleteFunc(slices.Clone(want[sender]), func(m string) bool { return !keep(m) })
+			if !slices.Equal(all, rest) {
+				t.Errorf("%s: of %s %d messages %.3q, want %d %.3q", what, sender, len(all), all, len(rest), rest)
+			}
+		}
+		if n := len(bySender(got)); n != len(pubs) {
+			t.Errorf("%s: messages of %d nodes", what, n)
+		}
+	}
+	receive := func(name string, n int) (got []string) {
+		for range n {
+			got = append(got, strings.Join(z.recv(name), "|"))
+		}
+		return got
+	}
+	check("libzmq at the tap", receive("tap", 2*each/3), func(m string) bool { return strings.HasPrefix(m, "a.") })
+	if n := d.metric("zmtpd_tap_messages_total"); n != each {
+		t.Errorf("%v messages copied, want %d", n, each)
+	}
+	if n := d.metric(`zmtpd_socket_sent_messages_total{socket="tap"}`); n != 2*each/3 {
+		t.Errorf("%v messages sent at the tap", n)
+	}
+	eventually(t, "the file within seconds", func() bool { return d.metric("zmtpd_tap_file_messages_total") == each })
+	if s := d.status().Forwarder.Tap; s.File.Messages != each || s.File.Name != file || s.File.Size == 0 || len(s.File.Dropped) > 0 || s.Copied.Messages != each || len(s.Topics) != 2 {
+		t.Errorf("status %+v, file %+v", s, s.File)
+	}
+	d.terminate()
+	everything := func(string) bool { return true }
+	check("file", readRecording(t, file), everything)
+
+	second := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort)
+	listen("again", second.endpoint("XPUB"), "")
+	eventually(t, "the subscriber", func() bool { return second.status().Forwarder.Topics == 1 })
+	tool(t, nil, "replay", file, "--xsub", second.endpoint("XSUB"), "--xpub", second.endpoint("XPUB"))
+	check("libzmq behind the second broker", receive("again", each), everything)
+}
+
+// stuckSubscriber subscribes everything and reads nothing.
+func stuckSubscriber(t testing.TB, endpoint string, topics ...string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	raw := zmtptest.NewRaw(t, conn)
+	greeting := make([]byte, 64)
+	greeting[0], greeting[9], greeting[10] = 0xff, 0x7f, 3
+	copy(greeting[12:], "NULL")
+	raw.Send(greeting)
+	raw.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542") // READY, Socket-Type SUB
+	for _, topic := range topics {
+		raw.Send(append([]byte{0, byte(1 + len(topic)), 1}, topic...))
+	}
+}
+
+// TestTapSubscriberThatDoesNotRead: it loses messages, which are counted for it alone. Those who read get everything, though with the policy
+// block everybody waits for a subscriber of the broker.
+func TestTapSubscriberThatDoesNotRead(t *testing.T) {
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort, "--overload", "block", "--sndhwm", "50")
+	stuckSubscriber(t, d.endpoint("PUB"), "")
+	sub := subscribe(t, d.endpoint("XPUB"), "t")
+	healthy := subscribe(t, d.endpoint("PUB"), "last")
+	eventually(t, "the subscribers", func() bool {
+		s := d.status().Forwarder
+		return len(s.Tap.Pub.Peers) == 2 && s.Topics == 1
+	})
+	pub := publisher(t, d, 1)
+	body := strings.Repeat("x", 100<<10)
+	sent := 0
+	eventually(t, "the one that does not read to lose something", func() bool {
+		for range 100 {
+			publish(t, pub, "t", fmt.Sprint(sent), body)
+			sent++
+		}
+		return d.metric(`zmtpd_socket_dropped_messages_total{reason="full",socket="tap"}`) > 0
+	})
+	for i := range sent {
+		m, err := sub.Recv(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(m.Part(1)); got != fmt.Sprint(i) {
+			t.Fatalf("message %d is %s", i, got)
+		}
+	}
+	s := d.status().Forwarder
+	if len(s.XPub.Dropped) > 0 || s.ByTopic["t"].Dropped != nil {
+		t.Errorf("subscribers lost %v, %v", s.XPub.Dropped, s.ByTopic["t"])
+	}
+	for _, p := range s.XPub.Peers {
+		if p.BlockedSeconds > 1 {
+			t.Errorf("publishers waited %v s for %+v", p.BlockedSeconds, p)
+		}
+	}
+	stuck := slices.IndexFunc(s.Tap.Pub.Peers, func(p peerStatus) bool { return p.StalledSince != nil })
+	if stuck < 0 || s.Tap.Pub.Peers[stuck].Dropped["full"] == 0 || s.Tap.Pub.Peers[1-stuck].Dropped != nil {
+		t.Errorf("%+v", s.Tap.Pub.Peers)
+	}
+	if n := strings.Count(d.stderr.String(), "subscriber of the tap does not keep up"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	publish(t, pub, "t", "not for it")
+	sub.Recv(t.Context())
+	if m, err := healthy.TryRecv(); err == nil {
+		t.Errorf("received %q, which was not subscribed", m.Part(0))
+	}
+	began := time.Now()
+	d.terminate()
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("the end took %v", took)
+	}
+}
+
+// TestTapFileLimits: a file is not larger than it may be, goes on where it ended, and what a killed process left of a message is cut off.
+func TestTapFileLimits(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tap")
+	run := func(limit string, n int) *process {
+		d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file, "--tap-file-size", limit)
+		subscribe(t, d.endpoint("XPUB"), "t")
+		eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
+		pub := publisher(t, d, 1)
+		for i := range n {
+			publish(t, pub, "t", fmt.Sprint(i), strings.Repeat("x", 100))
+		}
+		eventually(t, "all messages to be copied", func() bool {
+			s := d.status().Forwarder.Tap
+			return s.Copied.Messages == uint64(n) && s.File.Messages+s.File.Dropped["size_limit"] == uint64(n)
+		})
+		return d
+	}
+	d := run("10KiB", 1000)
+	written := int(d.metric("zmtpd_tap_file_messages_total"))
+	if dropped := d.metric(`zmtpd_tap_file_dropped_messages_total{reason="size_limit"}`); int(dropped) != 1000-written || written < 70 {
+		t.Errorf("%d written, %v dropped", written, dropped)
+	}
+	if n := strings.Count(d.stderr.String(), "as large as it may become"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	d.cmd.Process.Kill()
+	<-d.done
+	fi, err := os.Stat(file)
+	if err != nil || fi.Size() > 10<<10 {
+		t.Fatal(fi.Size(), err)
+	}
+	if err := os.Truncate(file, fi.Size()-3); err != nil {
+		t.Fatal(err)
+	}
+	d = run("0", 200)
+	if !strings.Contains(d.stderr.String(), "ended within a message") {
+		t.Error("that the file was cut is not logged")
+	}
+	d.terminate()
+	all := readRecording(t, file)
+	if len(all) != written-1+200 || !strings.HasPrefix(all[written-1], "t|0|") || !strings.HasPrefix(all[written-2], fmt.Sprintf("t|%d|", written-2)) {
+		t.Errorf("%d messages, want %d", len(all), written-1+200)
+	}
+}
+
+// TestTapUsage: mistakes are found at the start.
+func TestTapUsage(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("something else\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		status int
+		says   string
+		flags  []string
+	}{
+		{2, "nobody would get the copy", []string{"--tap-topic", "x"}},
+		{1, "--tap-file: recording: " + text, []string{"--tap-file", text}},
+		{1, "not a regular file", []string{"--tap-file", dir}},
+		{2, "--tap", []string{"--tap", "nonsense"}},
+	} {
+		p := start(t, nil, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort, "--http", ""}, c.flags...)...)
+		if status := p.wait(); status != c.status || !strings.Contains(p.stderr.String(), c.says) {
+			t.Errorf("%q: exit status %d, %q", c.flags, status, p.stderr.String())
+		}
+	}
+}
+
+// TestTapIsGuarded: only clients get in, and get of the copy what they may subscribe; what one may not publish is not in it.
+func TestTapIsGuarded(t *testing.T) {
+	keys := newKeyFolder(t)
+	server := keys.addServer("server")
+	allKey, all := curve.GenerateKeyPair()
+	boundKey, bound := curve.GenerateKeyPair()
+	_, stranger := curve.GenerateKeyPair()
+	keys.add("all", allKey)
+	keys.add("bound", boundKey, "publish=a.", "subscribe=a.")
+	d := startDaemon(t, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort}, keys.flags()...)...)
+	tap := d.endpoint("PUB")
+	z := startLibzmq(t)
+	for name, secret := range map[string]curve.Secret{"all": all, "bound": bound, "stranger": stranger} {
+		z.open(name, "SUB", tap, server, secret)
+		for _, topic := range []string{"a.", "b."} {
+			z.call("set", args{"name": name, "option": "SUBSCRIBE", "value": blob(topic)})
+		}
+	}
+	z.event("stranger", handshakeNoDetail, handshakeSucceeded)
+	z.open("normal", "SUB", d.endpoint("XPUB"), server, all)
+	z.call("set", args{"name": "normal", "option": "SUBSCRIBE", "value": blob("")})
+	topics := func() (n int) {
+		for _, p := range d.status().Forwarder.Tap.Pub.Peers {
+			n += p.Topics
+		}
+		return n
+	}
+	eventually(t, "the subscriptions", func() bool { return topics() == 3 && d.status().Forwarder.Topics == 1 })
+	for _, secret := range []curve.Secret{bound, all} {
+		pub := zmtp.NewXPub(client(t, server, secret), zmtp.XPubOptions{})
+		defer pub.Close()
+		if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the subscription", func() bool { return pub.Topics() == 1 })
+		for _, topic := range []string{"b.", "a.", "b.", "a."} {
+			publish(t, pub, topic)
+		}
+		z.recv("normal")
+	}
+	for name, want := range map[string]string{"bound": "a. a. a. a.", "all": "a. a. b. a. b. a."} {
+		var got []string
+		for range strings.Fields(want) {
+			got = append(got, z.recv(name)[0])
+		}
+		slices.Sort(got)
+		sorted := strings.Fields(want)
+		slices.Sort(sorted)
+		if !slices.Equal(got, sorted) {
+			t.Errorf("%s got %q, want %q", name, got, want)
+		}
+	}
+	if n := d.metric(`zmtpd_client_peers{client="bound",socket="tap"}`); n != 1 {
+		t.Errorf("%v connections", n)
+	}
+	if n := d.metric(`zmtpd_authentication_answers_total{socket="tap",status="400"}`); n < 1 {
+		t.Errorf("%v refusals", n)
+	}
+	keys.remove(keys.clients, "bound.key")
+	eventually(t, "the client to be cut off whose key is gone", func() bool { return len(d.status().Forwarder.Tap.Pub.Peers) == 1 })
+}
