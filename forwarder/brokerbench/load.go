@@ -45,36 +45,46 @@ type generator struct {
 	messages  int   // of each publisher
 }
 
+// message appends a message of a topic. Its body is at its end.
+func (g *generator) message(b []byte, topic int) []byte {
+	return zmtp.AppendMessage(b,
+		fmt.Appendf(nil, "zeek.cluster.worker.%02d", topic),
+		[]byte("zeromq_worker-1_host1_4711_NABCDEF"), []byte("broker-bin-v1"), make([]byte, g.body))
+}
+
 // block returns prepared messages of about 64 KiB, and their number; there are equally many of each topic.
 func (g *generator) block() ([]byte, int) {
 	var b []byte
 	n := 0
 	for len(b) < 64<<10 || n%g.topics != 0 {
-		b = zmtp.AppendMessage(b,
-			fmt.Appendf(nil, "zeek.cluster.worker.%02d", n%g.topics),
-			[]byte("zeromq_worker-1_host1_4711_NABCDEF"), []byte("broker-bin-v1"), make([]byte, g.body))
+		b = g.message(b, n%g.topics)
 		n++
 	}
 	return b, n
 }
 
-func (g *generator) run(b *broker) (result, error) {
-	block, inBlock := g.block()
-	blocks := max(1, g.messages/inBlock)
-	want := int64(g.wireSize(block)) * int64(blocks) * int64(g.publishers) / int64(g.topics)
+// peers are the connections of a generator, ready for traffic.
+type peers struct {
+	pubs, subs []net.Conn
+	all        []net.Conn // to close
+}
 
-	var conns []net.Conn
-	defer func() {
-		for _, c := range conns {
-			c.Close()
-		}
-	}()
+func (p *peers) close() {
+	for _, c := range p.all {
+		c.Close()
+	}
+}
+
+// connect connects publishers and subscribers to a broker, and waits until the publishers know of the subscriptions. close must
+// follow, also behind an error.
+func (g *generator) connect(b *broker) (*peers, error) {
+	p := new(peers)
 	dial := func(addr, socketType string) (net.Conn, error) {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			return nil, err
 		}
-		conns = append(conns, c)
+		p.all = append(p.all, c)
 		c.SetDeadline(time.Now().Add(deadline))
 		switch {
 		case g.handshake && g.keys != nil:
@@ -85,20 +95,19 @@ func (g *generator) run(b *broker) (result, error) {
 		_, err = io.ReadFull(c, make([]byte, 1)) // the relay has taken it in
 		return c, err
 	}
-	var subs, pubs []net.Conn
 	for range g.publishers {
 		c, err := dial(b.xsub, "PUB")
 		if err != nil {
-			return result{}, err
+			return p, err
 		}
-		pubs = append(pubs, c)
+		p.pubs = append(p.pubs, c)
 	}
 	for i := range g.subscribers {
 		c, err := dial(b.xpub, "SUB")
 		if err != nil {
-			return result{}, err
+			return p, err
 		}
-		subs = append(subs, c)
+		p.subs = append(p.subs, c)
 		topic := "zeek."
 		if g.topics > 1 {
 			topic = fmt.Sprintf("zeek.cluster.worker.%02d", i)
@@ -107,14 +116,29 @@ func (g *generator) run(b *broker) (result, error) {
 			b := wire.AppendSubscription(nil, false, true, []byte(topic))
 			b = wire.AppendSubscription(b, false, true, fmt.Appendf(nil, "%s%d.", subscribed, i))
 			if _, err := c.Write(b); err != nil {
-				return result{}, err
+				return p, err
 			}
 		}
 	}
-	for _, c := range pubs {
+	for _, c := range p.pubs {
 		if err := g.awaitSubscriptions(c); err != nil {
-			return result{}, fmt.Errorf("waiting for the subscriptions: %w", err)
+			return p, fmt.Errorf("waiting for the subscriptions: %w", err)
 		}
+	}
+	return p, nil
+}
+
+// run sends as fast as the broker takes it.
+func (g *generator) run(b *broker) (result, error) {
+	block, inBlock := g.block()
+	blocks := max(1, g.messages/inBlock)
+	want := int64(g.wireSize(block)) * int64(blocks) * int64(g.publishers) / int64(g.topics)
+	p, err := g.connect(b)
+	defer p.close()
+	if err != nil {
+		return result{}, err
+	}
+	for _, c := range p.pubs {
 		go io.Copy(io.Discard, plainConn(c))
 	}
 	before, err := b.cpu()
@@ -122,9 +146,9 @@ func (g *generator) run(b *broker) (result, error) {
 		return result{}, err
 	}
 	begin := time.Now()
-	errs := make(chan error, len(subs)+len(pubs))
+	errs := make(chan error, len(p.all))
 	var all sync.WaitGroup
-	for _, c := range pubs {
+	for _, c := range p.pubs {
 		all.Go(func() {
 			for range blocks {
 				if _, err := c.Write(block); err != nil {
@@ -134,7 +158,7 @@ func (g *generator) run(b *broker) (result, error) {
 			}
 		})
 	}
-	for _, c := range subs {
+	for _, c := range p.subs {
 		all.Go(func() {
 			if n, err := io.Copy(io.Discard, io.LimitReader(onlyReader{plainConn(c)}, want)); n != want {
 				errs <- fmt.Errorf("subscriber got %d bytes of %d: %w", n, want, errors.Join(err, io.ErrUnexpectedEOF))

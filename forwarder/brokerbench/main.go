@@ -3,14 +3,20 @@
 // ZeroMQ: it writes prepared bytes and counts what arrives.
 //
 //	go run ./forwarder/brokerbench [-runs 5] [-messages 1000000] [-case 100B] [-curve]
+//	go run ./forwarder/brokerbench -latency [-rate 10000] [-duration 5s] [-undisturbed]
 //
 // It needs cc and libzmq3-dev. Messages have the four parts that Zeek sends: topic, node id of 34 bytes, "broker-bin-v1", body. The
 // table gives CPU seconds of the broker for a million messages in, the median of the runs, and the ratio to the proxy. With -curve
 // everything is encrypted; then the publishers of the generator have to work, and the subscribers do not decrypt.
+//
+// With -latency it measures how long messages take through the broker that are sent at a fixed rate, without encryption. The
+// generator then runs with real-time priority if it may; with -undisturbed the brokers do so as well, for a machine that has other
+// things to do.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -20,6 +26,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // load is one row of the table.
@@ -50,10 +57,24 @@ func main() {
 	brokers := flag.String("brokers", "zmq_proxy,relay,zmtpd", "brokers to measure")
 	binary := flag.String("zmtpd", "", "zmtpd binary; default: built from this tree")
 	encrypt := flag.Bool("curve", false, "encrypt with CURVE")
+	latency := flag.Bool("latency", false, "measure latency instead of cost")
+	rate := flag.Int("rate", 10_000, "messages a second, for -latency")
+	undisturbed := flag.Bool("undisturbed", false, "give the brokers priority over all other work of the machine, for -latency")
+	duration := flag.Duration("duration", 5*time.Second, "how long one run of -latency takes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *runs, *messages, *only, strings.Split(*brokers, ","), *binary, *encrypt); err != nil {
+	names := strings.Split(*brokers, ",")
+	var err error
+	switch {
+	case *latency && (*encrypt || *rate < 1 || *rate > 1_000_000 || *duration <= 0):
+		err = errors.New("-latency is without -curve, and at a rate from 1 to 1000000 messages a second")
+	case *latency:
+		err = runLatency(ctx, names, *binary, *only, *runs, *rate, *duration, *undisturbed)
+	default:
+		err = run(ctx, *runs, *messages, *only, names, *binary, *encrypt)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "brokerbench:", err)
 		os.Exit(1)
 	}
@@ -111,6 +132,20 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 		fmt.Println()
 	}
 	return nil
+}
+
+// runLatency is run for -latency.
+func runLatency(ctx context.Context, names []string, binary, only string, runs, rate int, d time.Duration, undisturbed bool) error {
+	dir, err := os.MkdirTemp("", "brokerbench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	commands, err := build(dir, binary, nil)
+	if err != nil {
+		return err
+	}
+	return latencies(ctx, names, commands, only, runs, rate, d, undisturbed)
 }
 
 // goal returns how many times less than the proxy the forwarder should need.
