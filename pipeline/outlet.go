@@ -18,8 +18,7 @@ import (
 type OutletConfig struct {
 	// Name tells the sink from others, in the log and in Stats.
 	Name string
-	// MaxBytes bounds the batches in memory that the sink was given and is not done with. One is taken whatever its
-	// size. Default 32 MiB.
+	// MaxBytes bounds the batches in memory that the sink was given and is not done with, but for one batch. Default 32 MiB.
 	MaxBytes int64
 	// Spool is where batches go when memory is full, until the sink has caught up. Default: none, then the nodes wait.
 	Spool *spool.Config

@@ -192,17 +192,17 @@ func (o *Outlet) feed() error {
 	o.mu.Unlock()
 	seq, record, err := o.spool.Next(nil)
 	o.mu.Lock()
+	if err == spool.ErrEmpty && !o.putting {
+		seq, record, err = o.spool.Next(nil) // as long as we hold mu nothing is put there
+	}
 	switch {
 	case err == spool.ErrEmpty && o.putting:
 		o.changed.Wait()
 		return nil
 	case err == spool.ErrEmpty:
-		// Nothing can be put there as long as we hold mu. It may have been after Next.
-		if o.spool.Stats().Unread == 0 {
-			o.spilling = false
-			o.changed.Broadcast()
-			o.log.Info("the sink has caught up, its spool is read")
-		}
+		o.spilling = false
+		o.changed.Broadcast()
+		o.log.Info("the sink has caught up, its spool is read")
 		return nil
 	case err != nil:
 		return err

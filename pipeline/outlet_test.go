@@ -1,0 +1,471 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"zmtpd/pipeline/spool"
+	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp"
+)
+
+// handSink is a sink that does nothing until its test says so.
+type handSink struct {
+	mu   sync.Mutex
+	held []*Entry // sent and not done
+	sent []string // all that was sent, in order
+}
+
+func (s *handSink) Send(_ context.Context, e *Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = append(s.held, e)
+	s.sent = append(s.sent, entryText(e))
+}
+
+func (s *handSink) Close(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.held {
+		e.Done(errors.New("not delivered"))
+	}
+	s.held = nil
+	return nil
+}
+
+// deliver ends the i-th of the entries it holds, and returns its text.
+func (s *handSink) deliver(i int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.held[i]
+	s.held = slices.Delete(s.held, i, i+1)
+	text := entryText(e) // its memory may be gone behind Done
+	e.Done(nil)
+	return text
+}
+
+func (s *handSink) holds() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held)
+}
+
+// entryText is the path of a batch and the first word of its record.
+func entryText(e *Entry) string {
+	schema, err := zeek.ParseSchema(e.Batch.Header)
+	if err != nil {
+		return err.Error()
+	}
+	render, err := zeek.NewRenderer(schema, zeek.DefaultOptions())
+	if err != nil {
+		return err.Error()
+	}
+	text, _, err := render.AppendRecords(nil, e.Batch)
+	if err != nil {
+		return err.Error()
+	}
+	number, _, _ := strings.Cut(string(text), " ")
+	return string(e.Batch.Path) + " " + number
+}
+
+// offer puts a batch of one record into an outlet, as a Receiver does.
+func offer(t testing.TB, o *Outlet, source, path string, number, size int) {
+	t.Helper()
+	parts := message(t, source, "Test::LOG", path, "line", fmt.Sprintf("%06d %s", number, strings.Repeat("x", size)))
+	b, e := parseMessage(parts)
+	if e != nil {
+		t.Fatal(e)
+	}
+	node, raw := slices.Clone(parts[1]), parts[3]
+	memory := newShared(func() { // a sink that uses it longer must be seen
+		clear(raw)
+		clear(node)
+	})
+	o.put(source, node, raw, b, memory)
+	memory.release()
+}
+
+// outletStep is one step of the model test.
+type outletStep struct {
+	What         string
+	Source, Path string
+	Size         int
+	Which        int // modulo of the entries that the sink holds
+}
+
+// An outlet against what it must be: whatever is put into it goes to the sink in the order of its source and path, and is
+// delivered: once, if the processes ended in order; and if one was killed, once at least if it was in the spool then. At
+// every moment everything is on the books.
+func TestOutletModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) outletStep {
+			return outletStep{
+				What:   rapid.SampledFrom([]string{"put", "put", "put", "deliver", "deliver", "deliver", "restart", "kill"}).Draw(rt, "what"),
+				Source: rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "source"),
+				Path:   rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "path"),
+				Size:   rapid.SampledFrom([]int{0, 100, 900, 3000}).Draw(rt, "size"),
+				Which:  rapid.IntRange(0, 20).Draw(rt, "which"),
+			}
+		}), 1, 60).Draw(rt, "steps")
+		dir, err := os.MkdirTemp("", "outlet")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		var problem error
+		synctest.Test(t, func(t *testing.T) { problem = (&outletModel{t: t, dir: dir}).run(steps) })
+		if problem != nil {
+			rt.Fatal(problem)
+		}
+	})
+}
+
+// outletModel is what should be of an outlet.
+type outletModel struct {
+	t         *testing.T
+	dir       string
+	processes int // that were killed
+	sink      *handSink
+	outlet    *Outlet
+	next      map[string]int
+	expected  map[string]bool // to be delivered
+	delivered map[string]int
+}
+
+const modelWindow = 2000
+
+func (m *outletModel) spoolDir() string { return filepath.Join(m.dir, fmt.Sprint(m.processes)) }
+
+func (m *outletModel) open() (err error) {
+	m.sink = &handSink{}
+	m.outlet, err = NewOutlet(m.sink, OutletConfig{Name: "test", MaxBytes: modelWindow,
+		Spool: &spool.Config{Dir: m.spoolDir(), SegmentBytes: 1500, SyncInterval: time.Hour}})
+	return err
+}
+
+func (m *outletModel) run(steps []outletStep) error {
+	m.next, m.expected, m.delivered = map[string]int{}, map[string]bool{}, map[string]int{}
+	if err := m.open(); err != nil {
+		return err
+	}
+	defer m.close()
+	for i, s := range steps {
+		err := m.step(s)
+		if err == nil {
+			err = m.check()
+		}
+		if err != nil {
+			return fmt.Errorf("step %d, %+v: %w", i, s, err)
+		}
+	}
+	for m.sink.holds() > 0 {
+		m.delivered[m.sink.deliver(0)]++
+		if err := m.check(); err != nil {
+			return fmt.Errorf("delivering the rest: %w", err)
+		}
+	}
+	if st := m.outlet.Stats(); st.Queued != (Counts{}) || st.Spooling || st.Spool.Records != 0 {
+		return fmt.Errorf("all is delivered, but the books say %+v, %+v", st, st.Spool)
+	}
+	for _, text := range slices.Sorted(maps.Keys(m.expected)) {
+		if n := m.delivered[text]; n == 0 || n > 1 && m.processes == 0 {
+			return fmt.Errorf("%s was delivered %d times", text, n)
+		}
+	}
+	return nil
+}
+
+func (m *outletModel) close() error {
+	ended, cancel := context.WithCancel(m.t.Context())
+	cancel()
+	return m.outlet.Close(ended)
+}
+
+func (m *outletModel) step(s outletStep) error {
+	switch s.What {
+	case "put":
+		path := s.Path + s.Source // so that the text tells the lane
+		offer(m.t, m.outlet, s.Source, path, m.next[path], s.Size)
+		m.expected[fmt.Sprintf("%s %06d", path, m.next[path])] = true
+		m.next[path]++
+	case "deliver":
+		if n := m.sink.holds(); n > 0 {
+			m.delivered[m.sink.deliver(s.Which%n)]++
+		}
+	case "restart":
+		if err := m.close(); err != nil {
+			return err
+		}
+		if err := balancedAccounts(m.outlet.Stats().Accounts); err != nil {
+			return err
+		}
+		return m.open()
+	case "kill":
+		// What a kill leaves is what the system has of the files. What is only in memory may be lost.
+		m.outlet.mu.Lock()
+		for _, it := range m.outlet.unspooled() {
+			delete(m.expected, entryText(&it.Entry))
+		}
+		m.outlet.mu.Unlock()
+		before := m.spoolDir()
+		m.processes++
+		if err := os.CopyFS(m.spoolDir(), os.DirFS(before)); err != nil {
+			return err
+		}
+		if err := m.close(); err != nil {
+			return err
+		}
+		return m.open()
+	}
+	return nil
+}
+
+// check looks at what must hold at every moment.
+func (m *outletModel) check() error {
+	synctest.Wait()
+	st := m.outlet.Stats()
+	if err := balancedAccounts(st.Accounts); err != nil {
+		return err
+	}
+	if st.WindowBytes > modelWindow+4000 { // and one batch
+		return fmt.Errorf("%d bytes in the window", st.WindowBytes)
+	}
+	if !st.Spooling && st.Queued.Messages != uint64(m.sink.holds()) {
+		return fmt.Errorf("%d queued, the sink holds %d and nothing is spooled", st.Queued.Messages, m.sink.holds())
+	}
+	last := map[string]string{}
+	m.sink.mu.Lock()
+	defer m.sink.mu.Unlock()
+	for _, text := range m.sink.sent {
+		path, number, _ := strings.Cut(text, " ")
+		if last[path] >= number {
+			return fmt.Errorf("%s: %s was sent after %s", path, number, last[path])
+		}
+		last[path] = number
+	}
+	return nil
+}
+
+// newOutlet returns an outlet that the test closes if it does not do so itself.
+func newOutlet(t *testing.T, sink Sink, cfg OutletConfig) *Outlet {
+	t.Helper()
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	o, err := NewOutlet(sink, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeNow(t, o) })
+	return o
+}
+
+// closeNow closes an outlet without waiting for its sink.
+func closeNow(t *testing.T, o *Outlet) error {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	return o.Close(ended)
+}
+
+// A sink that is dead and has a spool delays no other; without a spool it does, since nothing may be lost.
+func TestOutletDeadSinkDelaysNobody(t *testing.T) {
+	for _, spooled := range []bool{true, false} {
+		t.Run(fmt.Sprintf("spool=%v", spooled), func(t *testing.T) {
+			dir := t.TempDir()
+			l := start(t, Config{Dir: dir})
+			cfg := OutletConfig{Name: "dead", MaxBytes: 10_000}
+			if spooled {
+				cfg.Spool = &spool.Config{Dir: t.TempDir()}
+			}
+			dead := &handSink{}
+			deadOutlet := newOutlet(t, dead, cfg)
+			s := &served{pull: zmtp.NewPull(zmtp.Config{}), logger: l, outlet: newOutlet(t, l, OutletConfig{Name: "files"})}
+			endpoint, err := s.pull.Listen("tcp://127.0.0.1:*")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.endpoint = endpoint
+			s.receiver = Serve(s.pull, nil, deadOutlet, s.outlet)
+			push := s.connect(t)
+			const messages = 100
+			for i := range messages {
+				m := message(t, "node", "Test::LOG", "test", "line", fmt.Sprintf("%d %s", i, strings.Repeat("x", 1000)))
+				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if spooled {
+				eventually(t, "all in the file", func() bool { return s.outlet.Stats().Written.Messages == messages })
+			} else {
+				eventually(t, "the nodes to wait", func() bool { return deadOutlet.Stats().Waiting != nil })
+				for dead.holds() > 0 || s.outlet.Stats().Written.Messages < messages {
+					if dead.holds() > 0 {
+						dead.deliver(0)
+					}
+				}
+			}
+			if err := s.receiver.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s.close(t)
+			if err := closeNow(t, deadOutlet); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			checkAccounts(t, deadOutlet.Stats().Accounts)
+			if st := deadOutlet.Stats(); spooled && st.Queued.Messages != messages || !spooled && st.Written.Messages != messages {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+// The oldest in a full spool make room, and are counted for their node and path. What the sink has in its hands is not among them.
+func TestOutletDropsOldest(t *testing.T) {
+	sink := &handSink{}
+	o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 2000, DropOldest: true,
+		Spool: &spool.Config{Dir: t.TempDir(), MaxBytes: 100_000, SegmentBytes: 10_000}})
+	const messages = 500
+	for i := range messages {
+		offer(t, o, "node", "test", i, 1000)
+	}
+	var got []string
+	for o.Stats().Queued.Messages > 0 {
+		if sink.holds() > 0 {
+			got = append(got, sink.deliver(0))
+		}
+	}
+	st := o.Stats()
+	checkAccounts(t, st.Accounts)
+	dropped := st.Dropped[ReasonSpoolFull]
+	if dropped.Messages == 0 || dropped.Messages+st.Written.Messages != messages || len(got) != int(st.Written.Messages) {
+		t.Errorf("%d written, %d dropped, %d delivered of %d", st.Written.Messages, dropped.Messages, len(got), messages)
+	}
+	if st.Logs[0].ByReason[ReasonSpoolFull] != dropped || st.Senders[0].ByReason[ReasonSpoolFull] != dropped {
+		t.Errorf("by log %+v, by sender %+v, want %+v", st.Logs, st.Senders, dropped)
+	}
+	if !slices.IsSorted(got) || got[0] != "test 000000" || got[len(got)-1] != "test 000499" {
+		t.Errorf("%d delivered, from %s to %s", len(got), got[0], got[len(got)-1])
+	}
+}
+
+// Without a spool the one who puts waits for room. What is left when time is up is lost, counted, and an error.
+func TestOutletGivesUp(t *testing.T) {
+	sink := &handSink{}
+	o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 3000})
+	var putting sync.WaitGroup
+	putting.Go(func() {
+		for i := range 10 {
+			offer(t, o, "node", "test", i, 1000)
+		}
+	})
+	eventually(t, "the queue to be full", func() bool { return o.Stats().Waiting != nil && sink.holds() == 2 })
+	sink.deliver(0)
+	eventually(t, "room to be used", func() bool { return o.Stats().Received.Messages == 4 })
+	o.giveUp()
+	putting.Wait()
+	err := closeNow(t, o)
+	lost, ok := errors.AsType[*UndeliveredError](err)
+	st := o.Stats()
+	checkAccounts(t, st.Accounts)
+	if !ok || st.Written.Messages != 1 || st.Queued.Messages != 0 || st.Dropped[ReasonGivenUp].Messages != 9 || lost.Lost.Messages == 0 {
+		t.Errorf("%v: %+v", err, st)
+	}
+}
+
+// refuser is a sink that refuses records.
+type refuser struct{ records uint64 }
+
+func (r refuser) Send(_ context.Context, e *Entry) {
+	e.Refuse(r.records, drop(ReasonTooLarge, "too large"))
+	e.Done(nil)
+}
+
+func (refuser) Close(context.Context) error { return nil }
+
+// A sink may refuse some of the records of a batch, or all of them; it cannot refuse more.
+func TestOutletRefusals(t *testing.T) {
+	for records, want := range map[uint64][2]Counts{
+		0: {{1, 3}, {0, 0}},
+		2: {{1, 1}, {0, 2}},
+		3: {{0, 0}, {1, 3}},
+		9: {{0, 0}, {1, 3}},
+	} {
+		o := newOutlet(t, refuser{records}, OutletConfig{Name: "test"})
+		parts := message(t, "node", "Test::LOG", "test", "line", "a", "b", "c")
+		b, e := parseMessage(parts)
+		if e != nil {
+			t.Fatal(e)
+		}
+		o.put("node", parts[1], parts[3], b, newShared(func() {}))
+		if err := o.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		st := o.Stats()
+		checkAccounts(t, st.Accounts)
+		if st.Written != want[0] || st.Dropped[ReasonTooLarge] != want[1] {
+			t.Errorf("%d refused: %+v", records, st)
+		}
+	}
+}
+
+// The disk of the logs is full, that of the spool is not. Whatever the nodes send is in the log exactly once when there is room
+// after a clean restart, in order.
+func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
+	dir, spoolDir := t.TempDir(), t.TempDir()
+	const messages = 400
+	number := 0
+	for space := 20_000; ; space += 60_000 {
+		l, err := newLogger(Config{Dir: dir, FlushInterval: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&tinyDisk{space: space}).install(l)
+		l.rotateLeftovers()
+		go l.runTimer()
+		o := newOutlet(t, l, OutletConfig{Name: "files", MaxBytes: 20_000, Spool: &spool.Config{Dir: spoolDir}})
+		for range 100 {
+			if number < messages {
+				offer(t, o, "node", "test", number, 1000)
+				number++
+			}
+		}
+		done := func() bool { return number == messages && o.Stats().Queued == (Counts{}) }
+		eventually(t, "the disk to be full, or all to be written", func() bool { return l.Stats().LastError != nil || done() })
+		ready := done()
+		if err := closeNow(t, o); err != nil {
+			t.Fatal(err)
+		}
+		checkAccounts(t, o.Stats().Accounts)
+		checkBalance(t, l.Stats())
+		if ready {
+			break
+		}
+		if space > 1_000_000 {
+			t.Fatal("it never comes to an end")
+		}
+	}
+	var got []string
+	for _, content := range tree(t, dir) {
+		got = append(got, records(content)...)
+	}
+	slices.Sort(got)
+	if len(got) != messages {
+		t.Errorf("%d records, want %d", len(got), messages)
+	}
+	for i, line := range got {
+		if number, _, _ := strings.Cut(line, " "); number != fmt.Sprintf("%06d", i) {
+			t.Fatalf("record %d is %s: something is missing or twice", i, number)
+		}
+	}
+}
