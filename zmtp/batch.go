@@ -18,6 +18,7 @@ type Batch struct {
 	peer  *Peer
 	slab  *slab
 	spans []span
+	inbox *inbox // that counts it in its budget, else nil
 }
 
 // batchOf makes a batch of one message.
@@ -75,13 +76,17 @@ func (b *Batch) Counts(from, to int) (parts, bytes int) {
 	return parts, bytes
 }
 
-// Release gives the memory of the batch back. It is optional, for speed. Neither the batch nor its messages may be
-// used afterwards.
+// Release gives the memory of the batch back. Neither the batch nor its messages may be used afterwards. With
+// Config.TotalRecvBytes the memory counts until then; without it Release is optional, for speed.
 func (b *Batch) Release() {
-	if b.slab != nil {
-		b.slab.release()
-		b.slab = nil
+	if b.slab == nil {
+		return
 	}
+	if b.inbox != nil {
+		b.inbox.released(b.slab)
+	}
+	b.slab.release()
+	b.slab = nil
 }
 
 // wireBytes returns the sum of the wire sizes of the messages from up to but not including to.
@@ -93,12 +98,18 @@ func (b *Batch) wireBytes(from, to int) int64 {
 	return n
 }
 
-// keep returns a batch with the same messages that stays valid when the read loop goes on. It shares the slab, unless
-// that would pin much more memory than the messages need.
-func (b *Batch) keep() *Batch {
-	used := int(b.wireBytes(0, len(b.spans)))
+// keeps returns how many bytes the messages are, and whether a batch that outlives this one shares its slab: unless that would
+// pin much more memory than they need, which somebody else has not pinned already.
+func (b *Batch) keeps() (used int, shared bool) {
+	used = int(b.wireBytes(0, len(b.spans)))
+	return used, used >= len(b.slab.buf)/4 || b.slab.refs.Load() > 1
+}
+
+// keep returns a batch with the same messages, of so many bytes, that stays valid when the read loop goes on. It shares the slab
+// or has one of its own.
+func (b *Batch) keep(used int, shared bool) *Batch {
 	k := &Batch{peer: b.peer, spans: make([]span, len(b.spans))}
-	if used >= len(b.slab.buf)/4 {
+	if shared {
 		copy(k.spans, b.spans)
 		b.slab.retain()
 		k.slab = b.slab
@@ -117,5 +128,5 @@ func (b *Batch) keep() *Batch {
 // slice returns the messages from up to but not including to as a batch of their own, which shares the memory of b.
 func (b *Batch) slice(from, to int) *Batch {
 	b.slab.retain()
-	return &Batch{peer: b.peer, slab: b.slab, spans: b.spans[from:to:to]}
+	return &Batch{peer: b.peer, slab: b.slab, spans: b.spans[from:to:to], inbox: b.inbox}
 }

@@ -19,6 +19,11 @@ type Config struct {
 	// SendBytes and RecvBytes bound the same queues in bytes on the wire. One message is taken whatever its size.
 	// Default 64 MiB, negative for no limit.
 	SendBytes, RecvBytes int64
+	// TotalRecvBytes bounds the memory in which the messages of all peers lie that wait to be received, or were received with RecvBatch
+	// and not released: whole read buffers, which may be up to four times the messages. What Recv returned does not count. A peer
+	// may take as much of it as it leaves free, and one read always when nothing of it waits, so that none is starved; beyond the
+	// limit there may be that one, and one that is under way, for each peer. Default none.
+	TotalRecvBytes int64
 	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only as the bytes arrive. Default 64 MiB,
 	// negative for no limit.
 	MaxMessageSize int64
@@ -108,6 +113,7 @@ func (c Config) withDefaults() Config {
 	limit(&c.RecvHWM, DefaultHWM)
 	limit64(&c.SendBytes, DefaultQueueBytes)
 	limit64(&c.RecvBytes, DefaultQueueBytes)
+	c.TotalRecvBytes = max(c.TotalRecvBytes, 0)
 	limit64(&c.MaxMessageSize, DefaultMaxMessageSize)
 	positive(&c.MaxTopicSize, DefaultMaxTopicSize)
 	positive(&c.MaxSubscriptions, DefaultMaxSubscriptions)

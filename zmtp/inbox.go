@@ -13,10 +13,13 @@ type lane struct {
 	next  int          // first message of the first of them that was not received
 	msgs  int
 	bytes int64
+	// See budget.
+	pinned int64
+	claim  claim
 }
 
 // inbox is the receiving end of a socket: a fair queue over its peers, message by message or batch by batch (libzmq's fq),
-// with a limit per peer.
+// with limits per peer and one for the memory of all.
 type inbox struct {
 	// ready has room for one signal: there may be something to receive. Who takes it and leaves something behind gives
 	// it back.
@@ -24,8 +27,9 @@ type inbox struct {
 	abort chan struct{} // closed when nobody receives any more
 
 	mu       sync.Mutex
-	hwm      int         // messages per peer, 0 for no limit
-	maxBytes int64       // wire bytes per peer, 0 for no limit
+	hwm      int   // messages per peer, 0 for no limit
+	maxBytes int64 // wire bytes per peer, 0 for no limit
+	budget   budget
 	lanes    fifo[*lane] // those that are not empty, in the order of their turn
 	drained  bool        // nothing more will come
 	aborted  bool
@@ -33,15 +37,19 @@ type inbox struct {
 	bytes    int64
 }
 
-func newInbox(hwm int, maxBytes int64) *inbox {
-	return &inbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), abort: make(chan struct{})}
+func newInbox(hwm int, maxBytes, totalBytes int64) *inbox {
+	in := &inbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), abort: make(chan struct{})}
+	in.budget.limit.Store(totalBytes)
+	return in
 }
 
 // limit changes the limits. What waits stays, also when it is above them.
-func (in *inbox) limit(hwm int, maxBytes int64) {
+func (in *inbox) limit(hwm int, maxBytes, totalBytes int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.hwm, in.maxBytes = hwm, maxBytes
+	in.budget.limit.Store(totalBytes)
+	in.budget.grant()
 	for _, l := range in.lanes.all() { // who waits has a lane that is not empty
 		l.room.open()
 	}
@@ -50,7 +58,7 @@ func (in *inbox) limit(hwm int, maxBytes int64) {
 // put queues the messages of b on l, and waits while l is full: that is the back-pressure on the peer. It returns how many
 // messages were dropped because the inbox was discarded first.
 func (in *inbox) put(l *lane, b *Batch) (dropped int) {
-	k := b.keep()
+	k := in.keep(l, b)
 	defer k.Release()
 	for from := 0; from < k.Len(); {
 		room := l.room.wait()
@@ -66,6 +74,9 @@ func (in *inbox) put(l *lane, b *Batch) (dropped int) {
 			to++
 		}
 		if to > from {
+			if k.inbox != nil {
+				k.slab.kept++
+			}
 			in.add(l, k.slice(from, to), bytes)
 		}
 		in.mu.Unlock()
@@ -89,9 +100,56 @@ func (in *inbox) force(l *lane, b *Batch) {
 		in.mu.Unlock()
 		return
 	}
+	if in.budget.limit.Load() > 0 {
+		in.budget.charge(l, int64(len(b.slab.buf)))
+		in.count(l, b)
+	}
 	in.add(l, b, b.wireBytes(0, b.Len()))
 	in.mu.Unlock()
 	in.signal()
+}
+
+// keep returns a batch with the messages of b that stays valid when the read loop goes on. It waits until the budget has room
+// for it.
+func (in *inbox) keep(l *lane, b *Batch) *Batch {
+	used, shared := b.keeps()
+	if in.budget.limit.Load() <= 0 {
+		return b.keep(used, shared)
+	}
+	n := int64(used)
+	if shared {
+		n = int64(len(b.slab.buf))
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !shared || b.slab.kept == 0 { // else it is charged already
+		if granted := in.budget.ask(l, n); granted != nil {
+			in.mu.Unlock()
+			<-granted
+			in.mu.Lock()
+		}
+	}
+	k := b.keep(used, shared)
+	in.count(l, k)
+	return k
+}
+
+// count notes one more batch in its slab, whose bytes are charged to l. Caller holds the lock.
+func (in *inbox) count(l *lane, b *Batch) {
+	b.inbox = in
+	b.slab.lane = l
+	b.slab.kept++
+}
+
+// released notes one batch less in s.
+func (in *inbox) released(s *slab) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if s.kept--; s.kept == 0 {
+		in.budget.charge(s.lane, -int64(len(s.buf)))
+		s.lane = nil
+		in.budget.grant()
+	}
 }
 
 // add queues b, which has that many wire bytes, on l. Caller holds the lock.
@@ -112,8 +170,15 @@ func (in *inbox) waitRoom(l *lane) {
 		room := l.room.wait()
 		in.mu.Lock()
 		ok := in.aborted || in.fits(l, 0, 0)
+		var granted <-chan struct{}
+		if ok {
+			granted = in.budget.ask(l, 0)
+		}
 		in.mu.Unlock()
 		if ok {
+			if granted != nil {
+				<-granted
+			}
 			return
 		}
 		select {
@@ -147,6 +212,8 @@ func (in *inbox) took(l *lane, n int, bytes int64) (wake bool) {
 	in.lanes.pop(1)
 	if l.queue.len() > 0 {
 		in.lanes.push(l)
+	} else if l.claim.granted != nil {
+		in.budget.grant() // a peer of whom nothing is queued may go on
 	}
 	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and not once a message.
 	return (in.hwm <= 0 || l.msgs <= in.hwm/2) && (in.maxBytes <= 0 || l.bytes <= in.maxBytes/2)
@@ -164,12 +231,15 @@ func (in *inbox) tryRecv() (Message, error) {
 	m := b.Message(l.next)
 	m.wire = append(make([]byte, 0, len(m.wire)), m.wire...)
 	l.next++
-	if l.next == b.Len() {
-		b.Release()
+	last := l.next == b.Len()
+	if last {
 		l.pop()
 	}
 	wake := in.took(l, 1, int64(len(m.wire)))
 	in.finish(l, wake)
+	if last {
+		b.Release()
+	}
 	return m, nil
 }
 
@@ -250,25 +320,28 @@ func (in *inbox) finished() {
 func (in *inbox) discard() int {
 	in.mu.Lock()
 	dropped := in.msgs
+	var rest []*Batch
 	if !in.aborted {
 		in.aborted = true
 		close(in.abort)
 		for _, l := range in.lanes.all() {
-			for _, b := range l.queue.all() {
-				b.Release()
-			}
+			rest = append(rest, l.queue.all()...)
 			l.queue, l.msgs, l.bytes = fifo[*Batch]{}, 0, 0
 		}
 		in.lanes, in.msgs, in.bytes = fifo[*lane]{}, 0, 0
+		in.budget.grant() // those who wait have nothing queued now
 	}
 	in.mu.Unlock()
+	for _, b := range rest {
+		b.Release()
+	}
 	in.signal()
 	return dropped
 }
 
-// level returns how much waits.
-func (in *inbox) level() (msgs int, bytes int64) {
+// level returns how much waits, and how much memory is charged to the budget.
+func (in *inbox) level() (msgs int, bytes, pinned int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.msgs, in.bytes
+	return in.msgs, in.bytes, in.budget.used
 }

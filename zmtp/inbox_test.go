@@ -30,7 +30,7 @@ func batchOfAll(messages ...string) *Batch {
 func TestInboxAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hwm = 1000
-		in := newInbox(hwm, 0)
+		in := newInbox(hwm, 0, 0)
 		lanes := make([]*lane, 4)
 		queues := make([][][]string, len(lanes)) // batches of each lane
 		var turn []int
@@ -124,7 +124,7 @@ func TestInboxAgainstModel(t *testing.T) {
 						count += len(b)
 					}
 				}
-				msgs, size := in.level()
+				msgs, size, _ := in.level()
 				if msgs != count || (size == 0) != (count == 0) {
 					t.Fatalf("%d messages of %d bytes wait, want %d", msgs, size, count)
 				}
@@ -134,7 +134,7 @@ func TestInboxAgainstModel(t *testing.T) {
 		if dropped := in.discard(); dropped != want {
 			t.Fatalf("dropped %d, want %d", dropped, want)
 		}
-		if msgs, size := in.level(); msgs != 0 || size != 0 {
+		if msgs, size, _ := in.level(); msgs != 0 || size != 0 {
 			t.Fatalf("%d messages of %d bytes are left", msgs, size)
 		}
 	})
@@ -143,12 +143,12 @@ func TestInboxAgainstModel(t *testing.T) {
 // A peer that is held up goes on when half of what it may leave has been received, not at once.
 func TestInboxRestartsAtHalf(t *testing.T) {
 	for name, in := range map[string]*inbox{
-		"messages": newInbox(10, 0),
-		"bytes":    newInbox(0, 10*int64(len(frame("m")))),
+		"messages": newInbox(10, 0, 0),
+		"bytes":    newInbox(0, 10*int64(len(frame("m"))), 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				in := newInbox(in.hwm, in.maxBytes)
+				in := newInbox(in.hwm, in.maxBytes, 0)
 				l := new(lane)
 				done := false
 				go func() {
@@ -174,7 +174,7 @@ func TestInboxRestartsAtHalf(t *testing.T) {
 // The end of a context never takes a message with it.
 func TestRecvCancelledSwallowsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := newInbox(0, 0)
+		in := newInbox(0, 0, 0)
 		l := new(lane)
 		const n = 2000
 		got := make(chan string, n)
@@ -212,7 +212,7 @@ func TestRecvCancelledSwallowsNothing(t *testing.T) {
 // One signal stands for all that has come: who takes it wakes the next.
 func TestEveryReceiverIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in := newInbox(0, 0)
+		in := newInbox(0, 0, 0)
 		got := make(chan string, 5)
 		for range 5 {
 			go func() {
@@ -250,7 +250,7 @@ func TestEveryReceiverIsWoken(t *testing.T) {
 }
 
 func TestRecvReturnsTheCause(t *testing.T) {
-	in := newInbox(0, 0)
+	in := newInbox(0, 0, 0)
 	cause := errors.New("the cause")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)

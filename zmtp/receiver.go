@@ -13,7 +13,7 @@ type receiver struct{ socket *Socket }
 
 // newReceiver gives s an inbox.
 func newReceiver(s *Socket) receiver {
-	s.inbox = newInbox(s.cfg.RecvHWM, s.cfg.RecvBytes)
+	s.inbox = newInbox(s.cfg.RecvHWM, s.cfg.RecvBytes, s.cfg.TotalRecvBytes)
 	return receiver{s}
 }
 
@@ -31,7 +31,8 @@ func (r receiver) Recv(ctx context.Context) (Message, error) { return r.socket.i
 // TryRecv is Recv without waiting: it returns ErrWouldBlock instead.
 func (r receiver) TryRecv() (Message, error) { return r.socket.inbox.tryRecv() }
 
-// RecvBatch is Recv for as many messages of one peer as came together. The caller owns the batch and should Release it.
+// RecvBatch is Recv for as many messages of one peer as came together. The caller owns the batch and should Release it; with
+// Config.TotalRecvBytes it must.
 func (r receiver) RecvBatch(ctx context.Context) (*Batch, error) {
 	return r.socket.inbox.recvBatch(ctx)
 }
@@ -53,7 +54,7 @@ func (r receiver) All(ctx context.Context) iter.Seq2[Message, error] {
 }
 
 // Pull is the receiving end of a pipeline (RFC 30): it takes messages from all its peers in turn. When the application does not
-// receive, each peer may send up to RecvHWM messages and RecvBytes, then it is read no more.
+// receive, each peer may send up to RecvHWM messages and RecvBytes, and all together about TotalRecvBytes, then they are read no more.
 type Pull struct {
 	*Socket
 	receiver

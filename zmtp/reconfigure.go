@@ -1,7 +1,7 @@
 package zmtp
 
-// Reconfigure changes the limits and times of a socket that is in use: it takes SendHWM, SendBytes, RecvHWM and RecvBytes,
-// which count for all queues from then on, the three of the heartbeats, which start anew, and MaxMessageSize and
+// Reconfigure changes the limits and times of a socket that is in use: it takes SendHWM, SendBytes, RecvHWM, RecvBytes and
+// TotalRecvBytes, which count for all queues from then on, the three of the heartbeats, which start anew, and MaxMessageSize and
 // HandshakeTimeout, which count for connections that are made from then on. The rest of cfg has no effect. What is queued
 // is never dropped: a queue above its new limits takes nothing more until it is below them.
 func (s *Socket) Reconfigure(cfg Config) {
@@ -11,7 +11,7 @@ func (s *Socket) Reconfigure(cfg Config) {
 	before := s.live.Load()
 	now := *before
 	now.SendHWM, now.SendBytes = cfg.SendHWM, cfg.SendBytes
-	now.RecvHWM, now.RecvBytes = cfg.RecvHWM, cfg.RecvBytes
+	now.RecvHWM, now.RecvBytes, now.TotalRecvBytes = cfg.RecvHWM, cfg.RecvBytes, cfg.TotalRecvBytes
 	now.HeartbeatInterval, now.HeartbeatTimeout, now.HeartbeatTTL = cfg.HeartbeatInterval, cfg.HeartbeatTimeout, cfg.HeartbeatTTL
 	now.MaxMessageSize, now.HandshakeTimeout = cfg.MaxMessageSize, cfg.HandshakeTimeout
 	s.live.Store(&now)
@@ -27,7 +27,7 @@ func (s *Socket) Reconfigure(cfg Config) {
 		}
 	}
 	if s.inbox != nil {
-		s.inbox.limit(now.RecvHWM, now.RecvBytes)
+		s.inbox.limit(now.RecvHWM, now.RecvBytes, now.TotalRecvBytes)
 	}
 }
 

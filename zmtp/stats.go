@@ -60,6 +60,7 @@ type Stats struct {
 	Dropped           map[DropReason]uint64  // messages
 	RecvQueued        int                    // messages received and not yet taken by the application
 	RecvQueuedBytes   int64
+	RecvPinnedBytes   int64 // what counts for Config.TotalRecvBytes, 0 without it
 }
 
 // Traffic counts what went in one direction.
@@ -133,7 +134,7 @@ func (s *Socket) Stats() Stats {
 		}
 	}
 	if s.inbox != nil {
-		st.RecvQueued, st.RecvQueuedBytes = s.inbox.level()
+		st.RecvQueued, st.RecvQueuedBytes, st.RecvPinnedBytes = s.inbox.level()
 	}
 	return st
 }

@@ -1,0 +1,256 @@
+package zmtp
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"pgregory.net/rapid"
+
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// readOf is a read of size bytes into a slab of its own, as the read loop has it in its hands.
+func readOf(size int) *Batch {
+	header := 2
+	if size > 257 {
+		header = wire.MaxHeaderSize
+	}
+	return batchOfAll(string(make([]byte, size-header)))
+}
+
+// TestBudgetAgainstModel: peers put reads, an application takes and releases them. What is held is never above the limit but for one
+// read of each peer, and nobody waits who may go on.
+func TestBudgetAgainstModel(t *testing.T) {
+	type step struct{ what, which, size int }
+	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
+		return step{rapid.IntRange(0, 3).Draw(t, "what"), rapid.IntRange(0, 9).Draw(t, "which"), rapid.IntRange(10, largestRead).Draw(t, "size")}
+	}), 1, 60)
+	rapid.Check(t, func(rt *rapid.T) {
+		all, n := steps.Draw(rt, "steps"), rapid.IntRange(1, 4).Draw(rt, "peers")
+		var err error
+		synctest.Test(t, func(t *testing.T) {
+			m := &budgetModel{in: newInbox(0, 0, budgetLimit), peers: make([]budgetPeer, n)}
+			for _, s := range all {
+				m.step(s.what, s.which, s.size)
+				synctest.Wait()
+				if err = m.check(); err != nil {
+					break
+				}
+			}
+			if err == nil {
+				err = m.drain()
+			}
+			m.in.discard()
+		})
+		if err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+const (
+	budgetLimit = 1000
+	largestRead = 300
+)
+
+type budgetModel struct {
+	in    *inbox
+	peers []budgetPeer
+	held  []*Batch // received and not released
+}
+
+type budgetPeer struct {
+	lane    lane
+	waiting int // bytes of the read that it waits to put, else 0
+}
+
+// step lets a peer put a read of size bytes, or the application receive or release one.
+func (m *budgetModel) step(what, which, size int) {
+	switch p := &m.peers[which%len(m.peers)]; {
+	case what <= 1 && p.waiting == 0:
+		p.waiting = size
+		go func() {
+			b := readOf(size)
+			m.in.put(&p.lane, b)
+			b.Release() // the read loop goes on with another slab
+			p.waiting = 0
+		}()
+	case what == 2:
+		if b, err := m.in.tryRecvBatch(); err == nil {
+			m.held = append(m.held, b)
+		}
+	case what == 3 && len(m.held) > 0:
+		i := which % len(m.held)
+		m.held[i].Release()
+		m.held = slices.Delete(m.held, i, i+1)
+	}
+}
+
+func (m *budgetModel) check() error {
+	_, held, used := m.in.level()
+	for _, b := range m.held {
+		held += b.wireBytes(0, b.Len())
+	}
+	byPeer := int64(0)
+	for i := range m.peers {
+		p := &m.peers[i]
+		byPeer += p.lane.pinned
+		after := used + int64(p.waiting)
+		if may := p.lane.msgs == 0 || after <= budgetLimit && p.lane.pinned+int64(p.waiting) <= budgetLimit-after; p.waiting > 0 && may {
+			return fmt.Errorf("peer %d waits for %d bytes, has %d, %d of %d are used: it may go on", i, p.waiting, p.lane.pinned, used, budgetLimit)
+		}
+	}
+	if used != held || used != byPeer || used > budgetLimit+int64(len(m.peers)*largestRead) {
+		return fmt.Errorf("%d bytes are held, %d are counted, %d by peer, the limit is %d", held, used, byPeer, budgetLimit)
+	}
+	return nil
+}
+
+// drain receives and releases everything, after which nobody may wait.
+func (m *budgetModel) drain() error {
+	for _, b := range m.held {
+		b.Release()
+	}
+	for {
+		b, err := m.in.tryRecvBatch()
+		if err != nil {
+			break
+		}
+		b.Release()
+		synctest.Wait()
+	}
+	for i := range m.peers {
+		if p := &m.peers[i]; p.waiting > 0 || p.lane.pinned != 0 {
+			return fmt.Errorf("in the end peer %d waits for %d bytes and has %d", i, p.waiting, p.lane.pinned)
+		}
+	}
+	if _, _, used := m.in.level(); used != 0 || len(m.in.budget.waiting) > 0 {
+		return fmt.Errorf("in the end %d bytes are held, %d peers wait", used, len(m.in.budget.waiting))
+	}
+	return nil
+}
+
+// One that sends without end leaves as much free as it has, and those that come later share that.
+func TestBudgetLeavesRoomForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := newInbox(0, 0, 1200)
+		defer in.discard()
+		lanes := []*lane{new(lane), new(lane), new(lane)}
+		for i, want := range [][]int64{{600}, {600, 300}, {600, 300, 150}} {
+			go func() {
+				for {
+					b := readOf(10)
+					if in.put(lanes[i], b) > 0 {
+						return
+					}
+				}
+			}()
+			synctest.Wait()
+			for j, n := range want {
+				if lanes[j].pinned != n {
+					t.Errorf("with %d peers, peer %d has %d bytes, want %d", i+1, j, lanes[j].pinned, n)
+				}
+			}
+		}
+		// In the long run each has the same.
+		for range 1000 {
+			b, err := in.tryRecvBatch()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Release()
+			synctest.Wait()
+		}
+		for j, l := range lanes {
+			if l.pinned < 280 || l.pinned > 320 {
+				t.Errorf("peer %d has %d bytes, want about 300", j, l.pinned)
+			}
+		}
+	})
+}
+
+// Those who wait go on in the order in which they came.
+func TestBudgetWakesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := newInbox(0, 0, 100)
+		var taken []*Batch // the application has all that there is
+		for range 10 {
+			in.put(new(lane), readOf(10))
+			b, err := in.tryRecvBatch()
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken = append(taken, b)
+		}
+		var order []int
+		for i := range 5 {
+			l := new(lane)
+			in.put(l, readOf(10)) // each may have one
+			go func() {
+				in.put(l, readOf(10))
+				order = append(order, i)
+			}()
+			synctest.Wait()
+		}
+		if len(order) > 0 {
+			t.Fatalf("%v went on beyond the limit", order)
+		}
+		for _, b := range taken { // each of the last makes room for one
+			b.Release()
+			synctest.Wait()
+		}
+		if !slices.Equal(order, []int{0, 1, 2}) {
+			t.Errorf("went on: %v", order)
+		}
+		in.discard()
+		synctest.Wait()
+		if len(order) != 5 {
+			t.Errorf("%v ended with the inbox", order)
+		}
+	})
+}
+
+// TestTotalRecvBytes: a socket reads no more from its peers than its limit allows, and from each at least one message.
+func TestTotalRecvBytes(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		pull := NewPull(Config{TotalRecvBytes: 1 << 20})
+		defer closeNow(t, pull)
+		bind(t, n, pull.Socket, addr)
+		const each = 30
+		message := frame(string(make([]byte, 100<<10)))
+		peers := make([]*zmtptest.Raw, 20)
+		sent := make(chan struct{}, len(peers))
+		for i := range peers {
+			peers[i] = dialRaw(t, n, addr)
+			shake(peers[i], wire.PUSH, wire.PULL)
+			go func() {
+				for range each {
+					peers[i].Send(message)
+				}
+				sent <- struct{}{}
+			}()
+		}
+		synctest.Wait()
+		st := pull.Stats()
+		if most := int64(1<<20 + len(peers)*(128<<10)); st.RecvPinnedBytes > most || st.RecvPinnedBytes < st.RecvQueuedBytes || st.RecvQueued < len(peers) {
+			t.Errorf("%d messages of %d bytes wait in %d bytes, want at least %d messages and at most %d bytes",
+				st.RecvQueued, st.RecvQueuedBytes, st.RecvPinnedBytes, len(peers), most)
+		}
+		for i := range each * len(peers) {
+			b, err := pull.RecvBatch(t.Context())
+			if err != nil || b.Len() != 1 {
+				t.Fatal(i, b.Len(), err)
+			}
+			b.Release()
+		}
+		for range peers {
+			<-sent
+		}
+		if st := pull.Stats(); st.RecvPinnedBytes != 0 {
+			t.Errorf("%d bytes are held when all is released", st.RecvPinnedBytes)
+		}
+	})
+}
