@@ -1,0 +1,184 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zmtpd/pipeline/zeek"
+)
+
+// Config says where records go and how. Brokers is all that must be set.
+type Config struct {
+	// Brokers are addresses, host or host:port, of some brokers of the cluster; the others are learned from them. The port is
+	// 9092 unless given.
+	Brokers []string
+	// Topic of the records. With "{path}" in it there is one for each log path, which stands in that place; "_" takes the place of
+	// characters that Kafka does not allow in topics. Default "zeek".
+	Topic string
+	// Key of the records, which decides on their partition. Default KeyNone.
+	Key Key
+	// Format is what JSON objects look like; UseJSON is taken as set. Default: zeek.DefaultOptions.
+	Format *zeek.Options
+
+	// Acks is which acknowledgement a broker must give. Default AcksAll.
+	Acks Acks
+	// NoIdempotence turns off that brokers recognize what they were sent twice, which only AcksAll allows. Brokers before 3.0
+	// demand the right IdempotentWrite for it. Default: on with AcksAll.
+	NoIdempotence bool
+	// Compression of record batches. Default CompressionSnappy.
+	Compression Compression
+	// Linger is how long a record waits for others to share a record batch with. At most a second. Default 10 ms; negative for none.
+	Linger time.Duration
+	// MaxBatchBytes bounds a record batch before compression, and so a record: set it to max.message.bytes of the topics
+	// if that is less than Kafka's default. Default 1000012, as in Kafka.
+	MaxBatchBytes int
+	// MaxBuffered bounds the bytes of memory of records that are on their way. One batch is taken whatever its size. Default 64 MiB.
+	MaxBuffered int64
+
+	// TLS encrypts the connections. Default: they are not encrypted.
+	TLS *TLS
+	// SASL authenticates the client. Default: it does not.
+	SASL *SASL
+
+	// Logger gets what an operator should know. Default: nothing is logged.
+	Logger *slog.Logger
+
+	// For tests.
+	options                []kgo.Opt     // after all others
+	stallAfter, maxBackoff time.Duration // default the constants
+}
+
+const (
+	defaultTopic       = "zeek"
+	defaultLinger      = 10 * time.Millisecond
+	maxLinger          = time.Second
+	defaultBatchBytes  = 1000012
+	minBatchBytes      = 1024
+	maxBatchBytes      = 64 << 20 // a request is at most 100 MiB, Kafka's socket.request.max.bytes
+	defaultMaxBuffered = 64 << 20
+)
+
+// withDefaults returns the configuration with what was left out, or says what is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	if len(c.Brokers) == 0 {
+		return c, errors.New("no brokers: give the address of at least one, such as kafka1:9092")
+	}
+	for _, b := range c.Brokers {
+		if err := checkBroker(b); err != nil {
+			return c, err
+		}
+	}
+	if c.Topic == "" {
+		c.Topic = defaultTopic
+	}
+	if c.Format == nil {
+		format := zeek.DefaultOptions()
+		c.Format = &format
+	}
+	format := *c.Format
+	format.UseJSON = true
+	c.Format = &format
+	switch {
+	case c.Linger > maxLinger:
+		return c, fmt.Errorf("linger of %v: more than %v only delays, record batches are full before", c.Linger, maxLinger)
+	case c.Linger < 0:
+		c.Linger = 0
+	case c.Linger == 0:
+		c.Linger = defaultLinger
+	}
+	if c.MaxBatchBytes == 0 {
+		c.MaxBatchBytes = defaultBatchBytes
+	}
+	if c.MaxBatchBytes < minBatchBytes || c.MaxBatchBytes > maxBatchBytes {
+		return c, fmt.Errorf("record batches of %d bytes: choose %d to %d, not more than max.message.bytes of the topics", c.MaxBatchBytes, minBatchBytes, maxBatchBytes)
+	}
+	if c.MaxBuffered == 0 {
+		c.MaxBuffered = defaultMaxBuffered
+	}
+	if c.MaxBuffered < 0 {
+		return c, fmt.Errorf("a buffer of %d bytes: it must be positive, a multiple of the record batch", c.MaxBuffered)
+	}
+	if c.Acks > AcksNone {
+		return c, errors.New("acks has no such value: use one of the Acks constants")
+	}
+	if c.Compression > CompressionNone {
+		return c, errors.New("compression has no such value: use one of the Compression constants")
+	}
+	if err := c.Key.validate(); err != nil {
+		return c, err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.stallAfter == 0 {
+		c.stallAfter = stallAfter
+	}
+	if c.maxBackoff == 0 {
+		c.maxBackoff = maxBackoff
+	}
+	return c, nil
+}
+
+func checkBroker(address string) error {
+	host, port := address, "9092"
+	if strings.Contains(address, ":") {
+		var err error
+		if host, port, err = net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("broker %q: %w: write host:port, and [host]:port for IPv6", address, err)
+		}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("broker %q: the port must be a number from 1 to 65535", address)
+	}
+	if host == "" || strings.ContainsAny(host, " /,") {
+		return fmt.Errorf("broker %q: %q is no host: write host:port, one broker each", address, host)
+	}
+	return nil
+}
+
+// idempotent says whether brokers recognize what they were sent twice.
+func (c *Config) idempotent() bool { return c.Acks == AcksAll && !c.NoIdempotence }
+
+// clientOptions returns the options of the client, but for hooks. They leave retries to franz-go as far as it can keep
+// order and idempotence: without limits of time and number for what the protocol calls retriable. Topics that do not exist are an exception, their
+// records come back, so that it can be said what is wrong.
+func (c *Config) clientOptions() ([]kgo.Opt, error) {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID("zmtpd"),
+		kgo.DisableClientMetrics(),
+		kgo.AllowAutoTopicCreation(), // if the brokers do
+		kgo.MetadataMinAge(time.Second),
+		kgo.RequiredAcks(c.Acks.kgo()),
+		kgo.ProducerBatchCompression(c.Compression.kgo(), kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytes(int32(c.MaxBatchBytes)),
+		kgo.ProducerLinger(c.Linger),
+		kgo.MaxBufferedRecords(1<<31 - 1), // bounded by Config.MaxBuffered
+		kgo.RecordPartitioner(partitioner()),
+	}
+	if !c.idempotent() {
+		opts = append(opts, kgo.DisableIdempotentWrite())
+	}
+	if c.TLS != nil {
+		config, err := c.TLS.config()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, kgo.DialTLSConfig(config))
+	}
+	if c.SASL != nil {
+		mechanism, err := c.SASL.mechanism()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, kgo.SASL(mechanism))
+	}
+	return append(opts, c.options...), nil
+}

@@ -1,0 +1,161 @@
+package kafka
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zmtpd/pipeline"
+)
+
+// Key is what the key of a record is. The zero Key is KeyNone. Make others of text: see UnmarshalText.
+type Key struct {
+	of    keyOf
+	field string // for keyField
+}
+
+type keyOf uint8
+
+const (
+	keyNone keyOf = iota
+	keyNode
+	keyPath
+	keyField
+)
+
+// The keys that are the same for all records of a batch.
+var (
+	KeyNone = Key{}            // "none": no key; records of one node and log path are in one partition nevertheless
+	KeyNode = Key{of: keyNode} // "node": the id of the node that sent the record
+	KeyPath = Key{of: keyPath} // "path": the log path
+)
+
+// KeyField returns the Key that is the value of a field, without quotes and otherwise as it stands in the JSON object; records
+// in which it is not set have no key. With "uid" all records about a connection are in one partition, or in partitions of one
+// number if they are in several topics with as many partitions.
+func KeyField(name string) Key { return Key{keyField, name} }
+
+const fieldPrefix = "field:"
+
+// String returns what UnmarshalText takes.
+func (k Key) String() string {
+	switch k.of {
+	case keyNode:
+		return "node"
+	case keyPath:
+		return "path"
+	case keyField:
+		return fieldPrefix + k.field
+	}
+	return "none"
+}
+
+// UnmarshalText sets k to "none", "node", "path", or "field:" with the name of a field.
+func (k *Key) UnmarshalText(text []byte) error {
+	s := string(text)
+	for _, known := range []Key{KeyNone, KeyNode, KeyPath} {
+		if s == known.String() {
+			*k = known
+			return nil
+		}
+	}
+	if field, ok := strings.CutPrefix(s, fieldPrefix); ok {
+		*k = KeyField(field)
+		return k.validate()
+	}
+	return fmt.Errorf("no such key %.40q: choose none, node, path, or a field such as field:uid", s)
+}
+
+func (k Key) validate() error {
+	if k.of == keyField && k.field == "" {
+		return errors.New("the key is a field without a name: give one, such as field:uid")
+	}
+	return nil
+}
+
+// keys finds the keys of records.
+type keys struct {
+	key     Key
+	pattern []byte // of a field, `,"name":`
+}
+
+func newKeys(k Key) keys {
+	name := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(k.field)
+	return keys{k, []byte(`,"` + name + `":`)}
+}
+
+// of returns the key of a record, a view of one of the arguments; nil for no key.
+func (k *keys) of(e *pipeline.Entry, value []byte) []byte {
+	var key []byte
+	switch k.key.of {
+	case keyNode:
+		key = e.Node
+	case keyPath:
+		key = e.Batch.Path
+	case keyField:
+		key = fieldValue(value, k.pattern)
+	}
+	if len(key) == 0 {
+		return nil
+	}
+	return key
+}
+
+// fieldValue returns the value of a field of a flat JSON object, as it stands there but without quotes; nil if it is not there. The pattern is the name of the field between
+// a comma and a colon, which can stand nowhere else: inside a string quotes are escaped.
+func fieldValue(object, pattern []byte) []byte {
+	var v []byte
+	if first := pattern[1:]; bytes.HasPrefix(object[1:], first) {
+		v = object[1+len(first):]
+	} else if i := bytes.Index(object, pattern); i >= 0 {
+		v = object[i+len(pattern):]
+	} else {
+		return nil
+	}
+	switch v[0] {
+	case '"':
+		v = v[1:]
+		for end := 0; end < len(v); end++ {
+			switch v[end] {
+			case '\\':
+				end++
+			case '"':
+				return v[:end]
+			}
+		}
+	case '[':
+		return nil // which of its elements it should be is nowhere said
+	}
+	if end := bytes.IndexAny(v, ",}"); end >= 0 && string(v[:end]) != "null" {
+		return v[:end]
+	}
+	return nil
+}
+
+// partitioner puts records with a key where Kafka's own producers put them, and records without one where their flow has its place, which
+// stands in the field Partition until then. Both are fixed: a partition without a leader is waited for.
+func partitioner() kgo.Partitioner {
+	return kgo.BasicConsistentPartitioner(func(topic string) func(*kgo.Record, int) int {
+		byKey := kgo.StickyKeyPartitioner(nil).ForTopic(topic)
+		return func(r *kgo.Record, n int) int {
+			if r.Key != nil {
+				return byKey.Partition(r, n)
+			}
+			return int(uint32(r.Partition) % uint32(n))
+		}
+	})
+}
+
+// place returns the number that decides on the partition of a flow's records without key. It must never change: after a restart
+// what follows is to be in the same partition.
+func (k flowKey) place() int32 {
+	h := fnv.New32a()
+	h.Write([]byte(k.node))
+	h.Write([]byte{0})
+	h.Write([]byte(k.path))
+	return int32(h.Sum32())
+}

@@ -1,0 +1,76 @@
+package kafka
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+// TLS says how connections are encrypted. The zero TLS trusts the certificate authorities of the system.
+type TLS struct {
+	// CAFile is a PEM file with the certificates of the authorities to trust instead of the system's.
+	CAFile string
+	// CertFile and KeyFile are PEM files with the client's certificate, if the brokers want one. They are read again for
+	// each connection, so they can be renewed.
+	CertFile, KeyFile string
+	// ServerName is the name in the brokers' certificates, if it is not the host that they are connected to.
+	ServerName string
+}
+
+func (t *TLS) config() (*tls.Config, error) {
+	config := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("TLS certificate authorities: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("TLS certificate authorities: %s has no certificate in PEM form", t.CAFile)
+		}
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		return nil, errors.New("TLS: a client certificate needs its key and the other way round: give both files")
+	}
+	if t.CertFile != "" {
+		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			c, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("TLS client certificate: %w", err)
+			}
+			return &c, nil
+		}
+		if _, err := load(nil); err != nil {
+			return nil, err
+		}
+		config.GetClientCertificate = load
+	}
+	return config, nil
+}
+
+// SASL says how the client authenticates.
+type SASL struct {
+	Mechanism      Mechanism // default ScramSHA512
+	User, Password string
+}
+
+func (s *SASL) mechanism() (sasl.Mechanism, error) {
+	if s.User == "" || s.Password == "" {
+		return nil, errors.New("SASL: give both a user and a password")
+	}
+	switch s.Mechanism {
+	case Plain:
+		return plain.Auth{User: s.User, Pass: s.Password}.AsMechanism(), nil
+	case ScramSHA256:
+		return scram.Auth{User: s.User, Pass: s.Password}.AsSha256Mechanism(), nil
+	case ScramSHA512:
+		return scram.Auth{User: s.User, Pass: s.Password}.AsSha512Mechanism(), nil
+	}
+	return nil, errors.New("SASL mechanism has no such value: use one of the Mechanism constants")
+}

@@ -1,0 +1,273 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/lines"
+)
+
+// Sink delivers records to Kafka. See the package's documentation for what it guarantees.
+//
+// Lock order: Sink.mu, then nothing else.
+type Sink struct {
+	// Static after New.
+	cfg     Config
+	options []kgo.Opt // of clients
+	lines   *lines.Renderer
+	topics  *topics
+	keys    keys
+	log     *slog.Logger
+
+	// For concurrent use.
+	budget   budget
+	troubles troubles
+	lastConn connError
+	records  atomic.Uint64
+	bytes    atomic.Uint64
+	retries  atomic.Uint64
+
+	flowers sync.WaitGroup     // goroutines of flows
+	giveUp  context.Context    // ends when Close's does
+	cancel  context.CancelFunc // of giveUp
+
+	mu     sync.Mutex
+	client *kgo.Client       // guarded by mu
+	flows  map[flowKey]*flow // guarded by mu; those with something to deliver
+}
+
+var _ pipeline.Sink = (*Sink)(nil)
+
+// Stats is what can be said of a Sink at a moment.
+type Stats struct {
+	// Up says that nothing is in the way of any record, as far as is known; Since when this is so or not. Err is what is in the way.
+	Up    bool
+	Since time.Time
+	Err   error
+	// Records that were acknowledged, and the bytes of their values; with AcksNone, written.
+	Records, Bytes uint64
+	// Retries counts records that were given to the client once more. What the client itself tries again within the protocol
+	// is not in it.
+	Retries uint64
+	// Buffered is how much of Config.MaxBuffered is in use.
+	Buffered int64
+}
+
+// New returns a Sink. It reads the files of cfg.TLS and connects to nothing yet: that the brokers are down is not its error.
+func New(cfg Config) (*Sink, error) {
+	s, err := newSink(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return s, nil
+}
+
+func newSink(cfg Config) (*Sink, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{
+		cfg:    cfg,
+		keys:   newKeys(cfg.Key),
+		log:    cfg.Logger,
+		budget: budget{size: cfg.MaxBuffered},
+		flows:  make(map[flowKey]*flow),
+	}
+	s.troubles.init(cfg.Logger)
+	if s.topics, err = newTopics(cfg.Topic); err != nil {
+		return nil, err
+	}
+	if s.lines, err = lines.New(*cfg.Format, !s.topics.perPath); err != nil {
+		return nil, err
+	}
+	if s.options, err = cfg.clientOptions(); err != nil {
+		return nil, err
+	}
+	s.options = append(s.options, kgo.WithHooks(&s.lastConn))
+	if s.client, err = kgo.NewClient(s.options...); err != nil {
+		return nil, err
+	}
+	if cfg.SASL != nil && cfg.SASL.Mechanism == Plain && cfg.TLS == nil {
+		s.log.Warn("the password for Kafka is sent as it is: turn TLS on, or use SCRAM")
+	}
+	s.giveUp, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Stats returns what can be said now.
+func (s *Sink) Stats() Stats {
+	st := Stats{
+		Records:  s.records.Load(),
+		Bytes:    s.bytes.Load(),
+		Retries:  s.retries.Load(),
+		Buffered: s.budget.inUse(),
+	}
+	st.Up, st.Since, st.Err = s.troubles.state()
+	return st
+}
+
+// Send implements pipeline.Sink. It returns when e is in memory.
+func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
+	b := e.Batch
+	topic, drop := s.topics.of(b.Path)
+	if drop != nil {
+		refuse(e, drop)
+		return
+	}
+	text := getText()
+	if *text, drop = s.lines.Append(*text, b); drop != nil || b.NumRecords == 0 {
+		putText(text)
+		refuse(e, drop)
+		return
+	}
+	d := &delivery{entry: e, text: text, time: time.Now(), cost: int64(len(*text)) + int64(b.NumRecords)*recordCost}
+	if err := s.budget.acquire(ctx, d.cost); err != nil {
+		putText(text)
+		e.Done(fmt.Errorf("kafka: %w", err))
+		return
+	}
+	s.enqueue(topic, d)
+}
+
+// refuse ends an entry of which no record can be delivered, or that has none.
+func refuse(e *pipeline.Entry, why *pipeline.DropError) {
+	if why != nil {
+		e.Refuse(uint64(e.Batch.NumRecords), why)
+	}
+	e.Done(nil)
+}
+
+// Close implements pipeline.Sink.
+func (s *Sink) Close(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() {
+		s.flowers.Wait()
+		close(idle)
+	}()
+	var err error
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		s.mu.Lock()
+		left := 0
+		for _, f := range s.flows {
+			left += f.entries
+		}
+		s.mu.Unlock()
+		if left > 0 {
+			err = fmt.Errorf("kafka: %d batches are not delivered: %w", left, ctx.Err())
+		}
+	}
+	s.cancel()
+	s.mu.Lock()
+	client := s.client
+	s.mu.Unlock()
+	client.Close() // fails what it has
+	<-idle
+	return err
+}
+
+// current returns the client.
+func (s *Sink) current() *kgo.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
+}
+
+// replace replaces a client that will not recover by a new one. What others have given to it fails, and is given to the new one.
+func (s *Sink) replace(old *kgo.Client) {
+	s.mu.Lock()
+	if s.client != old || s.giveUp.Err() != nil {
+		s.mu.Unlock()
+		return
+	}
+	client, err := kgo.NewClient(s.options...)
+	if err == nil { // as the first time
+		s.client = client
+	}
+	s.mu.Unlock()
+	if err == nil {
+		old.Close()
+	}
+}
+
+// recordCost is what a record costs beside its text: a record of ours, and what the client keeps of it.
+const recordCost = 256
+
+// delivery is an entry on its way.
+type delivery struct {
+	entry *pipeline.Entry
+	text  *[]byte // lines
+	time  time.Time
+	cost  int64 // in the budget
+
+	refused []pipeline.Refusal // one for each reason
+	bytes   uint64             // of values that were not refused
+}
+
+// appendRecords appends a record for each line.
+func (s *Sink) appendRecords(dst []record, f *flow, d *delivery) []record {
+	for line := range bytes.Lines(*d.text) {
+		value := line[:len(line)-1]
+		dst = append(dst, record{of: d, Record: kgo.Record{
+			Topic: f.topic, Key: s.keys.of(d.entry, value), Value: value, Timestamp: d.time, Partition: f.place}})
+		d.bytes += uint64(len(value))
+	}
+	return dst
+}
+
+// done ends an entry, and gives back what it held.
+func (s *Sink) done(d *delivery, err error) {
+	putText(d.text)
+	s.budget.release(d.cost)
+	if err == nil { // else it comes again, as a whole
+		records := uint64(d.entry.Batch.NumRecords)
+		for _, r := range d.refused {
+			d.entry.Refuse(r.Records, r.Why)
+			records -= r.Records
+		}
+		s.records.Add(records)
+		s.bytes.Add(d.bytes)
+	}
+	d.entry.Done(err)
+}
+
+// refuse notes that a record can never be delivered.
+func (d *delivery) refuse(r *record, reason pipeline.Reason, err error) {
+	d.bytes -= uint64(len(r.Value))
+	for i := range d.refused {
+		if d.refused[i].Why.Reason == reason {
+			d.refused[i].Records++
+			return
+		}
+	}
+	why := fmt.Errorf("record of %d bytes for topic %s: %w", len(r.Key)+len(r.Value), r.Topic, err)
+	d.refused = append(d.refused, pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: reason, Err: why}})
+}
+
+// keepText is the size up to which a buffer is kept for the next use.
+const keepText = 1 << 20
+
+var texts = sync.Pool{New: func() any { return new([]byte) }}
+
+func getText() *[]byte { return texts.Get().(*[]byte) }
+
+func putText(b *[]byte) {
+	if cap(*b) <= keepText {
+		*b = (*b)[:0]
+		texts.Put(b)
+	}
+}
+
+// errGivenUp is why a batch was not delivered when Close gave up.
+var errGivenUp = errors.New("gave up at the end")

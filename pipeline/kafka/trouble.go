@@ -1,0 +1,160 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// troubles is what is in the way of records: one trouble for each topic, and one for the cluster. Each begins with the first
+// group that meets it and ends with the last, both is logged. For concurrent use.
+type troubles struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	since time.Time           // guarded by mu; of being up
+	open  map[string]*trouble // guarded by mu; by topic, or clusterTrouble
+}
+
+type trouble struct {
+	groups int // that have met it
+	since  time.Time
+	err    error // the last one
+}
+
+// clusterTrouble stands for the cluster. No topic has this name.
+const clusterTrouble = ""
+
+// troubleKey returns what err says something about.
+func troubleKey(topic string, err error) string {
+	if ofTopic(err) {
+		return topic
+	}
+	return clusterTrouble
+}
+
+func (t *troubles) init(log *slog.Logger) {
+	t.log, t.since, t.open = log, time.Now(), make(map[string]*trouble)
+}
+
+// troubleMark is the trouble that a group is in. The zero troubleMark is none.
+type troubleMark struct {
+	in  bool
+	key string
+}
+
+// enter notes that the group has met a trouble.
+func (m *troubleMark) enter(t *troubles, key string, err error) {
+	if m.in && m.key != key {
+		m.leave(t)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tr := t.open[key]
+	if tr == nil {
+		tr = &trouble{since: time.Now()}
+		t.open[key] = tr
+		t.log.Warn("Kafka does not take log records, they are tried again until it does", attrs(key, "err", err)...)
+	}
+	tr.err = err
+	if !m.in {
+		tr.groups++
+		m.in, m.key = true, key
+	}
+}
+
+// leave notes that the group is out of its trouble: its records were delivered or will never be.
+func (m *troubleMark) leave(t *troubles) {
+	if !m.in {
+		return
+	}
+	m.in = false
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tr := t.open[m.key]
+	if tr.groups--; tr.groups > 0 {
+		return
+	}
+	delete(t.open, m.key)
+	if len(t.open) == 0 {
+		t.since = time.Now()
+	}
+	t.log.Info("Kafka is no longer waited for", attrs(m.key, "after", time.Since(tr.since).Round(time.Millisecond))...)
+}
+
+func attrs(key string, more ...any) []any {
+	if key == clusterTrouble {
+		return more
+	}
+	return append([]any{"topic", key}, more...)
+}
+
+// state returns whether there is no trouble, since when, and the oldest one.
+func (t *troubles) state() (up bool, since time.Time, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	since = t.since
+	for key, tr := range t.open {
+		if err != nil && !tr.since.Before(since) {
+			continue
+		}
+		since, err = tr.since, tr.err
+		if key != clusterTrouble {
+			err = fmt.Errorf("topic %s: %w", key, err)
+		}
+	}
+	return err == nil, since, err
+}
+
+// connError is a hook of clients, which keeps the last errors of connections. For concurrent use.
+type connError struct {
+	mu      sync.Mutex
+	connect noted // guarded by mu; they say more than those of requests, which a broker that refuses a client breaks off
+	request noted // guarded by mu
+}
+
+type noted struct {
+	err error
+	at  time.Time
+}
+
+var (
+	_ kgo.HookBrokerConnect = (*connError)(nil)
+	_ kgo.HookBrokerE2E     = (*connError)(nil)
+)
+
+// OnBrokerConnect is called by the client.
+func (c *connError) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	c.note(&c.connect, err)
+}
+
+// OnBrokerE2E is called by the client.
+func (c *connError) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e2e kgo.BrokerE2E) {
+	c.note(&c.request, e2e.Err())
+}
+
+func (c *connError) note(n *noted, err error) {
+	if err == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*n = noted{err, time.Now()}
+}
+
+// stall returns what to say about records that wait since then.
+func (c *connError) stall(since time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range []noted{c.connect, c.request} {
+		if n.err != nil && !n.at.Before(since) {
+			return fmt.Errorf("no acknowledgement: %w", n.err)
+		}
+	}
+	return errors.New("no acknowledgement")
+}
