@@ -294,8 +294,11 @@ func appendTime(dst []byte, p *time.Time) ([]byte, error) {
 	if p.IsZero() {
 		return zeek.AppendUnsetValue(dst, zeek.TypeTime), nil
 	}
-	seconds := float64(p.Unix()) + float64(p.Nanosecond())/1e9
-	return zeek.AppendNumberValue(dst, zeek.TypeTime, math.Float64bits(seconds)), nil
+	whole, nanos := p.Unix(), int64(p.Nanosecond())
+	if whole < 0 && nanos > 0 {
+		whole, nanos = whole+1, nanos-1e9
+	}
+	return zeek.AppendNumberValue(dst, zeek.TypeTime, math.Float64bits(seconds(whole, nanos))), nil
 }
 
 func appendAddr(dst []byte, p *netip.Addr) ([]byte, error) {
@@ -313,7 +316,18 @@ func appendPrefix(dst []byte, p *netip.Prefix) ([]byte, error) {
 }
 
 func appendDuration(dst []byte, p *time.Duration) ([]byte, error) {
-	return zeek.AppendNumberValue(dst, zeek.TypeInterval, math.Float64bits(p.Seconds())), nil
+	whole, nanos := int64(*p/time.Second), int64(*p%time.Second)
+	return zeek.AppendNumberValue(dst, zeek.TypeInterval, math.Float64bits(seconds(whole, nanos))), nil
+}
+
+// seconds returns the double nearest to so many seconds and nanoseconds, which have the same sign. Among those of
+// whole microseconds, Zeek's resolution of time, there is no exception.
+func seconds(whole, nanos int64) float64 {
+	const exact = 1<<53/1_000_000_000 - 1 // of as many nanoseconds every number is a double
+	if -exact < whole && whole < exact {
+		return float64(whole*1e9+nanos) / 1e9
+	}
+	return float64(whole) + float64(nanos)/1e9
 }
 
 func appendPort(dst []byte, p *Port) ([]byte, error) {

@@ -52,14 +52,14 @@ type Writer[T any] struct {
 	unsentRecords int
 
 	// Lock order: turn, mu.
-	mu       sync.Mutex
-	record   *T // guarded by mu, as are the rest
-	batch    *batch
-	batchEnd bool        // the batch takes nothing more
-	timer    *time.Timer // runs while the batch has records
-	closed   bool
-	err      error // why nothing more can be sent
-	stats    Stats
+	mu     sync.Mutex
+	record *T // guarded by mu, as are the rest
+	batch  *batch
+	room   chan struct{} // not nil while the batch is full; closed when that may have changed
+	timer  *time.Timer   // runs while the batch has records
+	closed bool
+	err    error // why nothing more can be sent
+	stats  Stats
 }
 
 // Stats are the numbers of a Writer since New. Written less Sent is what waits; after Close it is what was
@@ -110,28 +110,29 @@ func (w *Writer[T]) Schema() *zeek.Schema { return w.schema }
 func (w *Writer[T]) Write(ctx context.Context, record T) error {
 	var waited error
 	for {
-		taken, err := w.take(&record)
-		if taken || err != nil {
+		room, err := w.take(&record)
+		if room == nil {
 			return err
 		}
 		if waited != nil {
 			return waited
 		}
-		waited = w.makeRoom(ctx)
+		waited = w.makeRoom(ctx, room)
 	}
 }
 
-// take encodes a record into the batch, if there is room.
-func (w *Writer[T]) take(record *T) (taken bool, err error) {
+// take encodes a record into the batch. If there is no room it returns a channel that is closed when it
+// should be tried again.
+func (w *Writer[T]) take(record *T) (room <-chan struct{}, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.closed:
-		return false, ErrClosed
+		return nil, ErrClosed
 	case w.err != nil:
-		return false, w.err
-	case w.batchEnd:
-		return false, nil
+		return nil, w.err
+	case w.room != nil:
+		return w.room, nil
 	}
 	b := w.batch
 	start := len(b.buf)
@@ -145,11 +146,11 @@ func (w *Writer[T]) take(record *T) (taken bool, err error) {
 	switch {
 	case err != nil:
 		b.truncate(start)
-		return false, fmt.Errorf("logwriter: %w", err)
+		return nil, fmt.Errorf("logwriter: %w", err)
 	case len(b.buf) > w.cfg.BatchBytes && b.records > 0:
 		b.truncate(start)
 		w.end()
-		return false, nil
+		return w.room, nil
 	}
 	b.records++
 	w.stats.Written++
@@ -158,13 +159,21 @@ func (w *Writer[T]) take(record *T) (taken bool, err error) {
 	} else if b.records == 1 {
 		w.timer.Reset(w.cfg.FlushInterval)
 	}
-	return true, nil
+	return nil, nil
 }
 
 // end says that the batch is full. The caller holds mu.
 func (w *Writer[T]) end() {
-	w.batchEnd = true
+	w.room = make(chan struct{})
 	w.wake()
+}
+
+// tryAgain lets those who wait for room look again. The caller holds mu.
+func (w *Writer[T]) tryAgain() {
+	if w.room != nil {
+		close(w.room)
+		w.room = nil
+	}
 }
 
 // wake lets the goroutine send what should not wait.
@@ -206,10 +215,21 @@ func (w *Writer[T]) takeTurn(ctx context.Context) error {
 	}
 }
 
-// makeRoom sends what could not be sent before, until ctx ends, and then leaves a full batch to the goroutine.
-func (w *Writer[T]) makeRoom(ctx context.Context) error {
-	if err := w.takeTurn(ctx); err != nil {
-		return err
+// makeRoom returns when the batch may have room. If nobody else does, it sends what could not be sent before,
+// until ctx ends, and then leaves the batch to the goroutine.
+func (w *Writer[T]) makeRoom(ctx context.Context, room <-chan struct{}) error {
+	select {
+	case <-room:
+		return nil
+	case w.turn <- struct{}{}:
+	default:
+		select {
+		case <-room:
+			return nil
+		case w.turn <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	defer func() { <-w.turn }()
 	if err := w.deliver(ctx); err != nil {
@@ -239,10 +259,10 @@ func (w *Writer[T]) send(ctx context.Context, onlyFull bool) error {
 func (w *Writer[T]) seal(onlyFull bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.batch.records > 0 && (w.batchEnd || !onlyFull) {
+	if w.batch.records > 0 && (w.room != nil || !onlyFull) {
 		w.unsent, w.unsentRecords = w.batch.seal()
-		w.batchEnd = false
 		w.timer.Stop()
+		w.tryAgain()
 	}
 }
 
@@ -259,6 +279,7 @@ func (w *Writer[T]) deliver(ctx context.Context) error {
 		err = fmt.Errorf("logwriter: %w", err)
 		w.mu.Lock()
 		w.err = err
+		w.tryAgain()
 		w.mu.Unlock()
 		return err
 	}
@@ -280,6 +301,7 @@ func (w *Writer[T]) Flush(ctx context.Context) error { return w.send(ctx, false)
 func (w *Writer[T]) Close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true
+	w.tryAgain()
 	w.mu.Unlock()
 	w.cancel()
 	<-w.done
