@@ -18,6 +18,7 @@ func (p *publisher) overload(b *zmtp.Batch) {
 	case Drop:
 		for _, l := range p.blocked {
 			p.router.drop(l, b, l.sub.lossReason())
+			l.sub.loses()
 		}
 	case Disconnect:
 		for _, l := range p.blocked {
@@ -61,10 +62,10 @@ func (p *publisher) wait(b *zmtp.Batch) {
 		timer.Reset(next)
 		begin := time.Now()
 		chosen, _, _ := reflect.Select(cases)
-		waited := int64(time.Since(begin))
-		p.waited.Add(waited)
+		waited := time.Since(begin)
+		p.waited.Add(int64(waited))
 		for _, l := range blocked {
-			l.sub.blocked.Add(waited)
+			l.sub.waitedFor(waited)
 		}
 		if chosen == 0 {
 			for _, l := range blocked {

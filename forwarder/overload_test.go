@@ -173,8 +173,15 @@ func TestAdaptiveSlow(t *testing.T) {
 			t.Error("the bytes are not those that were sent")
 		}
 		equal(t, "healthy", c.healthy.all(), want)
-		if st := c.Stats(); len(st.XPub.Dropped) > 0 || len(c.logs.lines) > 0 {
-			t.Errorf("dropped %v, log %q", st.XPub.Dropped, c.logs.lines)
+		if st := c.Stats(); len(st.XPub.Dropped) > 0 {
+			t.Errorf("dropped %v", st.XPub.Dropped)
+		}
+		time.Sleep(3 * slowWindow * DefaultStallTimeout)
+		synctest.Wait()
+		begin := c.logs.matching("publishers wait for a slow subscriber", stuckID, c.stuck.LocalAddr().String())
+		end := c.logs.matching("do not wait", stuckID, c.stuck.LocalAddr().String())
+		if len(begin) != 1 || len(end) != 1 || len(c.logs.lines) != 2 {
+			t.Errorf("log: %q", c.logs.lines)
 		}
 	})
 }

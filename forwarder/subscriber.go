@@ -26,12 +26,17 @@ type subscriber struct {
 
 	blocked  atomic.Int64 // for how many ns publishers have waited for it
 	expelled atomic.Bool  // it is being disconnected
+	losing   atomic.Bool  // it loses messages with the policy Drop, see loses
 	stalled  atomic.Int64 // since when, in ns since 1970; 0 if it is not
 
 	// mu guards what those who wait for the subscriber have seen of its progress.
 	mu      sync.Mutex
 	written uint64    // zmtp.Peer.Queue's count of bytes
 	moved   time.Time // when written was last seen to have changed; zero if nobody waits
+
+	slow          bool          // publishers wait for it much of the time, see waitedFor
+	windowBegin   time.Time     // since when that is looked at
+	windowBlocked time.Duration // for how long publishers have waited since, the sum of all
 }
 
 // xpubPattern is the subscribers' side of a Forwarder.

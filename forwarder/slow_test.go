@@ -1,0 +1,161 @@
+package forwarder
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// trickle is a subscriber that reads a little now and then, for as long as its connection is there.
+type trickle struct {
+	mu  sync.Mutex
+	got []byte
+	end error
+}
+
+// start reads at most size bytes every interval from r, until the interval becomes none: then as much as comes.
+func (k *trickle) start(r io.Reader, size int, interval time.Duration, hurry <-chan struct{}) {
+	go func() {
+		buf := make([]byte, size)
+		for {
+			n, err := r.Read(buf)
+			k.mu.Lock()
+			k.got, k.end = append(k.got, buf[:n]...), err
+			k.mu.Unlock()
+			if err != nil {
+				return
+			}
+			select {
+			case <-hurry:
+			case <-time.After(interval):
+			}
+		}
+	}()
+}
+
+// all returns what it has got so far, in the form of a collector.
+func (k *trickle) all(t *testing.T) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := new(collector)
+	for _, m := range messages(t, k.got) {
+		c.add(m)
+	}
+	return c.all()
+}
+
+// TestTrickle has a subscriber that reads 2 KiB/s, steadily, while some 13 KiB/s are published for two minutes. What it gets
+// depends on the policy; the other one gets everything, what waits stays within the limits, and the log says who it is.
+func TestTrickle(t *testing.T) {
+	for _, policy := range []Policy{Adaptive, Block, Drop, Disconnect} {
+		t.Run(policy.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const limit = 64 << 10
+				c := newCrowd(t, Config{Overload: policy, XPub: zmtp.Config{SendBytes: limit}})
+				defer c.close(t)
+				synctest.Wait()
+				address := c.youngest(t).Remote.String()
+				slow, hurry := new(trickle), make(chan struct{})
+				slow.start(c.stuck, 512, 250*time.Millisecond, hurry)
+
+				body := strings.Repeat("x", 1<<10)
+				var want []string
+				begin := time.Now()
+				for i := range 1500 {
+					want = append(want, fmt.Sprintf("t|%d|%s", i, body))
+					<-c.publish(c.pub, want[i:])
+					time.Sleep(80 * time.Millisecond)
+					for _, st := range c.Stats().Subscribers {
+						if st.Queued > crowdHWM || st.QueuedBytes > limit {
+							t.Fatalf("beyond the limits: %+v", st)
+						}
+					}
+				}
+				took := time.Since(begin)
+				equal(t, "healthy", c.healthy.all(), want[:len(c.healthy.all())])
+				waited := policy == Adaptive || policy == Block
+				if published := 1500 * 80 * time.Millisecond; waited == (took < 2*published) {
+					t.Errorf("the publisher took %v, unhindered it is %v", took, published)
+				}
+				var st SubscriberStats
+				for _, s := range c.Stats().Subscribers {
+					if s.Remote.String() == address {
+						st = s
+					}
+				}
+				text := map[Policy]string{Adaptive: "wait for a slow", Block: "wait for a slow", Drop: "loses messages", Disconnect: "disconnected"}[policy]
+				if lines := c.logs.matching(text, address, stuckID); len(lines) != 1 || len(c.logs.lines) != 1 {
+					t.Errorf("log: %q", c.logs.lines)
+				}
+				if waited && (st.NodeID != stuckID || st.Blocked < took/2 || st.Dropped > 0 || !st.StalledSince.IsZero()) {
+					t.Errorf("%+v", st)
+				}
+				if policy == Drop && (st.NodeID != stuckID || st.Dropped < 1000) {
+					t.Errorf("%+v", st)
+				}
+
+				// It catches up.
+				close(hurry)
+				time.Sleep(3 * slowWindow * DefaultStallTimeout)
+				synctest.Wait()
+				equal(t, "healthy", c.healthy.all(), want)
+				got := slow.all(t)
+				switch policy {
+				case Adaptive, Block:
+					equal(t, "slow", got, want)
+				case Drop:
+					if len(got)+int(st.Dropped) != len(want) {
+						t.Errorf("%d received, %d dropped, of %d", len(got), st.Dropped, len(want))
+					}
+					at := 0
+					for _, m := range got {
+						i := slices.Index(want[at:], m)
+						if i < 0 {
+							t.Fatalf("%.10q is not in order", m)
+						}
+						at += i + 1
+					}
+				case Disconnect:
+					equal(t, "slow", got, want[:len(got)])
+					if st := c.Stats(); st.XPub.Closed[wire.SlowConsumer] != 1 || slow.end == nil {
+						t.Errorf("closed: %v, read: %v", st.XPub.Closed, slow.end)
+					}
+				}
+				if policy != Disconnect && len(c.logs.matching("any more", address, stuckID)) != 1 {
+					t.Errorf("log: %q", c.logs.lines)
+				}
+			})
+		})
+	}
+}
+
+// TestLossIsLoggedOnce has a subscriber lose messages now and then: each time is not worth a line.
+func TestLossIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, Config{Overload: Drop})
+		defer c.close(t)
+		slow, hurry := new(trickle), make(chan struct{})
+		defer close(hurry)
+		slow.start(c.stuck, 2000, 4*time.Second, hurry)
+		for i := range 1000 {
+			<-c.publish(c.pub, sequence("t", i, i+1))
+			time.Sleep(5 * time.Millisecond)
+		}
+		if len(c.logs.matching("loses messages", stuckID)) != 1 || len(c.logs.lines) != 1 {
+			t.Errorf("log: %q", c.logs.lines)
+		}
+		c.stuck.Close()
+		synctest.Wait()
+		if len(c.logs.matching("gone", stuckID)) != 1 || len(c.logs.lines) != 2 {
+			t.Errorf("log: %q", c.logs.lines)
+		}
+	})
+}
