@@ -38,6 +38,7 @@ var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "security", Title: "Encryption and access:"},
 	{Key: "limits", Title: "Limits:"},
 	{Key: "sinks", Title: "Destinations:"},
+	{Key: "kafka", Title: "Kafka:"},
 	{Key: "tap", Title: "A copy of what is published:"},
 	{Key: "archive", Title: "Rotated logs:"},
 })

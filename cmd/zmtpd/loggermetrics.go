@@ -59,6 +59,10 @@ var (
 		"Runs of the post-processor that have ended.", "result")
 	filesExpired = counter("zmtpd_files_expired_total",
 		"Archived log files that were deleted for their age or the room they took.")
+	kafkaUp = gauge("zmtpd_kafka_up",
+		"1 while nothing is in the way of any record to Kafka, as far as is known.")
+	kafkaRetries = counter("zmtpd_kafka_retried_records_total",
+		"Log records that were sent to Kafka once more.")
 	filesLastError = gauge("zmtpd_files_last_error_timestamp_seconds",
 		"When a log file could last not be written or rotated, in seconds since 1970; 0 for never.")
 )
@@ -76,6 +80,11 @@ func (l *loggerLabels) collect(ch chan<- prometheus.Metric, j *loggerJob) {
 	}
 	for _, o := range j.sinks.outlets {
 		l.collectSink(ch, o.Stats())
+	}
+	if j.sinks.kafka != nil {
+		st := j.sinks.kafka.Stats()
+		send(ch, kafkaUp, oneIf(st.Up))
+		send(ch, kafkaRetries, st.Retries)
 	}
 	if j.sinks.files != nil {
 		l.collectFiles(ch, j.sinks.files.Stats())

@@ -13,6 +13,7 @@ type loggerStatus struct {
 	Refused  map[string]counts `json:"refused"` // what is no log message, by reason
 	Sinks    []sinkStatus      `json:"sinks"`
 	Files    *filesStatus      `json:"files,omitempty"`
+	Kafka    *kafkaStatus      `json:"kafka,omitempty"`
 }
 
 // counts are messages, each of one batch, and the records in them.
@@ -65,6 +66,16 @@ type filesStatus struct {
 	Logs      []logStatus `json:"logs"`
 }
 
+// kafkaStatus is about the connection to Kafka.
+type kafkaStatus struct {
+	Up      bool      `json:"up"` // nothing is in the way of any record, as far as is known
+	Since   time.Time `json:"since"`
+	Error   string    `json:"error,omitempty"`
+	Records uint64    `json:"records"` // acknowledged
+	Bytes   uint64    `json:"bytes"`
+	Retries uint64    `json:"retries"`
+}
+
 type lastError struct {
 	Time  time.Time `json:"time"`
 	Error string    `json:"error"`
@@ -99,6 +110,13 @@ func (j *loggerJob) newStatus() *loggerStatus {
 	}
 	if j.sinks.files != nil {
 		s.Files = newFilesStatus(j.sinks.files.Stats())
+	}
+	if j.sinks.kafka != nil {
+		st := j.sinks.kafka.Stats()
+		s.Kafka = &kafkaStatus{Up: st.Up, Since: st.Since, Records: st.Records, Bytes: st.Bytes, Retries: st.Retries}
+		if st.Err != nil {
+			s.Kafka.Error = st.Err.Error()
+		}
 	}
 	return s
 }

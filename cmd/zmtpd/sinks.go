@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/kafka"
 	"zmtpd/pipeline/spool"
 )
 
@@ -22,6 +23,7 @@ type sinkFlags struct {
 	Spool      string   `group:"sinks" placeholder:"DIR" help:"Folder for what a sink that is slow or down cannot take; it gets that, in order, when it is back, also after a crash of zmtpd. Made if it does not exist. Default: the nodes wait."`
 	SpoolBytes byteSize `group:"sinks" default:"1GiB" help:"Most that --spool holds of one sink."`
 	SpoolFull  string   `group:"sinks" enum:"block,drop-oldest" default:"block" placeholder:"block|drop-oldest" help:"When it holds that: the nodes wait, or the oldest makes room and is counted."`
+	kafkaFlags
 }
 
 // names of sinks.
@@ -35,6 +37,7 @@ const (
 type sinks struct {
 	outlets []*pipeline.Outlet
 	files   *pipeline.Logger // nil if files are none of them
+	kafka   *kafka.Sink      // likewise
 }
 
 // openSinks opens the sinks.
@@ -75,6 +78,12 @@ func (s *sinks) add(name string, f *loggerFlags, options *pipeline.Options, std 
 			return err
 		}
 		sink, s.files = files, files
+	case sinkKafka:
+		k, err := f.openKafka(options, log)
+		if err != nil {
+			return err
+		}
+		sink, s.kafka = k, k
 	default:
 		return fmt.Errorf("--sink %s: not there yet", name)
 	}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zmtpd/pipeline/spool"
+)
+
+// startKafka starts a Kafka cluster of one broker at a port, 0 for any, and returns its address.
+func startKafka(t *testing.T, port int) (*kfake.Cluster, string) {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c, c.ListenAddrs()[0]
+}
+
+// consumer reads a topic from its beginning.
+type consumer struct {
+	t      *testing.T
+	client *kgo.Client
+	texts  []string       // of the records, in their order
+	times  map[string]int // how often each came
+}
+
+func consume(t *testing.T, broker, topic string) *consumer {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.UnknownTopicRetries(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return &consumer{t: t, client: client, times: map[string]int{}}
+}
+
+// readUntil reads until ok.
+func (c *consumer) readUntil(what string, ok func() bool) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	for !ok() {
+		fetches := c.client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			c.t.Fatalf("not within %v: %s; %d records have come", patience, what, len(c.texts))
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			var record struct{ Text string }
+			if err := json.Unmarshal(r.Value, &record); err != nil {
+				c.t.Fatalf("%s: %v", r.Value, err)
+			}
+			c.texts = append(c.texts, record.Text)
+			c.times[record.Text]++
+		})
+	}
+}
+
+func TestLoggerShipsToFilesAndKafka(t *testing.T) {
+	_, broker := startKafka(t, 0)
+	dir := t.TempDir()
+	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files", "--sink", "kafka",
+		"--kafka-broker", broker, "--kafka-topic", "zeek-{path}")
+	push := connect(t, d.endpoint("PULL"))
+	const messages = 200
+	for i := range messages {
+		if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := consume(t, broker, "zeek-test")
+	c.readUntil("all records", func() bool { return len(c.texts) >= messages })
+	for i, text := range c.texts {
+		if text != fmt.Sprint(i) {
+			t.Fatalf("record %d is %s", i, text)
+		}
+	}
+	for _, sink := range []string{"files", "kafka"} {
+		eventually(t, "the accounts of "+sink, func() bool {
+			return d.metric(fmt.Sprintf(`zmtpd_sink_written_records_total{path="test",sink=%q}`, sink)) == messages &&
+				d.metric(fmt.Sprintf(`zmtpd_sink_node_written_records_total{node="node-1",sink=%q}`, sink)) == messages &&
+				d.metric(fmt.Sprintf(`zmtpd_sink_queued_records{path="test",sink=%q}`, sink)) == 0
+		})
+	}
+	if s := d.status().Logger; !s.Kafka.Up || s.Kafka.Records != messages {
+		t.Errorf("Kafka %+v", s.Kafka)
+	}
+	d.terminate()
+	if got := records(t, filepath.Join(dir, "test.log")); len(got) != messages {
+		t.Errorf("%d records in the log", len(got))
+	}
+}
+
+// Kafka is down and nodes send all the time. Whenever the logger is killed, what its spool has then comes to Kafka once that is
+// up, in order; nothing but that is counted as recovered; and no log file has half a line.
+func TestSpoolSurvivesKill(t *testing.T) {
+	kafka, broker := startKafka(t, 0)
+	kafka.Close()
+	_, portText, _ := net.SplitHostPort(broker)
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, spoolDir := t.TempDir(), t.TempDir()
+	args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files", "--sink", "kafka", "--kafka-broker", broker,
+		"--kafka-topic", "zeek-{path}", "--spool", spoolDir, "--sink-queue", "20KiB", "--shutdown-timeout", "60s"}
+
+	var spooled []string // what the spool had after the last kill
+	sent := 0
+	for range 4 {
+		d := startDaemon(t, args...)
+		if got := d.status().Logger.sink(t, sinkKafka).Recovered.Messages; got != uint64(len(spooled)) {
+			t.Errorf("%d messages recovered, the spool had %d", got, len(spooled))
+		}
+		sending, stop := context.WithCancel(t.Context())
+		push := connect(t, d.endpoint("PULL"))
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			for push.Send(sending, logMessage(t, "node-1", "test", fmt.Sprintf("%08d", sent))) == nil {
+				sent++
+			}
+		})
+		enough := uint64(len(spooled) + 50 + rand.IntN(3000))
+		eventually(t, "something in the spool", func() bool {
+			s := d.status().Logger.sink(t, sinkKafka)
+			return s.Spool.Messages >= enough
+		})
+		if err := d.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		d.wait()
+		stop()
+		sender.Wait()
+		push.Close()
+
+		before := len(spooled)
+		spooled = nil
+		s, err := spool.Open(spool.Config{Dir: filepath.Join(spoolDir, sinkKafka)}, func(record []byte) {
+			spooled = append(spooled, string(record[len(record)-8:]))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if uint64(len(spooled)) < enough || len(spooled) < before {
+			t.Errorf("%d messages are in the spool, at least %d were", len(spooled), enough)
+		}
+	}
+
+	startKafka(t, port)
+	d := startDaemon(t, args...)
+	c := consume(t, broker, "zeek-test")
+	c.readUntil("all that was spooled", func() bool {
+		for _, text := range spooled {
+			if c.times[text] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	last := ""
+	for _, text := range c.texts {
+		if text <= last {
+			t.Fatalf("%s came after %s", text, last)
+		}
+		last = text
+	}
+	eventually(t, "an empty spool", func() bool {
+		s := d.status().Logger.sink(t, sinkKafka)
+		return s.Spool.Messages == 0 && !s.Spooling && s.Written.Messages == uint64(len(spooled)) && s.Received == s.Written
+	})
+	d.terminate()
+
+	files, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no logs, %v", err)
+	}
+	for _, name := range files {
+		for _, line := range records(t, name) {
+			if n, err := strconv.Atoi(line); err != nil || len(line) != 8 || n >= sent+4 {
+				t.Fatalf("%s has the line %q", name, line)
+			}
+		}
+	}
+}
+
+// Kafka is down at the end: the spool keeps what it has not got, and that is a clean end. Without a spool it is lost, and that is not.
+func TestLoggerEndsWithKafkaDown(t *testing.T) {
+	kafka, broker := startKafka(t, 0)
+	kafka.Close()
+	for _, spooled := range []bool{true, false} {
+		args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--sink", "kafka", "--kafka-broker", broker, "--shutdown-timeout", "2s"}
+		if spooled {
+			args = append(args, "--spool", t.TempDir())
+		}
+		d := startDaemon(t, args...)
+		push := connect(t, d.endpoint("PULL"))
+		for i := range 10 {
+			if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "the messages", func() bool { return d.status().Logger.Received.Messages == 10 })
+		d.signal(os.Interrupt)
+		if status := d.wait(); (status == 0) != spooled {
+			t.Errorf("spool=%v: exit status %d", spooled, status)
+		}
+		s := d.summary("logger")
+		if spooled && s["kafka.queued"] != 10 || !spooled && s["kafka.dropped"] != 10 {
+			t.Errorf("spool=%v: summary %v", spooled, s)
+		}
+	}
+}
+
+// Flags that make no sense say so at once.
+func TestSinkFlags(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		says string
+	}{
+		{"--sink kafka", "--kafka-broker"},
+		{"--sink files --sink files", "twice"},
+		{"--spool-full drop-oldest", "needs --spool"},
+		{"--sink kafka --kafka-broker a:1 --kafka-tls-ca x", "need --kafka-tls"},
+		{"--sink kafka --kafka-broker a:1 --kafka-user u", "--kafka-password-file"},
+		{"--sink kafka --kafka-broker a:1 --kafka-key uid", "field:uid"},
+		{"--sink kafka --kafka-broker a:b", "port"},
+		{"--sink nowhere", "nowhere"},
+	} {
+		p := start(t, nil, append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--http", ""}, strings.Fields(c.args)...)...)
+		if status := p.wait(); status == 0 || !strings.Contains(p.stderr.String(), c.says) {
+			t.Errorf("%s: exit status %d, %s", c.args, status, p.stderr.String())
+		}
+	}
+}
