@@ -24,9 +24,40 @@ func appendJSONDouble(dst []byte, v float64) []byte {
 	if v == 0 {
 		return append(dst, "0.0"...)
 	}
+	if n, ok := wholeMicros(v); ok {
+		return appendMicros(dst, n)
+	}
 	var digits [20]byte
 	n, exp := grisu2(&digits, v)
 	return appendDecimal(dst, digits[:n], exp)
+}
+
+// wholeMicros returns v in millionths, if Grisu2's digits of v are those of a whole number n of them. Most timestamps are so.
+//
+// Grisu2 looks for the decimal with the fewest digits between the neighbours of v, in an interval that is narrower than that by less than
+// a hundredth. Below 2^32 the interval is shorter than a millionth, so it has at most one n in it; and if it has one, all decimals
+// in it with fewer digits are that same n.
+func wholeMicros(v float64) (n uint64, ok bool) {
+	if v < 1e-6 || v >= 1<<32 {
+		return 0, false
+	}
+	b := math.Float64bits(v)
+	n = uint64(v*1e6 + 0.5)
+	off := math.FMA(v, 1e6, -float64(n))
+	half := math.Float64frombits((b>>52 - 53) << 52)        // between v and the end of its interval
+	return n, math.Abs(off) < half*(0.99*1e6) && b<<12 != 0 // the interval of a power of two is shorter on one side
+}
+
+// appendMicros appends n millionths, without zeros at the end but for one behind the point.
+func appendMicros(dst []byte, n uint64) []byte {
+	whole := n / 1e6
+	dst = append(appendUint(dst, whole), '.')
+	dst = appendDigits6(dst, uint32(n-whole*1e6))
+	end := len(dst)
+	for least := end - 5; end > least && dst[end-1] == '0'; {
+		end--
+	}
+	return dst[:end]
 }
 
 // appendDecimal appends digits·10^exp: in plain notation if the decimal point lies at

@@ -1,0 +1,43 @@
+package zeek
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// The shortcut for millionths gives what Grisu2 gives, in particular for numbers at the edge of being millionths.
+func TestWholeMicrosIsGrisu(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	taken := 0
+	check := func(v float64) {
+		if v <= 0 {
+			return
+		}
+		var digits [20]byte
+		n, exp := grisu2(&digits, v)
+		want := string(appendDecimal(nil, digits[:n], exp))
+		if got := string(appendJSONDouble(nil, v)); got != want {
+			t.Fatalf("%v (%#x): %s, want %s", v, math.Float64bits(v), got, want)
+		}
+		if _, ok := wholeMicros(v); ok {
+			taken++
+		}
+	}
+	for range 400_000 {
+		micros := r.Uint64() >> (11 + r.IntN(53)) // of every magnitude
+		v := float64(micros) / 1e6
+		check(v)
+		check(math.Nextafter(v, 0))
+		check(math.Nextafter(v, math.Inf(1)))
+		check(v + math.Ldexp(r.Float64()-0.5, -r.IntN(40)))
+	}
+	for e := range 64 {
+		for _, v := range []float64{math.Ldexp(1, e-20), math.Nextafter(math.Ldexp(1, e-20), 0), math.Nextafter(math.Ldexp(1, e-20), 1e30)} {
+			check(v)
+		}
+	}
+	if taken < 200_000 {
+		t.Errorf("the shortcut was taken %d times", taken)
+	}
+}
