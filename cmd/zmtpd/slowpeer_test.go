@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"zmtpd/curve"
+	"zmtpd/zmtp"
+)
+
+// Whoever does not keep up is named by its address, its node id and its key: in one line of the log, in the metrics and in the
+// status. The others get everything.
+func TestSlowPeerIsNamed(t *testing.T) {
+	const nodeID = "zeromq_worker-1_host_4711_Nabc"
+	lines := map[string]map[string]string{
+		"never reads": {
+			"adaptive": "subscriber stalled, it loses messages", "block": "subscriber stalled, publishers wait",
+			"drop": "subscriber does not keep up and loses messages", "disconnect": "subscriber does not keep up and is disconnected",
+		},
+		"reads a trickle": {
+			"adaptive": "publishers wait for a slow subscriber", "block": "publishers wait for a slow subscriber",
+			"drop": "subscriber does not keep up and loses messages", "disconnect": "subscriber does not keep up and is disconnected",
+		},
+	}
+	for how, policies := range lines {
+		for policy, line := range policies {
+			t.Run(how+" "+policy, func(t *testing.T) {
+				t.Parallel()
+				keys := newKeyFolder(t)
+				server := keys.addServer("server")
+				config := func(name string) zmtp.Config {
+					public, secret := curve.GenerateKeyPair()
+					keys.add(name, public)
+					return client(t, server, secret)
+				}
+				slowConfig, healthyConfig, publisherConfig := config("sleepy"), config("healthy"), config("publisher")
+				d := startDaemon(t, append([]string{"forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
+					"--overload", policy, "--stall-timeout", "300ms", "--sndhwm", "100"}, keys.flags()...)...)
+				subscribe := func(c zmtp.Config, topics ...string) *zmtp.Sub {
+					s := zmtp.NewSub(c)
+					t.Cleanup(func() { s.Close() })
+					for _, topic := range topics {
+						s.Subscribe([]byte(topic))
+					}
+					if err := s.Connect(d.endpoint("XPUB")); err != nil {
+						t.Fatal(err)
+					}
+					return s
+				}
+				slowConfig.RecvHWM, slowConfig.RecvBuffer = 1, 64<<10
+				slow := subscribe(slowConfig, "t", "zeek.cluster.nodeid."+nodeID+".")
+				healthy := subscribe(healthyConfig, "t")
+				pub := zmtp.NewXPub(publisherConfig, zmtp.XPubOptions{NoDrop: true})
+				t.Cleanup(func() { pub.Close() })
+				if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "all know each other", func() bool { return d.status().Forwarder.Topics == 2 && pub.Topics() == 2 })
+				var address string
+				for _, p := range d.status().Forwarder.XPub.Peers {
+					if p.Client == "sleepy" {
+						address = p.Address
+					}
+				}
+
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				var got, sent atomic.Int64
+				go func() {
+					for m, err := range healthy.All(ctx) {
+						if err != nil || string(m.Part(1)) != fmt.Sprint(got.Load()) {
+							if ctx.Err() == nil {
+								t.Errorf("the healthy one got message %s, %v, want %d", m.Part(1), err, got.Load())
+							}
+							return
+						}
+						got.Add(1)
+					}
+				}()
+				if how == "reads a trickle" {
+					go func() {
+						for range slow.All(ctx) {
+							select {
+							case <-time.After(20 * time.Millisecond):
+							case <-ctx.Done():
+							}
+						}
+					}()
+				}
+				publishing := make(chan struct{})
+				go func() {
+					defer close(publishing)
+					body := make([]byte, 16<<10)
+					for ctx.Err() == nil {
+						if sent.Load()-got.Load() > 50 { // else with two of the policies it would lose something as well
+							select {
+							case <-time.After(100 * time.Microsecond):
+							case <-ctx.Done():
+							}
+							continue
+						}
+						if pub.Send(ctx, zmtp.NewMessage([]byte("t"), fmt.Append(nil, sent.Load()), body)) == nil {
+							sent.Add(1)
+						}
+					}
+				}()
+				words := []string{line, "peer=" + address, "client=sleepy", "node=" + nodeID}
+				eventually(t, fmt.Sprintf("a line of the log with %q", words), func() bool {
+					return logged(d.stderr.String(), words...) > 0
+				})
+				if policy != "disconnect" {
+					labels := fmt.Sprintf(`{client="sleepy",node=%q,peer=%q}`, nodeID, address)
+					if queue := d.metric("zmtpd_forwarder_slow_subscriber_queue_messages" + labels); queue > 100 {
+						t.Errorf("%v messages wait, the limit is 100", queue)
+					}
+					eventually(t, "it is the first in the status, as the slowest", func() bool {
+						p := d.status().Forwarder.XPub.Peers[0]
+						return p.Address == address && p.Client == "sleepy" && p.Node == nodeID && p.Queue <= 100
+					})
+				}
+				if policy == "block" && how == "never reads" {
+					slow.Close() // else nobody gets anything any more
+				}
+				eventually(t, "the healthy one goes on", func() bool { return got.Load() > 500 })
+				stop()
+				<-publishing
+				if n := logged(d.stderr.String(), words...); n != 1 {
+					t.Errorf("%d lines, want 1", n)
+				}
+				if n := logged(d.stderr.String(), "client=healthy", "level=WARN"); n > 0 {
+					t.Error("the log complains of the healthy one")
+				}
+			})
+		}
+	}
+}
+
+// logged returns how many lines of a log have all of the words.
+func logged(log string, words ...string) (n int) {
+lines:
+	for line := range strings.Lines(log) {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				continue lines
+			}
+		}
+		n++
+	}
+	return n
+}
