@@ -60,6 +60,7 @@ type outbox struct {
 	idle      bool    // the writer waits for ready
 	closed    bool    // takes nothing more
 	sent      Traffic // ever taken
+	returned  int     // of these, messages that reclaim took out again
 	written   uint64  // bytes handed to the kernel, ever
 }
 
@@ -484,7 +485,7 @@ func (o *outbox) reclaim() []Message {
 		}
 	}
 	o.chunks, o.control = fifo[chunk]{}, nil
-	o.msgs, o.bytes = 0, 0
+	o.msgs, o.bytes, o.returned = 0, 0, len(back)
 	return back
 }
 

@@ -304,12 +304,12 @@ func (s *Socket) admit(p *Peer) error {
 // retire takes p off the peers and keeps its counts.
 func (s *Socket) retire(p *Peer) {
 	var out Traffic
-	returned := 0
+	var returned uint64
 	switch {
 	case p.parked:
 		p.outbox.hangUp()
 	case p.takeBack != nil:
-		returned = p.takeBack()
+		returned = uint64(p.takeBack())
 		out = p.outbox.traffic()
 	default:
 		if lost := p.outbox.close(true); lost > 0 {
@@ -322,8 +322,8 @@ func (s *Socket) retire(p *Peer) {
 	delete(s.peers, p)
 	s.stats.In.Add(p.in.load())
 	s.stats.Out.Add(out)
-	s.stats.Returned += uint64(returned)
-	p.owner.past.add(p, out, returned)
+	s.stats.Returned += returned
+	p.owner.past.add(p)
 	s.stats.Closed[reasonOf(p.cause)]++
 }
 

@@ -22,6 +22,7 @@ type cli struct {
 	Up        upCommand        `cmd:"" group:"daemons" help:"Broker and logger of a Zeek cluster in one process."`
 	Forwarder forwarderCommand `cmd:"" group:"daemons" help:"The broker: XSUB for publishers, XPUB for subscribers."`
 	Logger    loggerCommand    `cmd:"" group:"daemons" help:"The logger: takes log batches, writes log files."`
+	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Distribute log batches to several loggers."`
 
 	Replay  replayCommand  `cmd:"" group:"tools" help:"Send recorded messages to endpoints."`
 	Keygen  keygenCommand  `cmd:"" group:"tools" help:"Make a CURVE key pair."`

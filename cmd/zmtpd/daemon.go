@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,6 +116,14 @@ func (d *daemon) listen(ctx context.Context) error {
 		d.announce(ctx, e)
 	}
 	return nil
+}
+
+// isReady reports whether all endpoints are bound, the end has not begun, and no job says that it is not ready.
+func (d *daemon) isReady() bool {
+	return d.ready.Load() && !slices.ContainsFunc(d.jobs, func(j job) bool {
+		r, ok := j.(interface{ ready() bool })
+		return ok && !r.ready()
+	})
 }
 
 // announce logs that an endpoint is bound, whatever the log level: it is how scripts

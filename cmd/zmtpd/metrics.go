@@ -53,9 +53,9 @@ func (d *daemon) registry() *prometheus.Registry {
 		}, func() float64 { return 1 }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "zmtpd_ready",
-			Help: "1 while all endpoints are bound and zmtpd is not shutting down.",
+			Help: "1 while all endpoints are bound, a balancer has a logger, and zmtpd is not shutting down.",
 		}, func() float64 {
-			if d.ready.Load() {
+			if d.isReady() {
 				return 1
 			}
 			return 0

@@ -19,6 +19,7 @@ type status struct {
 	Security      *securityStatus  `json:"security"`
 	Forwarder     *forwarderStatus `json:"forwarder,omitempty"`
 	Logger        *loggerStatus    `json:"logger,omitempty"`
+	Balance       *balanceStatus   `json:"balance,omitempty"`
 }
 
 func (d *daemon) statusNow() *status {
@@ -26,11 +27,11 @@ func (d *daemon) statusNow() *status {
 		Version:       versionString(),
 		Started:       d.started,
 		UptimeSeconds: time.Since(d.started).Seconds(),
-		Ready:         d.ready.Load(),
+		Ready:         d.isReady(),
 		Endpoints:     []listening{},
 		Security:      d.security.status(),
 	}
-	if s.Ready {
+	if d.ready.Load() {
 		s.Endpoints = d.endpoints
 	}
 	for _, j := range d.jobs {

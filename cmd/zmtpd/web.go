@@ -66,7 +66,7 @@ func (d *daemon) handler() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !d.ready.Load() {
+		if !d.isReady() {
 			http.Error(w, "not ready", http.StatusServiceUnavailable)
 			return
 		}
