@@ -2,8 +2,10 @@ package logwriter
 
 import (
 	"context"
+	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 )
 
 // recordedRecords returns the recorded records of a path as structs.
@@ -45,4 +47,39 @@ func BenchmarkWrite(b *testing.B) {
 	b.Run("conn", func(b *testing.B) { benchmarkWrite[conn](b, "conn") })
 	b.Run("dns", func(b *testing.B) { benchmarkWrite[dns](b, "dns") })
 	b.Run("http", func(b *testing.B) { benchmarkWrite[http](b, "http") })
+}
+
+// Writing does not allocate, but for the memory of each message, whatever the columns are made from.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	type record struct {
+		conn
+		Named  *namedString              `zeek:"named"`
+		Nested *connID                   `zeek:"nested"`
+		Holes  []*namedInt               `zeek:"holes"`
+		Map    map[netip.Prefix]struct{} `zeek:"map"`
+		PSet   *map[namedString]struct{} `zeek:"pset"`
+		Slice  []namedBytes              `zeek:"slice,optional"`
+		Times  []time.Time               `zeek:"times"`
+		Zero   time.Duration             `zeek:"zero,optional"`
+	}
+	name, number := namedString("x"), namedInt(1)
+	r := record{
+		conn: recordedRecords[conn](t, "conn")[0], Named: &name, Nested: &connID{}, Holes: []*namedInt{nil, &number},
+		Map: map[netip.Prefix]struct{}{{}: {}}, PSet: &map[namedString]struct{}{"a": {}, "b": {}}, Slice: []namedBytes{nil}, Times: make([]time.Time, 3),
+	}
+	w := newWriter[record](t, discard{}, Config{})
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(10_000, func() {
+		if err := w.Write(ctx, r); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations per record", n)
+	}
+	if s := w.Stats(); s.Batches < 9 {
+		t.Errorf("only %d batches were sent", s.Batches)
+	}
 }

@@ -393,7 +393,7 @@ func (s *slowSender) Send(ctx context.Context, m zmtp.Message) error {
 	return s.queue.Send(ctx, m)
 }
 
-// Of many goroutines that write, flush and give up, what was taken arrives once, each one's in order.
+// Of many goroutines that write, flush, give up and try again, what was taken arrives once, each one's in order.
 func TestConcurrent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const writers, records = 8, 300
@@ -421,7 +421,7 @@ func TestConcurrent(t *testing.T) {
 		var writing sync.WaitGroup
 		for from := range uint64(writers) {
 			writing.Go(func() {
-				for n := range uint64(records) {
+				for n := uint64(0); len(taken[from]) < records; n++ {
 					ctx, cancel := t.Context(), context.CancelFunc(func() {})
 					switch {
 					case from == 0:
@@ -436,6 +436,8 @@ func TestConcurrent(t *testing.T) {
 						taken[from] = append(taken[from], n)
 					} else if from > 1 {
 						t.Errorf("writer %d: %v", from, err)
+						cancel()
+						return
 					}
 					cancel()
 				}
@@ -456,9 +458,6 @@ func TestConcurrent(t *testing.T) {
 			if fmt.Sprint(arrived[from]) != fmt.Sprint(taken[from]) {
 				t.Errorf("writer %d: %d records taken, %d arrived, or in another order", from, len(taken[from]), len(arrived[from]))
 			}
-		}
-		if len(taken[0]) == records || len(taken[0]) == 0 || len(taken[1]) == 0 {
-			t.Errorf("of %d records of those who do not wait, %d and %d were taken: the test shows too little", records, len(taken[0]), len(taken[1]))
 		}
 		if s := w.Stats(); s.Written != uint64(total) || s.Sent != uint64(total) {
 			t.Errorf("stats %+v, want %d records", s, total)

@@ -1,0 +1,5 @@
+//go:build race
+
+package logwriter
+
+const raceEnabled = true
