@@ -254,3 +254,51 @@ func TestTotalRecvBytes(t *testing.T) {
 		}
 	})
 }
+
+// Read buffers for large messages count while the message is under way, too: of each peer there is one message beyond the limit, queued
+// or under way. They count no more when the connection is lost.
+func TestLargeMessagesUnderWayCount(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		pull := NewPull(Config{TotalRecvBytes: 1 << 20})
+		defer closeNow(t, pull)
+		bind(t, n, pull.Socket, addr)
+		message := frame(string(make([]byte, 1<<20)))
+		peers := make([]*zmtptest.Raw, 6)
+		for i := range peers {
+			peers[i] = dialRaw(t, n, addr)
+			shake(peers[i], wire.PUSH, wire.PULL)
+			half := len(message) / 2
+			peers[i].Send(message[:half])
+			if i < 3 {
+				peers[i].Send(message[half:])
+				go func() {
+					for range 4 {
+						peers[i].Send(message)
+					}
+				}()
+			}
+		}
+		synctest.Wait()
+		// A slab for one message, and while it grows twice the one before.
+		st := pull.Stats()
+		if most := int64(len(peers)*3<<19 + 1<<20); st.RecvQueued != 3 || st.RecvPinnedBytes > most || st.RecvPinnedBytes < int64(len(peers)*len(message)/2) {
+			t.Errorf("%d messages wait, %d bytes are held, want 3 and at most %d", st.RecvQueued, st.RecvPinnedBytes, most)
+		}
+		for range 15 {
+			b, err := pull.RecvBatch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Release()
+		}
+		synctest.Wait()
+		if st := pull.Stats(); st.RecvPinnedBytes < int64(3*len(message)/2) {
+			t.Errorf("%d bytes are held for three that have sent half a message", st.RecvPinnedBytes)
+		}
+		pull.ClosePeers(func(*Peer) error { return ErrClosed })
+		synctest.Wait()
+		if st := pull.Stats(); st.RecvPinnedBytes != 0 {
+			t.Errorf("%d bytes are held of peers that are gone", st.RecvPinnedBytes)
+		}
+	})
+}

@@ -21,8 +21,8 @@ type Config struct {
 	SendBytes, RecvBytes int64
 	// TotalRecvBytes bounds the memory in which the messages of all peers lie that wait to be received, or were received with RecvBatch
 	// and not released: whole read buffers, which may be up to four times the messages. What Recv returned does not count. A peer
-	// may take as much of it as it leaves free, and one read always when nothing of it waits, so that none is starved; beyond the
-	// limit there may be that one, and one that is under way, for each peer. Default none.
+	// may take as much of it as it leaves free, and one message always when nothing of it waits, so that none is starved; beyond the
+	// limit there may be that one message and 256 KiB for each peer. Default none.
 	TotalRecvBytes int64
 	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only as the bytes arrive. Default 64 MiB,
 	// negative for no limit.

@@ -102,7 +102,8 @@ func (in *inbox) force(l *lane, b *Batch) {
 	}
 	if in.budget.limit.Load() > 0 {
 		in.budget.charge(l, int64(len(b.slab.buf)))
-		in.count(l, b)
+		in.count(l, b.slab)
+		b.inbox = in
 	}
 	in.add(l, b, b.wireBytes(0, b.Len()))
 	in.mu.Unlock()
@@ -116,32 +117,50 @@ func (in *inbox) keep(l *lane, b *Batch) *Batch {
 	if in.budget.limit.Load() <= 0 {
 		return b.keep(used, shared)
 	}
-	n := int64(used)
-	if shared {
-		n = int64(len(b.slab.buf))
-	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if !shared || b.slab.kept == 0 { // else it is charged already
-		if granted := in.budget.ask(l, n); granted != nil {
-			in.mu.Unlock()
-			<-granted
-			in.mu.Lock()
-		}
+	switch {
+	case !shared:
+		in.charge(l, used)
+	case b.slab.kept == 0:
+		in.charge(l, len(b.slab.buf))
 	}
 	k := b.keep(used, shared)
-	in.count(l, k)
+	in.count(l, k.slab)
+	k.inbox = in
 	return k
 }
 
-// count notes one more batch in its slab, whose bytes are charged to l. Caller holds the lock.
-func (in *inbox) count(l *lane, b *Batch) {
-	b.inbox = in
-	b.slab.lane = l
-	b.slab.kept++
+// newSlab returns a slab for the read loop of the peer of l. For a large one, which an inbox with a budget counts, it waits until
+// there is room.
+func (in *inbox) newSlab(l *lane, size int) (s *slab, counted bool) {
+	if size <= largeSlab || in == nil || in.budget.limit.Load() <= 0 {
+		return newSlab(size), false
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.charge(l, size)
+	s = newSlab(size)
+	in.count(l, s)
+	return s, true
 }
 
-// released notes one batch less in s.
+// charge waits until n bytes more are allowed for l and charges them. Caller holds the lock, which is given up while it waits.
+func (in *inbox) charge(l *lane, n int) {
+	if granted := in.budget.ask(l, int64(n)); granted != nil {
+		in.mu.Unlock()
+		<-granted
+		in.mu.Lock()
+	}
+}
+
+// count notes one more who has s, whose bytes are charged to l. Caller holds the lock.
+func (in *inbox) count(l *lane, s *slab) {
+	s.lane = l
+	s.kept++
+}
+
+// released notes one less who has s.
 func (in *inbox) released(s *slab) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -170,15 +189,11 @@ func (in *inbox) waitRoom(l *lane) {
 		room := l.room.wait()
 		in.mu.Lock()
 		ok := in.aborted || in.fits(l, 0, 0)
-		var granted <-chan struct{}
 		if ok {
-			granted = in.budget.ask(l, 0)
+			in.charge(l, 0)
 		}
 		in.mu.Unlock()
 		if ok {
-			if granted != nil {
-				<-granted
-			}
 			return
 		}
 		select {

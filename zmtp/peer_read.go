@@ -16,13 +16,14 @@ type reader struct {
 	p       *Peer
 	decoder wire.Decoder
 	slab    *slab
-	r, w    int // slab.buf[r:w] was read and not yet decoded
-	limit   int // how far the next read goes
-	size    int // of the slab that the traffic seems to need
-	small   int // reads in a row that needed much less
-	full    int // reads in a row that filled a slab of slabSize
-	msgs    int // of the last batch
-	need    int // how many bytes from r on the item takes that is incomplete
+	counted bool // the budget counts slab for the reader
+	r, w    int  // slab.buf[r:w] was read and not yet decoded
+	limit   int  // how far the next read goes
+	size    int  // of the slab that the traffic seems to need
+	small   int  // reads in a row that needed much less
+	full    int  // reads in a row that filled a slab of slabSize
+	msgs    int  // of the last batch
+	need    int  // how many bytes from r on the item takes that is incomplete
 	bulk    bool
 	proven  int       // size of the largest bulk message of the last while
 	since   time.Time // when proven was set
@@ -36,7 +37,7 @@ type reader struct {
 func (p *Peer) readLoop(first []byte) error {
 	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: p.socket.live.Load().MaxMessageSize}}
 	rd.slab = newSlab(max(rd.size, len(first)))
-	defer func() { rd.slab.release() }()
+	defer func() { rd.release() }()
 	err := rd.start(first)
 	if err != nil {
 		return err
@@ -212,13 +213,24 @@ func (rd *reader) prove(size int) {
 	}
 }
 
-// replace goes on with another slab of size bytes, into which it copies what is left.
+// replace goes on with another slab of size bytes, into which it copies what is left. It may have to wait for it.
 func (rd *reader) replace(size int) {
-	s := newSlab(size)
+	p := rd.p
+	p.blocked.Store(true)
+	s, counted := p.socket.inbox.newSlab(&p.lane, size)
+	p.blocked.Store(false)
 	rd.w = copy(s.buf, rd.slab.buf[rd.r:rd.w])
 	rd.r = 0
+	rd.release()
+	rd.slab, rd.counted = s, counted
+}
+
+// release gives the slab back.
+func (rd *reader) release() {
+	if rd.counted {
+		rd.p.socket.inbox.released(rd.slab)
+	}
 	rd.slab.release()
-	rd.slab = s
 }
 
 const (

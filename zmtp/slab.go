@@ -24,7 +24,7 @@ type slab struct {
 
 	// Guarded by inbox.mu of the inbox that counts it, if one does.
 	lane *lane // for whose peer it is counted
-	kept int   // batches in it that are not released
+	kept int   // how many have it: batches that are not released, and a read loop
 }
 
 // slabPools are the pools of slabs, by slabClass. The sizes are the powers of two from slabSize to maxSlab and half way between
