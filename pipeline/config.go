@@ -80,6 +80,7 @@ func newLogger(cfg Config) (*Logger, error) {
 		rotationSlots:   make(semaphore, maxRotations),
 		compressSlots:   make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
 		postprocSlots:   make(semaphore, maxPostprocessors),
+		flushNow:        make(chan struct{}, 1),
 		stop:            make(chan struct{}),
 		timerDone:       make(chan struct{}),
 		closeDone:       make(chan struct{}),

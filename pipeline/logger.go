@@ -85,6 +85,7 @@ type Logger struct {
 	postprocessors sync.WaitGroup
 	postprocSlots  semaphore
 
+	flushNow        chan struct{} // somebody waits for the next flush
 	stop            chan struct{} // closed to end the timer and retention goroutines
 	timerDone       chan struct{} // closed by the timer goroutine
 	terminating     atomic.Bool   // what is rotated now is rotated because of Close
@@ -313,6 +314,7 @@ func (l *Logger) runTimer() {
 		case <-l.stop:
 			return
 		case <-timer.C:
+		case <-l.flushNow:
 		}
 		for _, s := range l.sortedLogs() {
 			if !s.serving.CompareAndSwap(false, true) {
@@ -326,6 +328,14 @@ func (l *Logger) runTimer() {
 			})
 		}
 		timer.Reset(l.untilService())
+	}
+}
+
+// Flush implements Flusher: what is in buffers is written soon, not only after Config.FlushInterval.
+func (l *Logger) Flush() {
+	select {
+	case l.flushNow <- struct{}{}:
+	default:
 	}
 }
 

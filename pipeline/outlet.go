@@ -192,6 +192,7 @@ func (o *Outlet) put(source string, node, raw []byte, b zeek.Batch, memory *shar
 			o.dropItem(it, drop(ReasonGivenUp, "the logger ended while the sink did not take it: %w", err))
 			return
 		}
+		o.flush()
 		if o.spool != nil {
 			o.waitFor(backoff)
 		} else {
@@ -205,6 +206,13 @@ func (o *Outlet) goOn() {
 	if o.waiting != nil {
 		o.waiting = nil
 		o.log.Info("the nodes do not wait for the sink any more")
+	}
+}
+
+// flush lets the sink go on with what it holds back.
+func (o *Outlet) flush() {
+	if f, ok := o.sink.(Flusher); ok {
+		f.Flush()
 	}
 }
 
@@ -247,10 +255,15 @@ func (o *Outlet) write(key laneKey) {
 		items, o.lanes[key] = o.lanes[key], items[:0]
 		if len(items) == 0 {
 			delete(o.lanes, key)
-			o.mu.Unlock()
+		}
+		hurry := o.waiting != nil || o.spilling && o.bytes >= o.maxBytes
+		o.mu.Unlock()
+		if hurry {
+			o.flush() // what it was sent before
+		}
+		if len(items) == 0 {
 			return
 		}
-		o.mu.Unlock()
 		for _, it := range items {
 			o.sink.Send(o.ctx, &it.Entry)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
@@ -245,6 +247,70 @@ func TestReceiverShutdownUnderLoad(t *testing.T) {
 	s.shutdownLosesNothing(t, dir)
 }
 
+// pushHandshake is what a PUSH socket says at the beginning of a connection.
+func pushHandshake() []byte {
+	handshake := make([]byte, 64)
+	handshake[0], handshake[9], handshake[10] = 0xff, 0x7f, 3
+	copy(handshake[12:], "NULL")
+	ready := wire.AppendProperty([]byte("\x05READY"), wire.PropSocketType, []byte(wire.PUSH))
+	return wire.AppendFrame(handshake, wire.Command, ready)
+}
+
+// What Zeek's logger wrote of the messages of a whole cluster is what comes of them whatever pieces they arrive in, over many connections (one for each
+// log, so that its order is known), on all cores, with a queue so small that most go through a spool.
+func TestGoldenInPiecesThroughSpool(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, Config{Dir: dir})
+	pull := zmtp.NewPull(zmtp.Config{RecvHWM: 20})
+	defer pull.Close()
+	endpoint, err := pull.Listen("tcp://127.0.0.1:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOutlet(t, l, OutletConfig{Name: "files", MaxBytes: 3000, Spool: &spool.Config{Dir: t.TempDir(), SegmentBytes: 50_000}})
+	r := Serve(pull, nil, o)
+
+	traffic := map[string][]byte{} // by log path
+	total := 0
+	for _, parts := range goldenMessages(t, "cluster-logs") {
+		b, e := parseMessage(parts)
+		if e != nil {
+			t.Fatal(e)
+		}
+		traffic[string(b.Path)] = zmtp.AppendMessage(traffic[string(b.Path)], parts...)
+		total++
+	}
+	var senders sync.WaitGroup
+	for _, bytes := range traffic {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		bytes = append(pushHandshake(), bytes...)
+		senders.Go(func() {
+			for len(bytes) > 0 {
+				n := 1 + rand.IntN(min(len(bytes), 1<<rand.IntN(16)))
+				if _, err := conn.Write(bytes[:n]); err != nil {
+					t.Error(err)
+					return
+				}
+				bytes = bytes[n:]
+			}
+		})
+	}
+	senders.Wait()
+	eventually(t, "all messages", func() bool { return o.Stats().Received.Messages == uint64(total) })
+	eventually(t, "all written", func() bool { return o.Stats().Written.Messages == uint64(total) })
+	if err := r.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compareLogs(t, dir, golden(t, "cluster-logs"), "tsv")
+}
+
 // A node that sends on, although its connection is closed in its direction, is cut off in time for
 // the rest to be written.
 func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
@@ -255,11 +321,7 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	handshake := make([]byte, 64)
-	handshake[0], handshake[9], handshake[10] = 0xff, 0x7f, 3
-	copy(handshake[12:], "NULL")
-	ready := wire.AppendProperty([]byte("\x05READY"), wire.PropSocketType, []byte(wire.PUSH))
-	handshake = wire.AppendFrame(handshake, wire.Command, ready)
+	handshake := pushHandshake()
 	traffic := bytes.Repeat(zmtp.AppendMessage(nil, message(t, "node", "Test::LOG", "test", "line", "x")...), 10)
 	var sender sync.WaitGroup
 	defer sender.Wait()

@@ -19,6 +19,13 @@ type Sink interface {
 	Close(ctx context.Context) error
 }
 
+// Flusher is a Sink that holds batches back, to deliver them together with others.
+type Flusher interface {
+	Sink
+	// Flush makes it deliver what it has. It is called while others wait for that, and does not block.
+	Flush()
+}
+
 // Entry is a log batch on its way to a Sink.
 type Entry struct {
 	// Node is the id of the node that sent it, any bytes. Batch is well-formed as far as zeek.ParseBatch

@@ -181,6 +181,9 @@ func (o *Outlet) runSpool() {
 		case o.closed:
 			return
 		default:
+			if o.spilling {
+				o.flush()
+			}
 			o.changed.Wait()
 		}
 	}
