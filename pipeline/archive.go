@@ -56,7 +56,7 @@ func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression)
 	defer in.Close()
 	tmp := path.Join(path.Dir(to), archiveTemp(path.Base(to)))
 	if err = copyFile(dst, tmp, in, how, l.copyTo); err == nil {
-		target, err = freeName(to, r.ext+how.ext(), func(target string) error { return renameNew(dst, tmp, dst, target) })
+		target, err = freeName(to, r.ext+how.ext(), func(target string) error { return l.giveName(r, dst, tmp, dst, target) })
 	}
 	if err != nil {
 		_ = dst.Remove(tmp)

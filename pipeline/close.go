@@ -83,19 +83,23 @@ func (l *Logger) close(ctx context.Context) error {
 }
 
 // waitRotations waits for everything in the background. After ctx has ended it gives up what
-// is left: logs that have not got their final name, which the next start will take up,
-// and post-processors that run on without us.
+// is left for the next start: logs that have not got their final name, and post-processors, which may also run on without us.
 func (l *Logger) waitRotations(ctx, hung context.Context) error {
 	stop := context.AfterFunc(ctx, l.stopRotations)
 	defer stop()
 	var errs []error
 	if !await(hung, done(l.rotations.Wait)) {
 		errs = append(errs, fmt.Errorf("%d rotated logs: %w; they are in %s for the next start", l.Stats().Rotation.Pending, errBusy, l.inLogDir(workDir)))
-	} else if n := l.leftInWork(); n > 0 {
-		errs = append(errs, fmt.Errorf("%d rotated logs have not got their place, they are in %s for the next start", n, l.inLogDir(workDir)))
 	}
-	if !await(hung, done(l.postprocessors.Wait)) {
-		errs = append(errs, fmt.Errorf("%d post-processors have not ended, nobody waits for them any more", l.Stats().Rotation.PostprocessRunning))
+	ended := await(hung, done(l.postprocessors.Wait))
+	logs, calls := l.leftInWork()
+	if len(errs) == 0 && logs > 0 {
+		errs = append(errs, fmt.Errorf("%d rotated logs have not got their place, they are in %s for the next start", logs, l.inLogDir(workDir)))
+	}
+	if !ended {
+		errs = append(errs, fmt.Errorf("%d post-processors have not ended, nobody waits for them any more; the next start calls them again", l.Stats().Rotation.PostprocessRunning))
+	} else if calls > 0 {
+		errs = append(errs, fmt.Errorf("%d post-processors have not been called or were interrupted, the next start calls them", calls))
 	}
 	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,12 +42,12 @@ func TestCompressionText(t *testing.T) {
 // Whatever is compressed is the same again when it comes out of our reader and of the tool of that name, which also
 // finds it whole.
 func TestCompressionIsReversible(t *testing.T) {
-	random := make([]byte, 3*zstdWindow)
+	random := make([]byte, zstdWindow+zstdWindow/2)
 	for i := range random {
 		random[i] = byte(rand.Uint32())
 	}
 	var log bytes.Buffer
-	for i := range 100_000 {
+	for i := range 50_000 {
 		fmt.Fprintf(&log, "%d.%06d\tC%x\t10.0.%d.%d\t%d\n", 1_700_000_000+i/100, rand.IntN(1_000_000), random[i%1000:][:8], i%7, rand.IntN(256), rand.IntN(65536))
 	}
 	inputs := map[string][]byte{"empty": nil, "short": []byte("#close\n"), "log": log.Bytes(), "random": random}
@@ -57,8 +58,8 @@ func TestCompressionIsReversible(t *testing.T) {
 		}
 		for level := 1; level <= codec.most; level++ {
 			for name, input := range inputs {
-				if level > 12 && name != "short" {
-					continue // those of zstd are the same
+				if name != "short" && !slices.Contains([]int{1, 3, 6, 9, 10}, level) {
+					continue // there is one of each way to compress among them
 				}
 				t.Run(fmt.Sprintf("%s/%d/%s", codec.name, level, name), func(t *testing.T) {
 					dir := t.TempDir()

@@ -35,18 +35,7 @@ func (l *Logger) shadows() bool {
 func (l *Logger) writeShadow(name string) error {
 	name += l.ext
 	tmp := path.Join(path.Dir(name), tmpShadowPrefix+path.Base(name))
-	f, err := l.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(l.ext + "\n\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
+	if err := l.writeSynced(tmp, l.ext+"\n\n"); err != nil {
 		return err
 	}
 	return l.root.Rename(tmp, shadowOf(name))
@@ -117,15 +106,36 @@ func (l *Logger) rotateLeftover(file string) error {
 
 // readShadow returns the extension that the shadow of file names.
 func (l *Logger) readShadow(file string) (string, error) {
-	f, err := l.root.Open(shadowOf(file))
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 4096))
+	b, err := l.readShort(shadowOf(file))
 	if err != nil {
 		return "", err
 	}
 	ext, _, _ := strings.Cut(string(b), "\n")
 	return ext, nil
+}
+
+// writeSynced writes a file that the logger needs for itself; its content is on disk then.
+func (l *Logger) writeSynced(name, content string) error {
+	f, err := l.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// readShort reads a file that writeSynced wrote: it is not large.
+func (l *Logger) readShort(name string) ([]byte, error) {
+	f, err := l.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 64<<10))
 }

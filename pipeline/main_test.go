@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		killChild(dir)
 		return
 	}
+	if dir := os.Getenv(killCallsEnv); dir != "" {
+		killCallsChild(dir)
+		return
+	}
 	if endpoint := os.Getenv(benchEnv); endpoint != "" {
 		if err := benchChild(endpoint); err != nil {
 			fmt.Fprintln(os.Stderr, err)

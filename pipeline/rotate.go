@@ -118,17 +118,27 @@ func (l *Logger) moveWithin(dst *os.Root, r *rotation, to string, how Compressio
 func (l *Logger) moveOrCopy(dst *os.Root, r *rotation, to string, how Compression) (string, error) {
 	if r.found {
 		if target, ok := l.findCopy(dst, r, to); ok {
+			l.noteCall(r, dst, target)
 			l.removeCopied(r)
 			return target, nil
 		}
 	}
 	if how == (Compression{}) {
-		target, err := freeName(to, r.ext, func(target string) error { return renameNew(l.root, r.src, dst, target) })
+		target, err := freeName(to, r.ext, func(target string) error { return l.giveName(r, l.root, r.src, dst, target) })
 		if !crossDevice(err) {
 			return target, err
 		}
 	}
 	return l.copyInto(dst, r, to, how)
+}
+
+// giveName moves a rotated log, or a copy of it, to its final name, if that is free. Before that the post-processor's call is noted.
+func (l *Logger) giveName(r *rotation, src *os.Root, old string, dst *os.Root, target string) error {
+	if _, err := dst.Lstat(target); err == nil {
+		return fs.ErrExist // as renameNew would say, but this takes no note
+	}
+	l.noteCall(r, dst, target)
+	return renameNew(src, old, dst, target)
 }
 
 // maxSameName is how many files there may be that would have the same name.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 // rotation is a closed log on its way to its final name. Under its log's lock it is only
 // moved to a folder of its own within workDir, which is quick; what may take long
 // is done in the background: sync, compression, the move to the archive, the
-// post-processor. A crash at any time leaves the log in its folder, and the
-// next start takes it from there.
+// post-processor. A crash at any time leaves the log in its folder, or the note of the post-processor's
+// call, and the next start takes it from there.
 type rotation struct {
 	name           string // of the log, without extension
 	opened, closed time.Time
@@ -28,7 +29,8 @@ type rotation struct {
 	f    file   // to be synced and closed, nil if that is done
 	ext  string // of src, with dot
 	src  string // where the file is now, in the log folder
-	work string // folder to remove when src has gone, empty if there is none
+	work string // folder to remove when all is done, empty if there is none
+	note bool   // of the post-processor's call is in work
 }
 
 // workDir is where rotated logs wait, in the log folder.
@@ -96,13 +98,29 @@ func (l *Logger) makeWork(r *rotation) (string, error) {
 	}
 }
 
+// leaveWork removes the folder of a rotation if nothing is left to do; else what the log was in.
+func (l *Logger) leaveWork(r *rotation) {
+	switch {
+	case r.work == "":
+	case r.note:
+		l.removeFolders(r.work, path.Dir(r.name))
+	default:
+		l.removeWork(r.work, path.Dir(r.name))
+	}
+}
+
 // removeWork removes the folders of a log that has left.
 func (l *Logger) removeWork(work, sub string) {
-	for ; sub != "." && sub != "/"; sub = path.Dir(sub) {
-		_ = l.root.Remove(path.Join(work, sub))
-	}
+	l.removeFolders(work, sub)
 	if err := l.root.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.acct.failed(err)
+	}
+}
+
+// removeFolders removes the folder sub of work, and those that it is in.
+func (l *Logger) removeFolders(work, sub string) {
+	for ; sub != "." && sub != "/"; sub = path.Dir(sub) {
+		_ = l.root.Remove(path.Join(work, sub))
 	}
 }
 
@@ -171,9 +189,7 @@ func (l *Logger) finishRotation(r *rotation) error {
 	if err != nil {
 		return err
 	}
-	if r.work != "" {
-		l.removeWork(r.work, path.Dir(r.name))
-	}
+	l.leaveWork(r)
 	l.acct.rotating(func(st *RotationStats) { st.Rotated++ })
 	if r.leftover {
 		l.log.Info("rotated leftover log", "old", l.inLogDir(r.file), "new", to)
@@ -199,32 +215,53 @@ func (l *Logger) resumeRotations() error {
 			errs = append(errs, fmt.Errorf("%s is not the logger's own: move it away", l.inLogDir(work)))
 			continue
 		}
-		files := 0
-		err := fs.WalkDir(l.root.FS(), work, func(src string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			files++
-			if strings.HasPrefix(path.Base(src), repairTemp) {
-				return l.root.Remove(src)
-			}
-			if !d.Type().IsRegular() {
-				return fmt.Errorf("%s is no regular file", l.inLogDir(src))
-			}
-			file := strings.TrimPrefix(src, work+"/")
-			ext := l.extOf(file)
-			l.background(nil, &rotation{
-				name: strings.TrimSuffix(file, ext), opened: opened, closed: closed, leftover: true, owned: true, found: true,
-				file: src, ext: ext, src: src, work: work,
-			})
-			return nil
-		})
+		logs, noted, err := l.listWork(work)
 		errs = append(errs, err)
-		if files == 0 {
+		note := path.Join(work, callNote)
+		switch {
+		case len(logs) > 0:
+			if noted { // it will be made again
+				errs = append(errs, l.root.Remove(note))
+			}
+			for _, r := range logs {
+				r.opened, r.closed = opened, closed
+				l.background(nil, r)
+			}
+		case err != nil:
+		case noted:
+			errs = append(errs, l.resumeCall(&rotation{opened: opened, closed: closed, work: work, note: true}))
+		default:
 			_ = l.root.RemoveAll(work) // nothing but folders
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// listWork returns the logs in a folder of workDir, and whether a post-processor's call is noted there.
+func (l *Logger) listWork(work string) (logs []*rotation, noted bool, err error) {
+	err = fs.WalkDir(l.root.FS(), work, func(src string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		file := strings.TrimPrefix(src, work+"/")
+		if file == callNote {
+			noted = true
+			return nil
+		}
+		if strings.HasPrefix(path.Base(src), repairTemp) {
+			return l.root.Remove(src)
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is no regular file", l.inLogDir(src))
+		}
+		ext := l.extOf(file)
+		logs = append(logs, &rotation{
+			name: strings.TrimSuffix(file, ext), leftover: true, owned: true, found: true,
+			file: src, ext: ext, src: src, work: work,
+		})
+		return nil
+	})
+	return logs, noted, err
 }
 
 // extOf returns the extension of a log that a logger wrote, perhaps with other options than this one.
@@ -253,11 +290,21 @@ func parseWork(name string) (opened, closed time.Time, ok bool) {
 	return time.Unix(seconds[0], 0), time.Unix(seconds[1], 0), true
 }
 
-// leftInWork returns how many logs are in workDir, and removes that if it is empty.
-func (l *Logger) leftInWork() int {
+// leftInWork returns how many logs are in workDir, and how many post-processors have to be called yet for others. It
+// removes workDir if it is empty.
+func (l *Logger) leftInWork() (logs, calls int) {
 	works, err := fs.ReadDir(l.root.FS(), workDir)
 	if err == nil && len(works) == 0 {
 		_ = l.root.Remove(workDir)
 	}
-	return len(works)
+	for _, d := range works {
+		files, _ := fs.ReadDir(l.root.FS(), path.Join(workDir, d.Name()))
+		noted := slices.ContainsFunc(files, func(d fs.DirEntry) bool { return d.Name() == callNote })
+		if noted && len(files) == 1 {
+			calls++
+		} else {
+			logs++
+		}
+	}
+	return logs, calls
 }
