@@ -42,6 +42,7 @@ func (f *forwarderFlags) queues(config zmtp.Config) zmtp.Config {
 // queues sets the limits of the queues.
 func (f *loggerFlags) queues(config zmtp.Config) zmtp.Config {
 	config.RecvHWM, config.RecvBytes = int(limit(f.RcvHWM)), limit(f.RcvBytes)
+	config.TotalRecvBytes = limit(f.TotalRcvBytes)
 	return config
 }
 

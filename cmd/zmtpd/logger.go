@@ -25,8 +25,9 @@ type loggerFlags struct {
 	FlushInterval positive       `default:"1s" help:"How long records may wait before they are in their file, once their sink has them."`
 	sinkFlags
 	archiveFlags
-	RcvHWM   highWaterMark `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
-	RcvBytes byteSize      `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
+	RcvHWM        highWaterMark `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
+	RcvBytes      byteSize      `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
+	TotalRcvBytes byteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" help:"Memory for what all nodes have sent and is not dealt with, 0 for no limit. A node may always have one message."`
 }
 
 // archiveFlags are those for logs that are rotated.
