@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -338,5 +340,89 @@ func TestNoRecordInContent(t *testing.T) {
 	}
 	if _, got := start(t, quiet(dir)); len(got) > 0 {
 		t.Errorf("recovered %q", got)
+	}
+}
+
+// What is left of a record that could not be written whole, and could not be cut off either, is no record, whatever
+// is appended instead.
+func TestNoRecordInRemains(t *testing.T) {
+	dir := t.TempDir()
+	d := &disk{space: math.MaxInt}
+	s, err := openSpool(quiet(dir), nil, d.open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendRecords(t, s, "a")
+	forged := []byte("forged")
+	content := append(new(headerSum).appendHeader([]byte("?"), 3, forged), forged...)
+	d.set(recordHeader+len(content), true)
+	if _, err := s.Append(append(content, "and more"...)); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Append: %v", err)
+	}
+	d.set(math.MaxInt, true)
+	appendRecords(t, s, "b")
+	crash(s)
+	if _, got := start(t, quiet(dir)); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("recovered %q, want a and b", got)
+	}
+}
+
+// What a file of acknowledgements cannot say is refused even if its checksum is right.
+func TestParseAcks(t *testing.T) {
+	file := func(next, floor Seq, n uint32, ranges ...Seq) []byte {
+		b := binary.BigEndian.AppendUint32([]byte(acksMagic), acksVersion)
+		b = binary.BigEndian.AppendUint64(b, uint64(next))
+		b = binary.BigEndian.AppendUint64(b, uint64(floor))
+		b = binary.BigEndian.AppendUint32(b, n)
+		for _, r := range ranges {
+			b = binary.BigEndian.AppendUint64(b, uint64(r))
+		}
+		return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	}
+	a, err := parseAcks(file(20, 5, 2, 7, 9, 11, 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := range Seq(25) {
+		want := seq < 5 || seq == 7 || seq == 8 || seq >= 11 && seq < 20
+		if a.contains(seq) != want {
+			t.Errorf("contains(%d) = %v", seq, !want)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"no next":              file(0, 0, 0),
+		"next too large":       file(maxSeq+1, 0, 0),
+		"floor above next":     file(20, 21, 0),
+		"too few ranges":       file(20, 5, 2, 7, 9),
+		"too many ranges":      file(20, 5, 1, 7, 9, 11, 13),
+		"half a range":         file(20, 5, 1, 7),
+		"range at floor":       file(20, 5, 1, 5, 9),
+		"range beyond next":    file(20, 5, 1, 7, 21),
+		"empty range":          file(20, 5, 1, 7, 7),
+		"backwards":            file(20, 5, 1, 9, 7),
+		"ranges out of order":  file(20, 5, 2, 11, 13, 7, 9),
+		"ranges side by side":  file(20, 5, 2, 7, 9, 9, 11),
+		"short":                file(20, 5, 0)[:acksHeader],
+		"count that overflows": file(20, 5, math.MaxUint32),
+	} {
+		if _, err := parseAcks(b); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+// No record is larger than Append would take.
+func TestParseHeader(t *testing.T) {
+	for length, want := range map[uint32]bool{0: true, MaxRecord: true, MaxRecord + 1: false, math.MaxUint32: false} {
+		var sum headerSum
+		b := binary.BigEndian.AppendUint32(nil, length)
+		b = binary.BigEndian.AppendUint32(b, sum.of(7, length))
+		b = binary.BigEndian.AppendUint32(b, 0)
+		if _, _, ok := sum.parseHeader(b, 7); ok != want {
+			t.Errorf("length %d: %v", length, ok)
+		}
+		if _, _, ok := sum.parseHeader(b, 8); ok {
+			t.Errorf("length %d: taken for another record", length)
+		}
 	}
 }

@@ -76,7 +76,16 @@ func (m *model) remaining() (unread []*modelRecord) {
 	return unread
 }
 
-func (m *model) append(*rapid.T) {
+// some does something several times, so that there is something to acknowledge.
+func (m *model) some(what func()) func(*rapid.T) {
+	return func(*rapid.T) {
+		for range rapid.IntRange(1, 6).Draw(m.t, "times") {
+			what()
+		}
+	}
+}
+
+func (m *model) append() {
 	size := rapid.SampledFrom([]int{0, 1, 10, 100, 500, 3000}).Draw(m.t, "size")
 	size = rapid.IntRange(size/2, size).Draw(m.t, "exactly")
 	m.count++
@@ -107,7 +116,7 @@ func (m *model) append(*rapid.T) {
 	m.records = append(m.records, &modelRecord{content: content, seq: seq, segment: g.first, end: g.end})
 }
 
-func (m *model) next(*rapid.T) {
+func (m *model) next() {
 	seq, b, err := m.s.Next(nil)
 	unread := m.remaining()
 	if len(unread) == 0 {
@@ -123,11 +132,17 @@ func (m *model) next(*rapid.T) {
 	r.read = true
 }
 
-// ack acknowledges some of what was read, rarely something else.
+// ack acknowledges some of what was read, one after the other or scattered, rarely something that was not read.
 func (m *model) ack(*rapid.T) {
+	if len(m.records) == 0 {
+		return
+	}
+	from := rapid.IntRange(0, len(m.records)-1).Draw(m.t, "from")
+	to := rapid.IntRange(from, min(len(m.records), from+8)).Draw(m.t, "to")
+	all := rapid.Bool().Draw(m.t, "all")
 	var seqs []Seq
-	for _, r := range m.records {
-		if rapid.IntRange(0, 9).Draw(m.t, "ack") < 5 && (r.read || rapid.IntRange(0, 9).Draw(m.t, "early") == 0) {
+	for _, r := range m.records[from:to] {
+		if (all || rapid.Bool().Draw(m.t, "this")) && (r.read || rapid.IntRange(0, 9).Draw(m.t, "early") == 0) {
 			seqs = append(seqs, r.seq)
 			r.acked = true
 		}
@@ -183,7 +198,12 @@ func (m *model) note() {
 	}
 }
 
-func (m *model) reopen(*rapid.T) {
+// end ends the process, and starts another.
+func (m *model) end(*rapid.T) {
+	rapid.SampledFrom([]func(){m.reopen, m.crash, m.powerFailure}).Draw(m.t, "how")()
+}
+
+func (m *model) reopen() {
 	m.disk.set(math.MaxInt, false)
 	if err := m.s.Close(); err != nil {
 		m.t.Fatalf("Close: %v", err)
@@ -192,13 +212,13 @@ func (m *model) reopen(*rapid.T) {
 	m.open()
 }
 
-func (m *model) crash(*rapid.T) {
+func (m *model) crash() {
 	crash(m.s)
 	m.open()
 }
 
 // powerFailure is a crash that the end of the newest segment does not survive.
-func (m *model) powerFailure(*rapid.T) {
+func (m *model) powerFailure() {
 	crash(m.s)
 	if names, _ := onDisk(m.t, m.cfg.Dir); len(names) > 0 {
 		name := names[len(names)-1]
@@ -249,16 +269,15 @@ func TestModel(t *testing.T) {
 		}
 		defer os.RemoveAll(dir)
 		m := &model{t: rt, cfg: quiet(dir)}
-		m.cfg.MaxBytes = rapid.Int64Range(100, 8000).Draw(rt, "MaxBytes")
-		m.cfg.SegmentBytes = rapid.Int64Range(1, 2000).Draw(rt, "SegmentBytes")
+		m.cfg.MaxBytes = rapid.SampledFrom([]int64{500, 8000, 50_000}).Draw(rt, "MaxBytes")
+		m.cfg.SegmentBytes = rapid.SampledFrom([]int64{1, 200, 1000, 5000}).Draw(rt, "SegmentBytes")
 		m.disk.set(math.MaxInt, false)
 		m.open()
 		defer func() { crash(m.s) }()
 		rt.Repeat(map[string]func(*rapid.T){
-			"append": m.append, "append2": m.append, "append3": m.append, "append4": m.append,
-			"next": m.next, "next2": m.next, "next3": m.next,
-			"ack": m.ack, "ackAll": m.ackAll, "dropOldest": m.dropOldest,
-			"flush": m.flush, "reopen": m.reopen, "crash": m.crash, "powerFailure": m.powerFailure,
+			"append": m.some(m.append), "append again": m.some(m.append), "next": m.some(m.next), "next again": m.some(m.next),
+			"ack": m.ack, "ack again": m.ack, "ackAll": m.ackAll, "dropOldest": m.dropOldest,
+			"flush": m.flush, "end": m.end,
 			"fillDisk": m.fillDisk, "": m.check,
 		})
 	})

@@ -182,7 +182,6 @@ func (s *Spool) DropOldest(dropped func(record []byte)) error {
 			s.stats.CorruptRecords++
 		}
 	}
-	s.read = max(s.read, g.after())
 	if !g.dead {
 		s.stats.Records -= g.live
 		s.kill(g)

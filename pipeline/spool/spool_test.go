@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -120,6 +121,37 @@ func TestFlusher(t *testing.T) {
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// What the flusher cannot do is known, and done later.
+func TestFlusherFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{space: math.MaxInt}
+		var log bytes.Buffer
+		s, err := openSpool(Config{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))}, nil, d.open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendRecords(t, s, "a")
+		d.set(math.MaxInt, true)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if err := s.Stats().Err; !errors.Is(err, syscall.EIO) {
+			t.Errorf("Stats say %v", err)
+		}
+		d.set(math.MaxInt, false)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if err := s.Stats().Err; err != nil {
+			t.Errorf("Stats still say %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(log.String(), "\n"); n != 2 {
+			t.Errorf("%d lines were logged:\n%s", n, &log)
 		}
 	})
 }
@@ -544,5 +576,27 @@ func BenchmarkNext(b *testing.B) {
 			}
 			s.Close()
 		})
+	}
+}
+
+// Acknowledgements from one segment to the next are one range.
+func TestRangeAcrossSegments(t *testing.T) {
+	dir := t.TempDir()
+	cfg := quiet(dir)
+	cfg.SegmentBytes = segmentHeader + 2*(recordHeader+1)
+	s, _ := start(t, cfg)
+	s.Ack(appendRecords(t, s, "a", "b", "c", "d")[1:3]...)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, acksName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := parseAcks(b); err != nil || len(a.ranges) != rangeSize {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if _, got := start(t, cfg); !slices.Equal(got, []string{"a", "d"}) {
+		t.Errorf("recovered %q", got)
 	}
 }
