@@ -34,7 +34,10 @@ type Forwarder struct {
 	once    sync.Once      // closes stop
 	watches sync.WaitGroup // the goroutines of subscriber.watch
 
+	pacing atomic.Int32 // subscribers that wait for publishers, see pace
+
 	mu          sync.Mutex
+	topicBytes  int64 // of all topics in table, with frameOverhead
 	publishers  map[*zmtp.Peer]struct{}
 	subscribers map[*subscriber]struct{}
 	denied      map[string]*denied // by user id, of those who may not do everything

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
 )
 
 const (
@@ -11,11 +12,20 @@ const (
 	frameOverhead = 16
 	// paceShare is which part of the backlog that a publisher may have makes subscribers wait.
 	paceShare = 8
-	// paceStep is which part of it one subscriber may cause before it looks whether it has to wait.
-	paceStep = 1024
-	// paceInterval is how often a subscriber that waits looks again.
+	// paceStep is which part of it one subscriber may cause before it looks whether it has to wait, and stepShare what all
+	// together may.
+	paceStep, stepShare = 1024, 8
+	// topicShare is which part of it all topics together may take: a publisher that comes is told them at once, and one that is
+	// there is told when all who held them go.
+	topicShare = 2
+	// paceInterval is how often a subscriber that waits looks again, if it is one of few.
 	paceInterval = 10 * time.Millisecond
+	// paceCrowd is how many of those who wait look as often as one.
+	paceCrowd = 16
 )
+
+// A publisher that makes progress is not closed, since the shares above leave room: it never has more to read than
+// limit/paceShare + limit/stepShare + limit/topicShare, and one topic of each subscriber.
 
 // pace says that n bytes of topic were told to the publishers on behalf of s. It is the back-pressure on subscribers: subscriptions must not be
 // dropped, so a publisher that leaves too many of them unread is closed, and one subscriber that changes its mind without end
@@ -24,7 +34,7 @@ const (
 // publisher stop the subscribers. Only the read goroutine of s calls it, without a lock.
 func (f *Forwarder) pace(s *subscriber, n int) {
 	s.told += n + frameOverhead
-	if int64(s.told) < f.backlogLimit()/paceStep {
+	if int64(s.told) < f.backlogLimit()/max(paceStep, stepShare*int64(s.crowd)) {
 		return
 	}
 	s.told = 0
@@ -33,7 +43,8 @@ func (f *Forwarder) pace(s *subscriber, n int) {
 		return
 	}
 	moved := time.Now()
-	tick := time.NewTicker(paceInterval)
+	defer f.pacing.Add(-1)
+	tick := time.NewTicker(paceInterval * time.Duration(1+f.pacing.Add(1)/paceCrowd))
 	defer tick.Stop()
 	for {
 		select {
@@ -79,6 +90,30 @@ func (f *Forwarder) behind(among map[*zmtp.Peer]uint64) map[*zmtp.Peer]uint64 {
 		_, _, found[p] = p.Queue()
 	}
 	return found
+}
+
+// bound closes the subscriber with the largest topics when all topics together are too large. Caller holds mu.
+func (f *Forwarder) bound() {
+	limit := f.backlogLimit() / topicShare
+	if f.topicBytes <= limit {
+		return
+	}
+	var most *subscriber
+	left := f.topicBytes
+	for s := range f.subscribers {
+		switch {
+		case s.gone(): // its topics go with it
+			left -= s.bytes.Load()
+		case most == nil || s.bytes.Load() > most.bytes.Load():
+			most = s
+		}
+	}
+	if most == nil || left <= limit {
+		return
+	}
+	most.log.Warn("all topics together are too large, the subscriber with the largest is disconnected",
+		"node", most.nodeID(), "bytes", most.bytes.Load(), "of", f.topicBytes, "limit", limit)
+	most.peer.Close(wire.Errorf(wire.TooManySubscriptions, "topics of %d bytes, all together may have %d", most.bytes.Load(), limit))
 }
 
 // backlogLimit is how many bytes of subscriptions a publisher may leave unread.

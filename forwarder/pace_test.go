@@ -3,6 +3,7 @@ package forwarder
 import (
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -132,7 +133,7 @@ func TestTopicBytes(t *testing.T) {
 		defer sub.Close()
 		long := strings.Repeat("x", zmtp.DefaultMaxTopicSize-10)
 		topic := func(i int) string { return fmt.Sprintf("%s%d", long, i) }
-		const fit = maxTopicBytes / zmtp.DefaultMaxTopicSize
+		const fit = maxTopicBytes / (zmtp.DefaultMaxTopicSize + frameOverhead)
 		for round := range 2 { // what was cancelled counts no more
 			for i := range fit {
 				sub.subscribe(topic(i), true)
@@ -155,4 +156,104 @@ func TestTopicBytes(t *testing.T) {
 			t.Errorf("%d topics, closed %v", st.Topics, st.XPub.Closed)
 		}
 	})
+}
+
+// TestPaceCrowd has so many subscribers change their minds that a few bytes of each are more than a publisher may leave unread.
+func TestPaceCrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 1 << 20}})
+		defer n.Close()
+		n.net.Buffer = 1 << 10
+		pub := n.dialRaw(t, xsubAddr, wire.PUB)
+		told, ended := new(collector), make(chan struct{})
+		go func() {
+			defer close(ended)
+			told.readCommands(t, slowly{pub})
+		}()
+		defer func() {
+			pub.Close()
+			<-ended
+		}()
+		const crowd, times = 1000, 3
+		var all []<-chan struct{}
+		for i := range crowd {
+			sub := n.dialRaw(t, xpubAddr, wire.SUB)
+			defer sub.Close()
+			all = append(all, flip(sub, fmt.Sprintf("%0500d", i), times))
+		}
+		for _, done := range all {
+			<-done
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if got := len(told.all()); got != 2*crowd*times {
+			t.Errorf("the publisher was told %d times, want %d", got, 2*crowd*times)
+		}
+		if st := n.Stats(); len(st.Publishers) != 1 {
+			t.Fatalf("the publisher was closed: %v", st.XSub.Closed)
+		}
+	})
+}
+
+// TestAllTopics: when all subscribers together hold more than a publisher can be told, the one with most has to go; the others, and
+// the publishers, also a new one, stay.
+func TestAllTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 256 << 10}})
+		defer n.Close()
+		pub, _ := n.watcher(t)
+		defer pub.Close()
+		hold := func(name string, topics int) *raw {
+			s := n.dialRaw(t, xpubAddr, wire.SUB)
+			for i := range topics {
+				s.subscribe(fmt.Sprintf("zeek.cluster.nodeid.%s.%0*d", name, 1000, i), true)
+			}
+			time.Sleep(time.Second) // it may have to wait for the publisher
+			synctest.Wait()
+			return s
+		}
+		small := n.dialRaw(t, xpubAddr, wire.SUB)
+		small.subscribe("zeek.cluster.nodeid.small.", true)
+		for _, s := range []*raw{small, hold("b", 40), hold("a", 60), hold("c", 20)} {
+			defer s.Close()
+		}
+		st := n.Stats()
+		if len(st.Subscribers) != 4 || st.Topics != 121 {
+			t.Fatalf("within the limit: %d topics, closed %v", st.Topics, st.XPub.Closed)
+		}
+		late := hold("d", 10)
+		defer late.Close()
+		st = n.Stats()
+		if len(st.Subscribers) != 4 || st.Topics != 71 || st.XPub.Closed[wire.TooManySubscriptions] != 1 {
+			t.Fatalf("above the limit: %d topics of %d subscribers, closed %v", st.Topics, len(st.Subscribers), st.XPub.Closed)
+		}
+		for _, s := range st.Subscribers {
+			if s.Topics == 60 {
+				t.Error("the one with most is still there")
+			}
+		}
+		if len(n.logs.matching("the subscriber with the largest is disconnected")) != 1 {
+			t.Errorf("logged %q", n.logs.matching())
+		}
+		another, told := n.watcher(t)
+		defer another.Close()
+		if got := len(told.all()); got != 71 || len(n.Stats().Publishers) != 2 {
+			t.Errorf("a new publisher was told %d topics, closed %v", got, n.Stats().XSub.Closed)
+		}
+		small.subscribe("zeek.cluster.nodeid.small.", false)
+		for range 2 {
+			hold("e", 0).Close()
+		}
+		synctest.Wait()
+		if n.Stats().Topics != 70 || n.topicBytes != sumOf(n.table.Topics()) {
+			t.Errorf("%d topics of %d bytes", n.Stats().Topics, n.topicBytes)
+		}
+	})
+}
+
+func sumOf(topics iter.Seq[string]) (n int64) {
+	for topic := range topics {
+		n += int64(len(topic) + frameOverhead)
+	}
+	return n
 }

@@ -22,7 +22,9 @@ type subscriber struct {
 	node   atomic.Pointer[string] // its Zeek node id, nil until it is known
 
 	told  int // bytes told to publishers on its behalf since it last looked after them; only its read goroutine uses it
-	bytes int // of the topics that it subscribed; likewise
+	crowd int // how many subscribers there were when something was last told on its behalf; likewise
+
+	bytes atomic.Int64 // of the topics that it subscribed, with frameOverhead; its read goroutine changes it
 
 	blocked  atomic.Int64 // for how many ns publishers have waited for it
 	expelled atomic.Bool  // it is being disconnected
@@ -83,6 +85,7 @@ func (x *xpubPattern) Detach(p *zmtp.Peer, _ error) {
 			f.up.add(1, 1, 1+len(r.Topic))
 		}
 		if r.Last {
+			f.topicBytes -= int64(len(r.Topic) + frameOverhead)
 			f.tell([]byte(r.Topic), false)
 		}
 	}
@@ -113,7 +116,8 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	})
 }
 
-// maxTopicBytes bounds all topics of one subscriber together: what they take is kept here and by every publisher.
+// maxTopicBytes bounds all topics of one subscriber together, each with frameOverhead: what they take is kept here and by every
+// publisher. What all subscribers may hold together see bound.
 const maxTopicBytes = 16 << 20
 
 // subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing, nor does
@@ -144,7 +148,7 @@ func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, 
 	if err := s.peer.CheckTopic(topic, table.Count(s)); err != nil {
 		return false, err
 	}
-	if s.bytes += len(topic); s.bytes > maxTopicBytes {
+	if s.bytes.Add(int64(len(topic)+frameOverhead)) > maxTopicBytes {
 		return false, wire.Errorf(wire.TooManySubscriptions, "topics of more than %d bytes", maxTopicBytes)
 	}
 	s.learn(topic)
@@ -154,7 +158,7 @@ func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, 
 // cancelled takes the topic off what s holds, if that is what the CANCEL did. Only the read goroutine of s calls it.
 func (s *subscriber) cancelled(topic []byte, c topics.Change) {
 	if c.Counted && c.Count == 0 {
-		s.bytes -= len(topic)
+		s.bytes.Add(-int64(len(topic) + frameOverhead))
 	}
 }
 
@@ -162,14 +166,20 @@ func (s *subscriber) cancelled(topic []byte, c topics.Change) {
 func (f *Forwarder) change(s *subscriber, topic []byte, on bool) (told bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	s.crowd = len(f.subscribers)
 	if on {
-		f.table.Subscribe(s, topic)
+		first := f.table.Subscribe(s, topic).First
 		f.tell(topic, true)
+		if first {
+			f.topicBytes += int64(len(topic) + frameOverhead)
+			f.bound()
+		}
 		return true
 	}
 	c := f.table.Cancel(s, topic)
 	s.cancelled(topic, c)
 	if c.Last {
+		f.topicBytes -= int64(len(topic) + frameOverhead)
 		f.tell(topic, false)
 	}
 	return c.Last
