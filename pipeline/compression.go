@@ -16,7 +16,7 @@ import (
 type Compression struct {
 	// Name is "gzip" or "zstd", empty for none.
 	Name string
-	// Level is from fast to small, 1 to 9 for gzip and 1 to 22 for zstd. Of the latter several do the same: 1 and 2, 3 to 6, 7 to 9, and all from
+	// Level is from fast to small, 1 to 9 for gzip and 1 to 22 for zstd. Of the latter several do the same: 1 and 2, 3 to 5, 6 to 9, and all from
 	// 10 on, which take five times the memory (40 MB). Default 6 and 3.
 	Level int
 }
