@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +46,23 @@ func (f *loggerFlags) queues(config zmtp.Config) zmtp.Config {
 	config.RecvHWM, config.RecvBytes = int(limit(f.RcvHWM)), limit(f.RcvBytes)
 	config.TotalRecvBytes = limit(f.TotalRcvBytes)
 	return config
+}
+
+// otherMemory is what a logger takes beside what the nodes have sent: records being rendered, what they wait in for their files, and
+// what the garbage collector has not come to yet.
+const otherMemory = 128 << 20
+
+// limitMemory makes the garbage collector keep the process near the memory that the logger's limits allow. It works harder for it
+// at a burst; what it cannot free it leaves. GOMEMLIMIT has precedence.
+func (f *loggerFlags) limitMemory() {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	most := int64(math.MaxInt64)
+	if f.TotalRcvBytes > 0 && int64(f.TotalRcvBytes) < most-otherMemory {
+		most = int64(f.TotalRcvBytes) + otherMemory
+	}
+	debug.SetMemoryLimit(most)
 }
 
 // positive is a time of more than 0 on the command line.

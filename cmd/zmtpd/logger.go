@@ -198,6 +198,7 @@ func (c *loggerCommand) Run(ctx context.Context, std *stdio, conf *configuration
 		return err
 	}
 	defer s.close()
+	c.limitMemory()
 	job, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, std, log)
 	if err != nil {
 		return err
@@ -206,5 +207,6 @@ func (c *loggerCommand) Run(ctx context.Context, std *stdio, conf *configuration
 		c.daemonFlags.reload(&now.Logger.daemonFlags)
 		s.reload(&now.Logger.securityFlags)
 		job.reload(&now.Logger.loggerFlags, &now.Logger.socketFlags)
+		now.Logger.limitMemory()
 	}), job)
 }
