@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/kafka"
 	"zmtpd/pipeline/spool"
+	"zmtpd/pipeline/stdout"
 )
 
 // sinkFlags say where the records go.
@@ -84,8 +87,12 @@ func (s *sinks) add(name string, f *loggerFlags, options *pipeline.Options, std 
 			return err
 		}
 		sink, s.kafka = k, k
-	default:
-		return fmt.Errorf("--sink %s: not there yet", name)
+	case sinkStdout:
+		lines, err := f.openStdout(options, std, log)
+		if err != nil {
+			return err
+		}
+		sink = lines
 	}
 	config := pipeline.OutletConfig{Name: name, MaxBytes: int64(f.SinkQueue), DropOldest: f.SpoolFull == "drop-oldest", Logger: log}
 	if f.Spool != "" {
@@ -110,6 +117,18 @@ func (f *loggerFlags) openFiles(options *pipeline.Options, log *slog.Logger) (*p
 		Compress:      f.ArchiveCompress,
 		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
 	})
+}
+
+// openStdout opens standard output: for JSON, unless --format asks for something else.
+func (f *loggerFlags) openStdout(options *pipeline.Options, std *stdio, log *slog.Logger) (*stdout.Sink, error) {
+	signal.Ignore(syscall.SIGPIPE) // a reader that ends must not end us
+	format := options.Format
+	format.UseJSON = f.Format != "tsv"
+	s, err := stdout.New(stdout.Config{Writer: std.out, Format: &format, Logger: log})
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("--sink stdout: %w", err)}
+	}
+	return s, nil
 }
 
 // close ends all sinks at the same time, and waits until they have what they were given, until ctx ends.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -102,6 +103,50 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 	d.terminate()
 	if got := records(t, filepath.Join(dir, "test.log")); len(got) != messages {
 		t.Errorf("%d records in the log", len(got))
+	}
+}
+
+// Lines go to standard output, and the logger survives its reader.
+func TestLoggerWritesToStdout(t *testing.T) {
+	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--sink", "stdout")
+	push := connect(t, d.endpoint("PULL"))
+	for i := range 3 {
+		if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `{"_path":"test","text":"0"}` + "\n" + `{"_path":"test","text":"1"}` + "\n" + `{"_path":"test","text":"2"}` + "\n"
+	eventually(t, "three lines", func() bool { return d.stdout.String() == want })
+	d.terminate()
+
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	shell := exec.Command("sh", "-c", `exec zmtpd logger --listen "ipc://$0/pull" --http "" --dir "$0" --sink stdout --sink files --spool "$0/spool" --shutdown-timeout 2s`, dir)
+	shell.Stdout, shell.Stderr = write, t.Output()
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer shell.Process.Kill()
+	write.Close()
+	read.Close()
+	push = connect(t, "ipc://"+dir+"/pull")
+	for i := range 3 {
+		if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "three records in the log", func() bool {
+		content, _ := os.ReadFile(filepath.Join(dir, "test.log"))
+		return strings.HasSuffix(string(content), "0\n1\n2\n")
+	})
+	if err := shell.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := shell.Wait(); err != nil {
+		t.Errorf("the logger whose reader has gone: %v", err)
 	}
 }
 
