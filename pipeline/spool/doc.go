@@ -60,6 +60,6 @@
 //
 // A process that is killed, or a power failure, leaves half a record at the end of the newest segment: Open cuts it off.
 // Elsewhere a record with damaged content is skipped; after one whose length is damaged the rest of the segment is. A
-// damaged segment header costs no record. What is skipped is
-// counted and logged, and deleted with its segment. If the file of acknowledgements is damaged all records are delivered again.
+// damaged segment header costs no record. What is skipped is counted and logged, and deleted with its segment. If the file of
+// acknowledgements is damaged all records are delivered again.
 package spool

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -76,6 +77,9 @@ func (s *Spool) deleteDead() (err error) {
 	s.mu.Lock()
 	dead := s.undeleted
 	s.undeleted = nil
+	for _, g := range dead {
+		s.bytes -= g.size
+	}
 	s.mu.Unlock()
 	for _, g := range dead {
 		err = errors.Join(err, s.remove(g))
@@ -83,22 +87,25 @@ func (s *Spool) deleteDead() (err error) {
 	return err
 }
 
-// syncSegments syncs the segments that were written to, and closes those that will not be any more.
+// syncSegments syncs the segments that were written to, and closes those that will not be any more. It uses one at a time, so that
+// no more than one outlives its deletion.
 func (s *Spool) syncSegments() (err error) {
-	s.mu.Lock()
-	var open []*segment
-	for _, g := range s.segments {
-		if g.w != nil && (g.dirty || g != s.active) {
-			g.users++
-			open = append(open, g)
-		}
-	}
-	s.mu.Unlock()
-	for _, g := range open {
+	for from := Seq(0); ; {
 		s.mu.Lock()
+		i := slices.IndexFunc(s.segments, func(g *segment) bool {
+			return g.first >= from && g.w != nil && (g.dirty || g != s.active)
+		})
+		if i < 0 {
+			s.mu.Unlock()
+			return err
+		}
+		g := s.segments[i]
+		from = g.first + 1
+		g.users++
 		dirty := g.dirty
 		g.dirty = false
 		s.mu.Unlock()
+
 		var e error
 		if dirty {
 			e = g.w.Sync()
@@ -118,5 +125,4 @@ func (s *Spool) syncSegments() (err error) {
 		}
 		err = errors.Join(err, s.unuse(g))
 	}
-	return err
 }

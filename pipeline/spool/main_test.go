@@ -117,6 +117,8 @@ type disk struct {
 	mu     sync.Mutex
 	space  int
 	broken bool // nothing can be cut off or synced
+
+	syncing func() // if not nil, called by every Sync, which goes on when it returns
 }
 
 func (d *disk) set(space int, broken bool) {
@@ -159,6 +161,9 @@ func (f *diskFile) Truncate(size int64) error {
 }
 
 func (f *diskFile) Sync() error {
+	if f.disk.syncing != nil {
+		f.disk.syncing()
+	}
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if f.disk.broken {

@@ -29,9 +29,9 @@ func (s *Spool) recover(recovered func(record []byte)) error {
 			return err
 		}
 		s.next = g.after()
-		s.bytes += g.size
 		s.stats.Records += g.live
 		if g.live > 0 {
+			s.bytes += g.size
 			s.segments = append(s.segments, g)
 			continue
 		}

@@ -41,11 +41,13 @@ func (s *Spool) seal() (gone bool) {
 }
 
 // kill takes a segment out of the spool. It is called with mu held. If it returns true the caller removes the file,
-// without mu; otherwise unuse does so.
+// without mu; otherwise unuse does so. The file does not count any more, although it may still be there for a moment: who
+// made room shall have it even while the flusher syncs that very segment, or more would be dropped than has to be.
 func (s *Spool) kill(g *segment) (gone bool) {
 	i := slices.Index(s.segments, g)
 	s.segments = slices.Delete(s.segments, i, i+1)
 	g.dead = true
+	s.bytes -= g.size
 	s.acksDirty = true
 	return g.users == 0
 }
@@ -62,8 +64,8 @@ func (s *Spool) unuse(g *segment) error {
 	return nil
 }
 
-// remove deletes the file of a dead segment that nobody uses. If it fails the flusher tries again; until then the file counts
-// as on disk, and the acknowledgements tell a later process that nothing in it is wanted.
+// remove deletes the file of a dead segment that nobody uses. If it fails the flusher tries again; the file counts
+// as on disk then, and the acknowledgements tell a later process that nothing in it is wanted.
 func (s *Spool) remove(g *segment) error {
 	g.closeFiles()
 	err := s.root.Remove(g.name)
@@ -74,9 +76,9 @@ func (s *Spool) remove(g *segment) error {
 	defer s.mu.Unlock()
 	if err != nil {
 		s.undeleted = append(s.undeleted, g)
+		s.bytes += g.size
 		return fmt.Errorf("spool: cannot delete a segment: %w", err)
 	}
-	s.bytes -= g.size
 	s.dirDirty = true
 	return nil
 }

@@ -86,7 +86,7 @@ type Spool struct {
 	undeleted []*segment // dead, but still in the folder
 	next      Seq        // number of the next record; changed only with writing held too
 	read      Seq        // all below were read by Next, or dropped; changed only with reading held too
-	bytes     int64      // of all segments, also those in undeleted
+	bytes     int64      // of all in segments and undeleted
 	stats     Stats
 	acksDirty bool // the file of acknowledgements is not up to date
 	dirDirty  bool // the folder has changed since it was synced

@@ -317,6 +317,48 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// Nobody waits for a sync that takes long, and who drops the segment that is being synced has its room at once.
+func TestSlowSync(t *testing.T) {
+	syncing, goOn := make(chan bool, 10), make(chan bool)
+	d := &disk{space: math.MaxInt, syncing: func() { syncing <- true; <-goOn }}
+	cfg := quiet(t.TempDir())
+	cfg.MaxBytes, cfg.SegmentBytes = 3*(segmentHeader+recordHeader+1), 1
+	s, err := openSpool(cfg, nil, d.open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendRecords(t, s, "a", "b")
+	flushed := make(chan error)
+	go func() { flushed <- s.flush() }()
+	<-syncing
+	appendRecords(t, s, "c")
+	if _, err := s.Append([]byte("d")); !errors.Is(err, ErrFull) {
+		t.Errorf("Append: %v", err)
+	}
+	if err := s.DropOldest(func([]byte) {}); err != nil {
+		t.Error(err)
+	}
+	appendRecords(t, s, "d")
+	seqs, got := readAll(t, s)
+	if !slices.Equal(got, []string{"b", "c", "d"}) {
+		t.Errorf("read %q", got)
+	}
+	if st := s.Stats(); st.Bytes != cfg.MaxBytes {
+		t.Errorf("Stats: %+v", st)
+	}
+	s.Ack(seqs[1])
+	close(goOn)
+	if err := <-flushed; err != nil {
+		t.Error(err)
+	}
+	if names, size := onDisk(t, cfg.Dir); len(names) != 2 || size != s.Stats().Bytes {
+		t.Errorf("%d bytes on disk: %q; %+v", size, names, s.Stats())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Everything at the same time: what is appended is delivered, once and in order, or dropped.
 func TestConcurrent(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), MaxBytes: 100 << 10, SegmentBytes: 10 << 10, SyncInterval: 5 * time.Millisecond}
