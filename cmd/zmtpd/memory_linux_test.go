@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"zmtpd/pipeline/recording"
+	"zmtpd/pipeline/zeek"
+)
+
+// mostMemory is what the logger may ever take, in bytes, whatever its nodes send.
+const mostMemory = 256_000_000
+
+// burst is how many bytes the nodes send together.
+const burst = 382_000_000
+
+// largeBatches is a recording of a message of conn records, as many as a node under load collects, made of recorded ones.
+func largeBatches(t *testing.T, source string, records int) (file string) {
+	t.Helper()
+	content, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var header, values []byte
+	n := 0
+	for n < records {
+		for m, err := range recording.NewReader(bytes.NewReader(content)).All() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := zeek.ParseBatch(m[3])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(b.Path) == "conn" && n < records {
+				header = bytes.Clone(b.Header)
+				values = append(values, b.Values...)
+				n += b.NumRecords
+			}
+		}
+	}
+	batch := append(binary.BigEndian.AppendUint32(header, uint32(n)), values...)
+	all, err := recording.AppendMessage(nil, []byte("log-write"), []byte("node"), []byte(zeek.SerializerName), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), fmt.Sprint(records))
+	if err := os.WriteFile(file, all, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// peakMemory returns the largest resident set that a process had, in bytes.
+func (p *process) peakMemory() int {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	var kb int
+	if _, err := fmt.Sscan(rest, &kb); err != nil {
+		p.t.Fatal(err)
+	}
+	return kb << 10
+}
+
+// TestLoggerMemory: nodes that send as fast as they can, small batches or large ones, cost the logger no more memory than its limits
+// allow, whether the disk takes what they send or nothing at all.
+func TestLoggerMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends 4 GB")
+	}
+	source := filepath.Join(golden(t, "cluster-logs"), "log-writes.bin")
+	files := map[string]string{
+		"recorded":     source,
+		"1000 a batch": largeBatches(t, source, 1000),
+		"10000":        largeBatches(t, source, 10_000),
+	}
+	for name, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, nodes := range []int{4, 16} {
+			for _, full := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/nodes=%d/full=%v", name, nodes, full), func(t *testing.T) {
+					dir := t.TempDir()
+					if full {
+						if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+							t.Skipf("cannot mount a tmpfs, run as root: %v", err)
+						}
+						t.Cleanup(func() {
+							if err := unix.Unmount(dir, 0); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+					logger := startDaemon(t, "logger", "--listen", anyPort, "--dir", dir, "--rotate", "0")
+					repeat := fmt.Sprint(burst / int(info.Size()) / nodes)
+					var senders []*process
+					for range nodes {
+						senders = append(senders, start(t, nil, "replay", file, "--push", logger.endpoint("PULL"), "--repeat", repeat, "--linger", "60s"))
+					}
+					if full {
+						received, same := 0.0, 0
+						eventually(t, "the nodes to be held up", func() bool {
+							now := logger.metric(`zmtpd_socket_received_messages_total{socket="pull"}`)
+							if now != received || now == 0 {
+								received, same = now, 0
+							}
+							same++
+							return same > 50
+						})
+					} else {
+						for _, s := range senders {
+							if status := s.wait(); status != 0 {
+								t.Fatalf("replay ended with %d: %s", status, s.stderr.String())
+							}
+						}
+					}
+					if peak := logger.peakMemory(); peak > mostMemory {
+						t.Errorf("%d bytes of memory, at most %d are allowed", peak, mostMemory)
+					} else {
+						t.Logf("%d MB", peak/1_000_000)
+					}
+					if !full {
+						logger.terminate()
+					}
+				})
+			}
+		}
+	}
+}
