@@ -41,7 +41,8 @@ type Writer[T any] struct {
 	cfg     Config
 	push    Sender
 	schema  *zeek.Schema
-	columns columns // bound to record
+	columns columns         // bound to record
+	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the goroutine has ended
 	full    chan struct{} // has room for one signal: something should not wait for the timer
@@ -91,9 +92,8 @@ func New[T any](push Sender, cfg Config) (*Writer[T], error) {
 	if w.batch, err = newBatch(cfg.Node, w.schema, cfg.BatchBytes); err != nil {
 		return nil, fmt.Errorf("logwriter: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	w.cancel = cancel
-	go w.run(ctx)
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	go w.run()
 	return w, nil
 }
 
@@ -185,16 +185,16 @@ func (w *Writer[T]) wake() {
 }
 
 // run sends what is full or has waited long enough.
-func (w *Writer[T]) run(ctx context.Context) {
+func (w *Writer[T]) run() {
 	defer close(w.done)
 	for {
-		// An error is either that ctx has ended, or kept in w.err.
+		// An error is either that w.ctx has ended, or kept in w.err.
 		select {
 		case <-w.full:
-			_ = w.send(ctx, true)
+			_ = w.send(w.ctx, true)
 		case <-w.timer.C:
-			_ = w.send(ctx, false)
-		case <-ctx.Done():
+			_ = w.send(w.ctx, false)
+		case <-w.ctx.Done():
 			return
 		}
 	}
@@ -232,11 +232,16 @@ func (w *Writer[T]) makeRoom(ctx context.Context, room <-chan struct{}) error {
 		}
 	}
 	defer func() { <-w.turn }()
-	if err := w.deliver(ctx); err != nil {
-		return err
+	if w.unsentRecords > 0 {
+		// Close ends this, too: it has a context of its own.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(w.ctx, cancel)()
+		if err := w.deliver(ctx); err != nil {
+			return err
+		}
 	}
-	w.seal(true)
-	w.wake()
+	w.seal(true) // which end has told the goroutine of
 	return nil
 }
 
@@ -279,7 +284,6 @@ func (w *Writer[T]) deliver(ctx context.Context) error {
 		err = fmt.Errorf("logwriter: %w", err)
 		w.mu.Lock()
 		w.err = err
-		w.tryAgain()
 		w.mu.Unlock()
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -238,6 +239,22 @@ func TestBackPressure(t *testing.T) {
 	})
 }
 
+// What a Flush gave up to wait for is sent as soon as there is room, without anybody asking for it again.
+func TestFlushGivesUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := make(queue)
+		w := newWriter[numbered](t, q, Config{})
+		write(t, w, numbered{N: 1})
+		if err := w.Flush(ended()); err != errEnded {
+			t.Errorf("Flush: %v", err)
+		}
+		begin := time.Now()
+		if got := numbers(t, <-q); fmt.Sprint(got) != "[1]" || time.Since(begin) > 0 {
+			t.Errorf("%v after %v", got, time.Since(begin))
+		}
+	})
+}
+
 // With a context that has ended Write takes what there is room for, and sends what can be sent at once.
 func TestWriteWithoutWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -304,6 +321,48 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// Whoever is sending when Close is called, who waits in Write returns at once, and Close goes on to send.
+func TestCloseDuringWrite(t *testing.T) {
+	for range 20 {
+		bubble(t, func(t *testing.T) {
+			q := make(queue)
+			w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
+			write(t, w, numbered{N: 0})
+			w.Flush(ended()) // wakes the goroutine; the second Write below may be faster
+			write(t, w, numbered{N: 1}, numbered{N: 2})
+			const waiting = 3
+			results := make(chan error, waiting)
+			for range waiting - 1 {
+				go func() { results <- w.Write(t.Context(), numbered{N: 3}) }()
+			}
+			go func() {
+				synctest.Wait()
+				go func() { results <- w.Close(t.Context()) }()
+			}()
+			if err := w.Write(t.Context(), numbered{N: 3}); err != ErrClosed {
+				t.Errorf("Write during Close: %v", err)
+			}
+			for range waiting - 1 {
+				if err := <-results; err != ErrClosed {
+					t.Errorf("Write during Close: %v", err)
+				}
+			}
+			synctest.Wait()
+			if len(results) > 0 {
+				t.Fatalf("Close did not wait: %v", <-results)
+			}
+			for _, want := range []string{"[0]", "[1 2]"} {
+				if got := numbers(t, <-q); fmt.Sprint(got) != want {
+					t.Errorf("sent %v, want %s", got, want)
+				}
+			}
+			if err := <-results; err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
+}
+
 // A socket that is closed ends the Writer, with its error.
 func TestSenderClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -357,6 +416,32 @@ func TestRefusedRecord(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A value that is too large is refused before all of it is copied.
+func TestRefusedEarly(t *testing.T) {
+	type record struct {
+		S string        `zeek:"s"`
+		L []string      `zeek:"l"`
+		N []namedString `zeek:"n"`
+		M []*uint64     `zeek:"m"`
+	}
+	part := strings.Repeat("x", maxMessage/2+1)
+	for name, r := range map[string]record{
+		"text":     {S: part + part},
+		"vector":   {L: []string{part, part, part, part}},
+		"by slot":  {N: []namedString{namedString(part), namedString(part), namedString(part), namedString(part)}},
+		"of holes": {M: make([]*uint64, 2*maxMessage/9)},
+	} {
+		_, cols, err := compile(reflect.ValueOf(&r).Elem())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := cols.append(nil)
+		if !errors.Is(err, errTooLarge) || len(b) > maxMessage+maxMessage/100 {
+			t.Errorf("%s: %d bytes, %v", name, len(b), err)
+		}
+	}
 }
 
 // Write keeps nothing of a record.
