@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,17 +11,18 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"zmtpd/pipeline/zeek"
 )
 
 // Config says where records go and how. Brokers is all that must be set.
 type Config struct {
-	// Brokers are addresses, host or host:port, of some brokers of the cluster; the others are learned from them. The port is
-	// 9092 unless given.
+	// Brokers are addresses, host or host:port, of some brokers of the cluster; the others are learned from them. The port
+	// is 9092 unless given.
 	Brokers []string
-	// Topic of the records. With "{path}" in it there is one for each log path, which stands in that place; "_" takes the place of
-	// characters that Kafka does not allow in topics. Default "zeek".
+	// Topic of the records. With "{path}" in it there is one for each log path, which stands in that place; "_" takes the
+	// place of characters that Kafka does not allow in topics. Default "zeek".
 	Topic string
 	// Key of the records, which decides on their partition. Default KeyNone.
 	Key Key
@@ -29,17 +31,19 @@ type Config struct {
 
 	// Acks is which acknowledgement a broker must give. Default AcksAll.
 	Acks Acks
-	// NoIdempotence turns off that brokers recognize what they were sent twice, which only AcksAll allows. Brokers before 3.0
-	// demand the right IdempotentWrite for it. Default: on with AcksAll.
+	// NoIdempotence turns off that brokers recognize what they were sent twice, which only AcksAll allows. Brokers before
+	// 3.0 demand the right IdempotentWrite for it. Default: on with AcksAll.
 	NoIdempotence bool
 	// Compression of record batches. Default CompressionSnappy.
 	Compression Compression
-	// Linger is how long a record waits for others to share a record batch with. At most a second. Default 10 ms; negative for none.
+	// Linger is how long a record waits for others to share a record batch with: the longer, the more records of one node
+	// and log path can be under way together. 1 ms to 1 s. Default 5 ms, as in Kafka.
 	Linger time.Duration
 	// MaxBatchBytes bounds a record batch before compression, and so a record: set it to max.message.bytes of the topics
 	// if that is less than Kafka's default. Default 1000012, as in Kafka.
 	MaxBatchBytes int
-	// MaxBuffered bounds the bytes of memory of records that are on their way. One batch is taken whatever its size. Default 64 MiB.
+	// MaxBuffered bounds the bytes of memory of records that are on their way. One batch is taken whatever its size. Default
+	// 64 MiB.
 	MaxBuffered int64
 
 	// TLS encrypts the connections. Default: they are not encrypted.
@@ -57,7 +61,8 @@ type Config struct {
 
 const (
 	defaultTopic       = "zeek"
-	defaultLinger      = 10 * time.Millisecond
+	defaultLinger      = 5 * time.Millisecond
+	minLinger          = time.Millisecond
 	maxLinger          = time.Second
 	defaultBatchBytes  = 1000012
 	minBatchBytes      = 1024
@@ -85,13 +90,11 @@ func (c Config) withDefaults() (Config, error) {
 	format := *c.Format
 	format.UseJSON = true
 	c.Format = &format
-	switch {
-	case c.Linger > maxLinger:
-		return c, fmt.Errorf("linger of %v: more than %v only delays, record batches are full before", c.Linger, maxLinger)
-	case c.Linger < 0:
-		c.Linger = 0
-	case c.Linger == 0:
+	if c.Linger == 0 {
 		c.Linger = defaultLinger
+	}
+	if c.Linger < minLinger || c.Linger > maxLinger {
+		return c, fmt.Errorf("linger of %v: choose %v to %v", c.Linger, minLinger, maxLinger)
 	}
 	if c.MaxBatchBytes == 0 {
 		c.MaxBatchBytes = defaultBatchBytes
@@ -146,10 +149,12 @@ func checkBroker(address string) error {
 // idempotent says whether brokers recognize what they were sent twice.
 func (c *Config) idempotent() bool { return c.Acks == AcksAll && !c.NoIdempotence }
 
-// clientOptions returns the options of the client, but for hooks. They leave retries to franz-go as far as it can keep
-// order and idempotence: without limits of time and number for what the protocol calls retriable. Topics that do not exist are an exception, their
-// records come back, so that it can be said what is wrong.
-func (c *Config) clientOptions() ([]kgo.Opt, error) {
+// clientOptions returns the options of the client, but for hooks. They leave retries to franz-go as far as it can keep order
+// and idempotence: without limits of time and number for what the protocol calls retriable. Topics that do not exist are an
+// exception, their records come back, so that it can be said what is wrong.
+//
+// They are for one client only: it changes what is in them.
+func (c *Config) clientOptions(encryption *tls.Config, authentication sasl.Mechanism) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID("zmtpd"),
@@ -161,24 +166,16 @@ func (c *Config) clientOptions() ([]kgo.Opt, error) {
 		kgo.ProducerBatchMaxBytes(int32(c.MaxBatchBytes)),
 		kgo.ProducerLinger(c.Linger),
 		kgo.MaxBufferedRecords(1<<31 - 1), // bounded by Config.MaxBuffered
-		kgo.RecordPartitioner(partitioner()),
+		kgo.RecordPartitioner(partitioner{}),
 	}
 	if !c.idempotent() {
 		opts = append(opts, kgo.DisableIdempotentWrite())
 	}
-	if c.TLS != nil {
-		config, err := c.TLS.config()
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, kgo.DialTLSConfig(config))
+	if encryption != nil {
+		opts = append(opts, kgo.DialTLSConfig(encryption))
 	}
-	if c.SASL != nil {
-		mechanism, err := c.SASL.mechanism()
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, kgo.SASL(mechanism))
+	if authentication != nil {
+		opts = append(opts, kgo.SASL(authentication))
 	}
-	return append(opts, c.options...), nil
+	return append(opts, c.options...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -62,23 +61,17 @@ func (g *group) deliver() error {
 	}
 	defer g.reset()
 	defer g.trouble.leave(&s.troubles)
-	backoff, probe := min(minBackoff, s.cfg.maxBackoff), false
-	for {
+	for backoff := min(minBackoff, s.cfg.maxBackoff); ; {
 		client := s.current()
-		n := len(g.todo)
-		if probe {
-			n = 1
-		}
-		if g.produce(client, n) {
+		if g.produce(client) {
 			return nil
 		}
-		probe = false
 		worst := g.worst()
 		if s.giveUp.Err() != nil {
 			return errors.Join(errGivenUp, worst)
 		}
 		switch {
-		case worst == nil || errors.Is(worst, kgo.ErrClientClosed): // the probe is there, or the client was replaced
+		case worst == nil || errors.Is(worst, kgo.ErrClientClosed): // so far so good, or the client was replaced
 			continue
 		case refusable(worst):
 			if g.isolate() {
@@ -93,9 +86,6 @@ func (g *group) deliver() error {
 		g.trouble.enter(&s.troubles, troubleKey(g.flow.topic, worst), worst)
 		sleep(s.giveUp, backoff)
 		backoff = min(2*backoff, s.cfg.maxBackoff)
-		// One record shows whether it has got better. Were all of them sent, the broker might refuse some and take those
-		// behind, at the moment when it does.
-		probe = true
 	}
 }
 
@@ -120,79 +110,49 @@ func (g *group) worst() error {
 	return worst
 }
 
-// produce gives the first n records to a client, waits until it has an answer for all of them, and reports whether none is left. Those that came back
-// are left in todo, with those that were not tried. It stops at the first that comes back: what is behind must not overtake.
-func (g *group) produce(client *kgo.Client, n int) bool {
-	if n == 0 {
+// produce gives records to a client, as many as may be under way together, waits until it has an answer for all of them, and
+// reports whether none is left. Those that came back are left in todo, with those that were not tried.
+func (g *group) produce(client *kgo.Client) bool {
+	if len(g.todo) == 0 {
 		return true
 	}
-	p := promise{all: make(chan struct{})}
-	p.left.Store(int64(n))
-	fulfil := p.fulfil
+	h := newHandover(len(g.todo), g.flow.place)
+	fulfil := h.fulfil
 	tried := 0
-	for ; tried < n && !p.failed.Load(); tried++ {
+	for ; tried < len(g.todo) && !h.stop.Load(); tried++ {
 		r := g.todo[tried]
-		r.Record = kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp, Partition: g.flow.place}
-		client.Produce(context.Background(), &r.Record, fulfil)
+		r.Record = kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp, Context: h}
+		client.Produce(h, &r.Record, fulfil)
 	}
-	if tried < n && p.left.Add(-int64(n-tried)) == 0 {
-		close(p.all)
+	if tried < len(g.todo) {
+		h.answered(len(g.todo) - tried)
 	}
-	g.wait(&p)
-	g.sink.retries.Add(uint64(len(p.errs)))
-	return g.leave(&p, tried)
-}
+	g.wait(h)
 
-// leave leaves in todo the records that came back, and those from number tried on.
-func (g *group) leave(p *promise, tried int) bool {
-	if len(p.errs) == 0 && tried == len(g.todo) {
-		clear(g.todo)
-		g.todo = g.todo[:0]
-		return true
-	}
 	left := g.todo[:0]
 	for i, r := range g.todo {
-		r.err = p.errs[&r.Record]
-		if r.err != nil || i >= tried {
+		err, back := h.errs[&r.Record]
+		if r.err = err; err != nil {
+			g.sink.retries.Add(1)
+		}
+		if back || i >= tried {
 			left = append(left, r)
 		}
 	}
+	clear(g.todo[len(left):])
 	g.todo = left
-	return false
-}
-
-// promise collects the answers for records.
-type promise struct {
-	left   atomic.Int64  // answers to come
-	all    chan struct{} // closed when none is
-	failed atomic.Bool
-
-	errs map[*kgo.Record]error // of the client's goroutine until all is closed
-}
-
-// fulfil is called by the client, by one goroutine at a time.
-func (p *promise) fulfil(r *kgo.Record, err error) {
-	if err != nil {
-		if p.errs == nil {
-			p.errs = make(map[*kgo.Record]error)
-		}
-		p.errs[r] = err
-		p.failed.Store(true)
-	}
-	if p.left.Add(-1) == 0 {
-		close(p.all)
-	}
+	return len(left) == 0
 }
 
 // wait waits for all answers. If that takes long it is noted: the client does not tell what it tries again itself.
-func (g *group) wait(p *promise) {
+func (g *group) wait(h *handover) {
 	s := g.sink
 	since := time.Now()
 	t := time.NewTicker(s.cfg.stallAfter)
 	defer t.Stop()
 	for {
 		select {
-		case <-p.all:
+		case <-h.all:
 			return
 		case <-t.C:
 			g.trouble.enter(&s.troubles, clusterTrouble, s.lastConn.stall(since))
@@ -200,7 +160,8 @@ func (g *group) wait(p *promise) {
 	}
 }
 
-// refusable reports whether err is the broker's, or the client's, judgement on a record or on the record batch that it was in.
+// refusable reports whether err is the broker's, or the client's, judgement on a record or on the record batch that it was
+// in.
 func refusable(err error) bool { _, ok := refusal(err); return ok }
 
 func refusal(err error) (pipeline.Reason, bool) {
@@ -213,8 +174,8 @@ func refusal(err error) (pipeline.Reason, bool) {
 	return 0, false
 }
 
-// stuck reports whether the client will never produce again because a broker has refused it a producer id, whatever is done about
-// the reason: it keeps that error.
+// stuck reports whether the client will never produce again because a broker has refused it a producer id, whatever is done
+// about the reason: it keeps that error.
 func (s *Sink) stuck(client *kgo.Client, err error) bool {
 	e, ok := errors.AsType[*kerr.Error](err)
 	if !ok || e.Retriable || !s.cfg.idempotent() || ofTopic(err) {

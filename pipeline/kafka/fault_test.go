@@ -48,8 +48,8 @@ const (
 	ends   = "no longer waited for"
 )
 
-// checkFlow checks that the numbers from 0 to n are there in their order, each of them once unless there may be duplicates: of
-// those, the first counts.
+// checkFlow checks that the numbers from 0 to n are there in their order, each of them once unless there may be duplicates:
+// of those, the first counts.
 func checkFlow(t testing.TB, messages []message, n int, duplicates bool) {
 	t.Helper()
 	seen := map[int]bool{}
@@ -96,7 +96,7 @@ func TestTriedAgain(t *testing.T) {
 			fault.Count = 3
 			handle := c.Fault(fault)
 			var log logBuffer
-			s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Logger: log.logger(), Linger: -1})
+			s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Logger: log.logger(), Linger: time.Millisecond})
 			r := newResults(t)
 			const batches, size = 40, 25
 			for i := range batches {
@@ -343,7 +343,7 @@ func freePort(t testing.TB) int {
 // Brokers that come, go and hand over partitions while records flow.
 func TestLeadersMove(t *testing.T) {
 	c := newCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(3, "zeek"))
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Linger: -1})
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Linger: time.Millisecond})
 	r := newResults(t)
 	const steps, size = 60, 20
 	rng := rand.New(rand.NewPCG(1, 2))

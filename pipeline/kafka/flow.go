@@ -7,22 +7,19 @@ import (
 // flowKey is what order is kept for.
 type flowKey struct{ node, path string }
 
-// flow is what one node sends to one log path, as long as there is something of it to deliver. Its goroutine delivers one group after the
-// other.
+// flow is what one node sends to one log path, as long as there is something of it to deliver. Its goroutine delivers one
+// group after the other.
 type flow struct {
 	key   flowKey
 	topic string
-	place int32
+	place uint32
 
 	queue   []*delivery // guarded by Sink.mu
 	entries int         // guarded by Sink.mu; in queue and in the present group
 }
 
-const (
-	// maxGroup is how many bytes of text a group has at most, beside its first entry. It bounds the rate of a
-	// flow: at 10 ms from linger to acknowledgement 400 MB/s.
-	maxGroup = 4 << 20
-)
+// maxGroup is how many bytes of text a group has at most, beside its first entry.
+const maxGroup = 1 << 20
 
 // enqueue puts an entry behind the others of its flow.
 func (s *Sink) enqueue(topic string, d *delivery) {

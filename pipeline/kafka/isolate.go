@@ -6,15 +6,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// isolate finds the records that a broker will never take among those that came back for that reason, refuses them
-// and delivers the others. It returns false if something else got in the way; what has not ended stays in todo.
+// isolate finds the records that a broker will never take among those that came back for that reason, refuses them and
+// delivers the others. It returns false if something else got in the way; what has not ended stays in todo.
 //
-// A broker refuses a record batch as a whole, and the client then gives back everything it has for the partition, that of other flows too. So the
-// records are given to a client of their own, by halves, until one that is refused was alone.
+// A broker refuses a record batch as a whole, and the client then gives back everything it has for the partition, that of
+// other flows too. So the records are given to a client of their own, by halves, until one that is refused was alone.
 func (g *group) isolate() bool {
 	s := g.sink
-	client, err := kgo.NewClient(s.options...)
-	if err != nil { // the options are those of a client that there is
+	client, err := s.newClient()
+	if err != nil { // cannot be: New made one like it
 		return false
 	}
 	defer client.Close()
@@ -28,7 +28,8 @@ func (g *group) isolate() bool {
 			suspects = append(suspects, r)
 		}
 	}
-	s.log.Warn("Kafka refuses record batches, their records are sent by themselves to find those at fault; if it says too large, MaxBatchBytes is to be lowered to max.message.bytes of the topic",
+	s.log.Warn("Kafka refuses a record batch, its records are sent by themselves to find those at fault; "+
+		"if it is too large for Kafka, lower MaxBatchBytes to max.message.bytes of the topic",
 		"topic", g.flow.topic, "records", len(suspects), "err", suspects[0].err)
 	ok := g.divide(client, suspects)
 	g.todo = all[:0]
@@ -40,30 +41,39 @@ func (g *group) isolate() bool {
 	return ok
 }
 
-// divide delivers or refuses records. It returns false at the first error that says nothing about a record: what is behind must not
-// overtake.
+// divide delivers or refuses records. It returns false at the first error that says nothing about a record: what is behind
+// must not overtake.
 func (g *group) divide(client *kgo.Client, records []*record) bool {
-	if len(records) == 0 {
-		return true
+	for len(records) > 0 {
+		for _, r := range records {
+			r.ended = true
+		}
+		g.todo = append([]*record(nil), records...)
+		g.produce(client)
+		var back, rest []*record
+		for _, r := range g.todo {
+			r.ended = false
+			if r.err != nil {
+				back = append(back, r)
+			} else {
+				rest = append(rest, r)
+			}
+		}
+		if worst := g.worst(); worst != nil && !refusable(worst) {
+			return false
+		}
+		if len(records) == 1 && len(back) == 1 {
+			r := back[0]
+			reason, _ := refusal(r.err)
+			r.of.refuse(r, reason, r.err)
+			r.ended = true
+			return true
+		}
+		half := (len(back) + 1) / 2
+		if !g.divide(client, back[:half]) || !g.divide(client, back[half:]) {
+			return false
+		}
+		records = rest
 	}
-	g.todo = append([]*record(nil), records...)
-	g.produce(client, len(g.todo))
-	for _, r := range records {
-		r.ended = true
-	}
-	for _, r := range g.todo {
-		r.ended = false
-	}
-	left := g.todo
-	if err := g.worst(); err != nil && !refusable(err) {
-		return false
-	}
-	if r := records[0]; len(records) == 1 && len(left) == 1 && r.err != nil {
-		reason, _ := refusal(r.err)
-		r.of.refuse(r, reason, r.err)
-		r.ended = true
-		return true
-	}
-	half := (len(left) + 1) / 2
-	return g.divide(client, left[:half]) && g.divide(client, left[half:])
+	return true
 }

@@ -7,8 +7,6 @@ import (
 	"hash/fnv"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"zmtpd/pipeline"
 )
 
@@ -34,9 +32,9 @@ var (
 	KeyPath = Key{of: keyPath} // "path": the log path
 )
 
-// KeyField returns the Key that is the value of a field, without quotes and otherwise as it stands in the JSON object; records
-// in which it is not set have no key. With "uid" all records about a connection are in one partition, or in partitions of one
-// number if they are in several topics with as many partitions.
+// KeyField returns the Key that is the value of a field, without quotes and otherwise as it stands in the JSON object;
+// records in which it is not set have no key. With "uid" all records about a connection are in one partition, or in
+// partitions of one number if they are in several topics with as many partitions.
 func KeyField(name string) Key { return Key{keyField, name} }
 
 const fieldPrefix = "field:"
@@ -105,8 +103,9 @@ func (k *keys) of(e *pipeline.Entry, value []byte) []byte {
 	return key
 }
 
-// fieldValue returns the value of a field of a flat JSON object, as it stands there but without quotes; nil if it is not there. The pattern is the name of the field between
-// a comma and a colon, which can stand nowhere else: inside a string quotes are escaped.
+// fieldValue returns the value of a field of a flat JSON object, as it stands there but without quotes; nil if it is not
+// there. The pattern is the name of the field between a comma and a colon, which can stand nowhere else: inside a string
+// quotes are escaped.
 func fieldValue(object, pattern []byte) []byte {
 	var v []byte
 	if first := pattern[1:]; bytes.HasPrefix(object[1:], first) {
@@ -136,26 +135,12 @@ func fieldValue(object, pattern []byte) []byte {
 	return nil
 }
 
-// partitioner puts records with a key where Kafka's own producers put them, and records without one where their flow has its place, which
-// stands in the field Partition until then. Both are fixed: a partition without a leader is waited for.
-func partitioner() kgo.Partitioner {
-	return kgo.BasicConsistentPartitioner(func(topic string) func(*kgo.Record, int) int {
-		byKey := kgo.StickyKeyPartitioner(nil).ForTopic(topic)
-		return func(r *kgo.Record, n int) int {
-			if r.Key != nil {
-				return byKey.Partition(r, n)
-			}
-			return int(uint32(r.Partition) % uint32(n))
-		}
-	})
-}
-
-// place returns the number that decides on the partition of a flow's records without key. It must never change: after a restart
-// what follows is to be in the same partition.
-func (k flowKey) place() int32 {
+// place returns the number that decides on the partition of a flow's records without key. It must never change: after a
+// restart what follows is to be in the same partition.
+func (k flowKey) place() uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(k.node))
 	h.Write([]byte{0})
 	h.Write([]byte(k.path))
-	return int32(h.Sum32())
+	return h.Sum32()
 }

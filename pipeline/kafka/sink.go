@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/lines"
@@ -21,12 +23,13 @@ import (
 // Lock order: Sink.mu, then nothing else.
 type Sink struct {
 	// Static after New.
-	cfg     Config
-	options []kgo.Opt // of clients
-	lines   *lines.Renderer
-	topics  *topics
-	keys    keys
-	log     *slog.Logger
+	cfg    Config
+	tls    *tls.Config    // nil for none
+	sasl   sasl.Mechanism // nil for none
+	lines  *lines.Renderer
+	topics *topics
+	keys   keys
+	log    *slog.Logger
 
 	// For concurrent use.
 	budget   budget
@@ -49,7 +52,8 @@ var _ pipeline.Sink = (*Sink)(nil)
 
 // Stats is what can be said of a Sink at a moment.
 type Stats struct {
-	// Up says that nothing is in the way of any record, as far as is known; Since when this is so or not. Err is what is in the way.
+	// Up says that nothing is in the way of any record, as far as is known; Since when this is so or not. Err is what is in
+	// the way.
 	Up    bool
 	Since time.Time
 	Err   error
@@ -90,11 +94,17 @@ func newSink(cfg Config) (*Sink, error) {
 	if s.lines, err = lines.New(*cfg.Format, !s.topics.perPath); err != nil {
 		return nil, err
 	}
-	if s.options, err = cfg.clientOptions(); err != nil {
-		return nil, err
+	if cfg.TLS != nil {
+		if s.tls, err = cfg.TLS.config(); err != nil {
+			return nil, err
+		}
 	}
-	s.options = append(s.options, kgo.WithHooks(&s.lastConn))
-	if s.client, err = kgo.NewClient(s.options...); err != nil {
+	if cfg.SASL != nil {
+		if s.sasl, err = cfg.SASL.mechanism(); err != nil {
+			return nil, err
+		}
+	}
+	if s.client, err = s.newClient(); err != nil {
 		return nil, err
 	}
 	if cfg.SASL != nil && cfg.SASL.Mechanism == Plain && cfg.TLS == nil {
@@ -102,6 +112,11 @@ func newSink(cfg Config) (*Sink, error) {
 	}
 	s.giveUp, s.cancel = context.WithCancel(context.Background())
 	return s, nil
+}
+
+// newClient returns a client, which connects when it is used.
+func (s *Sink) newClient() (*kgo.Client, error) {
+	return kgo.NewClient(append(s.cfg.clientOptions(s.tls, s.sasl), kgo.WithHooks(&s.lastConn))...)
 }
 
 // Stats returns what can be said now.
@@ -184,15 +199,16 @@ func (s *Sink) current() *kgo.Client {
 	return s.client
 }
 
-// replace replaces a client that will not recover by a new one. What others have given to it fails, and is given to the new one.
+// replace replaces a client that will not recover by a new one. What others have given to it fails, and is given to the new
+// one.
 func (s *Sink) replace(old *kgo.Client) {
 	s.mu.Lock()
 	if s.client != old || s.giveUp.Err() != nil {
 		s.mu.Unlock()
 		return
 	}
-	client, err := kgo.NewClient(s.options...)
-	if err == nil { // as the first time
+	client, err := s.newClient()
+	if err == nil { // always: New made one like it
 		s.client = client
 	}
 	s.mu.Unlock()
@@ -220,7 +236,7 @@ func (s *Sink) appendRecords(dst []record, f *flow, d *delivery) []record {
 	for line := range bytes.Lines(*d.text) {
 		value := line[:len(line)-1]
 		dst = append(dst, record{of: d, Record: kgo.Record{
-			Topic: f.topic, Key: s.keys.of(d.entry, value), Value: value, Timestamp: d.time, Partition: f.place}})
+			Topic: f.topic, Key: s.keys.of(d.entry, value), Value: value, Timestamp: d.time}})
 		d.bytes += uint64(len(value))
 	}
 	return dst

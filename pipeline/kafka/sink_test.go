@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -68,7 +69,7 @@ func TestGoldenCluster(t *testing.T) {
 		{"zstd", Config{Topic: "logs", Compression: CompressionZstd, Key: KeyNode}, one},
 		{"none", Config{Topic: "logs", Compression: CompressionNone, Key: KeyPath}, one},
 		{"leader", Config{Topic: "logs", Acks: AcksLeader}, one},
-		{"no acks", Config{Topic: "logs", Acks: AcksNone, Linger: -1}, one},
+		{"no acks", Config{Topic: "logs", Acks: AcksNone, Linger: time.Millisecond}, one},
 		{"not idempotent", Config{Topic: "zeek-{path}", NoIdempotence: true, MaxBatchBytes: 32768}, perPath},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -181,7 +182,7 @@ func TestKeysAndOrder(t *testing.T) {
 
 // The place of a flow must be the same in all versions, else order is lost with an upgrade.
 func TestPlaceIsFixed(t *testing.T) {
-	if got := uint32((flowKey{"zeek.worker-1", "conn"}).place()); got != 0xf47ab7ac {
+	if got := (flowKey{"zeek.worker-1", "conn"}).place(); got != 0xf47ab7ac {
 		t.Errorf("%#x", got)
 	}
 }

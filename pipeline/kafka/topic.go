@@ -13,8 +13,8 @@ const (
 	placeholder = "{path}"
 	// maxTopicName is the longest name that Kafka allows.
 	maxTopicName = 249
-	// maxTopics limits how many topics there may be, so that a node which makes up paths cannot make the brokers create one for each. The file
-	// logger has the same limit for files.
+	// maxTopics limits how many topics there may be, so that a node which makes up paths cannot make the brokers create one
+	// for each. The file logger has the same limit for files.
 	maxTopics = 1000
 )
 

@@ -1,9 +1,9 @@
 // Package lines renders log batches as text lines, one for each record, for sinks that are no files: there is no header, and
 // batches of any number of logs go through one Renderer.
 //
-// The line is the one that Zeek's ASCII writer makes. Where records of several logs share a destination, it can begin with the
-// log path: JSON with the field "_path", as in Zeek's JSON streaming logs; TSV with a column. The name of the path is escaped as a string
-// value is. A log that has a column "_path" of its own, from a log extension, is left as it is.
+// The line is the one that Zeek's ASCII writer makes. Where records of several logs share a destination, it can begin with
+// the log path: JSON with the field "_path", as in Zeek's JSON streaming logs; TSV with a column. The name of the path is
+// escaped as a string value is. A log that has a column "_path" of its own, from a log extension, is left as it is.
 package lines
 
 import (
@@ -21,10 +21,11 @@ import (
 const PathField = "_path"
 
 const (
-	// maxHeader limits the bytes of a batch's header, as the file logger does. Zeek's widest log, conn, has about a thousand.
+	// maxHeader limits the bytes of a batch's header, as the file logger does. Zeek's widest log, conn, has about a
+	// thousand.
 	maxHeader = 64 << 10
-	// maxCache limits the bytes of all headers in the cache: one for each filter and path of the cluster, times the versions of
-	// its scripts.
+	// maxCache limits the bytes of all headers in the cache: one for each filter and path of the cluster, times the versions
+	// of its scripts.
 	maxCache = 16 << 20
 	// keepSize is the size up to which a buffer is kept for the next use.
 	keepSize = 1 << 20

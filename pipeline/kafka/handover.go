@@ -1,0 +1,116 @@
+package kafka
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// handover is the handing over of records of one flow to a client: one call of group.produce. It is the Context of each of
+// its records.
+//
+// Records that follow each other in a partition are handed over as long as they come into one record batch of the client, so
+// that they succeed or fail together. Were the next ones already on their way in another one, that could succeed after the
+// first has failed, and when those are tried again the order has changed. The client tells when it begins a record batch by
+// asking the partitioner once more.
+type handover struct {
+	context.Context // of no use but to be one
+
+	place uint32 // of records without key
+	left  atomic.Int64
+	all   chan struct{} // closed when left is zero
+	stop  atomic.Bool   // the rest is not to be handed over
+
+	batches map[int]joined        // of the client's partitioner; by partition
+	errs    map[*kgo.Record]error // of the client's promise goroutine until all is closed; those that came back, nil if they were not tried
+}
+
+// joined is the record batch that records of a handover are in.
+type joined struct {
+	batch uint64
+	first *kgo.Record // of them
+}
+
+// notTried is the partition of a record for which there was no room.
+const notTried = -1
+
+func newHandover(records int, place uint32) *handover {
+	h := &handover{Context: context.Background(), place: place, all: make(chan struct{}), batches: make(map[int]joined)}
+	h.left.Store(int64(records))
+	return h
+}
+
+// fulfil is called by the client for each record, by one goroutine at a time.
+func (h *handover) fulfil(r *kgo.Record, err error) {
+	if err != nil {
+		if h.errs == nil {
+			h.errs = make(map[*kgo.Record]error)
+		}
+		if r.Partition == notTried {
+			err = nil
+		}
+		h.errs[r] = err
+		h.stop.Store(true)
+	}
+	h.answered(1)
+}
+
+func (h *handover) answered(n int) {
+	if h.left.Add(-int64(n)) == 0 {
+		close(h.all)
+	}
+}
+
+// partitioner puts records with a key where Kafka's own producers put them, and records without one where their flow has its
+// place. Both are fixed: a partition without a leader is waited for.
+type partitioner struct{}
+
+func (partitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	return &topicPartitioner{byKey: kgo.StickyKeyPartitioner(nil).ForTopic(topic)}
+}
+
+// topicPartitioner is called with a lock of the client that is held until the record is in its record batch.
+type topicPartitioner struct {
+	byKey   kgo.TopicPartitioner
+	batches []uint64 // by partition, the record batch that was begun last
+	fresh   bool     // the record that is asked for again begins a new one
+}
+
+var _ kgo.TopicPartitionerOnNewBatch = (*topicPartitioner)(nil)
+
+// lastBatch numbers record batches, in all clients.
+var lastBatch atomic.Uint64
+
+// RequiresConsistency says that all partitions count, whether they can be written to or not.
+func (p *topicPartitioner) RequiresConsistency(*kgo.Record) bool { return true }
+
+// OnNewBatch says that the record needs a new record batch, before Partition is called for it again.
+func (p *topicPartitioner) OnNewBatch() { p.fresh = true }
+
+// Partition returns the partition of a record, or an invalid one for a record that is not to be handed over.
+func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
+	h := r.Context.(*handover)
+	pick := int(h.place % uint32(n))
+	if r.Key != nil {
+		pick = p.byKey.Partition(r, n)
+	}
+	if len(p.batches) < n {
+		p.batches = append(p.batches, make([]uint64, n-len(p.batches))...)
+	}
+	fresh := p.fresh
+	p.fresh = false
+	j, ok := h.batches[pick]
+	if before := ok && j.first != r; h.stop.Load() || before && (fresh || j.batch != p.batches[pick]) {
+		h.stop.Store(true)
+		r.Partition = notTried
+		return notTried
+	}
+	if fresh {
+		p.batches[pick] = lastBatch.Add(1)
+	}
+	if !ok || fresh {
+		h.batches[pick] = joined{p.batches[pick], r}
+	}
+	return pick
+}

@@ -1,0 +1,346 @@
+package lines
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/recording"
+	"zmtpd/pipeline/zeek"
+)
+
+// golden returns the batches of a recording.
+func golden(t testing.TB, name string) (batches []zeek.Batch) {
+	t.Helper()
+	f, err := os.Open("../zeek/testdata/" + name + ".tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tr := tar.NewReader(z); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			t.Fatal("no messages")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(h.Name, "/log-writes.bin") {
+			continue
+		}
+		for m, err := range recording.NewReader(tr).All() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := zeek.ParseBatch(m[3])
+			if err != nil {
+				t.Fatal(err)
+			}
+			batches = append(batches, b)
+		}
+		return batches
+	}
+}
+
+func formats() map[string]zeek.Options {
+	tsv, jsonl, unset := zeek.DefaultOptions(), zeek.DefaultOptions(), zeek.DefaultOptions()
+	jsonl.UseJSON = true
+	unset.UseJSON, unset.JSONIncludeUnsetFields = true, true
+	return map[string]zeek.Options{"tsv": tsv, "json": jsonl, "json with unset fields": unset}
+}
+
+// plain renders one batch with a Renderer of its own.
+func plain(t testing.TB, b zeek.Batch, format zeek.Options) []string {
+	t.Helper()
+	schema, err := zeek.ParseSchema(b.Header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	render, err := zeek.NewRenderer(schema, format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, n, err := render.AppendRecords(nil, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := slices.Collect(strings.Lines(string(text)))
+	if len(lines) != n {
+		t.Fatalf("%d lines of %d records", len(lines), n)
+	}
+	return lines
+}
+
+// Every record is a line, the one that Zeek's writer makes, with the path at its front where that is wanted.
+func TestGolden(t *testing.T) {
+	for name, format := range formats() {
+		for _, path := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " ", path), func(t *testing.T) {
+				r, err := New(format, path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				total := 0
+				for _, recorded := range []string{"cluster-logs", "edge-logs", "edge-logs-ext"} {
+					for _, b := range golden(t, recorded) {
+						want := plain(t, b, format)
+						text, e := r.Append([]byte("before"), b)
+						if e != nil {
+							t.Fatal(e)
+						}
+						rest, ok := strings.CutPrefix(string(text), "before")
+						got := slices.Collect(strings.Lines(rest))
+						if !ok || len(got) != len(want) {
+							t.Fatalf("%d lines, want %d", len(got), len(want))
+						}
+						for i := range got {
+							checkLine(t, got[i], want[i], b, format, path)
+						}
+						total += len(got)
+					}
+				}
+				if total < 100 {
+					t.Fatalf("only %d records", total)
+				}
+			})
+		}
+	}
+}
+
+// pathAsValue escapes the bytes of paths in the recordings that do not stand for themselves in a TSV log.
+var pathAsValue = strings.NewReplacer(`\`, `\\`, "\x01", `\x01`, "\n", `\x0a`, "\t", `\x09`)
+
+func checkLine(t *testing.T, got, want string, b zeek.Batch, format zeek.Options, path bool) {
+	t.Helper()
+	schema, err := zeek.ParseSchema(b.Header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := slices.ContainsFunc(schema.Fields, func(f zeek.Field) bool { return f.Name == PathField })
+	pathText := pathAsValue.Replace(string(b.Path))
+	if format.UseJSON {
+		pathText = strings.ReplaceAll(string(b.Path), "\x01", `\x01`)
+	}
+	switch {
+	case !path || own:
+		if got != want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	case format.UseJSON:
+		if !strings.HasPrefix(got, `{"_path":"`) {
+			t.Fatalf("%q", got)
+		}
+		var g, w map[string]any
+		if err := json.Unmarshal([]byte(got), &g); err != nil {
+			t.Fatalf("%q: %v", got, err)
+		}
+		if g["_path"] != pathText {
+			t.Fatalf("path %q, want %q", g["_path"], pathText)
+		}
+		delete(g, "_path")
+		if err := json.Unmarshal([]byte(want), &w); err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(g) != fmt.Sprint(w) || len(g) > 0 && !strings.HasSuffix(got, ","+want[1:]) {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	default:
+		if got != pathText+format.Separator+want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+}
+
+// makeBatch returns a batch of one optional string column with these values; those that are empty are unset.
+func makeBatch(t testing.TB, path, field string, values ...string) zeek.Batch {
+	t.Helper()
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path, Fields: []zeek.Field{{Name: field, Type: zeek.TypeString, Optional: true}}}
+	var records [][]zeek.Value
+	for _, v := range values {
+		value := zeek.String(v)
+		if v == "" {
+			value = zeek.Unset(zeek.TypeString)
+		}
+		records = append(records, []zeek.Value{value})
+	}
+	raw, err := zeek.AppendBatch(nil, s, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := zeek.ParseBatch(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Whatever the path and the values, a record is one line, and a JSON object if it is JSON.
+func TestEdges(t *testing.T) {
+	for name, format := range formats() {
+		for want, b := range map[string]zeek.Batch{
+			"no field is set":  makeBatch(t, "p", "f", ""),
+			"path of its own":  makeBatch(t, "p", "_path", "x"),
+			"hostile path":     makeBatch(t, "a\n\t\"b\\{}\xff", "f", "x"),
+			"no path":          makeBatch(t, "", "f", "x"),
+			"line feed":        makeBatch(t, "p", "f", "a\nb"),
+			"path like number": makeBatch(t, "1", "f", "x"),
+		} {
+			r, err := New(format, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, e := r.Append(nil, b)
+			if e != nil {
+				t.Fatal(e)
+			}
+			if bytes.Count(text, []byte("\n")) != 1 || text[len(text)-1] != '\n' {
+				t.Errorf("%s, %s: %q", name, want, text)
+			}
+			if format.UseJSON {
+				if !json.Valid(text) || bytes.Count(text, []byte(`"_path"`)) != 1 {
+					t.Errorf("%s, %s: %q", name, want, text)
+				}
+			} else if n := bytes.Count(text, []byte("\t")); n != 1 && want != "path of its own" {
+				t.Errorf("%s, %s: %q", name, want, text)
+			}
+		}
+	}
+}
+
+// A batch that cannot be rendered leaves nothing, and says why in the logger's terms.
+func TestRefused(t *testing.T) {
+	format := formats()["json"]
+	r, err := New(format, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := makeBatch(t, "p", "f", "one", "two")
+	torn := good
+	torn.Values = torn.Values[:len(torn.Values)-1]
+	other := good
+	other.Writer = []byte("Log::WRITER_NONE")
+	other.Header = append(slices.Clone(good.Header), 'x')
+	wide := makeBatch(t, "p", strings.Repeat("f", maxHeader), "one")
+	for _, test := range []struct {
+		b    zeek.Batch
+		want pipeline.Reason
+	}{
+		{torn, pipeline.BatchReason(zeek.ReasonTruncated)},
+		{other, pipeline.ReasonWriter},
+		{wide, pipeline.ReasonHeader},
+	} {
+		out, e := r.Append([]byte("before"), test.b)
+		if e == nil || e.Reason != test.want || string(out) != "before" {
+			t.Errorf("%q, %v, want %v", out, e, test.want)
+		}
+	}
+	if out, e := r.Append(nil, good); e != nil || bytes.Count(out, []byte("\n")) != 2 {
+		t.Errorf("%q, %v", out, e)
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	for want, change := range map[string]func(*zeek.Options){
+		"separator has a line feed":     func(o *zeek.Options) { o.Separator = "\n" },
+		"set_separator has a line feed": func(o *zeek.Options) { o.SetSeparator = "a\n" },
+		"choose two different ones":     func(o *zeek.Options) { o.SetSeparator = o.Separator },
+		"separator is empty":            func(o *zeek.Options) { o.Separator = "" },
+	} {
+		format := zeek.DefaultOptions()
+		change(&format)
+		if _, err := New(format, false); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+// The cache does not grow beyond its limit, whatever nodes send.
+func TestCacheIsBounded(t *testing.T) {
+	r, err := New(formats()["json"], false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := 0
+	for i := range 3 * maxCache / (maxHeader / 2) {
+		if _, e := r.Append(nil, makeBatch(t, "p", fmt.Sprint(i, strings.Repeat("f", maxHeader/2)), "x")); e != nil {
+			t.Fatal(e)
+		}
+		size := 0
+		for header := range r.cache {
+			size += len(header)
+		}
+		if size != r.bytes || size > maxCache {
+			t.Fatalf("%d bytes, counted %d", size, r.bytes)
+		}
+		most = max(most, size)
+	}
+	if most < maxCache/2 {
+		t.Errorf("only %d bytes were kept", most)
+	}
+}
+
+// Many goroutines at a time get what one gets.
+func TestConcurrent(t *testing.T) {
+	r, err := New(formats()["json"], true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches := golden(t, "cluster-logs")
+	var want [][]byte
+	for _, b := range batches {
+		text, e := r.Append(nil, b)
+		if e != nil {
+			t.Fatal(e)
+		}
+		want = append(want, text)
+	}
+	r.cache, r.bytes = map[string]*columns{}, 0
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			var buf []byte
+			for i := range batches {
+				i = (i + g*len(batches)/4) % len(batches)
+				var e *pipeline.DropError
+				if buf, e = r.Append(buf[:0], batches[i]); e != nil || !bytes.Equal(buf, want[i]) {
+					t.Errorf("batch %d differs: %v", i, e)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// On known headers nothing is allocated, in no format.
+func TestNoAllocations(t *testing.T) {
+	for name, format := range formats() {
+		for _, path := range []bool{false, true} {
+			r, err := New(format, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := makeBatch(t, "p", "f", "one", "two", "three")
+			buf := make([]byte, 0, 1<<12)
+			if n := testing.AllocsPerRun(100, func() {
+				if _, e := r.Append(buf, b); e != nil {
+					t.Fatal(e)
+				}
+			}); n >= 1 { // the garbage collector may empty the pool
+				t.Errorf("%s, %v: %v allocations", name, path, n)
+			}
+		}
+	}
+}

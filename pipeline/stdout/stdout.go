@@ -1,0 +1,303 @@
+// Package stdout writes log records as lines to an [io.Writer], such as the standard output: a [Sink] is a [pipeline.Sink].
+package stdout
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/lines"
+	"zmtpd/pipeline/zeek"
+)
+
+// Config says what is written where. Writer is all that must be set.
+type Config struct {
+	// Writer gets the records of each batch in one call of Write, unless that writes less. Only one goroutine calls it at a
+	// time.
+	//
+	// If it is the standard output, the program must ignore SIGPIPE (signal.Ignore), else a reader that ends takes the
+	// program with it.
+	Writer io.Writer
+	// Format is what the lines look like. Default: zeek.DefaultOptions with UseJSON.
+	Format *zeek.Options
+	// Logger gets what an operator should know. It must not write to Writer. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Sink writes records as lines, which begin with the log path: see package lines. An entry is done when its lines are
+// written, all of them. They stand together, and no line is torn, whatever fails in between.
+//
+// What fails is tried again until Send's context ends, with one exception: a pipe whose reader has gone never comes back.
+// Then nothing is written any more, and Send only waits.
+type Sink struct {
+	// Static after New.
+	w     io.Writer
+	lines *lines.Renderer
+	log   *slog.Logger
+	jobs  chan *job
+	stop  chan struct{} // closed by Close
+	ended chan struct{} // closed by the writer goroutine
+
+	records, bytes atomic.Uint64
+
+	// Owned by the writer goroutine.
+	rest []byte // of a line that was begun and whose batch was given up
+
+	mu      sync.Mutex
+	err     error     // guarded by mu; of the last write, nil if it went well
+	since   time.Time // guarded by mu; of err being nil or not
+	dead    bool      // guarded by mu; the reader has gone
+	writing time.Time // guarded by mu; when Write was called, zero if it has returned
+}
+
+var _ pipeline.Sink = (*Sink)(nil)
+
+// Stats is what can be said of a Sink at a moment.
+type Stats struct {
+	// Up says that records are written; Since when this is so or not. Err is why not.
+	Up    bool
+	Since time.Time
+	Err   error
+	// Records and Bytes were written.
+	Records, Bytes uint64
+}
+
+const (
+	minBackoff = 50 * time.Millisecond // before what failed is tried again
+	maxBackoff = time.Second
+	// slowWrite is how long a write may take until Stats calls that a fault.
+	slowWrite = 10 * time.Second
+	// keepText is the size up to which a buffer is kept for the next use.
+	keepText = 1 << 20
+)
+
+// New returns a Sink. Its goroutine ends with Close.
+func New(cfg Config) (*Sink, error) {
+	if cfg.Writer == nil {
+		return nil, errors.New("stdout: no writer is given")
+	}
+	if cfg.Format == nil {
+		format := zeek.DefaultOptions()
+		format.UseJSON = true
+		cfg.Format = &format
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	render, err := lines.New(*cfg.Format, true)
+	if err != nil {
+		return nil, fmt.Errorf("stdout: %w", err)
+	}
+	s := &Sink{
+		w:     cfg.Writer,
+		lines: render,
+		log:   cfg.Logger,
+		jobs:  make(chan *job),
+		stop:  make(chan struct{}),
+		ended: make(chan struct{}),
+		since: time.Now(),
+	}
+	go s.run()
+	return s, nil
+}
+
+// job is the text of a batch on its way to the writer goroutine, which owns it then.
+type job struct {
+	ctx     context.Context
+	text    *[]byte
+	written chan error // has room for the outcome, for which nobody may wait any more
+}
+
+var texts = sync.Pool{New: func() any { return new([]byte) }}
+
+func putText(b *[]byte) {
+	if cap(*b) <= keepText {
+		*b = (*b)[:0]
+		texts.Put(b)
+	}
+}
+
+// Send implements pipeline.Sink. It returns when e is done.
+func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
+	text := texts.Get().(*[]byte)
+	var drop *pipeline.DropError
+	if *text, drop = s.lines.Append(*text, e.Batch); drop != nil || len(*text) == 0 {
+		putText(text)
+		if drop != nil {
+			e.Refuse(uint64(e.Batch.NumRecords), drop)
+		}
+		e.Done(nil)
+		return
+	}
+	size := uint64(len(*text))
+	j := &job{ctx, text, make(chan error, 1)}
+	select {
+	case s.jobs <- j:
+	case <-ctx.Done():
+		putText(text)
+		e.Done(s.givenUp(ctx))
+		return
+	}
+	var err error
+	select {
+	case err = <-j.written:
+	case <-ctx.Done():
+		err = s.givenUp(ctx) // whatever the writer makes of it
+	}
+	if err == nil {
+		s.records.Add(uint64(e.Batch.NumRecords))
+		s.bytes.Add(size)
+	}
+	e.Done(err)
+}
+
+// givenUp is the error of a batch that was not written before ctx ended.
+func (s *Sink) givenUp(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Errorf("stdout: %w", errors.Join(ctx.Err(), s.err))
+}
+
+// Close implements pipeline.Sink. If a call of Write hangs it leaves that behind when ctx ends, with its goroutine.
+func (s *Sink) Close(ctx context.Context) error {
+	close(s.stop)
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stdout: a write has not returned: %w", ctx.Err())
+	}
+}
+
+// Stats returns what can be said now.
+func (s *Sink) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{Up: s.err == nil, Since: s.since, Err: s.err, Records: s.records.Load(), Bytes: s.bytes.Load()}
+	if st.Up && !s.writing.IsZero() && time.Since(s.writing) > slowWrite {
+		st.Up, st.Since, st.Err = false, s.writing, errors.New("the reader takes nothing")
+	}
+	return st
+}
+
+// run is the writer goroutine.
+func (s *Sink) run() {
+	defer close(s.ended)
+	for {
+		select {
+		case j := <-s.jobs:
+			j.written <- s.write(j)
+			putText(j.text)
+		case <-s.stop:
+			_, _ = s.put(s.rest)
+			return
+		}
+	}
+}
+
+// write writes the text of a job, until it is written or the job's context ends.
+func (s *Sink) write(j *job) error {
+	text, done := *j.text, 0
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		n, err := s.put(s.rest)
+		s.rest = s.rest[:copy(s.rest, s.rest[n:])]
+		if err == nil {
+			n, err = s.put(text[done:])
+			done += n
+		}
+		s.note(err)
+		if err == nil {
+			return nil
+		}
+		if !s.wait(j.ctx, backoff) {
+			if done > 0 && text[done-1] != '\n' {
+				end := bytes.IndexByte(text[done:], '\n') + 1
+				s.rest = append(s.rest, text[done:done+end]...)
+			}
+			return s.givenUp(j.ctx)
+		}
+	}
+}
+
+// put writes b, and returns how much of it is written. Without an error that is all.
+func (s *Sink) put(b []byte) (done int, err error) {
+	if s.gone() {
+		return 0, errGone
+	}
+	s.mu.Lock()
+	s.writing = time.Now()
+	s.mu.Unlock()
+	for done < len(b) && err == nil {
+		var n int
+		if n, err = s.w.Write(b[done:]); n == 0 && err == nil {
+			err = io.ErrShortWrite
+		}
+		done += n
+	}
+	s.mu.Lock()
+	s.writing = time.Time{}
+	s.mu.Unlock()
+	return done, err
+}
+
+// errGone says that no try will succeed.
+var errGone = errors.New("the reader has gone")
+
+func (s *Sink) gone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dead
+}
+
+// note notes the outcome of a write, and logs it if it is another than before.
+func (s *Sink) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead {
+		return
+	}
+	if (err == nil) != (s.err == nil) {
+		down := time.Since(s.since)
+		s.since = time.Now()
+		if err == nil {
+			s.log.Info("log records can be written to the output again", "after", down.Round(time.Millisecond))
+		} else if !broken(err) {
+			s.log.Warn("log records cannot be written to the output, they are tried again until they can", "err", err)
+		}
+	}
+	s.err = err
+	if err != nil && broken(err) {
+		s.dead = true
+		s.log.Error("the reader of the output has gone, no more log records are written to it", "err", err)
+	}
+}
+
+// broken reports whether a write that failed with err never succeeds any more.
+func broken(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, fs.ErrClosed)
+}
+
+// wait returns true after d, false as soon as ctx ends. If the reader has gone there is nothing to wait for but that.
+func (s *Sink) wait(ctx context.Context, d time.Duration) bool {
+	if s.gone() {
+		<-ctx.Done()
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,343 @@
+package stdout
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/zeek"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// entry returns an entry with a record for each number, and where its outcome goes.
+func entry(t testing.TB, path string, from, n int) (*pipeline.Entry, chan outcome) {
+	t.Helper()
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path, Fields: []zeek.Field{{Name: "n", Type: zeek.TypeCount}}}
+	var records [][]zeek.Value
+	for i := range n {
+		records = append(records, []zeek.Value{zeek.Count(uint64(from + i))})
+	}
+	raw, err := zeek.AppendBatch(nil, s, records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := zeek.ParseBatch(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan outcome, 2)
+	return pipeline.NewEntry([]byte("node"), b, func(refused []pipeline.Refusal, err error) {
+		clear(raw)
+		done <- outcome{refused, err}
+	}), done
+}
+
+type outcome struct {
+	refused []pipeline.Refusal
+	err     error
+}
+
+// send sends n records and returns what became of them.
+func send(t testing.TB, ctx context.Context, s *Sink, path string, from, n int) error {
+	t.Helper()
+	e, done := entry(t, path, from, n)
+	s.Send(ctx, e)
+	select {
+	case o := <-done:
+		if len(o.refused) > 0 || len(done) > 0 {
+			t.Errorf("refused %v, %d times done", o.refused, 1+len(done))
+		}
+		return o.err
+	default:
+		t.Error("Send has returned, the entry is not done")
+		return nil
+	}
+}
+
+func newSink(t testing.TB, cfg Config) *Sink {
+	t.Helper()
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func want(from, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `{"_path":"p","n":%d}`+"\n", from+i)
+	}
+	return b.String()
+}
+
+// Batches of many senders stand together, each in its order.
+func TestManySenders(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSink(t, Config{Writer: w})
+	const senders, batches, size = 4, 50, 20
+	var wg sync.WaitGroup
+	for i := range senders {
+		wg.Go(func() {
+			for b := range batches {
+				if err := send(t, t.Context(), s, fmt.Sprint("path", i), b*size, size); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		w.Close()
+	}()
+	next := map[string]int{}
+	d := json.NewDecoder(r)
+	for i := 0; ; i++ {
+		var rec struct {
+			Path string `json:"_path"`
+			N    int
+		}
+		if err := d.Decode(&rec); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if rec.N != next[rec.Path] {
+			t.Fatalf("%s: %d, want %d", rec.Path, rec.N, next[rec.Path])
+		}
+		next[rec.Path]++
+	}
+	for i := range senders {
+		if n := next[fmt.Sprint("path", i)]; n != batches*size {
+			t.Errorf("sender %d: %d records", i, n)
+		}
+	}
+	if st := s.Stats(); st.Records != senders*batches*size || st.Bytes == 0 || !st.Up {
+		t.Errorf("%+v", st)
+	}
+}
+
+// flaky is a writer that takes less than it was given, and fails.
+type flaky struct {
+	bytes.Buffer
+	rng *rand.Rand
+}
+
+var errFull = errors.New("disk full")
+
+func (f *flaky) Write(b []byte) (int, error) {
+	n := len(b)
+	if f.rng.IntN(2) == 0 {
+		n = f.rng.IntN(len(b) + 1)
+	}
+	f.Buffer.Write(b[:n])
+	if n < len(b) && (n == 0 || f.rng.IntN(2) == 0) {
+		return n, errFull
+	}
+	return n, nil
+}
+
+// Whatever a writer takes at a time, every line is whole and there once.
+func TestShortWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		w := &flaky{rng: rand.New(rand.NewPCG(1, 2))}
+		s := newSink(t, Config{Writer: w, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		for i := range 100 {
+			if err := send(t, t.Context(), s, "p", i*10, 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.String(); got != want(0, 1000) {
+			t.Errorf("%q", got)
+		}
+		if fails, again := strings.Count(log.String(), "cannot be"), strings.Count(log.String(), "again\" after"); fails == 0 || fails != again {
+			t.Errorf("logged %d and %d times", fails, again)
+		}
+	})
+}
+
+// script is a writer that does what it is told, once each, and then takes everything.
+type script struct {
+	bytes.Buffer
+	steps []func(b []byte) (int, error)
+}
+
+func (s *script) Write(b []byte) (int, error) {
+	if len(s.steps) == 0 {
+		return s.Buffer.Write(b)
+	}
+	step := s.steps[0]
+	s.steps = s.steps[1:]
+	n, err := step(b)
+	s.Buffer.Write(b[:n])
+	return n, err
+}
+
+// A batch that is given up in the middle of a line is delivered again, and the line is not torn.
+func TestGivenUpInALine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &script{}
+		for range 10 {
+			w.steps = append(w.steps, func(b []byte) (int, error) { return 0, errFull })
+		}
+		w.steps = append([]func([]byte) (int, error){func(b []byte) (int, error) { return bytes.IndexByte(b, '\n') + 5, errFull }}, w.steps...)
+		s := newSink(t, Config{Writer: w})
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if err := send(t, ctx, s, "p", 0, 3); !errors.Is(err, errFull) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if st := s.Stats(); st.Up || !errors.Is(st.Err, errFull) || st.Records != 0 {
+			t.Errorf("%+v", st)
+		}
+		if err := send(t, t.Context(), s, "p", 0, 3); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got, want := w.String(), want(0, 2)+want(0, 3); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
+// The line is also ended if nothing more comes.
+func TestLineEndedByClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &script{steps: []func([]byte) (int, error){func(b []byte) (int, error) { cancel(); return 5, errFull }}}
+		s := newSink(t, Config{Writer: w})
+		if err := send(t, ctx, s, "p", 0, 3); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+		if err := s.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got, want := w.String(), want(0, 1); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
+// A reader that has gone is said once, and costs nothing but the time of Send's context.
+func TestReaderGone(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	var log bytes.Buffer
+	s := newSink(t, Config{Writer: w, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err := send(t, t.Context(), s, "p", 0, 3); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if err := send(t, ctx, s, "p", 3, 3); !errors.Is(err, syscall.EPIPE) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if st := s.Stats(); st.Up || !errors.Is(st.Err, syscall.EPIPE) || st.Records != 3 {
+		t.Errorf("%+v", st)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("logged:\n%s", log.String())
+	}
+}
+
+// A write that does not return holds up neither Send's context nor Close's.
+func TestHangingWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		w := &script{steps: []func([]byte) (int, error){func(b []byte) (int, error) { <-release; return len(b), nil }}}
+		s := newSink(t, Config{Writer: w})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() {
+			<-time.After(30 * time.Second)
+			if st := s.Stats(); st.Up || time.Since(st.Since) != 30*time.Second {
+				t.Errorf("%+v", st)
+			}
+		}()
+		if err := send(t, ctx, s, "p", 0, 3); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if err := send(t, ctx, s, "p", 0, 3); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close: %v", err)
+		}
+		close(release)
+		synctest.Wait()
+		if got := w.String(); got != want(0, 3) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// What cannot be rendered is refused, what has no records is done.
+func TestRefused(t *testing.T) {
+	var w bytes.Buffer
+	s := newSink(t, Config{Writer: &w})
+	e, done := entry(t, "p", 0, 3)
+	e.Batch.Values = e.Batch.Values[:len(e.Batch.Values)-1]
+	s.Send(t.Context(), e)
+	if o := <-done; o.err != nil || len(o.refused) != 1 || o.refused[0].Records != 3 || o.refused[0].Why.Reason != pipeline.BatchReason(zeek.ReasonTruncated) {
+		t.Errorf("%+v", o)
+	}
+	if err := send(t, t.Context(), s, "p", 0, 0); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if w.Len() != 0 {
+		t.Errorf("%q", w.String())
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("no error without a writer")
+	}
+	if _, err := New(Config{Writer: io.Discard, Format: &zeek.Options{}}); err == nil || !strings.Contains(err.Error(), "separator") {
+		t.Errorf("error %v", err)
+	}
+}
