@@ -19,11 +19,14 @@ type balanceFlags struct {
 	Listen        []string         `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
 	To            []string         `placeholder:"ENDPOINT" help:"A logger that is to get them, as in tcp://10.0.0.7:5557 (repeatable)."`
 	Sticky        bool             `help:"Give each log to one logger, as long as that is there, so that its records stay in order. While it is full the nodes wait. Default: to the loggers in turn, past those that are full."`
-	LoggerTimeout time.Duration    `default:"30s" help:"How long a logger may give no sign of life before what waits for it goes to the others, 0 for ever. It is asked for one at half of the time."`
+	LoggerTimeout time.Duration    `default:"0s" help:"How long a logger may give no sign of life before what waits for it goes to the others. One whose disk is full gives none either, unless it spools. 0: until the kernel gives the connection up, on Linux after a quarter of an hour."`
 	Logger        curveClientFlags `embed:"" prefix:"logger-"`
 	SndHWM        highWaterMark    `name:"sndhwm" group:"limits" default:"1000" help:"Messages that may wait for one logger, 0 for no limit."`
 	SndBytes      byteSize         `name:"sndbytes" group:"limits" default:"64MiB" help:"Bytes that may wait for one logger, 0 for no limit."`
 }
+
+// connectTimeout bounds an attempt to reach a logger. One whose host is down should be tried again soon after it is up.
+const connectTimeout = 10 * time.Second
 
 // check refuses what makes no sense.
 func (f *balanceFlags) check() error {
@@ -68,7 +71,7 @@ func newBalanceJob(flags *balanceFlags, sockets *socketFlags, s *security, log *
 		return nil, err
 	}
 	out := flags.toLoggers(sockets.config(log))
-	out.Immediate, out.RetryAlways = true, true
+	out.Immediate, out.RetryAlways, out.ConnectTimeout = true, true, connectTimeout
 	if flags.Sticky {
 		out.Key = logPath
 	}
