@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -68,7 +69,7 @@ func (g *group) deliver() error {
 		}
 		worst := g.worst()
 		if s.giveUp.Err() != nil {
-			return errors.Join(errGivenUp, worst)
+			return givenUp(worst)
 		}
 		switch {
 		case worst == nil || errors.Is(worst, kgo.ErrClientClosed): // so far so good, or the client was replaced
@@ -87,6 +88,14 @@ func (g *group) deliver() error {
 		sleep(s.giveUp, backoff)
 		backoff = min(2*backoff, s.cfg.maxBackoff)
 	}
+}
+
+// givenUp is why a group was not delivered when Close gave up.
+func givenUp(last error) error {
+	if last == nil || errors.Is(last, kgo.ErrClientClosed) {
+		return errors.New("gave up at the end")
+	}
+	return fmt.Errorf("gave up at the end: %w", last)
 }
 
 // reset lets go of the memory that records refer to.

@@ -515,7 +515,7 @@ func TestCloseGivesUp(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			start := time.Now()
-			if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), fmt.Sprint(batches, " batches")) {
 				t.Errorf("Close: %v", err)
 			}
 			if d := time.Since(start); d > 3*time.Second {

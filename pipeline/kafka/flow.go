@@ -14,8 +14,7 @@ type flow struct {
 	topic string
 	place uint32
 
-	queue   []*delivery // guarded by Sink.mu
-	entries int         // guarded by Sink.mu; in queue and in the present group
+	queue []*delivery // guarded by Sink.mu
 }
 
 // maxGroup is how many bytes of text a group has at most, beside its first entry.
@@ -24,6 +23,7 @@ const maxGroup = 1 << 20
 // enqueue puts an entry behind the others of its flow.
 func (s *Sink) enqueue(topic string, d *delivery) {
 	e := d.entry
+	s.entries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.flows[flowKey{string(e.Node), string(e.Batch.Path)}]
@@ -34,7 +34,6 @@ func (s *Sink) enqueue(topic string, d *delivery) {
 		s.flowers.Go(func() { s.runFlow(f) })
 	}
 	f.queue = append(f.queue, d)
-	f.entries++
 }
 
 // runFlow delivers what is queued until nothing is.
@@ -49,9 +48,6 @@ func (s *Sink) runFlow(f *flow) {
 		if err != nil {
 			err = fmt.Errorf("kafka: topic %s: %w", f.topic, err)
 		}
-		s.mu.Lock()
-		f.entries -= len(g.deliveries)
-		s.mu.Unlock()
 		for _, d := range g.deliveries {
 			s.done(d, err)
 		}

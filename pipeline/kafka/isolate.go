@@ -28,9 +28,11 @@ func (g *group) isolate() bool {
 			suspects = append(suspects, r)
 		}
 	}
-	s.log.Warn("Kafka refuses a record batch, its records are sent by themselves to find those at fault; "+
-		"if it is too large for Kafka, lower MaxBatchBytes to max.message.bytes of the topic",
-		"topic", g.flow.topic, "records", len(suspects), "err", suspects[0].err)
+	if _, said := s.isolated.LoadOrStore(g.flow.topic, true); !said {
+		s.log.Warn("Kafka refuses a record batch, its records are sent by themselves to find those at fault, now and later; "+
+			"if it is too large for Kafka, lower MaxBatchBytes to max.message.bytes of the topic",
+			"topic", g.flow.topic, "records", len(suspects), "err", suspects[0].err)
+	}
 	ok := g.divide(client, suspects)
 	g.todo = all[:0]
 	for _, r := range all {

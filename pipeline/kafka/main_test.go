@@ -68,6 +68,9 @@ func newTestSink(t testing.TB, cfg Config) *Sink {
 		if n := s.budget.inUse(); n != 0 {
 			t.Errorf("%d bytes of the budget are in use after Close", n)
 		}
+		if n := s.entries.Load(); n != 0 {
+			t.Errorf("%d entries are not done after Close", n)
+		}
 	})
 	return s
 }
