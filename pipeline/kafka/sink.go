@@ -34,7 +34,7 @@ type Sink struct {
 	budget   budget
 	troubles troubles
 	lastConn connError
-	isolated sync.Map // of topics for which it was said that records are isolated
+	isolated sync.Map     // of topics for which it was said that records are isolated
 	entries  atomic.Int64 // that are not done
 	records  atomic.Uint64
 	bytes    atomic.Uint64
