@@ -178,7 +178,7 @@ func (rd *reader) makeRoom() {
 		}
 	case left == 0:
 		rd.r, rd.w = 0, 0
-	case rd.need > size && (rd.w == size || want >= rd.need):
+	case rd.need > size && (rd.w == size || want >= rd.need), rd.w == size && size < want:
 		rd.replace(want)
 	case rd.r > 0 && (!fits || left <= size/16):
 		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])
