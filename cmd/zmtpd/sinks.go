@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"zmtpd/pipeline"
@@ -121,7 +119,6 @@ func (f *loggerFlags) openFiles(options *pipeline.Options, log *slog.Logger) (*p
 
 // openStdout opens standard output: for JSON, unless --format asks for something else.
 func (f *loggerFlags) openStdout(options *pipeline.Options, std *stdio, log *slog.Logger) (*stdout.Sink, error) {
-	signal.Ignore(syscall.SIGPIPE) // a reader that ends must not end us
 	format := options.Format
 	format.UseJSON = f.Format != "tsv"
 	s, err := stdout.New(stdout.Config{Writer: std.out, Format: &format, Logger: log})
