@@ -167,26 +167,22 @@ const (
 // front or to another slab.
 func (rd *reader) makeRoom() {
 	left, size, want := rd.w-rd.r, len(rd.slab.buf), rd.want()
-	fits := rd.r+rd.need <= size
+	bulk := rd.need > bulkSize && rd.r+rd.need <= size // a bulk message that can stay where it has begun
 	switch shared := rd.slab.refs.Load() > 1; {
-	case left == 0 && size != want:
+	case bulk:
+	case shared, left == 0 && size != want:
+		// What was decoded must not be overwritten while somebody keeps a batch in it. There may be room behind it, but small reads
+		// make small batches, which cost more than another slab.
 		rd.replace(want)
-	case shared:
-		// Somebody keeps a batch in it, so what was decoded must not be overwritten. There may be enough behind it.
-		if !fits || rd.need <= bulkSize && size-rd.w < size/4 {
-			rd.replace(want)
-		}
-	case left == 0:
-		rd.r, rd.w = 0, 0
-	case rd.need > size && (rd.w == size || want >= rd.need), rd.w == size && size < want:
+	case rd.need > size && (rd.w == size || want >= rd.need), rd.w == size && size < want: // a stream seldom ends where a slab does
 		rd.replace(want)
-	case rd.r > 0 && (!fits || left <= size/16):
+	case rd.r > 0:
 		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])
 		rd.r = 0
 	}
 	rd.limit = len(rd.slab.buf)
-	if ahead := rd.need; ahead > bulkSize || rd.bulk && rd.r == rd.w {
-		rd.limit = min(rd.limit, rd.r+ahead+lookAhead)
+	if rd.need > bulkSize || rd.bulk && left == 0 {
+		rd.limit = min(rd.limit, rd.r+rd.need+lookAhead)
 	}
 }
 

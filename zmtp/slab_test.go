@@ -1,6 +1,16 @@
 package zmtp
 
-import "testing"
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
 
 // TestSlabFollowsReads: only a peer that sends large messages without a pause gets a large slab, and it loses it.
 func TestSlabFollowsReads(t *testing.T) {
@@ -53,5 +63,119 @@ func TestSharedMemoryIsCounted(t *testing.T) {
 		if len(queued) != 2 || queued[0].slab != nil || queued[1].slab != b.slab {
 			t.Errorf("slab of %d bytes: a run below a quarter has to be copied, a quarter shared: %+v", size, len(queued))
 		}
+	}
+}
+
+// batches receives all that is there and returns how many messages each batch has, and the sizes of the slabs in which they were.
+func batches(t *testing.T, pull *Pull) (msgs, slabs []int) {
+	t.Helper()
+	for {
+		b, err := pull.TryRecvBatch()
+		if errors.Is(err, ErrWouldBlock) {
+			return msgs, slabs
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		msgs, slabs = append(msgs, b.Len()), append(slabs, len(b.slab.buf))
+		b.Release()
+		synctest.Wait()
+	}
+}
+
+// longestBatch is a pattern that looks at batches and keeps nothing, as a broker.
+type longestBatch struct{ n int }
+
+func (*longestBatch) Attach(*Peer) error                  { return nil }
+func (*longestBatch) Subscribe(*Peer, []byte, bool) error { return nil }
+func (*longestBatch) Detach(*Peer, error)                 {}
+func (l *longestBatch) Receive(_ *Peer, b *Batch) error   { l.n = max(l.n, b.Len()); return nil }
+
+// Reads get longer for a peer that sends much, also when each ends within a message.
+func TestReadsGrow(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		longest := new(longestBatch)
+		s := NewSocket(wire.PULL, longest, Config{})
+		defer closeNow(t, s)
+		bind(t, n, s, addr)
+		r := dialRaw(t, n, addr)
+		shake(r, wire.PUSH, wire.PULL)
+		r.Send(bytes.Repeat(frame(string(make([]byte, 700))), 900))
+		synctest.Wait()
+		if longest.n < 80 {
+			t.Errorf("%d messages in the largest batch, want those of a slab of %d bytes", longest.n, slabSize)
+		}
+	})
+}
+
+// What was announced and has not come takes memory for what has come, at most twice that; but a peer that has sent large messages gets
+// memory for the next one at once, and nearly nothing of it is moved. All that is given back.
+func TestSlabForLargeMessages(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		const size = 1_000_000
+		pull, r := listening(t, n, Config{TotalRecvBytes: 1 << 30}) // which counts
+		defer closeNow(t, pull)
+		message := frame(string(make([]byte, size)))
+		held := func(sent int) int {
+			r.Send(message[:sent])
+			synctest.Wait()
+			held := int(pull.Stats().RecvPinnedBytes)
+			r.Send(message[sent:])
+			synctest.Wait()
+			msgs, slabs := batches(t, pull)
+			if len(msgs) != 1 || msgs[0] != 1 || slabs[0] < size || slabs[0] > size*3/2 {
+				t.Fatalf("%d messages in slabs of %d bytes", msgs, slabs)
+			}
+			if st := pull.Stats(); st.RecvPinnedBytes != 0 {
+				t.Fatalf("%d bytes are held for a peer that says nothing", st.RecvPinnedBytes)
+			}
+			return held
+		}
+		if got := held(size / 2); got < size/2 || got > size {
+			t.Errorf("%d bytes for half a message of %d of a peer that has sent none", got, size)
+		}
+		if got := held(10_000); got < size || got > size*3/2 {
+			t.Errorf("%d bytes for the beginning of a message of %d of a peer that has sent one", got, size)
+		}
+		time.Sleep(provenFor)
+		if got := held(300_000); got > 600_000 {
+			t.Errorf("%d bytes for the first 300000 of a message, of a peer that has sent one long ago", got)
+		}
+	})
+}
+
+// The classes are what slab.go says.
+func TestSlabClasses(t *testing.T) {
+	var sizes []int
+	for class := range slabPools {
+		size := slabSize << (class / 2)
+		if class%2 == 1 {
+			size += size / 2
+		}
+		sizes = append(sizes, size)
+	}
+	if sizes[len(sizes)-1] != maxSlab {
+		t.Errorf("the largest is %d, want %d", sizes[len(sizes)-1], maxSlab)
+	}
+	for class, size := range sizes {
+		below := 0
+		if class > 0 {
+			below = sizes[class-1]
+		}
+		for _, n := range []int{below + 1, (below + size) / 2, size - 1, size} {
+			if c, s := slabClass(n); c != class || s != size {
+				t.Errorf("%d bytes are of class %d of %d bytes, want %d of %d", n, c, s, class, size)
+			}
+			want := below
+			if n == size || n < slabSize {
+				want = n
+			}
+			if got := slabBelow(n); got != want {
+				t.Errorf("below %d is %d, want %d", n, got, want)
+			}
+		}
+	}
+	if c, s := slabClass(maxSlab + 1); c != -1 || s != maxSlab+1 || poolOf(maxSlab+1) != nil {
+		t.Errorf("above the largest is class %d of %d bytes", c, s)
 	}
 }
