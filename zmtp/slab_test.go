@@ -3,7 +3,6 @@ package zmtp
 import (
 	"bytes"
 	"errors"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
