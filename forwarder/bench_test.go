@@ -64,16 +64,24 @@ func benchMessages(size, topics int) []byte {
 // attachSinks connects subscribers to everything, who never say anything again and take whatever is written.
 func attachSinks(tb testing.TB, f *Forwarder, n int) {
 	tb.Helper()
+	attachSinksTo(tb, xpubAddr, f.ServeXPub, n)
+	eventually(tb, "all have subscribed", func() bool {
+		return f.Stats().Backend.In.Messages == uint64(n)
+	})
+}
+
+func attachSinksTo(tb testing.TB, addr string, serve func(net.Listener) (string, error), n int) {
+	tb.Helper()
 	var network zmtptest.Network
-	l, err := network.Listen(xpubAddr)
+	l, err := network.Listen(addr)
 	if err == nil {
-		_, err = f.ServeXPub(sinkListener{l})
+		_, err = serve(sinkListener{l})
 	}
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for range n {
-		c, err := network.Dial(tb.Context(), xpubAddr)
+		c, err := network.Dial(tb.Context(), addr)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -84,9 +92,6 @@ func attachSinks(tb testing.TB, f *Forwarder, n int) {
 			tb.Fatal(err)
 		}
 	}
-	eventually(tb, "all have subscribed", func() bool {
-		return f.Stats().Backend.In.Messages == uint64(n)
-	})
 }
 
 // sinkListener gives connections that swallow what is written.
@@ -149,4 +154,39 @@ func (h *holder) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
 		}
 	}
 	return nil
+}
+
+// BenchmarkTap is BenchmarkReceive for 500 bytes and one subscriber, with a tap that is off, has nobody, copies nothing, and copies all
+// to a subscriber and to Tap.Take, which keeps each batch for a moment.
+func BenchmarkTap(b *testing.B) {
+	keep := func(b *zmtp.Batch, runs []zmtp.Run) { b.Keep(runs).Release() }
+	for _, c := range []struct {
+		name        string
+		tap         *Tap
+		subscribers int
+	}{
+		{"off", nil, 0}, {"nobody", new(Tap), 0}, {"other topics", &Tap{Topics: []string{"x"}, Take: keep}, 1},
+		{"take", &Tap{Take: keep}, 0}, {"subscriber", new(Tap), 1},
+	} {
+		b.Run("tap="+c.name, func(b *testing.B) {
+			f := New(Config{Overload: Block, Tap: c.tap})
+			defer f.Close()
+			attachSinks(b, f, 1)
+			if c.subscribers > 0 {
+				attachSinksTo(b, tapAddr, f.ServeTap, c.subscribers)
+				eventually(b, "the tap's subscribers", func() bool { return f.tap.table.Len() == 1 })
+			}
+			p, batch, release := hold(b, f, benchMessages(500, 8))
+			defer release()
+			receive := (*xsubPattern)(f).Receive
+			receive(p, batch)
+			n := batch.Len()
+			b.ReportAllocs()
+			for sent := 0; b.Loop(); sent++ {
+				if sent%n == 0 {
+					receive(p, batch)
+				}
+			}
+		})
+	}
 }
