@@ -174,7 +174,7 @@ func (rd *reader) makeRoom() {
 		// What was decoded must not be overwritten while somebody keeps a batch in it. There may be room behind it, but small reads
 		// make small batches, which cost more than another slab.
 		rd.replace(want)
-	case rd.need > size && (rd.w == size || want >= rd.need), rd.w == size && size < want: // a stream seldom ends where a slab does
+	case size < want && (rd.w == size || rd.need > size && rd.need <= want): // a stream seldom ends where a slab does
 		rd.replace(want)
 	case rd.r > 0:
 		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])
