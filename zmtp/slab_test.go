@@ -1,13 +1,11 @@
 package zmtp
 
 import (
-	"bytes"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zmtptest"
 )
 
@@ -80,31 +78,6 @@ func batches(t *testing.T, pull *Pull) (msgs, slabs []int) {
 		b.Release()
 		synctest.Wait()
 	}
-}
-
-// longestBatch is a pattern that looks at batches and keeps nothing, as a broker.
-type longestBatch struct{ n int }
-
-func (*longestBatch) Attach(*Peer) error                  { return nil }
-func (*longestBatch) Subscribe(*Peer, []byte, bool) error { return nil }
-func (*longestBatch) Detach(*Peer, error)                 {}
-func (l *longestBatch) Receive(_ *Peer, b *Batch) error   { l.n = max(l.n, b.Len()); return nil }
-
-// Reads get longer for a peer that sends much, also when each ends within a message.
-func TestReadsGrow(t *testing.T) {
-	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		longest := new(longestBatch)
-		s := NewSocket(wire.PULL, longest, Config{})
-		defer closeNow(t, s)
-		bind(t, n, s, addr)
-		r := dialRaw(t, n, addr)
-		shake(r, wire.PUSH, wire.PULL)
-		r.Send(bytes.Repeat(frame(string(make([]byte, 700))), 900))
-		synctest.Wait()
-		if longest.n < 80 {
-			t.Errorf("%d messages in the largest batch, want those of a slab of %d bytes", longest.n, slabSize)
-		}
-	})
 }
 
 // What was announced and has not come takes memory for what has come, at most twice that; but a peer that has sent large messages gets
