@@ -47,15 +47,17 @@ func TestPullKilled(t *testing.T) {
 			// Nobody receives. The victim is the one for which most waits.
 			peers := push.Peers()
 			victim := slices.MaxFunc(peers, func(a, b zmtp.PeerStats) int { return a.Queued - b.Queued })
-			var written uint64
+			still := 0
 			until(t, "nothing more to go out", func() bool {
-				before := written
 				for _, p := range push.Peers() {
 					if p.ID == victim.ID {
-						victim, written = p, p.Written
+						if still++; p.Written != victim.Written {
+							still = 0
+						}
+						victim = p
 					}
 				}
-				return victim.Queued > 0 && written == before
+				return victim.Queued > 0 && still == 100
 			})
 			dead := slices.Index(endpoints, victim.Endpoint)
 			pulls[dead].peer.kill()
