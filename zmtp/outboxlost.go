@@ -1,0 +1,71 @@
+package zmtp
+
+import "zmtpd/zmtp/wire"
+
+// restore puts back what take returned and a lost connection did not take: of the messages in taken, of which the
+// first n bytes were handed to the kernel, those that were not handed over whole, so that no peer can have got them. The
+// others count as lost: the peer may or may not have got them. Commands are dropped, they belong to the connection. It
+// returns how many messages were lost. It is for outboxes whose messages outlive a connection, into which nobody forces
+// subscriptions.
+func (o *outbox) restore(taken []chunk, control, n int) int {
+	if control > 0 {
+		taken, n = taken[1:], n-control
+	}
+	var back []chunk
+	lost := 0
+	for _, c := range taken {
+		if n <= 0 {
+			back = append(back, c)
+			continue
+		}
+		var d wire.Decoder
+		at, msgs := 0, 0
+		for at < n && at < len(c.b) {
+			size := nextMessage(&d, c.b[at:])
+			if at+size > n {
+				break
+			}
+			at += size
+			msgs++
+		}
+		n -= len(c.b)
+		lost += msgs
+		if at < len(c.b) {
+			back = append(back, chunk{b: c.b[at:], msgs: c.msgs - msgs})
+		}
+		o.account(-msgs, -at, 0)
+	}
+	o.mu.Lock()
+	o.chunks = fifo[chunk]{items: append(back, o.chunks.all()...)}
+	o.mu.Unlock()
+	return lost
+}
+
+// reclaim closes the outbox of a connection that has ended and takes out what waits, in order. Nobody is woken. The messages share
+// the memory in which they lie, which is left to the garbage collector.
+func (o *outbox) reclaim() []Message {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	back := make([]Message, 0, o.msgs)
+	var d wire.Decoder
+	for _, c := range o.chunks.all() {
+		for at := 0; at < len(c.b); {
+			end := at + nextMessage(&d, c.b[at:])
+			back = append(back, Message{wire: c.b[at:end:end]})
+			at = end
+		}
+	}
+	o.chunks, o.control = fifo[chunk]{}, nil
+	o.msgs, o.bytes, o.returned = 0, 0, len(back)
+	return back
+}
+
+// nextMessage returns the size of the message at the front of b, which holds whole messages.
+func nextMessage(d *wire.Decoder, b []byte) int {
+	it, err := d.Next(b)
+	if err != nil || it.Kind != wire.AMessage {
+		panic("zmtp: an outbox that is not well formed")
+	}
+	return it.Size
+}
