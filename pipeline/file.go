@@ -93,6 +93,7 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*DropError, error) {
 	f.queued.add(in.from, in.counts())
 	if in.entry != nil {
 		f.inBuf = append(f.inBuf, delivery{in.entry, in.from, in.counts()})
+		in.entry.Taken()
 	}
 	if len(f.buf) >= flushSize {
 		// If it fails the batch stays in the buffer, and the next one waits.

@@ -63,6 +63,7 @@ type Outlet struct {
 	bytes    int64               // guarded by mu; of the items in window
 	spilling bool                // guarded by mu; what comes goes to the spool
 	putting  bool                // guarded by mu; something is just being put there
+	kept     arena               // guarded by mu; of what may have to go to the spool
 	acks     []spool.Seq         // guarded by mu; to be acknowledged
 	closing  bool                // guarded by mu; nothing more is taken out of the spool
 	closed   bool                // guarded by mu; the spool is to be closed once acks are dealt with
@@ -77,14 +78,16 @@ type laneKey struct{ source, path string }
 type item struct {
 	Entry
 	source string
-	raw    []byte // of Entry.Batch
-	memory *shared
-	size   int64
+	path   string
 	from   *sender
 	log    *logAccount
 
 	// Guarded by Outlet.mu.
 	place   *list.Element // nil when the sink is done with it
+	raw     []byte        // of Entry.Batch; only the spool needs it
+	memory  *shared       // of Node and raw, and of Batch unless that was taken; nil when nobody needs it any more
+	size    int64         // of memory, as far as it is this one's
+	taken   bool          // the sink has no need of it
 	seq     spool.Seq     // in the spool, if spooled
 	spooled bool
 	givenUp error // by the sink
@@ -229,8 +232,8 @@ func (o *Outlet) waitFor(d time.Duration) {
 
 // newItem makes an item of a batch. It does not count as a user of memory yet.
 func (o *Outlet) newItem(source string, node, raw []byte, b zeek.Batch, memory *shared) *item {
-	it := &item{source: source, raw: raw, memory: memory, size: int64(len(node) + len(raw))}
-	it.Entry = Entry{Node: node, Batch: b, done: func(refused []Refusal, err error) { o.finish(it, refused, err) }}
+	it := &item{source: source, path: string(b.Path), raw: raw, memory: memory, size: int64(len(node) + len(raw))}
+	it.Entry = Entry{Node: node, Batch: b, taken: func() { o.take(it) }, done: func(refused []Refusal, err error) { o.finish(it, refused, err) }}
 	return it
 }
 
@@ -238,7 +241,7 @@ func (o *Outlet) newItem(source string, node, raw []byte, b zeek.Batch, memory *
 func (o *Outlet) add(it *item) {
 	it.place = o.window.PushBack(it)
 	o.bytes += it.size
-	key := laneKey{it.source, string(it.Batch.Path)}
+	key := laneKey{it.source, it.path}
 	lane, running := o.lanes[key]
 	o.lanes[key] = append(lane, it)
 	if !running {
@@ -270,6 +273,61 @@ func (o *Outlet) write(key laneKey) {
 	}
 }
 
+// take is what the sink calls when it has no more need of an item's memory. Only what is not in the spool, and may have to go there, is
+// kept: by itself if it is small, else it would hold the memory of others.
+func (o *Outlet) take(it *item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	it.taken = true
+	switch {
+	case it.place == nil:
+	case o.spool == nil || it.spooled:
+		o.forget(it)
+	case it.size < keptSize:
+		memory := it.memory
+		it.memory = o.kept.hold(it)
+		memory.release()
+	}
+}
+
+// forget gives the memory of an item back that is not done. The caller holds mu.
+func (o *Outlet) forget(it *item) {
+	it.memory.release()
+	it.memory, it.raw, it.Node = nil, nil, nil
+	o.bytes -= it.size
+	it.size = 0
+	o.changed.Broadcast()
+}
+
+// keptSize is from which size in bytes on a batch has memory mostly to itself: zmtp reads such messages so.
+const keptSize = 64 << 10
+
+// arena is memory for small items, one behind the other.
+type arena struct {
+	free   []byte
+	memory *shared // with the arena as one of its users, nil for none yet
+}
+
+// hold copies an item into the arena and returns its memory, of which it is a user.
+func (a *arena) hold(it *item) *shared {
+	n := len(it.Node) + len(it.raw)
+	if len(a.free) < n {
+		if a.memory != nil {
+			a.memory.release()
+		}
+		block := arenaPool.Get().(*[4 * keptSize]byte)
+		a.free, a.memory = block[:], newShared(func() { arenaPool.Put(block) })
+	}
+	nodes := copy(a.free, it.Node)
+	copy(a.free[nodes:], it.raw)
+	it.Node, it.raw = a.free[:nodes:nodes], a.free[nodes:n:n]
+	a.free = a.free[n:]
+	a.memory.retain()
+	return a.memory
+}
+
+var arenaPool = sync.Pool{New: func() any { return new([4 * keptSize]byte) }}
+
 // finish is what the sink calls when it is done with an item.
 func (o *Outlet) finish(it *item, refused []Refusal, err error) {
 	o.mu.Lock()
@@ -289,11 +347,13 @@ func (o *Outlet) finish(it *item, refused []Refusal, err error) {
 		}
 		rest.sub(n)
 		if o.acct.drop(it.from, it.log, n, r.Why.Reason) {
-			o.acct.warn(r.Why, it.Node, string(it.Batch.Path))
+			o.acct.warn(r.Why, it.Node, it.path)
 		}
 	}
 	o.acct.wrote(it.log, shares{{it.from, rest}}, 0)
-	it.memory.release()
+	if it.memory != nil {
+		it.memory.release()
+	}
 }
 
 // remove takes an item out of the window. The caller holds mu.
@@ -310,7 +370,11 @@ func (o *Outlet) remove(it *item) {
 // dropItem counts an item that is lost, and logs it if it is the first.
 func (o *Outlet) dropItem(it *item, e *DropError) {
 	if o.acct.drop(it.from, it.log, it.counts(), e.Reason) {
-		o.acct.warn(e, it.Node, string(it.Batch.Path))
+		node := it.Node
+		if it.memory == nil {
+			node = []byte(it.source) // nearly always the same
+		}
+		o.acct.warn(e, node, it.path)
 	}
 }
 

@@ -29,11 +29,12 @@ type Flusher interface {
 // Entry is a log batch on its way to a Sink.
 type Entry struct {
 	// Node is the id of the node that sent it, any bytes. Batch is well-formed as far as zeek.ParseBatch
-	// looks. Both refer to memory that is valid until Done.
+	// looks. Both refer to memory that is valid until Done, or Taken.
 	Node  []byte
 	Batch zeek.Batch
 
 	refused []Refusal
+	taken   func() // nil for nobody to tell
 	done    func(refused []Refusal, err error)
 }
 
@@ -46,6 +47,14 @@ type Refusal struct {
 // NewEntry returns an entry whose Done calls done, with what was refused.
 func NewEntry(node []byte, batch zeek.Batch, done func(refused []Refusal, err error)) *Entry {
 	return &Entry{Node: node, Batch: batch, done: done}
+}
+
+// Taken may be called before Done: the sink has no more need of Node and Batch, which saves memory. It cannot refuse
+// any of it then.
+func (e *Entry) Taken() {
+	if e.taken != nil {
+		e.taken()
+	}
 }
 
 // Refuse notes, before Done, that some of the records can never be delivered: they are dropped and counted. One goroutine at a

@@ -81,7 +81,8 @@ func cutSized(b []byte) (cut, rest []byte, err error) {
 
 var errTorn = errors.New("the record ends too early")
 
-// putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile.
+// putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile: the sink may be done with the item
+// then.
 func (o *Outlet) putSpool(it *item) error {
 	o.record = appendRecord(o.record[:0], it)
 	o.putting = true
@@ -122,14 +123,14 @@ func (o *Outlet) spill() error {
 		if it.place == nil {
 			continue // done meanwhile
 		}
-		it.memory.retain() // the sink may be done with it at any time
-		err := o.putSpool(it)
-		it.memory.release()
-		if err != nil {
+		if err := o.putSpool(it); err != nil {
 			return err
 		}
-		if it.place == nil {
+		switch {
+		case it.place == nil: // the sink is done with it
 			o.acks = append(o.acks, it.seq)
+		case it.taken:
+			o.forget(it)
 		}
 		if err := o.passOver(it.seq); err != nil {
 			return err
