@@ -11,7 +11,7 @@ func DecodeRecords(b Batch, s *Schema) ([][]Value, error) {
 	for i := range b.NumRecords {
 		record := make([]Value, len(s.Fields))
 		for j := range s.Fields {
-			if f := decodeColumn(&record[j], &rd, j, s.Fields[j].Type); f.reason != 0 {
+			if f := decodeColumn(&record[j], &rd, j, s.Fields[j].Type); f != nil {
 				return nil, f.error(b, i, s.Fields)
 			}
 		}
@@ -20,26 +20,26 @@ func DecodeRecords(b Batch, s *Schema) ([][]Value, error) {
 	return records, nil
 }
 
-func decodeColumn(v *Value, rd *reader, column int, want Type) fault {
+func decodeColumn(v *Value, rd *reader, column int, want Type) *fault {
 	var raw rawValue
 	at := rd.b
 	if reason := rd.column(&raw, want); reason != 0 {
-		return fault{reason, column, at, raw.typ}
+		return &fault{reason, column, at, raw.typ}
 	}
 	*v = raw.value()
 	if v.Unset || !v.Type.isContainer() {
-		return fault{}
+		return nil
 	}
 	v.Elems = make([]Value, 0, raw.num)
 	for range raw.num {
 		at := rd.b
 		var elem rawValue
 		if reason := rd.element(&elem); reason != 0 {
-			return fault{reason, column, at, elem.typ}
+			return &fault{reason, column, at, elem.typ}
 		}
 		v.Elems = append(v.Elems, elem.value())
 	}
-	return fault{}
+	return nil
 }
 
 // value returns the atomic value v, or the container v without its elements.

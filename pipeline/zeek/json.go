@@ -28,7 +28,7 @@ func newJSON(o Options, s *Schema) *json {
 }
 
 // appendRecord appends the line of the record at the front of b; see [tsv.appendRecord].
-func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f fault) {
+func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f *fault) {
 	dst = append(dst, '{')
 	start := len(dst)
 	for i := range columns {
@@ -40,40 +40,40 @@ func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f
 			dst, b = out, rest
 			continue
 		}
-		if dst, b, f = j.appendColumn(dst, key, b, columns[i].Type); f.reason != 0 {
+		if dst, b, f = j.appendColumn(dst, key, b, columns[i].Type); f != nil {
 			f.column = i
 			return dst, b, f
 		}
 	}
-	return append(dst, "}\n"...), b, fault{}
+	return append(dst, "}\n"...), b, nil
 }
 
 // appendColumn appends the key and the value at the front of b, whatever it is.
-func (j *json) appendColumn(dst, key, b []byte, want Type) (out, rest []byte, f fault) {
+func (j *json) appendColumn(dst, key, b []byte, want Type) (out, rest []byte, f *fault) {
 	rd := reader{b}
 	var v rawValue
 	if reason := rd.column(&v, want); reason != 0 {
-		return dst, b, fault{reason: reason, at: b, typ: v.typ}
+		return dst, b, &fault{reason: reason, at: b, typ: v.typ}
 	}
 	if !v.present && !j.opts.JSONIncludeUnsetFields {
-		return dst, rd.b, fault{}
+		return dst, rd.b, nil
 	}
 	dst = append(dst, key...)
 	if !v.present || !v.typ.isContainer() {
-		return j.appendValue(dst, &v), rd.b, fault{}
+		return j.appendValue(dst, &v), rd.b, nil
 	}
 	dst = append(dst, '[')
 	for n := v.num; n > 0; n-- {
 		at := rd.b
 		if reason := rd.element(&v); reason != 0 {
-			return dst, b, fault{reason: reason, at: at, typ: v.typ}
+			return dst, b, &fault{reason: reason, at: at, typ: v.typ}
 		}
 		dst = j.appendValue(dst, &v)
 		if n > 1 {
 			dst = append(dst, ',')
 		}
 	}
-	return append(dst, ']'), rd.b, fault{}
+	return append(dst, ']'), rd.b, nil
 }
 
 // appendCommon appends the key and the value at the front of b if it is of one of the kinds that
@@ -105,6 +105,20 @@ func (j *json) appendCommon(dst, key, b []byte, want Type) (out, rest []byte, ok
 		return append(append(dst, s...), '"'), b[4+n:], true
 	case TypeCount:
 		return appendUint(append(dst, key...), binary.BigEndian.Uint64(b)), b[8:], true
+	case TypeTime:
+		return j.appendTime(append(dst, key...), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+	case TypeDouble, TypeInterval:
+		return appendJSONDouble(append(dst, key...), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+	case TypeAddr:
+		if a, rest := commonAddress(b); a != nil {
+			return append(appendAddr(append(append(dst, key...), '"'), a), '"'), rest, true
+		}
+	case TypePort:
+		if n, rest := commonPort(b); rest != nil {
+			return appendUint(append(dst, key...), n), rest, true
+		}
+	case TypeBool:
+		return strconv.AppendBool(append(dst, key...), binary.BigEndian.Uint64(b) != 0), b[8:], true
 	}
 	return
 }

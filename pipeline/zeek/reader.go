@@ -151,6 +151,25 @@ func (r *reader) column(v *rawValue, want Type) Reason {
 	return r.payload(v)
 }
 
+// commonAddress returns the address that b, of at least 8 bytes, begins with, and what follows; nil if it is not one.
+func commonAddress(b []byte) (a, rest []byte) {
+	switch {
+	case b[0] == familyV4:
+		return b[1:5], b[5:]
+	case b[0] == familyV6 && len(b) >= 17:
+		return b[1:17], b[17:]
+	}
+	return nil, nil
+}
+
+// commonPort returns the port that b, of at least 8 bytes, begins with, and what follows; no rest if it is not one.
+func commonPort(b []byte) (number uint64, rest []byte) {
+	if len(b) < 12 || !Proto(binary.BigEndian.Uint32(b[8:])).valid() {
+		return 0, nil
+	}
+	return binary.BigEndian.Uint64(b), b[12:]
+}
+
 // element reads a value inside a container. It may have any atomic type; the type that
 // an unset one claims does not matter.
 func (r *reader) element(v *rawValue) Reason {
@@ -163,7 +182,8 @@ func (r *reader) element(v *rawValue) Reason {
 	return r.payload(v)
 }
 
-// fault is what a loop over the values of a record found wrong; reason is 0 if nothing.
+// fault is what a loop over the values of a record found wrong. Where nothing is, it is nil, which costs less to return than
+// an empty one.
 type fault struct {
 	reason Reason
 	column int

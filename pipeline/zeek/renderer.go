@@ -72,13 +72,13 @@ func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, 
 	r.before = r.tsv.leftContainer
 	values := b.Values
 	for i := range b.NumRecords {
-		var f fault
+		var f *fault
 		if r.json != nil {
 			out, values, f = r.json.appendRecord(out, values, r.schema.Fields)
 		} else {
 			out, values, f = r.tsv.appendRecord(out, values, r.schema.Fields)
 		}
-		if f.reason != 0 {
+		if f != nil {
 			r.Rollback()
 			return dst, 0, f.error(b, i, r.schema.Fields)
 		}

@@ -47,7 +47,7 @@ func newTSV(o Options) tsv {
 
 // appendRecord appends the line of the record at the front of b. What is left to read is passed
 // from hand to hand and not kept in memory: to change a pointer there costs more.
-func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f fault) {
+func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f *fault) {
 	start := len(dst)
 	for i := range columns {
 		if i > 0 {
@@ -61,7 +61,7 @@ func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f 
 			dst, b = out, rest
 			continue
 		}
-		if dst, b, f = t.appendColumn(dst, b, columns[i].Type, esc); f.reason != 0 {
+		if dst, b, f = t.appendColumn(dst, b, columns[i].Type, esc); f != nil {
 			f.column = i
 			return dst, b, f
 		}
@@ -73,26 +73,26 @@ func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f 
 		copy(line[4:], line[1:])
 		appendHexEscape(line[:0], line[0])
 	}
-	return append(dst, '\n'), b, fault{}
+	return append(dst, '\n'), b, nil
 }
 
 // appendColumn appends the value at the front of b, whatever it is.
-func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []byte, f fault) {
+func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []byte, f *fault) {
 	rd := reader{b}
 	var v rawValue
 	if reason := rd.column(&v, want); reason != 0 {
-		return dst, b, fault{reason: reason, at: b, typ: v.typ}
+		return dst, b, &fault{reason: reason, at: b, typ: v.typ}
 	}
 	if !v.present || !v.typ.isContainer() {
-		return t.appendValue(dst, &v, esc), rd.b, fault{}
+		return t.appendValue(dst, &v, esc), rd.b, nil
 	}
 	if v.num == 0 {
-		return append(dst, esc.empty...), rd.b, fault{}
+		return append(dst, esc.empty...), rd.b, nil
 	}
 	for n := v.num; n > 0; n-- {
 		at := rd.b
 		if reason := rd.element(&v); reason != 0 {
-			return dst, b, fault{reason: reason, at: at, typ: v.typ}
+			return dst, b, &fault{reason: reason, at: at, typ: v.typ}
 		}
 		dst = t.appendValue(dst, &v, t.element)
 		if n > 1 {
@@ -100,7 +100,7 @@ func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []
 		}
 	}
 	t.leftContainer = t.afterContainer != nil
-	return dst, rd.b, fault{}
+	return dst, rd.b, nil
 }
 
 // appendCommon appends the value at the front of b if it is of one of the kinds that most are, and
@@ -120,16 +120,28 @@ func (t *tsv) appendCommon(dst, b []byte, want Type, esc *escapes) (out, rest []
 			return
 		}
 		return t.appendString(dst, b[4:4+n], esc), b[4+n:], true
+	}
+	if !esc.literals {
+		return
+	}
+	switch want {
 	case TypeCount:
-		if !esc.literals {
-			return
-		}
 		return appendUint(dst, binary.BigEndian.Uint64(b)), b[8:], true
 	case TypeTime, TypeInterval:
-		if !esc.literals {
-			return
-		}
 		return appendFixed6(dst, math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+	case TypeAddr:
+		if a, rest := commonAddress(b); a != nil {
+			return appendAddr(dst, a), rest, true
+		}
+	case TypePort:
+		if n, rest := commonPort(b); rest != nil {
+			return appendUint(dst, n), rest, true
+		}
+	case TypeBool:
+		if binary.BigEndian.Uint64(b) != 0 {
+			return append(dst, 'T'), b[8:], true
+		}
+		return append(dst, 'F'), b[8:], true
 	}
 	return
 }
