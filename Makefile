@@ -14,7 +14,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-curve scale clean
+.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve scale overload clean
 
 up: build
 	bin/zmtpd up
@@ -56,12 +56,20 @@ bench:
 bench-broker:
 	$(GO) run ./forwarder/brokerbench
 
+# How long messages take through the brokers at 10,000 a second; as root, so that the generator is on time.
+bench-latency:
+	$(GO) run ./forwarder/brokerbench -latency
+
 bench-curve:
 	$(GO) run ./curve/salsa/bench
 
-# The forwarder with 1,000 nodes, 10,000 connections, 100,000 topics, and minutes of nodes that come and go. It needs 20,000 file descriptors.
+# The forwarder with 1,000 nodes, 10,000 connections, 100,000 topics, minutes of nodes that come and go, and overload. It needs 20,000 file descriptors.
 scale:
 	ZMTPD_SCALE=large $(GO) test -count=1 -v -timeout=20m ./forwarder/scaletest
+
+# Of that, the part with 300 subscribers of which most do not keep up, or vanish, under all overload policies. It wants to be root.
+overload:
+	ZMTPD_SCALE=large $(GO) test -count=1 -v -timeout=10m -run=TestOverload ./forwarder/scaletest
 
 clean:
 	rm -rf bin dist

@@ -19,7 +19,9 @@ type Config struct {
 	// Overload is what happens when a subscriber's queue is full. Default Adaptive.
 	Overload Policy
 	// StallTimeout is how long a subscriber whose queue is full may take nothing at all before it counts as stalled.
-	// Progress is what its kernel accepts, seen every 100 ms, so shorter times mean little. Default 500 ms.
+	// Progress is what its kernel accepts, seen every 100 ms, so shorter times mean little. A kernel whose buffer is full
+	// accepts nothing until a sixteenth of it and a whole segment is free, on the same host 64 KiB: who reads less than that in this time
+	// cannot be told from one that has stopped. Default 500 ms.
 	StallTimeout time.Duration
 	// Permit says what a peer may do, once when its connection is there; with an error the connection is closed. It must
 	// not block. Default: everybody may do everything.

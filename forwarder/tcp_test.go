@@ -28,7 +28,13 @@ type stage struct {
 const stageHWM = 100
 
 func newStage(t *testing.T, policy Policy) *stage {
-	return newStageOn(t, stageConfig(policy), "127.0.0.1", func(xpub string) (net.Conn, error) { return net.Dial("tcp", xpub) })
+	return newStageOn(t, stageConfig(policy), "127.0.0.1", func(xpub string) (net.Conn, error) {
+		conn, err := net.Dial("tcp", xpub)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+		}
+		return conn, err
+	})
 }
 
 // stageConfig is such that the kernel holds little, but not so little that delayed acknowledgements set the pace.
@@ -55,7 +61,6 @@ func newStageOn(t *testing.T, cfg Config, host string, dial func(xpub string) (n
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	s.stuck = handshake(t, conn, wire.SUB)
 	s.stuck.subscribe("t", true)
 

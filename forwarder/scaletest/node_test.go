@@ -25,17 +25,22 @@ func dial(addr string, typ wire.SocketType) (net.Conn, error) {
 		return nil, err
 	}
 	c.SetDeadline(time.Now().Add(patience))
+	return c, greet(c, typ)
+}
+
+// greet completes the handshake.
+func greet(c net.Conn, typ wire.SocketType) error {
 	hello := wire.AppendGreeting(nil, "NULL", false)
 	hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
 	if _, err := c.Write(hello); err != nil {
-		return nil, err
+		return err
 	}
 	var head [wire.GreetingSize + 2]byte
 	if _, err := io.ReadFull(c, head[:]); err != nil {
-		return nil, err
+		return err
 	}
-	_, err = io.ReadFull(c, make([]byte, head[len(head)-1]))
-	return c, err
+	_, err := io.ReadFull(c, make([]byte, head[len(head)-1]))
+	return err
 }
 
 // topic is the topic with a number.

@@ -1,0 +1,51 @@
+package forwarder
+
+import (
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestTrickleTCP has a subscriber that reads 128 KiB/s. With the policy Adaptive publishers wait for it, and it loses nothing.
+func TestTrickleTCP(t *testing.T) {
+	cfg := stageConfig(Adaptive)
+	cfg.XPub.SendBuffer = 256 << 10
+	s := newStageOn(t, cfg, "127.0.0.1", func(xpub string) (net.Conn, error) {
+		// So small that its kernel accepts something each time it reads.
+		d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
+		}}
+		return d.Dial("tcp", xpub)
+	})
+	hurry := make(chan struct{})
+	in, out := io.Pipe()
+	go func() {
+		buf := make([]byte, 64<<10/10)
+		for {
+			n, err := s.stuck.Read(buf)
+			out.Write(buf[:n])
+			if err != nil {
+				out.Close()
+				return
+			}
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-hurry:
+			}
+		}
+	}()
+	c := new(collector)
+	go c.read(t, in)
+	const n = 300 // 1.2 MiB, of which its queue and the kernel hold 0.9
+	if err := s.send(n, false); err != nil {
+		t.Fatal(err)
+	}
+	s.healthy()
+	close(hurry)
+	eventually(t, "the slow one has everything", func() bool { return len(c.all()) == n })
+	if st := s.Stats(); len(st.XPub.Dropped) > 0 || s.other().Blocked < time.Second {
+		t.Errorf("dropped %v, publishers waited %v for it", st.XPub.Dropped, s.other().Blocked)
+	}
+}
