@@ -10,7 +10,7 @@ import (
 const (
 	// maxWrite is about how many bytes one write takes, so that the outbox's count follows what the kernel accepts.
 	maxWrite = 256 << 10
-	// writeSlice is how long one write may take before its progress is counted.
+	// writeSlice is how long one write may take, at most, before its progress is counted.
 	writeSlice = 100 * time.Millisecond
 )
 
@@ -64,6 +64,7 @@ type writer struct {
 	taken  []chunk
 	vec    [][]byte
 	sealed []byte
+	until  time.Time // the connection's write deadline
 }
 
 // write writes all chunks and returns how many of their bytes the kernel took.
@@ -85,7 +86,11 @@ func (w *writer) flush(p *Peer) (n int, err error) {
 	rest := net.Buffers(w.vec)
 	defer func() { clear(w.vec) }()
 	for {
-		p.conn.SetWriteDeadline(time.Now().Add(writeSlice))
+		// A deadline is good for several writes: to set it costs as much as a small write's copy.
+		if now := time.Now(); w.until.Sub(now) < writeSlice/2 {
+			w.until = now.Add(writeSlice)
+			p.conn.SetWriteDeadline(w.until)
+		}
 		m, err := rest.WriteTo(p.conn)
 		n += int(m)
 		p.outbox.progress(int(m))
