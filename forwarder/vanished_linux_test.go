@@ -13,7 +13,7 @@ import (
 func TestVanishedHost(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, Block, Drop, Disconnect} {
 		t.Run(policy.String(), func(t *testing.T) {
-			h := netnstest.New(t, 201)
+			h := netnstest.New(t)
 			cfg := stageConfig(policy)
 			logs := new(logBook)
 			cfg.Logger = logs.logger()

@@ -3,9 +3,11 @@ package netnstest
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,15 +22,24 @@ type Host struct {
 	name string // of the namespace, and of our end of the link
 }
 
-// New makes a host that is gone with the test. subnet is a number from 0 to 255, another one for each test that may run at the same
-// time. It skips the test if it may not make a namespace.
-func New(t testing.TB, subnet uint8) *Host {
+// made counts the hosts of this process.
+var made atomic.Uint32
+
+// New makes a host that is gone with the test. It skips the test if it may not make a namespace.
+func New(t testing.TB) *Host {
 	if os.Getuid() != 0 {
 		t.Skip("cannot make a network namespace: run as root, as .ci/run does")
 	}
-	// The addresses are from those reserved for benchmarks of networks.
-	h := &Host{Here: fmt.Sprintf("198.18.%d.1", subnet), t: t, name: fmt.Sprintf("zv%d-%d", subnet, os.Getpid())}
-	there := fmt.Sprintf("198.18.%d.2", subnet)
+	// Other tests may have hosts at the same time, in this process and in others. The addresses are from those reserved for benchmarks
+	// of networks, 198.18.0.0/15; each link has four.
+	n := made.Add(1)
+	link := (uint32(os.Getpid())<<3 + n&7) % (1 << 15)
+	address := func(i uint32) string {
+		a := 198<<24 | 18<<16 | link<<2 | i
+		return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}).String()
+	}
+	h := &Host{Here: address(1), t: t, name: fmt.Sprintf("zv%d-%d", os.Getpid(), n)}
+	there := address(2)
 	if out, err := exec.Command("ip", "netns", "add", h.name).CombinedOutput(); err != nil {
 		t.Skipf("cannot make a network namespace: %v: %s", err, out)
 	}

@@ -283,6 +283,19 @@ func (o *overloaded) peak() int64 {
 	return kib << 10
 }
 
+// kernelHolds returns how many bytes the kernel may take for a connection.
+func kernelHolds() int64 {
+	var least, usual, most int64
+	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_wmem")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &least, &usual, &most)
+	}
+	if err != nil {
+		return 4 << 20
+	}
+	return most
+}
+
 // join connects a subscriber.
 func (o *overloaded) join(h *netnstest.Host, r role, id int) *member {
 	o.t.Helper()
