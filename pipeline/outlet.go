@@ -68,6 +68,8 @@ type Outlet struct {
 	closing  bool                // guarded by mu; nothing more is taken out of the spool
 	closed   bool                // guarded by mu; the spool is to be closed once acks are dealt with
 	waiting  error               // guarded by mu; why the nodes wait, nil if they do not
+	waits    phase               // guarded by mu; of waiting
+	spills   phase               // guarded by mu; of spilling
 }
 
 // laneKey is what order is kept for. The source is the node id that a connection began with: so the order of a node holds when it
@@ -189,7 +191,9 @@ func (o *Outlet) put(source string, node, raw []byte, b zeek.Batch, memory *shar
 		}
 		if o.waiting == nil {
 			o.waiting = err
-			o.log.Warn("the nodes wait for a sink", "err", err)
+			if o.waits.begin(time.Now()) {
+				o.log.Warn("the nodes wait for a sink", "err", err)
+			}
 		}
 		if o.ctx.Err() != nil {
 			o.dropItem(it, drop(ReasonGivenUp, "the logger ended while the sink did not take it: %w", err))
@@ -208,8 +212,29 @@ func (o *Outlet) put(source string, node, raw []byte, b zeek.Batch, memory *shar
 func (o *Outlet) goOn() {
 	if o.waiting != nil {
 		o.waiting = nil
-		o.log.Info("the nodes do not wait for the sink any more")
+		if took := o.waits.end(time.Now()); took >= newsAfter {
+			o.log.Info("the nodes do not wait for the sink any more", "took", took)
+		}
 	}
+}
+
+// phase is something that comes and goes, perhaps many times a second: under load a queue is now full and now is not. It tells what of
+// that is worth to be logged.
+type phase struct{ began, ended time.Time }
+
+// newsAfter is how long something must not have been for its beginning to be news, or must have been for its end to be.
+const newsAfter = 10 * time.Second
+
+// begin reports whether the beginning is news.
+func (p *phase) begin(now time.Time) bool {
+	p.began = now
+	return now.Sub(p.ended) >= newsAfter
+}
+
+// end returns how long it was.
+func (p *phase) end(now time.Time) time.Duration {
+	p.ended = now
+	return now.Sub(p.began)
 }
 
 // flush lets the sink go on with what it holds back.

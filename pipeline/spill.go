@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
@@ -35,6 +36,7 @@ func (o *Outlet) openSpool(cfg spool.Config) error {
 	}
 	o.spilling = o.spool.Stats().Unread > 0
 	if o.spilling {
+		o.spills.begin(time.Now())
 		o.log.Info("the sink gets first what is in its spool", "messages", o.recovered.Messages, "records", o.recovered.Records)
 	}
 	o.spooler.Go(o.runSpool)
@@ -137,7 +139,9 @@ func (o *Outlet) spill() error {
 		}
 	}
 	o.spilling = true
-	o.log.Warn("the sink does not keep up, its log batches go through the spool", "waiting_bytes", o.bytes)
+	if o.spills.begin(time.Now()) {
+		o.log.Warn("the sink does not keep up, its log batches go through the spool", "waiting_bytes", o.bytes)
+	}
 	return nil
 }
 
@@ -206,7 +210,9 @@ func (o *Outlet) feed() error {
 	case err == spool.ErrEmpty:
 		o.spilling = false
 		o.changed.Broadcast()
-		o.log.Info("the sink has caught up, its spool is read")
+		if took := o.spills.end(time.Now()); took >= newsAfter {
+			o.log.Info("the sink has caught up, its spool is read", "took", took)
+		}
 		return nil
 	case err != nil:
 		return err
