@@ -25,7 +25,7 @@ func TestOverload(t *testing.T) {
 func testOverload(t *testing.T, binary, policy string) {
 	h := netnstest.New(t)
 	messages := overloadHWM + kernelHolds()/overloadBody + int64(scaled(200, 800)) // more than can wait for who never reads
-	rate := scaled(256<<10, 96<<10)       // of the slowest that trickles
+	rate := scaled(256<<10, 96<<10)                                                // of the slowest that trickles
 	stallTimeout := time.Duration(scaled(500, 1500)) * time.Millisecond
 	sizes := [numRoles]int{healthy: scaled(4, 50), trickles: scaled(4, 100), neverReads: scaled(4, 100), vanishes: scaled(3, 50)}
 	args := []string{
