@@ -10,16 +10,16 @@ import (
 // json renders the lines of JSON logs.
 type json struct {
 	opts    Options
-	keys    [][]byte // of each column, as `,"name":`
-	tsv     *escapes // for StringEscapeTSV
-	scratch []byte   // a string between its two escapings
+	keys    []jsonKey // of each column
+	tsv     *escapes  // for StringEscapeTSV
+	scratch []byte    // a string between its two escapings
 }
 
 func newJSON(o Options, s *Schema) *json {
 	j := &json{opts: o}
 	for _, f := range s.Fields {
 		// Names are escaped as JSON demands, whatever the policy for strings is.
-		j.keys = append(j.keys, append(appendJSONQuoted([]byte{','}, []byte(f.Name)), ':'))
+		j.keys = append(j.keys, newJSONKey(append(appendJSONQuoted([]byte{','}, []byte(f.Name)), ':')))
 	}
 	if o.JSONStringEscapePolicy == StringEscapeTSV {
 		j.tsv = newEscapes(&Options{EnableUTF8: true})
@@ -27,15 +27,32 @@ func newJSON(o Options, s *Schema) *json {
 	return j
 }
 
+// jsonKey is what stands before a value, as `,"name":`.
+type jsonKey struct {
+	text  []byte
+	short [32]byte // begins with text, if that fits
+}
+
+func newJSONKey(text []byte) (k jsonKey) {
+	k.text = text
+	copy(k.short[:], text)
+	return k
+}
+
+// append appends the key, in a few moves of fixed size where there is room: a call that copies takes longer than most keys do.
+func (k *jsonKey) append(dst []byte) []byte {
+	if n := len(dst); len(k.text) <= len(k.short) && cap(dst)-n >= len(k.short) {
+		*(*[32]byte)(dst[n : n+32]) = k.short
+		return dst[:n+len(k.text)]
+	}
+	return append(dst, k.text...)
+}
+
 // appendRecord appends the line of the record at the front of b; see [tsv.appendRecord].
 func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f *fault) {
-	dst = append(dst, '{')
 	start := len(dst)
 	for i := range columns {
-		key := j.keys[i]
-		if len(dst) == start {
-			key = key[1:]
-		}
+		key := &j.keys[i]
 		if out, rest, ok := j.appendCommon(dst, key, b, columns[i].Type); ok {
 			dst, b = out, rest
 			continue
@@ -45,11 +62,15 @@ func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f
 			return dst, b, f
 		}
 	}
+	if len(dst) == start {
+		return append(dst, "{}\n"...), b, nil
+	}
+	dst[start] = '{' // instead of the comma of the first key
 	return append(dst, "}\n"...), b, nil
 }
 
 // appendColumn appends the key and the value at the front of b, whatever it is.
-func (j *json) appendColumn(dst, key, b []byte, want Type) (out, rest []byte, f *fault) {
+func (j *json) appendColumn(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte, f *fault) {
 	rd := reader{b}
 	var v rawValue
 	if reason := rd.column(&v, want); reason != 0 {
@@ -58,7 +79,7 @@ func (j *json) appendColumn(dst, key, b []byte, want Type) (out, rest []byte, f 
 	if !v.present && !j.opts.JSONIncludeUnsetFields {
 		return dst, rd.b, nil
 	}
-	dst = append(dst, key...)
+	dst = key.append(dst)
 	if !v.present || !v.typ.isContainer() {
 		return j.appendValue(dst, &v), rd.b, nil
 	}
@@ -78,7 +99,7 @@ func (j *json) appendColumn(dst, key, b []byte, want Type) (out, rest []byte, f 
 
 // appendCommon appends the key and the value at the front of b if it is of one of the kinds that
 // most are, and nothing is wrong with it. It does what reader.column and appendValue do, in one go.
-func (j *json) appendCommon(dst, key, b []byte, want Type) (out, rest []byte, ok bool) {
+func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte, ok bool) {
 	if len(b) < minValueSize+8 || Type(binary.BigEndian.Uint32(b)) != want {
 		return
 	}
@@ -101,24 +122,24 @@ func (j *json) appendCommon(dst, key, b []byte, want Type) (out, rest []byte, ok
 				return
 			}
 		}
-		dst = append(append(dst, key...), '"')
+		dst = append(key.append(dst), '"')
 		return append(append(dst, s...), '"'), b[4+n:], true
 	case TypeCount:
-		return appendUint(append(dst, key...), binary.BigEndian.Uint64(b)), b[8:], true
+		return appendUint(key.append(dst), binary.BigEndian.Uint64(b)), b[8:], true
 	case TypeTime:
-		return j.appendTime(append(dst, key...), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+		return j.appendTime(key.append(dst), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
 	case TypeDouble, TypeInterval:
-		return appendJSONDouble(append(dst, key...), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+		return appendJSONDouble(key.append(dst), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
 	case TypeAddr:
 		if a, rest := commonAddress(b); a != nil {
-			return append(appendAddr(append(append(dst, key...), '"'), a), '"'), rest, true
+			return append(appendAddr(append(key.append(dst), '"'), a), '"'), rest, true
 		}
 	case TypePort:
 		if n, rest := commonPort(b); rest != nil {
-			return appendUint(append(dst, key...), n), rest, true
+			return appendUint(key.append(dst), n), rest, true
 		}
 	case TypeBool:
-		return strconv.AppendBool(append(dst, key...), binary.BigEndian.Uint64(b) != 0), b[8:], true
+		return strconv.AppendBool(key.append(dst), binary.BigEndian.Uint64(b) != 0), b[8:], true
 	}
 	return
 }

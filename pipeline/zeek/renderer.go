@@ -63,7 +63,7 @@ func (r *Renderer) AppendFooter(dst []byte, close time.Time) []byte {
 // and the batch has left no trace in the renderer. The columns of b must be those of
 // the renderer's schema (Schema.SameColumns), else the reason is ReasonSchemaMismatch;
 // stream, writer, filter and path are not compared. It does not allocate except to
-// grow dst.
+// grow dst, and may use the capacity of dst behind what it appends.
 func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, err error) {
 	if err := r.accept(b.Header); err != nil {
 		return dst, 0, err
