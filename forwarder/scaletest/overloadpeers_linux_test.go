@@ -213,6 +213,7 @@ type peerState struct {
 	Queue   int              `json:"queue"`
 	Bytes   int64            `json:"queue_bytes"`
 	Dropped map[string]int64 `json:"dropped"` // by reason
+	Blocked float64          `json:"blocked_seconds"`
 }
 
 // status returns the subscribers by address, and how many connections of them were closed by reason.
