@@ -59,7 +59,7 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*DropError, error) {
 	var err error
 	if !f.render.ordered {
 		if *text, err = f.render.appendRecords(*text, b); err != nil {
-			return dropBatch(err), nil
+			return DropBatch(err), nil
 		}
 	}
 	if !f.log.mu.lockUntil(ctx, l.giveUp) {
@@ -75,7 +75,7 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*DropError, error) {
 	}
 	if f.render.ordered {
 		if *text, _, err = f.render.main.AppendRecords(*text, b); err != nil {
-			return dropBatch(err), nil
+			return DropBatch(err), nil
 		}
 	}
 	if f.f == nil {

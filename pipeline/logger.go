@@ -99,10 +99,10 @@ type Logger struct {
 
 type logKey struct{ path, stream string }
 
+// keyOf returns the key of a batch's log.
+func keyOf(b zeek.Batch) logKey { return logKey{string(b.Path), string(b.Stream)} }
+
 const (
-	// maxHeader limits the bytes of a batch's header, of which the logger keeps what
-	// it says for each file. Zeek's widest log, conn, has about a thousand.
-	maxHeader = 64 << 10
 	// maxHeaderCache limits the bytes of all headers in the cache. There is one for
 	// each filter and path of the cluster, times the versions of its scripts.
 	maxHeaderCache = 16 << 20
@@ -189,15 +189,9 @@ func (l *Logger) find(ctx context.Context, b zeek.Batch) (*logFile, *DropError) 
 	if known != nil {
 		return known, nil
 	}
-	if string(b.Writer) != writerASCII {
-		return nil, drop(ReasonWriter, "filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream, b.Writer, writerASCII)
-	}
-	if len(b.Header) > maxHeader {
-		return nil, drop(ReasonHeader, "the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields, len(b.Header), maxHeader)
-	}
-	schema, err := zeek.ParseSchema(b.Header)
-	if err != nil {
-		return nil, dropBatch(err)
+	schema, e := ParseSchema(b)
+	if e != nil {
+		return nil, e
 	}
 	f, e := l.schemaFile(ctx, schema)
 	if e != nil && e.Reason == ReasonManyFiles && l.evictIdle(time.Now()) {
@@ -248,9 +242,6 @@ func (l *Logger) evictIdle(now time.Time) bool {
 	}
 	return true
 }
-
-// writerASCII is the only writer of Zeek's that there is.
-const writerASCII = "Log::WRITER_ASCII"
 
 // streamLog returns the log of a stream and path, a new one for the first batch.
 func (l *Logger) streamLog(schema *zeek.Schema) (*streamLog, *DropError) {

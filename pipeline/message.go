@@ -89,8 +89,8 @@ func drop(r Reason, format string, args ...any) *DropError {
 	return &DropError{r, fmt.Errorf(format, args...)}
 }
 
-// dropBatch is the DropError of a batch that package zeek refused.
-func dropBatch(err error) *DropError {
+// DropBatch is the DropError of a batch that package zeek refused with err.
+func DropBatch(err error) *DropError {
 	var r zeek.Reason
 	if e, ok := errors.AsType[*zeek.Error](err); ok {
 		r = e.Reason
@@ -121,7 +121,7 @@ func (l *Logger) Write(ctx context.Context, parts [][]byte) error {
 func (l *Logger) WriteBatch(ctx context.Context, node, batch []byte) error {
 	b, err := zeek.ParseBatch(batch)
 	if err != nil {
-		return l.reject(node, dropBatch(err))
+		return l.reject(node, DropBatch(err))
 	}
 	return l.writeBatch(ctx, node, b)
 }
@@ -193,9 +193,31 @@ func parseMessage(parts [][]byte) (zeek.Batch, *DropError) {
 	}
 	b, err := zeek.ParseBatch(parts[3])
 	if err != nil {
-		return zeek.Batch{}, dropBatch(err)
+		return zeek.Batch{}, DropBatch(err)
 	}
 	return b, nil
+}
+
+// writerASCII is the only writer of Zeek's that there is.
+const writerASCII = "Log::WRITER_ASCII"
+
+// maxHeader limits the bytes of a batch's header, of which a sink keeps what it says for each log. Zeek's widest log, conn, has about a
+// thousand.
+const maxHeader = 64 << 10
+
+// ParseSchema returns what the header of a batch says, or why no sink takes such a batch.
+func ParseSchema(b zeek.Batch) (*zeek.Schema, *DropError) {
+	if string(b.Writer) != writerASCII {
+		return nil, drop(ReasonWriter, "filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream, b.Writer, writerASCII)
+	}
+	if len(b.Header) > maxHeader {
+		return nil, drop(ReasonHeader, "the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields, len(b.Header), maxHeader)
+	}
+	schema, err := zeek.ParseSchema(b.Header)
+	if err != nil {
+		return nil, DropBatch(err)
+	}
+	return schema, nil
 }
 
 // nodeOf returns the id of the node that sent a message, which may be malformed.

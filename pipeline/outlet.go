@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"zmtpd/pipeline/spool"
@@ -80,7 +79,7 @@ type laneKey struct{ source, path string }
 type item struct {
 	Entry
 	source string
-	path   string
+	key    logKey
 	from   *sender
 	log    *logAccount
 
@@ -96,27 +95,6 @@ type item struct {
 }
 
 func (it *item) counts() Counts { return Counts{1, uint64(it.Batch.NumRecords)} }
-
-// shared is the memory of messages that are written independently.
-type shared struct {
-	uses atomic.Int32
-	free func() // when nobody uses it any more
-}
-
-// newShared returns memory with one user.
-func newShared(free func()) *shared {
-	s := &shared{free: free}
-	s.uses.Store(1)
-	return s
-}
-
-func (s *shared) retain() { s.uses.Add(1) }
-
-func (s *shared) release() {
-	if s.uses.Add(-1) == 0 {
-		s.free()
-	}
-}
 
 // NewOutlet starts a queue in front of sink, which it takes over: Close closes it. What an earlier process left in the spool goes
 // first. If it fails the sink is still the caller's.
@@ -159,11 +137,11 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 // Name returns the name in the configuration.
 func (o *Outlet) Name() string { return o.name }
 
-// put queues a batch from a node, both of which refer to memory. It waits while there is no room, until giveUp; then
+// put queues a batch from a node, both of which refer to memory, of the log with that key. It waits while there is no room, until giveUp; then
 // the batch is dropped. raw is the whole batch. It keeps memory as long as it needs it.
-func (o *Outlet) put(source string, node, raw []byte, b zeek.Batch, memory *shared) {
-	it := o.newItem(source, node, raw, b, memory)
-	it.from, it.log = o.acct.admit(node, logKey{string(b.Path), string(b.Stream)}, it.counts())
+func (o *Outlet) put(source string, key logKey, node, raw []byte, b zeek.Batch, memory *shared) {
+	it := o.newItem(source, key, node, raw, b, memory)
+	it.from, it.log = o.acct.admit(node, key, it.counts())
 	o.putMu.Lock()
 	defer o.putMu.Unlock()
 	o.mu.Lock()
@@ -256,8 +234,8 @@ func (o *Outlet) waitFor(d time.Duration) {
 }
 
 // newItem makes an item of a batch. It does not count as a user of memory yet.
-func (o *Outlet) newItem(source string, node, raw []byte, b zeek.Batch, memory *shared) *item {
-	it := &item{source: source, path: string(b.Path), raw: raw, memory: memory, size: int64(len(node) + len(raw))}
+func (o *Outlet) newItem(source string, key logKey, node, raw []byte, b zeek.Batch, memory *shared) *item {
+	it := &item{source: source, key: key, raw: raw, memory: memory, size: int64(len(node) + len(raw))}
 	it.Entry = Entry{Node: node, Batch: b, taken: func() { o.take(it) }, done: func(refused []Refusal, err error) { o.finish(it, refused, err) }}
 	return it
 }
@@ -266,7 +244,7 @@ func (o *Outlet) newItem(source string, node, raw []byte, b zeek.Batch, memory *
 func (o *Outlet) add(it *item) {
 	it.place = o.window.PushBack(it)
 	o.bytes += it.size
-	key := laneKey{it.source, it.path}
+	key := laneKey{it.source, it.key.path}
 	lane, running := o.lanes[key]
 	o.lanes[key] = append(lane, it)
 	if !running {
@@ -298,61 +276,6 @@ func (o *Outlet) write(key laneKey) {
 	}
 }
 
-// take is what the sink calls when it has no more need of an item's memory. Only what is not in the spool, and may have to go there, is
-// kept: by itself if it is small, else it would hold the memory of others.
-func (o *Outlet) take(it *item) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	it.taken = true
-	switch {
-	case it.place == nil:
-	case o.spool == nil || it.spooled:
-		o.forget(it)
-	case it.size < keptSize:
-		memory := it.memory
-		it.memory = o.kept.hold(it)
-		memory.release()
-	}
-}
-
-// forget gives the memory of an item back that is not done. The caller holds mu.
-func (o *Outlet) forget(it *item) {
-	it.memory.release()
-	it.memory, it.raw, it.Node = nil, nil, nil
-	o.bytes -= it.size
-	it.size = 0
-	o.changed.Broadcast()
-}
-
-// keptSize is from which size in bytes on a batch has memory mostly to itself: zmtp reads such messages so.
-const keptSize = 64 << 10
-
-// arena is memory for small items, one behind the other.
-type arena struct {
-	free   []byte
-	memory *shared // with the arena as one of its users, nil for none yet
-}
-
-// hold copies an item into the arena and returns its memory, of which it is a user.
-func (a *arena) hold(it *item) *shared {
-	n := len(it.Node) + len(it.raw)
-	if len(a.free) < n {
-		if a.memory != nil {
-			a.memory.release()
-		}
-		block := arenaPool.Get().(*[4 * keptSize]byte)
-		a.free, a.memory = block[:], newShared(func() { arenaPool.Put(block) })
-	}
-	nodes := copy(a.free, it.Node)
-	copy(a.free[nodes:], it.raw)
-	it.Node, it.raw = a.free[:nodes:nodes], a.free[nodes:n:n]
-	a.free = a.free[n:]
-	a.memory.retain()
-	return a.memory
-}
-
-var arenaPool = sync.Pool{New: func() any { return new([4 * keptSize]byte) }}
-
 // finish is what the sink calls when it is done with an item.
 func (o *Outlet) finish(it *item, refused []Refusal, err error) {
 	o.mu.Lock()
@@ -372,7 +295,7 @@ func (o *Outlet) finish(it *item, refused []Refusal, err error) {
 		}
 		rest.sub(n)
 		if o.acct.drop(it.from, it.log, n, r.Why.Reason) {
-			o.acct.warn(r.Why, it.Node, it.path)
+			o.acct.warn(r.Why, it.Node, it.key.path)
 		}
 	}
 	o.acct.wrote(it.log, shares{{it.from, rest}}, 0)
@@ -399,98 +322,8 @@ func (o *Outlet) dropItem(it *item, e *DropError) {
 		if it.memory == nil {
 			node = []byte(it.source) // nearly always the same
 		}
-		o.acct.warn(e, node, it.path)
+		o.acct.warn(e, node, it.key.path)
 	}
-}
-
-// UndeliveredError says what a sink could not deliver before its end, and nobody keeps.
-type UndeliveredError struct {
-	Sink string
-	Lost Counts
-	Err  error // why, of one of them
-}
-
-// Error says it on one line.
-func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("sink %s: %d records lost: %v", e.Sink, e.Lost.Records, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *UndeliveredError) Unwrap() error { return e.Err }
-
-// Close comes after the last message. It lets the sink deliver what is in memory until ctx ends, or for three quarters of that time if
-// there is a spool, which then takes what is left. It returns errors of the sink, and an *UndeliveredError
-// if something is lost.
-func (o *Outlet) Close(ctx context.Context) error {
-	o.mu.Lock()
-	o.closing = true // so that no lane begins
-	o.mu.Unlock()
-	deliver, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if deadline, ok := ctx.Deadline(); ok && o.spool != nil {
-		deliver, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/4)
-		defer cancel()
-	}
-	stop := context.AfterFunc(deliver, o.giveUp)
-	// From then on something hangs, and is left alone.
-	hung, cancelHung := withGrace(deliver)
-	defer cancelHung()
-	err := fmt.Errorf("sink %s does not answer", o.name)
-	if await(hung, done(o.writers.Wait)) {
-		err = o.sink.Close(deliver)
-	}
-	stop()
-	o.giveUp()
-	if o.spool == nil {
-		return errors.Join(err, o.keepRest())
-	}
-	if err != nil {
-		o.log.Warn("the sink did not end well, what it has not delivered is in its spool", "err", err)
-	}
-	return errors.Join(o.keepRest(), o.closeSpool())
-}
-
-// keepRest puts what the sink has not delivered into the spool, if it is not there, and counts what cannot be kept.
-func (o *Outlet) keepRest() error {
-	o.putMu.Lock()
-	defer o.putMu.Unlock()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var lost *UndeliveredError
-	var full error // of the spool: what comes after must not overtake
-	for _, it := range o.unspooled() {
-		err := full
-		if o.spool != nil && err == nil {
-			if err = o.putSpool(it); err == nil {
-				continue
-			}
-			full = err
-		}
-		why := it.givenUp
-		if why == nil {
-			why = errors.New("the sink does not answer")
-		}
-		it.place = nil // if the sink is done with it after all, that is too late
-		o.dropItem(it, drop(ReasonGivenUp, "the logger ended before the sink took it: %w", errors.Join(why, err)))
-		if lost == nil {
-			lost = &UndeliveredError{Sink: o.name, Err: errors.Join(why, err)}
-		}
-		lost.Lost.add(it.counts())
-	}
-	if lost != nil {
-		return lost
-	}
-	return nil
-}
-
-// unspooled returns the items of the window that are not in the spool, in their order. The caller holds mu.
-func (o *Outlet) unspooled() (items []*item) {
-	for e := o.window.Front(); e != nil; e = e.Next() {
-		if it := e.Value.(*item); !it.spooled {
-			items = append(items, it)
-		}
-	}
-	return items
 }
 
 // OutletStats is what has become of what an Outlet was given. Written is what the sink has delivered; Queued is in

@@ -94,7 +94,7 @@ func offer(t testing.TB, o *Outlet, source, path string, number, size int) {
 		clear(raw)
 		clear(node)
 	})
-	o.put(source, node, raw, b, memory)
+	o.put(source, keyOf(b), node, raw, b, memory)
 	memory.release()
 }
 
@@ -407,7 +407,7 @@ func TestOutletRefusals(t *testing.T) {
 		if e != nil {
 			t.Fatal(e)
 		}
-		o.put("node", parts[1], parts[3], b, newShared(func() {}))
+		o.put("node", keyOf(b), parts[1], parts[3], b, newShared(func() {}))
 		if err := o.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -70,9 +70,10 @@ func (r *Receiver) hand(source string, parts [][]byte, memory *shared) {
 		return
 	}
 	n := Counts{1, uint64(batch.NumRecords)}
-	from, log := r.acct.admit(parts[1], logKey{string(batch.Path), string(batch.Stream)}, n)
+	key := keyOf(batch)
+	from, log := r.acct.admit(parts[1], key, n)
 	for _, o := range r.outlets {
-		o.put(source, parts[1], parts[3], batch, memory)
+		o.put(source, key, parts[1], parts[3], batch, memory)
 	}
 	r.acct.wrote(log, shares{{from, n}}, 0)
 }

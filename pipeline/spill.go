@@ -27,7 +27,7 @@ func (o *Outlet) openSpool(cfg spool.Config) error {
 	var err error
 	o.spool, err = spool.Open(cfg, func(record []byte) {
 		if it, err := o.parseRecord(record); err == nil {
-			o.acct.admit(it.Node, logKey{string(it.Batch.Path), string(it.Batch.Stream)}, it.counts())
+			o.acct.admit(it.Node, it.key, it.counts())
 			o.recovered.add(it.counts())
 		}
 	})
@@ -66,7 +66,7 @@ func (o *Outlet) parseRecord(record []byte) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.newItem(string(source), node, raw, b, newShared(func() {})), nil
+	return o.newItem(string(source), keyOf(b), node, raw, b, newShared(func() {})), nil
 }
 
 // cutSized cuts off what has its size before it.
@@ -114,7 +114,7 @@ func (o *Outlet) dropRecord(record []byte) {
 	if err != nil {
 		return // it was never counted
 	}
-	it.from, it.log = o.acct.find(it.Node, logKey{string(it.Batch.Path), string(it.Batch.Stream)})
+	it.from, it.log = o.acct.find(it.Node, it.key)
 	o.dropItem(it, drop(ReasonSpoolFull, "the oldest in the spool made room"))
 }
 
@@ -225,7 +225,7 @@ func (o *Outlet) feed() error {
 		o.acks = append(o.acks, seq)
 		return nil
 	}
-	it.from, it.log = o.acct.find(it.Node, logKey{string(it.Batch.Path), string(it.Batch.Stream)})
+	it.from, it.log = o.acct.find(it.Node, it.key)
 	it.seq, it.spooled = seq, true
 	o.add(it)
 	return nil

@@ -85,7 +85,7 @@ func (s *streamLog) file(ctx context.Context, schema *zeek.Schema) (*logFile, *D
 	}
 	render, err := newRenderers(schema, s.l.options.Format)
 	if err != nil {
-		return nil, dropBatch(err)
+		return nil, DropBatch(err)
 	}
 	l := s.l
 	l.mu.Lock()

@@ -140,15 +140,15 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 		refuse(e, drop)
 		return
 	}
-	text := getText()
+	text := lines.GetText()
 	if *text, drop = s.lines.Append(*text, b); drop != nil || b.NumRecords == 0 {
-		putText(text)
+		lines.PutText(text)
 		refuse(e, drop)
 		return
 	}
 	d := &delivery{entry: e, text: text, time: time.Now(), cost: int64(len(*text)) + int64(b.NumRecords)*recordCost}
 	if err := s.budget.acquire(ctx, d.cost); err != nil {
-		putText(text)
+		lines.PutText(text)
 		e.Done(fmt.Errorf("kafka: %w", err))
 		return
 	}
@@ -179,10 +179,7 @@ func (s *Sink) Close(ctx context.Context) error {
 		}
 	}
 	s.cancel()
-	s.mu.Lock()
-	client := s.client
-	s.mu.Unlock()
-	client.Close() // fails what it has
+	s.current().Close() // fails what it has
 	<-idle
 	return err
 }
@@ -239,7 +236,7 @@ func (s *Sink) appendRecords(dst []record, f *flow, d *delivery) []record {
 
 // done ends an entry, and gives back what it held.
 func (s *Sink) done(d *delivery, err error) {
-	putText(d.text)
+	lines.PutText(d.text)
 	s.budget.release(d.cost)
 	s.entries.Add(-1)
 	if err == nil { // else it comes again, as a whole
@@ -265,18 +262,4 @@ func (d *delivery) refuse(r *record, reason pipeline.Reason, err error) {
 	}
 	why := fmt.Errorf("record of %d bytes for topic %s: %w", len(r.Key)+len(r.Value), r.Topic, err)
 	d.refused = append(d.refused, pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: reason, Err: why}})
-}
-
-// keepText is the size up to which a buffer is kept for the next use.
-const keepText = 1 << 20
-
-var texts = sync.Pool{New: func() any { return new([]byte) }}
-
-func getText() *[]byte { return texts.Get().(*[]byte) }
-
-func putText(b *[]byte) {
-	if cap(*b) <= keepText {
-		*b = (*b)[:0]
-		texts.Put(b)
-	}
 }

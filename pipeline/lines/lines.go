@@ -21,16 +21,11 @@ import (
 const PathField = "_path"
 
 const (
-	// maxHeader limits the bytes of a batch's header, as the file logger does. Zeek's widest log, conn, has about a
-	// thousand.
-	maxHeader = 64 << 10
 	// maxCache limits the bytes of all headers in the cache: one for each filter and path of the cluster, times the versions
 	// of its scripts.
 	maxCache = 16 << 20
 	// keepSize is the size up to which a buffer is kept for the next use.
 	keepSize = 1 << 20
-
-	writerASCII = "Log::WRITER_ASCII"
 )
 
 // Renderer renders batches. For concurrent use.
@@ -88,7 +83,7 @@ func (r *Renderer) Append(dst []byte, b zeek.Batch) ([]byte, *pipeline.DropError
 	}
 	w, err := c.worker()
 	if err != nil {
-		return dst, refused(err)
+		return dst, pipeline.DropBatch(err)
 	}
 	defer c.spare.Put(w)
 	if c.prefix == nil {
@@ -103,7 +98,7 @@ func (r *Renderer) Append(dst []byte, b zeek.Batch) ([]byte, *pipeline.DropError
 		}
 	}
 	if err != nil {
-		return dst, refused(err)
+		return dst, pipeline.DropBatch(err)
 	}
 	return dst, nil
 }
@@ -116,22 +111,15 @@ func (r *Renderer) columns(b zeek.Batch) (*columns, *pipeline.DropError) {
 	if c != nil {
 		return c, nil
 	}
-	if string(b.Writer) != writerASCII {
-		return nil, &pipeline.DropError{Reason: pipeline.ReasonWriter,
-			Err: fmt.Errorf("filter %.60q of %.60q writes with %.60q, there is %s only", b.Filter, b.Stream, b.Writer, writerASCII)}
-	}
-	if len(b.Header) > maxHeader {
-		return nil, &pipeline.DropError{Reason: pipeline.ReasonHeader,
-			Err: fmt.Errorf("the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields, len(b.Header), maxHeader)}
-	}
-	schema, err := zeek.ParseSchema(b.Header)
-	if err != nil {
-		return nil, refused(err)
+	schema, e := pipeline.ParseSchema(b)
+	if e != nil {
+		return nil, e
 	}
 	c = &columns{schema: schema, format: r.format}
 	if r.path {
+		var err error
 		if c.prefix, err = c.pathPrefix(); err != nil {
-			return nil, refused(err)
+			return nil, pipeline.DropBatch(err)
 		}
 	}
 	r.mu.Lock()
@@ -153,15 +141,6 @@ func (c *columns) worker() (*worker, error) {
 	}
 	render, err := zeek.NewRenderer(c.schema, c.format)
 	return &worker{render: render}, err
-}
-
-// refused is the DropError of a batch that package zeek refused.
-func refused(err error) *pipeline.DropError {
-	var r zeek.Reason
-	if e, ok := errors.AsType[*zeek.Error](err); ok {
-		r = e.Reason
-	}
-	return &pipeline.DropError{Reason: pipeline.BatchReason(r), Err: err}
 }
 
 // pathPrefix returns what a line begins with: the record of a log that has the log path as its only column, without the end.
@@ -207,4 +186,17 @@ func (c *columns) appendPrefixed(dst, text []byte) []byte {
 		dst = append(dst, line...)
 	}
 	return dst
+}
+
+var texts = sync.Pool{New: func() any { return new([]byte) }}
+
+// GetText returns an empty buffer for lines, which PutText takes back.
+func GetText() *[]byte { return texts.Get().(*[]byte) }
+
+// PutText takes a buffer back, which the caller does not use any more.
+func PutText(b *[]byte) {
+	if cap(*b) <= keepSize {
+		*b = (*b)[:0]
+		texts.Put(b)
+	}
 }

@@ -220,6 +220,9 @@ func TestEdges(t *testing.T) {
 	}
 }
 
+// maxHeader is pipeline's limit on the bytes of a batch's header.
+const maxHeader = 64 << 10
+
 // A batch that cannot be rendered leaves nothing, and says why in the logger's terms.
 func TestRefused(t *testing.T) {
 	format := formats()["json"]

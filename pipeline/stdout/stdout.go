@@ -76,8 +76,6 @@ const (
 	maxBackoff = time.Second
 	// slowWrite is how long a write may take until Stats calls that a fault.
 	slowWrite = 10 * time.Second
-	// keepText is the size up to which a buffer is kept for the next use.
-	keepText = 1 << 20
 )
 
 // New returns a Sink. Its goroutine ends with Close.
@@ -117,21 +115,12 @@ type job struct {
 	written chan error // has room for the outcome, for which nobody may wait any more
 }
 
-var texts = sync.Pool{New: func() any { return new([]byte) }}
-
-func putText(b *[]byte) {
-	if cap(*b) <= keepText {
-		*b = (*b)[:0]
-		texts.Put(b)
-	}
-}
-
 // Send implements pipeline.Sink. It returns when e is done.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
-	text := texts.Get().(*[]byte)
+	text := lines.GetText()
 	var drop *pipeline.DropError
 	if *text, drop = s.lines.Append(*text, e.Batch); drop != nil || len(*text) == 0 {
-		putText(text)
+		lines.PutText(text)
 		if drop != nil {
 			e.Refuse(uint64(e.Batch.NumRecords), drop)
 		}
@@ -143,7 +132,7 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	select {
 	case s.jobs <- j:
 	case <-ctx.Done():
-		putText(text)
+		lines.PutText(text)
 		e.Done(s.givenUp(ctx))
 		return
 	}
@@ -196,7 +185,7 @@ func (s *Sink) run() {
 		select {
 		case j := <-s.jobs:
 			j.written <- s.write(j)
-			putText(j.text)
+			lines.PutText(j.text)
 		case <-s.stop:
 			_, _ = s.put(s.rest)
 			return
