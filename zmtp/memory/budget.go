@@ -1,0 +1,292 @@
+package memory
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// patience is how long a reservation waits, or the limit is exceeded, before a holder is closed. A
+	// sink that hesitates or a large message on a slow link takes seconds.
+	patience = 5 * time.Second
+	// between is the pause between two closed holders: the memory of the first may be enough.
+	between = 250 * time.Millisecond
+	// minVictim is the smallest amount, in bytes, for which a holder is closed. To close smaller ones
+	// helps little and punishes many.
+	minVictim = 256 << 10
+	// quiet is how long memory must have sufficed before a new shortage is logged.
+	quiet = time.Minute
+)
+
+// Budget is a limit on the memory that all its holders take together. Its methods may be called from
+// any goroutine. A nil Budget has no limit and its holders count nothing.
+type Budget struct {
+	log   *slog.Logger
+	limit atomic.Int64
+	used  atomic.Int64
+	peak  atomic.Int64
+
+	waits, refused, evicted atomic.Uint64
+
+	// pressed is set while a timer watches a shortage. It spares releases the lock.
+	pressed atomic.Bool
+
+	mu      sync.Mutex
+	holders map[*Holder]struct{} // guarded by mu
+	waiting []*waiter            // guarded by mu; oldest first
+	over    time.Time            // guarded by mu; since when the limit is exceeded, zero if it is not
+	ended   time.Time            // guarded by mu; when the last shortage ended
+	short   bool                 // guarded by mu; a shortage was logged, its end was not
+}
+
+// waiter is a reservation that waits.
+type waiter struct {
+	holder  *Holder
+	n       int64
+	since   time.Time
+	granted chan struct{} // closed once n is reserved
+}
+
+// New returns a budget of limit bytes. Shortages are logged to log, which may be nil.
+func New(limit int64, log *slog.Logger) *Budget {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	b := &Budget{log: log, holders: make(map[*Holder]struct{})}
+	b.limit.Store(max(limit, 1))
+	return b
+}
+
+// SetLimit changes the limit. Reservations that a lower limit would not have allowed remain.
+func (b *Budget) SetLimit(limit int64) {
+	if b == nil {
+		return
+	}
+	b.limit.Store(max(limit, 1))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.grant()
+	b.press()
+}
+
+// Stats is the state of a Budget.
+type Stats struct {
+	Limit int64 // bytes
+	Used  int64 // bytes reserved, with the floors of all holders
+	Peak  int64 // largest value of Used
+	// ByKind has the bytes by kind of holder. A holder counts with its floor at least.
+	ByKind map[string]int64
+	// Holders is the number of holders, Waiting that of the reservations that wait now.
+	Holders, Waiting int
+	// Waits counts reservations that had to wait, Refused those of TryReserve and TryPin that failed,
+	// Evicted the holders that were closed.
+	Waits, Refused, Evicted uint64
+}
+
+// Stats returns the state of the budget, zero for a nil Budget.
+func (b *Budget) Stats() Stats {
+	if b == nil {
+		return Stats{}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	st := Stats{
+		Limit: b.limit.Load(), Used: b.used.Load(), Peak: b.peak.Load(),
+		ByKind: make(map[string]int64), Holders: len(b.holders), Waiting: len(b.waiting),
+		Waits: b.waits.Load(), Refused: b.refused.Load(), Evicted: b.evicted.Load(),
+	}
+	for h := range b.holders {
+		st.ByKind[h.kind] += h.floor + max(h.above.Load(), 0)
+	}
+	return st
+}
+
+// charge adds n bytes to what is used.
+func (b *Budget) charge(n int64) {
+	if n == 0 {
+		return
+	}
+	used := b.used.Add(n)
+	switch {
+	case n < 0:
+		if b.pressed.Load() {
+			b.mu.Lock()
+			b.grant()
+			b.mu.Unlock()
+		}
+		return
+	case used > b.limit.Load() && !b.pressed.Load():
+		b.mu.Lock()
+		b.press()
+		b.mu.Unlock()
+	}
+	b.note(used)
+}
+
+// note raises the peak to used.
+func (b *Budget) note(used int64) {
+	for peak := b.peak.Load(); used > peak && !b.peak.CompareAndSwap(peak, used); {
+		peak = b.peak.Load()
+	}
+}
+
+// tryCharge adds n bytes to what is used if allowed says yes to what is left free behind them.
+func (b *Budget) tryCharge(n int64, allowed func(free int64) bool) bool {
+	for {
+		used := b.used.Load()
+		if !allowed(b.limit.Load() - used - n) {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+n) {
+			b.note(used + n)
+			return true
+		}
+	}
+}
+
+// wait queues a reservation, or returns nil if it succeeds after all.
+func (b *Budget) wait(h *Holder, n int64) *waiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w := &waiter{holder: h, n: n, since: time.Now(), granted: make(chan struct{})}
+	b.waiting = append(b.waiting, w)
+	b.press() // from here on each release looks at the queue
+	if b.grant(); w.done() {
+		return nil
+	}
+	b.waits.Add(1)
+	return w
+}
+
+func (w *waiter) done() bool {
+	select {
+	case <-w.granted:
+		return true
+	default:
+		return false
+	}
+}
+
+// cancel ends a wait and reports whether the reservation had been granted.
+func (b *Budget) cancel(w *waiter) (granted bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, other := range b.waiting {
+		if other == w {
+			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			return false
+		}
+	}
+	return true
+}
+
+// grant reserves for waiters what is allowed by now, the oldest first. One that needs much does not
+// hold up others that need little. Caller holds mu.
+func (b *Budget) grant() {
+	kept := b.waiting[:0]
+	for _, w := range b.waiting {
+		if w.holder.tryReserve(w.n, reading) {
+			close(w.granted)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(b.waiting[len(kept):])
+	b.waiting = kept
+}
+
+// press starts to watch a shortage if there is one. Caller holds mu.
+func (b *Budget) press() {
+	if !b.shortage() || b.pressed.Swap(true) {
+		return
+	}
+	b.over = time.Time{}
+	time.AfterFunc(between, b.relieve)
+}
+
+// shortage reports whether a reservation waits or the limit is exceeded. Caller holds mu.
+func (b *Budget) shortage() bool {
+	return len(b.waiting) > 0 || b.used.Load() > b.limit.Load()
+}
+
+// relieve looks at a shortage once in a while: it closes the largest holder if it has lasted.
+func (b *Budget) relieve() {
+	b.mu.Lock()
+	b.grant()
+	now := time.Now()
+	b.pressed.Store(false)
+	if !b.shortage() { // looked at again because a charge that found pressed set did nothing
+		if b.short {
+			b.short, b.ended = false, now
+			b.log.Info("memory budget suffices again", "used", b.used.Load(), "limit", b.limit.Load())
+		}
+		b.mu.Unlock()
+		return
+	}
+	b.pressed.Store(true)
+	if !b.short && (b.ended.IsZero() || now.Sub(b.ended) >= quiet) {
+		b.short = true
+		b.log.Warn("memory budget exhausted: the largest holders wait; raise the limit if this is no attack",
+			"used", b.used.Load(), "limit", b.limit.Load())
+	}
+	since := now
+	if len(b.waiting) > 0 {
+		since = b.waiting[0].since
+	}
+	if b.used.Load() <= b.limit.Load() {
+		b.over = time.Time{}
+	} else if b.over.IsZero() {
+		b.over = now
+	}
+	if !b.over.IsZero() && b.over.Before(since) {
+		since = b.over
+	}
+	var victim *Holder
+	if now.Sub(since) >= patience {
+		victim = b.victim()
+	}
+	if victim != nil {
+		victim.evicted = true
+		b.evicted.Add(1)
+	}
+	time.AfterFunc(between, b.relieve)
+	b.mu.Unlock()
+	if victim != nil {
+		victim.evict(&ExhaustedError{Held: victim.Held(), Limit: b.limit.Load()})
+	}
+}
+
+// victim returns the largest holder that can be closed, or nil if closing does not help: then most of
+// the memory waits for a sink, which is back-pressure and not the fault of a peer. Caller holds mu.
+func (b *Budget) victim() *Holder {
+	var largest *Holder
+	most, sum := int64(minVictim), int64(0)
+	for h := range b.holders {
+		if h.evict == nil {
+			continue
+		}
+		held := h.Held()
+		sum += held
+		if !h.evicted && held > most {
+			largest, most = h, held
+		}
+	}
+	if sum < b.limit.Load()/2 {
+		return nil
+	}
+	return largest
+}
+
+// ExhaustedError is why a holder is closed: it held most when the budget was exhausted.
+type ExhaustedError struct {
+	Held  int64 // bytes that it held
+	Limit int64 // of the budget, in bytes
+}
+
+// Error implements error.
+func (e *ExhaustedError) Error() string {
+	return fmt.Sprintf("held %d bytes, more than any other, when the memory budget of %d bytes was exhausted", e.Held, e.Limit)
+}
