@@ -111,14 +111,27 @@ func logPath(m zmtp.Message) []byte {
 }
 
 func (j *balanceJob) listen() ([]listening, error) {
+	return bindAll("--listen", "PULL", j.flags.Listen, j.balancer.pull.Listen)
+}
+
+// targets returns the loggers.
+func (j *balanceJob) targets() (all []target) {
+	for _, e := range j.flags.To {
+		all = append(all, target{"--to", e})
+	}
+	return all
+}
+
+// connect connects to the loggers.
+func (j *balanceJob) connect() error {
 	events := j.push.Monitor(16 * len(j.flags.To))
 	j.watching.Go(func() { j.watch(events) })
 	for _, e := range j.flags.To {
 		if err := j.push.Connect(e); err != nil {
-			return nil, fmt.Errorf("--to: %w", err)
+			return fmt.Errorf("--to: %w", err)
 		}
 	}
-	return bindAll("--listen", "PULL", j.flags.Listen, j.balancer.pull.Listen)
+	return nil
 }
 
 // watch logs which loggers come and go, until the socket ends.

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"zmtpd/curve"
 	"zmtpd/zmtp"
@@ -354,7 +355,15 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	for _, l := range loggers {
 		l.signal(syscall.SIGSTOP)
 	}
-	eventually(t, "both nodes to wait", func() bool { return balance.metric("zmtpd_balance_waiting_nodes") == 2 })
+	// On a busy machine nodes wait before the loggers' kernels are full. Then nothing moves for a while.
+	var received uint64
+	since := time.Now()
+	eventually(t, "both nodes to wait for good", func() bool {
+		if n := balance.status().Balance.Pull.Received.Messages; n != received || balance.metric("zmtpd_balance_waiting_nodes") != 2 {
+			received, since = n, time.Now()
+		}
+		return time.Since(since) > time.Second
+	})
 	balance.signal(syscall.SIGTERM)
 	if status := balance.wait(); status != 1 {
 		t.Errorf("exit status %d, want 1", status)

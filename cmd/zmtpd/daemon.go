@@ -111,9 +111,35 @@ func (d *daemon) listen(ctx context.Context) error {
 	if d.web != nil {
 		d.endpoints = append(d.endpoints, *d.web) // the last line tells that there are no more
 	}
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
 	d.ready.Store(true)
 	for _, e := range d.endpoints {
 		d.announce(ctx, e)
+	}
+	return nil
+}
+
+// connect connects the jobs, but none of them to the daemon itself.
+func (d *daemon) connect(ctx context.Context) error {
+	targets := d.security.targets()
+	for _, j := range d.jobs {
+		if c, ok := j.(connecter); ok {
+			targets = append(targets, c.targets()...)
+		}
+	}
+	for _, t := range targets {
+		if err := refuseSelf(ctx, t, d.endpoints); err != nil {
+			return err
+		}
+	}
+	for _, j := range d.jobs {
+		if c, ok := j.(connecter); ok {
+			if err := c.connect(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -61,12 +61,18 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
+// ephemeral are the variables that keep a daemon from the ports of its defaults, which a zmtpd that
+// runs on this machine may have.
+var ephemeral = []string{
+	"ZMTPD_HTTP=127.0.0.1:0", "ZMTPD_XSUB=tcp://127.0.0.1:*", "ZMTPD_XPUB=tcp://127.0.0.1:*", "ZMTPD_LISTEN=tcp://127.0.0.1:*",
+}
+
 // start starts zmtpd. The test kills it at its end.
 func start(t testing.TB, stdin io.Reader, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command("zmtpd", args...), done: make(chan struct{})}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, &p.stdout, &p.stderr
-	p.cmd.Env = append(os.Environ(), "TZ=UTC")
+	p.cmd.Env = append(append(os.Environ(), ephemeral...), "TZ=UTC")
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,8 @@ type replayMessage struct {
 // replayFile is a file with messages.
 type replayFile struct {
 	*os.File
-	recording bool // not a capture
-	size      int64
+	recording bool  // not a capture
+	size      int64 // when it was opened, 0 if it is no regular file
 
 	begin int64        // bytes of the passes before this one
 	read  int64        // bytes of this pass that were read
@@ -58,7 +58,11 @@ func openReplay(name string) (*replayFile, error) {
 		}
 		return nil, err
 	}
-	return &replayFile{File: f, size: fi.Size(), recording: first[0] == 0}, nil
+	r := &replayFile{File: f, recording: first[0] == 0}
+	if fi.Mode().IsRegular() {
+		r.size = fi.Size()
+	}
+	return r, nil
 }
 
 // passes returns how often the file was taken, the pass that goes on as a fraction; 0 if its size is
@@ -70,8 +74,15 @@ func (f *replayFile) passes() float64 {
 	return float64(f.taken.Load()) / float64(f.size)
 }
 
-// Read reads on in the file.
+// Read reads on in the file, up to the size that it had when it was opened. It may grow by what is
+// replayed: a broker with --tap-file records that as well, and so does a capture of the interface.
 func (f *replayFile) Read(b []byte) (int, error) {
+	if f.size > 0 {
+		if f.read >= f.size {
+			return 0, io.EOF
+		}
+		b = b[:min(int64(len(b)), f.size-f.read)]
+	}
 	n, err := f.File.Read(b)
 	f.read += int64(n)
 	return n, err
@@ -79,7 +90,7 @@ func (f *replayFile) Read(b []byte) (int, error) {
 
 // advance notes that messages were made of what was read, but for what is buffered in b.
 func (f *replayFile) advance(b *bufio.Reader) {
-	f.taken.Store(f.begin + min(f.read-int64(b.Buffered()), f.size)) // it may have grown
+	f.taken.Store(f.begin + f.read - int64(b.Buffered()))
 }
 
 // messages returns an iterator over the messages that the command wants to send. An

@@ -49,7 +49,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 func TestRunFailsClean(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	var out output
-	err := run(t.Context(), []string{"up", "--http", "127.0.0.1:0", "--xpub", "tcp://127.0.0.1:*", "--xsub", "tcp://256.0.0.1:1", "--dir", t.TempDir()},
+	err := run(t.Context(), []string{"up", "--http", "127.0.0.1:0", "--listen", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--xsub", "tcp://256.0.0.1:1", "--dir", t.TempDir()},
 		strings.NewReader(""), &out, &out)
 	if err == nil || !strings.Contains(err.Error(), "--xsub tcp://256.0.0.1:1") {
 		t.Errorf("error %v", err)

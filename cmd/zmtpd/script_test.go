@@ -16,7 +16,11 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Deadline:            time.Now().Add(2 * patience),
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, ephemeral...)
+			return nil
+		},
+		Deadline: time.Now().Add(10 * patience),
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// status N program args... runs a program that must end with exit status N.
 			"status": func(ts *testscript.TestScript, neg bool, args []string) {

@@ -67,6 +67,8 @@ type security struct {
 	zap     *zapclient.Client // nil for none
 	guarded []peerCloser      // set before the daemon runs
 
+	zapEndpoint string // --zap-handler
+
 	rules atomic.Pointer[rules] // see reload
 
 	fault    string // why the keys could not be read last; only poll and reloadKeys use it
@@ -98,7 +100,7 @@ var domains = [...]string{domainXSub, domainXPub, domainPull, domainTap}
 
 // open reads the keys. close must follow.
 func (f *securityFlags) open(log *slog.Logger) (*security, error) {
-	s := &security{log: log, refusals: refusalLog{log: log}}
+	s := &security{log: log, refusals: refusalLog{log: log}, zapEndpoint: f.ZAPHandler}
 	sources, err := f.sources()
 	if err != nil {
 		return nil, err
@@ -218,6 +220,14 @@ func parseClientKey(text string) (*access.Client, error) {
 		return nil, usagef("--curve-client-key %s: %w", name, err)
 	}
 	return &access.Client{Name: name, Key: k}, nil
+}
+
+// targets returns the endpoints to which open connects.
+func (s *security) targets() []target {
+	if s.zap == nil {
+		return nil
+	}
+	return []target{{"--zap-handler", s.zapEndpoint}}
 }
 
 // close ends what open began.

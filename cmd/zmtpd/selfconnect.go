@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// target is an endpoint that a daemon connects to.
+type target struct{ flag, endpoint string }
+
+// connecter is a job that connects as well as binds.
+type connecter interface {
+	// targets returns the endpoints that connect connects to.
+	targets() []target
+	// connect connects to them. It is called once, after the endpoints of all jobs are bound.
+	connect() error
+}
+
+// resolveTimeout bounds how long the start of a daemon waits for the addresses of one name.
+const resolveTimeout = 2 * time.Second
+
+// refuseSelf returns an error if the daemon itself listens where target leads. Such a connection
+// is a loop: what the daemon sends it receives again.
+func refuseSelf(ctx context.Context, t target, bound []listening) error {
+	for _, b := range bound {
+		if leadsTo(ctx, t.endpoint, b.Endpoint) {
+			return usagef("%s %s: zmtpd itself listens there (%s %s); name the endpoint of another process",
+				t.flag, t.endpoint, b.Flag, b.Endpoint)
+		}
+	}
+	return nil
+}
+
+// leadsTo reports whether a connection to endpoint ends at bound, which is an endpoint or a URL with
+// the address that a listener of this process has.
+func leadsTo(ctx context.Context, endpoint, bound string) bool {
+	transport, address, _ := strings.Cut(endpoint, "://")
+	_, boundAddress, _ := strings.Cut(bound, "://")
+	if transport == "ipc" {
+		return strings.HasPrefix(bound, "ipc://") && sameSocketFile(address, boundAddress)
+	}
+	listener, err := netip.ParseAddrPort(boundAddress)
+	if err != nil {
+		return false
+	}
+	host, port := splitTCP(address)
+	if port != strconv.Itoa(int(listener.Port())) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return false // Connect tries again, and says why it fails
+	}
+	for _, a := range addresses {
+		if accepts(listener.Addr(), a, isLocal) {
+			return true
+		}
+	}
+	return false
+}
+
+// splitTCP splits the address of a tcp endpoint, [SOURCE;]HOST:PORT, and removes brackets.
+func splitTCP(address string) (host, port string) {
+	if _, after, ok := strings.Cut(address, ";"); ok {
+		address = after
+	}
+	i := strings.LastIndexByte(address, ':')
+	if i < 0 {
+		return address, ""
+	}
+	return strings.Trim(address[:i], "[]"), address[i+1:]
+}
+
+// sameSocketFile reports whether two paths name one Unix domain socket.
+func sameSocketFile(a, b string) bool {
+	if a == b {
+		return true
+	}
+	fa, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	fb, err := os.Stat(b)
+	return err == nil && os.SameFile(fa, fb)
+}
+
+// accepts reports whether a listener with this address gets the connections to an address, of
+// which local says whether it is this host's.
+func accepts(listener, to netip.Addr, local func(netip.Addr) bool) bool {
+	listener, to = listener.Unmap().WithZone(""), to.Unmap().WithZone("")
+	switch {
+	case to == netip.IPv4Unspecified():
+		to = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // this is where connect(2) takes it
+	case to == netip.IPv6Unspecified():
+		to = netip.IPv6Loopback()
+	}
+	switch listener {
+	case netip.IPv4Unspecified():
+		return to.Is4() && local(to)
+	case netip.IPv6Unspecified():
+		return local(to)
+	}
+	return listener == to
+}
+
+// isLocal reports whether an address is this host's.
+func isLocal(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return true
+	}
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, one := range all {
+		if n, ok := one.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap() == a {
+				return true
+			}
+		}
+	}
+	return false
+}

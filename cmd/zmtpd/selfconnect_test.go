@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"zmtpd/pipeline/recording"
+)
+
+func TestAccepts(t *testing.T) {
+	local := func(a netip.Addr) bool {
+		return a.IsLoopback() || a.String() == "192.0.2.1" || a.String() == "2001:db8::1"
+	}
+	for _, c := range []struct {
+		listener, to string
+		want         bool
+	}{
+		{"127.0.0.1", "127.0.0.1", true},
+		{"127.0.0.1", "127.0.0.2", false},
+		{"127.0.0.1", "0.0.0.0", true},
+		{"192.0.2.1", "0.0.0.0", false},
+		{"0.0.0.0", "127.0.0.2", true},
+		{"0.0.0.0", "0.0.0.0", true},
+		{"0.0.0.0", "192.0.2.1", true},
+		{"0.0.0.0", "::ffff:192.0.2.1", true},
+		{"0.0.0.0", "192.0.2.2", false},
+		{"0.0.0.0", "::1", false},
+		{"::", "::1", true},
+		{"::", "::", true},
+		{"::", "2001:db8::1", true},
+		{"::", "192.0.2.1", true},
+		{"::", "2001:db8::2", false},
+		{"::1", "::", true},
+		{"::ffff:127.0.0.1", "127.0.0.1", true},
+		{"fe80::1%eth0", "fe80::1", true},
+	} {
+		if got := accepts(netip.MustParseAddr(c.listener), netip.MustParseAddr(c.to), local); got != c.want {
+			t.Errorf("a listener at %s gets connections to %s: %v, want %v", c.listener, c.to, got, c.want)
+		}
+	}
+}
+
+// A balancer that sent to itself would receive every batch again, for ever.
+func TestBalanceRefusesItself(t *testing.T) {
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.LookupHost(hostname); err != nil {
+		hostname = "localhost"
+	}
+	for _, c := range []struct{ listen, to string }{
+		{"tcp://127.0.0.1:%d", "tcp://127.0.0.1:%d"},
+		{"tcp://127.0.0.1:%d", "tcp://localhost:%d"},
+		{"tcp://127.0.0.1:%d", "tcp://0.0.0.0:%d"},
+		{"tcp://127.0.0.1:%d", "tcp://127.0.0.1:0;127.0.0.1:%d"},
+		{"tcp://localhost:%d", "tcp://127.0.0.1:%d"},
+		{"tcp://lo:%d", "tcp://127.0.0.1:%d"},
+		{"tcp://*:%d", "tcp://127.0.0.1:%d"},
+		{"tcp://*:%d", "tcp://localhost:%d"},
+		{"tcp://*:%d", "tcp://" + hostname + ":%d"},
+		{"tcp://0.0.0.0:%d", "tcp://127.0.0.2:%d"},
+	} {
+		t.Run(c.listen+" "+c.to, func(t *testing.T) {
+			for {
+				port := freePort(t)
+				listen, to := fmt.Sprintf(c.listen, port), fmt.Sprintf(c.to, port)
+				p := start(t, nil, "balance", "--listen", listen, "--http", "127.0.0.1:0", "--to", to)
+				status := p.wait()
+				if strings.Contains(p.stderr.String(), "another process listens there already") {
+					continue // since freePort
+				}
+				if status != 2 || !strings.Contains(p.stderr.String(), "--to "+to+": zmtpd itself listens there (--listen ") {
+					t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
+				}
+				return
+			}
+		})
+	}
+}
+
+func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
+	dir := t.TempDir()
+	socket, link := filepath.Join(dir, "s"), filepath.Join(dir, "l")
+	if err := os.Symlink(socket, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{socket, dir + "/./s", link} {
+		p := start(t, nil, "balance", "--listen", "ipc://"+socket, "--http", "", "--to", "ipc://"+to)
+		if status := p.wait(); status != 2 || !strings.Contains(p.stderr.String(), "zmtpd itself listens there") {
+			t.Errorf("--to %s: exit status %d, stderr\n%s", to, status, p.stderr.String())
+		}
+	}
+}
+
+// Every endpoint that a daemon connects to is looked at, and every one that it binds.
+func TestDaemonRefusesItselfAsZAPHandler(t *testing.T) {
+	socket := "ipc://" + filepath.Join(t.TempDir(), "s")
+	p := start(t, nil, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", socket, "--http", "", "--zap-handler", socket)
+	if status := p.wait(); status != 2 || !strings.Contains(p.stderr.String(), "--zap-handler "+socket+": zmtpd itself listens there (--xpub ") {
+		t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
+	}
+}
+
+// A broker with --tap-file appends what is replayed to it to the very file that is replayed.
+func TestReplayOfGrowingFileEnds(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "tap")
+	var content []byte
+	const n = 100
+	for i := range n {
+		var err error
+		if content, err = recording.AppendMessage(content, fmt.Append(nil, "topic.", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", name)
+	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "topic.", "--count", fmt.Sprint(n))
+	eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+	// At this rate the recording of the first messages is in the file long before the last one is read.
+	p := start(t, nil, "replay", name, "--xsub", d.endpoint("XSUB"), "--rate", "30")
+	if status := p.wait(); status != 0 || !strings.Contains(p.stderr.String(), fmt.Sprintf("replayed %d messages", n)) {
+		t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
+	}
+	sub.wait()
+	d.terminate()
+	file, err := os.Stat(name)
+	if err != nil || file.Size() != 2*int64(len(content)) {
+		t.Errorf("the file has %d bytes, %v; want the messages twice, %d", file.Size(), err, 2*len(content))
+	}
+}
+
+// freePort returns a port that nobody listens on at the moment.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
