@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"zmtpd/pipeline/zeek"
+	"zmtpd/pipeline/balance"
 	"zmtpd/zmtp"
 )
 
@@ -56,7 +56,7 @@ type balanceJob struct {
 	flags    *balanceFlags
 	security *security
 	push     *zmtp.Push
-	balancer *balancer
+	balancer *balance.Balancer
 	log      *slog.Logger
 	watching sync.WaitGroup
 	ending   atomic.Bool // from now on loggers go because we do
@@ -73,7 +73,7 @@ func newBalanceJob(flags *balanceFlags, sockets *socketFlags, s *security, log *
 	out := flags.toLoggers(sockets.config(log))
 	out.Immediate, out.RetryAlways, out.ConnectTimeout = true, true, connectTimeout
 	if flags.Sticky {
-		out.Key = logPath
+		out.Key = balance.LogPath
 	}
 	keys, err := flags.Logger.client()
 	if err != nil {
@@ -85,33 +85,19 @@ func newBalanceJob(flags *balanceFlags, sockets *socketFlags, s *security, log *
 		log.Warn("nodes are encrypted, loggers are not: there is no --logger-curve-server-key")
 	}
 	push := zmtp.NewPush(out)
-	j := &balanceJob{flags: flags, security: s, push: push, balancer: newBalancer(in, push), log: log}
-	s.guard(j.balancer.pull)
+	j := &balanceJob{flags: flags, security: s, push: push, balancer: balance.New(in, push), log: log}
+	s.guard(j.balancer.Pull())
 	return j, nil
 }
 
 // reload takes over what can change.
 func (j *balanceJob) reload(flags *balanceFlags, sockets *socketFlags) {
-	j.balancer.pull.Reconfigure(sockets.config(nil))
+	j.balancer.Pull().Reconfigure(sockets.config(nil))
 	j.push.Reconfigure(flags.toLoggers(sockets.config(nil)))
 }
 
-// logPath is the key of a message: its log's path, or nil for one that is no log message of Zeek.
-func logPath(m zmtp.Message) []byte {
-	var memory [4][]byte
-	parts := m.AppendParts(memory[:0])
-	if len(parts) != 4 || string(parts[2]) != zeek.SerializerName {
-		return nil
-	}
-	b, err := zeek.ParseBatch(parts[3])
-	if err != nil {
-		return nil // the logger says what is wrong with it
-	}
-	return b.Path
-}
-
 func (j *balanceJob) listen() ([]listening, error) {
-	return bindAll("--listen", "PULL", j.flags.Listen, j.balancer.pull.Listen)
+	return bindAll("--listen", "PULL", j.flags.Listen, j.balancer.Pull().Listen)
 }
 
 // targets returns the loggers.
@@ -157,7 +143,7 @@ func (j *balanceJob) ready() bool { return j.push.Stats().Peers > 0 }
 
 // shutdown gives the loggers what was received. What is lost is a failure.
 func (j *balanceJob) shutdown(ctx context.Context) error {
-	err := j.balancer.shutdown(ctx)
+	err := j.balancer.Shutdown(ctx)
 	j.ending.Store(true)
 	if e := j.push.Shutdown(ctx); err == nil {
 		err = e
@@ -174,11 +160,11 @@ func (j *balanceJob) shutdown(ctx context.Context) error {
 
 // dropped returns how many messages were received and given up at the end.
 func (j *balanceJob) dropped() uint64 {
-	return j.balancer.pull.Stats().Dropped[zmtp.DropClosed] + j.push.Stats().Dropped[zmtp.DropClosed]
+	return j.balancer.Pull().Stats().Dropped[zmtp.DropClosed] + j.push.Stats().Dropped[zmtp.DropClosed]
 }
 
 func (j *balanceJob) summary() []any {
-	in, out := j.balancer.pull.Stats(), j.push.Stats()
+	in, out := j.balancer.Pull().Stats(), j.push.Stats()
 	return []any{"job", "balance", "received", in.In.Messages, "sent", out.Out.Messages - out.Returned,
 		"doubtful", out.Dropped[zmtp.DropConnectionLost], "moved", out.Returned, "dropped", j.dropped()}
 }

@@ -50,14 +50,14 @@ func (j *balanceJob) loggers() []balanceLoggerStatus {
 func (j *balanceJob) status(s *status) {
 	b := &balanceStatus{
 		Sticky:  j.flags.Sticky,
-		Pull:    newSocketStatus(j.balancer.pull.Stats()),
+		Pull:    newSocketStatus(j.balancer.Pull().Stats()),
 		Push:    newSocketStatus(j.push.Stats()),
 		Loggers: j.loggers(),
 	}
 	b.Homeless, _ = j.push.Returned()
-	for _, p := range j.balancer.pull.Peers() {
+	for _, p := range j.balancer.Pull().Peers() {
 		peer := newPeerStatus(p)
-		node, waited := j.balancer.of(p.ID)
+		node, waited := j.balancer.Node(p.ID)
 		peer.Node, peer.BlockedSeconds = node, waited.Seconds()
 		b.Pull.Peers = append(b.Pull.Peers, peer)
 	}
@@ -96,8 +96,8 @@ var (
 )
 
 func (j *balanceJob) collect(ch chan<- prometheus.Metric) {
-	peers := j.balancer.pull.Peers()
-	collectSocket(ch, "pull", j.balancer.pull.Stats(), peers)
+	peers := j.balancer.Pull().Peers()
+	collectSocket(ch, "pull", j.balancer.Pull().Stats(), peers)
 	j.security.collectPeers(ch, "pull", peers)
 	collectSocket(ch, "push", j.push.Stats(), j.push.Peers())
 	for _, l := range j.loggers() {
@@ -117,5 +117,5 @@ func (j *balanceJob) collect(ch chan<- prometheus.Metric) {
 	messages, bytes := j.push.Returned()
 	send(ch, balanceHomeless, messages)
 	send(ch, balanceHomelessBytes, bytes)
-	send(ch, balanceWaiting, j.balancer.waiting())
+	send(ch, balanceWaiting, j.balancer.Blocked())
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zmtpd/forwarder"
+	"zmtpd/pipeline/recorder"
 	"zmtpd/zmtp"
 )
 
@@ -23,7 +25,7 @@ const domainTap = "tap"
 // tapJob is the tap of a broker.
 type tapJob struct {
 	flags *tapFlags
-	file  *tapFile // nil for none
+	file  *recorder.Recorder // nil for none
 }
 
 // open opens the file, and returns the tap as the forwarder wants it; nil if there is none. config is that of the broker's socket for
@@ -42,10 +44,10 @@ func (f *tapFlags) open(config zmtp.Config, s *security, log *slog.Logger) (*tap
 	}
 	job := &tapJob{flags: f}
 	if f.TapFile != "" {
-		if job.file, err = openTapFile(f.TapFile, int64(f.TapFileSize), log); err != nil {
-			return nil, nil, err
+		if job.file, err = recorder.Open(f.TapFile, int64(f.TapFileSize), log); err != nil {
+			return nil, nil, fmt.Errorf("--tap-file: %w", err)
 		}
-		tap.Take = job.file.take
+		tap.Take = job.file.Take
 	}
 	return job, tap, nil
 }
@@ -61,7 +63,7 @@ func (j *tapJob) listen(f *forwarder.Forwarder) ([]listening, error) {
 // shutdown writes what waits for the file, when the forwarder gives it nothing more.
 func (j *tapJob) shutdown() {
 	if j != nil && j.file != nil {
-		j.file.close()
+		j.file.Close()
 	}
 }
 
@@ -72,9 +74,7 @@ func (j *tapJob) summary(st *forwarder.TapStats) []any {
 	}
 	dropped := sum(st.Socket.Dropped)
 	if j.file != nil {
-		for r := range j.file.dropped {
-			dropped += j.file.dropped[r].Load()
-		}
+		dropped += sum(j.file.Stats().Dropped)
 	}
 	return []any{"copied", st.Copied.Messages, "tap_dropped", dropped}
 }
@@ -106,11 +106,12 @@ func (j *tapJob) collect(ch chan<- prometheus.Metric, st *forwarder.TapStats) {
 	if j.file == nil {
 		return
 	}
-	send(ch, tapFileMessages, j.file.written.Load())
-	send(ch, tapFileSize, j.file.size.Load())
-	send(ch, tapFileQueue, j.file.queued.Load())
-	for r := range numTapReasons {
-		send(ch, tapFileDropped, j.file.dropped[r].Load(), r.String())
+	file := j.file.Stats()
+	send(ch, tapFileMessages, file.Written)
+	send(ch, tapFileSize, file.Size)
+	send(ch, tapFileQueue, file.QueuedBytes)
+	for reason, n := range file.Dropped {
+		send(ch, tapFileDropped, n, reason.String())
 	}
 }
 
@@ -157,12 +158,9 @@ func (j *tapJob) status(st *forwarder.TapStats) *tapStatus {
 		s.Pub.Peers = append(s.Pub.Peers, peer)
 	}
 	sortPeers(s.Pub.Peers)
-	if f := j.file; f != nil {
-		dropped := map[tapReason]uint64{}
-		for r := range numTapReasons {
-			dropped[r] = f.dropped[r].Load()
-		}
-		s.File = &tapFileStatus{f.name, f.size.Load(), f.written.Load(), f.queued.Load(), byName(dropped)}
+	if j.file != nil {
+		file := j.file.Stats()
+		s.File = &tapFileStatus{j.file.Name(), file.Size, file.Written, file.QueuedBytes, byName(file.Dropped)}
 	}
 	return s
 }

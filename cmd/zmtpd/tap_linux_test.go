@@ -43,7 +43,7 @@ func TestTapFullDisk(t *testing.T) {
 		}
 	}
 	send(200)
-	eventually(t, "the disk to be full", func() bool { return strings.Contains(d.stderr.String(), "cannot be written, it is tried again") })
+	eventually(t, "the disk to be full", func() bool { return strings.Contains(d.stderr.String(), "cannot be written; it is tried again") })
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}

@@ -256,7 +256,7 @@ func TestTapFileLimits(t *testing.T) {
 	if dropped := d.metric(`zmtpd_tap_file_dropped_messages_total{reason="size_limit"}`); int(dropped) != 1000-written || written < 70 {
 		t.Errorf("%d written, %v dropped", written, dropped)
 	}
-	if n := strings.Count(d.stderr.String(), "as large as it may become"); n != 1 {
+	if n := strings.Count(d.stderr.String(), "reached its size limit"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	d.cmd.Process.Kill()

@@ -1,0 +1,169 @@
+// Package balance moves log batches from Zeek's nodes to the send queues of several loggers.
+package balance
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// Balancer moves what nodes send to a PUSH socket. The read loop of a node does so itself: while no
+// logger has room for a node's batch, the node is not read, and nothing else of it waits here.
+// All methods may be called from any goroutine.
+type Balancer struct {
+	pull   *zmtp.Socket
+	push   *zmtp.Push
+	ctx    context.Context // ends when nodes wait for loggers no longer
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	sources map[uint64]*source // guarded by mu; by the peer's id
+}
+
+// source is a node's connection.
+type source struct {
+	node    atomic.Pointer[string] // Zeek's node id, nil until the node has sent it
+	since   atomic.Int64           // start of the wait that goes on, ns since 1970; 0 for none
+	blocked atomic.Int64           // duration of all waits that have ended, ns
+}
+
+// New returns a Balancer whose PULL socket has the configuration config. push belongs to the
+// caller, who ends it after Shutdown.
+func New(config zmtp.Config, push *zmtp.Push) *Balancer {
+	b := &Balancer{push: push, sources: map[uint64]*source{}}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.pull = zmtp.NewSocket(wire.PULL, (*pattern)(b), config)
+	return b
+}
+
+// Pull returns the socket to which nodes connect.
+func (b *Balancer) Pull() *zmtp.Socket { return b.pull }
+
+// pattern is the Balancer as the pattern of its PULL socket.
+type pattern Balancer
+
+// Attach implements [zmtp.Pattern].
+func (b *pattern) Attach(p *zmtp.Peer) error {
+	src := new(source)
+	p.Value = src
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sources[p.ID()] = src
+	return nil
+}
+
+// Detach implements [zmtp.Pattern].
+func (b *pattern) Detach(p *zmtp.Peer, _ error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.sources, p.ID())
+}
+
+// Subscribe implements [zmtp.Pattern]; a PULL gets no subscriptions.
+func (b *pattern) Subscribe(*zmtp.Peer, []byte, bool) error { return nil }
+
+// Receive implements [zmtp.Pattern]. It blocks until loggers have taken the whole batch.
+func (b *pattern) Receive(p *zmtp.Peer, batch *zmtp.Batch) error {
+	src := p.Value.(*source)
+	src.note(batch.Message(batch.Len() - 1).Part(1))
+	began := time.Now()
+	src.since.Store(began.UnixNano())
+	n, err := b.push.SendBatch(b.ctx, batch)
+	src.since.Store(0)
+	src.blocked.Add(int64(time.Since(began)))
+	if err != nil {
+		p.Drop(zmtp.DropClosed, batch.Len()-n)
+		return &zmtp.PeerClosedError{Reason: wire.LocalClose, Stage: "traffic", Err: err}
+	}
+	return nil
+}
+
+// maxNodeID bounds the node id that is kept for a connection, in bytes.
+const maxNodeID = 256
+
+// note keeps the node's id. Only the peer's read loop calls it.
+func (s *source) note(id []byte) {
+	if old := s.node.Load(); len(id) == 0 || len(id) > maxNodeID || old != nil && *old == string(id) {
+		return
+	}
+	text := string(id)
+	s.node.Store(&text)
+}
+
+// Node returns Zeek's id of the node behind a peer of Pull, and for how long the node was not read
+// because no logger had room. Both are zero for a peer that has gone.
+func (b *Balancer) Node(peer uint64) (id string, blocked time.Duration) {
+	b.mu.Lock()
+	src := b.sources[peer]
+	b.mu.Unlock()
+	if src == nil {
+		return "", 0
+	}
+	if p := src.node.Load(); p != nil {
+		id = *p
+	}
+	blocked = time.Duration(src.blocked.Load())
+	if since := src.since.Load(); since > 0 {
+		blocked += max(time.Since(time.Unix(0, since)), 0)
+	}
+	return id, blocked
+}
+
+// minBlocked is the shortest wait after which a node counts as blocked.
+const minBlocked = 100 * time.Millisecond
+
+// Blocked returns how many nodes are not read because no logger has room.
+func (b *Balancer) Blocked() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, src := range b.sources {
+		if since := src.since.Load(); since > 0 && time.Since(time.Unix(0, since)) >= minBlocked {
+			n++
+		}
+	}
+	return n
+}
+
+// maxBusy bounds how long Shutdown reads from nodes that go on sending.
+const maxBusy = 5 * time.Second
+
+// errStillSending is the reason for closing a node's connection during Shutdown.
+var errStillSending = errors.New("the balancer is shutting down and the node goes on sending")
+
+// Shutdown reads what the nodes have sent so far and gives it to the loggers. It closes a node that
+// goes on sending after half of the time that ctx leaves, at most 5 s. When ctx ends first, the rest
+// is dropped and counted, and the error is that of ctx.
+func (b *Balancer) Shutdown(ctx context.Context) error {
+	busy := maxBusy
+	if deadline, ok := ctx.Deadline(); ok {
+		busy = min(busy, time.Until(deadline)/2)
+	}
+	cut := time.AfterFunc(busy, func() {
+		b.pull.ClosePeers(func(*zmtp.Peer) error { return errStillSending })
+	})
+	defer cut.Stop()
+	defer b.cancel()
+	defer context.AfterFunc(ctx, b.cancel)()
+	return b.pull.Shutdown(ctx)
+}
+
+// LogPath is a key for [zmtp.Config.Key] that keeps each log at one logger: the log path of a
+// message, nil for a message that is no log batch.
+func LogPath(m zmtp.Message) []byte {
+	var memory [4][]byte
+	parts := m.AppendParts(memory[:0])
+	if len(parts) != 4 || string(parts[2]) != zeek.SerializerName {
+		return nil
+	}
+	b, err := zeek.ParseBatch(parts[3])
+	if err != nil {
+		return nil // the logger reports what is wrong with it
+	}
+	return b.Path
+}
