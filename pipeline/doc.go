@@ -1,32 +1,9 @@
-// Package pipeline writes the logs of a Zeek cluster: its nodes push log batches
-// over ZeroMQ, a Logger makes files of them, the same bytes under the same names as
-// Zeek's own logger with its ASCII writer, and takes the same options.
+// Package pipeline takes the log batches that the nodes of a Zeek cluster push over ZeroMQ to their destinations.
 //
-// Where it differs from Zeek's, it is so that nothing is lost:
+// A [Receiver] reads a PULL socket, checks the messages and hands each of them to every [Outlet]. An Outlet is the
+// bounded queue in front of one [Sink], so that a sink which is slow or down delays no other; a spool on disk may
+// take what is too much for memory. The sinks are in packages of their own: files, stdout, kafka.
 //
-//   - A log path stays within the log folder, or its batches are refused.
-//   - Two streams with the same path do not share a file. The one that comes first
-//     has the name, "conn.log", the other is marked, "conn.My_LOG.log".
-//   - A file has one set of columns. Other columns begin a new file; see streamLog
-//     for the names.
-//   - A batch with a bad value is dropped, counted, and the log goes on.
-//   - A file that is there already is moved to its rotated name, never
-//     truncated; no move replaces a file: the second of a name gets "_1".
-//   - While a file cannot be written its senders wait. What was written halfway is
-//     taken back, so that there is no half line at any time but that of the write.
-//   - What LogAscii::gzip_level compresses is in its file as soon as other logs are, and after a
-//     crash it is repaired.
-//   - A log folder has one logger: a second one is refused.
-//
-// A rotated log gets its final name when it is complete and on disk. Until then it is in ".rotating" of the
-// log folder, from where the next start takes it after a crash. It goes to Options.RotationDir under one
-// of Zeek's names, or to Config.Archive, a tree like that of zeekctl, compressed if wanted; what is
-// compressed or copied is removed only after its copy is synced. Sync, compression and the
-// post-processor run in the background.
-//
-// Every message that was received is written, dropped for a Reason, or queued: in all, for each log and for each
-// node; see Stats.
-//
-// Numbers in comments such as "spec 3.8" are sections of the specification of Zeek's
-// formats that the project is built from.
+// Every message that was received is written, dropped for a [Reason], or queued: in all, for each log and for each
+// node; see [Accounts].
 package pipeline

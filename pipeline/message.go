@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -85,7 +84,8 @@ func (e *DropError) Error() string {
 // Unwrap returns the detail.
 func (e *DropError) Unwrap() error { return e.Err }
 
-func drop(r Reason, format string, args ...any) *DropError {
+// Drop returns a DropError.
+func Drop(r Reason, format string, args ...any) *DropError {
 	return &DropError{r, fmt.Errorf(format, args...)}
 }
 
@@ -98,97 +98,13 @@ func DropBatch(err error) *DropError {
 	return &DropError{BatchReason(r), err}
 }
 
-// Write takes a log message, the parts of one ZeroMQ message: "log-write", the
-// sender's node id, "zeek-bin-serializer" and the batch. As in Zeek the first is
-// not looked at and the second may be any bytes. Write keeps nothing of parts.
-//
-// It returns nil when the records are queued for their file or dealt with, which
-// they are in it at most Config.FlushInterval later. It blocks while the file cannot
-// be written, until it can or ctx ends or Close gives up; so a full disk holds up
-// the senders. The error is a *DropError, or ErrClosed for a message that
-// was not received because the logger is closed. For concurrent use; the
-// messages of one sender must come one after the other for their order to hold.
-func (l *Logger) Write(ctx context.Context, parts [][]byte) error {
-	b, e := parseMessage(parts)
-	if e != nil {
-		return l.reject(nodeOf(parts), e)
-	}
-	return l.writeBatch(ctx, parts[1], b)
-}
-
-// WriteBatch is Write for a message that is known to be a log message: a batch in
-// the encoding zeek-bin-serializer from the node of that id.
-func (l *Logger) WriteBatch(ctx context.Context, node, batch []byte) error {
-	b, err := zeek.ParseBatch(batch)
-	if err != nil {
-		return l.reject(node, DropBatch(err))
-	}
-	return l.writeBatch(ctx, node, b)
-}
-
-func (l *Logger) writeBatch(ctx context.Context, node []byte, b zeek.Batch) error {
-	if !l.begin() {
-		return ErrClosed
-	}
-	defer l.inflight.Done()
-	in := intake{batch: b}
-	in.from = l.acct.receive(node, in.counts())
-	log, e := l.write(ctx, &in)
-	if e == nil {
-		return nil
-	}
-	if l.acct.drop(in.from, log, in.counts(), e.Reason) {
-		l.acct.warn(e, node, string(b.Path))
-	}
-	return e
-}
-
-// intake is a batch that was received and not put into its file's buffer yet.
-type intake struct {
-	batch zeek.Batch
-	from  *sender
-	entry *Entry // who is waiting for it to be in the file, nil for nobody
-}
-
-func (in *intake) counts() Counts { return Counts{1, uint64(in.batch.NumRecords)} }
-
-// delivery is an entry on its way into a file.
-type delivery struct {
-	entry *Entry
-	from  *sender
-	n     Counts
-}
-
-// Send implements Sink. An entry is done when its records were handed to the operating system, at most Config.FlushInterval
-// after that was possible.
-func (l *Logger) Send(ctx context.Context, e *Entry) {
-	if !l.begin() {
-		e.Done(ErrClosed)
-		return
-	}
-	defer l.inflight.Done()
-	in := intake{batch: e.Batch, entry: e}
-	in.from = l.acct.receive(e.Node, in.counts())
-	log, why := l.write(ctx, &in)
-	switch {
-	case why == nil:
-	case why.Reason == ReasonWrite:
-		l.acct.giveBack(in.from, log, in.counts())
-		e.Done(why)
-	default:
-		l.acct.drop(in.from, log, in.counts(), why.Reason)
-		e.Refuse(in.counts().Records, why)
-		e.Done(nil)
-	}
-}
-
-// parseMessage returns the batch in a log message.
-func parseMessage(parts [][]byte) (zeek.Batch, *DropError) {
+// ParseMessage returns the batch in a log message.
+func ParseMessage(parts [][]byte) (zeek.Batch, *DropError) {
 	if len(parts) != 4 {
-		return zeek.Batch{}, drop(ReasonParts, "%d parts, a log message has 4", len(parts))
+		return zeek.Batch{}, Drop(ReasonParts, "%d parts, a log message has 4", len(parts))
 	}
 	if string(parts[2]) != zeek.SerializerName {
-		return zeek.Batch{}, drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
+		return zeek.Batch{}, Drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
 			parts[2], zeek.SerializerName)
 	}
 	b, err := zeek.ParseBatch(parts[3])
@@ -197,6 +113,12 @@ func parseMessage(parts [][]byte) (zeek.Batch, *DropError) {
 	}
 	return b, nil
 }
+
+// LogKey names a log: two streams may write to the same path.
+type LogKey struct{ Path, Stream string }
+
+// KeyOf returns the key of a batch's log.
+func KeyOf(b zeek.Batch) LogKey { return LogKey{string(b.Path), string(b.Stream)} }
 
 // writerASCII is the only writer of Zeek's that there is.
 const writerASCII = "Log::WRITER_ASCII"
@@ -208,10 +130,10 @@ const maxHeader = 64 << 10
 // ParseSchema returns what the header of a batch says, or why no sink takes such a batch.
 func ParseSchema(b zeek.Batch) (*zeek.Schema, *DropError) {
 	if string(b.Writer) != writerASCII {
-		return nil, drop(ReasonWriter, "filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream, b.Writer, writerASCII)
+		return nil, Drop(ReasonWriter, "filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream, b.Writer, writerASCII)
 	}
 	if len(b.Header) > maxHeader {
-		return nil, drop(ReasonHeader, "the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields, len(b.Header), maxHeader)
+		return nil, Drop(ReasonHeader, "the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields, len(b.Header), maxHeader)
 	}
 	schema, err := zeek.ParseSchema(b.Header)
 	if err != nil {
@@ -220,20 +142,10 @@ func ParseSchema(b zeek.Batch) (*zeek.Schema, *DropError) {
 	return schema, nil
 }
 
-// nodeOf returns the id of the node that sent a message, which may be malformed.
-func nodeOf(parts [][]byte) []byte {
+// NodeOf returns the id of the node that sent a message, which may be malformed.
+func NodeOf(parts [][]byte) []byte {
 	if len(parts) < 2 {
 		return nil
 	}
 	return parts[1]
-}
-
-// reject counts a message of which no record can be told.
-func (l *Logger) reject(node []byte, e *DropError) error {
-	if !l.begin() {
-		return ErrClosed
-	}
-	defer l.inflight.Done()
-	l.acct.refuse(node, e)
-	return e
 }

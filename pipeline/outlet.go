@@ -46,7 +46,7 @@ type Outlet struct {
 	log        *slog.Logger
 	ctx        context.Context    // of Sink.Send; ends when Close gives up
 	giveUp     context.CancelFunc // of ctx
-	acct       account            // has its own lock
+	acct       *Ledger            // has its own lock
 	recovered  Counts             // in the spool when it was opened
 
 	writers sync.WaitGroup // goroutines of lanes
@@ -71,6 +71,12 @@ type Outlet struct {
 	spills   phase               // guarded by mu; of spilling
 }
 
+const (
+	minBackoff = 50 * time.Millisecond // before a failed attempt is repeated
+	maxBackoff = time.Second
+	keepSize   = 1 << 20 // up to which a buffer is kept for its next use
+)
+
 // laneKey is what order is kept for. The source is the node id that a connection began with: so the order of a node holds when it
 // connects again, and that of something that sends for several nodes, such as a replay, holds as well.
 type laneKey struct{ source, path string }
@@ -79,9 +85,9 @@ type laneKey struct{ source, path string }
 type item struct {
 	Entry
 	source string
-	key    logKey
-	from   *sender
-	log    *logAccount
+	key    LogKey
+	from   *Sender
+	log    *LogAccount
 
 	// Guarded by Outlet.mu.
 	place   *list.Element // nil when the sink is done with it
@@ -115,7 +121,7 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 		o.log = slog.New(slog.DiscardHandler)
 	}
 	o.log = o.log.With("sink", o.name)
-	o.acct.init(o.log)
+	o.acct = NewLedger(o.log)
 	if o.dropOldest && cfg.Spool == nil {
 		return nil, fmt.Errorf("sink %s: only a spool can drop its oldest: give it one", o.name)
 	}
@@ -139,7 +145,7 @@ func (o *Outlet) Name() string { return o.name }
 
 // put queues a batch from a node, both of which refer to memory, of the log with that key. It waits while there is no room, until giveUp; then
 // the batch is dropped. raw is the whole batch. It keeps memory as long as it needs it.
-func (o *Outlet) put(source string, key logKey, node, raw []byte, b zeek.Batch, memory *shared) {
+func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, memory *shared) {
 	it := o.newItem(source, key, node, raw, b, memory)
 	it.from, it.log = o.acct.admit(node, key, it.counts())
 	o.putMu.Lock()
@@ -174,7 +180,7 @@ func (o *Outlet) put(source string, key logKey, node, raw []byte, b zeek.Batch, 
 			}
 		}
 		if o.ctx.Err() != nil {
-			o.dropItem(it, drop(ReasonGivenUp, "the logger ended while the sink did not take it: %w", err))
+			o.dropItem(it, Drop(ReasonGivenUp, "the logger ended while the sink did not take it: %w", err))
 			return
 		}
 		o.flush()
@@ -234,7 +240,7 @@ func (o *Outlet) waitFor(d time.Duration) {
 }
 
 // newItem makes an item of a batch. It does not count as a user of memory yet.
-func (o *Outlet) newItem(source string, key logKey, node, raw []byte, b zeek.Batch, memory *shared) *item {
+func (o *Outlet) newItem(source string, key LogKey, node, raw []byte, b zeek.Batch, memory *shared) *item {
 	it := &item{source: source, key: key, raw: raw, memory: memory, size: int64(len(node) + len(raw))}
 	it.Entry = Entry{Node: node, Batch: b, taken: func() { o.take(it) }, done: func(refused []Refusal, err error) { o.finish(it, refused, err) }}
 	return it
@@ -244,7 +250,7 @@ func (o *Outlet) newItem(source string, key logKey, node, raw []byte, b zeek.Bat
 func (o *Outlet) add(it *item) {
 	it.place = o.window.PushBack(it)
 	o.bytes += it.size
-	key := laneKey{it.source, it.key.path}
+	key := laneKey{it.source, it.key.Path}
 	lane, running := o.lanes[key]
 	o.lanes[key] = append(lane, it)
 	if !running {
@@ -293,12 +299,12 @@ func (o *Outlet) finish(it *item, refused []Refusal, err error) {
 		if n.Records == rest.Records {
 			n.Messages = rest.Messages // nothing of it is left
 		}
-		rest.sub(n)
-		if o.acct.drop(it.from, it.log, n, r.Why.Reason) {
-			o.acct.warn(r.Why, it.Node, it.key.path)
+		rest.Sub(n)
+		if o.acct.Drop(it.from, it.log, n, r.Why.Reason) {
+			o.acct.Warn(r.Why, it.Node, it.key.Path)
 		}
 	}
-	o.acct.wrote(it.log, shares{{it.from, rest}}, 0)
+	o.acct.Wrote(it.log, Shares{{it.from, rest}}, 0)
 	if it.memory != nil {
 		it.memory.release()
 	}
@@ -317,12 +323,12 @@ func (o *Outlet) remove(it *item) {
 
 // dropItem counts an item that is lost, and logs it if it is the first.
 func (o *Outlet) dropItem(it *item, e *DropError) {
-	if o.acct.drop(it.from, it.log, it.counts(), e.Reason) {
+	if o.acct.Drop(it.from, it.log, it.counts(), e.Reason) {
 		node := it.Node
 		if it.memory == nil {
 			node = []byte(it.source) // nearly always the same
 		}
-		o.acct.warn(e, node, it.key.path)
+		o.acct.Warn(e, node, it.key.Path)
 	}
 }
 
@@ -352,8 +358,6 @@ func (o *Outlet) Stats() OutletStats {
 		s := o.spool.Stats()
 		st.Spool = &s
 	}
-	o.acct.mu.Lock()
-	defer o.acct.mu.Unlock()
-	st.Accounts = o.acct.accounts()
+	st.Accounts = o.acct.Accounts()
 	return st
 }

@@ -17,6 +17,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
@@ -33,7 +34,7 @@ func (s *handSink) Send(_ context.Context, e *Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = append(s.held, e)
-	s.sent = append(s.sent, entryText(e))
+	s.sent = append(s.sent, entryName(e))
 }
 
 func (s *handSink) Close(context.Context) error {
@@ -52,7 +53,7 @@ func (s *handSink) deliver(i int) string {
 	defer s.mu.Unlock()
 	e := s.held[i]
 	s.held = slices.Delete(s.held, i, i+1)
-	text := entryText(e) // its memory may be gone behind Done
+	text := entryName(e) // its memory may be gone behind Done
 	e.Done(nil)
 	return text
 }
@@ -63,29 +64,35 @@ func (s *handSink) holds() int {
 	return len(s.held)
 }
 
-// entryText is the path of a batch and the first word of its record.
-func entryText(e *Entry) string {
+// renderEntry returns the text of a batch's records.
+func renderEntry(e *Entry) (string, error) {
 	schema, err := zeek.ParseSchema(e.Batch.Header)
 	if err != nil {
-		return err.Error()
+		return "", err
 	}
 	render, err := zeek.NewRenderer(schema, zeek.DefaultOptions())
 	if err != nil {
-		return err.Error()
+		return "", err
 	}
 	text, _, err := render.AppendRecords(nil, e.Batch)
+	return string(text), err
+}
+
+// entryName is the path of a batch and the first word of its record.
+func entryName(e *Entry) string {
+	text, err := renderEntry(e)
 	if err != nil {
 		return err.Error()
 	}
-	number, _, _ := strings.Cut(string(text), " ")
+	number, _, _ := strings.Cut(text, " ")
 	return string(e.Batch.Path) + " " + number
 }
 
 // offer puts a batch of one record into an outlet, as a Receiver does.
 func offer(t testing.TB, o *Outlet, source, path string, number, size int) {
 	t.Helper()
-	parts := message(t, source, "Test::LOG", path, "line", fmt.Sprintf("%06d %s", number, strings.Repeat("x", size)))
-	b, e := parseMessage(parts)
+	parts := pipelinetest.Message(t, source, "Test::LOG", path, "line", fmt.Sprintf("%06d %s", number, strings.Repeat("x", size)))
+	b, e := ParseMessage(parts)
 	if e != nil {
 		t.Fatal(e)
 	}
@@ -94,7 +101,7 @@ func offer(t testing.TB, o *Outlet, source, path string, number, size int) {
 		clear(raw)
 		clear(node)
 	})
-	o.put(source, keyOf(b), node, raw, b, memory)
+	o.put(source, KeyOf(b), node, raw, b, memory)
 	memory.release()
 }
 
@@ -209,7 +216,7 @@ func (m *outletModel) step(s outletStep) error {
 		if err := m.close(); err != nil {
 			return err
 		}
-		if err := balancedAccounts(m.outlet.Stats().Accounts); err != nil {
+		if err := m.outlet.Stats().Check(); err != nil {
 			return err
 		}
 		return m.open()
@@ -217,7 +224,7 @@ func (m *outletModel) step(s outletStep) error {
 		// What a kill leaves is what the system has of the files. What is only in memory may be lost.
 		m.outlet.mu.Lock()
 		for _, it := range m.outlet.unspooled() {
-			delete(m.expected, entryText(&it.Entry))
+			delete(m.expected, entryName(&it.Entry))
 		}
 		m.outlet.mu.Unlock()
 		before := m.spoolDir()
@@ -237,7 +244,7 @@ func (m *outletModel) step(s outletStep) error {
 func (m *outletModel) check() error {
 	synctest.Wait()
 	st := m.outlet.Stats()
-	if err := balancedAccounts(st.Accounts); err != nil {
+	if err := st.Check(); err != nil {
 		return err
 	}
 	if st.WindowBytes > modelWindow+4000 { // and one batch
@@ -282,38 +289,31 @@ func closeNow(t *testing.T, o *Outlet) error {
 func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 	for _, spooled := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spool=%v", spooled), func(t *testing.T) {
-			dir := t.TempDir()
-			l := start(t, Config{Dir: dir})
 			cfg := OutletConfig{Name: "dead", MaxBytes: 10_000}
 			if spooled {
 				cfg.Spool = &spool.Config{Dir: t.TempDir()}
 			}
 			dead := &handSink{}
 			deadOutlet := newOutlet(t, dead, cfg)
-			s := &served{pull: zmtp.NewPull(zmtp.Config{}), logger: l, outlet: newOutlet(t, l, OutletConfig{Name: "files"})}
-			endpoint, err := s.pull.Listen("tcp://127.0.0.1:*")
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.endpoint = endpoint
-			s.receiver = Serve(s.pull, nil, deadOutlet, s.outlet)
+			s := serve(t, zmtp.Config{}, deadOutlet)
 			push := s.connect(t)
 			const messages = 100
 			for i := range messages {
-				m := message(t, "node", "Test::LOG", "test", "line", fmt.Sprintf("%d %s", i, strings.Repeat("x", 1000)))
+				m := pipelinetest.Message(t, "node", "Test::LOG", "test", "line", fmt.Sprintf("%d %s", i, strings.Repeat("x", 1000)))
 				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if spooled {
-				eventually(t, "all in the file", func() bool { return s.outlet.Stats().Written.Messages == messages })
+				pipelinetest.Eventually(t, "all delivered", func() bool { return s.outlet.Stats().Written.Messages == messages })
 			} else {
-				eventually(t, "the nodes to wait", func() bool { return deadOutlet.Stats().Waiting != nil })
-				for dead.holds() > 0 || s.outlet.Stats().Written.Messages < messages {
-					if dead.holds() > 0 {
+				pipelinetest.Eventually(t, "the nodes to wait", func() bool { return deadOutlet.Stats().Waiting != nil })
+				pipelinetest.Eventually(t, "all to be delivered", func() bool {
+					for dead.holds() > 0 {
 						dead.deliver(0)
 					}
-				}
+					return deadOutlet.Stats().Written.Messages == messages
+				})
 			}
 			if err := s.receiver.Shutdown(t.Context()); err != nil {
 				t.Fatal(err)
@@ -369,9 +369,9 @@ func TestOutletGivesUp(t *testing.T) {
 			offer(t, o, "node", "test", i, 1000)
 		}
 	})
-	eventually(t, "the queue to be full", func() bool { return o.Stats().Waiting != nil && sink.holds() == 2 })
+	pipelinetest.Eventually(t, "the queue to be full", func() bool { return o.Stats().Waiting != nil && sink.holds() == 2 })
 	sink.deliver(0)
-	eventually(t, "room to be used", func() bool { return o.Stats().Received.Messages == 4 })
+	pipelinetest.Eventually(t, "room to be used", func() bool { return o.Stats().Received.Messages == 4 })
 	o.giveUp()
 	putting.Wait()
 	err := closeNow(t, o)
@@ -387,7 +387,7 @@ func TestOutletGivesUp(t *testing.T) {
 type refuser struct{ records uint64 }
 
 func (r refuser) Send(_ context.Context, e *Entry) {
-	e.Refuse(r.records, drop(ReasonTooLarge, "too large"))
+	e.Refuse(r.records, Drop(ReasonTooLarge, "too large"))
 	e.Done(nil)
 }
 
@@ -402,12 +402,12 @@ func TestOutletRefusals(t *testing.T) {
 		9: {{0, 0}, {1, 3}},
 	} {
 		o := newOutlet(t, refuser{records}, OutletConfig{Name: "test"})
-		parts := message(t, "node", "Test::LOG", "test", "line", "a", "b", "c")
-		b, e := parseMessage(parts)
+		parts := pipelinetest.Message(t, "node", "Test::LOG", "test", "line", "a", "b", "c")
+		b, e := ParseMessage(parts)
 		if e != nil {
 			t.Fatal(e)
 		}
-		o.put("node", keyOf(b), parts[1], parts[3], b, newShared(func() {}))
+		o.put("node", KeyOf(b), parts[1], parts[3], b, newShared(func() {}))
 		if err := o.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -415,57 +415,6 @@ func TestOutletRefusals(t *testing.T) {
 		checkAccounts(t, st.Accounts)
 		if st.Written != want[0] || st.Dropped[ReasonTooLarge] != want[1] {
 			t.Errorf("%d refused: %+v", records, st)
-		}
-	}
-}
-
-// The disk of the logs is full, that of the spool is not. Whatever the nodes send is in the log exactly once when there is room
-// after a clean restart, in order.
-func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
-	dir, spoolDir := t.TempDir(), t.TempDir()
-	const messages = 400
-	number := 0
-	for space := 20_000; ; space += 60_000 {
-		l, err := newLogger(Config{Dir: dir, FlushInterval: time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		(&tinyDisk{space: space}).install(l)
-		l.rotateLeftovers()
-		go l.runTimer()
-		o := newOutlet(t, l, OutletConfig{Name: "files", MaxBytes: 20_000, Spool: &spool.Config{Dir: spoolDir}})
-		for range 100 {
-			if number < messages {
-				offer(t, o, "node", "test", number, 1000)
-				number++
-			}
-		}
-		done := func() bool { return number == messages && o.Stats().Queued == (Counts{}) }
-		eventually(t, "the disk to be full, or all to be written", func() bool { return l.Stats().LastError != nil || done() })
-		ready := done()
-		if err := closeNow(t, o); err != nil {
-			t.Fatal(err)
-		}
-		checkAccounts(t, o.Stats().Accounts)
-		checkBalance(t, l.Stats())
-		if ready {
-			break
-		}
-		if space > 1_000_000 {
-			t.Fatal("it never comes to an end")
-		}
-	}
-	var got []string
-	for _, content := range tree(t, dir) {
-		got = append(got, records(content)...)
-	}
-	slices.Sort(got)
-	if len(got) != messages {
-		t.Errorf("%d records, want %d", len(got), messages)
-	}
-	for i, line := range got {
-		if number, _, _ := strings.Cut(line, " "); number != fmt.Sprintf("%06d", i) {
-			t.Fatalf("record %d is %s: something is missing or twice", i, number)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"zmtpd/pipeline/internal/await"
 )
 
 // UndeliveredError says what a sink could not deliver before its end, and nobody keeps.
@@ -37,10 +39,10 @@ func (o *Outlet) Close(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(deliver, o.giveUp)
 	// From then on something hangs, and is left alone.
-	hung, cancelHung := withGrace(deliver)
+	hung, cancelHung := await.WithGrace(deliver)
 	defer cancelHung()
 	err := fmt.Errorf("sink %s does not answer", o.name)
-	if await(hung, done(o.writers.Wait)) {
+	if await.Until(hung, await.Done(o.writers.Wait)) {
 		err = o.sink.Close(deliver)
 	}
 	stop()
@@ -75,11 +77,11 @@ func (o *Outlet) keepRest() error {
 			why = errors.New("the sink does not answer")
 		}
 		it.place = nil // if the sink is done with it after all, that is too late
-		o.dropItem(it, drop(ReasonGivenUp, "the logger ended before the sink took it: %w", errors.Join(why, err)))
+		o.dropItem(it, Drop(ReasonGivenUp, "the logger ended before the sink took it: %w", errors.Join(why, err)))
 		if lost == nil {
 			lost = &UndeliveredError{Sink: o.name, Err: errors.Join(why, err)}
 		}
-		lost.Lost.add(it.counts())
+		lost.Lost.Add(it.counts())
 	}
 	if lost != nil {
 		return lost

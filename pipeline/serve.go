@@ -22,7 +22,7 @@ type Receiver struct {
 	pull    *zmtp.Pull
 	outlets []*Outlet
 	done    chan struct{} // closed when all is handed on
-	acct    account       // has its own lock
+	acct    *Ledger       // has its own lock
 
 	mu     sync.Mutex
 	nodes  map[*zmtp.Peer]*nodeIDs // guarded by mu; of the peers that have sent something
@@ -36,7 +36,7 @@ func Serve(pull *zmtp.Pull, log *slog.Logger, outlets ...*Outlet) *Receiver {
 		log = slog.New(slog.DiscardHandler)
 	}
 	r := &Receiver{pull: pull, outlets: outlets, nodes: map[*zmtp.Peer]*nodeIDs{}, done: make(chan struct{})}
-	r.acct.init(log)
+	r.acct = NewLedger(log)
 	go r.run()
 	return r
 }
@@ -52,7 +52,7 @@ func (r *Receiver) run() {
 		}
 		memory := newShared(b.Release)
 		parts = b.Message(b.Len() - 1).AppendParts(parts[:0])
-		source := r.note(b.Peer(), nodeOf(parts))
+		source := r.note(b.Peer(), NodeOf(parts))
 		for m := range b.Messages() {
 			parts = m.AppendParts(parts[:0])
 			r.hand(source, parts, memory)
@@ -64,25 +64,23 @@ func (r *Receiver) run() {
 
 // hand gives a message to the outlets.
 func (r *Receiver) hand(source string, parts [][]byte, memory *shared) {
-	batch, e := parseMessage(parts)
+	batch, e := ParseMessage(parts)
 	if e != nil {
-		r.acct.refuse(nodeOf(parts), e)
+		r.acct.Refuse(NodeOf(parts), e)
 		return
 	}
 	n := Counts{1, uint64(batch.NumRecords)}
-	key := keyOf(batch)
+	key := KeyOf(batch)
 	from, log := r.acct.admit(parts[1], key, n)
 	for _, o := range r.outlets {
 		o.put(source, key, parts[1], parts[3], batch, memory)
 	}
-	r.acct.wrote(log, shares{{from, n}}, 0)
+	r.acct.Wrote(log, Shares{{from, n}}, 0)
 }
 
 // Accounts returns what has become of the messages: Written is what was handed to the outlets, Dropped what is no log message.
 func (r *Receiver) Accounts() Accounts {
-	r.acct.mu.Lock()
-	defer r.acct.mu.Unlock()
-	return r.acct.accounts()
+	return r.acct.Accounts()
 }
 
 // Shutdown shuts the socket down and returns when everything it received is handed to the

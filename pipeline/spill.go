@@ -28,7 +28,7 @@ func (o *Outlet) openSpool(cfg spool.Config) error {
 	o.spool, err = spool.Open(cfg, func(record []byte) {
 		if it, err := o.parseRecord(record); err == nil {
 			o.acct.admit(it.Node, it.key, it.counts())
-			o.recovered.add(it.counts())
+			o.recovered.Add(it.counts())
 		}
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func (o *Outlet) parseRecord(record []byte) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.newItem(string(source), keyOf(b), node, raw, b, newShared(func() {})), nil
+	return o.newItem(string(source), KeyOf(b), node, raw, b, newShared(func() {})), nil
 }
 
 // cutSized cuts off what has its size before it.
@@ -115,7 +115,7 @@ func (o *Outlet) dropRecord(record []byte) {
 		return // it was never counted
 	}
 	it.from, it.log = o.acct.find(it.Node, it.key)
-	o.dropItem(it, drop(ReasonSpoolFull, "the oldest in the spool made room"))
+	o.dropItem(it, Drop(ReasonSpoolFull, "the oldest in the spool made room"))
 }
 
 // spill copies the window to the spool, so that what comes can follow there. The caller holds putMu and mu, which is given up

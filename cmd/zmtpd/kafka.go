@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"zmtpd/pipeline"
 	"zmtpd/pipeline/kafka"
+	"zmtpd/pipeline/redef"
 )
 
 // kafkaFlags are those of --sink kafka.
@@ -32,7 +32,7 @@ type kafkaFlags struct {
 }
 
 // openKafka returns the sink that the flags describe. It need not reach a broker yet.
-func (f *kafkaFlags) openKafka(options *pipeline.Options, log *slog.Logger) (*kafka.Sink, error) {
+func (f *kafkaFlags) openKafka(options *redef.Options, log *slog.Logger) (*kafka.Sink, error) {
 	if len(f.KafkaBroker) == 0 {
 		return nil, usagef("--sink kafka: name at least one broker with --kafka-broker")
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/files"
+	"zmtpd/pipeline/redef"
 	"zmtpd/zmtp"
 )
 
@@ -32,16 +34,16 @@ type loggerFlags struct {
 
 // archiveFlags are those for logs that are rotated.
 type archiveFlags struct {
-	Name            string               `group:"archive" placeholder:"NAME" help:"Name of this logger, which then is in the names of rotated logs: needed when several loggers rotate into one folder."`
-	MaxFileSize     byteSize             `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
-	Archive         string               `group:"archive" placeholder:"DIR" help:"Move rotated logs to a tree as zeekctl keeps it, DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log."`
-	ArchiveCompress pipeline.Compression `group:"archive" placeholder:"gzip|zstd[:LEVEL]" help:"Compress logs on their way to --archive, as in gzip:6 or zstd:3, which are the default levels; from 1, fast, to gzip:9 or zstd:22, small. Default: none."`
-	ArchiveMaxAge   time.Duration        `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
-	ArchiveMaxBytes byteSize             `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
+	Name            string            `group:"archive" placeholder:"NAME" help:"Name of this logger, which then is in the names of rotated logs: needed when several loggers rotate into one folder."`
+	MaxFileSize     byteSize          `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
+	Archive         string            `group:"archive" placeholder:"DIR" help:"Move rotated logs to a tree as zeekctl keeps it, DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log."`
+	ArchiveCompress files.Compression `group:"archive" placeholder:"gzip|zstd[:LEVEL]" help:"Compress logs on their way to --archive, as in gzip:6 or zstd:3, which are the default levels; from 1, fast, to gzip:9 or zstd:22, small. Default: none."`
+	ArchiveMaxAge   time.Duration     `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
+	ArchiveMaxBytes byteSize          `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
 }
 
 // options returns the settings of Zeek's logging that the flags make up.
-func (f *loggerFlags) options(log *slog.Logger) (*pipeline.Options, error) {
+func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 	scripts := make([][]byte, len(f.Redefs))
 	for i, name := range f.Redefs {
 		script, err := os.ReadFile(name)
@@ -50,7 +52,7 @@ func (f *loggerFlags) options(log *slog.Logger) (*pipeline.Options, error) {
 		}
 		scripts[i] = script
 	}
-	apply := func(o *pipeline.Options, log *slog.Logger) error {
+	apply := func(o *redef.Options, log *slog.Logger) error {
 		for i, script := range scripts {
 			skipped, err := o.Redefs(script)
 			if err != nil {
@@ -67,13 +69,13 @@ func (f *loggerFlags) options(log *slog.Logger) (*pipeline.Options, error) {
 		}
 		return nil
 	}
-	o := pipeline.DefaultOptions()
+	o := redef.DefaultOptions()
 	if err := apply(o, log); err != nil {
 		return nil, err
 	}
 
 	// A setting that stays the same whatever it was before is one that the redefs make.
-	other := pipeline.DefaultOptions()
+	other := redef.DefaultOptions()
 	other.Format.UseJSON = !o.Format.UseJSON
 	other.RotationInterval = o.RotationInterval + time.Hour
 	if err := apply(other, slog.New(slog.DiscardHandler)); err != nil {

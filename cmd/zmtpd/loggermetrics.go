@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/files"
 )
 
 // The metrics of the logger: what came, what each sink has done with it, and what became of the files. For each sink, log path
@@ -161,7 +162,7 @@ func oneIf(b bool) int {
 }
 
 // collectFiles sends the metrics of the log files.
-func (l *loggerLabels) collectFiles(ch chan<- prometheus.Metric, st pipeline.Stats) {
+func (l *loggerLabels) collectFiles(ch chan<- prometheus.Metric, st files.Stats) {
 	bytes := map[string]uint64{} // several streams, and paths, may have one label
 	for _, log := range st.Logs {
 		bytes[l.paths.label(log.Path)] += log.Bytes

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/files"
 )
 
 // loggerStatus is about the logger.
@@ -146,7 +147,7 @@ func newSinkStatus(st pipeline.OutletStats) sinkStatus {
 	return s
 }
 
-func newFilesStatus(st pipeline.Stats) *filesStatus {
+func newFilesStatus(st files.Stats) *filesStatus {
 	s := &filesStatus{Open: st.OpenFiles, Logs: []logStatus{}}
 	if st.LastError != nil {
 		s.LastError = &lastError{st.LastErrorTime, st.LastError.Error()}

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/files"
 	"zmtpd/pipeline/kafka"
+	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/stdout"
 )
@@ -37,8 +39,8 @@ const (
 // sinks are where a logger's records go.
 type sinks struct {
 	outlets []*pipeline.Outlet
-	files   *pipeline.Logger // nil if files are none of them
-	kafka   *kafka.Sink      // likewise
+	files   *files.Logger // nil if files are none of them
+	kafka   *kafka.Sink   // likewise
 }
 
 // openSinks opens the sinks.
@@ -70,15 +72,15 @@ func (f *loggerFlags) openSinks(std *stdio, log *slog.Logger) (*sinks, error) {
 }
 
 // add opens one sink.
-func (s *sinks) add(name string, f *loggerFlags, options *pipeline.Options, std *stdio, log *slog.Logger) error {
+func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, std *stdio, log *slog.Logger) error {
 	var sink pipeline.Sink
 	switch name {
 	case sinkFiles:
-		files, err := f.openFiles(options, log)
+		l, err := f.openFiles(options, log)
 		if err != nil {
 			return err
 		}
-		sink, s.files = files, files
+		sink, s.files = l, l
 	case sinkKafka:
 		k, err := f.openKafka(options, log)
 		if err != nil {
@@ -105,11 +107,11 @@ func (s *sinks) add(name string, f *loggerFlags, options *pipeline.Options, std 
 }
 
 // openFiles opens the log files.
-func (f *loggerFlags) openFiles(options *pipeline.Options, log *slog.Logger) (*pipeline.Logger, error) {
+func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*files.Logger, error) {
 	if info, err := os.Stat(f.Dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", f.Dir)
 	}
-	return pipeline.New(pipeline.Config{
+	return files.New(files.Config{
 		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval), Logger: log,
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
 		Compress:      f.ArchiveCompress,
@@ -118,7 +120,7 @@ func (f *loggerFlags) openFiles(options *pipeline.Options, log *slog.Logger) (*p
 }
 
 // openStdout opens standard output: for JSON, unless --format asks for something else.
-func (f *loggerFlags) openStdout(options *pipeline.Options, std *stdio, log *slog.Logger) (*stdout.Sink, error) {
+func (f *loggerFlags) openStdout(options *redef.Options, std *stdio, log *slog.Logger) (*stdout.Sink, error) {
 	format := options.Format
 	format.UseJSON = f.Format != "tsv"
 	s, err := stdout.New(stdout.Config{Writer: std.out, Format: &format, Logger: log})

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/files"
 	"zmtpd/pipeline/logwriter"
+	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
 )
@@ -48,14 +50,14 @@ func example() error {
 	defer cancel()
 
 	// The logger: a PULL socket, and the standard output for a log file.
-	options := pipeline.DefaultOptions()
+	options := redef.DefaultOptions()
 	options.Format.UseJSON = true
 	options.Stdout = true
-	logger, err := pipeline.New(pipeline.Config{Dir: ".", Options: options})
+	logger, err := files.New(files.Config{Dir: ".", Options: options})
 	if err != nil {
 		return err
 	}
-	files, err := pipeline.NewOutlet(logger, pipeline.OutletConfig{Name: "files"})
+	outlet, err := pipeline.NewOutlet(logger, pipeline.OutletConfig{Name: "files"})
 	if err != nil {
 		return err
 	}
@@ -64,7 +66,7 @@ func example() error {
 	if err != nil {
 		return err
 	}
-	receiver := pipeline.Serve(pull, nil, files)
+	receiver := pipeline.Serve(pull, nil, outlet)
 
 	// The program that has something to log.
 	push := zmtp.NewPush(zmtp.Config{})
@@ -101,7 +103,7 @@ func example() error {
 	}
 
 	// The end, without loss: from the program to the log.
-	for _, step := range []func(context.Context) error{w.Close, push.Shutdown, receiver.Shutdown, files.Close} {
+	for _, step := range []func(context.Context) error{w.Close, push.Shutdown, receiver.Shutdown, outlet.Close} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -1,0 +1,107 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/internal/await"
+)
+
+// LostError says what Close could not write to one log.
+type LostError struct {
+	Path string // of the log
+	Lost pipeline.Counts
+	Err  error // why
+}
+
+// Error says it on one line.
+func (e *LostError) Error() string {
+	return fmt.Sprintf("log %q: %d records lost: %v", e.Path, e.Lost.Records, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// Close ends the logger: Writes that have begun are finished, everything is
+// written, every file gets its #close, and is rotated if there is an
+// interval. It waits for files that cannot be written until ctx ends; what is
+// lost then is counted as dropped and reported, a *LostError for each log,
+// joined. Further calls wait for the first one's result, or for their ctx.
+func (l *Logger) Close(ctx context.Context) error {
+	l.mu.Lock()
+	first := !l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if first {
+		l.closeErr = l.close(ctx)
+		close(l.closeDone)
+		return l.closeErr
+	}
+	select {
+	case <-l.closeDone:
+		return l.closeErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *Logger) close(ctx context.Context) error {
+	close(l.stop)
+	<-l.timerDone
+	l.terminating.Store(true)
+	// From here on those who wait for a file do so only as long as ctx allows.
+	stopWaiting := context.AfterFunc(ctx, l.cancel)
+	// From then on something hangs in a call of the file system, and is left alone.
+	hung, cancel := await.WithGrace(ctx)
+	defer cancel()
+	var errs []error
+	if !await.Until(hung, await.Done(l.inflight.Wait)) {
+		errs = append(errs, fmt.Errorf("a batch is being written: %w", errBusy))
+	}
+	stopWaiting()
+	l.cancel()
+
+	logs := l.sortedLogs()
+	ended := make([]error, len(logs))
+	closed := make([]<-chan struct{}, len(logs))
+	for i, s := range logs {
+		closed[i] = await.Done(func() { ended[i] = s.close(ctx, hung) })
+	}
+	for i, s := range logs {
+		if await.Until(hung, closed[i]) {
+			errs = append(errs, ended[i])
+		} else {
+			errs = append(errs, fmt.Errorf("log %q: %w", s.key.Path, errBusy))
+		}
+	}
+	errs = append(errs, l.waitRotations(ctx, hung))
+	if !await.Until(hung, await.Done(l.services.Wait)) {
+		errs = append(errs, errBusy)
+	}
+	errs = append(errs, l.closeDir())
+	return errors.Join(errs...)
+}
+
+// waitRotations waits for everything in the background. After ctx has ended it gives up what
+// is left for the next start: logs that have not got their final name, and post-processors, which may also run on without us.
+func (l *Logger) waitRotations(ctx, hung context.Context) error {
+	stop := context.AfterFunc(ctx, l.stopRotations)
+	defer stop()
+	var errs []error
+	if !await.Until(hung, await.Done(l.rotations.Wait)) {
+		errs = append(errs, fmt.Errorf("%d rotated logs: %w; they are in %s for the next start", l.Stats().Rotation.Pending, errBusy, l.inLogDir(workDir)))
+	}
+	ended := await.Until(hung, await.Done(l.postprocessors.Wait))
+	logs, calls := l.leftInWork()
+	if len(errs) == 0 && logs > 0 {
+		errs = append(errs, fmt.Errorf("%d rotated logs have not got their place, they are in %s for the next start", logs, l.inLogDir(workDir)))
+	}
+	if !ended {
+		errs = append(errs, fmt.Errorf("%d post-processors have not ended, nobody waits for them any more; the next start calls them again", l.Stats().Rotation.PostprocessRunning))
+	} else if calls > 0 {
+		errs = append(errs, fmt.Errorf("%d post-processors have not been called or were interrupted, the next start calls them", calls))
+	}
+	return errors.Join(errs...)
+}

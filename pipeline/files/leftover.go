@@ -1,0 +1,141 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// A shadow file stands beside each open log while LogAscii::enable_leftover_log_rotation
+// is on or rotated logs go to an archive, so that after a crash the next start finds what was open. It has two
+// lines: the log's extension with its dot, and the name of the filter's
+// post-processor function, empty for the default one (spec 3.7).
+
+const (
+	shadowPrefix    = ".shadow."
+	tmpShadowPrefix = ".tmp" + shadowPrefix
+)
+
+// shadowOf returns the name of the shadow of the file name.
+func shadowOf(name string) string {
+	return path.Join(path.Dir(name), shadowPrefix+path.Base(name))
+}
+
+// shadows reports whether open logs have a shadow.
+func (l *Logger) shadows() bool {
+	return (l.options.LeftoverRotation || l.archive != "") && l.rotates()
+}
+
+// writeShadow makes the shadow of the log name, without extension. It appears
+// with all its content or not at all.
+func (l *Logger) writeShadow(name string) error {
+	name += l.ext
+	tmp := path.Join(path.Dir(name), tmpShadowPrefix+path.Base(name))
+	if err := l.writeSynced(tmp, l.ext+"\n\n"); err != nil {
+		return err
+	}
+	return l.root.Rename(tmp, shadowOf(name))
+}
+
+// removeShadow removes the shadow of the log that has or had the name file, if there is one.
+func (l *Logger) removeShadow(file string) {
+	if err := l.root.Remove(shadowOf(file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.state.failed(err)
+		l.log.Error("shadow file cannot be removed", "file", file, "err", err)
+	}
+}
+
+// rotateLeftovers takes up what a logger left that crashed: logs on their way to their
+// final name, and logs in the log folder that have a shadow. It removes shadows that have no log. What it
+// cannot rotate it leaves and logs.
+func (l *Logger) rotateLeftovers() {
+	errs := []error{l.resumeRotations()}
+	if l.shadows() || l.options.LeftoverRotation {
+		names, err := fs.ReadDir(l.root.FS(), ".")
+		errs = append(errs, err)
+		for _, d := range names {
+			if strings.HasPrefix(d.Name(), tmpShadowPrefix) { // the crash came before its name
+				errs = append(errs, l.root.Remove(d.Name()))
+			} else if name, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
+				if err := l.rotateLeftover(name); err != nil {
+					errs = append(errs, fmt.Errorf("%s: %w", name, err))
+				}
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		l.state.failed(err)
+		l.log.Error("leftover logs cannot be rotated", "err", err)
+	}
+}
+
+// rotateLeftover rotates the log file that has a shadow.
+func (l *Logger) rotateLeftover(file string) error {
+	fi, err := l.root.Lstat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l.root.Remove(shadowOf(file))
+	}
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() {
+		return errors.New("it is no regular file")
+	}
+	ext, err := l.readShadow(file)
+	if err != nil {
+		return err
+	}
+	name, ok := strings.CutSuffix(file, ext)
+	if !ok || name == "" || ext != l.ext {
+		return errors.New("its shadow names another extension than it has, or than logs have now: move both away")
+	}
+	shadow, err := l.root.Lstat(shadowOf(file))
+	if err != nil {
+		return err
+	}
+	r := &rotation{name: name, opened: changeTime(shadow), closed: fi.ModTime(), leftover: true, owned: true, ext: ext, file: file}
+	if l.options.GzipLevel > 0 && l.archive == "" {
+		r.name += "." + l.suffix // as in Zeek: conn.log.2006-01-02-15-04-05.log.gz
+	}
+	return l.takeAway(nil, r)
+}
+
+// readShadow returns the extension that the shadow of file names.
+func (l *Logger) readShadow(file string) (string, error) {
+	b, err := l.readShort(shadowOf(file))
+	if err != nil {
+		return "", err
+	}
+	ext, _, _ := strings.Cut(string(b), "\n")
+	return ext, nil
+}
+
+// writeSynced writes a file that the logger needs for itself; its content is on disk then.
+func (l *Logger) writeSynced(name, content string) error {
+	f, err := l.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// readShort reads a file that writeSynced wrote: it is not large.
+func (l *Logger) readShort(name string) ([]byte, error) {
+	f, err := l.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 64<<10))
+}

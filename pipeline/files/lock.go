@@ -1,0 +1,34 @@
+package files
+
+import "context"
+
+// mutex is a lock for which one can wait with a limit: its holder may hang in a
+// call of the file system.
+type mutex chan struct{}
+
+func newMutex() mutex { return make(mutex, 1) }
+
+func (m mutex) lock()   { m <- struct{}{} }
+func (m mutex) unlock() { <-m }
+
+// lockUntil locks m, or returns false as soon as one of the contexts ends.
+func (m mutex) lockUntil(a, b context.Context) bool {
+	select {
+	case m <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case m <- struct{}{}:
+		return true
+	case <-a.Done():
+	case <-b.Done():
+	}
+	return false
+}
+
+// semaphore limits how many do something at a time.
+type semaphore chan struct{}
+
+func (s semaphore) acquire() { s <- struct{}{} }
+func (s semaphore) release() { <-s }

@@ -1,0 +1,597 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/pipelinetest"
+	"zmtpd/pipeline/redef"
+	"zmtpd/pipeline/zeek"
+)
+
+func TestMessageChecks(t *testing.T) {
+	var log bytes.Buffer
+	l := start(t, Config{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	good := pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1")
+	with := func(i int, part string) [][]byte {
+		m := slices.Clone(good)
+		m[i] = []byte(part)
+		return m
+	}
+	wide := pipelinetest.Message(t, "n", "A::LOG", "a", strings.Repeat("x", 64<<10), "1")
+	other := slices.Clone(good)
+	other[3] = bytes.Replace(good[3], []byte("WRITER_ASCII"), []byte("WRITER_OTHER"), 1)
+	trunc := zeek.ReasonTruncated
+	for range 2 {
+		wantDrop(t, l.Write(t.Context(), nil), pipeline.ReasonParts)
+		wantDrop(t, l.Write(t.Context(), good[:3]), pipeline.ReasonParts)
+		wantDrop(t, l.Write(t.Context(), append(slices.Clone(good), nil)), pipeline.ReasonParts)
+		wantDrop(t, l.Write(t.Context(), with(2, "zeek-bin-serializer2")), pipeline.ReasonSerializer)
+		wantDrop(t, l.Write(t.Context(), with(3, "")), pipeline.BatchReason(trunc))
+		wantDrop(t, l.Write(t.Context(), other), pipeline.ReasonWriter)
+		wantDrop(t, l.Write(t.Context(), wide), pipeline.ReasonHeader)
+		write(t, l, with(0, ""), with(1, ""))
+	}
+	shut(t, l)
+	st := l.Stats()
+	for r, want := range map[pipeline.Reason]uint64{pipeline.ReasonParts: 6, pipeline.ReasonSerializer: 2, pipeline.BatchReason(trunc): 2, pipeline.ReasonWriter: 2, pipeline.ReasonHeader: 2, pipeline.ReasonPath: 0} {
+		if got, ok := st.Dropped[r]; !ok || got.Messages != want {
+			t.Errorf("%v: %d dropped, want %d", r, got.Messages, want)
+		}
+	}
+	if want := (pipeline.Counts{Messages: 18, Records: 8}); st.Received != want {
+		t.Errorf("received %+v, want %+v", st.Received, want)
+	}
+	// Once for each sender and reason: a message without parts has no sender.
+	for reason, want := range map[string]int{"parts": 2, "serializer": 1, "truncated": 1, "writer": 1} {
+		if n := strings.Count(log.String(), "reason="+reason+" "); n != want {
+			t.Errorf("%s logged %d times, want %d:\n%s", reason, n, want, log.String())
+		}
+	}
+}
+
+func TestPathsConfined(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "logs")
+	outside := filepath.Join(parent, "outside")
+	for _, d := range []string{dir, outside, filepath.Join(dir, "dir.log")} {
+		if err := os.Mkdir(d, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, target := range map[string]string{"away": outside, "relative": "../outside", "link.log": filepath.Join(outside, "target")} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Skip(err)
+		}
+	}
+	l := start(t, Config{Dir: dir})
+	for _, path := range []string{
+		"", "/", "/etc/x", "/dev/stdout", "..", "../x", "a/../../x", "a/../b", "a/..", ".", "./x", "a//b", "a/", "a/./b",
+		"x\x00y", "\x00", strings.Repeat("x", 256), strings.Repeat("a/", 600) + "b",
+		"away/x", "away/sub/x", "relative/x", "link", "dir", ".shadow.conn", ".tmp.shadow.conn", "sub/.shadow.conn",
+	} {
+		if err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", path, "x", "1")); err == nil {
+			t.Errorf("path %q was taken", path)
+		} else {
+			wantDrop(t, err, pipeline.ReasonPath)
+		}
+	}
+	fine := []string{"plain", "sub/x", "sub/deep/er/x", "..x", "x..", "a/..b", "new\nline", "-rf", "~", "x y", "*", "\xff\xfe", strings.Repeat("y", 140)}
+	for _, path := range fine {
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", path, "x", "1"))
+	}
+	shut(t, l)
+	got := tree(t, dir)
+	for _, path := range fine {
+		if !slices.Equal(records(got[path+".log"]), []string{"1"}) {
+			t.Errorf("path %q: file has %q", path, got[path+".log"])
+		}
+	}
+	if files := tree(t, outside); len(files) != 0 {
+		t.Errorf("written outside of the log folder: %q", sortedKeys(files))
+	}
+	if files := tree(t, parent); len(files) != len(fine) {
+		t.Errorf("files %q", sortedKeys(files))
+	}
+}
+
+// A file where a path needs a folder, and the other way round.
+func TestPathsInTheWay(t *testing.T) {
+	l := start(t, Config{Dir: t.TempDir()})
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	wantDrop(t, l.Write(t.Context(), pipelinetest.Message(t, "n", "B::LOG", "a.log/b", "x", "1")), pipeline.ReasonPath)
+	write(t, l, pipelinetest.Message(t, "n", "C::LOG", "c.log/d", "x", "1"))
+	wantDrop(t, l.Write(t.Context(), pipelinetest.Message(t, "n", "D::LOG", "c", "x", "1")), pipeline.ReasonPath)
+}
+
+func TestTwoStreamsOnePath(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, Config{Dir: dir})
+	for i := range 3 {
+		write(t, l,
+			pipelinetest.Message(t, "n", "First::LOG", "conn", "x", fmt.Sprint("first", i)),
+			pipelinetest.Message(t, "n", "Second/../é::LOG", "conn", "x", fmt.Sprint("second", i)),
+			pipelinetest.Message(t, "n", "Third::LOG", "conn.Second_________LOG", "x", fmt.Sprint("third", i)))
+	}
+	shut(t, l)
+	got := tree(t, dir)
+	if len(got) != 3 {
+		t.Errorf("files %q", sortedKeys(got))
+	}
+	for name, want := range map[string]string{"conn.log": "first", "conn.Second_______LOG.log": "second", "conn.Second_________LOG.log": "third"} {
+		if r := records(got[name]); !slices.Equal(r, []string{want + "0", want + "1", want + "2"}) {
+			t.Errorf("%s has %q; files %q", name, r, sortedKeys(got))
+		}
+	}
+}
+
+// New columns take the name over; what was written before is moved aside.
+func TestColumnsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l := start(t, Config{Dir: dir, Location: time.UTC})
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "old"))
+		time.Sleep(time.Minute)
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x y", "new"))
+		shut(t, l)
+		got := tree(t, dir)
+		if !strings.HasSuffix(got["a.2000-01-01-00-00-00.log"], "old\n#close\t2000-01-01-00-01-00\n") ||
+			!strings.Contains(got["a.log"], "#fields\tx\ty\n") || len(got) != 2 {
+			t.Errorf("files %q", got)
+		}
+	})
+}
+
+// Nodes with old and new scripts side by side make a few files, not one for each
+// batch, and no file has records of both.
+func TestColumnsAlternate(t *testing.T) {
+	for _, interval := range []time.Duration{0, time.Hour} {
+		t.Run(interval.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				o := optionsWith(func(o *redef.Options) { o.RotationInterval = interval })
+				l := start(t, Config{Dir: dir, Location: time.UTC, Options: &o})
+				columns := []string{"x", "x y", "y"}
+				for i := range 300 {
+					write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", columns[i%3], fmt.Sprint(columns[i%3], " ", i)))
+				}
+				time.Sleep(interval)
+				shut(t, l)
+				got := tree(t, dir)
+				if len(got) != 5 {
+					t.Errorf("%d files for 3 sets of columns: %q", len(got), sortedKeys(got))
+				}
+				total := 0
+				for name, content := range got {
+					_, fields, _ := strings.Cut(content, "#fields\t")
+					fields, _, _ = strings.Cut(fields, "\n")
+					for _, r := range records(content) {
+						total++
+						if !strings.HasPrefix(r, strings.ReplaceAll(fields, "\t", " ")+" ") {
+							t.Errorf("%s with columns %q has the record %q", name, fields, r)
+						}
+					}
+					if strings.Count(content, "#fields") != 1 || strings.Count(content, "#close") != 1 {
+						t.Errorf("%s has another header than one:\n%s", name, content)
+					}
+				}
+				if total != 300 {
+					t.Errorf("%d records, want 300", total)
+				}
+			})
+		})
+	}
+}
+
+// A node that makes up columns cannot make a file of each batch; an upgrade every
+// few hours is possible forever.
+func TestColumnsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, Config{Dir: t.TempDir(), MaxFiles: maxColumns})
+		for i := range maxColumns {
+			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", fmt.Sprint("c", i), "1"))
+		}
+		wantDrop(t, l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", "a", "more", "1")), pipeline.ReasonManySchemas)
+		for i := range 3 * maxColumns {
+			time.Sleep(columnsIdle)
+			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", fmt.Sprint("later", i), "1"))
+		}
+		// The first set again, now new.
+		time.Sleep(columnsIdle)
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "c0", "1"))
+	})
+}
+
+func TestFilesBounded(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, Config{Dir: dir, MaxFiles: 3})
+	for i := range 10 {
+		err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", fmt.Sprint("p", i), "x", "1"))
+		if i < 3 && err != nil {
+			t.Errorf("path %d: %v", i, err)
+		} else if i >= 3 {
+			wantDrop(t, err, pipeline.ReasonManyFiles)
+		}
+	}
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "p0", "x", "2"))
+	if n := len(tree(t, dir)); n != 3 {
+		t.Errorf("%d files", n)
+	}
+}
+
+// A batch with a bad value is lost alone, and leaves no file if it is the first.
+func TestBadValue(t *testing.T) {
+	dir := t.TempDir()
+	o := optionsWith(func(o *redef.Options) { o.RotationInterval, o.LeftoverRotation = time.Hour, true })
+	l := start(t, Config{Dir: dir, Options: &o})
+	bad := pipelinetest.Message(t, "n", "A::LOG", "a", "x", "good", "value")
+	bad[3] = bad[3][:len(bad[3])-1]
+	err := l.Write(t.Context(), bad)
+	wantDrop(t, err, pipeline.BatchReason(zeek.ReasonTruncated))
+	if files := tree(t, dir); len(files) != 0 {
+		t.Errorf("after a bad first batch there are %q", sortedKeys(files))
+	}
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	wantDrop(t, l.Write(t.Context(), bad), pipeline.BatchReason(zeek.ReasonTruncated))
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "2"))
+	shut(t, l)
+	for name, content := range tree(t, dir) {
+		if r := records(content); !slices.Equal(r, []string{"1", "2"}) {
+			t.Errorf("%s has %q", name, r)
+		}
+	}
+	if d := l.Stats().Dropped[pipeline.BatchReason(zeek.ReasonTruncated)]; d != (pipeline.Counts{Messages: 2, Records: 4}) {
+		t.Errorf("dropped %+v", d)
+	}
+}
+
+// What is in the way of a log or of a rotated log is never lost.
+func TestNothingReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		old := map[string]string{"a.log": "crashed\n", "a.2000-01-01-00-00-00.log": "x\n", "a.2000-01-01-00-00-00_1.log": "y\n"}
+		for name, content := range old {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mtime := time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
+		if err := os.Chtimes(filepath.Join(dir, "a.log"), mtime, mtime); err != nil {
+			t.Fatal(err)
+		}
+		o := optionsWith(func(o *redef.Options) { o.RotationInterval = time.Hour })
+		l := start(t, Config{Dir: dir, Options: &o, Location: time.UTC})
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		shut(t, l)
+		got := tree(t, dir)
+		old["a.1999-12-31-00-00-00.log"] = old["a.log"]
+		delete(old, "a.log")
+		for name, content := range old {
+			if got[name] != content {
+				t.Errorf("%s has %q, want %q", name, got[name], content)
+			}
+		}
+		if r := records(got["a.2000-01-01-00-00-00_2.log"]); len(got) != 4 || !slices.Equal(r, []string{"1"}) {
+			t.Errorf("files %q", got)
+		}
+	})
+}
+
+// Not even a file that appears after the logger looked is truncated.
+func TestCreateFile(t *testing.T) {
+	dir := t.TempDir()
+	l := start(t, Config{Dir: dir})
+	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.createFile("a.log"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want fs.ErrExist", err)
+	}
+	if content := tree(t, dir)["a.log"]; content != "x" {
+		t.Errorf("the file holds %q", content)
+	}
+}
+
+// A log of another run without rotation is moved aside, too.
+func TestRestart(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 3 {
+		l := start(t, Config{Dir: dir})
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
+		shut(t, l)
+	}
+	got := tree(t, dir)
+	if len(got) != 3 || !slices.Equal(records(got["a.log"]), []string{"2"}) {
+		t.Errorf("files %q", got)
+	}
+}
+
+// Records are in the file at most the flush interval after they came.
+func TestFlushInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l := start(t, Config{Dir: dir})
+		for i := range 20 {
+			time.Sleep(time.Duration(i) * 77 * time.Millisecond)
+			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if n := len(records(tree(t, dir)["a.log"])); n != i+1 {
+				t.Fatalf("%d records in the file, want %d", n, i+1)
+			}
+		}
+	})
+}
+
+// No record that came after a tick is in the file that ends with it, even if the
+// timer has not come by.
+func TestRotationOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		o := optionsWith(func(o *redef.Options) { o.RotationInterval = 10 * time.Second })
+		l, err := newLogger(Config{Dir: dir, Options: &o, Location: time.UTC}) // without timer
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(l.timerDone)
+		time.Sleep(3 * time.Second)
+		for i := range 20 {
+			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
+			time.Sleep(2 * time.Second)
+		}
+		time.Sleep(time.Hour) // ticks are missed
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "late"))
+		shut(t, l)
+		want := map[string][]string{
+			"a.2000-01-01-00-00-03.log": {"0", "1", "2", "3"},
+			"a.2000-01-01-00-00-10.log": {"4", "5", "6", "7", "8"},
+			"a.2000-01-01-00-00-20.log": {"9", "10", "11", "12", "13"},
+			"a.2000-01-01-00-00-30.log": {"14", "15", "16", "17", "18"},
+			"a.2000-01-01-00-00-40.log": {"19"},
+			"a.2000-01-01-01-00-40.log": {"late"},
+		}
+		got := tree(t, dir)
+		for name := range want {
+			if r := records(got[name]); !slices.Equal(r, want[name]) {
+				t.Errorf("%s has %q, want %q", name, r, want[name])
+			}
+		}
+		if len(got) != len(want) || !strings.HasSuffix(got["a.2000-01-01-00-00-10.log"], "#close\t2000-01-01-00-00-20\n") {
+			t.Errorf("files %q", got)
+		}
+	})
+}
+
+// A rotation directory that cannot be made does not stop the log.
+func TestRotationDirFails(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	o := optionsWith(func(o *redef.Options) { o.RotationInterval, o.RotationDir = time.Hour, "file/sub" })
+	l := start(t, Config{Dir: dir, Options: &o})
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "1"))
+	shut(t, l)
+	files := tree(t, dir)
+	if names := sortedKeys(files); len(names) != 2 || !strings.HasPrefix(names[1], "sub/a.20") || l.Stats().LastError == nil {
+		t.Errorf("files %q, last error %v", names, l.Stats().LastError)
+	}
+}
+
+// The rotation directory may lie outside of the log folder.
+func TestRotationDirOutside(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "logger")
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	o := optionsWith(func(o *redef.Options) {
+		o.RotationInterval, o.RotationDir, o.LeftoverRotation = time.Hour, "../log-queue", true
+	})
+	l := start(t, Config{Dir: dir, Options: &o})
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "1"))
+	if names := sortedKeys(tree(t, dir)); !slices.Equal(names, []string{"sub/.shadow.a.log", "sub/a.log"}) {
+		t.Errorf("while open: %q", names)
+	}
+	shut(t, l)
+	if names := sortedKeys(tree(t, parent)); len(names) != 1 || !strings.HasPrefix(names[0], "log-queue/sub/a.20") {
+		t.Errorf("files %q", names)
+	}
+}
+
+// A killed logger's log in a sub-folder, which the start does not look into, is
+// moved aside with its shadow's time by the next batch.
+func TestLeftoverInSubfolder(t *testing.T) {
+	dir := t.TempDir()
+	script := "redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;"
+	crash(t, dir, script, [][][]byte{pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "1")})
+	l := start(t, Config{Dir: dir, Options: redefs(t, []byte(script)), Location: time.UTC})
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "2"))
+	shut(t, l)
+	files := tree(t, dir)
+	var all []string
+	for _, name := range sortedKeys(files) {
+		all = append(all, records(files[name])...)
+	}
+	if len(files) != 2 || !slices.Equal(all, []string{"1", "2"}) {
+		t.Errorf("files %q", files)
+	}
+}
+
+func TestClose(t *testing.T) {
+	l := start(t, Config{Dir: t.TempDir()})
+	var closing sync.WaitGroup
+	for range 4 {
+		closing.Go(func() {
+			if err := l.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	closing.Wait()
+	m := pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1")
+	for _, m := range [][][]byte{m, m[:2]} {
+		if err := l.Write(t.Context(), m); !errors.Is(err, ErrClosed) {
+			t.Errorf("Write after Close: %v", err)
+		}
+	}
+	if st := l.Stats(); st.Received != (pipeline.Counts{}) {
+		t.Errorf("received %+v after Close", st.Received)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for name, cfg := range map[string]Config{
+		"missing folder": {Dir: filepath.Join(dir, "missing")},
+		"file":           {Dir: file},
+		"log folder":     {Dir: dir, Options: &redef.Options{Format: zeek.DefaultOptions(), LogDir: "file/x"}},
+		"suffix":         {Dir: dir, Suffix: "a/b"},
+		"interval":       {Dir: dir, FlushInterval: -1},
+		"files":          {Dir: dir, MaxFiles: -1},
+	} {
+		if l, err := New(cfg); err == nil {
+			t.Errorf("%s: New took it", name)
+			l.Close(t.Context())
+		}
+	}
+}
+
+func TestSuffixFromEnvironment(t *testing.T) {
+	t.Setenv("ZEEK_LOG_SUFFIX", "txt")
+	dir := t.TempDir()
+	l := start(t, Config{Dir: dir})
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	if names := sortedKeys(tree(t, dir)); !slices.Equal(names, []string{"a.txt"}) {
+		t.Errorf("files %q", names)
+	}
+}
+
+// Whatever the order in which the batches of several senders arrive, and whenever
+// files rotate, every line is written once, the lines of each sender in order.
+func TestInterleaving(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		type batch struct {
+			message [][]byte
+			lines   []string
+		}
+		senders := rapid.IntRange(1, 5).Draw(rt, "senders")
+		paths := rapid.IntRange(1, 4).Draw(rt, "paths")
+		columns := rapid.IntRange(1, 2).Draw(rt, "columns")
+		rotate := rapid.Bool().Draw(rt, "rotate")
+		queues := make([][]batch, senders)
+		want := map[string][]string{} // by sender and path
+		for s := range queues {
+			for i := range rapid.IntRange(0, 30).Draw(rt, "batches") {
+				path := fmt.Sprint("p", rapid.IntRange(1, paths).Draw(rt, "path"))
+				set := strings.Repeat("x ", rapid.IntRange(1, columns).Draw(rt, "set")) + "z"
+				var lines []string
+				for j := range rapid.IntRange(0, 3).Draw(rt, "lines") {
+					lines = append(lines, fmt.Sprintf("%d:%d:%d", s, i, j))
+				}
+				queues[s] = append(queues[s], batch{pipelinetest.Message(t, fmt.Sprint(s), "A::LOG", path, set, lines...), lines})
+				key := fmt.Sprint(s, path, strings.Count(set, " "))
+				want[key] = append(want[key], lines...)
+			}
+		}
+		dir, err := os.MkdirTemp("", "pipeline")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		o := optionsWith(func(o *redef.Options) {
+			if rotate {
+				o.RotationInterval = time.Second
+			}
+		})
+		l, err := New(Config{Dir: dir, Options: &o, FlushInterval: time.Millisecond})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var sending sync.WaitGroup
+		for _, queue := range queues {
+			sending.Go(func() {
+				for _, b := range queue {
+					if err := l.Write(context.Background(), b.message); err != nil {
+						t.Error(err)
+					}
+					if err := l.Stats().Check(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		sending.Wait()
+		if err := l.Close(context.Background()); err != nil {
+			rt.Fatal(err)
+		}
+		// The part of each sender, path and set of columns in each file. A part holds
+		// consecutive lines, so their order is that of their first lines.
+		parts := map[string][][]string{}
+		for name, content := range tree(t, dir) {
+			path, _, _ := strings.Cut(name, ".")
+			ofFile := map[string][]string{}
+			for _, r := range records(content) {
+				line, _, _ := strings.Cut(r, "\t")
+				sender, _, _ := strings.Cut(line, ":")
+				key := fmt.Sprint(sender, path, strings.Count(r, "\t"))
+				ofFile[key] = append(ofFile[key], line)
+			}
+			for key, lines := range ofFile {
+				parts[key] = append(parts[key], lines)
+			}
+		}
+		for key := range want {
+			slices.SortFunc(parts[key], func(a, b []string) int {
+				return slices.Index(want[key], a[0]) - slices.Index(want[key], b[0])
+			})
+			if got := slices.Concat(parts[key]...); !slices.Equal(got, want[key]) {
+				rt.Errorf("%s: got %q, want %q", key, got, want[key])
+			}
+			delete(parts, key)
+		}
+		if len(parts) != 0 {
+			rt.Errorf("nobody sent %q", parts)
+		}
+		if st := l.Stats(); st.Written != st.Received {
+			rt.Errorf("received %+v, written %+v", st.Received, st.Written)
+		}
+	})
+}
+
+// Many headers with the same columns, as from nodes with many filters, use the
+// cache and no more memory than it may have.
+func TestHeaderCacheBounded(t *testing.T) {
+	l := start(t, Config{Dir: t.TempDir()})
+	m := pipelinetest.Message(t, "n", "A::LOG", "a", strings.Repeat("x", (64<<10)-200), "1")
+	const n = 2 * maxHeaderCache / (64 << 10)
+	for i := range n {
+		filter := fmt.Sprintf("%07d", i)
+		m[3] = bytes.Replace(m[3], m[3][bytes.Index(m[3], []byte("ASCII"))+9:][:7], []byte(filter), 1)
+		write(t, l, m)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if size := len(l.headers) * (64 << 10); size > maxHeaderCache+maxHeaderCache/8 || len(l.headers) < n/8 {
+		t.Errorf("%d headers in the cache", len(l.headers))
+	}
+}

@@ -1,0 +1,62 @@
+package files
+
+import (
+	"sync"
+
+	"zmtpd/pipeline/zeek"
+)
+
+// renderers render the batches of one set of columns, several of them at once.
+type renderers struct {
+	schema *zeek.Schema
+	format zeek.Options
+	// main renders headers, and records too where they depend on those before them. The log's mu
+	// guards it.
+	main *zeek.Renderer
+	// ordered says that records depend on those before them (see zeek.Renderer).
+	ordered bool
+	spare   sync.Pool // of *zeek.Renderer, for records that do not
+}
+
+func newRenderers(schema *zeek.Schema, format zeek.Options) (*renderers, error) {
+	main, err := zeek.NewRenderer(schema, format)
+	if err != nil {
+		return nil, err
+	}
+	return &renderers{
+		schema:  schema,
+		format:  format,
+		main:    main,
+		ordered: !format.UseJSON && format.Separator == format.SetSeparator,
+	}, nil
+}
+
+// appendRecords renders a batch whose records do not depend on others. For
+// concurrent use.
+func (r *renderers) appendRecords(dst []byte, b zeek.Batch) ([]byte, error) {
+	one, _ := r.spare.Get().(*zeek.Renderer)
+	if one == nil {
+		var err error
+		if one, err = zeek.NewRenderer(r.schema, r.format); err != nil {
+			return dst, err
+		}
+	}
+	defer r.spare.Put(one)
+	dst, _, err := one.AppendRecords(dst, b)
+	return dst, err
+}
+
+// keepSize is the size up to which a buffer is kept for the next use.
+const keepSize = 1 << 20
+
+// scratch holds buffers for the text of batches on their way into a file's buffer.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+func getScratch() *[]byte { return scratch.Get().(*[]byte) }
+
+func putScratch(b *[]byte) {
+	if cap(*b) <= keepSize {
+		*b = (*b)[:0]
+		scratch.Put(b)
+	}
+}

@@ -1,0 +1,312 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"zmtpd/pipeline/internal/await"
+)
+
+// rotation is a closed log on its way to its final name. Under its log's lock it is only
+// moved to a folder of its own within workDir, which is quick; what may take long
+// is done in the background: sync, compression, the move to the archive, the
+// post-processor. A crash at any time leaves the log in its folder, or the note of the post-processor's
+// call, and the next start takes it from there.
+type rotation struct {
+	name           string // of the log, without extension
+	opened, closed time.Time
+	leftover       bool // of an earlier logger, which may have been killed
+	owned          bool // leftover that surely a logger wrote, so it may be repaired
+	found          bool // in workDir at the start: it may have its final name already
+	terminating    bool
+
+	file string // the log's name with extension before it was taken away
+	f    file   // to be synced and closed, nil if that is done
+	ext  string // of src, with dot
+	src  string // where the file is now, in the log folder
+	work string // folder to remove when all is done, empty if there is none
+	note bool   // of the post-processor's call is in work
+}
+
+// workDir is where rotated logs wait, in the log folder.
+const workDir = ".rotating"
+
+// Limits for work in the background.
+const (
+	maxRotations      = 32 // files that are synced and moved at a time
+	maxPostprocessors = 16 // post-processors that run at a time
+	maxPostprocQueue  = 10_000
+)
+
+// takeAway takes a file that has the name r.name from the log folder, so that the name is free
+// when it returns, and lets the rest be done in the background. s is nil at the
+// start. If the file cannot be moved to workDir everything is done right here; the
+// error is that of this case. It is counted and logged.
+func (l *Logger) takeAway(s *streamLog, r *rotation) error {
+	if r.ext == "" {
+		r.ext = l.ext
+	}
+	r.terminating = l.terminating.Load()
+	if r.file == "" {
+		r.file = r.name + r.ext
+	}
+	r.src = r.file
+	work, err := l.makeWork(r)
+	if err == nil {
+		to := path.Join(work, r.name+r.ext)
+		err = l.root.MkdirAll(path.Dir(to), 0o777)
+		if err == nil {
+			err = l.root.Rename(r.src, to)
+		}
+		if err == nil {
+			l.removeShadow(r.file)
+			r.src, r.work = to, work
+			l.background(s, r)
+			return nil
+		}
+		l.removeWork(work, path.Dir(r.name))
+	}
+	// On a full disk, or if it is a mount point that the log's path leads to.
+	l.closeRotated(r)
+	if err := l.finishRotation(r); err != nil {
+		l.rotationFailed(err)
+		l.log.Error("log cannot be rotated, it keeps its name until the next one needs it", "path", r.name, "err", err)
+		return err
+	}
+	l.removeShadow(r.file)
+	return nil
+}
+
+// makeWork makes a folder for r, whose name says what must be known about r.
+func (l *Logger) makeWork(r *rotation) (string, error) {
+	if err := l.root.MkdirAll(workDir, 0o777); err != nil {
+		return "", err
+	}
+	base := path.Join(workDir, fmt.Sprintf("%d-%d", r.opened.Unix(), r.closed.Unix()))
+	work := base
+	for i := 1; ; i++ {
+		err := l.root.Mkdir(work, 0o777)
+		if !errors.Is(err, fs.ErrExist) {
+			return work, err
+		}
+		work = fmt.Sprintf("%s-%d", base, i)
+	}
+}
+
+// leaveWork removes the folder of a rotation if nothing is left to do; else what the log was in.
+func (l *Logger) leaveWork(r *rotation) {
+	switch {
+	case r.work == "":
+	case r.note:
+		l.removeFolders(r.work, path.Dir(r.name))
+	default:
+		l.removeWork(r.work, path.Dir(r.name))
+	}
+}
+
+// removeWork removes the folders of a log that has left.
+func (l *Logger) removeWork(work, sub string) {
+	l.removeFolders(work, sub)
+	if err := l.root.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.state.failed(err)
+	}
+}
+
+// removeFolders removes the folder sub of work, and those that it is in.
+func (l *Logger) removeFolders(work, sub string) {
+	for ; sub != "." && sub != "/"; sub = path.Dir(sub) {
+		_ = l.root.Remove(path.Join(work, sub))
+	}
+}
+
+// background finishes r later, after the rotation of the same log before it, so that names
+// with numbers are in order.
+func (l *Logger) background(s *streamLog, r *rotation) {
+	var before chan struct{}
+	done := make(chan struct{})
+	if s != nil {
+		before, s.last = s.last, done
+	}
+	l.state.rotating(func(st *RotationStats) { st.Pending++ })
+	l.rotations.Go(func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
+		l.rotationSlots.acquire()
+		defer l.rotationSlots.release()
+		defer l.state.rotating(func(st *RotationStats) { st.Pending-- })
+		l.closeRotated(r)
+		for backoff := minBackoff; ; backoff = min(2*backoff, maxRotationBackoff) {
+			err := l.finishRotation(r)
+			if err == nil {
+				return
+			}
+			l.rotationFailed(err)
+			l.log.Error("rotated log cannot be put in its place, it waits", "path", r.name,
+				"file", l.inLogDir(r.src), "err", err)
+			if !await.Sleep(l.giveUpRotations, l.giveUpRotations, backoff) {
+				return
+			}
+		}
+	})
+}
+
+// maxRotationBackoff is how long a rotated log waits at most for another try.
+const maxRotationBackoff = time.Minute
+
+func (l *Logger) closeRotated(r *rotation) {
+	if r.f != nil {
+		l.closeFile(r.f, r.name)
+		r.f = nil
+	}
+}
+
+func (l *Logger) rotationFailed(err error) {
+	l.state.failed(err)
+	l.state.rotating(func(st *RotationStats) { st.Failures++ })
+}
+
+// inLogDir returns the absolute path of a file of the log folder.
+func (l *Logger) inLogDir(name string) string {
+	return filepath.Join(l.root.Name(), filepath.FromSlash(name))
+}
+
+// finishRotation puts r in its place and calls the post-processor. On error it can be called
+// again.
+func (l *Logger) finishRotation(r *rotation) error {
+	if r.owned {
+		if err := l.repair(r); err != nil {
+			return err
+		}
+	}
+	to, err := l.place(r)
+	if err != nil {
+		return err
+	}
+	l.leaveWork(r)
+	l.state.rotating(func(st *RotationStats) { st.Rotated++ })
+	if r.leftover {
+		l.log.Info("rotated leftover log", "old", l.inLogDir(r.file), "new", to)
+	}
+	l.postprocess(r, to)
+	return nil
+}
+
+// resumeRotations finishes what an earlier logger left in workDir.
+func (l *Logger) resumeRotations() error {
+	works, err := fs.ReadDir(l.root.FS(), workDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, d := range works {
+		work := path.Join(workDir, d.Name())
+		opened, closed, ok := parseWork(d.Name())
+		if !ok || !d.IsDir() {
+			errs = append(errs, fmt.Errorf("%s is not the logger's own: move it away", l.inLogDir(work)))
+			continue
+		}
+		logs, noted, err := l.listWork(work)
+		errs = append(errs, err)
+		note := path.Join(work, callNote)
+		switch {
+		case len(logs) > 0:
+			if noted { // it will be made again
+				errs = append(errs, l.root.Remove(note))
+			}
+			for _, r := range logs {
+				r.opened, r.closed = opened, closed
+				l.background(nil, r)
+			}
+		case err != nil:
+		case noted:
+			errs = append(errs, l.resumeCall(&rotation{opened: opened, closed: closed, work: work, note: true}))
+		default:
+			_ = l.root.RemoveAll(work) // nothing but folders
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// listWork returns the logs in a folder of workDir, and whether a post-processor's call is noted there.
+func (l *Logger) listWork(work string) (logs []*rotation, noted bool, err error) {
+	err = fs.WalkDir(l.root.FS(), work, func(src string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		file := strings.TrimPrefix(src, work+"/")
+		if file == callNote {
+			noted = true
+			return nil
+		}
+		if strings.HasPrefix(path.Base(src), repairTemp) {
+			return l.root.Remove(src)
+		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("%s is no regular file", l.inLogDir(src))
+		}
+		ext := l.extOf(file)
+		logs = append(logs, &rotation{
+			name: strings.TrimSuffix(file, ext), leftover: true, owned: true, found: true,
+			file: src, ext: ext, src: src, work: work,
+		})
+		return nil
+	})
+	return logs, noted, err
+}
+
+// extOf returns the extension of a log that a logger wrote, perhaps with other options than this one.
+func (l *Logger) extOf(file string) string {
+	for _, ext := range []string{l.ext, "." + l.suffix + "." + l.options.GzipExtension, "." + l.suffix} {
+		if strings.HasSuffix(file, ext) {
+			return ext
+		}
+	}
+	return path.Ext(file)
+}
+
+// parseWork reads the name that makeWork gave a folder.
+func parseWork(name string) (opened, closed time.Time, ok bool) {
+	parts := strings.Split(name, "-")
+	if len(parts) != 2 && len(parts) != 3 {
+		return
+	}
+	var seconds [2]int64
+	for i := range seconds {
+		var err error
+		if seconds[i], err = strconv.ParseInt(parts[i], 10, 64); err != nil {
+			return
+		}
+	}
+	return time.Unix(seconds[0], 0), time.Unix(seconds[1], 0), true
+}
+
+// leftInWork returns how many logs are in workDir, and how many post-processors have to be called yet for others. It
+// removes workDir if it is empty.
+func (l *Logger) leftInWork() (logs, calls int) {
+	works, err := fs.ReadDir(l.root.FS(), workDir)
+	if err == nil && len(works) == 0 {
+		_ = l.root.Remove(workDir)
+	}
+	for _, d := range works {
+		files, _ := fs.ReadDir(l.root.FS(), path.Join(workDir, d.Name()))
+		noted := slices.ContainsFunc(files, func(d fs.DirEntry) bool { return d.Name() == callNote })
+		if noted && len(files) == 1 {
+			calls++
+		} else {
+			logs++
+		}
+	}
+	return logs, calls
+}

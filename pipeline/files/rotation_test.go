@@ -1,0 +1,271 @@
+package files
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/pipelinetest"
+	"zmtpd/pipeline/recording"
+	"zmtpd/pipeline/redef"
+)
+
+func atoi(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// The names, times and records that Zeek's logger left behind, and the calls of its
+// post-processor.
+func TestGoldenRotation(t *testing.T) {
+	for _, config := range pipelinetest.Configs(t, "rotation") {
+		if strings.HasPrefix(config, "leftover") {
+			continue // TestGoldenLeftover
+		}
+		t.Run(config, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { replayTimeline(t, config) })
+		})
+	}
+}
+
+const crashDirEnv = "PIPELINE_TEST_CRASH_DIR"
+
+// crashChild is a logger that will be killed: it writes the messages on its
+// standard input to dir, says so, and waits.
+func crashChild(dir string) {
+	options := redef.DefaultOptions()
+	_, err := options.Redefs([]byte(os.Getenv("PIPELINE_TEST_REDEFS")))
+	var l *Logger
+	if err == nil {
+		l, err = New(Config{Dir: dir, Options: options, Location: time.UTC, FlushInterval: 10 * time.Millisecond})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	for m, err := range recording.NewReader(os.Stdin).All() {
+		if err == nil {
+			err = l.Write(context.Background(), m)
+		}
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	for l.Stats().Queued != (pipeline.Counts{}) {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("written")
+	select {}
+}
+
+// crash lets a logger write messages to dir and kills it.
+func crash(t *testing.T, dir, redefs string, messages [][][]byte) {
+	t.Helper()
+	var input []byte
+	for _, m := range messages {
+		var err error
+		if input, err = recording.AppendMessage(input, m...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), crashDirEnv+"="+dir, "PIPELINE_TEST_REDEFS="+redefs)
+	child.Stdin, child.Stderr = bytes.NewReader(input), t.Output()
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err := child.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_, _ = io.Copy(io.Discard, out)
+	_ = child.Wait()
+	if line != "written\n" {
+		t.Fatalf("the logger said %q, %v", line, err)
+	}
+}
+
+// What Zeek's logger does with the logs of one that was killed.
+func TestGoldenLeftover(t *testing.T) {
+	for _, config := range []string{"leftover", "leftover-gzip"} {
+		t.Run(config, func(t *testing.T) { goldenLeftover(t, config) })
+	}
+}
+
+func goldenLeftover(t *testing.T, config string) {
+	parent := t.TempDir()
+	cfg := nodeConfig(t, config, parent, "logger", false)
+	dir := cfg.Dir
+	messages := goldenMessages(t, "rotation")
+	script := string(pipelinetest.Golden(t, "rotation")[config+"/CONFIG"])
+	crash(t, dir, script, messages[:11])
+
+	var killed, again moment
+	for _, m := range timeline(t, config) {
+		switch m.what {
+		case "SIGKILL":
+			killed = m
+		case "logger running again, nothing sent yet":
+			again = m
+		}
+	}
+	sameListing(t, parent, killed)
+	ext := ".log"
+	if cfg.Options.GzipLevel > 0 {
+		ext = ".log.gz"
+	}
+	// The opening time is that of the shadow, the closing time that of the log.
+	var opened []string
+	closed := time.Now().Add(time.Hour).Truncate(time.Second)
+	for name, content := range tree(t, dir) {
+		if log, ok := strings.CutPrefix(name, ".shadow."); ok {
+			if content != ext+"\n\n" {
+				t.Errorf("%s holds %q", name, content)
+			}
+			fi, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(filepath.Join(dir, log), closed, closed); err != nil {
+				t.Fatal(err)
+			}
+			opened = append(opened, changeTime(fi).UTC().Format("2006-01-02-15-04-05"))
+		}
+	}
+	slices.Sort(opened)
+	for name, content := range map[string]string{".shadow.gone.log": ext + "\n\n", "alone.log": "alone\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// The times in names, arguments and calls are those of today.
+	times := regexp.MustCompile(`\d{4}(?:-\d\d){5}|\d\d-\d\d-\d\d_\d\d\.\d\d\.\d\d`)
+	masked := func(names []string) []string {
+		var all []string
+		for _, name := range names {
+			if !strings.Contains(name, "<reporter>") {
+				all = append(all, times.ReplaceAllString(name, "TIME"))
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	l := start(t, cfg)
+	pipelinetest.Eventually(t, "the calls of the post-processor", func() bool { return l.Stats().Rotation.Postprocessed == 4 })
+	if got, want := masked(sortedKeys(tree(t, parent))), masked(sortedKeys(again.files)); !slices.Equal(got, want) {
+		t.Errorf("after the start there are\n%q\nwant\n%q", got, want)
+	}
+	var gotOpened []string
+	calls := tree(t, dir)["calls.txt"]
+	for line := range strings.Lines(calls) {
+		gotOpened = append(gotOpened, rotatedTime.FindStringSubmatch(line)[1])
+		if want := "<" + closed.UTC().Format("06-01-02_15.04.05") + "> <0>"; !strings.Contains(line, want) {
+			t.Errorf("call %q, want %s", line, want)
+		}
+	}
+	if slices.Sort(gotOpened); !slices.Equal(gotOpened, opened) {
+		t.Errorf("opened at %q, want %q", gotOpened, opened)
+	}
+	pipelinetest.Eventually(t, "another second", func() bool { return time.Now().UTC().Format("2006-01-02-15-04-05") > opened[len(opened)-1] })
+	write(t, l, messages[11:16]...)
+	shut(t, l)
+	want := rotatedFiles(t, config)
+	calls = tree(t, dir)["calls.txt"]
+	if got, want := masked(strings.SplitAfter(calls, "\n")), masked(strings.SplitAfter(want["logger/calls.txt"], "\n")); !slices.Equal(got, want) {
+		t.Errorf("calls\n%q\nwant\n%q", got, want)
+	}
+	// All records are there, in order and once, as in the recording of what is not compressed: there Zeek
+	// loses what its buffer had.
+	all := func(files map[string]string) map[string][]string {
+		logs := map[string][]string{}
+		names := sortedKeys(files)
+		slices.SortStableFunc(names, func(a, b string) int { return strings.Compare(times.FindString(a), times.FindString(b)) })
+		for _, name := range names {
+			if log, _, _ := strings.Cut(path.Base(name), "."); times.MatchString(name) {
+				logs[log] = append(logs[log], records(plain(t, files[name]))...)
+			}
+		}
+		return logs
+	}
+	if got, want := all(tree(t, dir)), all(rotatedFiles(t, "leftover")); !reflect.DeepEqual(got, want) || len(want) != 4 {
+		t.Errorf("records\n%q\nwant\n%q", got, want)
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// nextRotationSlow walks from tick to tick.
+func nextRotationSlow(now, start time.Time, interval time.Duration) time.Time {
+	tick := start
+	for tick.After(now) {
+		tick = tick.Add(-interval)
+	}
+	for !tick.After(now) {
+		tick = tick.Add(interval)
+	}
+	return tick
+}
+
+func TestNextRotation(t *testing.T) {
+	zone, err := time.LoadLocation("America/St_Johns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		l := &Logger{location: zone}
+		l.options.RotationInterval = time.Duration(rapid.Int64Range(60, 100_000).Draw(t, "interval")) * time.Second
+		l.options.RotationBase = time.Duration(rapid.Int64Range(0, 24*60-1).Draw(t, "base")) * time.Minute
+		// A year with its changes of summer time.
+		now := time.Unix(1_790_000_000+rapid.Int64Range(0, 366*86400).Draw(t, "seconds"), rapid.Int64Range(0, 1).Draw(t, "nanoseconds")).In(zone)
+		start := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone).Add(l.options.RotationBase)
+		if got, want := l.nextRotation(now), nextRotationSlow(now, start, l.options.RotationInterval); !got.Equal(want) {
+			t.Fatalf("at %v the next tick is %v, want %v", now, got, want)
+		}
+	})
+	// Seen in Zeek: 7 s; bases 0:00, 12:34 and empty.
+	now := time.Date(2026, 11, 22, 16, 15, 26, 0, time.UTC)
+	for base, want := range map[time.Duration]time.Time{
+		0:                             nextRotationSlow(now, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), 7*time.Second),
+		12*time.Hour + 34*time.Minute: nextRotationSlow(now, time.Date(2026, 11, 22, 12, 34, 0, 0, time.UTC), 7*time.Second),
+		-1:                            time.Unix(now.Unix()/7*7+7, 0),
+	} {
+		l := &Logger{location: time.UTC, options: redef.Options{RotationInterval: 7 * time.Second, RotationBase: base}}
+		if got := l.nextRotation(now); !got.Equal(want) {
+			t.Errorf("base %v: next tick %v, want %v", base, got, want)
+		}
+	}
+}

@@ -1,0 +1,34 @@
+//go:build darwin || freebsd
+
+package files
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+// renameNew moves the file old of src to the name new in dst, which must not exist;
+// else the error is fs.ErrExist.
+func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
+	return renameReserving(src, old, dst, new)
+}
+
+// changeTime returns when the file's inode last changed.
+func changeTime(fi os.FileInfo) time.Time {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(st.Ctimespec.Unix())
+	}
+	return fi.ModTime()
+}
+
+// invalidName reports whether the system refuses a file name with errno.
+func invalidName(syscall.Errno) bool { return false }
+
+// crossDevice reports whether a file cannot be moved because the new name is on another
+// file system.
+func crossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
+
+// clockLayout is the time of day in the names of archived logs.
+const clockLayout = "15:04:05"

@@ -1,0 +1,56 @@
+package files
+
+import (
+	"errors"
+	"os"
+	"path"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// renameNew moves the file old of src to the name new in dst, which must not exist;
+// else the error is fs.ErrExist.
+func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
+	from, err := src.Open(path.Dir(old))
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := dst.Open(path.Dir(new))
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	err = unix.Renameat2(int(from.Fd()), path.Base(old), int(to.Fd()), path.Base(new), unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS { // the file system cannot do it
+		err = renameReserving(src, old, dst, new)
+	} else if err != nil {
+		err = &os.LinkError{Op: "rename", Old: path.Join(src.Name(), old), New: path.Join(dst.Name(), new), Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	// The move has happened; that a file system cannot sync directories does not undo it.
+	_, _ = to.Sync(), from.Sync()
+	return nil
+}
+
+// changeTime returns when the file's inode last changed.
+func changeTime(fi os.FileInfo) time.Time {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(st.Ctim.Unix())
+	}
+	return fi.ModTime()
+}
+
+// invalidName reports whether the system refuses a file name with errno.
+func invalidName(syscall.Errno) bool { return false }
+
+// crossDevice reports whether a file cannot be moved because the new name is on another
+// file system.
+func crossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
+
+// clockLayout is the time of day in the names of archived logs.
+const clockLayout = "15:04:05"

@@ -1,0 +1,29 @@
+package files
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// renameNew moves the file old of src to the name new in dst, which must not exist;
+// else the error is fs.ErrExist.
+func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
+	return renameReserving(src, old, dst, new)
+}
+
+// changeTime returns when the file was last written: Windows keeps no change time.
+func changeTime(fi os.FileInfo) time.Time { return fi.ModTime() }
+
+// invalidName reports whether the system refuses a file name with errno.
+func invalidName(errno syscall.Errno) bool { return errno == windows.ERROR_INVALID_NAME }
+
+// crossDevice reports whether a file cannot be moved because the new name is on another
+// file system.
+func crossDevice(err error) bool { return errors.Is(err, windows.ERROR_NOT_SAME_DEVICE) }
+
+// clockLayout is the time of day in the names of archived logs: a colon cannot be in a name.
+const clockLayout = "15.04.05"
