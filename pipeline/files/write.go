@@ -59,7 +59,9 @@ type intake struct {
 	entry *pipeline.Entry // who is waiting for it to be in the file, nil for nobody
 }
 
-func (in *intake) counts() pipeline.Counts { return pipeline.Counts{Messages: 1, Records: uint64(in.batch.NumRecords)} }
+func (in *intake) counts() pipeline.Counts {
+	return pipeline.Counts{Messages: 1, Records: uint64(in.batch.NumRecords)}
+}
 
 // delivery is an entry on its way into a file.
 type delivery struct {
