@@ -119,7 +119,7 @@ func TestNotZMTP(t *testing.T) {
 	if err != nil || len(events) != 0 || stats.OtherSessions != 1 || stats.Sessions != 0 {
 		t.Errorf("%q, %+v, %v", lines(events), stats, err)
 	}
-	notZMTP := "5557 problem client zmtp: not_zmtp: first byte is 0x47, want 0xff; ZMTP 1.0 is not supported"
+	notZMTP := "5557 problem client zmtp: not_zmtp: the peer's first byte is 0x47, that of ZMTP is 0xff"
 	diff(t, read(t, append(established(), up(0, http))...), append(slices.Clone(openedServer), notZMTP, "5557 closed end_of_file"))
 	diff(t, read(t, append(opening(), up(0, http), down(0, hello(wire.PULL)))...),
 		slices.Concat(openedServer[:1], []string{notZMTP}, openedServer[1:], []string{"5557 closed end_of_file"}))

@@ -35,7 +35,11 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 		out, used, progress, err = h.feed(out, in.buf)
 		in.buf = in.buf[:copy(in.buf, in.buf[used:])]
 		if err == nil && progress == NeedsAuth {
-			out, progress, err = s.authorize(p, h, in, out, deadline)
+			// The answer may take a while; the peer gets the rest of the greeting now.
+			if _, err := conn.Write(out); err != nil {
+				return nil, ioError("handshake", err)
+			}
+			out, progress, err = s.authorize(p, h, in, out[:0], deadline)
 			if err == nil && progress == Continue {
 				continue // what came meanwhile comes next
 			}

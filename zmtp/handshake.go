@@ -10,39 +10,70 @@ import (
 // generous application properties still fits.
 const maxHandshakeFrame = 64 << 10
 
-// handshake is one side of a connection from its first byte to the end of the mechanism, without I/O: bytes in, bytes
-// out. It waits for nothing of the peer before its own greeting, and for the peer's greeting before the first command.
+// handshake is one side of a connection from its first byte to the end of the mechanism, without
+// I/O: bytes in, bytes out. It waits for the peer's greeting before it sends the first command.
 type handshake struct {
 	local     wire.SocketType
 	mechanism Mechanism
 	maxFrame  int64
 
-	greeted bool
-	peer    wire.Greeting
-	mutual  bool // the peer's first command does not wait for ours
+	greeting []byte // what is left to send of ours
+	greeted  bool
+	peer     wire.Greeting
+	mutual   bool // the peer's first command does not wait for ours
 }
 
 func newHandshake(local wire.SocketType, m Mechanism, maxMessage int64) *handshake {
-	h := &handshake{local: local, mechanism: m, maxFrame: maxHandshakeFrame}
+	h := &handshake{
+		local: local, mechanism: m, maxFrame: maxHandshakeFrame,
+		greeting: wire.AppendGreeting(nil, m.Name(), false),
+	}
 	if maxMessage > 0 {
 		h.maxFrame = min(h.maxFrame, maxMessage)
 	}
 	return h
 }
 
-// start appends what this side sends before it has read anything.
-func (h *handshake) start(dst []byte) []byte {
-	return wire.AppendGreeting(dst, h.mechanism.Name(), false)
+// start appends what this side sends before it has read anything: the signature.
+func (h *handshake) start(dst []byte) []byte { return h.greet(dst, wire.SignatureSize) }
+
+// greet appends the greeting up to its byte end.
+func (h *handshake) greet(dst []byte, end int) []byte {
+	sent := wire.GreetingSize - len(h.greeting)
+	if end <= sent {
+		return dst
+	}
+	dst = append(dst, h.greeting[:end-sent]...)
+	h.greeting = h.greeting[end-sent:]
+	return dst
 }
 
-// feed takes the bytes that came from the peer, says how many of them it consumed, and appends the answer to dst. The
-// bytes it did not consume must be given again with more behind them; when it is Ready they are the first of the
-// traffic. An answer may come together with an error and must be sent before the connection is closed.
+// negotiate appends what the peer may know now of the greeting. The steps are those of libzmq
+// (zmtp_engine.cpp, receive_greeting_versioned): an older peer that was sent the whole greeting
+// would take what stands behind the version for a frame, and hang up before it has said its own.
+func (h *handshake) negotiate(dst, b []byte) []byte {
+	switch {
+	case len(b) > wire.SignatureSize:
+		return h.greet(dst, wire.GreetingSize)
+	case len(b) == wire.SignatureSize:
+		return h.greet(dst, wire.SignatureSize+1)
+	}
+	return dst
+}
+
+// feed takes the bytes that came from the peer, says how many of them it consumed, and appends the
+// answer to dst. The bytes that it did not consume must be given again with more behind them; when
+// the handshake is Ready they are the first of the traffic. An answer may come together with an
+// error and must be sent before the connection is closed.
 func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, err error) {
 	if !h.greeted {
 		g, size, err := wire.ParseGreeting(b)
-		if err != nil || size == 0 {
+		if err != nil {
 			return dst, 0, Continue, err
+		}
+		dst = h.negotiate(dst, b)
+		if size == 0 {
+			return dst, 0, Continue, nil
 		}
 		h.peer, h.greeted = g, true
 		n += size

@@ -56,7 +56,11 @@ func TestHandshakeTimeout(t *testing.T) {
 				if r := reasonOf(e.Err); r != wire.HandshakeTimeout {
 					t.Errorf("reason %v: %v", r, e.Err)
 				}
-				r.Expect(wire.AppendGreeting(nil, "NULL", false))
+				if trickle > 0 {
+					r.Expect(wire.AppendGreeting(nil, "NULL", false))
+				} else {
+					r.Expect(signature())
+				}
 				r.ExpectClose()
 				if st := pull.Stats(); st.HandshakeFailures[wire.HandshakeTimeout] != 1 || st.PendingHandshakes != 0 {
 					t.Errorf("%+v", st)
@@ -74,7 +78,7 @@ func TestHandshakeTimeoutOfConnecter(t *testing.T) {
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		r := acceptRaw(t, l)
-		if d := elapsed(func() { r.Expect(wire.AppendGreeting(nil, "NULL", false)); r.ExpectClose() }); d != time.Second {
+		if d := elapsed(func() { r.Expect(signature()); r.ExpectClose() }); d != time.Second {
 			t.Errorf("closed after %v", d)
 		}
 		acceptRaw(t, l)
@@ -143,7 +147,10 @@ func TestHandshakeRefusals(t *testing.T) {
 		reason Reason
 		cfg    Config
 	}{
-		"one byte of HTTP":          {wire.PULL, []byte("G"), wire.NotZMTP, Config{}},
+		"two bytes of HTTP":         {wire.PULL, []byte("GE"), wire.NotZMTP, Config{}},
+		"a zero":                    {wire.PULL, []byte{0}, wire.NotZMTP, Config{}},
+		"ZMTP 1.0":                  {wire.PULL, []byte{1, 0}, wire.UnsupportedVersion, Config{}},
+		"ZMTP 1.0 with identity":    {wire.PULL, []byte{4, 0}, wire.UnsupportedVersion, Config{}},
 		"ZMTP 1.0 behind padding":   {wire.PULL, join(signature[:9], []byte{0x7e}), wire.UnsupportedVersion, Config{}},
 		"revision 0":                {wire.PULL, join(signature, []byte{0}), wire.UnsupportedVersion, Config{}},
 		"ZMTP 2.0":                  {wire.PULL, join(signature, []byte{1}), wire.UnsupportedVersion, Config{}},
@@ -245,7 +252,7 @@ func TestPendingHandshakesAreBounded(t *testing.T) {
 		var mute []*zmtptest.Raw
 		for range 6 {
 			r := dialRaw(t, n, addr)
-			r.Expect(wire.AppendGreeting(nil, "NULL", false))
+			r.Expect(signature())
 			mute = append(mute, r)
 			if st := pull.Stats(); st.PendingHandshakes > 3 {
 				t.Errorf("%d pending", st.PendingHandshakes)
@@ -256,7 +263,7 @@ func TestPendingHandshakesAreBounded(t *testing.T) {
 		}
 		for _, r := range mute[3:] {
 			r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PUSH)...))
-			r.Expect(ready(wire.PULL))
+			r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PULL)...)[wire.SignatureSize:])
 			alive(r)
 		}
 		alive(complete)

@@ -69,6 +69,9 @@ func ready(typ wire.SocketType) []byte {
 	return wire.AppendCommand(nil, wire.CmdReady, wire.AppendMetadata(nil, localMetadata(typ, nil, nil)))
 }
 
+// signature is what a socket says before it has heard anything.
+func signature() []byte { return wire.AppendGreeting(nil, "NULL", false)[:wire.SignatureSize] }
+
 // greeting30 is the greeting of a ZMTP 3.0 peer.
 func greeting30() []byte {
 	b := wire.AppendGreeting(nil, "NULL", false)

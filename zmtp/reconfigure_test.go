@@ -171,7 +171,7 @@ func TestReconfigureNewConnections(t *testing.T) {
 		r.ExpectClose()
 		slow := dialRaw(t, n, addr)
 		slow.Timeout = time.Minute
-		slow.Expect(wire.AppendGreeting(nil, "NULL", false))
+		slow.Expect(signature())
 		if d := elapsed(slow.ExpectClose); d != time.Second {
 			t.Errorf("a handshake ended after %v", d)
 		}

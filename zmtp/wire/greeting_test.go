@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestGreeting has the rules A1 to A9 of the conformance notes, at every number of bytes that may be there.
+// TestGreeting parses greetings of which any number of bytes has arrived.
 func TestGreeting(t *testing.T) {
 	good := AppendGreeting(nil, "NULL", false)
 	change := func(changes ...int) []byte {
@@ -33,8 +33,12 @@ func TestGreeting(t *testing.T) {
 		"20 bytes of mechanism":    {AppendGreeting(nil, "ABCDEFGHIJKLMNOPQRST", false), 0, 0, Greeting{3, 1, "ABCDEFGHIJKLMNOPQRST", false}},
 		"junk behind the padding":  {change(20, 'x'), 0, 0, Greeting{3, 1, "NULL\x00\x00\x00\x00x", false}},
 		"filler":                   {change(40, 1, 63, 255), 0, 0, Greeting{3, 1, "NULL", false}},
-		"HTTP":                     {[]byte("GET / HTTP/1.1\r\n"), 1, NotZMTP, Greeting{}},
-		"ZMTP 1.0":                 {change(9, 0), 10, UnsupportedVersion, Greeting{}},
+		"HTTP":                     {[]byte("GET / HTTP/1.1\r\n"), 2, NotZMTP, Greeting{}},
+		"TLS":                      {[]byte("\x16\x03\x01"), 2, NotZMTP, Greeting{}},
+		"a zero":                   {make([]byte, 64), 1, NotZMTP, Greeting{}},
+		"ZMTP 1.0":                 {[]byte("\x01\x00\x04\x00sub"), 2, UnsupportedVersion, Greeting{}},
+		"ZMTP 1.0, identity":       {[]byte("\x03\x00id"), 2, UnsupportedVersion, Greeting{}},
+		"ZMTP 1.0, long identity":  {change(9, 0), 10, UnsupportedVersion, Greeting{}},
 		"revision 0":               {change(10, 0), 11, UnsupportedVersion, Greeting{}},
 		"ZMTP 2.0":                 {change(10, 1), 11, UnsupportedVersion, Greeting{}},
 	} {
