@@ -66,7 +66,7 @@ func newBalanceJob(flags *balanceFlags, sockets *socketFlags, s *security, log *
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
-	in, err := s.protect(sockets.config(log), domainPull)
+	in, err := s.Protect(sockets.config(log), domainPull)
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +81,12 @@ func newBalanceJob(flags *balanceFlags, sockets *socketFlags, s *security, log *
 	}
 	if keys != nil {
 		out.Mechanism = keys.Mechanism
-	} else if s.keys != nil {
+	} else if s.Keys() != nil {
 		log.Warn("nodes are encrypted, loggers are not: there is no --logger-curve-server-key")
 	}
 	push := zmtp.NewPush(out)
 	j := &balanceJob{flags: flags, security: s, push: push, balancer: balance.New(in, push), log: log}
-	s.guard(j.balancer.Pull())
+	s.Cover(j.balancer.Pull())
 	return j, nil
 }
 

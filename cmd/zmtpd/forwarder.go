@@ -33,11 +33,11 @@ type forwarderJob struct {
 
 func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, log *slog.Logger) (*forwarderJob, error) {
 	config := flags.queues(sockets.config(log))
-	xsub, err := s.protect(config, domainXSub)
+	xsub, err := s.Protect(config, domainXSub)
 	if err != nil {
 		return nil, err
 	}
-	xpub, err := s.protect(config, domainXPub)
+	xpub, err := s.Protect(config, domainXPub)
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +50,11 @@ func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, l
 		Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
 		Logger: log,
 	}
-	if s.listed() {
+	if s.Listed() {
 		c.Permit = s.permit
 	}
 	f := forwarder.New(c)
-	s.guard(f)
+	s.Cover(f)
 	return &forwarderJob{flags: flags, security: s, f: f, tap: tap}, nil
 }
 

@@ -119,7 +119,7 @@ type loggerJob struct {
 }
 
 func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, std *stdio, log *slog.Logger) (*loggerJob, error) {
-	config, err := s.protect(flags.queues(sockets.config(log)), domainPull)
+	config, err := s.Protect(flags.queues(sockets.config(log)), domainPull)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, std *st
 		return nil, err
 	}
 	pull := zmtp.NewPull(config)
-	s.guard(pull)
+	s.Cover(pull)
 	return &loggerJob{flags: flags, security: s, pull: pull, sinks: sinks, receiver: pipeline.Serve(pull, log, sinks.outlets...)}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"zmtpd/curve/access"
 	"zmtpd/forwarder"
 	"zmtpd/pipeline"
 	"zmtpd/zmtp"
@@ -20,7 +21,7 @@ import (
 func testDaemon(t *testing.T) *daemon {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	open := &security{log: log}
+	open := &security{Guard: access.NewGuard(nil, nil, log)}
 	logger, err := newLoggerJob(&loggerFlags{Dir: t.TempDir(), FlushInterval: 1, sinkFlags: sinkFlags{Sink: []string{sinkFiles}, SpoolFull: "block"}}, &socketFlags{}, open, &stdio{}, log)
 	if err != nil {
 		t.Fatal(err)

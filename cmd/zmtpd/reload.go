@@ -66,13 +66,13 @@ func (r *reloader) watch(ctx context.Context, hup <-chan os.Signal) {
 		select {
 		case <-hup:
 			r.configuration()
-			r.security.reloadKeys()
+			r.security.Reload()
 		case <-tick.C:
-			r.security.poll()
+			r.security.Poll()
 		case <-ctx.Done():
 			return
 		}
-		r.security.closeStrangers()
+		r.security.Sweep()
 	}
 }
 

@@ -95,13 +95,13 @@ func TestReloadWithFaults(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.hangup("overload: drop\n", "SIGHUP: the configuration was read again", "changed=[overload]", "SIGHUP: the keys cannot be read", "broken.key")
+	d.hangup("overload: drop\n", "SIGHUP: the configuration was read again", "changed=[overload]", "keys cannot be read", "broken.key")
 	clients(1)
 	keys.remove(broken)
 	keys.add("two", key())
-	d.hangup("overload: nonsense\n", "SIGHUP: the configuration cannot be read", "SIGHUP: the keys were read again")
+	d.hangup("overload: nonsense\n", "SIGHUP: the configuration cannot be read", "keys were read again")
 	clients(2)
-	d.hangup("", "SIGHUP: the configuration was read again", "SIGHUP: the keys were read again")
+	d.hangup("", "SIGHUP: the configuration was read again", "keys were read again")
 }
 
 // Somebody whose address is kept out from now on is closed, and comes in again when it is not.

@@ -1,21 +1,16 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"zmtpd/curve"
 	"zmtpd/curve/access"
 	"zmtpd/forwarder"
 	"zmtpd/zmtp"
-	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zap"
 	"zmtpd/zmtp/zapclient"
 )
@@ -59,34 +54,12 @@ func prefixes(all []prefix) (p []netip.Prefix) {
 	return p
 }
 
-// security is who may come in to the sockets of a daemon. It is their zap.Handler.
+// security is the access control of a daemon.
 type security struct {
-	// Static after open.
-	log     *slog.Logger
-	keys    *access.Store     // of CURVE; nil for none
-	zap     *zapclient.Client // nil for none
-	guarded []peerCloser      // set before the daemon runs
-
-	zapEndpoint string // --zap-handler
-
-	rules atomic.Pointer[rules] // see reload
-
-	fault    string // why the keys could not be read last; only poll and reloadKeys use it
-	answers  [len(domains)][numAnswers]atomic.Uint64
-	refusals refusalLog
-	clients  boundedLabels
-}
-
-// rules are what decides, beside the keys, and can be changed.
-type rules struct {
-	addresses *zap.Addresses // nil for none
-	decide    zap.Handler    // all together; nil lets everybody in
-	refusal   int            // --auth-refusal
-}
-
-// peerCloser is what sockets and the forwarder have in common.
-type peerCloser interface {
-	ClosePeers(func(*zmtp.Peer) error)
+	*access.Guard
+	zap         *zapclient.Client // nil for none
+	zapEndpoint string            // --zap-handler
+	clients     boundedLabels
 }
 
 // The ZAP domains: the sockets of a daemon.
@@ -100,48 +73,33 @@ var domains = [...]string{domainXSub, domainXPub, domainPull, domainTap}
 
 // open reads the keys. close must follow.
 func (f *securityFlags) open(log *slog.Logger) (*security, error) {
-	s := &security{log: log, refusals: refusalLog{log: log}, zapEndpoint: f.ZAPHandler}
+	s := &security{zapEndpoint: f.ZAPHandler}
 	sources, err := f.sources()
 	if err != nil {
 		return nil, err
 	}
+	var keys *access.Store
 	if sources != nil {
-		if s.keys, err = access.Open(*sources); err != nil {
+		if keys, err = access.Open(*sources); err != nil {
 			return nil, err
 		}
-		log.Info("CURVE is on", "public_keys", s.keys.PublicKeys(), "clients", s.keys.Stats().Clients)
+		log.Info("CURVE is on", "public_keys", keys.PublicKeys(), "clients", keys.Stats().Clients)
 	}
+	var handler zap.Handler
 	if f.ZAPHandler != "" {
 		if s.zap, err = zapclient.Dial(f.ZAPHandler, zmtp.Config{Logger: log}); err != nil {
 			return nil, fmt.Errorf("--zap-handler: %w", err)
 		}
+		handler = s.zap
 	}
+	s.Guard = access.NewGuard(keys, handler, log)
 	s.reload(f)
 	return s, nil
 }
 
-// now returns the rules that count; before open there are none.
-func (s *security) now() *rules {
-	if r := s.rules.Load(); r != nil {
-		return r
-	}
-	return new(rules)
-}
-
-// reload takes over what can change: the lists of addresses, and what those are told who may not come in.
+// reload takes over the flags that can change.
 func (s *security) reload(f *securityFlags) {
-	r := &rules{refusal: f.AuthRefusal}
-	switch {
-	case s.zap != nil:
-		r.decide = s.zap
-	case s.keys != nil:
-		r.decide = s.keys
-	}
-	if len(f.Allow)+len(f.Deny) > 0 {
-		r.addresses = &zap.Addresses{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny), Status: zap.StatusDenied, Next: r.decide}
-		r.decide = r.addresses
-	}
-	s.rules.Store(r)
+	s.SetRules(access.Rules{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny), Temporary: f.AuthRefusal == zap.StatusTemporary})
 }
 
 // sources returns where the keys come from, nil for no CURVE.
@@ -237,139 +195,11 @@ func (s *security) close() {
 	}
 }
 
-// protect makes a configuration that of a socket into which only those come who may.
-func (s *security) protect(config zmtp.Config, domain string) (zmtp.Config, error) {
-	auth := zmtp.Auth{Handler: s, Domain: domain}
-	if s.keys != nil {
-		var err error
-		config.Mechanism, err = s.keys.Mechanism(auth)
-		return config, err
-	}
-	guarded, open := zmtp.Null{Auth: auth}, zmtp.Null{Auth: zmtp.Auth{Open: true}}
-	config.Mechanism = func(local wire.Metadata) zmtp.Mechanism {
-		if s.now().decide == nil {
-			return open.Mechanism(local)
-		}
-		return guarded.Mechanism(local)
-	}
-	return config, nil
-}
-
-// Authenticate implements zap.Handler.
-func (s *security) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply, error) {
-	rules := s.now()
-	if rules.decide == nil { // since the connection was made
-		return zap.Reply{Status: zap.StatusOK, Text: "OK"}, nil
-	}
-	reply, err := rules.decide.Authenticate(ctx, req)
-	s.count(req.Domain, reply, err)
-	if err != nil || reply.Status != zap.StatusOK {
-		s.refusals.add(req, reply, err)
-	} else {
-		s.log.Debug("client let in", "socket", req.Domain, "peer", req.Address, "client", reply.UserID)
-	}
-	if rules.refusal == zap.StatusTemporary && (reply.Status == zap.StatusDenied || reply.Status == zap.StatusFailed) {
-		reply.Status = zap.StatusTemporary
-	}
-	return reply, err
-}
-
 // permit tells the forwarder what a peer may do.
 func (s *security) permit(p *zmtp.Peer) (forwarder.Permissions, error) {
-	client, err := s.keys.Client(p.Metadata())
+	client, err := s.Keys().Client(p.Metadata())
 	if err != nil {
 		return forwarder.Permissions{}, err
 	}
 	return forwarder.Permissions{Publish: client.Publish, Subscribe: client.Subscribe}, nil
-}
-
-// listed reports whether the daemon's own list decides about clients.
-func (s *security) listed() bool { return s.keys != nil && s.zap == nil }
-
-// guard lets peers be closed that may not be there any more.
-func (s *security) guard(sockets peerCloser) { s.guarded = append(s.guarded, sockets) }
-
-// reloadKeys reads the keys again.
-func (s *security) reloadKeys() {
-	if s.keys == nil {
-		s.log.Debug("SIGHUP: there are no keys to read again")
-		return
-	}
-	change, err := s.keys.Reload()
-	if err != nil {
-		s.fault = err.Error()
-		s.log.Error("SIGHUP: the keys cannot be read, those from before go on to count", "err", err)
-		return
-	}
-	s.fault = ""
-	s.log.Info("SIGHUP: the keys were read again", "changed", !change.Empty())
-	if !change.Empty() {
-		s.announce(change)
-	}
-}
-
-// poll reads the keys again if their files have changed. The same fault is logged once.
-func (s *security) poll() {
-	if s.keys == nil {
-		return
-	}
-	change, err := s.keys.ReloadIfChanged()
-	switch {
-	case errors.Is(err, access.ErrUnchanged):
-	case err != nil:
-		if err.Error() != s.fault {
-			s.log.Error("the keys cannot be read, those from before go on to count", "err", err)
-		}
-		s.fault = err.Error()
-	default:
-		s.fault = ""
-		if !change.Empty() {
-			s.announce(change)
-		}
-	}
-}
-
-func (s *security) announce(c access.Change) {
-	st := s.keys.Stats()
-	s.log.Info("keys have changed", "clients", st.Clients, "added", c.Added, "removed", c.Removed, "changed", c.Changed, "server_keys", st.ServerKeys)
-}
-
-// stranger returns why a peer may not be there any more: its address is kept out now, its key was removed, or it may do something
-// else now.
-func (s *security) stranger(p *zmtp.Peer) error {
-	if rules := s.now(); rules.addresses != nil {
-		if a, ok := p.Remote().(*net.TCPAddr); ok && !rules.addresses.Admits(a.AddrPort().Addr()) {
-			return errors.New("its address is not allowed any more")
-		}
-	}
-	if s.listed() {
-		_, err := s.keys.Client(p.Metadata())
-		return err
-	}
-	return nil
-}
-
-// closeStrangers closes the connections of those who may not be there any more. It is called often: somebody may have come in
-// while the lists were being replaced.
-func (s *security) closeStrangers() {
-	if !s.listed() && s.now().addresses == nil {
-		return
-	}
-	type closed struct {
-		peer *zmtp.Peer
-		err  error
-	}
-	var all []closed
-	for _, sockets := range s.guarded {
-		sockets.ClosePeers(func(p *zmtp.Peer) error {
-			if err := s.stranger(p); err != nil {
-				all = append(all, closed{p, err})
-				return wire.Errorf(wire.AuthRefused, "%v", err)
-			}
-			return nil
-		})
-	}
-	for _, c := range all {
-		s.log.Info("connection closed", "peer", c.peer.Remote(), "client", c.peer.UserID(), "reason", c.err)
-	}
 }

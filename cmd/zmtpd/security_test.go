@@ -218,7 +218,7 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 		return len(peers) == 1
 	})
 	// The folder may have been looked at before the signal came.
-	eventually(t, "a word about SIGHUP", func() bool { return strings.Contains(d.stderr.String(), "SIGHUP: the keys were read again") })
+	eventually(t, "a word about SIGHUP", func() bool { return strings.Contains(d.stderr.String(), "keys were read again") })
 	if n := d.metric(`zmtpd_socket_closed_connections_total{reason="auth_refused",socket="pull"}`); n != 1 {
 		t.Errorf("%v connections closed by the metrics, want 1", n)
 	}

@@ -1,52 +1,13 @@
 package main
 
 import (
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zmtpd/forwarder"
 	"zmtpd/zmtp"
-	"zmtpd/zmtp/zap"
 )
-
-// answer is what an authenticator said, for the metrics.
-type answer int
-
-const (
-	answerOK answer = iota
-	answerTemporary
-	answerDenied
-	answerFailed
-	answerNone // it could not be asked, or its answer is none
-	numAnswers
-)
-
-var answerNames = [numAnswers]string{"200", "300", "400", "500", "none"}
-
-func answerOf(reply zap.Reply, err error) answer {
-	if err == nil {
-		switch reply.Status {
-		case zap.StatusOK:
-			return answerOK
-		case zap.StatusTemporary:
-			return answerTemporary
-		case zap.StatusDenied:
-			return answerDenied
-		case zap.StatusFailed:
-			return answerFailed
-		}
-	}
-	return answerNone
-}
-
-// count counts an answer.
-func (s *security) count(domain string, reply zap.Reply, err error) {
-	if i := slices.Index(domains[:], domain); i >= 0 {
-		s.answers[i][answerOf(reply, err)].Add(1)
-	}
-}
 
 // The metrics of authentication.
 var (
@@ -68,23 +29,23 @@ var (
 
 // collect sends the metrics.
 func (s *security) collect(ch chan<- prometheus.Metric) {
-	if s.now().decide == nil {
+	if !s.Restricted() {
 		return
 	}
-	for i, domain := range domains {
-		for a := range numAnswers {
-			send(ch, authAnswers, s.answers[i][a].Load(), domain, answerNames[a])
+	for domain, byStatus := range s.Answers() {
+		for status, n := range byStatus {
+			send(ch, authAnswers, n, domain, status)
 		}
 	}
-	if s.keys == nil {
+	if s.Keys() == nil {
 		return
 	}
-	st := s.keys.Stats()
+	st := s.Keys().Stats()
 	send(ch, curveServerKeys, st.ServerKeys)
 	send(ch, curveReloads, st.Reloads, "ok")
 	send(ch, curveReloads, st.Failures, "failed")
 	send(ch, curveChanged, float64(st.Changed.UnixMilli())/1000)
-	if s.listed() {
+	if s.Listed() {
 		send(ch, curveClients, st.Clients)
 	}
 }
@@ -128,15 +89,15 @@ type securityStatus struct {
 
 func (s *security) status() *securityStatus {
 	st := &securityStatus{Mechanism: "NULL"}
-	if s.keys == nil {
+	if s.Keys() == nil {
 		return st
 	}
-	keys := s.keys.Stats()
+	keys := s.Keys().Stats()
 	st.Mechanism, st.Changed, st.Reloads, st.Failures = "CURVE", &keys.Changed, keys.Reloads, keys.Failures
-	if s.listed() {
+	if s.Listed() {
 		st.Clients = keys.Clients
 	}
-	for _, k := range s.keys.PublicKeys() {
+	for _, k := range s.Keys().PublicKeys() {
 		st.ServerKeys = append(st.ServerKeys, k.String())
 	}
 	return st

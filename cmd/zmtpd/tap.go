@@ -39,7 +39,7 @@ func (f *tapFlags) open(config zmtp.Config, s *security, log *slog.Logger) (*tap
 	}
 	var err error
 	tap := &forwarder.Tap{Topics: f.TapTopic}
-	if tap.Socket, err = s.protect(config, domainTap); err != nil {
+	if tap.Socket, err = s.Protect(config, domainTap); err != nil {
 		return nil, nil, err
 	}
 	job := &tapJob{flags: f}

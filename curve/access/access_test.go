@@ -350,3 +350,10 @@ func TestServerKeysChange(t *testing.T) {
 		t.Fatalf("the new key alone: %v", second)
 	}
 }
+
+func (f *folder) removeServer(name string) {
+	f.t.Helper()
+	if err := os.Remove(filepath.Join(f.server, name+".key_secret")); err != nil {
+		f.t.Fatal(err)
+	}
+}

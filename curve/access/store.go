@@ -54,6 +54,8 @@ type Change struct {
 	Added, Removed []string
 	Changed        []string // other permissions, or another key
 	ServerKeys     int      // number of keys, if they are other ones than before; else 0
+
+	RemovedServerKeys []string // public keys
 }
 
 // Empty reports whether nothing has changed.
@@ -152,8 +154,14 @@ func difference(old, now *content) (c Change) {
 	for _, names := range [][]string{c.Added, c.Removed, c.Changed} {
 		slices.Sort(names)
 	}
-	if !slices.Equal(sortedKeys(old.server), sortedKeys(now.server)) {
+	serverKeys, after := sortedKeys(old.server), sortedKeys(now.server)
+	if !slices.Equal(serverKeys, after) {
 		c.ServerKeys = len(now.server)
+	}
+	for _, key := range serverKeys {
+		if !slices.Contains(after, key) {
+			c.RemovedServerKeys = append(c.RemovedServerKeys, key)
+		}
 	}
 	return c
 }

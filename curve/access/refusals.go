@@ -1,4 +1,4 @@
-package main
+package access
 
 import (
 	"encoding/hex"
@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// refusalLog logs who was refused: each client once in refusalWindow, since a client tries again for ever, and not more
-// than maxRefusals of them, since keys cost nothing.
+// refusalLog logs refused clients: each once in refusalWindow, since a client tries again for ever,
+// and at most maxRefusals of them, since a client can make any number of keys.
 type refusalLog struct {
 	log *slog.Logger
 
@@ -26,9 +26,9 @@ const (
 	maxRefusals   = 20
 )
 
-// add notes that a client was refused.
+// add logs a refusal.
 func (l *refusalLog) add(req *zap.Request, reply zap.Reply, err error) {
-	who := req.Address
+	id := req.Address
 	credential := ""
 	if req.Mechanism == "CURVE" && len(req.Credentials) == 1 {
 		if key, err := curve.ParseKey(req.Credentials[0]); err == nil {
@@ -36,9 +36,9 @@ func (l *refusalLog) add(req *zap.Request, reply zap.Reply, err error) {
 		} else {
 			credential = hex.EncodeToString(req.Credentials[0][:min(64, len(req.Credentials[0]))])
 		}
-		who += " " + credential
+		id += " " + credential
 	}
-	more, ok := l.admit(who + " " + req.Domain)
+	more, ok := l.admit(id + " " + req.Domain)
 	if !ok {
 		return
 	}
@@ -57,21 +57,21 @@ func (l *refusalLog) add(req *zap.Request, reply zap.Reply, err error) {
 	l.log.Warn("client refused", attrs...)
 }
 
-// admit reports whether a refusal is to be logged, and how many were not in the window before.
-func (l *refusalLog) admit(who string) (more uint64, ok bool) {
+// admit reports whether to log a refusal, and how many of the window before were not logged.
+func (l *refusalLog) admit(id string) (more uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now := time.Now(); now.Sub(l.since) > refusalWindow {
 		more, l.more = l.more, 0
 		l.since, l.seen = now, map[string]struct{}{}
 	}
-	if _, ok := l.seen[who]; ok {
+	if _, ok := l.seen[id]; ok {
 		return 0, false
 	}
 	if len(l.seen) >= maxRefusals {
 		l.more++
 		return 0, false
 	}
-	l.seen[who] = struct{}{}
+	l.seen[id] = struct{}{}
 	return more, true
 }
