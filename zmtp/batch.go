@@ -3,6 +3,7 @@ package zmtp
 import (
 	"iter"
 
+	"zmtpd/zmtp/memory"
 	"zmtpd/zmtp/wire"
 )
 
@@ -26,6 +27,15 @@ func batchOf(m Message) *Batch {
 	parts, bytes := m.counts()
 	b := &Batch{peer: m.peer, slab: &slab{buf: m.wire}, spans: []span{{0, len(m.wire), parts, bytes}}}
 	b.slab.refs.Store(1)
+	return b
+}
+
+// countedBatchOf is batchOf for a message that shared counts from now on until the last release.
+func countedBatchOf(m Message, shared *memory.Holder) *Batch {
+	b := batchOf(m)
+	shared.Add(int64(len(m.wire)))
+	b.slab.holder.Store(shared)
+	b.slab.shared = shared
 	return b
 }
 
@@ -77,7 +87,7 @@ func (b *Batch) Counts(from, to int) (parts, bytes int) {
 }
 
 // Release gives the memory of the batch back. Neither the batch nor its messages may be used afterwards. With
-// Config.TotalRecvBytes the memory counts until then; without it Release is optional, for speed.
+// Config.Memory or Config.TotalRecvBytes the memory counts until then; without them Release is optional, for speed.
 func (b *Batch) Release() {
 	if b.slab == nil {
 		return
@@ -115,7 +125,7 @@ func (b *Batch) keep(used int, shared bool) *Batch {
 		k.slab = b.slab
 		return k
 	}
-	k.slab = newSlab(used)
+	k.slab = b.slab.copyFor(used)
 	at := 0
 	for i, s := range b.spans {
 		n := copy(k.slab.buf[at:], b.slab.buf[s.start:s.end])

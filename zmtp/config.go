@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"zmtpd/zmtp/memory"
 	"zmtpd/zmtp/wire"
 )
 
@@ -22,8 +23,13 @@ type Config struct {
 	// TotalRecvBytes bounds the memory in which the messages of all peers lie that wait to be received, or were received with RecvBatch
 	// and not released: whole read buffers, which may be up to four times the messages. What Recv returned does not count. A peer
 	// may take as much of it as it leaves free, and one message always when nothing of it waits, so that none is starved; beyond the
-	// limit there may be that one message and 256 KiB for each peer. Default none.
+	// limit there may be that one message and 256 KiB for each peer. Default half of Memory, or no limit without it; negative for no
+	// limit.
 	TotalRecvBytes int64
+	// Memory is the budget in which everything counts that is held for the peers: unfinished messages, read buffers, what
+	// waits to be received or sent, subscriptions. When it is exhausted the peers that have most are read no longer, and
+	// the largest is closed if that lasts (wire.MemoryExhausted). With it, batches must be released. Default: none.
+	Memory *memory.Budget
 	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only as the bytes arrive. Default 64 MiB,
 	// negative for no limit.
 	MaxMessageSize int64
@@ -113,7 +119,7 @@ func (c Config) withDefaults() Config {
 	limit(&c.RecvHWM, DefaultHWM)
 	limit64(&c.SendBytes, DefaultQueueBytes)
 	limit64(&c.RecvBytes, DefaultQueueBytes)
-	c.TotalRecvBytes = max(c.TotalRecvBytes, 0)
+	limit64(&c.TotalRecvBytes, c.Memory.Limit()/2)
 	limit64(&c.MaxMessageSize, DefaultMaxMessageSize)
 	positive(&c.MaxTopicSize, DefaultMaxTopicSize)
 	positive(&c.MaxSubscriptions, DefaultMaxSubscriptions)

@@ -98,6 +98,7 @@ func (in *inbox) force(l *lane, b *Batch) {
 	in.mu.Lock()
 	if in.aborted {
 		in.mu.Unlock()
+		b.Release()
 		return
 	}
 	if in.budget.limit.Load() > 0 {
@@ -131,18 +132,31 @@ func (in *inbox) keep(l *lane, b *Batch) *Batch {
 	return k
 }
 
-// newSlab returns a slab for the read loop of the peer of l. For a large one, which an inbox with a budget counts, it waits until
-// there is room.
-func (in *inbox) newSlab(l *lane, size int) (s *slab, counted bool) {
+// reserve waits until there is room for a slab of size bytes for the read loop of the peer of l, if it is a large one, which an
+// inbox with a budget counts, and reports whether it does. Then made or unreserve has to follow.
+func (in *inbox) reserve(l *lane, size int) (counted bool) {
 	if size <= largeSlab || in == nil || in.budget.limit.Load() <= 0 {
-		return newSlab(size), false
+		return false
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.charge(l, size)
-	s = newSlab(size)
+	return true
+}
+
+// made says that s is what was reserved.
+func (in *inbox) made(l *lane, s *slab) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	in.count(l, s)
-	return s, true
+}
+
+// unreserve gives a reservation back that was not used.
+func (in *inbox) unreserve(l *lane, size int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.budget.charge(l, -int64(size))
+	in.budget.grant()
 }
 
 // charge waits until n bytes more are allowed for l and charges them. Caller holds the lock, which is given up while it waits.

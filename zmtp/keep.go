@@ -18,7 +18,7 @@ func (b *Batch) Keep(runs []Run) *Batch {
 		}
 		return k
 	}
-	k.slab = newSlab(int(size))
+	k.slab = b.slab.copyFor(int(size))
 	at := 0
 	for _, r := range runs {
 		for _, s := range b.spans[r.From:r.To] {

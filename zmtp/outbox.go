@@ -1,6 +1,10 @@
 package zmtp
 
-import "sync"
+import (
+	"sync"
+
+	"zmtpd/zmtp/memory"
+)
 
 const (
 	// chunkSize is the size of the pieces into which small messages are copied.
@@ -16,20 +20,24 @@ var chunkPool = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // chunk is a piece of the outbound stream: whole messages and commands, never a piece of one.
 type chunk struct {
-	b      []byte
-	mem    *[chunkSize]byte // b's memory if it is from the pool
-	slab   *slab            // b's memory if it is shared with what was read
-	msgs   int              // how many messages b holds
-	forced int              // how many of its bytes no limit applies to
+	b        []byte
+	mem      *[chunkSize]byte // b's memory if it is from the pool
+	slab     *slab            // b's memory if it is shared with what was read
+	msgs     int              // how many messages b holds
+	forced   int              // how many of its bytes no limit applies to
+	reserved int              // bytes reserved for it in the memory budget, or pinned if it has a slab
 }
 
-// free gives the memory back.
-func (c *chunk) free() {
+// free gives the memory back, which holder has reserved.
+func (c *chunk) free(holder *memory.Holder) {
 	if c.mem != nil {
 		chunkPool.Put(c.mem)
 	}
 	if c.slab != nil {
 		c.slab.release()
+		holder.Unpin(int64(c.reserved))
+	} else {
+		holder.Release(int64(c.reserved))
 	}
 }
 
@@ -41,6 +49,8 @@ type outbox struct {
 	// onRoom, if set, is called without the lock when a full outbox has drained to half of its limits.
 	onRoom func()
 	room   gate
+	// memory is the account for what waits. Only a chunk that is begun for the only message of the outbox does not need its consent.
+	memory *memory.Holder
 
 	mu        sync.Mutex
 	hwm       int   // whole messages, 0 for no limit
@@ -60,8 +70,8 @@ type outbox struct {
 	written   uint64  // bytes handed to the kernel, ever
 }
 
-func newOutbox(hwm int, maxBytes int64) *outbox {
-	o := &outbox{ready: make(chan struct{}, 1), idle: true}
+func newOutbox(hwm int, maxBytes int64, holder *memory.Holder) *outbox {
+	o := &outbox{ready: make(chan struct{}, 1), idle: true, memory: holder}
 	o.limit(hwm, maxBytes)
 	return o
 }
@@ -114,6 +124,8 @@ func (o *outbox) offerRun(b *Batch, r Run) int {
 	for i < r.To {
 		first, start := i, b.spans[i].start
 		end := start
+		must := o.msgs == 0
+		var sent Traffic
 		for i < r.To {
 			s := &b.spans[i]
 			n := int64(s.end - s.start)
@@ -122,38 +134,64 @@ func (o *outbox) offerRun(b *Batch, r Run) int {
 			}
 			o.msgs++
 			o.bytes += n
-			o.sent.Parts += uint64(s.parts)
-			o.sent.Bytes += uint64(s.bytes)
+			sent.Add(Traffic{Parts: uint64(s.parts), Bytes: uint64(s.bytes)})
 			end = s.end
 			i++
 		}
 		if i == first {
 			break
 		}
-		if run := b.slab.buf[start:end:end]; referred(len(run), b.slab) {
-			b.slab.retain()
-			o.chunks.push(chunk{b: run, slab: b.slab, msgs: i - first})
-		} else {
-			c := o.tail(len(run))
-			c.b = append(c.b, run...)
-			c.msgs += i - first
+		if !o.putRun(b, start, end, i-first, must) {
+			o.msgs -= i - first
+			o.bytes -= int64(end - start)
+			i = first
+			break
 		}
+		o.sent.Add(sent)
 	}
 	return i - r.From
+}
+
+// putRun puts msgs adjacent messages of b into a chunk. It reports false if the memory budget does not allow that, and must
+// does not say that it has to be. Caller holds the lock.
+func (o *outbox) putRun(b *Batch, start, end, msgs int, must bool) bool {
+	run := b.slab.buf[start:end:end]
+	if referred(len(run), b.slab) {
+		if !o.memory.TryPin(int64(len(run))) {
+			if !must {
+				return false
+			}
+			o.memory.Pin(int64(len(run)))
+		}
+		b.slab.retain()
+		o.chunks.push(chunk{b: run, slab: b.slab, msgs: msgs, reserved: len(run)})
+		return true
+	}
+	c := o.tail(len(run), must)
+	if c == nil {
+		return false
+	}
+	c.b = append(c.b, run...)
+	c.msgs += msgs
+	return true
 }
 
 // referred reports whether n bytes of s are sent from where they are: what is shared pins at most four times what it counts.
 func referred(n int, s *slab) bool { return n >= max(referSize, len(s.buf)/4) }
 
-// tail returns the last chunk, with room for n bytes. Caller holds the lock.
-func (o *outbox) tail(n int) *chunk {
+// tail returns the last chunk, with room for n bytes, or nil if that needs a new one, which the memory budget does not allow, and
+// must does not say that it has to be. Caller holds the lock.
+func (o *outbox) tail(n int, must bool) *chunk {
 	queued := o.chunks.all()
 	if last := len(queued) - 1; last >= 0 {
-		if c := &queued[last]; c.mem != nil && chunkSize-len(c.b) >= n {
+		if c := &queued[last]; c.mem != nil && cap(c.b)-len(c.b) >= n {
 			return c
 		}
 	}
-	var c chunk
+	c := chunk{reserved: max(n, chunkSize)}
+	if !o.reserve(c.reserved, must) {
+		return nil
+	}
 	if n > chunkSize {
 		c.b = make([]byte, 0, n)
 	} else {
@@ -164,16 +202,26 @@ func (o *outbox) tail(n int) *chunk {
 	return &o.chunks.items[len(o.chunks.items)-1]
 }
 
+// reserve reserves n bytes in the memory budget if it allows it or must says that it has to be.
+func (o *outbox) reserve(n int, must bool) bool {
+	if o.memory.TryReserve(int64(n)) {
+		return true
+	}
+	if must {
+		o.memory.Add(int64(n))
+	}
+	return must
+}
+
 // offerMessage appends m if it fits.
 func (o *outbox) offerMessage(m Message) bool {
 	o.mu.Lock()
-	ok := o.fits(int64(len(m.wire)))
+	ok := o.fits(int64(len(m.wire))) && o.put(m, o.msgs == 0)
 	if ok {
 		o.msgs++
 		o.bytes += int64(len(m.wire))
 		parts, bytes := m.counts()
 		o.sent.Add(Traffic{1, uint64(parts), uint64(bytes)})
-		o.put(m)
 	} else {
 		o.full = true
 	}
@@ -181,14 +229,23 @@ func (o *outbox) offerMessage(m Message) bool {
 	return ok
 }
 
-func (o *outbox) put(m Message) {
+// put puts m into a chunk. It reports false if the memory budget does not allow that, and must does not say that it has to be.
+// Caller holds the lock.
+func (o *outbox) put(m Message, must bool) bool {
 	if len(m.wire) >= referSize {
-		o.chunks.push(chunk{b: m.wire, msgs: 1})
-	} else {
-		c := o.tail(len(m.wire))
-		c.b = append(c.b, m.wire...)
-		c.msgs++
+		if !o.reserve(len(m.wire), must) {
+			return false
+		}
+		o.chunks.push(chunk{b: m.wire, msgs: 1, reserved: len(m.wire)})
+		return true
 	}
+	c := o.tail(len(m.wire), must)
+	if c == nil {
+		return false
+	}
+	c.b = append(c.b, m.wire...)
+	c.msgs++
+	return true
 }
 
 // hasRoom reports whether a message of n wire bytes would be taken now.
@@ -213,7 +270,7 @@ func (o *outbox) force(frame []byte, size int) bool {
 	o.bytes += int64(len(frame))
 	o.forced += int64(len(frame))
 	o.sent.Add(Traffic{1, 1, uint64(size)})
-	c := o.tail(len(frame))
+	c := o.tail(len(frame), true)
 	c.b = append(c.b, frame...)
 	c.forced += len(frame)
 	ok := o.forced <= o.maxForced
@@ -328,7 +385,7 @@ func (o *outbox) done(taken []chunk, control int) int {
 		msgs += taken[i].msgs
 		bytes += len(taken[i].b)
 		forced += taken[i].forced
-		taken[i].free()
+		taken[i].free(o.memory)
 	}
 	clear(taken)
 	o.account(-msgs, -bytes, -forced)
@@ -392,7 +449,7 @@ func (o *outbox) discard() int {
 		lost += c.msgs
 		o.bytes -= int64(len(c.b))
 		o.forced -= int64(c.forced)
-		c.free()
+		c.free(o.memory)
 	}
 	o.chunks, o.control = fifo[chunk]{}, nil
 	o.msgs -= lost

@@ -115,7 +115,7 @@ func testOutbox(t *rapid.T, parked bool) {
 	}
 	slow := new(slowOutbox)
 	slow.hwm, slow.maxBytes = drawLimits(t)
-	o := newOutbox(slow.hwm, slow.maxBytes)
+	o := newOutbox(slow.hwm, slow.maxBytes, nil)
 	signalled := 0
 	o.onRoom = func() { signalled++ }
 	var taken []chunk
@@ -327,7 +327,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 }
 
 func TestOutboxDiscard(t *testing.T) {
-	o := newOutbox(0, 0)
+	o := newOutbox(0, 0, nil)
 	for i := range 10 {
 		o.offerMessage(NewMessageString(fmt.Sprint(i)))
 	}
@@ -349,7 +349,7 @@ func TestOutboxDiscard(t *testing.T) {
 func TestOutboxForcedLimit(t *testing.T) {
 	frame := subscribe("topic")
 	limit := int64(3 * len(frame))
-	o := newOutbox(1, limit)
+	o := newOutbox(1, limit, nil)
 	o.offerMessage(NewMessageString("m"))
 	for i := range 100 {
 		if !o.force(frame, 6) {

@@ -1,6 +1,10 @@
 package zmtp
 
-import "zmtpd/zmtp/wire"
+import (
+	"bytes"
+
+	"zmtpd/zmtp/wire"
+)
 
 // restore puts back what take returned and a lost connection did not take: of the messages in taken, of which the
 // first n bytes were handed to the kernel, those that were not handed over whole, so that no peer can have got them. The
@@ -30,10 +34,13 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 		}
 		n -= len(c.b)
 		lost += msgs
-		if at < len(c.b) {
-			back = append(back, chunk{b: c.b[at:], msgs: c.msgs - msgs})
-		}
 		o.account(-msgs, -at, 0)
+		if c.b = c.b[at:]; len(c.b) == 0 {
+			c.free(o.memory)
+			continue
+		}
+		c.msgs -= msgs
+		back = append(back, c)
 	}
 	o.mu.Lock()
 	o.chunks = fifo[chunk]{items: append(back, o.chunks.all()...)}
@@ -41,8 +48,8 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 	return lost
 }
 
-// reclaim closes the outbox of a connection that has ended and takes out what waits, in order. Nobody is woken. The messages share
-// the memory in which they lie, which is left to the garbage collector.
+// reclaim closes the outbox of a connection that has ended and takes out what waits, in order. Nobody is woken. The messages own
+// their memory, or share it with each other: what they had in common with others is copied.
 func (o *outbox) reclaim() []Message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -50,11 +57,17 @@ func (o *outbox) reclaim() []Message {
 	back := make([]Message, 0, o.msgs)
 	var d wire.Decoder
 	for _, c := range o.chunks.all() {
-		for at := 0; at < len(c.b); {
-			end := at + nextMessage(&d, c.b[at:])
-			back = append(back, Message{wire: c.b[at:end:end]})
+		own := c.b
+		if c.slab != nil {
+			own = bytes.Clone(c.b)
+		}
+		for at := 0; at < len(own); {
+			end := at + nextMessage(&d, own[at:])
+			back = append(back, Message{wire: own[at:end:end]})
 			at = end
 		}
+		c.mem = nil // the messages are in it
+		c.free(o.memory)
 	}
 	o.chunks, o.control = fifo[chunk]{}, nil
 	o.msgs, o.bytes, o.returned = 0, 0, len(back)

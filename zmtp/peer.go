@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/zmtp/memory"
 	"zmtpd/zmtp/wire"
 )
 
@@ -33,6 +34,8 @@ type Peer struct {
 
 	// Value belongs to the Pattern, which sets it in Attach.
 	Value any
+
+	memory *memory.Holder // of what is freed when the connection is closed, nil without a budget
 
 	lane lane // what came from it, for patterns that receive
 
@@ -76,6 +79,10 @@ func (p *Peer) Done() <-chan struct{} { return p.done }
 
 // Close closes the connection at once; the pattern's Detach gets err. It does not wait for it.
 func (p *Peer) Close(err error) { p.fail(err) }
+
+// Memory returns the peer's account in Config.Memory, nil without one. A Pattern counts there what it keeps for the peer and frees
+// in Detach.
+func (p *Peer) Memory() *memory.Holder { return p.memory }
 
 // Offer appends messages of b to the peer's outbox, the given runs in order, until one does not fit its limits, and
 // returns how many it took. It never blocks. What it does not copy it keeps the batch's memory for.

@@ -36,14 +36,21 @@ type reader struct {
 // readLoop reads until the connection ends and returns why. first is what came behind the handshake.
 func (p *Peer) readLoop(first []byte) error {
 	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: p.socket.live.Load().MaxMessageSize}}
-	rd.slab = newSlab(max(rd.size, len(first)))
-	defer func() { rd.release() }()
+	size := max(rd.size, len(first))
+	p.memory.Add(int64(size))
+	rd.slab = newCounted(size, p.memory, p.socket.memory)
+	defer func() {
+		rd.release()
+		p.memory.Release(int64(cap(rd.sealed)))
+	}()
 	err := rd.start(first)
 	if err != nil {
 		return err
 	}
 	for {
-		rd.makeRoom()
+		if err := rd.makeRoom(); err != nil {
+			return err
+		}
 		if p.closing.Load() {
 			p.conn.SetReadDeadline(time.Now().Add(drainIdle))
 		}
@@ -77,7 +84,10 @@ func (rd *reader) start(first []byte) error {
 		rd.w = copy(rd.slab.buf, first)
 		return rd.scan()
 	}
-	rd.sealed = append(make([]byte, 0, max(minReadBuffer, len(first))), first...)
+	if err := rd.resizeSealed(max(minReadBuffer, len(first))); err != nil {
+		return err
+	}
+	rd.sealed = append(rd.sealed, first...)
 	if err := rd.open(); err != nil {
 		return errors.Join(rd.scan(), err)
 	}
@@ -164,8 +174,8 @@ const (
 )
 
 // makeRoom sees to it that there is free space to read into. What is left of the last read stays where it is or moves to the
-// front or to another slab.
-func (rd *reader) makeRoom() {
+// front or to another slab, for which it may have to wait.
+func (rd *reader) makeRoom() (err error) {
 	left, size, want := rd.w-rd.r, len(rd.slab.buf), rd.want()
 	bulk := rd.need > bulkSize && rd.r+rd.need <= size // a bulk message that can stay where it has begun
 	switch shared := rd.slab.refs.Load() > 1; {
@@ -173,9 +183,9 @@ func (rd *reader) makeRoom() {
 	case shared, left == 0 && size != want:
 		// What was decoded must not be overwritten while somebody keeps a batch in it. There may be room behind it, but small reads
 		// make small batches, which cost more than another slab.
-		rd.replace(want)
+		err = rd.replace(want)
 	case size < want && (rd.w == size || rd.need > size && rd.need <= want): // a stream seldom ends where a slab does
-		rd.replace(want)
+		err = rd.replace(want)
 	case rd.r > 0:
 		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])
 		rd.r = 0
@@ -184,6 +194,7 @@ func (rd *reader) makeRoom() {
 	if rd.need > bulkSize || rd.bulk && left == 0 {
 		rd.limit = min(rd.limit, rd.r+rd.need+lookAhead)
 	}
+	return err
 }
 
 // want returns the size of the slab with which to go on. It follows what has arrived, not what was announced: for a large
@@ -209,16 +220,29 @@ func (rd *reader) prove(size int) {
 	}
 }
 
-// replace goes on with another slab of size bytes, into which it copies what is left. It may have to wait for it.
-func (rd *reader) replace(size int) {
+// replace goes on with another slab of size bytes, into which it copies what is left. It waits while the inbox or the memory
+// budget has no room for it, or until the connection is given up.
+func (rd *reader) replace(size int) error {
 	p := rd.p
 	p.blocked.Store(true)
-	s, counted := p.socket.inbox.newSlab(&p.lane, size)
-	p.blocked.Store(false)
+	defer p.blocked.Store(false)
+	in := p.socket.inbox
+	counted := in.reserve(&p.lane, size)
+	if !p.memory.Reserve(int64(size), p.done) {
+		if counted {
+			in.unreserve(&p.lane, size)
+		}
+		return p.cause
+	}
+	s := newCounted(size, p.memory, p.socket.memory)
+	if counted {
+		in.made(&p.lane, s)
+	}
 	rd.w = copy(s.buf, rd.slab.buf[rd.r:rd.w])
 	rd.r = 0
 	rd.release()
 	rd.slab, rd.counted = s, counted
+	return nil
 }
 
 // release gives the slab back.

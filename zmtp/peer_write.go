@@ -17,6 +17,7 @@ const (
 // writeLoop writes what the outbox holds until the connection ends, or the outbox is closed and empty.
 func (p *Peer) writeLoop() {
 	var w writer
+	defer func() { p.memory.Release(w.counted) }()
 	for {
 		taken, control := p.outbox.take(w.taken[:0], maxWrite)
 		w.taken = taken
@@ -61,10 +62,11 @@ func (p *Peer) closeWrite() {
 
 // writer holds the memory that the write loop uses again.
 type writer struct {
-	taken  []chunk
-	vec    [][]byte
-	sealed []byte
-	until  time.Time // the connection's write deadline
+	taken   []chunk
+	vec     [][]byte
+	sealed  []byte
+	counted int64     // bytes of sealed that the memory budget knows of
+	until   time.Time // the connection's write deadline
 }
 
 // write writes all chunks and returns how many of their bytes the kernel took.

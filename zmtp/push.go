@@ -176,6 +176,9 @@ func (s *Push) discardReturned() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(DropClosed, len(s.returned))
+	for _, m := range s.returned {
+		s.memory.Release(int64(len(m.wire)))
+	}
 	s.returned = nil
 }
 
@@ -187,7 +190,7 @@ func (s *pushPattern) park() *outbox {
 		return nil
 	}
 	live := s.live.Load()
-	ob := newOutbox(live.SendHWM, live.SendBytes)
+	ob := newOutbox(live.SendHWM, live.SendBytes, s.memory)
 	ob.onRoom = (*Push)(s).hasRoom
 	return ob
 }
@@ -202,6 +205,7 @@ func (s *pushPattern) Attach(p *Peer) error {
 		return nil // its lane is there since Connect
 	}
 	p.outbox.onRoom = (*Push)(s).hasRoom
+	p.outbox.memory = s.memory // what waits there outlives the connection
 	p.takeBack = func() int { return (*Push)(s).takeBack(p.outbox) }
 	(*Push)(s).add(newPushLane(p.outbox, p.name(), false))
 	return nil

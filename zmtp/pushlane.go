@@ -194,6 +194,9 @@ func (s *Push) takeBack(ob *outbox) int {
 	s.mu.Lock()
 	s.removeLane(ob)
 	unsent := ob.reclaim()
+	for _, m := range unsent {
+		s.memory.Add(int64(len(m.wire)))
+	}
 	// In front: nothing is sent while anything is returned, so what waits there was sent later, or was further behind.
 	s.returned = append(unsent, s.returned...)
 	s.putReturned()
@@ -210,6 +213,7 @@ func (s *Push) putReturned() {
 		c := s.choose(m)
 		blocked := slices.Contains(full, c)
 		if !blocked && s.put(m) {
+			s.memory.Release(int64(len(m.wire)))
 			continue
 		}
 		if !blocked {

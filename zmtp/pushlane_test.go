@@ -139,7 +139,7 @@ func (p *pushTest) write(t *rapid.T, endpoint string) {
 }
 
 func (p *pushTest) attach(endpoint string) {
-	ob := newOutbox(p.hwm, p.maxBytes)
+	ob := newOutbox(p.hwm, p.maxBytes, nil)
 	ob.onRoom = p.push.hasRoom
 	p.lanes[endpoint] = ob
 	p.push.add(newPushLane(ob, endpoint, false))
@@ -288,7 +288,7 @@ func TestPushKeysAreSpread(t *testing.T) {
 		defer closeNow(t, s)
 		names := map[*pushLane]string{}
 		for _, e := range endpoints {
-			l := newPushLane(newOutbox(0, 0), e, false)
+			l := newPushLane(newOutbox(0, 0, nil), e, false)
 			names[l] = e
 			s.add(l)
 		}

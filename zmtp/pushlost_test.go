@@ -177,7 +177,7 @@ func TestPushShutdownWithoutPeers(t *testing.T) {
 func TestPushCloseCountsWhatCameBack(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{Immediate: true}))
-		ob := newOutbox(0, 0)
+		ob := newOutbox(0, 0, nil)
 		push.add(newPushLane(ob, "a", false))
 		for range 3 {
 			if err := push.TrySend(NewMessageString("m")); err != nil {

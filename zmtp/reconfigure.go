@@ -5,6 +5,7 @@ package zmtp
 // HandshakeTimeout, which count for connections that are made from then on. The rest of cfg has no effect. What is queued
 // is never dropped: a queue above its new limits takes nothing more until it is below them.
 func (s *Socket) Reconfigure(cfg Config) {
+	cfg.Memory = s.cfg.Memory
 	cfg = cfg.withDefaults()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,27 +19,40 @@ func (rd *reader) fillSealed() (int, error) {
 			return n, oerr
 		}
 	}
+	var merr error
 	switch size := cap(rd.sealed); {
 	case filled && size < largeSlab:
-		rd.resizeSealed(min(4*size, largeSlab))
+		merr = rd.resizeSealed(min(4*size, largeSlab))
 	case len(rd.sealed) == size: // a large frame: twice what has arrived
-		rd.resizeSealed(2 * size)
+		merr = rd.resizeSealed(2 * size)
 	case len(rd.sealed) == 0 && size > largeSlab:
-		rd.resizeSealed(largeSlab)
+		merr = rd.resizeSealed(largeSlab)
 	case n >= size/16:
 		rd.small = 0
 	default:
 		if rd.small++; rd.small >= 64 && size > minReadBuffer && len(rd.sealed) <= size/4 {
-			rd.resizeSealed(size / 4)
+			merr = rd.resizeSealed(size / 4)
 		}
+	}
+	if merr != nil {
+		return n, merr
 	}
 	return n, err
 }
 
-// resizeSealed goes on with a buffer of size bytes for protected frames.
-func (rd *reader) resizeSealed(size int) {
+// resizeSealed goes on with a buffer of size bytes for protected frames. It waits while the memory budget has no room for it, or
+// until the connection is given up.
+func (rd *reader) resizeSealed(size int) error {
+	p := rd.p
+	p.blocked.Store(true)
+	defer p.blocked.Store(false)
+	if !p.memory.Reserve(int64(size), p.done) {
+		return p.cause
+	}
+	p.memory.Release(int64(cap(rd.sealed)))
 	rd.sealed = append(make([]byte, 0, size), rd.sealed...)
 	rd.small = 0
+	return nil
 }
 
 // open opens the whole frames among what was read; what is left moves to the front.
@@ -47,7 +60,9 @@ func (rd *reader) open() error {
 	whole, bad := rd.wholeFrames()
 	if whole > 0 {
 		if len(rd.slab.buf)-rd.w < whole {
-			rd.replace(slabFor(max(rd.size, rd.w-rd.r+whole)))
+			if err := rd.replace(slabFor(max(rd.size, rd.w-rd.r+whole))); err != nil {
+				return err
+			}
 		}
 		out, err := rd.p.opener.Open(rd.slab.buf[rd.w:rd.w], rd.sealed[:whole])
 		rd.w += len(out)
@@ -87,6 +102,7 @@ func (w *writer) writeSealed(p *Peer, taken []chunk) (n int, err error) {
 			w.sealed = p.sealer.Seal(w.sealed, taken[i].b)
 			i++
 		}
+		w.countSealed(p)
 		w.vec = append(w.vec[:0], w.sealed)
 		written, err := w.flush(p)
 		if err != nil {
@@ -98,8 +114,17 @@ func (w *writer) writeSealed(p *Peer, taken []chunk) (n int, err error) {
 	}
 	if cap(w.sealed) > 4*chunkSize {
 		w.sealed = nil // a large message should not hold its memory for ever
+		w.countSealed(p)
 	}
 	return n, nil
+}
+
+// countSealed lets the memory budget know how large w.sealed is. It does not wait: what it holds goes out.
+func (w *writer) countSealed(p *Peer) {
+	if n := int64(cap(w.sealed)); n != w.counted {
+		p.memory.Add(n - w.counted)
+		w.counted = n
+	}
 }
 
 // unsealed returns how many bytes of chunks are in frames whose protected form is whole in sealed.

@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	"zmtpd/zmtp/memory"
 )
 
 // Sizes of read buffers in bytes. A connection starts small and grows with what it reads, so that thousands of idle
@@ -20,7 +22,13 @@ const (
 // wrong.
 type slab struct {
 	buf  []byte
+	pool *sync.Pool // where buf returns to, nil for the garbage collector
 	refs atomic.Int32
+
+	// holder has reserved the memory of buf, nil if it is not counted. It becomes shared once anything but the
+	// read loop refers to the slab: then closing the connection does not free it.
+	holder atomic.Pointer[memory.Holder]
+	shared *memory.Holder
 
 	// Guarded by inbox.mu of the inbox that counts it, if one does.
 	lane *lane // for whose peer it is counted
@@ -59,11 +67,12 @@ func poolOf(size int) *sync.Pool {
 // newSlab returns a slab of size bytes with one reference.
 func newSlab(size int) *slab {
 	var s *slab
-	if pool := poolOf(size); pool != nil {
+	pool := poolOf(size)
+	if pool != nil {
 		s, _ = pool.Get().(*slab)
 	}
 	if s == nil {
-		s = &slab{buf: make([]byte, size)}
+		s = &slab{buf: make([]byte, size), pool: pool}
 	}
 	s.refs.Store(1)
 	return s
@@ -88,18 +97,40 @@ func slabBelow(n int) int {
 	return size
 }
 
-func (s *slab) retain() { s.refs.Add(1) }
+// newCounted is newSlab with memory that holder has reserved, see slab.holder.
+func newCounted(size int, holder, shared *memory.Holder) *slab {
+	s := newSlab(size)
+	s.holder.Store(holder)
+	s.shared = shared
+	return s
+}
+
+func (s *slab) retain() {
+	s.refs.Add(1)
+	if old := s.holder.Load(); old != s.shared && s.holder.CompareAndSwap(old, s.shared) {
+		s.shared.Add(int64(len(s.buf)))
+		old.Release(int64(len(s.buf)))
+	}
+}
+
+// copyFor returns a slab of size bytes for a copy of messages in s, which others than the read loop will have.
+func (s *slab) copyFor(size int) *slab {
+	s.shared.Add(int64(size))
+	return newCounted(size, s.shared, s.shared)
+}
 
 func (s *slab) release() {
 	n := s.refs.Add(-1)
 	if n < 0 {
 		panic("zmtp: slab released twice")
 	}
-	if n > 0 || cap(s.buf) != len(s.buf) {
+	if n > 0 {
 		return
 	}
-	if pool := poolOf(len(s.buf)); pool != nil {
+	s.holder.Swap(nil).Release(int64(len(s.buf)))
+	s.shared = nil
+	if s.pool != nil {
 		poison(s.buf)
-		pool.Put(s)
+		s.pool.Put(s)
 	}
 }

@@ -52,7 +52,7 @@ func TestSlabFollowsReads(t *testing.T) {
 func TestSharedMemoryIsCounted(t *testing.T) {
 	for _, size := range []int{slabSize, largeSlab, 4 * largeSlab} {
 		b := &Batch{slab: newSlab(size), spans: []span{{0, size/4 - 1, 1, size/4 - 1}, {size / 2, size/2 + size/4, 1, size / 4}}}
-		o := newOutbox(0, 0)
+		o := newOutbox(0, 0, nil)
 		if n := o.offer(b, []Run{{0, 1}, {1, 2}}); n != 2 {
 			t.Fatalf("took %d", n)
 		}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/zmtp/memory"
 	"zmtpd/zmtp/wire"
 )
 
@@ -24,6 +25,7 @@ type Socket struct {
 	log      *slog.Logger
 	monitors monitors
 	dropped  drops
+	memory   *memory.Holder // of messages that outlive their connection, nil without a budget
 	nextID   atomic.Uint64
 
 	// ctx ends when the socket gives up waiting for anything.
@@ -53,6 +55,9 @@ type attachment struct {
 	past EndpointStats // of its connections that have ended; guarded by Socket.mu
 }
 
+// peerFloor is what a connection takes in memory at rest, in bytes: two goroutines, buffers, and its place in tables.
+const peerFloor = 32 << 10
+
 // pending is an accepted connection whose handshake is not complete.
 type pending struct {
 	conn   net.Conn
@@ -73,6 +78,7 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 	s.stats.HandshakeFailures = make(map[wire.Reason]uint64)
 	s.stats.Closed = make(map[wire.Reason]uint64)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.memory = s.cfg.Memory.NewHolder("messages", 0, nil)
 	return s
 }
 
@@ -142,6 +148,7 @@ func (s *Socket) end() {
 		s.inbox.finished()
 	}
 	s.monitors.close()
+	s.memory.Close() // what the application still has counts until it is released
 	close(s.ended)
 }
 
@@ -246,6 +253,10 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox, parked: a.outbox != nil,
 		done: make(chan struct{}),
 	}
+	p.memory = s.cfg.Memory.NewHolder("connections", peerFloor, func(err error) {
+		p.fail(&PeerClosedError{Reason: wire.MemoryExhausted, Stage: "traffic", Err: err})
+	})
+	defer p.memory.Close()
 	event := Event{Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
 	first, err := s.handshake(p)
 	if evicted := s.settle(e); evicted != nil {
@@ -274,7 +285,11 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 
 	event.Type, event.Err = EventDisconnected, p.cause
 	s.monitors.emit(event)
-	s.log.Debug("peer gone", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
+	level := slog.LevelDebug
+	if reasonOf(p.cause) == wire.MemoryExhausted {
+		level = slog.LevelWarn // it may have lost messages, and may be honest
+	}
+	s.log.Log(context.Background(), level, "peer gone", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
 	return true, p.cause
 }
 
@@ -283,7 +298,7 @@ func (s *Socket) admit(p *Peer) error {
 	p.since = time.Now()
 	if p.outbox == nil {
 		live := s.live.Load()
-		p.outbox = newOutbox(live.SendHWM, live.SendBytes)
+		p.outbox = newOutbox(live.SendHWM, live.SendBytes, p.memory)
 	}
 	if err := s.pattern.Attach(p); err != nil {
 		return &PeerClosedError{Reason: wire.Rejected, Stage: "handshake", Err: err}

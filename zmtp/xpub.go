@@ -198,7 +198,7 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 // pass queues a message for the application. Caller holds the lock.
 func (c *publisher) pass(p *Peer, m Message) {
 	if c.inbox != nil && len(m.wire) > 0 {
-		c.inbox.force(&p.lane, batchOf(m))
+		c.inbox.force(&p.lane, countedBatchOf(m, p.socket.memory))
 	}
 }
 
@@ -285,8 +285,14 @@ func (c *publisher) send(s *Socket, m Message) error {
 			}
 		}
 	}
+	offer := func(p *Peer) bool { return p.OfferMessage(m) }
+	if len(m.wire) >= referSize { // all share its memory, which counts once
+		b := countedBatchOf(m, s.memory)
+		defer b.Release()
+		offer = func(p *Peer) bool { return p.Offer(b, []Run{{0, 1}}) == 1 }
+	}
 	for _, p := range peers {
-		if !p.OfferMessage(m) {
+		if !offer(p) {
 			p.Drop(DropFull, 1)
 		}
 	}

@@ -72,6 +72,14 @@ func (b *Budget) SetLimit(limit int64) {
 	b.press()
 }
 
+// Limit returns the limit in bytes, 0 for a nil Budget.
+func (b *Budget) Limit() int64 {
+	if b == nil {
+		return 0
+	}
+	return b.limit.Load()
+}
+
 // Stats is the state of a Budget.
 type Stats struct {
 	Limit int64 // bytes

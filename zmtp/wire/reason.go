@@ -42,6 +42,7 @@ const (
 	ConnectionLost              // the connection broke: reset, unreachable, time-out of the kernel
 	SlowConsumer                // the peer did not read, and the policy is to disconnect
 	SubscriptionBacklog         // the peer did not read its subscriptions
+	MemoryExhausted             // the peer held most when the process ran out of its memory budget
 	Rejected                    // the socket accepts no further peer of this kind
 	LocalClose                  // this side closed: Shutdown, Unbind or Disconnect
 	numReasons
@@ -53,7 +54,7 @@ var reasonNames = [numReasons]string{
 	"command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
 	"malformed_hello", "malformed_welcome", "malformed_initiate", "malformed_message", "cryptographic",
 	"key_exchange", "invalid_sequence", "peer_error", "not_zmtp", "auth_refused", "auth_unavailable", "handshake_timeout", "handshake_evicted", "heartbeat_timeout", "ttl_expired", "peer_closed",
-	"connection_lost", "slow_consumer", "subscription_backlog", "rejected", "local_close",
+	"connection_lost", "slow_consumer", "subscription_backlog", "memory_exhausted", "rejected", "local_close",
 }
 
 // String returns the reason in the form used as metric label.
