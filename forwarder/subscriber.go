@@ -81,6 +81,7 @@ func (x *xpubPattern) Detach(p *zmtp.Peer, _ error) {
 	defer f.mu.Unlock()
 	delete(f.subscribers, s)
 	for _, r := range f.table.Remove(s) {
+		p.Memory().Release(topics.Cost(r.Topic))
 		if r.Held {
 			f.up.add(1, 1, 1+len(r.Topic))
 		}
@@ -151,6 +152,7 @@ func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, 
 	if s.bytes.Add(int64(len(topic)+frameOverhead)) > maxTopicBytes {
 		return false, wire.Errorf(wire.TooManySubscriptions, "topics of more than %d bytes", maxTopicBytes)
 	}
+	s.peer.Memory().Add(topics.Cost(topic))
 	s.learn(topic)
 	return true, nil
 }
@@ -159,6 +161,7 @@ func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, 
 func (s *subscriber) cancelled(topic []byte, c topics.Change) {
 	if c.Counted && c.Count == 0 {
 		s.bytes.Add(-int64(len(topic) + frameOverhead))
+		s.peer.Memory().Release(topics.Cost(topic))
 	}
 }
 

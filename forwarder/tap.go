@@ -121,7 +121,9 @@ func (t *tapPattern) Attach(p *zmtp.Peer) error {
 // Detach implements zmtp.Pattern.
 func (t *tapPattern) Detach(p *zmtp.Peer, _ error) {
 	s := p.Value.(*subscriber)
-	t.table.Remove(s)
+	for _, r := range t.table.Remove(s) {
+		p.Memory().Release(topics.Cost(r.Topic))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.subscribers, s)

@@ -373,6 +373,7 @@ func (o *outbox) finished() bool {
 
 // progress counts n bytes as handed to the kernel.
 func (o *outbox) progress(n int) {
+	o.memory.Progress(n)
 	o.mu.Lock()
 	o.written += uint64(n)
 	o.mu.Unlock()

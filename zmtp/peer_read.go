@@ -62,6 +62,7 @@ func (p *Peer) readLoop(first []byte) error {
 		}
 		if n > 0 {
 			p.heart.seen()
+			p.memory.Progress(n)
 			if err := rd.scan(); err != nil {
 				return err
 			}

@@ -157,7 +157,8 @@ func (c *publisher) attach(p *Peer) {
 // subscribe acts on a subscription or its cancellation. within, unless it is empty, is the message that it ended, which is
 // passed on in place of the notification.
 func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) error {
-	if on && !c.requested.Has(p, topic) {
+	fresh := on && !c.requested.Has(p, topic)
+	if fresh {
 		if err := p.CheckTopic(topic, c.requested.Count(p)); err != nil {
 			return err
 		}
@@ -167,6 +168,9 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 	if limit := p.socket.cfg.MaxSubscriptions; on && each && told.n >= limit {
 		// When the peer goes, each has to be taken back.
 		return wire.Errorf(wire.TooManySubscriptions, "more than %d subscriptions, with those to the same topic", limit)
+	}
+	if fresh {
+		p.memory.Add(topics.Cost(topic))
 	}
 	c.mu.Lock()
 	tell := false
@@ -180,6 +184,9 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 		defer c.room.open()
 		if ch.Counted {
 			told.n--
+			if ch.Count == 0 {
+				p.memory.Release(topics.Cost(topic))
+			}
 		}
 		tell = ch.Last || ch.Counted && (c.Verboser || c.Manual || c.Verbose && !ch.Held)
 	}
@@ -229,6 +236,7 @@ func (c *publisher) detach(p *Peer) {
 	c.mu.Lock()
 	c.granted.Remove(p)
 	for _, r := range c.requested.Remove(p) {
+		p.memory.Release(topics.Cost(r.Topic))
 		n := 0
 		switch {
 		case c.Verboser || c.Manual:

@@ -12,11 +12,16 @@ const (
 	// patience is how long a reservation waits, or the limit is exceeded, before a holder is closed. A
 	// sink that hesitates or a large message on a slow link takes seconds.
 	patience = 5 * time.Second
-	// between is the pause between two closed holders: the memory of the first may be enough.
-	between = 250 * time.Millisecond
+	// between is how often a shortage is looked at.
+	between = 50 * time.Millisecond
+	// grace is how long a closed holder may take to give its memory back before the next is closed.
+	grace = time.Second
 	// minVictim is the smallest amount, in bytes, for which a holder is closed. To close smaller ones
 	// helps little and punishes many.
 	minVictim = 256 << 10
+	// activePart is which part of its memory a holder has to move within patience to be active. Whoever sends a message so
+	// slowly that it is just active has completed it soon.
+	activePart = 16
 	// quiet is how long memory must have sufficed before a new shortage is logged.
 	quiet = time.Minute
 )
@@ -38,6 +43,9 @@ type Budget struct {
 	holders map[*Holder]struct{} // guarded by mu
 	waiting []*waiter            // guarded by mu; oldest first
 	over    time.Time            // guarded by mu; since when the limit is exceeded, zero if it is not
+	looked  time.Time            // guarded by mu; when Holder.look was called
+	last    *Holder              // guarded by mu; the last that was closed
+	closed  time.Time            // guarded by mu; when
 	ended   time.Time            // guarded by mu; when the last shortage ended
 	short   bool                 // guarded by mu; a shortage was logged, its end was not
 }
@@ -211,7 +219,11 @@ func (b *Budget) press() {
 	if !b.shortage() || b.pressed.Swap(true) {
 		return
 	}
-	b.over = time.Time{}
+	b.over, b.looked = time.Time{}, time.Now()
+	for h := range b.holders {
+		h.look()
+		h.gained = 0
+	}
 	time.AfterFunc(between, b.relieve)
 }
 
@@ -252,12 +264,19 @@ func (b *Budget) relieve() {
 	if !b.over.IsZero() && b.over.Before(since) {
 		since = b.over
 	}
+	if now.Sub(b.looked) >= patience {
+		b.looked = now
+		for h := range b.holders {
+			h.look()
+		}
+	}
 	var victim *Holder
-	if now.Sub(since) >= patience {
+	if _, going := b.holders[b.last]; now.Sub(since) >= patience && (!going || now.Sub(b.closed) >= grace) {
 		victim = b.victim()
 	}
 	if victim != nil {
 		victim.evicted = true
+		b.last, b.closed = victim, now
 		b.evicted.Add(1)
 	}
 	time.AfterFunc(between, b.relieve)
@@ -267,23 +286,50 @@ func (b *Budget) relieve() {
 	}
 }
 
-// victim returns the largest holder that can be closed, or nil if closing does not help: then most of
-// the memory waits for a sink, which is back-pressure and not the fault of a peer. Caller holds mu.
+// victim returns the holder to close, or nil if that does not help: then most of the memory waits for a sink, which is
+// back-pressure and not the fault of a peer.
+//
+// It is the largest. One that is active, or waits itself, counts a quarter; and the one that has waited longest is spared if
+// it can have what it needs: the memory is for it. Caller holds mu.
 func (b *Budget) victim() *Holder {
-	var largest *Holder
-	most, sum := int64(minVictim), int64(0)
+	sum, fixed := int64(0), int64(0) // what can be freed and what cannot; memory that is pinned can
 	for h := range b.holders {
-		if h.evict == nil {
-			continue
-		}
-		held := h.Held()
-		sum += held
-		if !h.evicted && held > most {
-			largest, most = h, held
+		if h.evict != nil {
+			sum += h.Held()
+			fixed -= h.pinned.Load()
+		} else {
+			fixed += h.Held()
 		}
 	}
-	if sum < b.limit.Load()/2 {
+	limit := b.limit.Load()
+	if fixed > limit/2 {
 		return nil
+	}
+	waiting := make(map[*Holder]bool, len(b.waiting))
+	for _, w := range b.waiting {
+		waiting[w.holder] = true
+	}
+	var spared *Holder
+	if len(b.waiting) > 0 {
+		w := b.waiting[0]
+		held := w.holder.Held()
+		if others := sum - held; reading(held+w.n, limit-b.used.Load()+others-w.n, limit) {
+			spared = w.holder
+		}
+	}
+	var largest *Holder
+	most := int64(0)
+	for h := range b.holders {
+		held := h.Held()
+		if h.evict == nil || h.evicted || h == spared || held < minVictim {
+			continue
+		}
+		if waiting[h] || h.active() {
+			held /= 4
+		}
+		if held > most {
+			largest, most = h, held
+		}
 	}
 	return largest
 }

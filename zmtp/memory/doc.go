@@ -13,7 +13,8 @@
 //
 // When memory becomes scarce, the holders that have most wait first; a holder that has little goes on.
 // When a reservation has waited for 5 seconds, or the limit was exceeded as long, the largest holder is
-// closed, and others in pauses of 250 ms until memory suffices. A holder that cannot be closed, such as a
+// closed, and others after it until memory suffices. Those that wait themselves, and those whose
+// peers read or send at a fair rate ([Holder.Progress]), are closed last. A holder that cannot be closed, such as a
 // sink's window, is bounded by whoever made it. If these have more than half of the memory, nobody is
 // closed: then a sink does not keep up, which is no peer's fault.
 //

@@ -15,7 +15,12 @@ type Holder struct {
 	above  atomic.Int64
 	pinned atomic.Int64
 
-	evicted bool // guarded by Budget.mu
+	moved atomic.Int64 // see Progress
+
+	// Guarded by Budget.mu.
+	evicted bool
+	seen    int64 // moved at the last look
+	gained  int64 // by how much it had grown then since the look before
 }
 
 // NewHolder adds a holder. kind groups holders in Stats.
@@ -164,6 +169,25 @@ func (h *Holder) Pin(n int64) {
 
 // Unpin takes n bytes of TryPin or Pin back.
 func (h *Holder) Unpin(n int64) { h.Pin(-n) }
+
+// Progress says that n bytes were moved with the memory: read from a peer or written to it. In a shortage, holders that
+// hardly move anything are closed first.
+func (h *Holder) Progress(n int) {
+	if h != nil {
+		h.moved.Add(int64(n))
+	}
+}
+
+// look notes how much was moved since the last look.
+func (h *Holder) look() {
+	moved := h.moved.Load()
+	h.gained, h.seen = moved-h.seen, moved
+}
+
+// active reports whether a good part of what is held was moved since the last look, or between the two looks before.
+func (h *Holder) active() bool {
+	return max(h.gained, h.moved.Load()-h.seen) >= h.Held()/activePart
+}
 
 // Held returns how many bytes the holder has reserved and pinned.
 func (h *Holder) Held() int64 {

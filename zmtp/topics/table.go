@@ -60,6 +60,9 @@ type Removed struct {
 	Count int
 }
 
+// Cost returns about how many bytes of memory a Table needs for a topic of one subscriber.
+func Cost[T string | []byte](topic T) int64 { return int64(len(topic)) + 256 }
+
 // Subscribe does what a SUBSCRIBE of p asks for. It keeps a copy of topic, not topic itself.
 func (t *Table[P]) Subscribe(p P, topic []byte) Change {
 	key := string(topic)
