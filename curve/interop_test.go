@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zap"
 )
@@ -382,7 +383,7 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 			if event != c.event || c.value != 0 && value != c.value {
 				t.Errorf("the client's event is %#x (%d), want %#x (%d)", event, value, c.event, c.value)
 			}
-			eventually(t, c.reason.String(), func() bool {
+			testkit.Eventually(t, c.reason.String(), func() bool {
 				st := us.socket.Stats()
 				if c.reason == wire.ReasonNone {
 					return st.Handshakes == 1 && len(st.HandshakeFailures) == 0

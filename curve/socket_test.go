@@ -13,25 +13,11 @@ import (
 
 	"zmtpd/curve/box"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zap"
 	"zmtpd/zmtp/zmtptest"
 )
-
-// eventually polls for what will come true, and fails the test if it does not.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
 
 // tcp returns the address of an endpoint for net.Dial.
 func tcp(endpoint string) string { return strings.TrimPrefix(endpoint, "tcp://") }
@@ -115,7 +101,7 @@ func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 				conn.Write([][]byte{hello, nonsense}[i%2])
 			}
 			// Held until all are there: what is closed frees its place.
-			eventually(t, "all attackers are accepted", func() bool { return pull.Stats().Accepted > attackers })
+			testkit.Eventually(t, "all attackers are accepted", func() bool { return pull.Stats().Accepted > attackers })
 		})
 	}
 	sendReceive(t, pull, bound, c)
@@ -124,7 +110,7 @@ func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 		t.Errorf("%d handshakes are pending, at most %d may be", n, pending)
 	}
 	sendReceive(t, pull, bound, c)
-	eventually(t, "the attackers are gone", func() bool { return pull.Stats().PendingHandshakes == 0 })
+	testkit.Eventually(t, "the attackers are gone", func() bool { return pull.Stats().PendingHandshakes == 0 })
 	if after := heap(); after > before+4<<20 {
 		t.Errorf("the heap grew from %d to %d bytes", before, after)
 	}
@@ -170,7 +156,7 @@ func TestSocketTypesThatDoNotFit(t *testing.T) {
 	}
 	r.Send(out)
 	r.ExpectClose()
-	eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.SocketTypeMismatch] == 1 })
+	testkit.Eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.SocketTypeMismatch] == 1 })
 }
 
 // What comes in one write with INITIATE is delivered, but not while an authenticator is still to be asked.
@@ -201,7 +187,7 @@ func TestMessageRightBehindInitiate(t *testing.T) {
 			r.Send(sealer.Seal(out, wire.AppendFrame(nil, 0, []byte("early"))))
 			if auth.Handler != nil {
 				r.ExpectClose()
-				eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.UnexpectedCommand] == 1 })
+				testkit.Eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.UnexpectedCommand] == 1 })
 				return
 			}
 			if m, err := pull.Recv(ctx); err != nil || string(m.Part(0)) != "early" {
@@ -254,7 +240,7 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 				}
 			}
 			r.ExpectClose()
-			eventually(t, "the connection is counted", func() bool { return pull.Stats().Closed[c.want] == 1 })
+			testkit.Eventually(t, "the connection is counted", func() bool { return pull.Stats().Closed[c.want] == 1 })
 			if m, err := pull.TryRecv(); err == nil {
 				t.Errorf("received %q as well", m.Part(0))
 			}

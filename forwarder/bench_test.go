@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zmtptest"
 )
@@ -65,7 +66,7 @@ func benchMessages(size, topics int) []byte {
 func attachSinks(tb testing.TB, f *Forwarder, n int) {
 	tb.Helper()
 	attachSinksTo(tb, xpubAddr, f.ServeXPub, n)
-	eventually(tb, "all have subscribed", func() bool {
+	testkit.Eventually(tb, "all have subscribed", func() bool {
 		return f.Stats().Backend.In.Messages == uint64(n)
 	})
 }
@@ -174,7 +175,7 @@ func BenchmarkTap(b *testing.B) {
 			attachSinks(b, f, 1)
 			if c.subscribers > 0 {
 				attachSinksTo(b, tapAddr, f.ServeTap, c.subscribers)
-				eventually(b, "the tap's subscribers", func() bool { return f.tap.table.Len() == 1 })
+				testkit.Eventually(b, "the tap's subscribers", func() bool { return f.tap.table.Len() == 1 })
 			}
 			p, batch, release := hold(b, f, benchMessages(500, 8))
 			defer release()

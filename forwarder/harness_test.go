@@ -138,18 +138,6 @@ func messages(t testing.TB, b []byte) (all []zmtp.Message) {
 	return all
 }
 
-// eventually polls until the condition holds.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.After(20 * time.Second); !ok(); {
-		select {
-		case <-time.After(time.Millisecond):
-		case <-end:
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
 // collector takes everything that a socket receives, in the background.
 type collector struct {
 	mu  sync.Mutex

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // TestSubscriptionsRace lets subscriptions, cancellations, losses of subscribers and new publishers race: in the end
@@ -55,7 +56,7 @@ func TestSubscriptionsRace(t *testing.T) {
 		if err := pub.Connect(in); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it is there, so that they come one after the other", func() bool { return pub.Topics() > 0 })
+		testkit.Eventually(t, "it is there, so that they come one after the other", func() bool { return pub.Topics() > 0 })
 		pubs = append(pubs, pub)
 	}
 	wg.Wait()

@@ -15,6 +15,7 @@ import (
 	"zmtpd/capture"
 	"zmtpd/forwarder"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -205,13 +206,13 @@ func (n *node) write(b []byte) {
 func (n *node) leave(ctx context.Context, f *forwarder.Forwarder) {
 	n.t.Helper()
 	us := n.conn.LocalAddr().String()
-	until(ctx, n.t, "everything is written", func() bool {
+	testkit.Eventually(n.t, "everything is written", func() bool {
 		p, ok := find(f, us)
 		return ok && p.Queued == 0 && p.QueuedBytes == 0
 	})
 	n.conn.CloseWrite()
 	<-n.done
-	until(ctx, n.t, "the node is gone", func() bool {
+	testkit.Eventually(n.t, "the node is gone", func() bool {
 		_, ok := find(f, us)
 		return !ok
 	})
@@ -232,20 +233,6 @@ func find(f *forwarder.Forwarder, addr string) (zmtp.PeerStats, bool) {
 		return zmtp.PeerStats{}, false
 	}
 	return peers[i], true
-}
-
-// until polls until the condition holds.
-func until(ctx context.Context, t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("waiting until %s: %v", what, ctx.Err())
-		}
-	}
 }
 
 // compare checks what the node got. Of the subscriptions, how often one is repeated depends on what came first when several

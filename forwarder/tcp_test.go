@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -73,7 +74,7 @@ func newStageOn(t *testing.T, cfg Config, host string, dial func(xpub string) (n
 	if err := s.pub.Connect(in); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "both have subscribed", func() bool {
+	testkit.Eventually(t, "both have subscribed", func() bool {
 		st := f.Stats()
 		return st.Backend.In.Messages == 2 && len(st.Subscribers) == 2 && s.pub.Topics() == 1
 	})
@@ -103,7 +104,7 @@ func (s *stage) send(n int, paced bool) error {
 	for range n {
 		i := s.sent.Load()
 		if paced {
-			eventually(s.t, "the healthy subscriber has read", func() bool { return i-s.got.Load() < stageHWM/2 })
+			testkit.Eventually(s.t, "the healthy subscriber has read", func() bool { return i-s.got.Load() < stageHWM/2 })
 		}
 		if err := s.pub.Send(s.ctx, zmtp.NewMessageString("t", fmt.Sprint(i), body)); err != nil {
 			return err
@@ -126,7 +127,7 @@ func (s *stage) other() SubscriberStats {
 // healthy waits until the healthy subscriber has got everything.
 func (s *stage) healthy() {
 	s.t.Helper()
-	eventually(s.t, "the healthy subscriber has everything", func() bool { return s.got.Load() == s.sent.Load() })
+	testkit.Eventually(s.t, "the healthy subscriber has everything", func() bool { return s.got.Load() == s.sent.Load() })
 }
 
 func TestAdaptiveTCP(t *testing.T) {
@@ -140,7 +141,7 @@ func TestAdaptiveTCP(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	go io.Copy(io.Discard, s.stuck)
-	eventually(t, "it has recovered", func() bool { return s.other().StalledSince.IsZero() })
+	testkit.Eventually(t, "it has recovered", func() bool { return s.other().StalledSince.IsZero() })
 	before := s.other()
 	if err := s.send(50, true); err != nil {
 		t.Fatal(err)
@@ -156,16 +157,16 @@ func TestBlockTCP(t *testing.T) {
 	s := newStage(t, Block)
 	sent := make(chan error, 1)
 	go func() { sent <- s.send(n, false) }()
-	eventually(t, "it is stalled", func() bool { return !s.other().StalledSince.IsZero() })
+	testkit.Eventually(t, "it is stalled", func() bool { return !s.other().StalledSince.IsZero() })
 	// The publisher's own queue fills up behind it.
-	eventually(t, "the publisher waits", func() bool { return s.sent.Load()-s.got.Load() >= zmtp.DefaultHWM })
+	testkit.Eventually(t, "the publisher waits", func() bool { return s.sent.Load()-s.got.Load() >= zmtp.DefaultHWM })
 	c := new(collector)
 	go c.read(t, s.stuck)
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
 	s.healthy()
-	eventually(t, "the other has everything", func() bool { return len(c.all()) == n })
+	testkit.Eventually(t, "the other has everything", func() bool { return len(c.all()) == n })
 	for i, m := range c.all() {
 		if !strings.HasPrefix(m, fmt.Sprintf("t|%d|x", i)) {
 			t.Fatalf("message %d is %.10q", i, m)

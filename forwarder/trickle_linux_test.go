@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // TestTrickleTCP has a subscriber that reads 128 KiB/s. With the policy Adaptive publishers wait for it, and it loses nothing.
@@ -44,7 +46,7 @@ func TestTrickleTCP(t *testing.T) {
 	}
 	s.healthy()
 	close(hurry)
-	eventually(t, "the slow one has everything", func() bool { return len(c.all()) == n })
+	testkit.Eventually(t, "the slow one has everything", func() bool { return len(c.all()) == n })
 	if st := s.Stats(); len(st.XPub.Dropped) > 0 || s.other().Blocked < time.Second {
 		t.Errorf("dropped %v, publishers waited %v for it", st.XPub.Dropped, s.other().Blocked)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"zmtpd/forwarder/netnstest"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -22,7 +23,7 @@ func TestVanishedHost(t *testing.T) {
 			}
 			s := newStageOn(t, cfg, h.Here, h.Dial)
 			s.stuck.subscribe("zeek.cluster.nodeid."+stuckID+".", true)
-			eventually(t, "the node is known", func() bool { return s.other().NodeID == stuckID })
+			testkit.Eventually(t, "the node is known", func() bool { return s.other().NodeID == stuckID })
 			address := s.stuck.LocalAddr().String()
 			h.Cut()
 
@@ -30,7 +31,7 @@ func TestVanishedHost(t *testing.T) {
 			if err := s.send(n, policy == Drop || policy == Disconnect); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the healthy subscriber has got everything", func() bool { return s.got.Load() == n })
+			testkit.Eventually(t, "the healthy subscriber has got everything", func() bool { return s.got.Load() == n })
 
 			st := s.Stats()
 			switch policy {
@@ -47,7 +48,7 @@ func TestVanishedHost(t *testing.T) {
 					t.Errorf("closed: %v", st.XPub.Closed)
 				}
 			case Disconnect:
-				eventually(t, "it is closed", func() bool { return s.Stats().XPub.Closed[wire.SlowConsumer] == 1 })
+				testkit.Eventually(t, "it is closed", func() bool { return s.Stats().XPub.Closed[wire.SlowConsumer] == 1 })
 			}
 			if len(logs.matching(address, stuckID)) == 0 {
 				t.Errorf("the log does not name it: %q", logs.lines)

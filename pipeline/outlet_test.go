@@ -21,6 +21,7 @@ import (
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // handSink is a sink that does nothing until its test says so.
@@ -305,10 +306,10 @@ func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 				}
 			}
 			if spooled {
-				pipelinetest.Eventually(t, "all delivered", func() bool { return s.outlet.Stats().Written.Messages == messages })
+				testkit.Eventually(t, "all delivered", func() bool { return s.outlet.Stats().Written.Messages == messages })
 			} else {
-				pipelinetest.Eventually(t, "the nodes to wait", func() bool { return deadOutlet.Stats().Waiting != nil })
-				pipelinetest.Eventually(t, "all to be delivered", func() bool {
+				testkit.Eventually(t, "the nodes to wait", func() bool { return deadOutlet.Stats().Waiting != nil })
+				testkit.Eventually(t, "all to be delivered", func() bool {
 					for dead.holds() > 0 {
 						dead.deliver(0)
 					}
@@ -369,9 +370,9 @@ func TestOutletGivesUp(t *testing.T) {
 			offer(t, o, "node", "test", i, 1000)
 		}
 	})
-	pipelinetest.Eventually(t, "the queue to be full", func() bool { return o.Stats().Waiting != nil && sink.holds() == 2 })
+	testkit.Eventually(t, "the queue to be full", func() bool { return o.Stats().Waiting != nil && sink.holds() == 2 })
 	sink.deliver(0)
-	pipelinetest.Eventually(t, "room to be used", func() bool { return o.Stats().Received.Messages == 4 })
+	testkit.Eventually(t, "room to be used", func() bool { return o.Stats().Received.Messages == 4 })
 	o.giveUp()
 	putting.Wait()
 	err := closeNow(t, o)

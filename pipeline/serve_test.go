@@ -14,6 +14,7 @@ import (
 	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -175,8 +176,8 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pipelinetest.Eventually(t, "five messages", func() bool { return s.receiver.Accounts().Received.Messages == 5 })
-	pipelinetest.Eventually(t, "the node id", func() bool {
+	testkit.Eventually(t, "five messages", func() bool { return s.receiver.Accounts().Received.Messages == 5 })
+	testkit.Eventually(t, "the node id", func() bool {
 		peers := s.pull.Peers()
 		return len(peers) == 1 && s.receiver.Nodes()[peers[0].ID] == "node"
 	})
@@ -205,7 +206,7 @@ func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 		if err := push.Send(t.Context(), zmtp.NewMessage(parts...)); err != nil {
 			t.Fatal(err)
 		}
-		pipelinetest.Eventually(t, "the node id", func() bool {
+		testkit.Eventually(t, "the node id", func() bool {
 			for _, p := range s.pull.Peers() {
 				if s.receiver.Nodes()[p.ID] == fmt.Sprint("node-", i) {
 					return true
@@ -219,7 +220,7 @@ func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 		if err := push.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		pipelinetest.Eventually(t, "the peer to be gone", func() bool { return len(s.pull.Peers()) == 0 })
+		testkit.Eventually(t, "the peer to be gone", func() bool { return len(s.pull.Peers()) == 0 })
 	}
 }
 
@@ -239,7 +240,7 @@ func TestReceiverShutdownUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	pipelinetest.Eventually(t, "some load", func() bool { return s.outlet.Stats().Received.Messages > 1000 })
+	testkit.Eventually(t, "some load", func() bool { return s.outlet.Stats().Received.Messages > 1000 })
 	s.shutdownLosesNothing(t)
 }
 
@@ -271,7 +272,7 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 			_, err = conn.Write(traffic)
 		}
 	})
-	pipelinetest.Eventually(t, "some load", func() bool { return s.outlet.Stats().Received.Messages > 1000 })
+	testkit.Eventually(t, "some load", func() bool { return s.outlet.Stats().Received.Messages > 1000 })
 
 	s.shutdownLosesNothing(t)
 }

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zmtptest"
 )
@@ -300,28 +301,18 @@ func TestFailedHandshakesLeaveNothing(t *testing.T) {
 			}
 			conn.Close()
 		}
-		waitFor(t, func() bool {
+		testkit.Eventually(t, "every handshake has failed", func() bool {
 			return pull.Stats().Accepted == before.Accepted+uint64(count) && pull.Stats().PendingHandshakes == 0
 		})
 	}
 	fail(500)
 	goroutines, bytes := runtime.NumGoroutine(), heap()
 	fail(10_000)
-	waitFor(t, func() bool { return runtime.NumGoroutine() <= goroutines })
+	testkit.Eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if grown := int64(heap()) - int64(bytes); grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
 	exchange1(t, pull, bound)
-}
-
-// waitFor polls until ok.
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not come")
-		}
-	}
 }
 
 // Connections that come and go leave nothing behind, on either side.
@@ -340,18 +331,18 @@ func TestReconnectsLeaveNothing(t *testing.T) {
 	}
 	cycle := func(count int) {
 		for range count {
-			waitFor(t, func() bool { return xpub.Topics() == 10 && len(network.Conns(addr)) == 1 })
+			testkit.Eventually(t, "one connection is left with 10 topics", func() bool { return xpub.Topics() == 10 && len(network.Conns(addr)) == 1 })
 			before := sub.Stats().Handshakes
 			network.Conns(addr)[0].Cut()
-			waitFor(t, func() bool { return sub.Stats().Handshakes == before+1 })
+			testkit.Eventually(t, "the SUB is connected again", func() bool { return sub.Stats().Handshakes == before+1 })
 			received(t, xpub)
 		}
-		waitFor(t, func() bool { return xpub.Topics() == 10 })
+		testkit.Eventually(t, "its topics are back", func() bool { return xpub.Topics() == 10 })
 	}
 	cycle(50)
 	goroutines, bytes := runtime.NumGoroutine(), heap()
 	cycle(1000)
-	waitFor(t, func() bool { return runtime.NumGoroutine() <= goroutines })
+	testkit.Eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if grown := int64(heap()) - int64(bytes); grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}

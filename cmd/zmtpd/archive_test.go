@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // At the end every log goes to the archive, compressed, with the name of the logger.
@@ -19,7 +21,7 @@ func TestArchiveFlags(t *testing.T) {
 	if err := push.Send(t.Context(), logMessage(t, "node", "test", "hello")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the record", func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == 1 })
+	testkit.Eventually(t, "the record", func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == 1 })
 	if n := d.metric("zmtpd_files_rotated_total"); n != 0 {
 		t.Errorf("%v files rotated before the end", n)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"zmtpd/curve"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // loggerProcess is a logger behind a balancer.
@@ -55,7 +56,7 @@ func startBalance(t testing.TB, loggers []*loggerProcess, args ...string) *proce
 		args = append(args, "--to", l.to)
 	}
 	p := startDaemon(t, args...)
-	eventually(t, "all loggers", func() bool { return p.status().Balance.Push.Peers != nil && connected(p) == len(loggers) })
+	testkit.Eventually(t, "all loggers", func() bool { return p.status().Balance.Push.Peers != nil && connected(p) == len(loggers) })
 	return p
 }
 
@@ -116,7 +117,7 @@ func startNodes(t *testing.T, n int, endpoint string) *nodes {
 func (ns *nodes) await(n uint64) {
 	ns.t.Helper()
 	until := ns.sent.Load() + n
-	eventually(ns.t, fmt.Sprint(n, " more messages sent"), func() bool { return ns.sent.Load() >= until })
+	testkit.Eventually(ns.t, fmt.Sprint(n, " more messages sent"), func() bool { return ns.sent.Load() >= until })
 }
 
 // finish stops sending, waits until everything has gone out and returns how many messages that were.
@@ -137,7 +138,7 @@ func (ns *nodes) finish() uint64 {
 
 // Through three loggers comes what Zeek's logger wrote: in turn the same records, and sticky the same files, each at one logger.
 func TestBalanceGolden(t *testing.T) {
-	recording := golden(t, "cluster-logs")
+	recording := testkit.Unpack(t, "cluster-logs")
 	want := logs(t, filepath.Join(recording, "tsv"), true)
 	for _, sticky := range []bool{false, true} {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
@@ -214,7 +215,7 @@ func TestBalanceKilledLogger(t *testing.T) {
 	ns.await(20000)
 	var sent uint64
 	still := 0
-	eventually(t, "a full queue and nothing more going out", func() bool {
+	testkit.Eventually(t, "a full queue and nothing more going out", func() bool {
 		l := balance.status().Balance.Loggers[1]
 		if still++; l.Queue < 100 || l.Sent != sent {
 			still = 0
@@ -223,10 +224,10 @@ func TestBalanceKilledLogger(t *testing.T) {
 		return still == 10
 	})
 	victim.signal(syscall.SIGKILL)
-	eventually(t, "that the balancer has seen it", func() bool { return connected(balance) == 2 })
+	testkit.Eventually(t, "that the balancer has seen it", func() bool { return connected(balance) == 2 })
 	ns.await(1000)
 	n := ns.finish()
-	eventually(t, "everything sent", func() bool {
+	testkit.Eventually(t, "everything sent", func() bool {
 		st := balance.status().Balance
 		return st.Pull.Received.Messages == n && st.Homeless == 0 && st.Loggers[0].Queue+st.Loggers[2].Queue == 0
 	})
@@ -262,7 +263,7 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	dir := t.TempDir()
 	endpoints := []string{"ipc://" + filepath.Join(dir, "a"), "ipc://" + filepath.Join(dir, "b")}
 	balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--to", endpoints[0], "--to", endpoints[1])
-	eventually(t, "a listener", func() bool { return strings.Contains(balance.stderr.String(), "socket=HTTP") })
+	testkit.Eventually(t, "a listener", func() bool { return strings.Contains(balance.stderr.String(), "socket=HTTP") })
 	notReady := func() bool {
 		status, _ := balance.get("/readyz")
 		return status == http.StatusServiceUnavailable && !balance.status().Ready && balance.metric("zmtpd_ready") == 0
@@ -272,13 +273,13 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	}
 	ns := startNodes(t, 2, balance.endpoint("PULL"))
 	waits := func() bool { return balance.metric("zmtpd_balance_waiting_nodes") == 2 }
-	eventually(t, "both nodes to wait", waits)
+	testkit.Eventually(t, "both nodes to wait", waits)
 
 	var loggers []*loggerProcess
 	for _, e := range endpoints {
 		loggers = append(loggers, startLogger(t, e))
 	}
-	eventually(t, "both loggers", func() bool { return connected(balance) == 2 })
+	testkit.Eventually(t, "both loggers", func() bool { return connected(balance) == 2 })
 	ns.await(5000)
 	if notReady() {
 		t.Error("not ready with two loggers")
@@ -286,8 +287,8 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	for _, l := range loggers { // in order, so that what was sent to them is written
 		l.terminate()
 	}
-	eventually(t, "that both are gone", func() bool { return connected(balance) == 0 })
-	eventually(t, "both nodes to wait", waits)
+	testkit.Eventually(t, "that both are gone", func() bool { return connected(balance) == 0 })
+	testkit.Eventually(t, "both nodes to wait", waits)
 	if !notReady() {
 		t.Error("ready without a logger")
 	}
@@ -358,7 +359,7 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	// On a busy machine nodes wait before the loggers' kernels are full. Then nothing moves for a while.
 	var received uint64
 	since := time.Now()
-	eventually(t, "both nodes to wait for good", func() bool {
+	testkit.Eventually(t, "both nodes to wait for good", func() bool {
 		if n := balance.status().Balance.Pull.Received.Messages; n != received || balance.metric("zmtpd_balance_waiting_nodes") != 2 {
 			received, since = n, time.Now()
 		}
@@ -409,7 +410,7 @@ func TestBalanceEncrypted(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "all messages", func() bool { return balance.status().Balance.Pull.Received.Messages == n })
+		testkit.Eventually(t, "all messages", func() bool { return balance.status().Balance.Pull.Received.Messages == n })
 		if node := balance.status().Balance.Pull.Peers[0]; node.Node != "node" || node.Client != "node" {
 			t.Errorf("%+v", node)
 		}
@@ -427,14 +428,14 @@ func TestBalanceEncrypted(t *testing.T) {
 		logger := startLogger(t, "", forLoggers.flags()...)
 		balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--to", logger.to,
 			"--logger-curve-server-key", loggerKey.String(), "--logger-curve-secret-key-file", filepath.Join(dir, "balancer.key_secret"))
-		eventually(t, "a refusal", func() bool { return strings.Contains(balance.stderr.String(), "handshake failed") })
+		testkit.Eventually(t, "a refusal", func() bool { return strings.Contains(balance.stderr.String(), "handshake failed") })
 		// The key is made known: the balancer has not given up.
 		c, err := curve.ReadCertificate(filepath.Join(dir, "balancer.key"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		forLoggers.add("balancer", c.Public)
-		eventually(t, "the logger", func() bool { return connected(balance) == 1 })
+		testkit.Eventually(t, "the logger", func() bool { return connected(balance) == 1 })
 	})
 }
 
@@ -443,11 +444,11 @@ func TestBalanceLoggerTimeout(t *testing.T) {
 	loggers := startLoggers(t, 2)
 	balance := startBalance(t, loggers, "--logger-timeout", "200ms", "--sticky")
 	loggers[0].signal(syscall.SIGSTOP)
-	eventually(t, "one logger", func() bool { return balance.status().Balance.Loggers[0].Connections == 1 && connected(balance) == 1 })
+	testkit.Eventually(t, "one logger", func() bool { return balance.status().Balance.Loggers[0].Connections == 1 && connected(balance) == 1 })
 	if err := errors.Join(loggers[0].cmd.Process.Signal(syscall.SIGCONT)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "both loggers", func() bool { return connected(balance) == 2 })
+	testkit.Eventually(t, "both loggers", func() bool { return connected(balance) == 2 })
 	if text := balance.stderr.String(); !strings.Contains(text, "logger lost") || strings.Count(text, "logger connected") != 3 {
 		t.Errorf("it does not tell:\n%s", text)
 	}

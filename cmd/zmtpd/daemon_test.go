@@ -17,6 +17,7 @@ import (
 
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/zmtptest"
 )
 
@@ -82,7 +83,7 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "a load", func() bool {
+			testkit.Eventually(t, "a load", func() bool {
 				s := logger.status()
 				return len(s.Logger.Pull.Peers) == senders && s.Logger.Received.Messages > 5000
 			})
@@ -122,7 +123,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 			t.Fatal(err)
 		}
 		written++
-		eventually(t, "a good message after "+after, func() bool {
+		testkit.Eventually(t, "a good message after "+after, func() bool {
 			return d.metric(`zmtpd_logger_received_messages_total`) >= float64(written)
 		})
 	}
@@ -168,7 +169,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 			if _, err := conn.Write(c.send); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, c.name+" is counted in "+series, func() bool { return count() == before+1 })
+			testkit.Eventually(t, c.name+" is counted in "+series, func() bool { return count() == before+1 })
 		}
 		serves(c.name)
 	}
@@ -206,7 +207,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 			t.Fatal(err)
 		}
 		written++
-		eventually(t, m.name+" is dropped", func() bool { return dropped() == before+1 })
+		testkit.Eventually(t, m.name+" is dropped", func() bool { return dropped() == before+1 })
 		if m.reason != "" && d.metric(fmt.Sprintf(`zmtpd_logger_refused_messages_total{reason=%q}`, m.reason))+
 			d.metric(fmt.Sprintf(`zmtpd_sink_dropped_messages_total{reason=%q,sink="files"}`, m.reason)) < 1 {
 			t.Errorf("%s: reason %s was not counted", m.name, m.reason)
@@ -238,7 +239,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 
 	// Through the broker: 2 messages of 2 parts and one subscription.
 	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "zeek.cluster.nodeid.node-7.", "--count", "2")
-	eventually(t, "a subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+	testkit.Eventually(t, "a subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
 	s := d.status()
 	if peers := s.Forwarder.XPub.Peers; len(peers) != 1 || peers[0].Node != "node-7" || peers[0].Type != "SUB" || peers[0].Topics != 1 {
 		t.Errorf("subscribers %+v", peers)
@@ -262,7 +263,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 			t.Errorf("%s is %v, want %v", series, got, want)
 		}
 	}
-	eventually(t, "the end of the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 0 })
+	testkit.Eventually(t, "the end of the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 0 })
 	if got := d.metric("zeek_cluster_zeromq_proxy_backend_messages_received_total"); got != 2 {
 		t.Errorf("%v parts from subscribers, want a subscription and its cancellation", got)
 	}
@@ -276,7 +277,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "two records written", func() bool {
+	testkit.Eventually(t, "two records written", func() bool {
 		s := d.status()
 		return s.Logger.sink(t, sinkFiles).Written.Records == 2
 	})
@@ -316,13 +317,13 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stalled.Send(greeting)
 	stalled.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542") // READY, Socket-Type SUB
 	stalled.SendHex("00 01 01")                                                      // subscribes everything, and reads nothing
-	eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+	testkit.Eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
 
 	pub := start(t, bytes.NewReader(bytes.Repeat([]byte(strings.Repeat("x", 1<<16)+"\n"), 500)), "pub", "--connect", d.endpoint("XSUB"))
-	eventually(t, "a queue", func() bool { return d.metric(`zmtpd_socket_send_queue_messages{socket="xpub"}`) > 100 })
+	testkit.Eventually(t, "a queue", func() bool { return d.metric(`zmtpd_socket_send_queue_messages{socket="xpub"}`) > 100 })
 	pub.cmd.Process.Kill()
 	d.signal(syscall.SIGTERM)
-	eventually(t, "the shutdown", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
+	testkit.Eventually(t, "the shutdown", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
 	if status, _ := d.get("/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz has status %d while it shuts down", status)
 	}
@@ -363,7 +364,7 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 // Every line of the log is JSON, and tells where the daemon listens whatever the level.
 func TestLogFormatJSON(t *testing.T) {
 	p := start(t, nil, "logger", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dir", t.TempDir(), "--log-format", "json", "--log-level", "error")
-	eventually(t, "two endpoints", func() bool { return strings.Count(p.stderr.String(), `"msg":"listening"`) == 2 })
+	testkit.Eventually(t, "two endpoints", func() bool { return strings.Count(p.stderr.String(), `"msg":"listening"`) == 2 })
 	p.terminate()
 	sockets := map[string]bool{}
 	for line := range strings.Lines(p.stderr.String()) {

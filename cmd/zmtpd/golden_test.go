@@ -1,59 +1,17 @@
 package main
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"errors"
-	"io"
 	"maps"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-)
 
-// golden unpacks one of the recordings of the logger's tests: log messages of a Zeek
-// cluster, and in a folder for each configuration what Zeek's own logger wrote of them.
-func golden(t *testing.T, name string) (dir string) {
-	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "pipeline", "zeek", "testdata", name+".tar.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir = t.TempDir()
-	for tr := tar.NewReader(z); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return filepath.Join(dir, name)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		content, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(dir, filepath.FromSlash(path.Clean(h.Name)))
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+	"zmtpd/zmtp/testkit"
+)
 
 // headerTime is a line of #open or #close, whatever the prefix and separator: all that
 // is no function of the messages.
@@ -99,7 +57,7 @@ func TestLoggerWritesWhatZeekWrote(t *testing.T) {
 		{"edge-logs-ext", 0, nil},
 	}
 	for _, c := range cases {
-		recording := golden(t, c.recording)
+		recording := testkit.Unpack(t, c.recording)
 		if c.configs == nil {
 			c.configs = map[string][]string{}
 			scripts, err := filepath.Glob(filepath.Join(recording, "*", "CONFIG"))

@@ -5,15 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // mostMemory is what the logger may ever take, in bytes, whatever its nodes send.
@@ -59,30 +56,10 @@ func largeBatches(t *testing.T, source string, records int) (file string) {
 	return file
 }
 
-// peakMemory returns the largest resident set that a process had, in bytes.
-func (p *process) peakMemory() int {
-	p.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	var kb int
-	if _, err := fmt.Sscan(rest, &kb); err != nil {
-		p.t.Fatal(err)
-	}
-	return kb << 10
-}
-
 // withRealBinary lets the test start zmtpd as operators have it: the race detector multiplies memory.
 func withRealBinary(t *testing.T) {
 	t.Helper()
-	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "zmtpd"), ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	dir := filepath.Dir(testkit.Build(t, "zmtpd/cmd/zmtpd"))
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
 
@@ -93,7 +70,7 @@ func TestLoggerMemory(t *testing.T) {
 		t.Skip("sends 4 GB")
 	}
 	withRealBinary(t)
-	source := filepath.Join(golden(t, "cluster-logs"), "log-writes.bin")
+	source := filepath.Join(testkit.Unpack(t, "cluster-logs"), "log-writes.bin")
 	files := map[string]string{
 		"recorded":     source,
 		"1000 a batch": largeBatches(t, source, 1000),
@@ -109,14 +86,7 @@ func TestLoggerMemory(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/nodes=%d/full=%v", name, nodes, full), func(t *testing.T) {
 					dir := t.TempDir()
 					if full {
-						if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
-							t.Skipf("cannot mount a tmpfs, run as root: %v", err)
-						}
-						t.Cleanup(func() {
-							if err := unix.Unmount(dir, 0); err != nil {
-								t.Error(err)
-							}
-						})
+						dir = testkit.Tmpfs(t, 4<<20)
 					}
 					logger := startDaemon(t, "logger", "--listen", anyPort, "--dir", dir, "--rotate", "0")
 					repeat := fmt.Sprint(burst / int(info.Size()) / nodes)
@@ -126,7 +96,7 @@ func TestLoggerMemory(t *testing.T) {
 					}
 					if full {
 						received, same := 0.0, 0
-						eventually(t, "the nodes to be held up", func() bool {
+						testkit.Eventually(t, "the nodes to be held up", func() bool {
 							now := logger.metric(`zmtpd_socket_received_messages_total{socket="pull"}`)
 							if now != received || now == 0 {
 								received, same = now, 0
@@ -141,7 +111,7 @@ func TestLoggerMemory(t *testing.T) {
 							}
 						}
 					}
-					if peak := logger.peakMemory(); peak > mostMemory {
+					if peak := testkit.PeakMemory(t, logger.cmd.Process.Pid); peak > mostMemory {
 						t.Errorf("%d bytes of memory, at most %d are allowed", peak, mostMemory)
 					} else {
 						t.Logf("%d MB", peak/1_000_000)

@@ -14,25 +14,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // patience bounds every wait of a test for a process.
 const patience = 60 * time.Second
-
-// eventually polls until ok, and fails the test if that takes too long.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
 
 // process is a running zmtpd.
 type process struct {
@@ -94,7 +81,7 @@ func start(t testing.TB, stdin io.Reader, args ...string) *process {
 func startDaemon(t testing.TB, args ...string) *process {
 	t.Helper()
 	p := start(t, nil, append(args, "--http", "127.0.0.1:0")...)
-	eventually(t, "ready", func() bool {
+	testkit.Eventually(t, "ready", func() bool {
 		select {
 		case <-p.done:
 			t.Fatalf("%s ended: %s", args, p.stderr.String())
@@ -127,7 +114,7 @@ func (p *process) endpoint(socket string) string {
 func (p *process) boundEndpoint() string {
 	p.t.Helper()
 	var endpoint string
-	eventually(p.t, "the tool to listen", func() bool {
+	testkit.Eventually(p.t, "the tool to listen", func() bool {
 		_, after, ok := strings.Cut(p.stderr.String(), "listening on ")
 		endpoint, _, _ = strings.Cut(after, "\n")
 		return ok && endpoint != ""

@@ -17,6 +17,7 @@ import (
 
 	"zmtpd/curve"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -48,7 +49,7 @@ func (d *reloaded) hangup(text string, want ...string) {
 		d.t.Fatal(err)
 	}
 	d.signal(syscall.SIGHUP)
-	eventually(d.t, fmt.Sprintf("SIGHUP is answered with %q", want), func() bool {
+	testkit.Eventually(d.t, fmt.Sprintf("SIGHUP is answered with %q", want), func() bool {
 		text := d.stderr.String()[d.said:]
 		for _, w := range want {
 			if !strings.Contains(text, w) {
@@ -119,18 +120,18 @@ func TestReloadAddresses(t *testing.T) {
 	refused := func() bool {
 		return d.metric(`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="pull"}`) > 0
 	}
-	eventually(t, "connected", connected(1))
+	testkit.Eventually(t, "connected", connected(1))
 	d.hangup("allow: 127.0.0.0/8\n", "changed=[allow]")
 	if d.hangup("allow: 127.0.0.1\ndeny: 10.0.0.0/8\n", "changed=\"[allow deny]\""); !connected(1)() || refused() {
 		t.Error("who may be there was closed")
 	}
 	d.hangup("deny: 127.0.0.1\n", "changed=\"[allow deny]\"", "connection closed", "address")
-	eventually(t, "refused", refused)
+	testkit.Eventually(t, "refused", refused)
 	if !connected(0)() {
 		t.Error("it is connected")
 	}
 	d.hangup("", "changed=[deny]")
-	eventually(t, "connected again", connected(1))
+	testkit.Eventually(t, "connected again", connected(1))
 }
 
 // subscribeRaw connects a subscriber of everything that does nothing by itself, not even answer a PING.
@@ -168,10 +169,10 @@ func TestReloadHeartbeats(t *testing.T) {
 	if err := sub.Connect(d.endpoint("XPUB")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "two subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 2 })
+	testkit.Eventually(t, "two subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 2 })
 	before := time.Now()
 	d.hangup("heartbeat-interval: 200ms\n", "changed=[heartbeat-interval]")
-	eventually(t, "one of them is gone", func() bool {
+	testkit.Eventually(t, "one of them is gone", func() bool {
 		return len(d.status().Forwarder.XPub.Peers) == 1 && d.metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
 	})
 	if d := time.Since(before); d < 400*time.Millisecond {
@@ -231,7 +232,7 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
+	testkit.Eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
 	ctx, stop := context.WithCancel(t.Context())
 	publishing := make(chan struct{})
 	body := make([]byte, 2<<10)
@@ -250,11 +251,11 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 		t.Fatal("the connection of the late subscriber is gone")
 		return peerStatus{}
 	}
-	eventually(t, "the queue is full", func() bool { return peer().Queue == 1000 })
+	testkit.Eventually(t, "the queue is full", func() bool { return peer().Queue == 1000 })
 	d.hangup("overload: block\nsndhwm: 3000\nsndbytes: 0\n", "changed=\"[sndbytes sndhwm]\"")
-	eventually(t, "the larger queue is full", func() bool { return peer().Queue == 3000 })
+	testkit.Eventually(t, "the larger queue is full", func() bool { return peer().Queue == 3000 })
 	d.hangup("overload: block\nsndhwm: 0\nsndbytes: 8MiB\n", "changed=\"[sndbytes sndhwm]\"")
-	eventually(t, "as many bytes wait as may", func() bool { return peer().QueueBytes > 8<<20-3<<10 })
+	testkit.Eventually(t, "as many bytes wait as may", func() bool { return peer().QueueBytes > 8<<20-3<<10 })
 	if n := peer().QueueBytes; n > 8<<20 {
 		t.Errorf("%d bytes wait, the limit is 8 MiB", n)
 	}
@@ -266,13 +267,13 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 	go func() { ended <- numberedMessages(late, &lateGot) }()
 	for i := range 20 {
 		target := healthyGot.Load() + 500
-		eventually(t, "the messages flow", func() bool { return healthyGot.Load() > target && lateGot.Load() > target })
+		testkit.Eventually(t, "the messages flow", func() bool { return healthyGot.Load() > target && lateGot.Load() > target })
 		d.hangup(fmt.Sprintf("overload: block\nsndhwm: %d\nsndbytes: %dKiB\n", []int{0, 1, 7, 1000}[i%4], []int{1, 0, 10000}[i%3]), "changed=")
 	}
-	eventually(t, "the queue is within the last limits", func() bool { return peer().Queue <= 1000 })
+	testkit.Eventually(t, "the queue is within the last limits", func() bool { return peer().Queue <= 1000 })
 	stop()
 	<-publishing
-	eventually(t, "both have everything", func() bool { return healthyGot.Load() == sent.Load() && lateGot.Load() == sent.Load() })
+	testkit.Eventually(t, "both have everything", func() bool { return healthyGot.Load() == sent.Load() && lateGot.Load() == sent.Load() })
 	if s := d.status().Forwarder.XPub; len(s.Peers) != 2 || len(s.Dropped) > 0 {
 		t.Errorf("%d subscribers, dropped %v", len(s.Peers), s.Dropped)
 	}
@@ -297,7 +298,7 @@ func TestReloadReceiveLimits(t *testing.T) {
 			d.hangup(fmt.Sprintf("rcvhwm: %d\nrcvbytes: %dKiB\n", 1+i%7, i%2), "changed=")
 		}
 	}
-	eventually(t, "all are written", func() bool { return d.metric("zmtpd_logger_received_messages_total") == 2000 })
+	testkit.Eventually(t, "all are written", func() bool { return d.metric("zmtpd_logger_received_messages_total") == 2000 })
 	d.terminate()
 	for i, line := range records(t, filepath.Join(dir, "numbers.log")) {
 		if line != fmt.Sprint(i) {
@@ -316,13 +317,13 @@ func TestHangupInShutdown(t *testing.T) {
 	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
+	testkit.Eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
 	for range 10 {
 		pub.Send(zmtp.NewMessage(make([]byte, 4<<20)))
 	}
-	eventually(t, "something waits", func() bool { p := d.status().Forwarder.XPub.Peers; return len(p) == 1 && p[0].Queue > 1 })
+	testkit.Eventually(t, "something waits", func() bool { p := d.status().Forwarder.XPub.Peers; return len(p) == 1 && p[0].Queue > 1 })
 	d.signal(syscall.SIGTERM)
-	eventually(t, "it shuts down", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
+	testkit.Eventually(t, "it shuts down", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
 	for range 5 {
 		d.signal(syscall.SIGHUP)
 	}

@@ -17,6 +17,7 @@ import (
 	"zmtpd/capture"
 	"zmtpd/pipeline/recording"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // clusterCapture is the capture of a whole Zeek cluster's life: XPUB on port 15555, XSUB on
@@ -77,7 +78,7 @@ func TestReplayEventsOfCapture(t *testing.T) {
 	for _, probe := range []bool{true, false} {
 		broker := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*")
 		sub := start(t, nil, "sub", "--connect", broker.endpoint("XPUB"), "--format", "recording")
-		eventually(t, "the subscription", func() bool { return broker.metric("zmtpd_forwarder_topics") == 1 })
+		testkit.Eventually(t, "the subscription", func() bool { return broker.metric("zmtpd_forwarder_topics") == 1 })
 		args := []string{"replay", clusterCapture, "--xsub", broker.endpoint("XSUB"), "--port", "15556", "--port", "15557"}
 		if probe {
 			args = append(args, "--xpub", broker.endpoint("XPUB"))
@@ -125,7 +126,7 @@ func TestReplayWaitsForSubscriptions(t *testing.T) {
 		limited, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		p := start(t, nil, args...)
-		eventually(t, "the publisher", func() bool { return len(xsub.Peers()) == 1 })
+		testkit.Eventually(t, "the publisher", func() bool { return len(xsub.Peers()) == 1 })
 		var probed zmtp.Message
 		if probe {
 			if probed, err = xpub.Recv(limited); err != nil {

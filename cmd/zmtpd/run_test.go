@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // Within the process: the end of the context is a clean end that leaves no goroutine.
@@ -34,7 +35,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 			var stdout, stderr output
 			done := make(chan error, 1)
 			go func() { done <- run(ctx, args, stdin, &stdout, &stderr) }()
-			eventually(t, "an endpoint", func() bool { return strings.Contains(stderr.String(), "listening") })
+			testkit.Eventually(t, "an endpoint", func() bool { return strings.Contains(stderr.String(), "listening") })
 			cancel()
 			if err := <-done; err != nil {
 				t.Errorf("%v\n%s", err, stderr.String())

@@ -11,6 +11,7 @@ import (
 
 	"zmtpd/curve"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // keyFolder is a folder with the keys of a server, and one with those of clients.
@@ -137,7 +138,7 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		t.Fatalf("the subscriber received %q", got)
 	}
 	z.send("push", parts(t, logMessage(t, "worker-1", "test", "encrypted"))...)
-	eventually(t, "the log", func() bool {
+	testkit.Eventually(t, "the log", func() bool {
 		content, err := os.ReadFile(filepath.Join(dir, "test.log"))
 		return err == nil && strings.Contains(string(content), "\nencrypted\n")
 	})
@@ -185,11 +186,11 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	if n := d.metric(`zmtpd_authentication_answers_total{socket="pull",status="400"}`); n < 1 {
 		t.Errorf("%v answers 400 by the metrics", n)
 	}
-	eventually(t, "the refusal in the log", func() bool {
+	testkit.Eventually(t, "the refusal in the log", func() bool {
 		return strings.Contains(d.stderr.String(), `msg="client refused" socket=pull peer=127.0.0.1 key="`+lateKey.String()) ||
 			strings.Contains(d.stderr.String(), `msg="client refused" socket=pull peer=127.0.0.1 key=`+lateKey.String())
 	})
-	eventually(t, "the client that may come in", func() bool { return len(d.status().Logger.Pull.Peers) == 1 })
+	testkit.Eventually(t, "the client that may come in", func() bool { return len(d.status().Logger.Pull.Peers) == 1 })
 
 	keys.add("late", lateKey) // the folder is looked after
 	z.event("late", handshakeSucceeded)
@@ -197,7 +198,7 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	if err := push.Send(ctx, logMessage(t, "stays", "test", "from stays")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "both to be clients", func() bool {
+	testkit.Eventually(t, "both to be clients", func() bool {
 		clients := map[string]bool{}
 		for _, name := range peersOf(d.status().Logger.Pull) {
 			clients[name] = true
@@ -208,7 +209,7 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 
 	keys.remove(keys.clients, "late.key")
 	d.signal(syscall.SIGHUP)
-	eventually(t, "the removed client to be cut off", func() bool {
+	testkit.Eventually(t, "the removed client to be cut off", func() bool {
 		peers := peersOf(d.status().Logger.Pull)
 		for address, name := range peers {
 			if name != "stays" || before[address] != name {
@@ -218,7 +219,7 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 		return len(peers) == 1
 	})
 	// The folder may have been looked at before the signal came.
-	eventually(t, "a word about SIGHUP", func() bool { return strings.Contains(d.stderr.String(), "keys were read again") })
+	testkit.Eventually(t, "a word about SIGHUP", func() bool { return strings.Contains(d.stderr.String(), "keys were read again") })
 	if n := d.metric(`zmtpd_socket_closed_connections_total{reason="auth_refused",socket="pull"}`); n != 1 {
 		t.Errorf("%v connections closed by the metrics, want 1", n)
 	}
@@ -227,11 +228,11 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the fault in the log", func() bool { return strings.Contains(d.stderr.String(), "broken.key") })
+	testkit.Eventually(t, "the fault in the log", func() bool { return strings.Contains(d.stderr.String(), "broken.key") })
 	if err := push.Send(ctx, logMessage(t, "stays", "test", "goes on")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the log", func() bool {
+	testkit.Eventually(t, "the log", func() bool {
 		content, err := os.ReadFile(filepath.Join(dir, "test.log"))
 		return err == nil && strings.Contains(string(content), "\ngoes on\n") && strings.Contains(string(content), "\nfrom late\n")
 	})
@@ -267,7 +268,7 @@ func TestServerKeyIsReplaced(t *testing.T) {
 	z.event("first", handshakeSucceeded)
 
 	renewed := keys.addServer("renewed")
-	eventually(t, "two server keys", func() bool { return len(d.status().Security.ServerKeys) == 2 })
+	testkit.Eventually(t, "two server keys", func() bool { return len(d.status().Security.ServerKeys) == 2 })
 	z.open("renewed", "SUB", xpub, renewed, secret)
 	z.event("renewed", handshakeSucceeded)
 	z.open("again", "SUB", xpub, old, secret)
@@ -275,16 +276,16 @@ func TestServerKeyIsReplaced(t *testing.T) {
 	z.close("again")
 
 	keys.remove(keys.server, "old.key_secret")
-	eventually(t, "one server key", func() bool { return len(d.status().Security.ServerKeys) == 1 })
+	testkit.Eventually(t, "one server key", func() bool { return len(d.status().Security.ServerKeys) == 1 })
 	z.open("late", "SUB", xpub, old, secret)
 	z.event("late", handshakeNoDetail, handshakeSucceeded)
 	z.open("last", "SUB", xpub, renewed, secret)
 	z.event("last", handshakeSucceeded)
-	eventually(t, "the failure in the metrics", func() bool {
+	testkit.Eventually(t, "the failure in the metrics", func() bool {
 		return d.metric(`zmtpd_socket_handshake_failures_total{reason="cryptographic",socket="xpub"}`) > 0
 	})
 	// The first connection was never touched.
-	eventually(t, "three subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 3 })
+	testkit.Eventually(t, "three subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 3 })
 }
 
 // What a client may not do has no effect; what it may do changes with its file.
@@ -331,7 +332,7 @@ func TestPermissionsOfClients(t *testing.T) {
 			t.Errorf("received %q, want %q", got, want)
 		}
 	}
-	eventually(t, "what was denied in the metrics", func() bool {
+	testkit.Eventually(t, "what was denied in the metrics", func() bool {
 		return d.metric(`zmtpd_client_denied_total{action="publish",client="bound"}`) == 2 &&
 			d.metric(`zmtpd_client_denied_total{action="subscribe",client="bound"}`) == 3
 	})
@@ -350,7 +351,7 @@ func TestPermissionsOfClients(t *testing.T) {
 	keys.add("file", boundKey, "name=bound")
 	z.event("logs", handshakeSucceeded)
 	// Its connections to the broker come back, and may do everything.
-	eventually(t, "a message that was denied before", func() bool {
+	testkit.Eventually(t, "a message that was denied before", func() bool {
 		pub.Send(t.Context(), zmtp.NewMessageString("c.again"))
 		r := z.call("recv", args{"name": "all", "timeout": 100})
 		return r.OK
@@ -376,7 +377,7 @@ func TestZAPHandlerInAnotherProcess(t *testing.T) {
 		}
 		z.send("zap", "1.0", req[1], status, "", "somebody", "")
 	}
-	eventually(t, "the subscriber", func() bool {
+	testkit.Eventually(t, "the subscriber", func() bool {
 		peers := d.status().Forwarder.XPub.Peers
 		return len(peers) == 1 && peers[0].Client == "somebody"
 	})
@@ -400,7 +401,7 @@ func TestAddresses(t *testing.T) {
 			if err := sub.Connect(d.endpoint("XPUB")); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "an answer", func() bool {
+			testkit.Eventually(t, "an answer", func() bool {
 				s := d.status().Forwarder.XPub
 				if len(s.Peers) > 0 != c.in && len(s.Peers) > 0 {
 					t.Fatal("it was let in")
@@ -432,7 +433,7 @@ func TestToolsEncrypt(t *testing.T) {
 		return append(args, "--curve-server-key", serverKey, "--curve-secret-key-file", filepath.Join(dir, "tool.key_secret"))
 	}
 	sub := start(t, nil, as(server.String(), "sub", "--connect", d.endpoint("XPUB"), "--count", "1")...)
-	eventually(t, "the subscription", func() bool { return d.status().Forwarder.Topics == 1 })
+	testkit.Eventually(t, "the subscription", func() bool { return d.status().Forwarder.Topics == 1 })
 	tool(t, strings.NewReader("topic\tevent\n"), as(filepath.Join(keys.server, "server.key"), "pub", "--connect", d.endpoint("XSUB"))...)
 	if sub.wait(); sub.stdout.String() != "topic\tevent\n" {
 		t.Errorf("received %q", sub.stdout.String())
@@ -463,5 +464,5 @@ func TestToolsEncrypt(t *testing.T) {
 	d = startUp(t, t.TempDir(), keys.flags()...)
 	other, _ := curve.GenerateKeyPair()
 	p := start(t, nil, as(other.String(), "sub", "--connect", d.endpoint("XPUB"))...)
-	eventually(t, "a word on standard error", func() bool { return strings.Contains(p.stderr.String(), "handshake failed") })
+	testkit.Eventually(t, "a word on standard error", func() bool { return strings.Contains(p.stderr.String(), "handshake failed") })
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zmtpd/pipeline/spool"
+	"zmtpd/zmtp/testkit"
 )
 
 // startKafka starts a Kafka cluster of one broker at a port, 0 for any, and returns its address.
@@ -91,7 +92,7 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 		}
 	}
 	for _, sink := range []string{"files", "kafka"} {
-		eventually(t, "the accounts of "+sink, func() bool {
+		testkit.Eventually(t, "the accounts of "+sink, func() bool {
 			return d.metric(fmt.Sprintf(`zmtpd_sink_written_records_total{path="test",sink=%q}`, sink)) == messages &&
 				d.metric(fmt.Sprintf(`zmtpd_sink_node_written_records_total{node="node-1",sink=%q}`, sink)) == messages &&
 				d.metric(fmt.Sprintf(`zmtpd_sink_queued_records{path="test",sink=%q}`, sink)) == 0
@@ -116,7 +117,7 @@ func TestLoggerWritesToStdout(t *testing.T) {
 		}
 	}
 	want := `{"_path":"test","text":"0"}` + "\n" + `{"_path":"test","text":"1"}` + "\n" + `{"_path":"test","text":"2"}` + "\n"
-	eventually(t, "three lines", func() bool { return d.stdout.String() == want })
+	testkit.Eventually(t, "three lines", func() bool { return d.stdout.String() == want })
 	d.terminate()
 
 	read, write, err := os.Pipe()
@@ -138,7 +139,7 @@ func TestLoggerWritesToStdout(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "three records in the log", func() bool {
+	testkit.Eventually(t, "three records in the log", func() bool {
 		content, _ := os.ReadFile(filepath.Join(dir, "test.log"))
 		return strings.HasSuffix(string(content), "0\n1\n2\n")
 	})
@@ -180,7 +181,7 @@ func TestSpoolSurvivesKill(t *testing.T) {
 			}
 		})
 		enough := uint64(len(spooled) + 50 + rand.IntN(3000))
-		eventually(t, "something in the spool", func() bool {
+		testkit.Eventually(t, "something in the spool", func() bool {
 			s := d.status().Logger.sink(t, sinkKafka)
 			return s.Spool.Messages >= enough
 		})
@@ -226,7 +227,7 @@ func TestSpoolSurvivesKill(t *testing.T) {
 		}
 		last = text
 	}
-	eventually(t, "an empty spool", func() bool {
+	testkit.Eventually(t, "an empty spool", func() bool {
 		s := d.status().Logger.sink(t, sinkKafka)
 		return s.Spool.Messages == 0 && !s.Spooling && s.Written.Messages == uint64(len(spooled)) && s.Received == s.Written
 	})
@@ -261,7 +262,7 @@ func TestLoggerEndsWithKafkaDown(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "the messages", func() bool { return d.status().Logger.Received.Messages == 10 })
+		testkit.Eventually(t, "the messages", func() bool { return d.status().Logger.Received.Messages == 10 })
 		d.signal(os.Interrupt)
 		if status := d.wait(); (status == 0) != spooled {
 			t.Errorf("spool=%v: exit status %d", spooled, status)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"zmtpd/zmtp/testkit"
 )
 
 var seriesLine = regexp.MustCompile(`^(\w+)\{(.*)\} (\S+)$`)
@@ -51,7 +53,7 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 	for range 3 {
 		subscribe(t, d.endpoint("XPUB"), "many.")
 	}
-	eventually(t, "the subscriptions", func() bool { return d.status().Forwarder.Topics == 2*slow+1 })
+	testkit.Eventually(t, "the subscriptions", func() bool { return d.status().Forwarder.Topics == 2*slow+1 })
 	pub := publisher(t, d, 2*slow+1)
 
 	// Those for whom it is full hold so many messages, of a size of their own.
@@ -60,7 +62,7 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 	for i := range bodies {
 		bodies[i] = strings.Repeat("x", 1000*(i+1))
 	}
-	eventually(t, "all of them to be stuck", func() bool {
+	testkit.Eventually(t, "all of them to be stuck", func() bool {
 		for i := range slow {
 			for range max(1, 100/(i+1)) {
 				publish(t, pub, topic(i), bodies[i])
@@ -75,7 +77,7 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		}
 		return full == slow
 	})
-	eventually(t, "the last message to be routed", func() bool {
+	testkit.Eventually(t, "the last message to be routed", func() bool {
 		return d.metric(`zmtpd_socket_received_messages_total{socket="xsub"}`) == float64(sent)
 	})
 
@@ -118,7 +120,7 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		publish(t, pub, "zeek.cluster.nodeid."+node(i%slow)+".")
 		sent += 2
 	}
-	eventually(t, "the last message to be routed", func() bool {
+	testkit.Eventually(t, "the last message to be routed", func() bool {
 		return d.metric(`zmtpd_socket_received_messages_total{socket="xsub"}`) == float64(sent)
 	})
 	total, classes := 0.0, map[string]float64{}

@@ -10,6 +10,7 @@ import (
 
 	"zmtpd/curve"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // Whoever does not keep up is named by its address, its node id and its key: in one line of the log, in the metrics and in the
@@ -59,7 +60,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				if err := pub.Connect(d.endpoint("XSUB")); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "all know each other", func() bool { return d.status().Forwarder.Topics == 2 && pub.Topics() == 2 })
+				testkit.Eventually(t, "all know each other", func() bool { return d.status().Forwarder.Topics == 2 && pub.Topics() == 2 })
 				var address string
 				for _, p := range d.status().Forwarder.XPub.Peers {
 					if p.Client == "sleepy" {
@@ -109,7 +110,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					}
 				}()
 				words := []string{line, "peer=" + address, "client=sleepy", "node=" + nodeID}
-				eventually(t, fmt.Sprintf("a line of the log with %q", words), func() bool {
+				testkit.Eventually(t, fmt.Sprintf("a line of the log with %q", words), func() bool {
 					return logged(d.stderr.String(), words...) > 0
 				})
 				if policy != "disconnect" {
@@ -117,7 +118,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					if queue := d.metric("zmtpd_forwarder_slow_subscriber_queue_messages" + labels); queue > 100 {
 						t.Errorf("%v messages wait, the limit is 100", queue)
 					}
-					eventually(t, "it is the first in the status, as the slowest", func() bool {
+					testkit.Eventually(t, "it is the first in the status, as the slowest", func() bool {
 						p := d.status().Forwarder.XPub.Peers[0]
 						return p.Address == address && p.Client == "sleepy" && p.Node == nodeID && p.Queue <= 100
 					})
@@ -125,7 +126,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				if policy == "block" && how == "never reads" {
 					slow.Close() // else nobody gets anything any more
 				}
-				eventually(t, "the healthy one goes on", func() bool { return got.Load() > 500 })
+				testkit.Eventually(t, "the healthy one goes on", func() bool { return got.Load() > 500 })
 				stop()
 				<-publishing
 				if n := logged(d.stderr.String(), words...); n != 1 {

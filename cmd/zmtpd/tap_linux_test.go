@@ -7,28 +7,20 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"zmtpd/zmtp/testkit"
 )
 
 // TestTapFullDisk: a full disk takes nothing from anybody but the file, and from that nothing either if there is room soon enough; what does
 // not fit is counted, and the file is whole.
 func TestTapFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
-		t.Skipf("cannot mount a tmpfs, run as root: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testkit.Tmpfs(t, 4<<20)
 	file, filler := filepath.Join(dir, "tap"), filepath.Join(dir, "filler")
 	if err := os.WriteFile(filler, make([]byte, 3<<20+512<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file)
 	sub := subscribe(t, d.endpoint("XPUB"), "t")
-	eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
+	testkit.Eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
 	pub := publisher(t, d, 1)
 	sent := 0
 	send := func(n int) {
@@ -43,17 +35,17 @@ func TestTapFullDisk(t *testing.T) {
 		}
 	}
 	send(200)
-	eventually(t, "the disk to be full", func() bool { return strings.Contains(d.stderr.String(), "cannot be written; it is tried again") })
+	testkit.Eventually(t, "the disk to be full", func() bool { return strings.Contains(d.stderr.String(), "cannot be written; it is tried again") })
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the file to be written", func() bool { return d.metric("zmtpd_tap_file_messages_total") == 200 })
+	testkit.Eventually(t, "the file to be written", func() bool { return d.metric("zmtpd_tap_file_messages_total") == 200 })
 	if log := d.stderr.String(); strings.Count(log, "cannot be written") != 1 || strings.Count(log, "is written again") != 1 {
 		t.Error("beginning and end are not logged once each")
 	}
 
 	send(400) // which do not fit
-	eventually(t, "the disk to be full again", func() bool { return strings.Count(d.stderr.String(), "cannot be written") == 2 })
+	testkit.Eventually(t, "the disk to be full again", func() bool { return strings.Count(d.stderr.String(), "cannot be written") == 2 })
 	send(100)
 	d.terminate()
 	all := readRecording(t, file)

@@ -14,6 +14,7 @@ import (
 	"zmtpd/curve"
 	"zmtpd/pipeline/recording"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/zmtptest"
 )
 
@@ -27,7 +28,7 @@ func publisher(t testing.TB, d *process, topics int) *zmtp.XPub {
 	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the publisher to know the subscriptions", func() bool { return pub.Topics() == topics })
+	testkit.Eventually(t, "the publisher to know the subscriptions", func() bool { return pub.Topics() == topics })
 	return pub
 }
 
@@ -95,7 +96,7 @@ func TestTapFileIsReplayed(t *testing.T) {
 	}
 	listen("tap", d.endpoint("PUB"), "a.")
 	sub := subscribe(t, d.endpoint("XPUB"), "")
-	eventually(t, "both subscribers", func() bool {
+	testkit.Eventually(t, "both subscribers", func() bool {
 		s := d.status().Forwarder
 		return len(s.Tap.Pub.Peers) == 1 && s.Tap.Pub.Peers[0].Topics == 1 && s.Topics == 1
 	})
@@ -142,7 +143,7 @@ func TestTapFileIsReplayed(t *testing.T) {
 	if n := d.metric(`zmtpd_socket_sent_messages_total{socket="tap"}`); n != 2*each/3 {
 		t.Errorf("%v messages sent at the tap", n)
 	}
-	eventually(t, "the file within seconds", func() bool { return d.metric("zmtpd_tap_file_messages_total") == each })
+	testkit.Eventually(t, "the file within seconds", func() bool { return d.metric("zmtpd_tap_file_messages_total") == each })
 	if s := d.status().Forwarder.Tap; s.File.Messages != each || s.File.Name != file || s.File.Size == 0 || len(s.File.Dropped) > 0 || s.Copied.Messages != each || len(s.Topics) != 2 {
 		t.Errorf("status %+v, file %+v", s, s.File)
 	}
@@ -152,7 +153,7 @@ func TestTapFileIsReplayed(t *testing.T) {
 
 	second := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort)
 	listen("again", second.endpoint("XPUB"), "")
-	eventually(t, "the subscriber", func() bool { return second.status().Forwarder.Topics == 1 })
+	testkit.Eventually(t, "the subscriber", func() bool { return second.status().Forwarder.Topics == 1 })
 	tool(t, nil, "replay", file, "--xsub", second.endpoint("XSUB"), "--xpub", second.endpoint("XPUB"))
 	check("libzmq behind the second broker", receive("again", each), everything)
 }
@@ -183,14 +184,14 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	stuckSubscriber(t, d.endpoint("PUB"), "")
 	sub := subscribe(t, d.endpoint("XPUB"), "t")
 	healthy := subscribe(t, d.endpoint("PUB"), "last")
-	eventually(t, "the subscribers", func() bool {
+	testkit.Eventually(t, "the subscribers", func() bool {
 		s := d.status().Forwarder
 		return len(s.Tap.Pub.Peers) == 2 && s.Topics == 1
 	})
 	pub := publisher(t, d, 1)
 	body := strings.Repeat("x", 100<<10)
 	sent := 0
-	eventually(t, "the one that does not read to lose something", func() bool {
+	testkit.Eventually(t, "the one that does not read to lose something", func() bool {
 		for range 100 {
 			publish(t, pub, "t", fmt.Sprint(sent), body)
 			sent++
@@ -240,12 +241,12 @@ func TestTapFileLimits(t *testing.T) {
 	run := func(limit string, n int) *process {
 		d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file, "--tap-file-size", limit)
 		subscribe(t, d.endpoint("XPUB"), "t")
-		eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
+		testkit.Eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
 		pub := publisher(t, d, 1)
 		for i := range n {
 			publish(t, pub, "t", fmt.Sprint(i), strings.Repeat("x", 100))
 		}
-		eventually(t, "all messages to be copied", func() bool {
+		testkit.Eventually(t, "all messages to be copied", func() bool {
 			s := d.status().Forwarder.Tap
 			return s.Copied.Messages == uint64(n) && s.File.Messages+s.File.Dropped["size_limit"] == uint64(n)
 		})
@@ -330,14 +331,14 @@ func TestTapIsGuarded(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "the subscriptions", func() bool { return topics() == 3 && d.status().Forwarder.Topics == 1 })
+	testkit.Eventually(t, "the subscriptions", func() bool { return topics() == 3 && d.status().Forwarder.Topics == 1 })
 	for _, secret := range []curve.Secret{bound, all} {
 		pub := zmtp.NewXPub(client(t, server, secret), zmtp.XPubOptions{})
 		defer pub.Close()
 		if err := pub.Connect(d.endpoint("XSUB")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the subscription", func() bool { return pub.Topics() == 1 })
+		testkit.Eventually(t, "the subscription", func() bool { return pub.Topics() == 1 })
 		for _, topic := range []string{"b.", "a.", "b.", "a."} {
 			publish(t, pub, topic)
 		}
@@ -362,5 +363,5 @@ func TestTapIsGuarded(t *testing.T) {
 		t.Errorf("%v refusals", n)
 	}
 	keys.remove(keys.clients, "bound.key")
-	eventually(t, "the client to be cut off whose key is gone", func() bool { return len(d.status().Forwarder.Tap.Pub.Peers) == 1 })
+	testkit.Eventually(t, "the client to be cut off whose key is gone", func() bool { return len(d.status().Forwarder.Tap.Pub.Peers) == 1 })
 }

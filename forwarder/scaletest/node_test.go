@@ -180,18 +180,3 @@ func (b *broker) joinAll(nodes, topics, first int) []*node {
 	})
 	return all
 }
-
-// until polls until the condition holds.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	end := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}

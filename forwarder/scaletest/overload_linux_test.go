@@ -10,13 +10,14 @@ import (
 
 	"zmtpd/forwarder/netnstest"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // TestOverload has many subscribers that do not keep up in all ways at once. The healthy ones get everything in order whatever the
 // policy, the others everything that it does not drop; what waits, and the broker's memory, stay within limits; and the log names
 // those who do not keep up.
 func TestOverload(t *testing.T) {
-	binary := buildBinary(t)
+	binary := testkit.Build(t, "zmtpd/cmd/zmtpd")
 	for _, policy := range []string{"adaptive", "block", "drop", "disconnect"} {
 		t.Run(policy, func(t *testing.T) { testOverload(t, binary, policy) })
 	}
@@ -82,7 +83,7 @@ func testOverload(t *testing.T, binary, policy string) {
 		}
 		return named == len(o.members) && pub.Topics() == 1+len(o.members)
 	})
-	idle := o.peak()
+	idle := int64(testkit.PeakMemory(t, o.cmd.Process.Pid))
 	h.Cut()
 
 	// The load.
@@ -207,7 +208,7 @@ func testOverload(t *testing.T, binary, policy string) {
 	}
 
 	// Memory: what may wait, and something for the rest.
-	peak, limit := o.peak(), idle+int64(len(o.members))*overloadBytes+64<<20
+	peak, limit := int64(testkit.PeakMemory(t, o.cmd.Process.Pid)), idle+int64(len(o.members))*overloadBytes+64<<20
 	t.Logf("%d healthy, %d trickle, %d never read, %d vanish: %d messages of %d KiB in %v, memory %d MiB, then at most %d MiB of %d",
 		sizes[healthy], sizes[trickles], sizes[neverReads], sizes[vanishes], messages, overloadBody>>10, took.Round(time.Millisecond),
 		idle>>20, peak>>20, limit>>20)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,6 +21,7 @@ import (
 
 	"zmtpd/forwarder/netnstest"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -176,7 +176,7 @@ func startBinary(t *testing.T, binary string, args ...string) *overloaded {
 				strings.Join(lines[:min(20, len(lines))], ""), strings.Join(lines[max(0, len(lines)-20):], ""))
 		}
 	})
-	until(t, "the broker listens", func() bool {
+	testkit.Within(t, patience, "the broker listens", func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.xpub = nil
@@ -193,17 +193,6 @@ func startBinary(t *testing.T, binary string, args ...string) *overloaded {
 		return o.http != ""
 	})
 	return o
-}
-
-// buildBinary builds zmtpd.
-func buildBinary(t *testing.T) string {
-	binary := filepath.Join(t.TempDir(), "zmtpd")
-	build := exec.Command("go", "build", "-o", binary, "zmtpd/cmd/zmtpd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return binary
 }
 
 // peerState is what /status says of a peer.
@@ -267,21 +256,6 @@ func (o *overloaded) withinLimits() {
 			o.t.Fatalf("beyond the limits: %+v", p)
 		}
 	}
-}
-
-// peak returns the most memory that the broker ever had, in bytes.
-func (o *overloaded) peak() int64 {
-	o.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", o.cmd.Process.Pid))
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(text), "VmHWM:")
-	var kib int64
-	if _, err := fmt.Sscanf(after, "%d kB", &kib); err != nil {
-		o.t.Fatal(err)
-	}
-	return kib << 10
 }
 
 // kernelHolds returns how many bytes the kernel may take for a connection.

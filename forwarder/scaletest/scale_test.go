@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -42,7 +43,7 @@ func TestStartAndEnd(t *testing.T) {
 			return len(who) == 0
 		}
 	}
-	until(t, "every node has seen all subscriptions", everybodySees(all, nodes*topicsOfNode))
+	testkit.Within(t, patience, "every node has seen all subscriptions", everybodySees(all, nodes*topicsOfNode))
 	took := time.Since(begin)
 	t.Logf("%d nodes with %d topics each: every node has seen all subscriptions after %v", nodes, topicsOfNode, took.Round(time.Millisecond))
 	if limit := 10 * time.Second; large && took > limit {
@@ -54,9 +55,9 @@ func TestStartAndEnd(t *testing.T) {
 	for _, n := range all[survivors:] {
 		n.die()
 	}
-	until(t, "every survivor has seen all unsubscriptions", everybodySees(all[:survivors], survivors*topicsOfNode))
+	testkit.Within(t, patience, "every survivor has seen all unsubscriptions", everybodySees(all[:survivors], survivors*topicsOfNode))
 	t.Logf("%d nodes gone: %d survivors have seen all unsubscriptions after %v", nodes-survivors, survivors, time.Since(begin).Round(time.Millisecond))
-	until(t, "the broker has forgotten those that are gone", func() bool {
+	testkit.Within(t, patience, "the broker has forgotten those that are gone", func() bool {
 		r := b.ask("now")
 		return r.Publishers == survivors && r.Subscribers == survivors && r.Topics == survivors*topicsOfNode
 	})
@@ -84,10 +85,10 @@ func TestIdleConnections(t *testing.T) {
 		}
 		conns = append(conns, c)
 	}
-	until(t, "all are there", func() bool { r := b.ask("now"); return r.Publishers+r.Subscribers == connections })
+	testkit.Within(t, patience, "all are there", func() bool { r := b.ask("now"); return r.Publishers+r.Subscribers == connections })
 	each := (b.memory() - before) / int64(connections)
 	t.Logf("%d idle connections: %d bytes each", connections, each)
-	if limit := int64(64 << 10); each > limit && !raceDetector {
+	if limit := int64(64 << 10); each > limit && !testkit.Race {
 		t.Errorf("more than %d bytes", limit)
 	}
 }
@@ -100,12 +101,12 @@ func TestTopics(t *testing.T) {
 	before := b.memory()
 	begin := time.Now()
 	b.joinAll(subscribers, topics, 0)
-	until(t, "all topics are subscribed", func() bool { return b.ask("now").Topics == subscribers*topics })
+	testkit.Within(t, patience, "all topics are subscribed", func() bool { return b.ask("now").Topics == subscribers*topics })
 	t.Logf("%d topics subscribed after %v, %d bytes each", subscribers*topics, time.Since(begin).Round(time.Millisecond),
 		(b.memory()-before)/int64(subscribers*topics))
 	begin = time.Now()
 	late := b.joinAll(1, 0, 0)[0]
-	until(t, "the late one has seen all", func() bool { return late.sees(t) == subscribers*topics })
+	testkit.Within(t, patience, "the late one has seen all", func() bool { return late.sees(t) == subscribers*topics })
 	t.Logf("a late publisher has seen them after %v", time.Since(begin).Round(time.Millisecond))
 }
 
@@ -143,7 +144,7 @@ func TestChurn(t *testing.T) {
 			})
 		}
 		all.Wait()
-		until(t, "all are gone", func() bool {
+		testkit.Within(t, patience, "all are gone", func() bool {
 			r := b.ask("now")
 			return r.Publishers == 1 && r.Subscribers == 1 && r.Topics == 0 && witness.sees(t) == 0
 		})
@@ -158,7 +159,7 @@ func TestChurn(t *testing.T) {
 	if last.Goroutines > first.Goroutines+5 {
 		t.Error("goroutines stay behind")
 	}
-	if limit := first.Memory + first.Memory/2 + 8<<20; last.Memory > limit && !raceDetector {
+	if limit := first.Memory + first.Memory/2 + 8<<20; last.Memory > limit && !testkit.Race {
 		t.Errorf("memory grows beyond %d KiB", limit>>10)
 	}
 }

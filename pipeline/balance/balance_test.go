@@ -11,21 +11,13 @@ import (
 
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait of a test.
 const patience = 60 * time.Second
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
 
 func logBatch(t *testing.T, path string) []byte {
 	t.Helper()
@@ -76,7 +68,7 @@ func TestNodesWaitAndNothingIsUncounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the node to be blocked", func() bool { return b.Blocked() == 1 })
+	testkit.Eventually(t, "the node to be blocked", func() bool { return b.Blocked() == 1 })
 	peer := b.Pull().Peers()[0]
 	if id, blocked := b.Node(peer.ID); id != "node-1" || blocked < minBlocked {
 		t.Errorf("node %q, blocked for %v", id, blocked)

@@ -19,6 +19,7 @@ import (
 
 	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
+	"zmtpd/zmtp/testkit"
 )
 
 // archiving returns the configuration of a logger that archives every hour.
@@ -101,7 +102,7 @@ func TestArchiveOfGzip(t *testing.T) {
 
 // Another file system gets a copy; the original goes when that is complete.
 func TestArchiveOnOtherFileSystem(t *testing.T) {
-	archive := mountTmpfs(t, 1<<20)
+	archive := testkit.Tmpfs(t, 1<<20)
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		dir := t.TempDir()
 		cfg := archiving(dir, how)

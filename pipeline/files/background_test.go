@@ -21,6 +21,7 @@ import (
 	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // expired returns a context that has ended.
@@ -329,13 +330,13 @@ func TestPostprocessorsHang(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	pipelinetest.Eventually(t, "all to run at once", func() bool { return tree(t, dir)["started"] == strings.Repeat("\n", logs) })
+	testkit.Eventually(t, "all to run at once", func() bool { return tree(t, dir)["started"] == strings.Repeat("\n", logs) })
 	cancel()
 	closing.Wait()
 	if err := os.WriteFile(fifo, nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	pipelinetest.Eventually(t, "all to end", func() bool {
+	testkit.Eventually(t, "all to end", func() bool {
 		return tree(t, dir)["ended"] == strings.Repeat("\n", logs) && l.Stats().Rotation.PostprocessRunning == 0
 	})
 }

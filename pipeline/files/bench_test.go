@@ -16,6 +16,7 @@ import (
 	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // recordedConn returns messages of the recorded conn records, each with about that many of them, as nodes under load would
@@ -24,7 +25,7 @@ func recordedConn(tb testing.TB, records int) (batch []byte, n int) {
 	tb.Helper()
 	var header, values []byte
 	for n < records {
-		for _, m := range goldenMessages(tb, "cluster-logs") {
+		for _, m := range testkit.Messages(tb, "cluster-logs") {
 			b, err := zeek.ParseBatch(m[3])
 			if err != nil {
 				tb.Fatal(err)

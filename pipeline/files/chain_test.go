@@ -18,6 +18,7 @@ import (
 	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/spool"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -96,7 +97,7 @@ func TestGoldenInPiecesThroughSpool(t *testing.T) {
 
 	traffic := map[string][]byte{} // by log path
 	total := 0
-	for _, parts := range goldenMessages(t, "cluster-logs") {
+	for _, parts := range testkit.Messages(t, "cluster-logs") {
 		b, e := pipeline.ParseMessage(parts)
 		if e != nil {
 			t.Fatal(e)
@@ -124,13 +125,13 @@ func TestGoldenInPiecesThroughSpool(t *testing.T) {
 		})
 	}
 	senders.Wait()
-	pipelinetest.Eventually(t, "all messages", func() bool { return s.outlet.Stats().Received.Messages == uint64(total) })
-	pipelinetest.Eventually(t, "all written", func() bool { return s.outlet.Stats().Written.Messages == uint64(total) })
+	testkit.Eventually(t, "all messages", func() bool { return s.outlet.Stats().Received.Messages == uint64(total) })
+	testkit.Eventually(t, "all written", func() bool { return s.outlet.Stats().Written.Messages == uint64(total) })
 	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.close(t)
-	compareLogs(t, dir, pipelinetest.Golden(t, "cluster-logs"), "tsv")
+	compareLogs(t, dir, testkit.Golden(t, "cluster-logs"), "tsv")
 }
 
 // A log that cannot be written delays no other, and no other node.
@@ -161,13 +162,13 @@ func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
 		}
 		return 0
 	}
-	pipelinetest.Eventually(t, "all of b", func() bool { return written("b") == 3*messages })
+	testkit.Eventually(t, "all of b", func() bool { return written("b") == 3*messages })
 	checkBalance(t, s.logger.Stats())
 	if n := written("a"); n > 0 {
 		t.Errorf("%d messages of a are written while it hangs", n)
 	}
 	close(letGo)
-	pipelinetest.Eventually(t, "all of a", func() bool { return written("a") == 3*messages })
+	testkit.Eventually(t, "all of a", func() bool { return written("a") == 3*messages })
 	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -212,7 +213,7 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	})
 	// The socket stops to read at its high-water mark of 10 and reads again at half of it. So when the
 	// logger stops to take messages there may be any number between.
-	pipelinetest.Eventually(t, "the disk to be full and the socket to wait", func() bool {
+	testkit.Eventually(t, "the disk to be full and the socket to wait", func() bool {
 		full := s.outlet.Stats().WindowBytes+1<<17 > 32<<20
 		return full && l.Stats().LastError != nil && s.pull.Stats().RecvQueued > 5
 	})
@@ -267,7 +268,7 @@ func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		done := func() bool { return number == messages && s.outlet.Stats().Queued == (pipeline.Counts{}) }
-		pipelinetest.Eventually(t, "the disk to be full, or all to be written", func() bool { return l.Stats().LastError != nil || done() })
+		testkit.Eventually(t, "the disk to be full, or all to be written", func() bool { return l.Stats().LastError != nil || done() })
 		ready := done()
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()

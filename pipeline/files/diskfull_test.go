@@ -19,6 +19,7 @@ import (
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
+	"zmtpd/zmtp/testkit"
 )
 
 // tinyDisk makes the files of a logger fail as on a disk with some space left: a
@@ -232,7 +233,7 @@ func TestWriteContext(t *testing.T) {
 
 // A real disk that is full.
 func TestTmpfsFull(t *testing.T) {
-	dir := mountTmpfs(t, 256<<10)
+	dir := testkit.Tmpfs(t, 256<<10)
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 200<<10), 0o666); err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 	"time"
 	_ "time/tzdata" // the zone of a recording
 
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // headerTime is a line of #open or #close, whatever the prefix and separator.
@@ -62,14 +62,14 @@ func excerpt(a, b string) string {
 
 // What Zeek's logger wrote of the messages of a whole cluster, in both formats.
 func TestGoldenCluster(t *testing.T) {
-	messages := goldenMessages(t, "cluster-logs")
+	messages := testkit.Messages(t, "cluster-logs")
 	for config, script := range map[string]string{"tsv": "", "json": "redef LogAscii::use_json = T;"} {
 		t.Run(config, func(t *testing.T) {
 			dir := t.TempDir()
 			l := start(t, Config{Dir: dir, Options: redefs(t, []byte(script))})
 			write(t, l, messages...)
 			shut(t, l)
-			compareLogs(t, dir, pipelinetest.Golden(t, "cluster-logs"), config)
+			compareLogs(t, dir, testkit.Golden(t, "cluster-logs"), config)
 			if n := len(tree(t, dir)); n != 33 {
 				t.Errorf("%d logs, want 33", n)
 			}
@@ -81,14 +81,14 @@ func TestGoldenCluster(t *testing.T) {
 // from the script that configured Zeek.
 func TestGoldenEdges(t *testing.T) {
 	for _, name := range []string{"edge-logs", "edge-logs-ext"} {
-		messages := goldenMessages(t, name)
-		for _, config := range pipelinetest.Configs(t, name) {
+		messages := testkit.Messages(t, name)
+		for _, config := range testkit.Configs(t, name) {
 			t.Run(name+"/"+config, func(t *testing.T) {
 				dir := t.TempDir()
-				l := start(t, Config{Dir: dir, Options: redefs(t, pipelinetest.Golden(t, name)[config+"/CONFIG"])})
+				l := start(t, Config{Dir: dir, Options: redefs(t, testkit.Golden(t, name)[config+"/CONFIG"])})
 				write(t, l, messages...)
 				shut(t, l)
-				compareLogs(t, dir, pipelinetest.Golden(t, name), config)
+				compareLogs(t, dir, testkit.Golden(t, name), config)
 			})
 		}
 	}
@@ -98,7 +98,7 @@ func TestGoldenEdges(t *testing.T) {
 func TestTruncatedBatches(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
-	messages := goldenMessages(t, "edge-logs")
+	messages := testkit.Messages(t, "edge-logs")
 	var refused uint64
 	for _, m := range messages {
 		b, err := zeek.ParseBatch(m[3])
@@ -118,7 +118,7 @@ func TestTruncatedBatches(t *testing.T) {
 		write(t, l, m)
 	}
 	shut(t, l)
-	compareLogs(t, dir, pipelinetest.Golden(t, "edge-logs"), "tsv")
+	compareLogs(t, dir, testkit.Golden(t, "edge-logs"), "tsv")
 	st := l.Stats()
 	if got := st.Received.Messages - st.Written.Messages; got != refused || st.Written.Messages < uint64(len(messages)) {
 		t.Errorf("%d messages dropped, want %d; %d written", got, refused, st.Written.Messages)
@@ -129,7 +129,7 @@ func TestTruncatedBatches(t *testing.T) {
 // the environment in the first line.
 func rotationConfig(t *testing.T, config, dir string) Config {
 	t.Helper()
-	script := string(pipelinetest.Golden(t, "rotation")[config+"/CONFIG"])
+	script := string(testkit.Golden(t, "rotation")[config+"/CONFIG"])
 	cfg := Config{Dir: dir, Options: redefs(t, []byte(script)), Suffix: "log", Location: time.UTC}
 	first, _, _ := strings.Cut(script, "\n")
 	for _, word := range strings.FieldsFunc(first, func(r rune) bool { return r == ' ' || r == ',' }) {
@@ -164,7 +164,7 @@ var (
 func timeline(t *testing.T, config string) []moment {
 	t.Helper()
 	var moments []moment
-	for line := range strings.Lines(string(pipelinetest.Golden(t, "rotation")[config+"/timeline.txt"])) {
+	for line := range strings.Lines(string(testkit.Golden(t, "rotation")[config+"/timeline.txt"])) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := momentLine.FindStringSubmatch(line); m != nil {
 			at, err := time.Parse("2006-01-02-15-04-05.000", m[1])
@@ -264,7 +264,7 @@ func plain(t *testing.T, content string) string {
 func rotatedFiles(t *testing.T, config string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	for name, content := range pipelinetest.Golden(t, "rotation") {
+	for name, content := range testkit.Golden(t, "rotation") {
 		if name, ok := strings.CutPrefix(name, config+"/files/"); ok {
 			files[name] = string(content)
 		}
@@ -364,7 +364,7 @@ var (
 // replayTimeline does to a logger, or two of them, at fake times what was done to Zeek's.
 func replayTimeline(t *testing.T, config string) {
 	dir := t.TempDir()
-	messages := goldenMessages(t, "rotation")
+	messages := testkit.Messages(t, "rotation")
 	var loggers []*Logger
 	for _, m := range timeline(t, config) {
 		time.Sleep(time.Until(m.at))
@@ -410,7 +410,7 @@ func nodeConfig(t *testing.T, config, parent, name string, several bool) Config 
 			t.Fatal(err)
 		}
 	}
-	if pp := pipelinetest.Golden(t, "rotation")[config+"/files/"+name+"/pp"]; pp != nil {
+	if pp := testkit.Golden(t, "rotation")[config+"/files/"+name+"/pp"]; pp != nil {
 		if err := os.WriteFile(filepath.Join(dir, "pp"), pp, 0o777); err != nil {
 			t.Fatal(err)
 		}

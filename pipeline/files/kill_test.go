@@ -15,6 +15,7 @@ import (
 
 	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
+	"zmtpd/zmtp/testkit"
 )
 
 const (
@@ -71,7 +72,7 @@ func TestKilledUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			files := 1 + rand.IntN(30)
-			pipelinetest.Eventually(t, "some archived logs", func() bool {
+			testkit.Eventually(t, "some archived logs", func() bool {
 				names, _ := filepath.Glob(filepath.Join(dir, "archive", "*", "*"))
 				return len(names) >= files
 			})

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,8 +13,6 @@ import (
 	"go.uber.org/goleak"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
-	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/redef"
 )
 
@@ -40,22 +37,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	goleak.VerifyTestMain(m)
-}
-
-// goldenMessages returns the messages of a recording, each with four parts.
-func goldenMessages(t testing.TB, name string) [][][]byte {
-	t.Helper()
-	var messages [][][]byte
-	for m, err := range recording.NewReader(bytes.NewReader(pipelinetest.Golden(t, name)["log-writes.bin"])).All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		messages = append(messages, m)
-	}
-	if len(messages) == 0 {
-		t.Fatal("the recording is empty")
-	}
-	return messages
 }
 
 // redefs returns the options that a script sets.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"zmtpd/pipeline/pipelinetest"
+	"zmtpd/zmtp/testkit"
 )
 
 // recordCalls is a post-processor that writes down for which file it is called, and how: the arguments behind the name.
@@ -136,12 +137,12 @@ func TestPostprocessorInterrupted(t *testing.T) {
 				write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
 			} else {
 				write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", strings.Repeat("x", 1000)))
-				pipelinetest.Eventually(t, "the post-processor", func() bool { return l.Stats().Rotation.Postprocessed == 1 })
+				testkit.Eventually(t, "the post-processor", func() bool { return l.Stats().Rotation.Postprocessed == 1 })
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- l.Close(t.Context()) }()
 			if name == "hangs, is killed" {
-				pipelinetest.Eventually(t, "the post-processor", func() bool { return strings.HasSuffix(tree(t, dir)["pid"], "\n") })
+				testkit.Eventually(t, "the post-processor", func() bool { return strings.HasSuffix(tree(t, dir)["pid"], "\n") })
 				if out, err := exec.Command("kill", strings.TrimSpace(tree(t, dir)["pid"])).CombinedOutput(); err != nil {
 					t.Fatalf("kill: %s", out)
 				}
@@ -225,14 +226,14 @@ func TestKilledBeforePostprocessor(t *testing.T) {
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
-		pipelinetest.Eventually(t, "rotated logs", func() bool { return len(logs()) >= enough })
+		testkit.Eventually(t, "rotated logs", func() bool { return len(logs()) >= enough })
 		if err := child.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		_ = child.Wait()
 		set("killed", true)
 		set("hold", false)
-		pipelinetest.Eventually(t, "the end of what the logger had started", allEnded)
+		testkit.Eventually(t, "the end of what the logger had started", allEnded)
 		set("killed", false)
 	}
 	if n := len(calls(t, dir)); n > len(logs())/2 {

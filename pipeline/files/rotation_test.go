@@ -22,9 +22,9 @@ import (
 	"pgregory.net/rapid"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/redef"
+	"zmtpd/zmtp/testkit"
 )
 
 func atoi(t *testing.T, s string) int {
@@ -39,7 +39,7 @@ func atoi(t *testing.T, s string) int {
 // The names, times and records that Zeek's logger left behind, and the calls of its
 // post-processor.
 func TestGoldenRotation(t *testing.T) {
-	for _, config := range pipelinetest.Configs(t, "rotation") {
+	for _, config := range testkit.Configs(t, "rotation") {
 		if strings.HasPrefix(config, "leftover") {
 			continue // TestGoldenLeftover
 		}
@@ -122,8 +122,8 @@ func goldenLeftover(t *testing.T, config string) {
 	parent := t.TempDir()
 	cfg := nodeConfig(t, config, parent, "logger", false)
 	dir := cfg.Dir
-	messages := goldenMessages(t, "rotation")
-	script := string(pipelinetest.Golden(t, "rotation")[config+"/CONFIG"])
+	messages := testkit.Messages(t, "rotation")
+	script := string(testkit.Golden(t, "rotation")[config+"/CONFIG"])
 	crash(t, dir, script, messages[:11])
 
 	var killed, again moment
@@ -178,7 +178,7 @@ func goldenLeftover(t *testing.T, config string) {
 		return all
 	}
 	l := start(t, cfg)
-	pipelinetest.Eventually(t, "the calls of the post-processor", func() bool { return l.Stats().Rotation.Postprocessed == 4 })
+	testkit.Eventually(t, "the calls of the post-processor", func() bool { return l.Stats().Rotation.Postprocessed == 4 })
 	if got, want := masked(sortedKeys(tree(t, parent))), masked(sortedKeys(again.files)); !slices.Equal(got, want) {
 		t.Errorf("after the start there are\n%q\nwant\n%q", got, want)
 	}
@@ -193,7 +193,7 @@ func goldenLeftover(t *testing.T, config string) {
 	if slices.Sort(gotOpened); !slices.Equal(gotOpened, opened) {
 		t.Errorf("opened at %q, want %q", gotOpened, opened)
 	}
-	pipelinetest.Eventually(t, "another second", func() bool { return time.Now().UTC().Format("2006-01-02-15-04-05") > opened[len(opened)-1] })
+	testkit.Eventually(t, "another second", func() bool { return time.Now().UTC().Format("2006-01-02-15-04-05") > opened[len(opened)-1] })
 	write(t, l, messages[11:16]...)
 	shut(t, l)
 	want := rotatedFiles(t, config)

@@ -10,6 +10,7 @@ import (
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // BenchmarkSink is from batch to acknowledgement, with brokers that throw away what they get, in this process.
@@ -19,7 +20,7 @@ func BenchmarkSink(b *testing.B) {
 			c := newCluster(b, kfake.SeedTopics(4, "zeek"), kfake.BlackholeProduce())
 			s := newTestSink(b, Config{Brokers: c.ListenAddrs(), Compression: compression})
 			var largest zeek.Batch
-			for _, m := range golden(b, "cluster-logs") {
+			for _, m := range testkit.Messages(b, "cluster-logs") {
 				batch, err := zeek.ParseBatch(m[3])
 				if err != nil {
 					b.Fatal(err)

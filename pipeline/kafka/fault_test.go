@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"zmtpd/pipeline"
+	"zmtpd/zmtp/testkit"
 )
 
 // logBuffer is what a sink has logged.
@@ -102,7 +103,7 @@ func TestTriedAgain(t *testing.T) {
 			for i := range batches {
 				s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
 			}
-			eventually(t, "delivery", func() bool { return r.left() == 0 })
+			testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 			if handle.Hits() != 3 {
 				t.Errorf("%d faults", handle.Hits())
 			}
@@ -135,7 +136,7 @@ func TestUnknownTopic(t *testing.T) {
 		s.Send(t.Context(), r.entry("n", batch(t, "p", i)))
 		s.Send(t.Context(), r.entry("m", batch(t, "p", i+10)))
 	}
-	eventually(t, "trouble", func() bool { return !s.Stats().Up })
+	testkit.Eventually(t, "trouble", func() bool { return !s.Stats().Up })
 	if st := s.Stats(); !errors.Is(st.Err, kerr.UnknownTopicOrPartition) || !strings.Contains(st.Err.Error(), "zeek-p") {
 		t.Errorf("%+v", st)
 	}
@@ -145,7 +146,7 @@ func TestUnknownTopic(t *testing.T) {
 	if err := c.CreateTopic("zeek-p", 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "delivery", func() bool { return r.left() == 0 })
+	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	if log.count(begins) != 1 || log.count(ends) != 1 {
 		t.Errorf("logged:\n%s", log.b.String())
@@ -159,7 +160,7 @@ func TestTopicRecreated(t *testing.T) {
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs()})
 	r := newResults(t)
 	s.Send(t.Context(), r.entry("n", batch(t, "p", 0)))
-	eventually(t, "delivery", func() bool { return r.left() == 0 })
+	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	if err := c.DeleteTopic("zeek"); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,7 @@ func TestTopicRecreated(t *testing.T) {
 	for i := range 20 {
 		s.Send(t.Context(), r.entry("n", batch(t, "p", i)))
 	}
-	eventually(t, "delivery", func() bool { return r.left() == 0 })
+	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	checkFlow(t, consume(t, c, 20, []string{"zeek"}), 20, false)
 }
@@ -204,7 +205,7 @@ func TestRefused(t *testing.T) {
 				s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
 				s.Send(t.Context(), r.entry("other", batch(t, "p", numbers(10000+i*size, size)...))) // shares their record batches
 			}
-			eventually(t, "delivery", func() bool { return r.left() == 0 })
+			testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 			shut(t, s)
 			var want []int
 			refused := uint64(0)
@@ -273,7 +274,7 @@ func TestTooLarge(t *testing.T) {
 	}
 	s.Send(t.Context(), r.entry("n", batch(t, strings.Repeat("p", 4000), 0)))  // too large for the broker
 	s.Send(t.Context(), r.entry("n", batch(t, strings.Repeat("p", 30000), 0))) // for the client
-	eventually(t, "delivery", func() bool { return r.left() == 0 })
+	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	if r.refused[pipeline.ReasonTooLarge] != 2 || len(r.refused) != 1 {
 		t.Errorf("refused %v: %v", r.refused, r.reasons)
@@ -308,12 +309,12 @@ func TestClusterRestart(t *testing.T) {
 			s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(n, size)...)))
 			n += size
 		}
-		eventually(t, "trouble", func() bool { return !s.Stats().Up })
+		testkit.Eventually(t, "trouble", func() bool { return !s.Stats().Up })
 		if st := s.Stats(); st.Err == nil || time.Since(st.Since) > patience {
 			t.Errorf("%+v", st)
 		}
 		c = open()
-		eventually(t, "delivery", func() bool { return r.left() == 0 })
+		testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	}
 	defer c.Close()
 	shut(t, s)
@@ -362,10 +363,10 @@ func TestLeadersMove(t *testing.T) {
 				t.Fatal(err)
 			}
 		case 2:
-			eventually(t, "delivery", func() bool { return r.left() < 3 })
+			testkit.Eventually(t, "delivery", func() bool { return r.left() < 3 })
 		}
 	}
-	eventually(t, "delivery", func() bool { return r.left() == 0 })
+	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	var flow []message
 	stored := 0
@@ -404,7 +405,7 @@ func TestStorm(t *testing.T) {
 		})
 	}
 	senders.Wait()
-	eventually(t, "delivery", func() bool { return r.left() == 0 })
+	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	if errs := r.failed(); len(errs) > 0 || len(r.refused) > 0 {
 		t.Errorf("errors %v, refused %v", errs, r.refused)
@@ -454,7 +455,7 @@ func TestBackPressure(t *testing.T) {
 	if st := s.Stats(); st.Buffered == 0 || st.Buffered > 20000 {
 		t.Errorf("%+v", st)
 	}
-	eventually(t, "trouble", func() bool { return !s.Stats().Up })
+	testkit.Eventually(t, "trouble", func() bool { return !s.Stats().Up })
 	close(release)
 	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(sent, 10)...)))
 	shut(t, s)
@@ -511,7 +512,7 @@ func TestCloseGivesUp(t *testing.T) {
 			for i := range batches {
 				s.Send(t.Context(), r.entry(fmt.Sprint("node", i%3), batch(t, "p", i)))
 			}
-			eventually(t, "trouble", func() bool { return !s.Stats().Up })
+			testkit.Eventually(t, "trouble", func() bool { return !s.Stats().Up })
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			start := time.Now()

@@ -1,15 +1,10 @@
 package kafka
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +14,6 @@ import (
 	"go.uber.org/goleak"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/zeek"
 )
 
@@ -163,17 +157,6 @@ func numbers(from, n int) []int {
 	return all
 }
 
-// eventually polls until ok.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-		<-time.After(2 * time.Millisecond)
-	}
-}
-
 // shut closes a sink, which must deliver everything.
 func shut(t testing.TB, s *Sink) {
 	t.Helper()
@@ -224,38 +207,4 @@ func consume(t testing.TB, c *kfake.Cluster, n int, topics []string, opts ...kgo
 		t.Fatalf("%d messages were read, %d are stored, want %d", len(all), stored, n)
 	}
 	return all
-}
-
-// golden returns the messages of a recording.
-func golden(t testing.TB, name string) [][][]byte {
-	t.Helper()
-	f, err := os.Open("../zeek/testdata/" + name + ".tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for tr := tar.NewReader(z); ; {
-		h, err := tr.Next()
-		if err == io.EOF {
-			t.Fatal("no messages")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasSuffix(h.Name, "/log-writes.bin") {
-			continue
-		}
-		var messages [][][]byte
-		for m, err := range recording.NewReader(tr).All() {
-			if err != nil {
-				t.Fatal(err)
-			}
-			messages = append(messages, m)
-		}
-		return messages
-	}
 }

@@ -25,6 +25,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // authority issues certificates.
@@ -90,11 +92,11 @@ func deliver(t *testing.T, cfg Config) error {
 	s := newTestSink(t, cfg)
 	r := newResults(t)
 	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(0, 10)...)))
-	eventually(t, "delivery or trouble", func() bool { return r.left() == 0 || !s.Stats().Up })
+	testkit.Eventually(t, "delivery or trouble", func() bool { return r.left() == 0 || !s.Stats().Up })
 	var err error
 	if r.left() > 0 {
 		// What the last word is takes a moment.
-		eventually(t, "the reason", func() bool { err = s.Stats().Err; return r.left() == 0 || strings.Contains(fmt.Sprint(err), ": ") })
+		testkit.Eventually(t, "the reason", func() bool { err = s.Stats().Err; return r.left() == 0 || strings.Contains(fmt.Sprint(err), ": ") })
 	}
 	if r.left() == 0 {
 		shut(t, s)
@@ -144,9 +146,9 @@ func TestSASLRefused(t *testing.T) {
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), stallAfter: 20 * time.Millisecond, SASL: &SASL{Mechanism: Plain, User: "u", Password: "secret"}})
 	r := newResults(t)
 	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(0, 10)...)))
-	eventually(t, "the reason", func() bool { return errors.Is(s.Stats().Err, kerr.SaslAuthenticationFailed) })
+	testkit.Eventually(t, "the reason", func() bool { return errors.Is(s.Stats().Err, kerr.SaslAuthenticationFailed) })
 	knows.Store(true)
-	eventually(t, "delivery", func() bool { return r.left() == 0 })
+	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	if st := s.Stats(); !st.Up || st.Records != 10 {
 		t.Errorf("%+v", st)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // sendGolden sends the messages of a cluster and returns the lines that a Renderer makes of them, by topic.
@@ -18,7 +19,7 @@ func sendGolden(t *testing.T, s *Sink, format zeek.Options, topic func(path stri
 	t.Helper()
 	want = map[string][]string{}
 	r := newResults(t)
-	for _, m := range golden(t, "cluster-logs") {
+	for _, m := range testkit.Messages(t, "cluster-logs") {
 		b, err := zeek.ParseBatch(m[3])
 		if err != nil {
 			t.Fatal(err)

@@ -1,58 +1,30 @@
 package lines
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // golden returns the batches of a recording.
 func golden(t testing.TB, name string) (batches []zeek.Batch) {
 	t.Helper()
-	f, err := os.Open("../zeek/testdata/" + name + ".tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for tr := tar.NewReader(z); ; {
-		h, err := tr.Next()
-		if err == io.EOF {
-			t.Fatal("no messages")
-		}
+	for _, parts := range testkit.Messages(t, name) {
+		b, err := zeek.ParseBatch(parts[3])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasSuffix(h.Name, "/log-writes.bin") {
-			continue
-		}
-		for m, err := range recording.NewReader(tr).All() {
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := zeek.ParseBatch(m[3])
-			if err != nil {
-				t.Fatal(err)
-			}
-			batches = append(batches, b)
-		}
-		return batches
+		batches = append(batches, b)
 	}
+	return batches
 }
 
 func formats() map[string]zeek.Options {
@@ -330,7 +302,7 @@ func TestConcurrent(t *testing.T) {
 
 // On known headers nothing is allocated, in no format.
 func TestNoAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("a sync.Pool forgets on purpose then")
 	}
 	for name, format := range formats() {

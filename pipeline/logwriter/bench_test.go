@@ -6,13 +6,15 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // recordedRecords returns the recorded records of a path as structs.
 func recordedRecords[T any](tb testing.TB, path string) []T {
 	tb.Helper()
 	var records []T
-	for _, m := range recordedMessages(tb, "cluster-logs") {
+	for _, m := range testkit.Messages(tb, "cluster-logs") {
 		s, values := decode(tb, m[3])
 		if s.Path != path {
 			continue
@@ -51,7 +53,7 @@ func BenchmarkWrite(b *testing.B) {
 
 // Writing does not allocate, but for the memory of each message, whatever the columns are made from.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	type record struct {

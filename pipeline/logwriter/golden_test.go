@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // The records of Zeek as one would write them in Go.
@@ -133,7 +134,7 @@ func rewrite[T any](t *testing.T, archive, path string, wantRecords int) {
 		q := make(queue, 1)
 		writers := map[string]*Writer[T]{} // by node
 		total := 0
-		for i, want := range recordedMessages(t, archive) {
+		for i, want := range testkit.Messages(t, archive) {
 			s, records := decode(t, want[3])
 			if s.Path != path {
 				continue
@@ -222,7 +223,7 @@ func TestGoldenAll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			headers, records := map[string]bool{}, 0
-			for i, m := range recordedMessages(t, name) {
+			for i, m := range testkit.Messages(t, name) {
 				s, recorded := decode(t, m[3])
 				b, err := zeek.ParseBatch(m[3])
 				if err != nil {

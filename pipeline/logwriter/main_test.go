@@ -1,16 +1,10 @@
 package logwriter
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"math"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -18,47 +12,11 @@ import (
 
 	"go.uber.org/goleak"
 
-	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// recordedMessages returns the log messages of real nodes that stand with the codec's tests.
-func recordedMessages(tb testing.TB, name string) [][][]byte {
-	tb.Helper()
-	f, err := os.Open(filepath.Join("..", "zeek", "testdata", name+".tar.gz"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for tr := tar.NewReader(z); ; {
-		h, err := tr.Next()
-		if err != nil {
-			tb.Fatalf("no log-writes.bin in %s: %v", name, err)
-		}
-		if filepath.Base(h.Name) != "log-writes.bin" {
-			continue
-		}
-		content, err := io.ReadAll(tr)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		var messages [][][]byte
-		for m, err := range recording.NewReader(bytes.NewReader(content)).All() {
-			if err != nil {
-				tb.Fatal(err)
-			}
-			messages = append(messages, m)
-		}
-		return messages
-	}
-}
 
 // decode takes a batch apart.
 func decode(tb testing.TB, raw []byte) (*zeek.Schema, [][]zeek.Value) {

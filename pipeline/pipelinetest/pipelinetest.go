@@ -4,7 +4,6 @@ package pipelinetest
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"zmtpd/pipeline/zeek"
 )
@@ -30,19 +29,4 @@ func Message(t testing.TB, node, stream, path, columns string, lines ...string) 
 		t.Fatal(err)
 	}
 	return [][]byte{[]byte("log-write"), []byte(node), []byte(zeek.SerializerName), batch}
-}
-
-// Eventually waits until ok returns true, at most 30 s.
-func Eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
 }

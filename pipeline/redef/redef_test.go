@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 // optionsWith returns the defaults with a change.
@@ -331,8 +331,8 @@ func TestOptionsValidate(t *testing.T) {
 func FuzzRedefs(f *testing.F) {
 	seeds := 0
 	for _, name := range []string{"edge-logs", "edge-logs-ext", "rotation"} {
-		for _, config := range pipelinetest.Configs(f, name) {
-			f.Add(pipelinetest.Golden(f, name)[config+"/CONFIG"])
+		for _, config := range testkit.Configs(f, name) {
+			f.Add(testkit.Golden(f, name)[config+"/CONFIG"])
 			seeds++
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // The format is what the package comment says.
@@ -457,7 +459,7 @@ func TestConcurrent(t *testing.T) {
 
 // A real disk that is full.
 func TestTmpfsFull(t *testing.T) {
-	dir := mountTmpfs(t, 256<<10)
+	dir := testkit.Tmpfs(t, 256<<10)
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 64<<10), 0o666); err != nil {
 		t.Fatal(err)

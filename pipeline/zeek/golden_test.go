@@ -1,87 +1,23 @@
 package zeek
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // The recordings: log messages of real Zeek nodes and what Zeek's own logger wrote of
 // them. Paths of logs are percent-encoded in the file names.
 
-// recording returns the files of testdata/name.tar.gz by their path within name.
-var recording = func() func(t testing.TB, name string) map[string][]byte {
-	var mu sync.Mutex
-	cache := make(map[string]map[string][]byte)
-	return func(t testing.TB, name string) map[string][]byte {
-		t.Helper()
-		mu.Lock()
-		defer mu.Unlock()
-		if cache[name] == nil {
-			files, err := readArchive("testdata/" + name + ".tar.gz")
-			if err != nil {
-				t.Fatal(err)
-			}
-			cache[name] = files
-		}
-		return cache[name]
-	}
-}()
-
-func readArchive(name string) (map[string][]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	files := make(map[string][]byte)
-	for tr := tar.NewReader(z); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return files, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		content, err := io.ReadAll(tr)
-		if err != nil {
-			return nil, err
-		}
-		_, path, _ := strings.Cut(h.Name, "/")
-		files[path] = content
-	}
-}
-
 // recordedBatches returns the fourth part of every message of a recording, in order.
 func recordedBatches(t testing.TB, name string) [][]byte {
 	t.Helper()
-	b := recording(t, name)["log-writes.bin"]
-	next := func() int {
-		n := binary.BigEndian.Uint32(b)
-		b = b[4:]
-		return int(n)
-	}
 	var batches [][]byte
-	for len(b) > 0 {
-		var parts [][]byte
-		for range next() {
-			n := next()
-			parts = append(parts, b[:n:n])
-			b = b[n:]
-		}
+	for _, parts := range testkit.Messages(t, name) {
 		if len(parts) != 4 || string(parts[0]) != "log-write" || string(parts[2]) != SerializerName {
 			t.Fatalf("not a log message: %q", parts[:min(3, len(parts))])
 		}
@@ -206,7 +142,7 @@ func TestGolden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			byConfig := make(map[string]map[string][]byte)
-			for path, content := range recording(t, name) {
+			for path, content := range testkit.Golden(t, name) {
 				if config, file, ok := strings.Cut(path, "/"); ok && file != "CONFIG" {
 					if byConfig[config] == nil {
 						byConfig[config] = make(map[string][]byte)

@@ -98,19 +98,5 @@ type side interface {
 	String() string
 }
 
-// until calls f until it returns true, or fails the test. f should wait a little for what it looks for.
-func until(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !f() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-		<-tick.C
-	}
-}
-
 // moment is how long tests wait for something that may well not come, before they try again.
 const moment = 50 * time.Millisecond

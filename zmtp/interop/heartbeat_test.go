@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -98,7 +99,7 @@ func stopped(t *testing.T, o, theirs options, want wire.Reason) {
 	xpub.send("a", "first")
 	checkMessage(t, sub.recv(), []string{"a", "first"})
 	var e zmtp.Event
-	until(t, "the end of the connection", func() bool {
+	testkit.Eventually(t, "the end of the connection", func() bool {
 		// A peer that was stopped before its first PING has set no time to live, so it gets another try.
 		<-time.After(4 * heartbeat)
 		p.signal(syscall.SIGSTOP)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // TestPullKilled kills one of three PULLs of libzmq while messages wait for all: what had not gone out to it goes to the two
@@ -36,7 +37,7 @@ func TestPullKilled(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			until(t, "three peers", func() bool { return push.Stats().Peers == 3 })
+			testkit.Eventually(t, "three peers", func() bool { return push.Stats().Peers == 3 })
 			for i := range n {
 				for source := range sources {
 					if err := push.Send(t.Context(), numbered("topic", fmt.Sprint(source), i, make([]byte, size))); err != nil {
@@ -48,7 +49,7 @@ func TestPullKilled(t *testing.T) {
 			peers := push.Peers()
 			victim := slices.MaxFunc(peers, func(a, b zmtp.PeerStats) int { return a.Queued - b.Queued })
 			still := 0
-			until(t, "nothing more to go out", func() bool {
+			testkit.Eventually(t, "nothing more to go out", func() bool {
 				for _, p := range push.Peers() {
 					if p.ID == victim.ID {
 						if still++; p.Written != victim.Written {
@@ -61,7 +62,7 @@ func TestPullKilled(t *testing.T) {
 			})
 			dead := slices.Index(endpoints, victim.Endpoint)
 			pulls[dead].peer.kill()
-			until(t, "two peers", func() bool { return push.Stats().Peers == 2 })
+			testkit.Eventually(t, "two peers", func() bool { return push.Stats().Peers == 2 })
 
 			st := push.Stats()
 			gone := victim.Out.Messages - uint64(victim.Queued) + st.Dropped[zmtp.DropConnectionLost]

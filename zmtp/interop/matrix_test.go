@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // pairs are the socket types that talk to each other: sender and receiver.
@@ -47,7 +49,7 @@ func link(listener, connecter end, endpoint string) string {
 // sends until something arrives. rcv must have subscribed everything.
 func settle(t *testing.T, snd, rcv end) {
 	t.Helper()
-	until(t, "a first message", func() bool {
+	testkit.Eventually(t, "a first message", func() bool {
 		if !snd.trySend("\xfeprobe") {
 			return false
 		}

@@ -5,6 +5,8 @@ package interop
 import (
 	"fmt"
 	"testing"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // TestNetwork has three publishers, or three PUSHes, and three receivers, every other one libzmq's, all connected with all. Below
@@ -97,7 +99,7 @@ func network(t *testing.T, pair [2]string, sendersListen bool) {
 func meet(t *testing.T, senders map[string]end, receivers []end, push bool) {
 	t.Helper()
 	met := make(map[string]bool)
-	until(t, "messages from everybody to everybody", func() bool {
+	testkit.Eventually(t, "messages from everybody to everybody", func() bool {
 		for name, s := range senders {
 			s.trySend("probe", name)
 		}

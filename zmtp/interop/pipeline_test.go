@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // TestRoundRobin is libzmq's spec_pushpull: a PUSH gives each of three PULLs as much, whoever listens.
@@ -62,7 +63,7 @@ func joined(t *testing.T, push end, pulls []end) {
 	for _, pull := range pulls {
 		missing[pull] = true
 	}
-	until(t, "messages for every PULL", func() bool {
+	testkit.Eventually(t, "messages for every PULL", func() bool {
 		push.trySend("probe")
 		for pull := range missing {
 			if _, ok := pull.tryRecv(moment / 10); ok {
@@ -92,7 +93,7 @@ func TestFairQueue(t *testing.T) {
 		push.connect(endpoint)
 		push.burst("topic", fmt.Sprint(i), n, 10)()
 	}
-	until(t, "all messages", func() bool { return pull.Stats().RecvQueued == 3*n })
+	testkit.Eventually(t, "all messages", func() bool { return pull.Stats().RecvQueued == 3*n })
 	for range n {
 		turn := pull.tally(3, patience)()
 		if len(turn) != 3 {
@@ -171,7 +172,7 @@ func TestImmediate(t *testing.T) {
 				}
 				if immediate {
 					pull.close()
-					until(t, "no room when the only peer is gone", func() bool { return !push.trySend("x") })
+					testkit.Eventually(t, "no room when the only peer is gone", func() bool { return !push.trySend("x") })
 				}
 			})
 		}
@@ -193,8 +194,8 @@ func TestTermEndpoint(t *testing.T) {
 		if err := push.Unbind(bound); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "no room", func() bool { return !push.trySend("x") })
-		until(t, "DISCONNECTED there", func() bool { return pull.nextEvent().Type == zmtp.EventDisconnected })
+		testkit.Eventually(t, "no room", func() bool { return !push.trySend("x") })
+		testkit.Eventually(t, "DISCONNECTED there", func() bool { return pull.nextEvent().Type == zmtp.EventDisconnected })
 		if err := push.Unbind(bound); !errors.Is(err, zmtp.ErrNoEndpoint) {
 			t.Errorf("second Unbind: %v", err)
 		}
@@ -208,7 +209,7 @@ func TestTermEndpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkMessage(t, pull.recv(), []string{"the last"})
-		until(t, "no room", func() bool { return !push.trySend("x") })
+		testkit.Eventually(t, "no room", func() bool { return !push.trySend("x") })
 		if err := push.Disconnect(bound); !errors.Is(err, zmtp.ErrNoEndpoint) {
 			t.Errorf("second Disconnect: %v", err)
 		}
@@ -220,7 +221,7 @@ func TestTermEndpoint(t *testing.T) {
 		settle(t, push, pull)
 		pull.call("unbind", args{"endpoint": bound})
 		awaitEvent(t, mon, zmtp.EventDisconnected)
-		until(t, "no room", func() bool { return !push.trySend("x") })
+		testkit.Eventually(t, "no room", func() bool { return !push.trySend("x") })
 		listenAgain(t, pull, bound)
 		settle(t, push, pull)
 	})
@@ -229,7 +230,7 @@ func TestTermEndpoint(t *testing.T) {
 		bound := link(push, pull, "tcp://127.0.0.1:*")
 		settle(t, push, pull)
 		pull.call("disconnect", args{"endpoint": bound})
-		until(t, "no room", func() bool { return !push.trySend("x") })
+		testkit.Eventually(t, "no room", func() bool { return !push.trySend("x") })
 		pull.connect(bound)
 		settle(t, push, pull)
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // TestRestart lets one end die without a word and come back on the same endpoint: the other reconnects, subscribes again
@@ -245,7 +246,7 @@ func TestTruncatedNever(t *testing.T) {
 			check(pull.recv())
 		}
 		p.kill()
-		until(t, "the loss of the peer", func() bool {
+		testkit.Eventually(t, "the loss of the peer", func() bool {
 			if m, ok := pull.tryRecv(moment); ok {
 				check(m)
 			}
@@ -261,7 +262,7 @@ func TestTruncatedNever(t *testing.T) {
 	push := p.socket(t, "PUSH", options{})
 	push.connect(endpoint)
 	push.send("end")
-	until(t, "the message of another peer", func() bool {
+	testkit.Eventually(t, "the message of another peer", func() bool {
 		m := pull.recv()
 		if len(m) == 1 && m[0] == "end" {
 			return true
@@ -280,16 +281,16 @@ func TestTruncatedNeverThere(t *testing.T) {
 	endpoint := push.listen("tcp://127.0.0.1:*")
 	victim, stays := startPeer(t), startPeer(t)
 	victim.socket(t, "PULL", options{recvHWM: 50, recvBuf: 8192}).connect(endpoint)
-	until(t, "the first peer", func() bool { return push.Stats().Peers == 1 })
+	testkit.Eventually(t, "the first peer", func() bool { return push.Stats().Peers == 1 })
 	stuck := push.Peers()[0]
 	pull := stays.socket(t, "PULL", options{recvHWM: 50, recvBuf: 8192})
 	pull.connect(endpoint)
-	until(t, "both peers", func() bool { return push.Stats().Peers == 2 })
+	testkit.Eventually(t, "both peers", func() bool { return push.Stats().Peers == 2 })
 	received := pull.tally(n, moment*20)
 	sent := push.burst("topic", "ours", n, 50000)
 	// The victim does not receive, so that messages are under way to it when it dies.
 	still := 0
-	until(t, "messages on their way", func() bool {
+	testkit.Eventually(t, "messages on their way", func() bool {
 		for _, ps := range push.Peers() {
 			if ps.ID == stuck.ID {
 				if still++; ps.Queued == 0 || ps.Written != stuck.Written {
@@ -307,7 +308,7 @@ func TestTruncatedNeverThere(t *testing.T) {
 	for _, number := range got["ours"] {
 		seen[number] = true
 	}
-	until(t, "the loss of the peer", func() bool { return push.Stats().Peers == 1 })
+	testkit.Eventually(t, "the loss of the peer", func() bool { return push.Stats().Peers == 1 })
 	gone := int(stuck.Out.Messages) - stuck.Queued + int(push.Stats().Dropped[zmtp.DropConnectionLost])
 	if got.total() != n-gone || len(seen) != n-gone {
 		t.Errorf("%d messages received, %d different ones, and %d had gone out to the other one, of %d", got.total(), len(seen), gone, n)

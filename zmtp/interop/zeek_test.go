@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // zeekResult is what testdata/zeeknode.c writes.
@@ -118,7 +119,7 @@ func TestZeekNodeWithoutRoom(t *testing.T) {
 	xsub.subscribe("cluster.")
 	wait := startZeekNode(t, "flood", xsub.listen("tcp://127.0.0.1:*"), strconv.Itoa(count), strconv.Itoa(size))
 	// It is not received from before it has seen that there is no room.
-	until(t, "back-pressure", func() bool { return xsub.Stats().RecvQueued >= 10 })
+	testkit.Eventually(t, "back-pressure", func() bool { return xsub.Stats().RecvQueued >= 10 })
 	body := strings.Repeat("\x00", size)
 	i := 0
 	for ; ; i++ {

@@ -16,22 +16,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"zmtpd/zmtp/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait for a process.
 const patience = 60 * time.Second
-
-// build builds a command of the project.
-func build(t *testing.T, pkg string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), filepath.Base(pkg)+".exe")
-	if out, err := exec.Command("go", "build", "-o", program, pkg).CombinedOutput(); err != nil {
-		t.Fatalf("go build %s: %v\n%s", pkg, err, out)
-	}
-	return program
-}
 
 // output is what a process has written so far.
 type output struct {
@@ -58,7 +50,7 @@ func TestLogger(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be asked to end there")
 	}
-	zmtpd, logdemo := build(t, "zmtpd/cmd/zmtpd"), build(t, "zmtpd/pipeline/logwriter/logdemo")
+	zmtpd, logdemo := testkit.Build(t, "zmtpd/cmd/zmtpd"), testkit.Build(t, "zmtpd/pipeline/logwriter/logdemo")
 	for _, format := range []string{"tsv", "json"} {
 		t.Run(format, func(t *testing.T) {
 			dir := t.TempDir()

@@ -1,5 +1,0 @@
-//go:build !race
-
-package scaletest
-
-const raceDetector = false

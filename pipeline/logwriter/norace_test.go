@@ -1,5 +1,0 @@
-//go:build !race
-
-package logwriter
-
-const raceEnabled = false
