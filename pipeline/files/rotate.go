@@ -12,15 +12,19 @@ import (
 	"zmtpd/pipeline/redef"
 )
 
-// nextRotation returns the first tick after now. Ticks are whole intervals from
-// the base time of the local day that now is in, or from 1970 UTC (spec 3.8).
+// nextRotation returns the first tick after now. Ticks are whole intervals from the base time after
+// midnight, or from 1970 UTC. Midnight is that of the day which now is in, at the UTC offset of now, as in
+// Zeek's calc_next_rotate (src/util.cc): so the files of a day on which the clocks change end at the old
+// midnight, and all later ones begin at the new one.
 func (l *Logger) nextRotation(now time.Time) time.Time {
 	now = now.In(l.location).Round(0)
 	interval := l.options.RotationInterval
 	start := time.Unix(0, 0)
 	if l.options.RotationBase >= 0 {
-		y, m, d := now.Date()
-		start = time.Date(y, m, d, 0, 0, 0, 0, l.location).Add(l.options.RotationBase)
+		h, m, s := now.Clock()
+		sinceMidnight := time.Duration(h)*time.Hour + time.Duration(m)*time.Minute +
+			time.Duration(s)*time.Second + time.Duration(now.Nanosecond())
+		start = now.Add(l.options.RotationBase - sinceMidnight)
 	}
 	since := now.Sub(start)
 	n := since / interval

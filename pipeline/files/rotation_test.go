@@ -18,6 +18,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	_ "time/tzdata"
 
 	"pgregory.net/rapid"
 
@@ -240,6 +241,14 @@ func nextRotationSlow(now, start time.Time, interval time.Duration) time.Time {
 	return tick
 }
 
+// midnightAtOffsetOf returns the beginning of the day that now is in, in a zone that always has the offset which
+// its own has now.
+func midnightAtOffsetOf(now time.Time) time.Time {
+	name, offset := now.Zone()
+	y, m, d := now.Date()
+	return time.Date(y, m, d, 0, 0, 0, 0, time.FixedZone(name, offset))
+}
+
 func TestNextRotation(t *testing.T) {
 	zone, err := time.LoadLocation("America/St_Johns")
 	if err != nil {
@@ -251,7 +260,7 @@ func TestNextRotation(t *testing.T) {
 		l.options.RotationBase = time.Duration(rapid.Int64Range(0, 24*60-1).Draw(t, "base")) * time.Minute
 		// A year with its changes of summer time.
 		now := time.Unix(1_790_000_000+rapid.Int64Range(0, 366*86400).Draw(t, "seconds"), rapid.Int64Range(0, 1).Draw(t, "nanoseconds")).In(zone)
-		start := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone).Add(l.options.RotationBase)
+		start := midnightAtOffsetOf(now).Add(l.options.RotationBase)
 		if got, want := l.nextRotation(now), nextRotationSlow(now, start, l.options.RotationInterval); !got.Equal(want) {
 			t.Fatalf("at %v the next tick is %v, want %v", now, got, want)
 		}
@@ -267,5 +276,89 @@ func TestNextRotation(t *testing.T) {
 		if got := l.nextRotation(now); !got.Equal(want) {
 			t.Errorf("base %v: next tick %v, want %v", base, got, want)
 		}
+	}
+}
+
+// clockChanges returns the hours of 2026 in which the clocks of a zone change.
+func clockChanges(zone *time.Location) (changes []time.Time) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	_, before := at.In(zone).Zone()
+	for ; at.Year() == 2026; at = at.Add(time.Hour) {
+		if _, offset := at.In(zone).Zone(); offset != before {
+			changes = append(changes, at)
+			before = offset
+		}
+	}
+	return changes
+}
+
+// Around the days on which the clocks change the ticks are those of Zeek, no file is longer than the interval, and
+// from the second midnight on all begin at whole intervals of the day. In Lord Howe the clocks change by half an hour,
+// in Havana at midnight.
+func TestRotationWhenClocksChange(t *testing.T) {
+	for _, name := range []string{"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana"} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes := clockChanges(zone)
+		if len(changes) != 2 {
+			t.Fatalf("%s: the clocks change %d times", name, len(changes))
+		}
+		for _, change := range changes {
+			for _, hours := range []int{1, 6, 12, 24} {
+				interval := time.Duration(hours) * time.Hour
+				l := &Logger{location: zone}
+				l.options.RotationInterval = interval
+				now := change.Add(-30 * time.Hour)
+				for now.Before(change.Add(80 * time.Hour)) {
+					tick := l.nextRotation(now)
+					if want := nextRotationSlow(now, midnightAtOffsetOf(now.In(zone)), interval); !tick.Equal(want) {
+						t.Fatalf("%s, every %v: after %v comes %v, want %v", name, interval, now.In(zone), tick.In(zone), want.In(zone))
+					}
+					if tick.Sub(now) > interval || !tick.After(now) {
+						t.Fatalf("%s, every %v: a file from %v to %v", name, interval, now.In(zone), tick.In(zone))
+					}
+					if h, m, s := tick.In(zone).Clock(); tick.After(change.Add(49*time.Hour)) && (h%hours != 0 || m != 0 || s != 0) {
+						t.Errorf("%s, every %v: long after the change a file begins at %v", name, interval, tick.In(zone))
+					}
+					now = tick
+				}
+			}
+		}
+	}
+}
+
+// The clocks of Berlin go back on Sunday, 25 October 2026. With a file each day, what was logged on Monday is in the
+// archive of Monday.
+func TestArchiveWhenClocksChange(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Date(2026, 10, 24, 0, 30, 0, 0, zone)
+		time.Sleep(time.Until(begin))
+		o := redef.DefaultOptions()
+		o.RotationInterval = 24 * time.Hour
+		l := start(t, Config{Dir: dir, Options: o, Location: zone, Archive: "archive", FlushInterval: time.Hour})
+		for range 5 * 24 {
+			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", time.Now().In(zone).Format(dayLayout)))
+			time.Sleep(time.Hour)
+		}
+		shut(t, l)
+	})
+	logged := map[string]int{}
+	for name, content := range tree(t, filepath.Join(dir, "archive")) {
+		for _, day := range records(content) {
+			logged[day]++
+			if !strings.HasPrefix(name, day+"/") {
+				t.Errorf("%s has a record of %s", name, day)
+			}
+		}
+	}
+	if logged["2026-10-25"] != 25 || logged["2026-10-26"] != 24 {
+		t.Errorf("records by day: %v", logged)
 	}
 }
