@@ -49,21 +49,17 @@ func (l *Logger) removeShadow(file string) {
 	}
 }
 
-// rotateLeftovers takes up what a logger left that crashed: logs on their way to their
-// final name, and logs in the log folder that have a shadow. It removes shadows that have no log. What it
-// cannot rotate it leaves and logs.
+// rotateLeftovers takes up what a logger left that crashed: logs on their way to their final name, and logs that
+// have a shadow, in the log folder or below it. It removes shadows without a log. What it cannot rotate it leaves
+// and logs.
 func (l *Logger) rotateLeftovers() {
 	errs := []error{l.resumeRotations()}
 	if l.shadows() || l.options.LeftoverRotation {
-		names, err := fs.ReadDir(l.root.FS(), ".")
+		shadows, err := l.findShadows()
 		errs = append(errs, err)
-		for _, d := range names {
-			if strings.HasPrefix(d.Name(), tmpShadowPrefix) { // the crash came before its name
-				errs = append(errs, l.root.Remove(d.Name()))
-			} else if name, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
-				if err := l.rotateLeftover(name); err != nil {
-					errs = append(errs, fmt.Errorf("%s: %w", name, err))
-				}
+		for _, file := range shadows {
+			if err := l.rotateLeftover(file); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", file, err))
 			}
 		}
 	}
@@ -71,6 +67,37 @@ func (l *Logger) rotateLeftovers() {
 		l.state.failed(err)
 		l.log.Error("leftover logs cannot be rotated", "err", err)
 	}
+}
+
+// findShadows returns the names of all files that have a shadow, in the log folder or below it. It removes shadows
+// that were not finished. Folders of rotated logs have none.
+func (l *Logger) findShadows() (files []string, err error) {
+	var errs []error
+	err = fs.WalkDir(l.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			errs = append(errs, err) // of one folder; the others are looked at
+			return nil
+		}
+		if d.IsDir() {
+			if name == workDir || l.holdsRotated(name) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if strings.HasPrefix(d.Name(), tmpShadowPrefix) { // the crash came before its name
+			errs = append(errs, l.root.Remove(name))
+		} else if file, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
+			files = append(files, path.Join(path.Dir(name), file))
+		}
+		return nil
+	})
+	return files, errors.Join(append(errs, err)...)
+}
+
+// holdsRotated reports whether a folder below the log folder is where rotated logs go.
+func (l *Logger) holdsRotated(name string) bool {
+	dir := l.inLogDir(name)
+	return dir == l.archive || l.options.RotationDir != "" && dir == l.resolve(l.options.RotationDir)
 }
 
 // rotateLeftover rotates the log file that has a shadow.

@@ -416,20 +416,40 @@ func TestRotationDirOutside(t *testing.T) {
 
 // A killed logger's log in a sub-folder, which the start does not look into, is
 // moved aside with its shadow's time by the next batch.
+// After a crash the logs below the log folder are rotated as well, without the half line that the crash left, and not
+// only when a node sends to their path again. Unfinished shadows go.
 func TestLeftoverInSubfolder(t *testing.T) {
-	dir := t.TempDir()
-	script := "redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;"
-	crash(t, dir, script, [][][]byte{pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "1")})
-	l := start(t, Config{Dir: dir, Options: redefs(t, []byte(script)), Location: time.UTC})
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "2"))
-	shut(t, l)
-	files := tree(t, dir)
-	var all []string
-	for _, name := range sortedKeys(files) {
-		all = append(all, records(files[name])...)
-	}
-	if len(files) != 2 || !slices.Equal(all, []string{"1", "2"}) {
-		t.Errorf("files %q", files)
+	for _, archive := range []string{"", "archive"} {
+		dir := t.TempDir()
+		script := "redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;"
+		crash(t, dir, script, [][][]byte{
+			pipelinetest.Message(t, "n", "A::LOG", "sub/deep/a", "x", "1"),
+			pipelinetest.Message(t, "n", "A::LOG", "sub/b", "x", "2"),
+		})
+		f, err := os.OpenFile(filepath.Join(dir, "sub/deep/a.log"), os.O_WRONLY|os.O_APPEND, 0)
+		if err == nil {
+			_, err = f.WriteString("half a li")
+			err = errors.Join(err, f.Close())
+		}
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "sub", tmpShadowPrefix+"c.log"), nil, 0o666))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := start(t, Config{Dir: dir, Options: redefs(t, []byte(script)), Location: time.UTC, Archive: archive})
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/b", "x", "3"))
+		shut(t, l)
+		files := tree(t, dir)
+		var all []string
+		for _, name := range sortedKeys(files) {
+			all = append(all, records(files[name])...)
+			if base := filepath.Base(name); base == "a.log" || base == "b.log" {
+				t.Errorf("%s is not rotated", name)
+			}
+		}
+		slices.Sort(all)
+		if len(files) != 3 || !slices.Equal(all, []string{"1", "2", "3"}) {
+			t.Errorf("archive %q: files %q", archive, files)
+		}
 	}
 }
 

@@ -176,6 +176,7 @@ func (l *Logger) moveAside(s *streamLog, name string, fi os.FileInfo) error {
 	r := &rotation{name: name, opened: fi.ModTime(), closed: fi.ModTime(), leftover: true}
 	if shadow, err := l.root.Lstat(shadowOf(name + l.ext)); err == nil {
 		r.opened = changeTime(shadow)
+		r.owned = true
 	}
 	return l.takeAway(s, r)
 }
