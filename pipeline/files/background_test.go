@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -311,6 +313,61 @@ func TestPostprocessor(t *testing.T) {
 	if !slices.Equal(got, paths) || len(files) != 5 {
 		t.Errorf("called for %q, files %q", got, sortedKeys(files))
 	}
+}
+
+// Post-processors that hang are killed when their time is up, with what they have started, and named; the others run.
+func TestPostprocessorsKilled(t *testing.T) {
+	dir := t.TempDir()
+	var log lockedBuffer
+	cfg := postprocessing(dir, `sh -c 'case "$3" in hangs*) sleep 1000 & echo $! >> children; wait;; esac; echo "$3" >> done' x y`)
+	cfg.PostprocessorTimeout = time.Second
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	l := start(t, cfg)
+	const hang, run = maxPostprocessors + 4, 5
+	for i := range hang {
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", fmt.Sprintf("hangs%02d", i), "x", "1"))
+	}
+	for i := range run {
+		write(t, l, pipelinetest.Message(t, "n", "A::LOG", fmt.Sprint("runs", i), "x", "1"))
+	}
+	shut(t, l)
+	if st := l.Stats().Rotation; st.Postprocessed != hang+run || st.PostprocessFailed < hang || st.PostprocessRunning != 0 {
+		t.Errorf("%+v", st)
+	}
+	for i := range hang {
+		if name := fmt.Sprintf("hangs%02d.", i); !strings.Contains(log.String(), name) {
+			t.Errorf("the log does not name %s", name)
+		}
+	}
+	files := tree(t, dir)
+	if st := l.Stats().Rotation; strings.Count(files["done"], "runs") != run && st.PostprocessFailed == hang {
+		t.Errorf("done: %q", files["done"])
+	}
+	for pid := range strings.FieldsSeq(files["children"]) {
+		pipelinetest.Eventually(t, "process "+pid+" to be killed", func() bool {
+			p, err := os.FindProcess(atoi(t, pid))
+			stat, _ := os.ReadFile("/proc/" + pid + "/stat") // of one that has ended and whose parent does not look
+			return err != nil || p.Signal(syscall.Signal(0)) != nil || bytes.Contains(stat, []byte(") Z "))
+		})
+	}
+}
+
+// lockedBuffer is a buffer for concurrent use.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // Several run at once; nobody waits for one that hangs longer than Close may.

@@ -46,6 +46,9 @@ type Config struct {
 	// Default 0: no limit.
 	ArchiveMaxAge   time.Duration
 	ArchiveMaxBytes int64
+	// PostprocessorTimeout is how long a post-processor may take; then it is killed, with all that it has started,
+	// and counts as failed. Default 0: no limit.
+	PostprocessorTimeout time.Duration
 	// Suffix is the extension of log files, without dot. Default: the environment's
 	// ZEEK_LOG_SUFFIX as in Zeek, or "log".
 	Suffix string
@@ -71,6 +74,7 @@ func newLogger(cfg Config) (*Logger, error) {
 		location:        cfg.Location,
 		maxFiles:        cfg.MaxFiles,
 		maxFileSize:     cfg.MaxFileSize,
+		postprocTimeout: cfg.PostprocessorTimeout,
 		archiveMaxAge:   cfg.ArchiveMaxAge,
 		archiveMaxBytes: cfg.ArchiveMaxBytes,
 		log:             cfg.Logger,
@@ -169,7 +173,7 @@ func (l *Logger) setExtension(suffix string) error {
 // check refuses a configuration that makes no sense, alone or together.
 func (l *Logger) check() error {
 	switch {
-	case l.interval < 0 || l.maxFiles < 0 || l.maxFileSize < 0 || l.archiveMaxAge < 0 || l.archiveMaxBytes < 0:
+	case l.interval < 0 || l.maxFiles < 0 || l.maxFileSize < 0 || l.archiveMaxAge < 0 || l.archiveMaxBytes < 0 || l.postprocTimeout < 0:
 		return errors.New("times, numbers and sizes of a Config cannot be negative")
 	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" || strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
 		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and \".\", at most %d, without \"__\"", l.name, maxName)

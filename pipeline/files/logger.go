@@ -45,23 +45,24 @@ var ErrClosed = errors.New("logger is closed")
 // under the last two.
 type Logger struct {
 	// Static after New.
-	options       redef.Options
-	dir           string // absolute
-	root          *os.Root
-	lock          *os.File // root, locked against other loggers
-	name          string
-	suffix, ext   string // of log files: without dot; with it and what compression adds
-	reserve       int    // bytes by which rotated names are longer
-	interval      time.Duration
-	location      *time.Location
-	maxFiles      int
-	maxFileSize   int64
-	archive       string      // absolute, empty if there is none
-	compress      Compression // on the way to archive
-	archiveMaxAge time.Duration
-	log           *slog.Logger
-	openFile      func(name string) (file, error) // creates it; replaced by tests
-	copyTo        func(w io.Writer) io.Writer     // replaced by tests
+	options         redef.Options
+	dir             string // absolute
+	root            *os.Root
+	lock            *os.File // root, locked against other loggers
+	name            string
+	suffix, ext     string // of log files: without dot; with it and what compression adds
+	reserve         int    // bytes by which rotated names are longer
+	interval        time.Duration
+	location        *time.Location
+	maxFiles        int
+	maxFileSize     int64
+	archive         string      // absolute, empty if there is none
+	compress        Compression // on the way to archive
+	archiveMaxAge   time.Duration
+	postprocTimeout time.Duration // 0 for none
+	log             *slog.Logger
+	openFile        func(name string) (file, error) // creates it; replaced by tests
+	copyTo          func(w io.Writer) io.Writer     // replaced by tests
 
 	archiveMaxBytes int64
 	archiveSize     atomic.Int64  // as far as it is known
@@ -88,6 +89,7 @@ type Logger struct {
 	compressSlots  semaphore
 	postprocessors sync.WaitGroup
 	postprocSlots  semaphore
+	postprocBehind atomic.Bool // that calls wait is logged
 
 	flushNow        chan struct{} // somebody waits for the next flush
 	stop            chan struct{} // closed to end the timer and retention goroutines

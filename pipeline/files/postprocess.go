@@ -1,6 +1,7 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -121,14 +122,16 @@ func (l *Logger) postprocess(r *rotation, to string) {
 		return
 	}
 	l.postprocessors.Go(func() {
-		l.postprocSlots.acquire()
+		l.waitForPostprocessors()
 		defer l.postprocSlots.release()
 		err := l.runPostprocessor(line)
 		if !l.interrupted(err) {
 			l.forgetCall(r)
 		}
 		l.state.rotating(func(st *RotationStats) {
-			st.PostprocessRunning--
+			if st.PostprocessRunning--; st.PostprocessRunning < maxPostprocessors {
+				l.postprocBehind.Store(false)
+			}
 			st.Postprocessed++
 			if err != nil {
 				st.PostprocessFailed++
@@ -138,6 +141,19 @@ func (l *Logger) postprocess(r *rotation, to string) {
 			l.postprocessFailed(to, err)
 		}
 	})
+}
+
+// waitForPostprocessors waits until there is room for another post-processor, and logs if that takes long.
+func (l *Logger) waitForPostprocessors() {
+	const long = time.Minute
+	news := time.AfterFunc(long, func() {
+		if l.postprocBehind.CompareAndSwap(false, true) {
+			l.log.Warn("post-processors take long, the next ones wait for them", "running", maxPostprocessors,
+				"waiting", l.Stats().Rotation.PostprocessRunning-maxPostprocessors, "cmd", l.options.PostprocessorCmd)
+		}
+	})
+	defer news.Stop()
+	l.postprocSlots.acquire()
 }
 
 // interrupted reports whether a post-processor was killed because everything ends: systemd sends a signal to all processes of
@@ -153,8 +169,16 @@ func (l *Logger) postprocessFailed(file string, err error) {
 	l.log.Error("post-processor failed, the log stays where it is", "file", file, "cmd", l.options.PostprocessorCmd, "err", err)
 }
 
+// runPostprocessor runs a command line. If it takes longer than it may, it is killed with all that it has started.
 func (l *Logger) runPostprocessor(line string) error {
-	cmd := exec.Command("sh", "-c", line)
+	ctx, cancel := context.Background(), func() {}
+	if l.postprocTimeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, l.postprocTimeout)
+	}
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	inOwnGroup(cmd)
+	cmd.Cancel = func() error { return killGroup(cmd) }
 	cmd.Dir = l.dir
 	cmd.Env = os.Environ()
 	for _, key := range slices.Sorted(maps.Keys(l.options.PostprocessorEnv)) {
@@ -163,15 +187,35 @@ func (l *Logger) runPostprocessor(line string) error {
 	said := &firstBytes{}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.WaitDelay = time.Second // it may have started something that keeps its output
-	err := cmd.Run()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Run() }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		select {
+		case err = <-ended:
+		case <-time.After(unkillable):
+			return fmt.Errorf("it hangs since %v and cannot be killed", l.postprocTimeout)
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("it was killed after %v: make it faster, or raise the limit (--postprocessor-timeout)", l.postprocTimeout)
+	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil
 	}
-	if err != nil && len(said.b) > 0 {
-		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(said.b)))
+	if err != nil {
+		if text := said.String(); text != "" {
+			err = fmt.Errorf("%w: %s", err, text)
+		}
 	}
 	return err
 }
+
+// unkillable is how long a process that was killed may take to end before it is left alone: the file system that it
+// uses hangs.
+const unkillable = 10 * time.Second
 
 // absoluteTarget reports whether rotated logs go to a directory that the operator
 // gave as an absolute path, which the post-processor then gets too.
@@ -206,3 +250,5 @@ func (f *firstBytes) Write(b []byte) (int, error) {
 	f.b = append(f.b, b[:min(len(b), most-len(f.b))]...)
 	return len(b), nil
 }
+
+func (f *firstBytes) String() string { return strings.TrimSpace(string(f.b)) }
