@@ -40,6 +40,8 @@ type archiveFlags struct {
 	ArchiveCompress files.Compression `group:"archive" placeholder:"gzip|zstd[:LEVEL]" help:"Compress logs on their way to --archive, as in gzip:6 or zstd:3, which are the default levels; from 1, fast, to gzip:9 or zstd:22, small. Default: none."`
 	ArchiveMaxAge   time.Duration     `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
 	ArchiveMaxBytes byteSize          `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
+
+	PostprocessorTimeout time.Duration `group:"archive" default:"15m" help:"Kill a post-processor of rotated logs that takes longer, 0 for never."`
 }
 
 // options returns the settings of Zeek's logging that the flags make up.

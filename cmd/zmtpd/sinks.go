@@ -116,6 +116,7 @@ func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*file
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
 		Compress:      f.ArchiveCompress,
 		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
+		PostprocessorTimeout: f.PostprocessorTimeout,
 	})
 }
 
