@@ -344,7 +344,7 @@ func TestPostprocessorsKilled(t *testing.T) {
 		t.Errorf("done: %q", files["done"])
 	}
 	for pid := range strings.FieldsSeq(files["children"]) {
-		pipelinetest.Eventually(t, "process "+pid+" to be killed", func() bool {
+		testkit.Eventually(t, "process "+pid+" to be killed", func() bool {
 			p, err := os.FindProcess(atoi(t, pid))
 			stat, _ := os.ReadFile("/proc/" + pid + "/stat") // of one that has ended and whose parent does not look
 			return err != nil || p.Signal(syscall.Signal(0)) != nil || bytes.Contains(stat, []byte(") Z "))

@@ -23,6 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/redef"
 	"zmtpd/zmtp/testkit"
