@@ -85,7 +85,7 @@ func TestBlockedTime(t *testing.T) {
 		defer c.close(t)
 		<-c.publish(c.pub, sequence("t", 0, 1000))
 		synctest.Wait()
-		if st := c.youngest(t); st.Blocked < DefaultStallTimeout || st.Blocked > 2*DefaultStallTimeout {
+		if st := c.youngest(t); st.Blocked < defaultBudget/2 || st.Blocked > defaultBudget {
 			t.Errorf("publishers have waited %v for the stuck subscriber", st.Blocked)
 		}
 		idle := c.dialRaw(t, xpubAddr, wire.SUB)

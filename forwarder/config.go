@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"zmtpd/zmtp"
 )
@@ -18,11 +17,10 @@ type Config struct {
 	XSub, XPub zmtp.Config
 	// Overload is what happens when a subscriber's queue is full. Default Adaptive.
 	Overload Policy
-	// StallTimeout is how long a subscriber whose queue is full may take nothing at all before it counts as stalled.
-	// Progress is what its kernel accepts, seen every 100 ms, so shorter times mean little. A kernel whose buffer is full
-	// accepts nothing until a sixteenth of it and a whole segment is free, on the same host 64 KiB: who reads less than that in this time
-	// cannot be told from one that has stopped. Default 500 ms.
-	StallTimeout time.Duration
+	// WaitShare is the share of any 5 s for which all slow subscribers together may hold up one publisher,
+	// with the policy Adaptive. A subscriber holds a publisher up while its queue is full and its
+	// connection takes nothing. Negative: none. Default 0.1.
+	WaitShare float64
 	// Permit says what a peer may do, once when its connection is there; with an error the connection is closed. It must
 	// not block. Default: everybody may do everything.
 	Permit func(*zmtp.Peer) (Permissions, error)
@@ -33,14 +31,15 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// DefaultStallTimeout is the default of Config.StallTimeout.
-const DefaultStallTimeout = 500 * time.Millisecond
+// DefaultWaitShare is the default of Config.WaitShare.
+const DefaultWaitShare = 0.1
 
 // withDefaults returns a copy in which every field of this package has its effective value.
 func (c Config) withDefaults() Config {
-	if c.StallTimeout <= 0 {
-		c.StallTimeout = DefaultStallTimeout
+	if c.WaitShare == 0 {
+		c.WaitShare = DefaultWaitShare
 	}
+	c.WaitShare = max(c.WaitShare, 0)
 	if c.XSub.Logger == nil {
 		c.XSub.Logger = c.Logger
 	}
@@ -58,8 +57,8 @@ type Policy uint8
 
 // The policies.
 const (
-	// Adaptive: publishers wait as long as the subscriber takes anything. Once it has taken nothing for
-	// Config.StallTimeout, it alone loses messages, the newest, until its queue has drained to half.
+	// Adaptive: publishers wait for the subscriber, but no longer than Config.WaitShare allows all slow
+	// subscribers together. Beyond that it alone loses messages, the newest, until it has caught up.
 	Adaptive Policy = iota
 	// Block: publishers wait, however long. One stopped subscriber stops all that it subscribed. It is what Zeek's
 	// own broker does (ZMQ_XPUB_NODROP).

@@ -110,13 +110,13 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Reconfigure changes Overload and StallTimeout, and of XSub, XPub and Tap.Socket what [zmtp.Socket.Reconfigure] does; the rest of cfg
-// has no effect. Publishers that wait for a subscriber follow the new policy within the old timeout, and new limits at once.
+// Reconfigure changes Overload and WaitShare, and of XSub, XPub and Tap.Socket what [zmtp.Socket.Reconfigure] does; the rest of cfg
+// has no effect. Publishers that wait for a subscriber follow the new policy within 10 ms, and new limits at once.
 func (f *Forwarder) Reconfigure(cfg Config) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := *f.cfg.Load()
-	now.Overload, now.StallTimeout = cfg.Overload, cfg.StallTimeout
+	now.Overload, now.WaitShare = cfg.Overload, cfg.WaitShare
 	now.XSub.SendBytes = cfg.XSub.SendBytes
 	now = now.withDefaults()
 	f.cfg.Store(&now)
@@ -127,8 +127,11 @@ func (f *Forwarder) Reconfigure(cfg Config) {
 	}
 }
 
-func (f *Forwarder) policy() Policy          { return f.cfg.Load().Overload }
-func (f *Forwarder) patience() time.Duration { return f.cfg.Load().StallTimeout }
+func (f *Forwarder) policy() Policy     { return f.cfg.Load().Overload }
+func (f *Forwarder) waitShare() float64 { return f.cfg.Load().WaitShare }
+
+// budget is for how long of each holdWindow slow subscribers may hold up one publisher.
+func (f *Forwarder) budget() time.Duration { return time.Duration(f.waitShare() * float64(holdWindow)) }
 
 // abort lets those who wait for a subscriber give up.
 func (f *Forwarder) abort() { f.once.Do(func() { close(f.stop) }) }

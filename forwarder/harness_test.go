@@ -24,6 +24,9 @@ const (
 	xpubAddr = "10.0.0.1:5555"
 )
 
+// defaultBudget is for how long of each holdWindow subscribers may hold up a publisher by default.
+const defaultBudget = time.Duration(DefaultWaitShare * float64(holdWindow))
+
 // broker is a Forwarder on a network in memory, for use in a bubble of testing/synctest.
 type broker struct {
 	*Forwarder

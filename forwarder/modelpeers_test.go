@@ -3,6 +3,7 @@ package forwarder
 import (
 	"io"
 	"testing/synctest"
+	"time"
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
@@ -21,6 +22,36 @@ type modelSubscriber struct {
 	counts map[string]int // of a socket
 	conn   *zmtptest.Conn // the subscriber's end
 	got    collector
+
+	stalled bool
+	hurry   chan struct{} // of one that trickles; closed and nil when it does no more
+	dropped uint64        // what it had lost before the present step
+	since   int           // steps since it has kept up
+}
+
+// goOn ends what keeps s from reading.
+func (s *modelSubscriber) goOn() {
+	s.stalled = false
+	s.conn.Stall(false)
+	if s.hurry != nil {
+		close(s.hurry)
+		s.hurry = nil
+	}
+}
+
+// trickling is a reader of 20 bytes at a time, with pauses until hurry is closed.
+type trickling struct {
+	io.Reader
+	hurry <-chan struct{}
+}
+
+func (s trickling) Read(b []byte) (int, error) {
+	select {
+	case <-s.hurry:
+		return s.Reader.Read(b)
+	case <-time.After(50 * time.Millisecond):
+		return s.Reader.Read(b[:min(len(b), 20)])
+	}
 }
 
 type modelPublisher struct {
@@ -30,7 +61,7 @@ type modelPublisher struct {
 }
 
 func (m *model) attach(kind string) *modelSubscriber {
-	s := &modelSubscriber{kind: kind, counts: map[string]int{}}
+	s := &modelSubscriber{kind: kind, counts: map[string]int{}, since: recovery}
 	connect := func(socket interface {
 		receiver
 		Connect(string) error
@@ -57,13 +88,18 @@ func (m *model) attach(kind string) *modelSubscriber {
 		s.sub = sendSubscription(func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x01" + string(topic))) })
 		s.cancel = func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x00" + string(topic))) }
 		connect(xsub)
-	case "raw":
+	case "raw", "trickle":
 		r := m.dialRaw(m.t, xpubAddr, wire.XSUB)
 		s.sub = sendSubscription(func(topic []byte) error { r.subscribe(string(topic), true); return nil })
 		s.cancel = func(topic []byte) error { r.subscribe(string(topic), false); return nil }
 		s.up = func(text string) { r.write(zmtp.NewMessageString(text).Wire()) }
 		s.close = func() { r.Close() }
-		go s.got.read(m.t, r)
+		var in io.Reader = r
+		if kind == "trickle" {
+			s.hurry = make(chan struct{})
+			in = trickling{r, s.hurry}
+		}
+		go s.got.read(m.t, in)
 	}
 	synctest.Wait()
 	conns := m.net.Conns(xpubAddr)

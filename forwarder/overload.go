@@ -8,17 +8,21 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// maxWatched bounds how many subscribers can wake a publisher that waits for them; it looks after the others when its
-// timer fires. reflect.Select takes at most 65536.
-const maxWatched = 4096
+const (
+	// maxWatched bounds how many subscribers can wake a publisher that waits for them. It looks after
+	// the others at each tick. reflect.Select takes at most 65536.
+	maxWatched = 4096
+	// waitTick is how often a publisher that waits looks at the progress of its subscribers.
+	waitTick = 10 * time.Millisecond
+)
 
-// overload does what the policy says with the lanes whose subscribers did not take everything of b.
+// overload applies the policy to the subscribers that did not take everything of b.
 func (p *publisher) overload(b *zmtp.Batch) {
 	switch p.f.policy() {
 	case Drop:
 		for _, l := range p.blocked {
+			l.sub.slows(losesMessages)
 			p.router.drop(l, b, l.sub.lossReason())
-			l.sub.loses()
 		}
 	case Disconnect:
 		for _, l := range p.blocked {
@@ -30,26 +34,30 @@ func (p *publisher) overload(b *zmtp.Batch) {
 	}
 }
 
-// wait offers the rest of b again and again, to all blocked subscribers at the same time, until each has taken everything,
-// or is gone, or has stalled and may lose messages, or the Forwarder is closed.
+// wait offers the rest of b to all blocked subscribers at the same time until each has taken everything,
+// or is gone, or is slow and loses it, or the Forwarder is closed. The publisher is not read meanwhile.
 func (p *publisher) wait(b *zmtp.Batch) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	ticker := time.NewTicker(waitTick)
+	defer ticker.Stop()
+	last := time.Now()
+	lastTick := last
+	for _, l := range p.blocked {
+		l.standing = 0
+		l.sub.look(last, 0)
+	}
+	p.uncharged = 0
 	for {
-		cases := append(make([]reflect.SelectCase, 0, 2+len(p.blocked)), receive(p.f.stop), receive(timer.C))
-		next := p.f.patience() / 4 // a fraction, so that progress is seen close to when it happens
+		cases := append(make([]reflect.SelectCase, 0, 2+len(p.blocked)), receive(p.f.stop), receive(ticker.C))
 		blocked := p.blocked[:0]
 		for _, l := range p.blocked {
-			room := l.sub.peer.Room()
-			settled, patience := p.settle(l, b, room)
-			if settled {
+			room := l.sub.peer.Room() // before the offer; a connection that is lost opens it too
+			if p.settle(l, b) {
 				continue
 			}
 			blocked = append(blocked, l)
 			if len(cases) < maxWatched {
 				cases = append(cases, receive(room))
 			}
-			next = min(next, patience)
 		}
 		p.blocked = blocked
 		if len(blocked) == 0 {
@@ -59,19 +67,23 @@ func (p *publisher) wait(b *zmtp.Batch) {
 			p.overload(b) // it has changed
 			return
 		}
-		timer.Reset(next)
-		begin := time.Now()
 		chosen, _, _ := reflect.Select(cases)
-		waited := time.Since(begin)
-		p.waited.Add(int64(waited))
+		now := time.Now()
+		p.waited.Add(int64(now.Sub(last)))
 		for _, l := range blocked {
-			l.sub.waitedFor(waited)
+			l.sub.blocked.Add(int64(now.Sub(last)))
 		}
-		if chosen == 0 {
+		last = now
+		switch chosen {
+		case 0:
 			for _, l := range blocked {
 				p.router.drop(l, b, zmtp.DropClosed)
 			}
 			return
+		case 1:
+			// A tick that comes late says that this process did not run, which is nobody's fault.
+			p.charge(now, min(now.Sub(lastTick), 2*waitTick))
+			lastTick = now
 		}
 	}
 }
@@ -80,27 +92,65 @@ func receive[T any](ch <-chan T) reflect.SelectCase {
 	return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ch)}
 }
 
-// settle reports whether nothing is left to wait for, and if not, when it should be called again at the latest. room was
-// taken before. A subscriber that is gone opens it too.
-func (p *publisher) settle(l *lane, b *zmtp.Batch, room <-chan struct{}) (settled bool, patience time.Duration) {
-	s := l.sub
-	if l.offer(b) {
-		s.relax()
-		return true, 0
-	}
-	if s.gone() {
+// settle reports whether the publisher need not wait for the subscriber of l any longer.
+func (p *publisher) settle(l *lane, b *zmtp.Batch) bool {
+	switch {
+	case l.offer(b):
+	case l.sub.gone():
 		p.router.drop(l, b, zmtp.DropConnectionLost)
-		return true, 0
-	}
-	patience = s.patience(room)
-	if patience > 0 {
-		return false, patience
-	}
-	if s.f.policy() == Adaptive {
+	case l.sub.loses():
 		p.router.drop(l, b, zmtp.DropFull)
-		return true, 0
+	default:
+		return false
 	}
-	return false, s.f.patience()
+	return true
+}
+
+// charge looks at the progress of the subscribers for which the publisher waits. If one lags, it puts the
+// time of the wait to its account, and finds the subscribers that are slow: those for which the publisher
+// cannot wait any longer without exceeding its budget. What a subscriber has used up counts twice, so that
+// the first slow one leaves half of the budget to the next, and one that pauses for once does not lose
+// messages because of others.
+func (p *publisher) charge(now time.Time, d time.Duration) {
+	p.uncharged += d
+	budget := p.f.budget()
+	held := false
+	for _, l := range p.blocked {
+		l.lags = l.sub.look(now, d) || l.stands(d) > budget/2
+		held = held || l.lags
+	}
+	if !held {
+		return
+	}
+	p.held.add(now, p.uncharged)
+	for _, l := range p.blocked {
+		if !l.lags {
+			continue
+		}
+		used := l.sub.charge(now, p.uncharged)
+		switch p.f.policy() {
+		case Adaptive:
+			if used+p.held.sum(now) >= budget {
+				l.sub.slows(losesMessages)
+			}
+		case Block:
+			if used >= budget {
+				l.sub.slows(isWaitedFor)
+			}
+		}
+	}
+	p.uncharged = 0
+}
+
+// stands returns for how long the connection of l's subscriber has taken nothing, of which the publisher
+// has now waited for d more.
+func (l *lane) stands(d time.Duration) time.Duration {
+	if _, _, written := l.sub.peer.Queue(); written != l.written {
+		l.written, l.standing = written, 0
+	} else {
+		l.standing += d
+	}
+	return l.standing
 }
 
 // gone reports whether the connection was given up.
@@ -121,79 +171,13 @@ func (s *subscriber) lossReason() zmtp.DropReason {
 	return zmtp.DropFull
 }
 
-// relax says that s took what somebody waited with: the next who waits begins to watch it anew.
-func (s *subscriber) relax() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.moved = time.Time{}
-}
-
-// patience returns for how long s, which has just refused something, may go on without taking anything; 0 says that it is
-// stalled. room opens when it is not any more.
-func (s *subscriber) patience(room <-chan struct{}) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stalled.Load() != 0 {
-		return 0
-	}
-	now := time.Now()
-	msgs, bytes, written := s.peer.Queue()
-	if written != s.written || s.moved.IsZero() {
-		s.written, s.moved = written, now
-	}
-	if left := s.f.patience() - now.Sub(s.moved); left > 0 {
-		return left
-	}
-	s.moved = time.Time{}
-	s.stalled.Store(now.UnixNano())
-	dropped := s.peer.Stats().Dropped
-	text := "subscriber stalled, it loses messages until it reads"
-	if s.f.policy() == Block {
-		text = "subscriber stalled, publishers wait for it"
-	}
-	s.log.Warn(text, "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
-	s.f.watches.Go(func() { s.watch(room, now, written, dropped) })
-	return 0
-}
-
-// watch waits until s, stalled since then when written bytes had gone out and dropped messages had been lost, has drained to half
-// or is gone. It ends with the connection at the latest.
-func (s *subscriber) watch(room <-chan struct{}, since time.Time, written, dropped uint64) {
-	select {
-	case <-room:
-	case <-s.peer.Done():
-	}
-	text := "subscriber reads again"
-	_, _, now := s.peer.Queue()
-	switch { // all of these open room as well
-	case s.gone():
-		text = "stalled subscriber is gone"
-	case s.f.closing.Load():
-		text = "subscriber was stalled, shutting down"
-	case now == written:
-		text = "stalled subscriber has room again, a limit was raised"
-	}
-	s.stalled.Store(0)
-	s.log.Warn(text, "node", s.nodeID(),
-		"dropped", s.peer.Stats().Dropped-dropped, "after", time.Since(since).Round(time.Millisecond))
-}
-
-// stalledSince returns since when s is stalled, zero if it is not.
-func (s *subscriber) stalledSince() time.Time {
-	if ns := s.stalled.Load(); ns != 0 {
-		return time.Unix(0, ns)
-	}
-	return time.Time{}
-}
-
-// disconnect closes the connection of s, which does not read fast enough.
+// disconnect closes the connection of s, which is slow.
 func (s *subscriber) disconnect() {
 	if s.gone() || s.expelled.Swap(true) {
 		return
 	}
-	s.stalled.CompareAndSwap(0, time.Now().UnixNano())
 	msgs, bytes, _ := s.peer.Queue()
-	s.log.Warn("subscriber does not keep up and is disconnected", "node", s.nodeID(),
+	s.log.Warn("slow subscriber: it is disconnected", "node", s.nodeID(),
 		"queued", msgs, "bytes", bytes, "dropped", s.peer.Stats().Dropped)
 	s.peer.Close(wire.Errorf(wire.SlowConsumer, "%d messages of %d bytes wait for it", msgs, bytes))
 }

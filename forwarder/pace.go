@@ -20,6 +20,8 @@ const (
 	topicShare = 2
 	// paceInterval is how often a subscriber that waits looks again, if it is one of few.
 	paceInterval = 10 * time.Millisecond
+	// pacePatience is how long a subscriber waits for publishers that read nothing.
+	pacePatience = 500 * time.Millisecond
 	// paceCrowd is how many of those who wait look as often as one.
 	paceCrowd = 16
 )
@@ -30,7 +32,7 @@ const (
 // pace says that n bytes of topic were told to the publishers on behalf of s. It is the back-pressure on subscribers: subscriptions must not be
 // dropped, so a publisher that leaves too many of them unread is closed, and one subscriber that changes its mind without end
 // could bring that about for all of them. So once in a while s waits as long as a publisher is behind and makes progress.
-// For one that makes none it waits Config.StallTimeout each time, which slows it down and does not stop it: neither may a
+// For one that makes none it waits pacePatience each time, which slows it down and does not stop it: neither may a
 // publisher stop the subscribers. Only the read goroutine of s calls it, without a lock.
 func (f *Forwarder) pace(s *subscriber, n int) {
 	s.told += n + frameOverhead
@@ -63,7 +65,7 @@ func (f *Forwarder) pace(s *subscriber, n int) {
 				moved = time.Now()
 			}
 		}
-		if time.Since(moved) >= f.patience() {
+		if time.Since(moved) >= pacePatience {
 			return
 		}
 		behind = now

@@ -111,7 +111,7 @@ func TestPaceStoppedPublisher(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 		}
-		if d := time.Since(begin); d > 10*DefaultStallTimeout {
+		if d := time.Since(begin); d > 10*pacePatience {
 			t.Errorf("the other subscriber waited %v", d)
 		}
 

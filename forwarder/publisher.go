@@ -3,18 +3,21 @@ package forwarder
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"zmtpd/zmtp"
 )
 
 // publisher is a peer of the XSUB side. Only its read goroutine uses it.
 type publisher struct {
-	f       *Forwarder
-	permit  permit
-	router  *router
-	node    atomic.Pointer[string] // its Zeek node id, nil until it is known; others read it
-	waited  atomic.Int64           // for how many ns it was not read because of subscribers; others read it
-	blocked []*lane                // of the present batch, those who did not take everything
+	f         *Forwarder
+	permit    permit
+	router    *router
+	node      atomic.Pointer[string] // its Zeek node id, nil until it is known; others read it
+	waited    atomic.Int64           // for how many ns it was not read because of subscribers; others read it
+	held      window                 // for how long it was held up by subscribers that took nothing
+	uncharged time.Duration          // for how long it has waited with the present batch, as far as held does not include it
+	blocked   []*lane                // of the present batch, those who did not take everything
 }
 
 // xsubPattern is the publishers' side of a Forwarder.
@@ -62,11 +65,13 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		pub.f.denyMessages(p, pub.permit.denied, n, pub.router.example)
 	}
 	pub.blocked = pub.blocked[:0]
-	policy := pub.f.policy()
 	for _, l := range pub.router.touched {
-		if policy == Adaptive && l.sub.stalled.Load() != 0 {
-			pub.router.drop(l, b, zmtp.DropFull)
-		} else if !l.offer(b) {
+		if l.offer(b) {
+			continue
+		}
+		if l.sub.loses() {
+			pub.router.drop(l, b, l.sub.lossReason())
+		} else {
 			pub.blocked = append(pub.blocked, l)
 		}
 	}

@@ -28,7 +28,7 @@ func TestReconfigure(t *testing.T) {
 				begin := time.Now()
 				<-done
 				synctest.Wait()
-				if d := time.Since(begin); d > 2*DefaultStallTimeout {
+				if d := time.Since(begin); d > defaultBudget {
 					t.Errorf("the publisher waited another %v", d)
 				}
 				if policy == Adaptive { // under the others the healthy one may lose something as well: the batch is larger than its queue
@@ -67,24 +67,20 @@ func TestReconfigureLimits(t *testing.T) {
 		if !closed(done) || time.Since(begin) != 0 {
 			t.Error("the publisher waits, although there is room")
 		}
-		if st := c.youngest(t); st.Dropped != 0 || !st.StalledSince.IsZero() || st.Queued < 100 {
+		if st := c.youngest(t); st.Dropped != 0 || !st.SlowSince.IsZero() || st.Queued < 100 {
 			t.Errorf("raised: %+v", st)
 		}
 		// What waits above the limit stays, and nothing more comes to it.
 		before := c.youngest(t)
 		limit(crowdHWM, 0)
 		c.publish(c.pub, sequence("t", 500, 510))
-		time.Sleep(2 * DefaultStallTimeout)
+		time.Sleep(defaultBudget)
 		synctest.Wait()
 		st := c.youngest(t)
-		if st.Queued != before.Queued || st.Dropped != 10 || st.StalledSince.IsZero() {
+		if st.Queued != before.Queued || st.Dropped != 10 || st.SlowSince.IsZero() {
 			t.Errorf("lowered: %+v, before %+v", st, before)
 		}
-		// More room ends the stall, without the claim that it reads.
 		limit(-1, -1)
-		if st := c.youngest(t); !st.StalledSince.IsZero() || len(c.logs.matching("a limit was raised", stuckID)) != 1 {
-			t.Errorf("without a limit: %+v, log %q", st, c.logs.lines)
-		}
 		<-c.publish(c.pub, sequence("t", 510, 1000))
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
 		read := make(chan []byte)

@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"bytes"
+	"time"
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/topics"
@@ -51,6 +52,11 @@ type lane struct {
 	copies bool        // it is of the tap
 	runs   []zmtp.Run
 	left   int // messages in runs
+
+	// While the publisher waits:
+	written  uint64        // the bytes that the connection had taken at the last tick
+	standing time.Duration // for how long it has taken none
+	lags     bool          // it holds the publisher up
 }
 
 func newRouter(f *Forwarder) *router {

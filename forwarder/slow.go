@@ -1,91 +1,126 @@
 package forwarder
 
-import "time"
-
-// A subscriber that makes progress is never stalled. Yet with the policies Adaptive and Block it may set the pace of all, and
-// with Drop it may lose messages, so the log tells of it: once when that begins, and once when it has ended for a while.
-
-const (
-	// slowWindow is over how many times Config.StallTimeout it is looked how a subscriber keeps up.
-	slowWindow = 10
-	// slowShare is for which part of that time publishers have to wait for a slow one.
-	slowShare = 2
-	// keepsUpShare is for which part of it they may wait for one that keeps up again.
-	keepsUpShare = 20
+import (
+	"math"
+	"time"
 )
 
-// window is the time over which it is looked how subscribers keep up.
-func (f *Forwarder) window() time.Duration { return slowWindow * f.patience() }
+const (
+	// queuePatience is how long publishers may wait for each queueful of messages that a subscriber takes.
+	// Who is faster sets the pace of publishers that send as fast as they can, and loses nothing: its CPU,
+	// its link or ours is the limit.
+	queuePatience = 20 * time.Millisecond
+	// paceMemory is the time constant with which what a subscriber took is forgotten.
+	paceMemory = time.Second
+	// fullInterval is how often the queue of a slow subscriber is looked at.
+	fullInterval = 100 * time.Millisecond
+)
 
-// waitedFor says that a publisher has waited for s for that long.
-func (s *subscriber) waitedFor(d time.Duration) {
-	s.blocked.Add(int64(d))
+// pace compares what a subscriber takes with the time for which publishers wait for it. Both fade.
+type pace struct {
+	at      time.Time // of the last look
+	written uint64    // bytes taken until then
+	waited  float64   // seconds
+	queues  float64   // how many times its queue was taken
+}
+
+// look accounts for what s has taken since the last look, and for the time d of it in which a publisher waited.
+// It reports whether s lags behind.
+func (s *subscriber) look(now time.Time, d time.Duration) (lags bool) {
+	_, queued, written := s.peer.Queue()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.slow || s.stalled.Load() != 0 {
-		return // is in the log
-	}
-	now, window := time.Now(), s.f.window()
-	if now.Sub(s.windowBegin) > window {
-		s.windowBegin, s.windowBlocked = now.Add(-d), 0
-	}
-	if s.windowBlocked += d; s.windowBlocked < window/slowShare {
-		return
-	}
-	s.slow = true
-	msgs, bytes, written := s.peer.Queue()
-	s.log.Warn("publishers wait for a slow subscriber", "node", s.nodeID(), "queued", msgs, "bytes", bytes,
-		"blocked", s.windowBlocked.Round(time.Millisecond), "within", now.Sub(s.windowBegin).Round(time.Millisecond))
-	s.f.watches.Go(func() { s.watchSlow(now, written) })
+	p := &s.pace
+	since := now.Sub(p.at)
+	fade := math.Exp(-since.Seconds() / paceMemory.Seconds())
+	p.waited = p.waited*fade + max(min(d, since), 0).Seconds()
+	taken := float64(written-p.written) / float64(max(queued, 1))
+	p.queues = p.queues*fade + taken*min(1, paceMemory.Seconds()/max(since.Seconds(), 1e-9))
+	p.at, p.written = now, written
+	return p.waited > queuePatience.Seconds()*(1+p.queues)
 }
 
-// watchSlow waits until publishers hardly wait for s any more, which has been slow since then when written bytes had gone out.
-func (s *subscriber) watchSlow(since time.Time, written uint64) {
-	text := "publishers do not wait for the subscriber any more"
-	if !s.calm(s.blocked.Load, func() int64 { return int64(s.f.window()) / keepsUpShare }) {
-		text = "slow subscriber is gone"
-	}
+// charge accounts for the time d until now, in which s held a publisher up, and returns for how long it did so
+// over the last holdWindow. The time of several publishers counts once.
+func (s *subscriber) charge(now time.Time, d time.Duration) time.Duration {
 	s.mu.Lock()
-	s.slow, s.windowBegin = false, time.Time{}
-	s.mu.Unlock()
-	_, _, now := s.peer.Queue()
-	after := time.Since(since)
-	s.log.Warn(text, "node", s.nodeID(), "after", after.Round(time.Millisecond),
-		"bytes_per_second", int64(float64(now-written)/after.Seconds()))
+	defer s.mu.Unlock()
+	if d = min(d, now.Sub(s.charged)); d > 0 {
+		s.held.add(now, d)
+		s.charged = now
+	}
+	return s.held.sum(now)
 }
 
-// loses says that s has just lost messages with the policy Drop.
-func (s *subscriber) loses() {
-	if s.gone() || s.losing.Swap(true) {
+// effect says what it means for a subscriber that it is slow. It is a text of the log.
+type effect string
+
+const (
+	losesMessages effect = "slow subscriber: it loses messages"
+	losesCopies   effect = "slow subscriber of the tap: it loses messages"
+	isWaitedFor   effect = "slow subscriber: publishers wait for it"
+)
+
+// slows says that s is slow from now on, unless it already is. The log says so, and says it again when
+// s has caught up or is gone.
+func (s *subscriber) slows(e effect) {
+	now := time.Now()
+	if s.gone() || !s.slow.CompareAndSwap(0, now.UnixNano()) {
 		return
 	}
-	now := time.Now()
-	msgs, bytes, _ := s.peer.Queue()
+	msgs, bytes, written := s.peer.Queue()
 	dropped := s.peer.Stats().Dropped
-	s.log.Warn("subscriber does not keep up and loses messages", "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
+	s.log.Warn(string(e), "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
 	s.f.watches.Go(func() {
-		text := "subscriber loses no messages any more"
-		if !s.calm(func() int64 { return int64(s.peer.Stats().Dropped) }, func() int64 { return 0 }) {
-			text = "subscriber that lost messages is gone"
+		text := "subscriber has caught up"
+		if !s.catchUp() {
+			text = "slow subscriber is gone"
 		}
-		s.losing.Store(false)
-		s.log.Warn(text, "node", s.nodeID(), "dropped", s.peer.Stats().Dropped, "after", time.Since(now).Round(time.Millisecond))
+		s.slow.Store(0)
+		_, _, after := s.peer.Queue()
+		took := time.Since(now)
+		s.log.Warn(text, "node", s.nodeID(), "after", took.Round(time.Millisecond),
+			"dropped", s.peer.Stats().Dropped-dropped, "bytes_per_second", int64(float64(after-written)/took.Seconds()))
 	})
 }
 
-// calm waits until a count grows by no more than limit within a window. It reports false when the connection ends first.
-func (s *subscriber) calm(count, limit func() int64) bool {
+// catchUp waits until s has caught up: until, over a whole holdWindow, its queue was full for no longer than
+// publishers may wait for what it took. So a subscriber that takes a little all the time does not come back
+// again and again, and one that takes every burst at once does not have to avoid bursts. It returns false
+// when the connection ends first.
+func (s *subscriber) catchUp() bool {
+	ticker := time.NewTicker(fullInterval)
+	defer ticker.Stop()
 	for {
-		before := count()
-		timer := time.NewTimer(s.f.window())
-		select {
-		case <-timer.C:
-			if count()-before <= limit() {
-				return true
+		_, most, before := s.peer.Queue()
+		var full time.Duration
+		for range holdWindow / fullInterval {
+			select {
+			case <-ticker.C:
+			case <-s.peer.Done():
+				return false
 			}
-		case <-s.peer.Done():
-			timer.Stop()
-			return false
+			if !s.peer.HasRoom(1) {
+				full += fullInterval
+			}
+			_, queued, _ := s.peer.Queue()
+			most = max(most, queued)
+		}
+		_, _, after := s.peer.Queue()
+		queues := float64(after-before) / float64(max(most, 1))
+		if full.Seconds() <= queuePatience.Seconds()*(1+queues) {
+			return true
 		}
 	}
+}
+
+// loses reports whether s does not get what it does not take at once.
+func (s *subscriber) loses() bool { return s.slow.Load() != 0 && s.f.policy() == Adaptive }
+
+// slowSince returns since when s is slow, the zero time if it is not.
+func (s *subscriber) slowSince() time.Time {
+	if ns := s.slow.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
 }

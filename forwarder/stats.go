@@ -52,8 +52,8 @@ type SubscriberStats struct {
 	NodeID string
 	// Topics is the number of distinct topics that it subscribed.
 	Topics int
-	// StalledSince is since when its queue is full and it takes nothing, zero if that is not so.
-	StalledSince time.Time
+	// SlowSince is since when it has been slow, as Config.Overload says; zero if it is not.
+	SlowSince time.Time
 	// Blocked is for how long publishers have waited for it, the sum of all of them.
 	Blocked time.Duration
 }
@@ -100,7 +100,7 @@ func (f *Forwarder) Stats() Stats {
 // stats returns a snapshot of the counters; table has what s holds.
 func (s *subscriber) stats(table *topics.Table[*subscriber]) SubscriberStats {
 	return SubscriberStats{
-		PeerStats: s.peer.Stats(), NodeID: s.nodeID(), Topics: table.Count(s), StalledSince: s.stalledSince(),
+		PeerStats: s.peer.Stats(), NodeID: s.nodeID(), Topics: table.Count(s), SlowSince: s.slowSince(),
 		Blocked: time.Duration(s.blocked.Load()),
 	}
 }

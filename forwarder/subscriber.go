@@ -28,17 +28,12 @@ type subscriber struct {
 
 	blocked  atomic.Int64 // for how many ns publishers have waited for it
 	expelled atomic.Bool  // it is being disconnected
-	losing   atomic.Bool  // it loses messages with the policy Drop, see loses
-	stalled  atomic.Int64 // since when, in ns since 1970; 0 if it is not
+	slow     atomic.Int64 // since when it is slow, in ns since 1970; 0 if it is not
 
-	// mu guards what those who wait for the subscriber have seen of its progress.
 	mu      sync.Mutex
-	written uint64    // zmtp.Peer.Queue's count of bytes
-	moved   time.Time // when written was last seen to have changed; zero if nobody waits
-
-	slow          bool          // publishers wait for it much of the time, see waitedFor
-	windowBegin   time.Time     // since when that is looked at
-	windowBlocked time.Duration // for how long publishers have waited since, the sum of all
+	pace    pace      // guarded by mu
+	held    window    // for how long publishers were held up because it took nothing; guarded by mu
+	charged time.Time // until when that is accounted for; guarded by mu
 }
 
 // xpubPattern is the subscribers' side of a Forwarder.

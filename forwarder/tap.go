@@ -32,15 +32,12 @@ type TapStats struct {
 	Copied zmtp.Traffic
 	// Socket is the PUB socket. What its subscribers lost is Socket.Dropped, and in none of the other counters of Stats.
 	Socket zmtp.Stats
-	// Subscribers are those of the copy, in no order. StalledSince is since when one loses messages.
+	// Subscribers are those of the copy, in no order. SlowSince is since when one has lost messages.
 	Subscribers []SubscriberStats
 }
 
 // tapLinger is how long the end of the Forwarder waits for subscribers of the copy.
 const tapLinger = time.Second
-
-// lossQuiet is for how long nothing must be lost until a loss counts as over.
-const lossQuiet = 5 * time.Second
 
 // tap is a Tap at work.
 type tap struct {
@@ -204,44 +201,10 @@ func (r *router) copyAll(b *zmtp.Batch) {
 		if l.sub == nil {
 			r.tap.Take(b, l.runs)
 		} else if l.advance(l.sub.peer.Offer(b, l.runs)); l.left > 0 {
-			l.sub.lose(l.left)
+			l.sub.slows(losesCopies)
+			l.sub.peer.Drop(l.sub.lossReason(), l.left)
 		}
 		l.runs, l.left = l.runs[:0], 0
 	}
 	r.copies = r.copies[:0]
-}
-
-// lose gives up n messages that s, who gets a copy, did not take.
-func (s *subscriber) lose(n int) {
-	before := s.peer.Stats().Dropped
-	s.peer.Drop(s.lossReason(), n)
-	since := time.Now()
-	if s.gone() || !s.stalled.CompareAndSwap(0, since.UnixNano()) {
-		return
-	}
-	msgs, bytes, _ := s.peer.Queue()
-	s.log.Warn("subscriber of the tap does not keep up, it loses messages", "node", s.nodeID(), "queued", msgs, "bytes", bytes)
-	s.f.watches.Go(func() { s.watchLoss(since, before) })
-}
-
-// watchLoss waits until s, who has lost messages since then, has room and loses no more, or is gone. It ends with the connection at the latest.
-func (s *subscriber) watchLoss(since time.Time, before uint64) {
-	tick := time.NewTicker(lossQuiet)
-	defer tick.Stop()
-	text := "subscriber of the tap keeps up again"
-	for last := before; ; {
-		select {
-		case <-tick.C:
-			now := s.peer.Stats().Dropped
-			if quiet := now == last; !quiet || !s.peer.HasRoom(1) {
-				last = now
-				continue
-			}
-		case <-s.peer.Done():
-			text = "subscriber of the tap that did not keep up is gone"
-		}
-		break
-	}
-	s.stalled.Store(0)
-	s.log.Warn(text, "node", s.nodeID(), "dropped", s.peer.Stats().Dropped-before, "after", time.Since(since).Round(time.Millisecond))
 }

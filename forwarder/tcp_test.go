@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
@@ -41,8 +40,8 @@ func newStage(t *testing.T, policy Policy) *stage {
 // stageConfig is such that the kernel holds little, but not so little that delayed acknowledgements set the pace.
 func stageConfig(policy Policy) Config {
 	return Config{
-		Overload: policy, StallTimeout: 300 * time.Millisecond,
-		XPub: zmtp.Config{SendHWM: stageHWM, SendBuffer: 64 << 10},
+		Overload: policy,
+		XPub:     zmtp.Config{SendHWM: stageHWM, SendBuffer: 64 << 10},
 	}
 }
 
@@ -137,11 +136,11 @@ func TestAdaptiveTCP(t *testing.T) {
 	}
 	s.healthy()
 	st := s.other()
-	if st.Dropped < 1000 || st.Queued > stageHWM || st.StalledSince.IsZero() {
+	if st.Dropped < 1000 || st.Queued > stageHWM || st.SlowSince.IsZero() {
 		t.Errorf("%+v", st)
 	}
 	go io.Copy(io.Discard, s.stuck)
-	testkit.Eventually(t, "it has recovered", func() bool { return s.other().StalledSince.IsZero() })
+	testkit.Eventually(t, "it has recovered", func() bool { return s.other().SlowSince.IsZero() })
 	before := s.other()
 	if err := s.send(50, true); err != nil {
 		t.Fatal(err)
@@ -157,7 +156,7 @@ func TestBlockTCP(t *testing.T) {
 	s := newStage(t, Block)
 	sent := make(chan error, 1)
 	go func() { sent <- s.send(n, false) }()
-	testkit.Eventually(t, "it is stalled", func() bool { return !s.other().StalledSince.IsZero() })
+	testkit.Eventually(t, "it is stalled", func() bool { return !s.other().SlowSince.IsZero() })
 	// The publisher's own queue fills up behind it.
 	testkit.Eventually(t, "the publisher waits", func() bool { return s.sent.Load()-s.got.Load() >= zmtp.DefaultHWM })
 	c := new(collector)

@@ -13,12 +13,12 @@ import (
 
 // forwarderFlags are those of the broker.
 type forwarderFlags struct {
-	XSub         []string         `name:"xsub" default:"tcp://127.0.0.1:5556" help:"Where publishers connect: Zeek's connect_xpub_endpoint (repeatable)."`
-	XPub         []string         `name:"xpub" default:"tcp://127.0.0.1:5555" help:"Where subscribers connect: Zeek's connect_xsub_endpoint (repeatable)."`
-	Overload     forwarder.Policy `default:"adaptive" help:"What a subscriber with a full queue does. adaptive: publishers wait while it makes progress, then it alone loses messages; block: publishers wait; drop: it loses messages; disconnect: it is closed."`
-	StallTimeout positive         `default:"500ms" help:"Without progress for how long a full subscriber counts as stalled, for --overload adaptive."`
-	SndHWM       highWaterMark    `name:"sndhwm" group:"limits" default:"1000" help:"Messages that may wait for one subscriber, 0 for no limit."`
-	SndBytes     byteSize         `name:"sndbytes" group:"limits" default:"64MiB" help:"Bytes that may wait for one subscriber, 0 for no limit."`
+	XSub      []string         `name:"xsub" default:"tcp://127.0.0.1:5556" help:"Where publishers connect: Zeek's connect_xpub_endpoint (repeatable)."`
+	XPub      []string         `name:"xpub" default:"tcp://127.0.0.1:5555" help:"Where subscribers connect: Zeek's connect_xsub_endpoint (repeatable)."`
+	Overload  forwarder.Policy `default:"adaptive" help:"What a subscriber with a full queue does. adaptive: publishers wait for it, within --wait-share, then it alone loses messages; block: publishers wait; drop: it loses messages; disconnect: it is closed."`
+	WaitShare share            `default:"10%" help:"Share of the time for which all slow subscribers together may hold up a publisher, over any 5 s, for --overload adaptive."`
+	SndHWM    highWaterMark    `name:"sndhwm" group:"limits" default:"1000" help:"Messages that may wait for one subscriber, 0 for no limit."`
+	SndBytes  byteSize         `name:"sndbytes" group:"limits" default:"64MiB" help:"Bytes that may wait for one subscriber, 0 for no limit."`
 	tapFlags
 }
 
@@ -47,7 +47,7 @@ func newForwarderJob(flags *forwarderFlags, sockets *socketFlags, s *security, l
 	}
 	c := forwarder.Config{
 		XSub: xsub, XPub: xpub, Tap: copies,
-		Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
+		Overload: flags.Overload, WaitShare: flags.WaitShare.config(),
 		Logger: log,
 	}
 	if s.Listed() {
@@ -63,7 +63,7 @@ func (j *forwarderJob) reload(flags *forwarderFlags, sockets *socketFlags) {
 	config := flags.queues(sockets.config(nil))
 	j.f.Reconfigure(forwarder.Config{
 		XSub: config, XPub: config, Tap: &forwarder.Tap{Socket: config},
-		Overload: flags.Overload, StallTimeout: time.Duration(flags.StallTimeout),
+		Overload: flags.Overload, WaitShare: flags.WaitShare.config(),
 	})
 }
 

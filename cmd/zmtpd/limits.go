@@ -139,6 +139,28 @@ var byteUnits = []struct {
 	size   float64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"", 1}}
 
+// share is a part of a whole on the command line, as a percentage: 10%.
+type share float64
+
+// UnmarshalText parses it.
+func (s *share) UnmarshalText(text []byte) error {
+	number, ok := strings.CutSuffix(string(text), "%")
+	v, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil || !(v >= 0 && v <= 100) {
+		return fmt.Errorf("%s is no share of the time; write a percentage from 0%% to 100%%", text)
+	}
+	*s = share(v / 100)
+	return nil
+}
+
+// config returns the share for packages where 0 is the default and less is none.
+func (s share) config() float64 {
+	if s == 0 {
+		return -1
+	}
+	return float64(s)
+}
+
 // limit makes a limit of package zmtp, where 0 is the default and less is none, of one
 // where 0 is none.
 func limit[T highWaterMark | byteSize](n T) int64 {

@@ -158,8 +158,8 @@ var (
 		"Distinct topics that are subscribed.")
 	forwarderSubscriptions = gauge("zmtpd_forwarder_subscriptions",
 		"Topics that are subscribed, counted for each subscriber.")
-	forwarderStalled = gauge("zmtpd_forwarder_stalled_subscribers",
-		"Subscribers that take nothing while their queue is full.")
+	forwarderSlow = gauge("zmtpd_forwarder_slow_subscribers",
+		"Subscribers that do not keep up, as the overload policy says.")
 	forwarderUnmatched = counter("zmtpd_forwarder_unmatched_messages_total",
 		"Messages that nobody had subscribed.")
 )
@@ -191,17 +191,17 @@ func proxyMetric(side, direction, whom string, of func(*forwarder.Stats) zmtp.Tr
 func collectForwarder(ch chan<- prometheus.Metric, st forwarder.Stats) {
 	publishers, subscribers := peersOfSides(st)
 	collectSocket(ch, "xsub", st.XSub, publishers)
-	subscriptions, stalled := 0, 0
+	subscriptions, slow := 0, 0
 	for _, s := range st.Subscribers {
 		subscriptions += s.Topics
-		if !s.StalledSince.IsZero() {
-			stalled++
+		if !s.SlowSince.IsZero() {
+			slow++
 		}
 	}
 	collectSocket(ch, "xpub", st.XPub, subscribers)
 	send(ch, forwarderTopics, st.Topics)
 	send(ch, forwarderSubscriptions, subscriptions)
-	send(ch, forwarderStalled, stalled)
+	send(ch, forwarderSlow, slow)
 	send(ch, forwarderUnmatched, st.Unmatched)
 	collectTopics(ch, st.ByTopic)
 	collectSlow(ch, st.Subscribers)

@@ -42,7 +42,7 @@ var lossReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropConnectionLost, zmtp
 // slowestFirst puts those in front that take nothing, then those for which most waits.
 func slowestFirst(a, b forwarder.SubscriberStats) int {
 	return cmp.Or(
-		compareBool(!a.StalledSince.IsZero(), !b.StalledSince.IsZero()),
+		compareBool(!a.SlowSince.IsZero(), !b.SlowSince.IsZero()),
 		-cmp.Compare(a.QueuedBytes, b.QueuedBytes), -cmp.Compare(a.Blocked, b.Blocked),
 		-cmp.Compare(a.Dropped, b.Dropped), cmp.Compare(a.ID, b.ID))
 }
@@ -60,7 +60,7 @@ func compareBool(a, b bool) int {
 
 // isSlow reports whether anybody has had to do with this subscriber's pace.
 func isSlow(s *forwarder.SubscriberStats) bool {
-	return s.Queued > 0 || s.Blocked > 0 || s.Dropped > 0 || !s.StalledSince.IsZero()
+	return s.Queued > 0 || s.Blocked > 0 || s.Dropped > 0 || !s.SlowSince.IsZero()
 }
 
 // collectSlow sends the metrics of the slowest subscribers.

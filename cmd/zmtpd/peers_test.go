@@ -16,7 +16,7 @@ func TestSlowestFirst(t *testing.T) {
 		s := forwarder.SubscriberStats{Blocked: blocked}
 		s.ID, s.QueuedBytes = id, queued
 		if stalled {
-			s.StalledSince = time.Unix(1, 0)
+			s.SlowSince = time.Unix(1, 0)
 		}
 		return s
 	}

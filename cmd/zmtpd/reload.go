@@ -22,7 +22,7 @@ type configuration struct {
 
 // reloadable are the flags that take effect on SIGHUP; those of the second half, in what they limit, for connections made later.
 var reloadable = []string{
-	"log-level", "overload", "stall-timeout", "logger-timeout", "sndhwm", "sndbytes", "rcvhwm", "rcvbytes", "total-rcvbytes",
+	"log-level", "overload", "wait-share", "logger-timeout", "sndhwm", "sndbytes", "rcvhwm", "rcvbytes", "total-rcvbytes",
 	"heartbeat-interval", "heartbeat-ttl", "allow", "deny", "auth-refusal",
 	"max-message-size", "handshake-timeout",
 }

@@ -65,11 +65,11 @@ func (d *reloaded) hangup(text string, want ...string) {
 func TestReload(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "overload: block\n", "forwarder")
-	d.hangup("overload: drop\nstall-timeout: 1s\nlog-level: debug\nsndhwm: 17\n",
-		`configuration was read again" changed="[log-level overload sndhwm stall-timeout]"`, "there are no keys")
+	d.hangup("overload: drop\nwait-share: 20%\nlog-level: debug\nsndhwm: 17\n",
+		`configuration was read again" changed="[log-level overload sndhwm wait-share]"`, "there are no keys")
 	d.hangup("overload: nonsense\n", "cannot be read", "nonsense")
 	d.hangup("overload: drop\nshutdown-timeout: 3s\nlog-format: json\n",
-		`changed="[log-format log-level shutdown-timeout sndhwm stall-timeout]"`, "start", `flags="[log-format shutdown-timeout]"`)
+		`changed="[log-format log-level shutdown-timeout sndhwm wait-share]"`, "start", `flags="[log-format shutdown-timeout]"`)
 	d.hangup("overload: drop\nlog-format: json\n", `changed=[shutdown-timeout]`, `flags=[log-format]`)
 	d.hangup("overload: block\n", `changed="[log-format overload]"`)
 	if strings.Contains(d.stderr.String()[strings.LastIndex(d.stderr.String(), "changed="):], "flags=") {

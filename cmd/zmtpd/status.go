@@ -61,18 +61,18 @@ type socketStatus struct {
 
 // peerStatus is about one connection.
 type peerStatus struct {
-	Address      string     `json:"address"`
-	Endpoint     string     `json:"endpoint"` // ours
-	Type         string     `json:"type,omitempty"`
-	Client       string     `json:"client,omitempty"` // who it is, if that was asked
-	Node         string     `json:"node,omitempty"`   // Zeek's node id, if it is known
-	Since        time.Time  `json:"since"`
-	Received     traffic    `json:"received"`
-	Sent         traffic    `json:"sent"`
-	Queue        int        `json:"queue"` // messages that wait for it
-	QueueBytes   int64      `json:"queue_bytes"`
-	Topics       int        `json:"topics,omitempty"`        // that it subscribed
-	StalledSince *time.Time `json:"stalled_since,omitempty"` // it takes nothing while messages wait
+	Address    string     `json:"address"`
+	Endpoint   string     `json:"endpoint"` // ours
+	Type       string     `json:"type,omitempty"`
+	Client     string     `json:"client,omitempty"` // who it is, if that was asked
+	Node       string     `json:"node,omitempty"`   // Zeek's node id, if it is known
+	Since      time.Time  `json:"since"`
+	Received   traffic    `json:"received"`
+	Sent       traffic    `json:"sent"`
+	Queue      int        `json:"queue"` // messages that wait for it
+	QueueBytes int64      `json:"queue_bytes"`
+	Topics     int        `json:"topics,omitempty"`     // that it subscribed
+	SlowSince  *time.Time `json:"slow_since,omitempty"` // a subscriber: since when it has not kept up
 
 	Dropped map[string]uint64 `json:"dropped,omitempty"` // messages that were meant for it, by reason
 
@@ -218,8 +218,8 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 	for _, p := range slowest {
 		ps := peer("xpub", "subscriber", p.NodeID, p.PeerStats, p.Blocked)
 		ps.Topics = p.Topics
-		if !p.StalledSince.IsZero() {
-			ps.StalledSince = &p.StalledSince
+		if !p.SlowSince.IsZero() {
+			ps.SlowSince = &p.SlowSince
 		}
 		s.XPub.Peers = append(s.XPub.Peers, ps)
 	}

@@ -152,8 +152,8 @@ func (j *tapJob) status(st *forwarder.TapStats) *tapStatus {
 	for _, p := range st.Subscribers {
 		peer := newPeerStatus(p.PeerStats)
 		peer.Node, peer.Topics = p.NodeID, p.Topics
-		if !p.StalledSince.IsZero() {
-			peer.StalledSince = &p.StalledSince
+		if !p.SlowSince.IsZero() {
+			peer.SlowSince = &p.SlowSince
 		}
 		s.Pub.Peers = append(s.Pub.Peers, peer)
 	}

@@ -216,11 +216,11 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 			t.Errorf("publishers waited %v s for %+v", p.BlockedSeconds, p)
 		}
 	}
-	stuck := slices.IndexFunc(s.Tap.Pub.Peers, func(p peerStatus) bool { return p.StalledSince != nil })
+	stuck := slices.IndexFunc(s.Tap.Pub.Peers, func(p peerStatus) bool { return p.SlowSince != nil })
 	if stuck < 0 || s.Tap.Pub.Peers[stuck].Dropped["full"] == 0 || s.Tap.Pub.Peers[1-stuck].Dropped != nil {
 		t.Errorf("%+v", s.Tap.Pub.Peers)
 	}
-	if n := strings.Count(d.stderr.String(), "subscriber of the tap does not keep up"); n != 1 {
+	if n := strings.Count(d.stderr.String(), "slow subscriber of the tap: it loses messages"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	publish(t, pub, "t", "not for it")
