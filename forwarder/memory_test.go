@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/memory"
@@ -19,7 +18,7 @@ func TestStalledSubscribersKeepToMemoryBudget(t *testing.T) {
 		budget := memory.New(limit, nil)
 		n := newBroker(t, Config{
 			XSub: zmtp.Config{Memory: budget}, XPub: zmtp.Config{Memory: budget, SendHWM: -1},
-			Overload: Adaptive, StallTimeout: 100 * time.Millisecond,
+			Overload: Adaptive,
 		})
 		for range stalled {
 			s := n.dialRaw(t, xpubAddr, wire.SUB)
