@@ -74,6 +74,7 @@ const (
 type boxKey [32]byte
 
 // newBoxKey fails if the public key is one of those with which everybody has the same shared secret.
+// It multiplies on the curve once.
 func newBoxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error) {
 	p, err := ecdh.X25519().NewPublicKey(public)
 	if err != nil {
@@ -139,6 +140,7 @@ const (
 	start        state = iota
 	wantHello          // server
 	wantWelcome        // client
+	wantTurn           // server: the limiter is asked
 	wantInitiate       // server
 	wantReady          // client
 	wantAnswer         // server: the authenticator is asked
@@ -147,7 +149,7 @@ const (
 )
 
 func (s state) String() string {
-	return [...]string{"start", "HELLO", "WELCOME", "INITIATE", "READY", "authentication", "ready", "ended"}[s]
+	return [...]string{"start", "HELLO", "WELCOME", "the limiter", "INITIATE", "READY", "authentication", "ready", "ended"}[s]
 }
 
 func unexpected(name []byte, s state) error {

@@ -37,7 +37,7 @@ func newServer(t testing.TB, auth zmtp.Auth, secrets ...Secret) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s.WithLimiter(NewLimiter(0))
 }
 
 // pair is a client and a server that have never met.

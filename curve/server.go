@@ -1,6 +1,7 @@
 package curve
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/subtle"
@@ -23,15 +24,18 @@ const MaxServerKeys = 8
 // many sockets at once and does not change; for other keys, let [zmtp.Config.Mechanism] be a function that calls the Server
 // of the hour. Connections that exist keep what they have.
 type Server struct {
-	auth   zmtp.Auth
-	keys   []*ecdh.PrivateKey
-	random random
+	auth    zmtp.Auth
+	limiter *Limiter
+	keys    []*ecdh.PrivateKey
+	random  random
 }
 
 // NewServer returns the server side with one or more secret keys. Several are for the time in which a key is being
 // replaced: a client may know any of them. auth decides about clients by their public key, which is the one credential of a
 // [zap.Request]; its status is acted on as by libzmq, but the connection is closed at once. An auth that would never let
 // anybody in, without a Handler and not Open, is an error.
+//
+// The Server has a [Limiter] of [DefaultHandshakeRate]; [Server.WithLimiter] gives it another one.
 func NewServer(auth zmtp.Auth, secrets ...Secret) (*Server, error) {
 	if auth.Handler == nil && !auth.Open {
 		return nil, errors.New("curve: nobody decides about clients: set a handler, or Open to let in every client that knows the server's public key")
@@ -39,11 +43,19 @@ func NewServer(auth zmtp.Auth, secrets ...Secret) (*Server, error) {
 	if len(secrets) == 0 || len(secrets) > MaxServerKeys {
 		return nil, fmt.Errorf("curve: %d server keys, want 1 to %d", len(secrets), MaxServerKeys)
 	}
-	s := &Server{auth: auth, random: systemRandom}
+	s := &Server{auth: auth, limiter: NewLimiter(DefaultHandshakeRate), random: systemRandom}
 	for i := range secrets {
 		s.keys = append(s.keys, privateKey(secrets[i][:]))
 	}
 	return s, nil
+}
+
+// WithLimiter returns a Server with the same keys whose handshakes l limits. The servers of a process
+// should share one Limiter.
+func (s *Server) WithLimiter(l *Limiter) *Server {
+	other := *s
+	other.limiter = l
+	return &other
 }
 
 // Mechanism is for [zmtp.Config.Mechanism].
@@ -57,6 +69,7 @@ type server struct {
 	config *Server
 	local  wire.Metadata
 
+	address   net.Addr // of the client, since HELLO
 	state     state
 	key       *ecdh.PrivateKey // s, the one that the client knows
 	peerKey   Key              // C'
@@ -65,7 +78,7 @@ type server struct {
 	last      uint64  // nonce of the client's last command
 	client    Key     // C
 	traffic   *boxKey // C' with S'
-	raw       []byte  // the client's metadata, until somebody has let it in
+	raw       []byte  // HELLO until its turn, then the client's metadata until it is let in
 	peer      wire.Metadata
 }
 
@@ -102,8 +115,17 @@ func (m *server) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	}
 	switch {
 	case string(name) == cmdHello[1:] && m.state == wantHello:
-		dst, err = m.hello(dst, cmd)
-		return dst, zmtp.Continue, err
+		if err := checkHello(cmd); err != nil {
+			return dst, zmtp.Continue, err
+		}
+		if m.config.limiter.unlimited() {
+			m.config.limiter.started.Add(1)
+			dst, err = m.hello(dst, cmd)
+			return dst, zmtp.Continue, err
+		}
+		m.raw = bytes.Clone(cmd)
+		m.state = wantTurn
+		return dst, zmtp.NeedsAuth, nil
 	case string(name) == cmdInitiate[1:] && m.state == wantInitiate:
 		if err := m.initiate(cmd); err != nil {
 			return dst, zmtp.Continue, err
@@ -117,14 +139,19 @@ func (m *server) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	return dst, zmtp.Continue, unexpected(name, m.state)
 }
 
-// hello takes HELLO and appends WELCOME.
-func (m *server) hello(dst, cmd []byte) ([]byte, error) {
+// checkHello checks what can be seen without a computation.
+func checkHello(cmd []byte) error {
 	if len(cmd) != helloSize {
-		return dst, wire.Errorf(wire.MalformedHello, "HELLO of %d bytes, want %d", len(cmd), helloSize)
+		return wire.Errorf(wire.MalformedHello, "HELLO of %d bytes, want %d", len(cmd), helloSize)
 	}
 	if version := cmd[len(cmdHello):]; version[0] != 1 || version[1] != 0 {
-		return dst, wire.Errorf(wire.MalformedHello, "HELLO of CurveZMQ version %d.%d, want 1.0", version[0], version[1])
+		return wire.Errorf(wire.MalformedHello, "HELLO of CurveZMQ version %d.%d, want 1.0", version[0], version[1])
 	}
+	return nil
+}
+
+// hello takes a checked HELLO and appends WELCOME.
+func (m *server) hello(dst, cmd []byte) ([]byte, error) {
 	m.peerKey = Key(cmd[helloKey:])
 	nonce := cmd[helloNonce:helloBox]
 	m.last = binary.BigEndian.Uint64(nonce)
@@ -137,6 +164,7 @@ func (m *server) hello(dst, cmd []byte) ([]byte, error) {
 	secret := m.config.random.bytes(KeySize)
 	defer clear(secret)
 	m.ephemeral = privateKey(secret)
+	m.config.limiter.computed.Add(1) // its public key, below
 	// Nobody opens the cookie again: what comes back is compared.
 	cookieKey := m.config.random.bytes(KeySize)
 	defer clear(cookieKey)
@@ -156,7 +184,7 @@ func (m *server) hello(dst, cmd []byte) ([]byte, error) {
 // findKey finds the server key to which the client has sealed its HELLO. What was in the box does not matter.
 func (m *server) findKey(nonce, box []byte) (*boxKey, error) {
 	for _, key := range m.config.keys {
-		k, err := newBoxKey(key, m.peerKey[:])
+		k, err := m.boxKey(key, m.peerKey[:])
 		if err != nil {
 			return nil, err
 		}
@@ -169,6 +197,11 @@ func (m *server) findKey(nonce, box []byte) (*boxKey, error) {
 	return nil, wire.Errorf(wire.Cryptographic, "HELLO cannot be opened: the client has another server's key")
 }
 
+func (m *server) boxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error) {
+	m.config.limiter.computed.Add(1)
+	return newBoxKey(secret, public)
+}
+
 // initiate takes INITIATE and makes sure that the client has the secret key of C, and has made this connection to this server.
 func (m *server) initiate(cmd []byte) error {
 	if len(cmd) < initiateSize {
@@ -178,7 +211,7 @@ func (m *server) initiate(cmd []byte) error {
 		return wire.Errorf(wire.Cryptographic, "INITIATE with a cookie that is not of this connection")
 	}
 	var err error
-	if m.traffic, err = newBoxKey(m.ephemeral, m.peerKey[:]); err != nil {
+	if m.traffic, err = m.boxKey(m.ephemeral, m.peerKey[:]); err != nil {
 		return err
 	}
 	nonce := cmd[initiateNonce:initiateBox]
@@ -195,7 +228,7 @@ func (m *server) initiate(cmd []byte) error {
 	m.client = Key(text)
 	vouch, metadata := text[KeySize:KeySize+vouchSize], text[KeySize+vouchSize:]
 
-	vouchKey, err := newBoxKey(m.ephemeral, m.client[:])
+	vouchKey, err := m.boxKey(m.ephemeral, m.client[:])
 	if err != nil {
 		return err
 	}
@@ -216,10 +249,33 @@ func (m *server) initiate(cmd []byte) error {
 
 // Authorize implements zmtp.Authorizer.
 func (m *server) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, zmtp.Progress, error) {
-	if m.state != wantAnswer {
-		panic("curve: Authorize without NeedsAuth")
+	m.address = peer
+	switch m.state {
+	case wantTurn:
+		return m.turn(ctx, dst)
+	case wantAnswer:
+		return m.answer(ctx, dst)
 	}
-	known, status, err := m.config.auth.Ask(ctx, peer, m.Name(), m.client[:])
+	panic("curve: Authorize without NeedsAuth")
+}
+
+// turn waits until the limiter lets the handshake begin, and answers HELLO.
+func (m *server) turn(ctx context.Context, dst []byte) ([]byte, zmtp.Progress, error) {
+	hello := m.raw
+	m.raw = nil
+	err := m.config.limiter.wait(ctx, m.address, len(m.config.keys)-1+handshakeCost)
+	if err == nil {
+		dst, err = m.hello(dst, hello)
+	}
+	if err != nil {
+		m.forget(ended)
+	}
+	return dst, zmtp.Continue, err
+}
+
+// answer asks the authenticator.
+func (m *server) answer(ctx context.Context, dst []byte) ([]byte, zmtp.Progress, error) {
+	known, status, err := m.config.auth.Ask(ctx, m.address, m.Name(), m.client[:])
 	if err == nil {
 		return m.finish(dst, known)
 	}
@@ -242,6 +298,7 @@ func (m *server) finish(dst []byte, known wire.Metadata) ([]byte, zmtp.Progress,
 	nonce := appendNonce(nil, 1)
 	data := m.traffic.seal(nonce, nonceReady, nonce, wire.AppendMetadata(nil, m.local))
 	m.state = ready
+	m.config.limiter.admitted(m.address)
 	return appendCommand(dst, cmdReady, data), zmtp.Ready, nil
 }
 

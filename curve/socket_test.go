@@ -50,6 +50,15 @@ func raw(t *testing.T, address string) *zmtptest.Raw {
 // sendReceive has a new client send a message, which must arrive.
 func sendReceive(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client) {
 	t.Helper()
+	sendReceiveFrom(t, pull, endpoint, c, "")
+}
+
+// sendReceiveFrom does it from one of the host's addresses.
+func sendReceiveFrom(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client, source string) {
+	t.Helper()
+	if source != "" {
+		endpoint = "tcp://" + source + ":0;" + tcp(endpoint)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	push := zmtp.NewPush(zmtp.Config{Mechanism: c.Mechanism})

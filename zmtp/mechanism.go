@@ -13,7 +13,7 @@ type Progress uint8
 // The stages of a handshake.
 const (
 	Continue  Progress = iota // more commands of the peer are needed
-	NeedsAuth                 // the mechanism is an Authorizer and wants Authorize to be called
+	NeedsAuth                 // the mechanism is an Authorizer, and Authorize comes next
 	Ready                     // both sides are done
 )
 
@@ -32,12 +32,12 @@ type Mechanism interface {
 	Traffic() (Sealer, Opener)
 }
 
-// Authorizer is a Mechanism that asks somebody whether the peer may come in, before it is Ready.
+// Authorizer is a Mechanism whose handshake has steps that wait: for an authenticator, or for its turn.
 type Authorizer interface {
 	Mechanism
-	// Authorize is called once, after Handshake said NeedsAuth, and appends the frames to send now to dst, also when it
-	// returns an error: then they are sent before the connection is closed. It may wait for ctx, which ends with the
-	// handshake's time; nothing is read from the peer meanwhile.
+	// Authorize is called each time Handshake said NeedsAuth. It appends the frames to send now to
+	// dst, also when it returns an error: then they are sent before the connection is closed. It may
+	// wait for ctx, which ends with the handshake's time. The peer may send nothing meanwhile.
 	Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress, error)
 }
 

@@ -20,6 +20,7 @@ type securityFlags struct {
 	CurveSecretKeyFile []string `group:"security" placeholder:"PATH" help:"Encrypt with the server's secret key in a certificate file, or with all keys in the files *.key_secret of a folder, while one is replaced (repeatable)."`
 	CurveClients       []string `group:"security" placeholder:"PATH" help:"Let in the client with the public key in a certificate file, or those in the files *.key of a folder (repeatable). Both are read again when they change, and on SIGHUP."`
 	CurveClientKey     []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"Let in the client with this public key (repeatable)."`
+	CurveHandshakeRate int      `group:"security" default:"1000" help:"Answer at most so many CURVE handshakes a second, after a burst of one second's worth, and a quarter of them for one address. Handshakes above that wait or are refused, those of addresses without an earlier client first. 0: no limit."`
 	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"Ask a ZAP handler (RFC 27) at a REP or ROUTER socket who may come in. The domain is xsub, xpub, pull or tap."`
 	Allow              []prefix `group:"security" placeholder:"ADDRESS" help:"Let in only clients from these IP addresses, as in 10.0.0.0/8 (repeatable)."`
 	Deny               []prefix `group:"security" placeholder:"ADDRESS" help:"Keep out clients from these IP addresses (repeatable)."`
@@ -80,7 +81,7 @@ func (f *securityFlags) open(log *slog.Logger) (*security, error) {
 	}
 	var keys *access.Store
 	if sources != nil {
-		if keys, err = access.Open(*sources); err != nil {
+		if keys, err = access.Open(*sources, curve.NewLimiter(f.CurveHandshakeRate)); err != nil {
 			return nil, err
 		}
 		log.Info("CURVE is on", "public_keys", keys.PublicKeys(), "clients", keys.Stats().Clients)

@@ -19,6 +19,13 @@ var (
 		"Server keys that clients may know.")
 	curveReloads = counter("zmtpd_curve_reloads_total",
 		"How often the keys were read again.", "result")
+	curveHandshakes = counter("zmtpd_curve_handshakes_total",
+		"Handshakes that clients asked for, by --curve-handshake-rate: started; refused_rate, above their address's share;"+
+			" refused_full, too many waited.", "result")
+	curveWaiting = gauge("zmtpd_curve_handshakes_waiting",
+		"Handshakes that wait for their turn.")
+	curveMultiplications = counter("zmtpd_curve_multiplications_total",
+		"Multiplications on the curve for handshakes, each some 30 µs of CPU time.")
 	curveChanged = gauge("zmtpd_curve_keys_changed_timestamp_seconds",
 		"When the keys that count were read, in seconds since 1970.")
 	clientPeers = gauge("zmtpd_client_peers",
@@ -45,6 +52,12 @@ func (s *security) collect(ch chan<- prometheus.Metric) {
 	send(ch, curveReloads, st.Reloads, "ok")
 	send(ch, curveReloads, st.Failures, "failed")
 	send(ch, curveChanged, float64(st.Changed.UnixMilli())/1000)
+	handshakes := s.Keys().Handshakes()
+	send(ch, curveHandshakes, handshakes.Started, "started")
+	send(ch, curveHandshakes, handshakes.RefusedRate, "refused_rate")
+	send(ch, curveHandshakes, handshakes.RefusedFull, "refused_full")
+	send(ch, curveWaiting, handshakes.Waiting)
+	send(ch, curveMultiplications, handshakes.Multiplications)
 	if s.Listed() {
 		send(ch, curveClients, st.Clients)
 	}

@@ -39,7 +39,7 @@ func (f *folder) sources() Sources {
 
 func (f *folder) open() *Store {
 	f.t.Helper()
-	s, err := Open(f.sources())
+	s, err := Open(f.sources(), curve.NewLimiter(0))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 			if st := s.Stats(); st.Failures != 1 || st.Clients != 1 || st.ServerKeys != 1 {
 				t.Errorf("%+v", st)
 			}
-			if _, err := Open(f.sources()); err == nil {
+			if _, err := Open(f.sources(), curve.NewLimiter(0)); err == nil {
 				t.Error("such files can be opened")
 			}
 		})

@@ -19,6 +19,7 @@ import (
 // Store is the keys that count at present. All methods may be called from any goroutine at any time.
 type Store struct {
 	sources Sources
+	limiter *curve.Limiter
 	now     atomic.Pointer[content]
 
 	mu    sync.Mutex // of Reload
@@ -36,9 +37,9 @@ type Stats struct {
 	Changed             time.Time // when what counts was read
 }
 
-// Open reads the sources. It keeps what it is given.
-func Open(s Sources) (*Store, error) {
-	store := &Store{sources: s, seen: s.print(time.Now())}
+// Open reads the sources and keeps s. The handshakes of all sockets are limited by l.
+func Open(s Sources, l *curve.Limiter) (*Store, error) {
+	store := &Store{sources: s, limiter: l, seen: s.print(time.Now())}
 	c, err := s.load()
 	if err != nil {
 		return nil, err
@@ -105,7 +106,7 @@ func (s *Store) reload(p print) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
-		defer e.server.Store(server) // all or none
+		defer e.server.Store(server.WithLimiter(s.limiter)) // all or none
 	}
 	s.now.Store(c)
 	s.stats.Changed = time.Now()
@@ -191,6 +192,9 @@ func (s *Store) Stats() Stats {
 	return st
 }
 
+// Handshakes returns a snapshot of the limiter's counters.
+func (s *Store) Handshakes() curve.LimiterStats { return s.limiter.Stats() }
+
 // PublicKeys returns the server's public keys, in the order of the sources: what clients have to know one of.
 func (s *Store) PublicKeys() []curve.Key {
 	var all []curve.Key
@@ -260,7 +264,7 @@ func (s *Store) Mechanism(auth zmtp.Auth) (func(local wire.Metadata) zmtp.Mechan
 		return nil, err
 	}
 	e := &end{auth: auth}
-	e.server.Store(server)
+	e.server.Store(server.WithLimiter(s.limiter))
 	s.ends = append(s.ends, e)
 	return func(local wire.Metadata) zmtp.Mechanism { return e.server.Load().Mechanism(local) }, nil
 }

@@ -36,6 +36,7 @@ const (
 	AuthUnavailable             // there was no authenticator, or it gave no usable answer
 	HandshakeTimeout            // the handshake was not complete in time
 	HandshakeEvicted            // too many handshakes were pending, this was the oldest
+	HandshakeLimited            // the peer's address asked for too many handshakes, or too many waited
 	HeartbeatTimeout            // nothing came after our PING
 	TTLExpired                  // nothing came within the TTL of the peer's PING
 	PeerClosed                  // the peer closed the connection
@@ -53,8 +54,10 @@ var reasonNames = [numReasons]string{
 	"malformed_ready", "malformed_error", "malformed_ping", "malformed_frame", "message_too_large",
 	"command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
 	"malformed_hello", "malformed_welcome", "malformed_initiate", "malformed_message", "cryptographic",
-	"key_exchange", "invalid_sequence", "peer_error", "not_zmtp", "auth_refused", "auth_unavailable", "handshake_timeout", "handshake_evicted", "heartbeat_timeout", "ttl_expired", "peer_closed",
-	"connection_lost", "slow_consumer", "subscription_backlog", "memory_exhausted", "rejected", "local_close",
+	"key_exchange", "invalid_sequence", "peer_error", "not_zmtp", "auth_refused", "auth_unavailable",
+	"handshake_timeout", "handshake_evicted", "handshake_limited", "heartbeat_timeout", "ttl_expired",
+	"peer_closed", "connection_lost", "slow_consumer", "subscription_backlog", "memory_exhausted",
+	"rejected", "local_close",
 }
 
 // String returns the reason in the form used as metric label.
