@@ -121,11 +121,13 @@ func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
 func (h *headerReader) name(what string, must bool) ([]byte, error) {
 	at := h.offset()
 	v, reason := h.string()
-	if reason == 0 && must && len(v) == 0 {
-		reason = ReasonBadName
-	}
-	if reason != 0 {
+	switch {
+	case reason != 0:
 		return nil, h.fail(reason, at, nil, what)
+	case must && len(v) == 0:
+		return nil, h.fail(ReasonBadName, at, nil, what+" is empty")
+	case len(v) > MaxName:
+		return nil, h.fail(ReasonBadName, at, nil, nameTooLong(what, len(v)))
 	}
 	return v, nil
 }
@@ -146,6 +148,9 @@ func (h *headerReader) parseField(i int, s *Schema) error {
 	name, reason := h.string()
 	if reason != 0 {
 		return failed(reason, nil, "name")
+	}
+	if len(name) > MaxName {
+		return failed(ReasonBadName, name[:MaxName], nameTooLong("name", len(name)))
 	}
 	if !validFieldName(name) {
 		return failed(ReasonBadName, name, "name")
@@ -171,6 +176,16 @@ func (h *headerReader) parseField(i int, s *Schema) error {
 		s.Fields = append(s.Fields, f)
 	}
 	return nil
+}
+
+// MaxName is the longest name in a batch, in bytes: that of a stream, writer, filter, path or
+// field. Zeek's own names are identifiers of scripts, or several of them joined by dots. A log
+// repeats the names of its fields in every JSON record, so this also bounds how much larger the
+// text of a batch can be than the batch.
+const MaxName = 256
+
+func nameTooLong(what string, size int) string {
+	return fmt.Sprintf("%s of %d bytes, at most %d are allowed", what, size, MaxName)
 }
 
 // validFieldName refuses names that would break the lines of a log's header, where

@@ -24,7 +24,7 @@ func decodeColumn(v *Value, rd *reader, column int, want Type) *fault {
 	var raw rawValue
 	at := rd.b
 	if reason := rd.column(&raw, want); reason != 0 {
-		return &fault{reason, column, at, raw.typ}
+		return &fault{reason: reason, column: column, at: at, typ: raw.typ}
 	}
 	*v = raw.value()
 	if v.Unset || !v.Type.isContainer() {
@@ -35,7 +35,7 @@ func decodeColumn(v *Value, rd *reader, column int, want Type) *fault {
 		at := rd.b
 		var elem rawValue
 		if reason := rd.element(&elem); reason != 0 {
-			return &fault{reason, column, at, elem.typ}
+			return &fault{reason: reason, column: column, at: at, typ: elem.typ}
 		}
 		v.Elems = append(v.Elems, elem.value())
 	}

@@ -15,7 +15,7 @@ const (
 	ReasonTruncated             // the bytes end before the batch does
 	ReasonBadLength             // a string has a negative length
 	ReasonBadCount              // more fields, records or elements than the remaining bytes can hold, or fewer than possible
-	ReasonBadName               // no stream or writer name, or a field name that is empty or has control characters
+	ReasonBadName               // a name that is empty, too long or has control characters
 	ReasonBadType               // a type that cannot be logged
 	ReasonTypeMismatch          // a value's type is not that of its field
 	ReasonBadValue              // an address family or port protocol that does not exist
@@ -29,7 +29,7 @@ var reasonTexts = [...]struct{ label, text string }{
 	ReasonTruncated:      {"truncated", "the bytes end before the batch does"},
 	ReasonBadLength:      {"bad_length", "a string has a negative length"},
 	ReasonBadCount:       {"bad_count", "the count cannot be true for the bytes that follow"},
-	ReasonBadName:        {"bad_name", "the name is empty or has control characters"},
+	ReasonBadName:        {"bad_name", "the name is empty, too long or has control characters"},
 	ReasonBadType:        {"bad_type", "the type cannot be logged"},
 	ReasonTypeMismatch:   {"type_mismatch", "the value does not have the type of its field"},
 	ReasonBadValue:       {"bad_value", "no such address family or port protocol"},

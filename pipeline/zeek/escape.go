@@ -57,16 +57,63 @@ func (e *escapes) appendSegments(dst, s []byte) []byte {
 	for len(s) > 0 {
 		at, n := e.find(s)
 		dst = e.appendSegment(dst, s[:at])
-		for _, c := range s[at : at+n] {
-			if c == '\\' {
-				dst = append(dst, `\\`...)
-			} else {
-				dst = appendHexEscape(dst, c)
-			}
-		}
+		dst = appendEscaped(dst, s[at:at+n])
 		s = s[at+n:]
 	}
 	return dst
+}
+
+// appendEscaped appends s with every byte escaped.
+func appendEscaped(dst, s []byte) []byte {
+	for _, c := range s {
+		if c == '\\' {
+			dst = append(dst, `\\`...)
+		} else {
+			dst = appendHexEscape(dst, c)
+		}
+	}
+	return dst
+}
+
+const (
+	// commonText is up to which length in bytes a string takes the short way through a renderer,
+	// which does not look whether there is still room for it.
+	commonText = 1 << 10
+	// longText is from which length on a string is rendered in parts.
+	longText = 16 << 10
+)
+
+// split calls emit for what append would append, part by part, until that returns false. A part is
+// valid during the call.
+func (e *escapes) split(s []byte, emit func(part []byte) bool) {
+	out := make([]byte, 0, 5*longText)
+	for len(s) > 0 {
+		at, n := e.find(s)
+		text, keep := s[:at], e.keeps(s[:at])
+		for len(text) > 0 {
+			part := text[:min(len(text), longText)]
+			text = text[len(part):]
+			if keep {
+				out = append(out, part...)
+			} else {
+				out = appendPrintable(out, part)
+			}
+			if len(out) >= longText {
+				if !emit(out) {
+					return
+				}
+				out = out[:0]
+			}
+		}
+		out = appendEscaped(out, s[at:at+n])
+		s = s[at+n:]
+		if len(out) >= longText || len(s) == 0 {
+			if !emit(out) {
+				return
+			}
+			out = out[:0]
+		}
+	}
 }
 
 // find returns position and length of the first unprintable byte, unless UTF-8 is kept,
@@ -91,9 +138,17 @@ func (e *escapes) find(s []byte) (at, n int) {
 // appendSegment appends s as it is, or if UTF-8 is kept and s is not entirely
 // acceptable text, with all bytes beyond printable ASCII escaped.
 func (e *escapes) appendSegment(dst, s []byte) []byte {
-	if !e.utf8 || acceptableText(s) {
+	if e.keeps(s) {
 		return append(dst, s...)
 	}
+	return appendPrintable(dst, s)
+}
+
+// keeps reports whether a segment stands in the log as it is.
+func (e *escapes) keeps(s []byte) bool { return !e.utf8 || acceptableText(s) }
+
+// appendPrintable appends s with all bytes beyond printable ASCII escaped.
+func appendPrintable(dst, s []byte) []byte {
 	for _, c := range s {
 		if printable(c) {
 			dst = append(dst, c)

@@ -2,9 +2,11 @@ package zeek
 
 import (
 	"encoding/binary"
+	"iter"
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
 // json renders the lines of JSON logs.
@@ -12,17 +14,23 @@ type json struct {
 	opts    Options
 	keys    []jsonKey // of each column
 	tsv     *escapes  // for StringEscapeTSV
-	scratch []byte    // a string between its two escapings
+	prefix  []byte    // of each line, with the brace: the path, if Options.PathField asks for it
+	pager   *pager
+	scratch []byte // a string between its two escapings
 }
 
-func newJSON(o Options, s *Schema) *json {
-	j := &json{opts: o}
+func newJSON(o Options, s *Schema, p *pager) *json {
+	j := &json{opts: o, pager: p}
 	for _, f := range s.Fields {
 		// Names are escaped as JSON demands, whatever the policy for strings is.
 		j.keys = append(j.keys, newJSONKey(append(appendJSONQuoted([]byte{','}, []byte(f.Name)), ':')))
 	}
 	if o.JSONStringEscapePolicy == StringEscapeTSV {
 		j.tsv = newEscapes(&Options{EnableUTF8: true})
+	}
+	if s.hasPathField(&o) {
+		j.prefix = append(appendJSONQuoted([]byte{'{'}, []byte(o.PathField)), ':')
+		j.prefix = j.appendString(j.prefix, []byte(s.Path), o.JSONStringEscapePolicy)
 	}
 	return j
 }
@@ -50,7 +58,10 @@ func (k *jsonKey) append(dst []byte) []byte {
 
 // appendRecord appends the line of the record at the front of b; see [tsv.appendRecord].
 func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f *fault) {
-	start := len(dst)
+	j.pager.line = len(dst)
+	if len(j.prefix) > 0 {
+		dst = append(dst, j.prefix...)
+	}
 	for i := range columns {
 		key := &j.keys[i]
 		if out, rest, ok := j.appendCommon(dst, key, b, columns[i].Type); ok {
@@ -62,11 +73,31 @@ func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f
 			return dst, b, f
 		}
 	}
-	if len(dst) == start {
-		return append(dst, "{}\n"...), b, nil
+	switch {
+	case j.pager.begun:
+		j.pager.begun = false
+	case len(dst) == j.pager.line:
+		dst = append(dst, '{')
+	default:
+		dst = j.begin(dst)
 	}
-	dst[start] = '{' // instead of the comma of the first key
 	return append(dst, "}\n"...), b, nil
+}
+
+// begin begins the line that has a field. It replaces the comma of the first key by a brace,
+// unless there is a prefix.
+func (j *json) begin(dst []byte) []byte {
+	dst[j.pager.line] = '{'
+	return dst
+}
+
+// turn makes room in dst, in the middle of a line.
+func (j *json) turn(dst []byte) ([]byte, *fault) {
+	dst, err := j.pager.turn(dst, j.begin)
+	if err != nil {
+		return dst, &fault{err: err}
+	}
+	return dst, nil
 }
 
 // appendColumn appends the key and the value at the front of b, whatever it is.
@@ -81,7 +112,8 @@ func (j *json) appendColumn(dst []byte, key *jsonKey, b []byte, want Type) (out,
 	}
 	dst = key.append(dst)
 	if !v.present || !v.typ.isContainer() {
-		return j.appendValue(dst, &v), rd.b, nil
+		dst, f = j.appendPaged(dst, &v)
+		return dst, rd.b, f
 	}
 	dst = append(dst, '[')
 	for n := v.num; n > 0; n-- {
@@ -89,12 +121,83 @@ func (j *json) appendColumn(dst []byte, key *jsonKey, b []byte, want Type) (out,
 		if reason := rd.element(&v); reason != 0 {
 			return dst, b, &fault{reason: reason, at: at, typ: v.typ}
 		}
-		dst = j.appendValue(dst, &v)
+		if dst, f = j.appendPaged(dst, &v); f != nil {
+			return dst, b, f
+		}
 		if n > 1 {
 			dst = append(dst, ',')
 		}
 	}
 	return append(dst, ']'), rd.b, nil
+}
+
+// appendPaged is appendValue that makes room in dst when it is needed.
+func (j *json) appendPaged(dst []byte, v *rawValue) ([]byte, *fault) {
+	if v.present && v.typ.isText() && len(v.data) > longText {
+		return j.appendLong(dst, v.data, j.policy(v.typ))
+	}
+	dst = j.appendValue(dst, v)
+	if len(dst) < j.pager.limit {
+		return dst, nil
+	}
+	return j.turn(dst)
+}
+
+// policy returns that for strings of a type.
+func (j *json) policy(t Type) StringEscapePolicy {
+	if t == TypeString {
+		return j.opts.JSONStringEscapePolicy
+	}
+	return StringEscapeHex
+}
+
+// appendLong is appendString that makes room in dst when it is needed.
+func (j *json) appendLong(dst, s []byte, policy StringEscapePolicy) (_ []byte, f *fault) {
+	dst = append(dst, '"')
+	room := func() bool {
+		if len(dst) >= j.pager.limit {
+			dst, f = j.turn(dst)
+		}
+		return f == nil
+	}
+	if policy == StringEscapeTSV {
+		j.tsv.split(s, func(part []byte) bool {
+			dst = appendJSONText(dst, part)
+			return room()
+		})
+	} else {
+		hex := policy == StringEscapeHex && !keepsJSONHex(s)
+		for part := range runeParts(s) {
+			switch {
+			case policy == StringEscapePUA:
+				dst = appendJSONPUA(dst, part)
+			case hex:
+				j.scratch = appendJSONHexAll(j.scratch[:0], part)
+				dst = appendJSONText(dst, j.scratch)
+			default:
+				dst = appendJSONText(dst, part)
+			}
+			if !room() {
+				break
+			}
+		}
+	}
+	return append(dst, '"'), f
+}
+
+// runeParts cuts s into parts of about longText bytes. No character is cut.
+func runeParts(s []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(s) > 0 {
+			n := min(len(s), longText)
+			for end := min(n+utf8.UTFMax, len(s)); n < end && !utf8.RuneStart(s[n]); n++ {
+			}
+			if !yield(s[:n]) {
+				return
+			}
+			s = s[n:]
+		}
+	}
 }
 
 // appendCommon appends the key and the value at the front of b if it is of one of the kinds that
@@ -113,7 +216,7 @@ func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out,
 	switch want {
 	case TypeString, TypeEnum:
 		n := uint64(binary.BigEndian.Uint32(b))
-		if n > uint64(len(b)-4) { // as is a negative one
+		if n > uint64(len(b)-4) || n > commonText { // as is a negative one
 			return
 		}
 		s := b[4 : 4+n]
@@ -164,10 +267,8 @@ func (j *json) appendValue(dst []byte, v *rawValue) []byte {
 		return append(appendAddr(append(dst, '"'), v.data), '"')
 	case TypeSubnet:
 		return append(appendSubnet(append(dst, '"'), v.data, v.num), '"')
-	case TypeString:
-		return j.appendString(dst, v.data, j.opts.JSONStringEscapePolicy)
-	default: // TypeEnum, TypeFile, TypeFunc: the policy is for strings only
-		return j.appendString(dst, v.data, StringEscapeHex)
+	default: // texts
+		return j.appendString(dst, v.data, j.policy(v.typ))
 	}
 }
 
@@ -250,7 +351,7 @@ func (j *json) appendString(dst, s []byte, policy StringEscapePolicy) []byte {
 		dst = append(dst, s...)
 		return append(dst, '"')
 	case policy == StringEscapePUA:
-		return appendJSONPUA(dst, s)
+		return append(appendJSONPUA(append(dst, '"'), s), '"')
 	case policy == StringEscapeTSV:
 		j.scratch = j.tsv.append(j.scratch[:0], s)
 	default:
@@ -288,7 +389,11 @@ func jsonShort(c byte) byte {
 
 // appendJSONQuoted appends s in quotes, escaping only what JSON demands.
 func appendJSONQuoted(dst, s []byte) []byte {
-	dst = append(dst, '"')
+	return append(appendJSONText(append(dst, '"'), s), '"')
+}
+
+// appendJSONText appends what stands between the quotes.
+func appendJSONText(dst, s []byte) []byte {
 	for _, c := range s {
 		if short := jsonShort(c); short != 0 {
 			dst = append(dst, '\\', short)
@@ -296,26 +401,32 @@ func appendJSONQuoted(dst, s []byte) []byte {
 			dst = append(dst, c) // other control characters do not get here
 		}
 	}
-	return append(dst, '"')
+	return dst
 }
 
 // appendJSONHex appends s as it is if it is acceptable text; else all its bytes that are
 // neither printable ASCII nor have a short escape become \xHH.
 func appendJSONHex(dst, s []byte) []byte {
+	if keepsJSONHex(s) {
+		return append(dst, s...)
+	}
+	return appendJSONHexAll(dst, s)
+}
+
+// keepsJSONHex reports whether s is acceptable text.
+func keepsJSONHex(s []byte) bool {
 	for i := 0; i < len(s); {
 		if c := s[i]; printable(c) || jsonShort(c) != 0 {
-			dst = append(dst, c)
 			i++
 			continue
 		}
 		n := acceptableRune(s[i:])
 		if n == 0 {
-			return appendJSONHexAll(dst[:len(dst)-i], s)
+			return false
 		}
-		dst = append(dst, s[i:i+n]...)
 		i += n
 	}
-	return dst
+	return true
 }
 
 func appendJSONHexAll(dst, s []byte) []byte {
@@ -329,10 +440,9 @@ func appendJSONHexAll(dst, s []byte) []byte {
 	return dst
 }
 
-// appendJSONPUA appends s in quotes; a byte HH that is not part of acceptable text is
+// appendJSONPUA appends s; a byte HH that is not part of acceptable text is
 // the character U+F00HH, written as its two surrogates.
 func appendJSONPUA(dst, s []byte) []byte {
-	dst = append(dst, '"')
 	for len(s) > 0 {
 		c := s[0]
 		n := 1
@@ -349,5 +459,5 @@ func appendJSONPUA(dst, s []byte) []byte {
 		}
 		s = s[n:]
 	}
-	return append(dst, '"')
+	return dst
 }

@@ -17,6 +17,13 @@ type Options struct {
 	EnableUTF8   bool   // LogAscii::enable_utf_8, valid UTF-8 is not escaped; default true
 	TSV          bool   // $config["tsv"], one line of field names is all of the header; default false
 
+	// Both.
+
+	// PathField is the name of a column with the path of the log that stands before all
+	// others, for destinations that several logs share. It is left out where the log has a
+	// column of this name. Default: empty, no such column, as in Zeek.
+	PathField string
+
 	// JSON logs.
 
 	UseJSON                bool               // LogAscii::use_json; default false

@@ -182,6 +182,25 @@ func (r *reader) element(v *rawValue) Reason {
 	return r.payload(v)
 }
 
+// skip reads a value of a record, elements included, and reports what is wrong with it.
+func (r *reader) skip(column int, want Type) *fault {
+	var v rawValue
+	at := r.b
+	if reason := r.column(&v, want); reason != 0 {
+		return &fault{reason: reason, column: column, at: at, typ: v.typ}
+	}
+	if !v.present || !v.typ.isContainer() {
+		return nil
+	}
+	for n := v.num; n > 0; n-- {
+		at := r.b
+		if reason := r.element(&v); reason != 0 {
+			return &fault{reason: reason, column: column, at: at, typ: v.typ}
+		}
+	}
+	return nil
+}
+
 // fault is what a loop over the values of a record found wrong. Where nothing is, it is nil, which costs less to return than
 // an empty one.
 type fault struct {
@@ -189,4 +208,5 @@ type fault struct {
 	column int
 	at     []byte // the rest of the batch from the value that is wrong
 	typ    Type   // that the value claims
+	err    error  // that of who takes the text, or a fault elsewhere in the batch; then nothing else counts
 }

@@ -23,12 +23,15 @@ type tsv struct {
 	afterContainer *escapes
 	leftContainer  bool
 
+	prefix  []byte // of each line: the path, if Options.PathField asks for it
+	pager   *pager
 	scratch []byte // a literal on its way through the escaping
 }
 
-func newTSV(o Options) tsv {
+func newTSV(o Options, s *Schema, p *pager) tsv {
 	t := tsv{
 		opts:   o,
+		pager:  p,
 		unset:  []byte(o.UnsetField),
 		empty:  []byte(o.EmptyField),
 		column: newEscapes(&o, o.Separator),
@@ -42,13 +45,20 @@ func newTSV(o Options) tsv {
 	} else {
 		t.element = newEscapes(&o, o.Separator, o.SetSeparator)
 	}
+	if s.hasPathField(&o) {
+		t.prefix = t.guardMeta(t.appendString(nil, []byte(s.Path), t.column), 0)
+		t.prefix = append(t.prefix, o.Separator...)
+	}
 	return t
 }
 
 // appendRecord appends the line of the record at the front of b. What is left to read is passed
 // from hand to hand and not kept in memory: to change a pointer there costs more.
 func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f *fault) {
-	start := len(dst)
+	t.pager.line = len(dst)
+	if len(t.prefix) > 0 {
+		dst = append(dst, t.prefix...)
+	}
 	for i := range columns {
 		if i > 0 {
 			dst = appendShort(dst, t.separator)
@@ -66,14 +76,34 @@ func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f 
 			return dst, b, f
 		}
 	}
-	if line := dst[start:]; len(line) > 0 && bytes.HasPrefix(line, []byte(t.opts.MetaPrefix)) {
-		// A reader would take the line for one of the header.
-		dst = append(dst, "xHH"...)
-		line = dst[start:]
-		copy(line[4:], line[1:])
-		appendHexEscape(line[:0], line[0])
+	if t.pager.begun {
+		t.pager.begun = false
+	} else {
+		dst = t.guardMeta(dst, t.pager.line+len(t.prefix))
 	}
 	return append(dst, '\n'), b, nil
+}
+
+// guardMeta escapes the first byte of the line that begins at the offset, if a reader would take
+// the line for one of the header.
+func (t *tsv) guardMeta(dst []byte, at int) []byte {
+	if line := dst[at:]; len(line) == 0 || !bytes.HasPrefix(line, []byte(t.opts.MetaPrefix)) {
+		return dst
+	}
+	dst = append(dst, "xHH"...)
+	line := dst[at:]
+	copy(line[4:], line[1:])
+	appendHexEscape(line[:0], line[0])
+	return dst
+}
+
+// turn makes room in dst, in the middle of a line.
+func (t *tsv) turn(dst []byte) ([]byte, *fault) {
+	dst, err := t.pager.turn(dst, func(dst []byte) []byte { return t.guardMeta(dst, len(t.prefix)) })
+	if err != nil {
+		return dst, &fault{err: err}
+	}
+	return dst, nil
 }
 
 // appendColumn appends the value at the front of b, whatever it is.
@@ -84,7 +114,8 @@ func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []
 		return dst, b, &fault{reason: reason, at: b, typ: v.typ}
 	}
 	if !v.present || !v.typ.isContainer() {
-		return t.appendValue(dst, &v, esc), rd.b, nil
+		dst, f = t.appendPaged(dst, &v, esc)
+		return dst, rd.b, f
 	}
 	if v.num == 0 {
 		return append(dst, esc.empty...), rd.b, nil
@@ -94,13 +125,43 @@ func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []
 		if reason := rd.element(&v); reason != 0 {
 			return dst, b, &fault{reason: reason, at: at, typ: v.typ}
 		}
-		dst = t.appendValue(dst, &v, t.element)
+		if dst, f = t.appendPaged(dst, &v, t.element); f != nil {
+			return dst, b, f
+		}
 		if n > 1 {
 			dst = appendShort(dst, t.setSeparator)
 		}
 	}
 	t.leftContainer = t.afterContainer != nil
 	return dst, rd.b, nil
+}
+
+// appendPaged is appendValue that makes room in dst when it is needed.
+func (t *tsv) appendPaged(dst []byte, v *rawValue, esc *escapes) ([]byte, *fault) {
+	if v.present && v.typ.isText() && len(v.data) > longText {
+		return t.appendLong(dst, v.data, esc)
+	}
+	dst = t.appendValue(dst, v, esc)
+	if len(dst) < t.pager.limit {
+		return dst, nil
+	}
+	return t.turn(dst)
+}
+
+// appendLong is appendString that makes room in dst when it is needed.
+func (t *tsv) appendLong(dst, s []byte, esc *escapes) (_ []byte, f *fault) {
+	if t.isMarker(s) {
+		dst = appendHexEscape(dst, s[0])
+		s = s[1:]
+	}
+	esc.split(s, func(part []byte) bool {
+		dst = append(dst, part...)
+		if len(dst) >= t.pager.limit {
+			dst, f = t.turn(dst)
+		}
+		return f == nil
+	})
+	return dst, f
 }
 
 // appendCommon appends the value at the front of b if it is of one of the kinds that most are, and
@@ -116,7 +177,7 @@ func (t *tsv) appendCommon(dst, b []byte, want Type, esc *escapes) (out, rest []
 	switch want {
 	case TypeString, TypeEnum:
 		n := uint64(binary.BigEndian.Uint32(b))
-		if n > uint64(len(b)-4) { // as is a negative one
+		if n > uint64(len(b)-4) || n > commonText { // as is a negative one
 			return
 		}
 		return t.appendString(dst, b[4:4+n], esc), b[4+n:], true
@@ -196,11 +257,14 @@ func (t *tsv) appendString(dst, s []byte, esc *escapes) []byte {
 	if len(s) == 0 {
 		return append(dst, esc.empty...)
 	}
-	if bytes.Equal(s, t.unset) || bytes.Equal(s, t.empty) {
+	if t.isMarker(s) {
 		return esc.append(appendHexEscape(dst, s[0]), s[1:])
 	}
 	return esc.append(dst, s)
 }
+
+// isMarker reports whether s is what stands for an unset or empty value.
+func (t *tsv) isMarker(s []byte) bool { return bytes.Equal(s, t.unset) || bytes.Equal(s, t.empty) }
 
 // timeLayout is that of the #open and #close lines.
 const timeLayout = "2006-01-02-15-04-05"

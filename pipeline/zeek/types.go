@@ -3,7 +3,7 @@ package zeek
 import (
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 	"strconv"
 )
 
@@ -68,6 +68,11 @@ func (t Type) isAtomic() bool {
 	return t > TypeVoid && int(t) < len(typeNames) && typeNames[t] != "" && !t.isContainer()
 }
 
+// isText reports whether values of t are strings on the wire.
+func (t Type) isText() bool {
+	return t == TypeString || t == TypeEnum || t == TypeFile || t == TypeFunc
+}
+
 // Proto is the transport protocol of a port value. Logs do not show it.
 type Proto int32
 
@@ -92,8 +97,8 @@ const (
 
 // Field describes one column of a log.
 type Field struct {
-	// Name of the column; fields of nested records are joined by dots. Not empty,
-	// without control characters.
+	// Name of the column; fields of nested records are joined by dots. Not empty, without
+	// control characters, at most MaxName bytes.
 	Name string
 	// Type of the column's values.
 	Type Type
@@ -122,6 +127,7 @@ func (f Field) loggable() bool {
 // they go and what their columns are. Treat it as immutable once it is in use; it
 // may then be shared between goroutines.
 type Schema struct {
+	// No name is longer than MaxName.
 	Stream string // full name of the stream's enum value, "Conn::LOG"; not empty
 	Writer string // full name of the writer's enum value, "Log::WRITER_ASCII"; not empty
 	Filter string // name of the filter on the sender, "default"
@@ -141,19 +147,27 @@ func (s *Schema) Validate() error {
 		return errors.New("zeek: a schema needs at least one field")
 	}
 	for _, name := range [...]string{s.Stream, s.Writer, s.Filter, s.Path} {
-		if len(name) > math.MaxInt32 {
-			return fmt.Errorf("zeek: a name of %d bytes cannot be sent, the limit is %d", len(name), math.MaxInt32)
+		if len(name) > MaxName {
+			return fmt.Errorf("zeek: %s", nameTooLong(fmt.Sprintf("the name %.40q", name), len(name)))
 		}
 	}
 	for i, f := range s.Fields {
-		if !validFieldName(f.Name) || len(f.Name) > math.MaxInt32 {
-			return fmt.Errorf("zeek: field %d: the name %.100q is empty, too long or has control characters", i, f.Name)
+		if len(f.Name) > MaxName {
+			return fmt.Errorf("zeek: field %d: %s", i, nameTooLong(fmt.Sprintf("the name %.40q", f.Name), len(f.Name)))
+		}
+		if !validFieldName(f.Name) {
+			return fmt.Errorf("zeek: field %d: the name %q is empty or has control characters", i, f.Name)
 		}
 		if !f.loggable() {
 			return fmt.Errorf("zeek: field %q: %s cannot be logged", f.Name, f.TypeName())
 		}
 	}
 	return nil
+}
+
+// hasPathField reports whether a column with the path is to stand before those of s.
+func (s *Schema) hasPathField(o *Options) bool {
+	return o.PathField != "" && !slices.ContainsFunc(s.Fields, func(f Field) bool { return f.Name == o.PathField })
 }
 
 // SameColumns reports whether s and o have the same columns: names, types and
