@@ -7,7 +7,6 @@
 package lines
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,14 +23,14 @@ const (
 	// maxCache limits the bytes of all headers in the cache: one for each filter and path of the cluster, times the versions
 	// of its scripts.
 	maxCache = 16 << 20
-	// keepSize is the size up to which a buffer is kept for the next use.
-	keepSize = 1 << 20
+	// keepSize is the size in bytes up to which a buffer is kept for the next use: a piece, and what
+	// comes behind its limit.
+	keepSize = zeek.PieceBytes + zeek.PieceBytes/4
 )
 
 // Renderer renders batches. For concurrent use.
 type Renderer struct {
 	format zeek.Options
-	path   bool
 
 	mu    sync.RWMutex
 	cache map[string]*columns // guarded by mu; by Batch.Header
@@ -42,13 +41,7 @@ type Renderer struct {
 type columns struct {
 	schema *zeek.Schema
 	format zeek.Options
-	prefix []byte    // of a line, for JSON in place of its first brace; nil for none
-	spare  sync.Pool // of *worker
-}
-
-type worker struct {
-	render *zeek.Renderer
-	text   []byte // before the prefix
+	spare  sync.Pool // of *zeek.Renderer
 }
 
 // New returns a Renderer of lines in this format. With path every line begins with the log path. It refuses a format
@@ -70,37 +63,36 @@ func New(format zeek.Options, path bool) (*Renderer, error) {
 			return nil, errors.New("lines: separator and set_separator are equal: choose two different ones, or JSON")
 		}
 	}
-	return &Renderer{format: format, path: path, cache: make(map[string]*columns)}, nil
+	if path {
+		format.PathField = PathField
+	}
+	return &Renderer{format: format, cache: make(map[string]*columns)}, nil
 }
 
-// Append appends a line for each record of b, each with a line feed at its end and none before. All or nothing: with an
-// error, which says why the batch is dropped, dst comes back as it was. It allocates only to grow dst, and for headers
-// that it has not met.
-func (r *Renderer) Append(dst []byte, b zeek.Batch) ([]byte, *pipeline.DropError) {
-	c, e := r.columns(b)
-	if e != nil {
-		return dst, e
+// Render appends a line for each record of b, each with a line feed at its end and none before.
+// When there is much text it hands pieces of it to write, as [zeek.Renderer.RenderRecords] does. It
+// allocates only to grow dst, and for headers that it has not met.
+//
+// The error is a *pipeline.DropError, which says why the batch is dropped, or that of write. Of a
+// batch that is dropped nothing is handed to write, and dst comes back as it was.
+func (r *Renderer) Render(dst []byte, b zeek.Batch, write func(text []byte) (empty []byte, err error)) ([]byte, error) {
+	c, drop := r.columns(b)
+	if drop != nil {
+		return dst, drop
 	}
-	w, err := c.worker()
-	if err != nil {
-		return dst, pipeline.DropBatch(err)
-	}
-	defer c.spare.Put(w)
-	if c.prefix == nil {
-		dst, _, err = w.render.AppendRecords(dst, b)
-	} else {
-		w.text, _, err = w.render.AppendRecords(w.text[:0], b)
-		if err == nil {
-			dst = c.appendPrefixed(dst, w.text)
-		}
-		if cap(w.text) > keepSize {
-			w.text = nil
+	render, _ := c.spare.Get().(*zeek.Renderer)
+	if render == nil {
+		var err error
+		if render, err = zeek.NewRenderer(c.schema, c.format); err != nil {
+			return dst, pipeline.DropBatch(err)
 		}
 	}
-	if err != nil {
-		return dst, pipeline.DropBatch(err)
+	defer c.spare.Put(render)
+	dst, _, err := render.RenderRecords(dst, b, write)
+	if e, ok := errors.AsType[*zeek.Error](err); ok {
+		err = pipeline.DropBatch(e)
 	}
-	return dst, nil
+	return dst, err
 }
 
 // columns returns what renders batches with the header of b.
@@ -116,12 +108,6 @@ func (r *Renderer) columns(b zeek.Batch) (*columns, *pipeline.DropError) {
 		return nil, e
 	}
 	c = &columns{schema: schema, format: r.format}
-	if r.path {
-		var err error
-		if c.prefix, err = c.pathPrefix(); err != nil {
-			return nil, pipeline.DropBatch(err)
-		}
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if known := r.cache[string(b.Header)]; known != nil {
@@ -133,59 +119,6 @@ func (r *Renderer) columns(b zeek.Batch) (*columns, *pipeline.DropError) {
 	}
 	r.cache[string(b.Header)] = c
 	return c, nil
-}
-
-func (c *columns) worker() (*worker, error) {
-	if w, _ := c.spare.Get().(*worker); w != nil {
-		return w, nil
-	}
-	render, err := zeek.NewRenderer(c.schema, c.format)
-	return &worker{render: render}, err
-}
-
-// pathPrefix returns what a line begins with: the record of a log that has the log path as its only column, without the end.
-func (c *columns) pathPrefix() ([]byte, error) {
-	for _, f := range c.schema.Fields {
-		if f.Name == PathField {
-			return nil, nil
-		}
-	}
-	only := &zeek.Schema{Stream: c.schema.Stream, Writer: c.schema.Writer, Fields: []zeek.Field{{Name: PathField, Type: zeek.TypeString}}}
-	raw, err := zeek.AppendBatch(nil, only, [][]zeek.Value{{zeek.String(c.schema.Path)}})
-	if err != nil {
-		return nil, err
-	}
-	batch, err := zeek.ParseBatch(raw)
-	if err != nil {
-		return nil, err
-	}
-	render, err := zeek.NewRenderer(only, c.format)
-	if err != nil {
-		return nil, err
-	}
-	line, _, err := render.AppendRecords(nil, batch)
-	if err != nil {
-		return nil, err
-	}
-	if c.format.UseJSON {
-		return append(bytes.TrimSuffix(line, []byte("}\n")), ','), nil
-	}
-	return append(bytes.TrimSuffix(line, []byte("\n")), c.format.Separator...), nil
-}
-
-// appendPrefixed appends the lines of text, the prefix before each.
-func (c *columns) appendPrefixed(dst, text []byte) []byte {
-	for line := range bytes.Lines(text) {
-		dst = append(dst, c.prefix...)
-		if c.format.UseJSON {
-			line = line[1:]
-			if line[0] == '}' { // no field is set
-				dst = dst[:len(dst)-1]
-			}
-		}
-		dst = append(dst, line...)
-	}
-	return dst
 }
 
 var texts = sync.Pool{New: func() any { return new([]byte) }}

@@ -3,6 +3,7 @@ package lines
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +26,13 @@ func golden(t testing.TB, name string) (batches []zeek.Batch) {
 		batches = append(batches, b)
 	}
 	return batches
+}
+
+// appendLines renders a batch whose text is small.
+func appendLines(r *Renderer, dst []byte, b zeek.Batch) ([]byte, *pipeline.DropError) {
+	out, err := r.Render(dst, b, func([]byte) ([]byte, error) { panic("a text of more than one piece") })
+	e, _ := errors.AsType[*pipeline.DropError](err)
+	return out, e
 }
 
 func formats() map[string]zeek.Options {
@@ -69,7 +77,7 @@ func TestGolden(t *testing.T) {
 				for _, recorded := range []string{"cluster-logs", "edge-logs", "edge-logs-ext"} {
 					for _, b := range golden(t, recorded) {
 						want := plain(t, b, format)
-						text, e := r.Append([]byte("before"), b)
+						text, e := appendLines(r, []byte("before"), b)
 						if e != nil {
 							t.Fatal(e)
 						}
@@ -159,6 +167,24 @@ func makeBatch(t testing.TB, path, field string, values ...string) zeek.Batch {
 	return b
 }
 
+// wideBatch returns a batch without records, with that many columns of the longest names.
+func wideBatch(t testing.TB, filter string, columns int) zeek.Batch {
+	t.Helper()
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Filter: filter, Path: "p"}
+	for i := range columns {
+		s.Fields = append(s.Fields, zeek.Field{Name: fmt.Sprintf("%0*d", zeek.MaxName, i), Type: zeek.TypeString})
+	}
+	raw, err := zeek.AppendBatch(nil, s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := zeek.ParseBatch(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // Whatever the path and the values, a record is one line, and a JSON object if it is JSON.
 func TestEdges(t *testing.T) {
 	for name, format := range formats() {
@@ -174,7 +200,7 @@ func TestEdges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, e := r.Append(nil, b)
+			text, e := appendLines(r, nil, b)
 			if e != nil {
 				t.Fatal(e)
 			}
@@ -208,7 +234,7 @@ func TestRefused(t *testing.T) {
 	other := good
 	other.Writer = []byte("Log::WRITER_NONE")
 	other.Header = append(slices.Clone(good.Header), 'x')
-	wide := makeBatch(t, "p", strings.Repeat("f", maxHeader), "one")
+	wide := wideBatch(t, "filter", maxHeader/(14+zeek.MaxName)+1)
 	for _, test := range []struct {
 		b    zeek.Batch
 		want pipeline.Reason
@@ -217,12 +243,12 @@ func TestRefused(t *testing.T) {
 		{other, pipeline.ReasonWriter},
 		{wide, pipeline.ReasonHeader},
 	} {
-		out, e := r.Append([]byte("before"), test.b)
+		out, e := appendLines(r, []byte("before"), test.b)
 		if e == nil || e.Reason != test.want || string(out) != "before" {
 			t.Errorf("%q, %v, want %v", out, e, test.want)
 		}
 	}
-	if out, e := r.Append(nil, good); e != nil || bytes.Count(out, []byte("\n")) != 2 {
+	if out, e := appendLines(r, nil, good); e != nil || bytes.Count(out, []byte("\n")) != 2 {
 		t.Errorf("%q, %v", out, e)
 	}
 }
@@ -249,9 +275,9 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	most := 0
-	name := strings.Repeat("f", maxHeader-100)
 	for i := range 3 * maxCache / maxHeader {
-		if _, e := r.Append(nil, makeBatch(t, "p", fmt.Sprint(i, name), "x")); e != nil {
+		b := wideBatch(t, fmt.Sprint(i), maxHeader/(14+zeek.MaxName)-1)
+		if _, e := appendLines(r, nil, b); e != nil {
 			t.Fatal(e)
 		}
 		size := 0
@@ -277,7 +303,7 @@ func TestConcurrent(t *testing.T) {
 	batches := golden(t, "cluster-logs")
 	var want [][]byte
 	for _, b := range batches {
-		text, e := r.Append(nil, b)
+		text, e := appendLines(r, nil, b)
 		if e != nil {
 			t.Fatal(e)
 		}
@@ -291,7 +317,7 @@ func TestConcurrent(t *testing.T) {
 			for i := range batches {
 				i = (i + g*len(batches)/4) % len(batches)
 				var e *pipeline.DropError
-				if buf, e = r.Append(buf[:0], batches[i]); e != nil || !bytes.Equal(buf, want[i]) {
+				if buf, e = appendLines(r, buf[:0], batches[i]); e != nil || !bytes.Equal(buf, want[i]) {
 					t.Errorf("batch %d differs: %v", i, e)
 				}
 			}
@@ -314,7 +340,7 @@ func TestNoAllocations(t *testing.T) {
 			b := makeBatch(t, "p", "f", "one", "two", "three")
 			buf := make([]byte, 0, 1<<12)
 			if n := testing.AllocsPerRun(100, func() {
-				if _, e := r.Append(buf, b); e != nil {
+				if _, e := appendLines(r, buf, b); e != nil {
 					t.Fatal(e)
 				}
 			}); n >= 1 { // the garbage collector may empty the pool

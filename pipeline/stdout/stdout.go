@@ -21,8 +21,8 @@ import (
 
 // Config says what is written where. Writer is all that must be set.
 type Config struct {
-	// Writer gets the records of each batch in one call of Write, unless that writes less. Only one goroutine calls it at a
-	// time.
+	// Writer gets the records of a batch in one call of Write, unless that writes less or the text has
+	// more than zeek.PieceBytes. Only one goroutine calls it at a time.
 	//
 	// If it is the standard output, the program must ignore SIGPIPE (signal.Ignore), else a reader that ends takes the
 	// program with it.
@@ -33,11 +33,12 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Sink writes records as lines, which begin with the log path: see package lines. An entry is done when its lines are
-// written, all of them. They stand together, and no line is torn, whatever fails in between.
+// Sink writes records as lines, which begin with the log path: see package lines. An entry is done
+// when its lines are written, all of them. They stand together, and no line is torn, whatever fails
+// in between. Only a line of more than zeek.PieceBytes ends early if it is given up within.
 //
-// What fails is tried again until Send's context ends, with one exception: a pipe whose reader has gone never comes back.
-// Then nothing is written any more, and Send only waits.
+// What fails is tried again until Send's context ends, with one exception: a pipe whose reader has
+// gone never comes back. Then all entries are given up, with pipeline.ErrGone.
 type Sink struct {
 	// Static after New.
 	w     io.Writer
@@ -51,6 +52,7 @@ type Sink struct {
 
 	// Owned by the writer goroutine.
 	rest []byte // of a line that was begun and whose batch was given up
+	open bool   // the last byte that was written does not end a line
 
 	mu      sync.Mutex
 	err     error     // guarded by mu; of the last write, nil if it went well
@@ -108,52 +110,79 @@ func New(cfg Config) (*Sink, error) {
 	return s, nil
 }
 
-// job is the text of a batch on its way to the writer goroutine, which owns it then.
+// job is a batch on its way to the writer goroutine, which owns its text then.
 type job struct {
 	ctx     context.Context
 	text    *[]byte
+	long    *longText
 	written chan error // has room for the outcome, for which nobody may wait any more
+	size    uint64     // bytes; the goroutine's until the outcome is there
 }
 
-// Send implements pipeline.Sink. It returns when e is done.
+// longText is a batch whose text has several pieces. The writer goroutine renders them one by one.
+type longText struct {
+	mu    sync.Mutex // held while batch is looked at
+	batch zeek.Batch // guarded by mu
+	ended bool       // guarded by mu; the entry is done, batch must not be looked at any more
+}
+
+// errLong says that a text has more than one piece.
+var errLong = errors.New("more than one piece")
+
+// Send implements pipeline.Sink. It returns when e is done. It renders the batch itself, so that all
+// cores can, unless the text is long.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
-	text := lines.GetText()
-	var drop *pipeline.DropError
-	if *text, drop = s.lines.Append(*text, e.Batch); drop != nil || len(*text) == 0 {
-		lines.PutText(text)
-		if drop != nil {
-			e.Refuse(uint64(e.Batch.NumRecords), drop)
-		}
+	j := &job{ctx: ctx, text: lines.GetText(), written: make(chan error, 1)}
+	var err error
+	*j.text, err = s.lines.Render(*j.text, e.Batch, func(text []byte) ([]byte, error) { return text[:0], errLong })
+	drop, dropped := errors.AsType[*pipeline.DropError](err)
+	switch {
+	case dropped:
+		lines.PutText(j.text)
+		e.Refuse(uint64(e.Batch.NumRecords), drop)
+		e.Done(nil)
+		return
+	case err != nil: // errLong, behind which there is no fault
+		*j.text = (*j.text)[:0]
+		j.long = &longText{batch: e.Batch}
+	case len(*j.text) == 0:
+		lines.PutText(j.text)
 		e.Done(nil)
 		return
 	}
-	size := uint64(len(*text))
-	j := &job{ctx, text, make(chan error, 1)}
 	select {
 	case s.jobs <- j:
 	case <-ctx.Done():
-		lines.PutText(text)
+		lines.PutText(j.text)
 		e.Done(s.givenUp(ctx))
 		return
 	}
-	var err error
 	select {
 	case err = <-j.written:
 	case <-ctx.Done():
 		err = s.givenUp(ctx) // whatever the writer makes of it
+		if j.long != nil {
+			j.long.mu.Lock()
+			j.long.ended = true
+			j.long.mu.Unlock()
+		}
 	}
 	if err == nil {
 		s.records.Add(uint64(e.Batch.NumRecords))
-		s.bytes.Add(size)
+		s.bytes.Add(j.size)
 	}
 	e.Done(err)
 }
 
-// givenUp is the error of a batch that was not written before ctx ended.
+// givenUp is the error of a batch that was not written before ctx ended or the reader had gone.
 func (s *Sink) givenUp(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Errorf("stdout: %w", errors.Join(ctx.Err(), s.err))
+	err := errors.Join(ctx.Err(), s.err)
+	if s.dead {
+		err = errors.Join(errGone, s.err)
+	}
+	return fmt.Errorf("stdout: %w", err)
 }
 
 // Close implements pipeline.Sink. If a call of Write hangs it leaves that behind when ctx ends, with its goroutine.
@@ -195,7 +224,34 @@ func (s *Sink) run() {
 
 // write writes the text of a job, until it is written or the job's context ends.
 func (s *Sink) write(j *job) error {
-	text, done := *j.text, 0
+	if j.long == nil {
+		return s.writeText(j, *j.text)
+	}
+	j.long.mu.Lock()
+	defer j.long.mu.Unlock()
+	if j.long.ended {
+		return s.givenUp(j.ctx)
+	}
+	var err error
+	*j.text, err = s.lines.Render(*j.text, j.long.batch, func(text []byte) ([]byte, error) {
+		j.long.mu.Unlock()
+		err := s.writeText(j, text)
+		j.long.mu.Lock()
+		if err == nil && j.long.ended {
+			err = s.givenUp(j.ctx)
+			s.endLine(nil)
+		}
+		return text[:0], err
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeText(j, *j.text)
+}
+
+// writeText writes text, until it is written, the job's context ends, or the reader has gone.
+func (s *Sink) writeText(j *job, text []byte) error {
+	done := 0
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		n, err := s.put(s.rest)
 		s.rest = s.rest[:copy(s.rest, s.rest[n:])]
@@ -205,15 +261,26 @@ func (s *Sink) write(j *job) error {
 		}
 		s.note(err)
 		if err == nil {
+			j.size += uint64(len(text))
 			return nil
 		}
-		if !s.wait(j.ctx, backoff) {
-			if done > 0 && text[done-1] != '\n' {
-				end := bytes.IndexByte(text[done:], '\n') + 1
-				s.rest = append(s.rest, text[done:done+end]...)
-			}
+		if s.gone() || !wait(j.ctx, backoff) {
+			s.endLine(text[done:])
 			return s.givenUp(j.ctx)
 		}
+	}
+}
+
+// endLine sees to it that a line which was begun will be ended, with what of it is in the text that
+// was given up. If its end is not there it ends as it is.
+func (s *Sink) endLine(text []byte) {
+	if !s.open || len(s.rest) > 0 {
+		return
+	}
+	if end := bytes.IndexByte(text, '\n'); end >= 0 {
+		s.rest = append(s.rest, text[:end+1]...)
+	} else {
+		s.rest = append(s.rest, '\n')
 	}
 }
 
@@ -230,6 +297,9 @@ func (s *Sink) put(b []byte) (done int, err error) {
 		if n, err = s.w.Write(b[done:]); n == 0 && err == nil {
 			err = io.ErrShortWrite
 		}
+		if n > 0 {
+			s.open = b[done+n-1] != '\n'
+		}
 		done += n
 	}
 	s.mu.Lock()
@@ -239,7 +309,7 @@ func (s *Sink) put(b []byte) (done int, err error) {
 }
 
 // errGone says that no try will succeed.
-var errGone = errors.New("the reader has gone")
+var errGone = fmt.Errorf("the reader has ended: %w", pipeline.ErrGone)
 
 func (s *Sink) gone() bool {
 	s.mu.Lock()
@@ -275,12 +345,8 @@ func broken(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, fs.ErrClosed)
 }
 
-// wait returns true after d, false as soon as ctx ends. If the reader has gone there is nothing to wait for but that.
-func (s *Sink) wait(ctx context.Context, d time.Duration) bool {
-	if s.gone() {
-		<-ctx.Done()
-		return false
-	}
+// wait returns true after d, false as soon as ctx ends.
+func wait(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
