@@ -8,11 +8,13 @@ import (
 // scratchSize is up to which size a record is written with its header in one call.
 const scratchSize = 64 << 10
 
-// Append adds a record to the end, and returns its number. It does not keep the record. When it returns without an error the
-// system has the record: it survives kill -9, and from the next sync on a power failure.
+// Append adds a record to the end, and returns its number. It does not keep the record. When it
+// returns without an error the system has the record: it survives kill -9, and a power failure from
+// the next sync on, which with Config.SyncEach has already happened.
 //
 // The error is ErrFull if Config.MaxBytes would be exceeded, ErrTooLarge if no room will ever do, ErrClosed, or one of the
-// file system; then the spool is as before. It waits for other calls of Append and for the system to take the record, not for a sync.
+// file system; then the spool is as before. It waits for other calls of Append and for the system to
+// take the record, and for a sync with Config.SyncEach only.
 func (s *Spool) Append(record []byte) (Seq, error) {
 	if len(record) > MaxRecord || segmentHeader+recordSize(record) > s.cfg.MaxBytes {
 		return 0, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(record))
@@ -25,6 +27,9 @@ func (s *Spool) Append(record []byte) (Seq, error) {
 	}
 	end := g.end
 	n, err := s.write(g, end, record)
+	if err == nil && s.cfg.SyncEach {
+		err = s.syncNew(g)
+	}
 	if err != nil {
 		s.takeBack(g, end, n)
 		return 0, fmt.Errorf("spool: cannot append to %s: %w", g.name, err)
@@ -36,12 +41,23 @@ func (s *Spool) Append(record []byte) (Seq, error) {
 	g.size = g.end
 	g.n++
 	g.live++
-	g.dirty = true
+	g.dirty = g.dirty || !s.cfg.SyncEach
 	s.bytes += n
 	s.stats.Records++
 	s.stats.Unread++
 	s.next++
 	return s.next - 1, nil
+}
+
+// syncNew syncs what was written last, and that its file exists.
+func (s *Spool) syncNew(g *segment) error {
+	if err := g.w.Sync(); err != nil {
+		return err
+	}
+	if g.end == 0 {
+		s.syncFolder(".")
+	}
+	return nil
 }
 
 func recordSize(record []byte) int64 { return recordHeader + int64(len(record)) }

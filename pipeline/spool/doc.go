@@ -19,6 +19,8 @@
 //	00000000000000000001.segment   records from number 1 on; 20 decimal digits, so the names sort as the records do
 //	acknowledged                   which records are done
 //	acknowledged.tmp               the next version of it
+//	delivering                     records that are being delivered, and those at which a process died
+//	aside                          folder of records that were set aside, see SetAside
 //	lock                           on Windows only
 //
 // Other files are left alone. Records are numbered from 1 on, by one a record, in the order of Append. A process
@@ -54,7 +56,20 @@
 //	        ascending, above floor, with at least one number between two ranges
 //	     4  checksum of all before
 //
-// A later version of either file keeps magic, version and a checksum in the same places, so that it is told from damage.
+// The file of records that are being delivered has a header and up to 1024 slots, which are changed in
+// place:
+//
+//	 0  8  magic: 89 's' 'p' 'd' 'e' 'l' 0d 0a
+//	 8  4  version: 1
+//	12     slots, each of them empty (zeros) or
+//
+//	 0  8  number of the record
+//	 8  4  number of processes that died at it; plus 2^31 while it is being delivered
+//	12  4  checksum of bytes 0 to 11
+//
+// It is not synced: what it is for is a process that dies, not a power failure.
+//
+// A later version of a file keeps magic and version in the same places, so that it is told from damage.
 //
 // # Damage
 //

@@ -43,15 +43,15 @@ func (s *Spool) flush() error {
 	s.dirDirty = false
 	s.mu.Unlock()
 	if dirty {
-		s.syncFolder()
+		s.syncFolder(".")
 	}
 	return err
 }
 
-// syncFolder makes it survive a power failure which files are in the folder. Not every system can, and
+// syncFolder makes it survive a power failure which files are in a folder. Not every system can, and
 // all do what is left without it: its error says nothing that helps.
-func (s *Spool) syncFolder() {
-	if f, err := s.open(".", os.O_RDONLY); err == nil {
+func (s *Spool) syncFolder(name string) {
+	if f, err := s.open(name, os.O_RDONLY); err == nil {
 		_ = f.Sync()
 		f.Close()
 	}

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// MaxRecord is the largest content of a record, in bytes.
-const MaxRecord = 256 << 20
+// MaxRecord is the largest content of a record, in bytes. The log batches of a Zeek node have up to
+// 256 MB of text.
+const MaxRecord = 512 << 20
 
 const (
 	defaultMaxBytes     = 1 << 30
@@ -50,6 +51,8 @@ type Config struct {
 	// SyncInterval is how long records may wait to be synced to the disk, and acknowledgements
 	// to be noted there. Default: 1 s.
 	SyncInterval time.Duration
+	// SyncEach makes Append sync each record before it returns. Default: they wait for SyncInterval.
+	SyncEach bool
 	// Logger is told of damage and of failures that no call returns. Default: none.
 	Logger *slog.Logger
 }
@@ -65,6 +68,9 @@ type Spool struct {
 	open    func(name string, flag int) (file, error)
 	closing chan struct{}
 	running sync.WaitGroup // the flusher, and removals of segments
+
+	suspecting sync.Mutex
+	suspects   suspects // guarded by suspecting, which is locked last
 
 	// Lock order: reading, writing, mu. No file is read, written, synced or deleted under mu.
 
@@ -106,6 +112,8 @@ type Stats struct {
 	// skipped. TornBytes is what was cut off the end of the newest segment by Open.
 	CorruptRecords          uint64
 	CorruptBytes, TornBytes int64
+	// SetAside counts the records that SetAside has taken out.
+	SetAside uint64
 	// Err is why syncing or noting acknowledgements failed the last time, nil if it did not. It is
 	// tried again every Config.SyncInterval; meanwhile a power failure loses more, kill -9 delivers more again.
 	Err error
@@ -157,6 +165,9 @@ func openSpool(cfg Config, recovered func(record []byte), open func(root *os.Roo
 		s.lock = lock
 		err = s.recover(recovered)
 	}
+	if err == nil {
+		err = s.recoverSuspects()
+	}
 	if err != nil {
 		s.release()
 		return nil, err
@@ -201,6 +212,9 @@ func (s *Spool) Close() error {
 	close(s.closing)
 	s.running.Wait()
 	err := s.flush()
+	s.suspecting.Lock()
+	s.closeSuspects()
+	s.suspecting.Unlock()
 	s.release()
 	return err
 }
