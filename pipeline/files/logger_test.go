@@ -24,6 +24,15 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
+// wideColumns returns the names of n columns, which take 264 bytes each in a batch's header.
+func wideColumns(n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("%0250d", i)
+	}
+	return strings.Join(names, " ")
+}
+
 func TestMessageChecks(t *testing.T) {
 	var log bytes.Buffer
 	l := start(t, Config{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -33,7 +42,7 @@ func TestMessageChecks(t *testing.T) {
 		m[i] = []byte(part)
 		return m
 	}
-	wide := pipelinetest.Message(t, "n", "A::LOG", "a", strings.Repeat("x", 64<<10), "1")
+	wide := pipelinetest.Message(t, "n", "A::LOG", "a", wideColumns(300), "1")
 	other := slices.Clone(good)
 	other[3] = bytes.Replace(good[3], []byte("WRITER_ASCII"), []byte("WRITER_OTHER"), 1)
 	trunc := zeek.ReasonTruncated
@@ -82,7 +91,7 @@ func TestPathsConfined(t *testing.T) {
 	l := start(t, Config{Dir: dir})
 	for _, path := range []string{
 		"", "/", "/etc/x", "/dev/stdout", "..", "../x", "a/../../x", "a/../b", "a/..", ".", "./x", "a//b", "a/", "a/./b",
-		"x\x00y", "\x00", strings.Repeat("x", 256), strings.Repeat("a/", 600) + "b",
+		"x\x00y", "\x00", strings.Repeat("x", 256),
 		"away/x", "away/sub/x", "relative/x", "link", "dir", ".shadow.conn", ".tmp.shadow.conn", "sub/.shadow.conn",
 	} {
 		if err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", path, "x", "1")); err == nil {
@@ -602,7 +611,7 @@ func TestInterleaving(t *testing.T) {
 // cache and no more memory than it may have.
 func TestHeaderCacheBounded(t *testing.T) {
 	l := start(t, Config{Dir: t.TempDir()})
-	m := pipelinetest.Message(t, "n", "A::LOG", "a", strings.Repeat("x", (64<<10)-200), "1")
+	m := pipelinetest.Message(t, "n", "A::LOG", "a", wideColumns(240), "1")
 	const n = 2 * maxHeaderCache / (64 << 10)
 	for i := range n {
 		filter := fmt.Sprintf("%07d", i)

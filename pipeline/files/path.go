@@ -11,10 +11,9 @@ import (
 )
 
 const (
-	maxPath    = 1024 // bytes of a log path
-	maxElement = 255  // bytes of one element of a file name: NAME_MAX everywhere
-	maxExt     = 16   // bytes of the extension, with its dot
-	maxMark    = 32   // bytes that safeName returns
+	maxElement = 255 // bytes of one element of a file name: NAME_MAX everywhere
+	maxExt     = 16  // bytes of the extension, with its dot
+	maxMark    = 32  // bytes that safeName returns
 	// nameReserve is what an element of a path must leave free beside the times of a rotated
 	// name: for the mark of another stream or set of columns, two numbers against
 	// collisions, the prefix of a shadow file.
@@ -32,8 +31,6 @@ func checkPath(path, ext string, reserve int) error {
 		return errors.New("the log path has a NUL byte in it")
 	case strings.HasPrefix(path, "/"):
 		return errors.New("the log path is absolute, it must stay in the log folder")
-	case len(path) > maxPath:
-		return fmt.Errorf("the log path has %d bytes, at most %d are allowed", len(path), maxPath)
 	}
 	longest := maxElement - nameReserve - reserve - len(ext)
 	elements := strings.Split(path, "/")

@@ -46,7 +46,7 @@ func (g *group) deliver() error {
 	g.slab, g.todo = g.slab[:0], g.todo[:0]
 	records := 0
 	for _, d := range g.deliveries {
-		records += d.entry.Batch.NumRecords
+		records += d.records
 	}
 	g.slab = slices.Grow(g.slab, records) // todo points into it
 	for _, d := range g.deliveries {

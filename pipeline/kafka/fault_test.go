@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -264,6 +265,17 @@ func produced(t testing.TB, req kmsg.Request) (all []int) {
 	return all
 }
 
+// wideBatch returns a batch of one record with a string of that size.
+func wideBatch(t testing.TB, size int) []byte {
+	t.Helper()
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []zeek.Field{{Name: "s", Type: zeek.TypeString}}}
+	raw, err := zeek.AppendBatch(nil, s, [][]zeek.Value{{zeek.String(strings.Repeat("s", size))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 // What a real limit of the topic does, and a record that is larger than a record batch may be.
 func TestTooLarge(t *testing.T) {
 	c := newCluster(t, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "3000"}), kfake.SeedTopics(1, "zeek"))
@@ -272,8 +284,8 @@ func TestTooLarge(t *testing.T) {
 	for i := range 10 {
 		s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*30, 30)...)))
 	}
-	s.Send(t.Context(), r.entry("n", batch(t, strings.Repeat("p", 4000), 0)))  // too large for the broker
-	s.Send(t.Context(), r.entry("n", batch(t, strings.Repeat("p", 30000), 0))) // for the client
+	s.Send(t.Context(), r.entry("n", wideBatch(t, 4000)))  // too large for the broker
+	s.Send(t.Context(), r.entry("n", wideBatch(t, 30000))) // for the client
 	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	if r.refused[pipeline.ReasonTooLarge] != 2 || len(r.refused) != 1 {

@@ -1,7 +1,11 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
+
+	"zmtpd/pipeline"
+	"zmtpd/pipeline/lines"
 )
 
 // flowKey is what order is kept for.
@@ -13,6 +17,8 @@ type flow struct {
 	key   flowKey
 	topic string
 	place uint32
+	// Of key, for the keys of records.
+	node, path []byte
 
 	queue []*delivery // guarded by Sink.mu
 }
@@ -20,9 +26,14 @@ type flow struct {
 // maxGroup is how many bytes of text a group has at most, beside its first entry.
 const maxGroup = 1 << 20
 
-// enqueue puts an entry behind the others of its flow.
-func (s *Sink) enqueue(topic string, d *delivery) {
-	e := d.entry
+// enqueue waits for d's share of memory and puts it behind the others of the flow of e. It calls
+// d.done, now or later, unless it returns an error.
+func (s *Sink) enqueue(ctx context.Context, topic string, e *pipeline.Entry, d *delivery) error {
+	d.cost = int64(len(*d.text)) + int64(d.records)*recordCost
+	if err := s.budget.acquire(ctx, d.cost); err != nil {
+		lines.PutText(d.text)
+		return fmt.Errorf("kafka: %w", err)
+	}
 	s.entries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,10 +41,12 @@ func (s *Sink) enqueue(topic string, d *delivery) {
 	if f == nil {
 		f = &flow{key: flowKey{string(e.Node), string(e.Batch.Path)}, topic: topic}
 		f.place = f.key.place()
+		f.node, f.path = []byte(f.key.node), []byte(f.key.path)
 		s.flows[f.key] = f
 		s.flowers.Go(func() { s.runFlow(f) })
 	}
 	f.queue = append(f.queue, d)
+	return nil
 }
 
 // runFlow delivers what is queued until nothing is.

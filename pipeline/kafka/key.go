@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
-
-	"zmtpd/pipeline"
 )
 
 // Key is what the key of a record is. The zero Key is KeyNone. Make others of text: see UnmarshalText.
@@ -86,14 +84,14 @@ func newKeys(k Key) keys {
 	return keys{k, []byte(`,"` + name + `":`)}
 }
 
-// of returns the key of a record, a view of one of the arguments; nil for no key.
-func (k *keys) of(e *pipeline.Entry, value []byte) []byte {
+// of returns the key of a record, a view of the value or of the flow; nil for no key.
+func (k *keys) of(f *flow, value []byte) []byte {
 	var key []byte
 	switch k.key.of {
 	case keyNode:
-		key = e.Node
+		key = f.node
 	case keyPath:
-		key = e.Batch.Path
+		key = f.path
 	case keyField:
 		key = fieldValue(value, k.pattern)
 	}

@@ -149,7 +149,8 @@ func TestSASLRefused(t *testing.T) {
 	testkit.Eventually(t, "the reason", func() bool { return errors.Is(s.Stats().Err, kerr.SaslAuthenticationFailed) })
 	knows.Store(true)
 	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
-	if st := s.Stats(); !st.Up || st.Records != 10 {
+	testkit.Eventually(t, "being up", func() bool { return s.Stats().Up })
+	if st := s.Stats(); st.Records != 10 {
 		t.Errorf("%+v", st)
 	}
 	shut(t, s)

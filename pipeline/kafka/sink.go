@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -35,14 +36,15 @@ type Sink struct {
 	troubles troubles
 	lastConn connError
 	isolated sync.Map     // of topics for which it was said that records are isolated
-	entries  atomic.Int64 // that are not done
+	entries  atomic.Int64 // deliveries that are not done
 	records  atomic.Uint64
 	bytes    atomic.Uint64
 	retries  atomic.Uint64
 
-	flowers sync.WaitGroup     // goroutines of flows
-	giveUp  context.Context    // ends when Close's does
-	cancel  context.CancelFunc // of giveUp
+	greeting sync.WaitGroup     // the goroutine of greet
+	flowers  sync.WaitGroup     // goroutines of flows
+	giveUp   context.Context    // ends when Close's does
+	cancel   context.CancelFunc // of giveUp
 
 	mu     sync.Mutex
 	client *kgo.Client       // guarded by mu
@@ -53,8 +55,8 @@ var _ pipeline.Sink = (*Sink)(nil)
 
 // Stats is what can be said of a Sink at a moment.
 type Stats struct {
-	// Up says that nothing is in the way of any record, as far as is known; Since when this is so or not. Err is what is in
-	// the way.
+	// Up says that a broker has answered and nothing is in the way of any record, as far as is known;
+	// Since when this is so or not. Err is what is in the way.
 	Up    bool
 	Since time.Time
 	Err   error
@@ -67,7 +69,8 @@ type Stats struct {
 	Buffered int64
 }
 
-// New returns a Sink. It reads the files of cfg.TLS and connects to nothing yet: that the brokers are down is not its error.
+// New returns a Sink. It reads the files of cfg.TLS, and does not wait for a broker: that they are
+// down is not its error. Stats.Up is false until one has answered.
 func New(cfg Config) (*Sink, error) {
 	s, err := newSink(cfg)
 	if err != nil {
@@ -112,6 +115,7 @@ func newSink(cfg Config) (*Sink, error) {
 		s.log.Warn("the password for Kafka is sent as it is: turn TLS on, or use SCRAM")
 	}
 	s.giveUp, s.cancel = context.WithCancel(context.Background())
+	s.greeting.Go(s.greet)
 	return s, nil
 }
 
@@ -132,7 +136,8 @@ func (s *Sink) Stats() Stats {
 	return st
 }
 
-// Send implements pipeline.Sink. It returns when e is in memory.
+// Send implements pipeline.Sink. It returns when the records of e wait to be sent, or, if their text
+// is long, when e is done.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	b := e.Batch
 	topic, drop := s.topics.of(b.Path)
@@ -140,19 +145,32 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 		refuse(e, drop)
 		return
 	}
-	text := lines.GetText()
-	if *text, drop = s.lines.Append(*text, b); drop != nil || b.NumRecords == 0 {
-		lines.PutText(text)
+	d := newDelivery()
+	var err error
+	*d.text, err = s.lines.Render(*d.text, b, func(text []byte) ([]byte, error) { return text[:0], errLong })
+	drop, dropped := errors.AsType[*pipeline.DropError](err)
+	switch {
+	case dropped, b.NumRecords == 0:
+		lines.PutText(d.text)
 		refuse(e, drop)
 		return
-	}
-	d := &delivery{entry: e, text: text, time: time.Now(), cost: int64(len(*text)) + int64(b.NumRecords)*recordCost}
-	if err := s.budget.acquire(ctx, d.cost); err != nil {
-		lines.PutText(text)
-		e.Done(fmt.Errorf("kafka: %w", err))
+	case err != nil: // errLong, behind which there is no fault
+		lines.PutText(d.text)
+		s.sendLong(ctx, topic, e)
 		return
 	}
-	s.enqueue(topic, d)
+	d.records = b.NumRecords
+	d.done = func(err error) {
+		if err == nil { // else it comes again, as a whole
+			for _, r := range d.refused {
+				e.Refuse(r.Records, r.Why)
+			}
+		}
+		e.Done(err)
+	}
+	if err := s.enqueue(ctx, topic, e, d); err != nil {
+		e.Done(err)
+	}
 }
 
 // refuse ends an entry of which no record can be delivered, or that has none.
@@ -181,6 +199,7 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.cancel()
 	s.current().Close() // fails what it has
 	<-idle
+	s.greeting.Wait()
 	return err
 }
 
@@ -212,54 +231,64 @@ func (s *Sink) replace(old *kgo.Client) {
 // recordCost is what a record costs beside its text: a record of ours, and what the client keeps of it.
 const recordCost = 256
 
-// delivery is an entry on its way.
+// delivery is the text of an entry, or a part of it, on its way.
 type delivery struct {
-	entry *pipeline.Entry
-	text  *[]byte // lines
-	time  time.Time
-	cost  int64 // in the budget
+	text    *[]byte // lines
+	records int     // their number
+	time    time.Time
+	cost    int64           // in the budget
+	done    func(err error) // called at the end
 
 	refused []pipeline.Refusal // one for each reason
 	bytes   uint64             // of values that were not refused
 }
+
+func newDelivery() *delivery { return &delivery{text: lines.GetText(), time: time.Now()} }
 
 // appendRecords appends a record for each line.
 func (s *Sink) appendRecords(dst []record, f *flow, d *delivery) []record {
 	for line := range bytes.Lines(*d.text) {
 		value := line[:len(line)-1]
 		dst = append(dst, record{of: d, Record: kgo.Record{
-			Topic: f.topic, Key: s.keys.of(d.entry, value), Value: value, Timestamp: d.time}})
+			Topic: f.topic, Key: s.keys.of(f, value), Value: value, Timestamp: d.time}})
 		d.bytes += uint64(len(value))
 	}
 	return dst
 }
 
-// done ends an entry, and gives back what it held.
+// done ends a delivery, and gives back what it held.
 func (s *Sink) done(d *delivery, err error) {
 	lines.PutText(d.text)
 	s.budget.release(d.cost)
 	s.entries.Add(-1)
-	if err == nil { // else it comes again, as a whole
-		records := uint64(d.entry.Batch.NumRecords)
+	if err == nil {
+		records := uint64(d.records)
 		for _, r := range d.refused {
-			d.entry.Refuse(r.Records, r.Why)
 			records -= r.Records
 		}
 		s.records.Add(records)
 		s.bytes.Add(d.bytes)
+		if records > 0 && s.cfg.Acks != AcksNone {
+			s.troubles.hear()
+		}
 	}
-	d.entry.Done(err)
+	d.done(err)
 }
 
 // refuse notes that a record can never be delivered.
 func (d *delivery) refuse(r *record, reason pipeline.Reason, err error) {
 	d.bytes -= uint64(len(r.Value))
-	for i := range d.refused {
-		if d.refused[i].Why.Reason == reason {
-			d.refused[i].Records++
-			return
+	d.refused = addRefusal(d.refused, pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: reason,
+		Err: fmt.Errorf("record of %d bytes for topic %s: %w", len(r.Key)+len(r.Value), r.Topic, err)}})
+}
+
+// addRefusal adds r to those for other reasons.
+func addRefusal(all []pipeline.Refusal, r pipeline.Refusal) []pipeline.Refusal {
+	for i := range all {
+		if all[i].Why.Reason == r.Why.Reason {
+			all[i].Records += r.Records
+			return all
 		}
 	}
-	why := fmt.Errorf("record of %d bytes for topic %s: %w", len(r.Key)+len(r.Value), r.Topic, err)
-	d.refused = append(d.refused, pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: reason, Err: why}})
+	return append(all, r)
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,6 +16,9 @@ import (
 // group that meets it and ends with the last, both is logged. For concurrent use.
 type troubles struct {
 	log *slog.Logger
+
+	heard atomic.Bool   // a broker has answered
+	first chan struct{} // closed then
 
 	mu    sync.Mutex
 	since time.Time           // guarded by mu; of being up
@@ -39,7 +43,7 @@ func troubleKey(topic string, err error) string {
 }
 
 func (t *troubles) init(log *slog.Logger) {
-	t.log, t.since, t.open = log, time.Now(), make(map[string]*trouble)
+	t.log, t.since, t.open, t.first = log, time.Now(), make(map[string]*trouble), make(chan struct{})
 }
 
 // troubleMark is the trouble that a group is in. The zero troubleMark is none.
@@ -59,7 +63,7 @@ func (m *troubleMark) enter(t *troubles, key string, err error) {
 	if tr == nil {
 		tr = &trouble{since: time.Now()}
 		t.open[key] = tr
-		t.log.Warn("Kafka does not take log records, they are tried again until it does", attrs(key, "err", err)...)
+		t.log.Warn("Kafka does not take log records, another try follows", attrs(key, "err", err)...)
 	}
 	tr.err = err
 	if !m.in {
@@ -99,8 +103,11 @@ func (t *troubles) state() (up bool, since time.Time, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	since = t.since
+	if !t.heard.Load() {
+		err = errUnheard
+	}
 	for key, tr := range t.open {
-		if err != nil && !tr.since.Before(since) {
+		if err != nil && err != errUnheard && !tr.since.Before(since) {
 			continue
 		}
 		since, err = tr.since, tr.err
@@ -109,6 +116,46 @@ func (t *troubles) state() (up bool, since time.Time, err error) {
 		}
 	}
 	return err == nil, since, err
+}
+
+// errUnheard is in the way until a broker has answered.
+var errUnheard = errors.New("no broker has answered yet")
+
+// hear notes that a broker has answered.
+func (t *troubles) hear() {
+	if t.heard.Load() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.heard.CompareAndSwap(false, true) {
+		t.since = time.Now()
+		close(t.first)
+	}
+}
+
+// greet asks the brokers for an answer until one gives it, so that it is known whether they are there
+// before there is something to deliver.
+func (s *Sink) greet() {
+	var m troubleMark
+	defer m.leave(&s.troubles)
+	for backoff := min(minBackoff, s.cfg.maxBackoff); !s.troubles.heard.Load(); backoff = min(2*backoff, s.cfg.maxBackoff) {
+		err := s.current().Ping(s.giveUp)
+		switch {
+		case err == nil:
+			s.troubles.hear()
+			continue
+		case s.giveUp.Err() != nil:
+			return
+		case !errors.Is(err, kgo.ErrClientClosed): // it was replaced
+			m.enter(&s.troubles, clusterTrouble, err)
+		}
+		select {
+		case <-s.troubles.first:
+		case <-s.giveUp.Done():
+		case <-time.After(backoff):
+		}
+	}
 }
 
 // connError is a hook of clients, which keeps the last errors of connections. For concurrent use.

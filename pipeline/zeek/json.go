@@ -75,7 +75,6 @@ func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f
 	}
 	switch {
 	case j.pager.begun:
-		j.pager.begun = false
 	case len(dst) == j.pager.line:
 		dst = append(dst, '{')
 	default:

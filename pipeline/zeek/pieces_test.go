@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,17 @@ func repeat(tb testing.TB, s *Schema, record []Value, n int) Batch {
 		tb.Fatal(err)
 	}
 	return b
+}
+
+// alternate returns the values of a, of b, and of a again, as one batch.
+func alternate(tb testing.TB, a, b Batch) Batch {
+	tb.Helper()
+	raw := binary.BigEndian.AppendUint32(bytes.Clone(a.Header), uint32(2*a.NumRecords+b.NumRecords))
+	all, err := ParseBatch(slices.Concat(raw, a.Values, b.Values, a.Values))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return all
 }
 
 // pieceOptions are all ways in which a value is escaped.
@@ -121,6 +133,13 @@ func TestPieces(t *testing.T) {
 	} {
 		s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "#a\x01", Fields: c.fields}
 		b := repeat(t, s, c.record, c.records)
+		if c.records < 10 { // short lines between the long ones
+			short := make([]Value, len(c.fields))
+			for i, f := range c.fields {
+				short[i] = Unset(f.Type)
+			}
+			b = alternate(t, b, repeat(t, s, short, c.records))
+		}
 		for name, o := range pieceOptions() {
 			whole, err := NewRenderer(s, o)
 			if err != nil {

@@ -118,7 +118,8 @@ func (r *Renderer) render(dst []byte, b Batch) (out []byte, records int, err err
 		} else {
 			out, values, f = r.tsv.appendRecord(out, values, r.schema.Fields)
 		}
-		if f == nil && len(out) >= r.pager.limit {
+		if f == nil && (len(out) >= r.pager.limit || r.pager.begun) {
+			r.pager.begun = false
 			if out, err = r.handOver(out); err != nil {
 				f = &fault{err: err}
 			}
@@ -190,7 +191,7 @@ type pager struct {
 	limit int                                         // bytes from which on it does
 	write func(text []byte) (empty []byte, err error) // Renderer.handOver
 	line  int                                         // where the line that is being rendered begins
-	begun bool                                        // its beginning has been handed over
+	begun bool                                        // its beginning has been handed over, so its end goes by itself
 }
 
 // turn hands over what is in dst, in the middle of a line: the lines before it, or, if it is long

@@ -76,9 +76,7 @@ func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f 
 			return dst, b, f
 		}
 	}
-	if t.pager.begun {
-		t.pager.begun = false
-	} else {
+	if !t.pager.begun {
 		dst = t.guardMeta(dst, t.pager.line+len(t.prefix))
 	}
 	return append(dst, '\n'), b, nil
