@@ -96,14 +96,11 @@ func (x *xpubPattern) Subscribe(p *zmtp.Peer, topic []byte, on bool) error {
 func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	f, s := (*Forwarder)(x), p.Value.(*subscriber)
 	return b.Upstream(func(u zmtp.Upstream) error {
-		parts := u.Message.AppendParts(nil)
-		if u.Subscription && len(parts) > 0 {
-			parts = parts[:len(parts)-1] // the subscription itself, which must not be subject to a limit
-		}
-		if len(parts) > 0 && !allows(s.permit.Publish, parts[0]) {
-			f.denyMessages(p, s.permit.denied, 1, parts[0])
-		} else if len(parts) > 0 {
-			f.sendUp(zmtp.NewMessage(parts...))
+		// The subscription itself is passed on without regard to a limit.
+		if m := u.Rest(); len(m.Wire()) > 0 && !allows(s.permit.Publish, m.Part(0)) {
+			f.denyMessages(p, s.permit.denied, 1, m.Part(0))
+		} else if len(m.Wire()) > 0 {
+			f.sendUp(m)
 		}
 		if u.Subscription {
 			return f.subscribe(s, u.Topic, u.On)

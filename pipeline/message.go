@@ -101,7 +101,7 @@ func DropBatch(err error) *DropError {
 // ParseMessage returns the batch in a log message.
 func ParseMessage(parts [][]byte) (zeek.Batch, *DropError) {
 	if len(parts) != 4 {
-		return zeek.Batch{}, Drop(ReasonParts, "%d parts, a log message has 4", len(parts))
+		return zeek.Batch{}, Drop(ReasonParts, "not the 4 parts of a log message")
 	}
 	if string(parts[2]) != zeek.SerializerName {
 		return zeek.Batch{}, Drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",

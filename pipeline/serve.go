@@ -51,15 +51,27 @@ func (r *Receiver) run() {
 			return // the socket is shut down and the last message taken
 		}
 		memory := newShared(b.Release)
-		parts = b.Message(b.Len() - 1).AppendParts(parts[:0])
+		parts = logParts(parts, b.Message(b.Len()-1))
 		source := r.note(b.Peer(), NodeOf(parts))
 		for m := range b.Messages() {
-			parts = m.AppendParts(parts[:0])
+			parts = logParts(parts, m)
 			r.hand(source, parts, memory)
 		}
 		clear(parts)
 		memory.release()
 	}
+}
+
+// logParts returns the first five parts of m in the memory of dst: a log message has four, and others are refused without a look
+// at the rest.
+func logParts(dst [][]byte, m zmtp.Message) [][]byte {
+	dst = dst[:0]
+	for part := range m.Parts() {
+		if dst = append(dst, part); len(dst) > 4 {
+			break
+		}
+	}
+	return dst
 }
 
 // hand gives a message to the outlets.

@@ -33,6 +33,8 @@ type Config struct {
 	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only as the bytes arrive. Default 64 MiB,
 	// negative for no limit.
 	MaxMessageSize int64
+	// MaxParts bounds the number of parts of a received message. Default 65536, negative for no limit.
+	MaxParts int
 	// MaxTopicSize bounds the topic of a subscription that a peer makes, in bytes. Default 65535.
 	MaxTopicSize int
 	// MaxSubscriptions bounds how many topics one peer may subscribe. Default 100000.
@@ -93,6 +95,7 @@ const (
 	DefaultHWM                  = 1000
 	DefaultQueueBytes           = 64 << 20
 	DefaultMaxMessageSize       = 64 << 20
+	DefaultMaxParts             = 1 << 16
 	DefaultMaxTopicSize         = 65535
 	DefaultMaxSubscriptions     = 100_000
 	DefaultHandshakeTimeout     = 30 * time.Second
@@ -121,6 +124,7 @@ func (c Config) withDefaults() Config {
 	limit64(&c.RecvBytes, DefaultQueueBytes)
 	limit64(&c.TotalRecvBytes, c.Memory.Limit()/2)
 	limit64(&c.MaxMessageSize, DefaultMaxMessageSize)
+	limit(&c.MaxParts, DefaultMaxParts)
 	positive(&c.MaxTopicSize, DefaultMaxTopicSize)
 	positive(&c.MaxSubscriptions, DefaultMaxSubscriptions)
 	positive(&c.HandshakeTimeout, DefaultHandshakeTimeout)

@@ -1,6 +1,10 @@
 package zmtp
 
-import "zmtpd/zmtp/wire"
+import (
+	"bytes"
+
+	"zmtpd/zmtp/wire"
+)
 
 // Pattern is what a socket type does with its peers. The methods of one peer are called in this order: Attach once, then
 // Receive and Subscribe from the peer's read goroutine, then Detach once. Those of different peers run at the same time.
@@ -60,20 +64,22 @@ func subscription(part []byte) (on, ok bool) {
 	return len(part) > 0 && part[0] == 1, len(part) > 0 && part[0] <= 1
 }
 
-// split takes a message of several parts apart at the subscriptions in it.
+// split takes a message of several parts apart at the subscriptions in it. It allocates nothing for a part, however many a peer
+// sends.
 func split(m Message, f func(Upstream) error) error {
-	parts := m.AppendParts(nil)
-	begin := 0
-	for i, part := range parts {
+	begin, last := 0, 0 // where the present piece and its last part begin
+	for at := 0; at < len(m.wire); last = at {
+		part, rest := cutPart(m.wire[at:])
+		at = len(m.wire) - len(rest)
 		on, ok := subscription(part)
 		if !ok {
 			continue
 		}
 		u := Upstream{Subscription: true, On: on, Topic: part[1:]}
-		if i > begin {
-			u.Message = Message{wire: AppendMessage(nil, parts[begin:i+1]...), peer: m.peer}
+		if last > begin {
+			u.Message = m.piece(begin, at, last)
 		}
-		begin = i + 1
+		begin = at
 		if err := f(u); err != nil {
 			return err
 		}
@@ -81,10 +87,38 @@ func split(m Message, f func(Upstream) error) error {
 	switch {
 	case begin == 0:
 		return f(Upstream{Message: m})
-	case begin < len(parts):
-		return f(Upstream{Message: Message{wire: AppendMessage(nil, parts[begin:]...), peer: m.peer}})
+	case begin < len(m.wire):
+		return f(Upstream{Message: Message{wire: bytes.Clone(m.wire[begin:]), peer: m.peer}})
 	}
 	return nil
+}
+
+// piece returns a copy of the parts of m that are in wire[from:to], of which the last begins at last.
+func (m Message) piece(from, to, last int) Message {
+	b := bytes.Clone(m.wire[from:to])
+	b[last-from] &^= byte(wire.More)
+	return Message{wire: b, peer: m.peer}
+}
+
+// Rest returns Message without the subscription in it, an empty one if nothing else is in it. It owns its memory.
+func (u Upstream) Rest() Message {
+	m := u.Message
+	if !u.Subscription {
+		return Message{wire: bytes.Clone(m.wire), peer: m.peer}
+	}
+	end, last := 0, 0 // of what comes before the last part, and where the last of that begins
+	for at := 0; at < len(m.wire); {
+		_, rest := cutPart(m.wire[at:])
+		if len(rest) == 0 {
+			break
+		}
+		last, at = at, len(m.wire)-len(rest)
+		end = at
+	}
+	if end == 0 {
+		return Message{}
+	}
+	return m.piece(0, end, last)
 }
 
 // CheckTopic returns the error with which a peer must be closed that subscribes this topic while it holds held others, or nil.

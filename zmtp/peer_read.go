@@ -35,7 +35,8 @@ type reader struct {
 
 // readLoop reads until the connection ends and returns why. first is what came behind the handshake.
 func (p *Peer) readLoop(first []byte) error {
-	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: p.socket.live.Load().MaxMessageSize}}
+	live := p.socket.live.Load()
+	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: live.MaxMessageSize, MaxParts: live.MaxParts}}
 	size := max(rd.size, len(first))
 	p.memory.Add(int64(size))
 	rd.slab = newCounted(size, p.memory, p.socket.memory)

@@ -157,8 +157,11 @@ func (b *Balancer) Shutdown(ctx context.Context) error {
 // message, nil for a message that is no log batch.
 func LogPath(m zmtp.Message) []byte {
 	var memory [4][]byte
+	if m.NumParts() != len(memory) {
+		return nil
+	}
 	parts := m.AppendParts(memory[:0])
-	if len(parts) != 4 || string(parts[2]) != zeek.SerializerName {
+	if string(parts[2]) != zeek.SerializerName {
 		return nil
 	}
 	b, err := zeek.ParseBatch(parts[3])

@@ -207,6 +207,10 @@ func (r *Recorder) add(m zmtp.Message) {
 	}
 	before := len(r.block)
 	var err error
+	if m.NumParts() > recording.MaxParts {
+		r.drop(TooLarge, 1)
+		return
+	}
 	r.parts = m.AppendParts(r.parts[:0])
 	if r.block, err = recording.AppendMessage(r.block, r.parts...); err != nil {
 		r.drop(TooLarge, 1)

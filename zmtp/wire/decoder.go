@@ -41,6 +41,8 @@ type Decoder struct {
 	// that is libzmq's MAXMSGSIZE. 0 means no bound. The header that would go beyond it is refused before its body
 	// has arrived.
 	MaxMessageSize int64
+	// MaxParts bounds the number of frames of a message. 0 means no bound. The header of the first frame beyond it is refused.
+	MaxParts int
 
 	scanned int // bytes of whole frames of the unfinished message at the start of the buffer
 	hole    int // bytes of the commands behind them
@@ -76,6 +78,9 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 		before := int64(d.scanned + n - first)
 		if limit := d.MaxMessageSize; limit > 0 && before > limit-size {
 			return Item{}, Errorf(MessageTooLarge, "message of at least %d bytes, the limit is %d", satAdd(before, size), limit)
+		}
+		if d.MaxParts > 0 && d.parts >= d.MaxParts {
+			return Item{}, Errorf(TooManyParts, "message of more than %d parts, the limit", d.MaxParts)
 		}
 		if size > math.MaxInt-int64(at+n) {
 			return Item{}, Errorf(MessageTooLarge, "frame of %d bytes does not fit into memory", size)
@@ -131,6 +136,9 @@ func (d *Decoder) Whole(b []byte) (size, parts, bytes int) {
 		parts++
 		bytes += body
 		if flags&More == 0 {
+			if d.MaxParts > 0 && parts > d.MaxParts {
+				return 0, 0, 0
+			}
 			return at, parts, bytes
 		}
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -226,4 +227,20 @@ func TestDecoderLimitIsExact(t *testing.T) {
 			t.Fatalf("%d items, %v, want %d", len(found), err, len(want))
 		}
 	})
+}
+
+// The header of the first frame beyond MaxParts is refused, whichever of Next and Whole sees it.
+func TestDecoderMaxParts(t *testing.T) {
+	message := append(bytes.Repeat([]byte{byte(More), 0}, 5), 0, 0)
+	for limit, want := range map[int]Reason{0: ReasonNone, 5: TooManyParts, 6: ReasonNone} {
+		d := Decoder{MaxParts: limit}
+		stream := append(message, make([]byte, MaxHeaderSize)...) // Whole wants some bytes behind
+		if size, parts, _ := d.Whole(stream); (size == len(message)) != (want == ReasonNone) || size > 0 && parts != 6 {
+			t.Errorf("limit %d: Whole gives %d bytes, %d parts", limit, size, parts)
+		}
+		it, err := d.Next(message)
+		if e, ok := errors.AsType[*Error](err); ok != (want != ReasonNone) || ok && e.Reason != want || !ok && it.Parts != 6 {
+			t.Errorf("limit %d: %+v, %v", limit, it, err)
+		}
+	}
 }

@@ -18,6 +18,7 @@ const (
 	MalformedPing               // PING with less than two octets of TTL
 	MalformedFrame              // reserved flag bits, COMMAND together with MORE, a size above 2^63-1
 	MessageTooLarge             // a message above MaxMessageSize
+	TooManyParts                // a message with more parts than MaxParts
 	CommandTooLarge             // a command or handshake frame above its fixed bound
 	SocketTypeMismatch          // the two socket types do not fit
 	BadIdentity                 // an identity above 255 octets or beginning with a zero octet
@@ -52,7 +53,7 @@ const (
 var reasonNames = [numReasons]string{
 	"none", "unsupported_version", "mechanism_mismatch", "unexpected_command", "malformed_command",
 	"malformed_ready", "malformed_error", "malformed_ping", "malformed_frame", "message_too_large",
-	"command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
+	"too_many_parts", "command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
 	"malformed_hello", "malformed_welcome", "malformed_initiate", "malformed_message", "cryptographic",
 	"key_exchange", "invalid_sequence", "peer_error", "not_zmtp", "auth_refused", "auth_unavailable",
 	"handshake_timeout", "handshake_evicted", "handshake_limited", "heartbeat_timeout", "ttl_expired",
