@@ -160,5 +160,6 @@ func (r *router) drop(l *lane, b *zmtp.Batch, reason zmtp.DropReason) {
 			r.route(b.Topic(i)).tally.class.dropped[reason].Add(1)
 		}
 	}
-	l.drop(reason)
+	l.sub.f.accounts.refuse(l.sub, reason, l.left)
+	l.advance(l.left)
 }

@@ -21,11 +21,13 @@ type Forwarder struct {
 	xsub *zmtp.Socket // its peers are publishers
 	xpub *zmtp.Socket // its peers are subscribers
 
-	table     topics.Table[*subscriber] // changed under mu
-	classes   *classes
-	tap       *tap    // nil for none
-	up        traffic // what came from subscribers, see Stats
-	unmatched atomic.Uint64
+	table    topics.Table[*subscriber] // changed under mu
+	classes  *classes
+	tap      *tap    // nil for none
+	up       traffic // what came from subscribers, see Stats.Frontend
+	accounts ledger  // of all subscribers
+	received received
+	upstream received
 
 	cfg atomic.Pointer[Config] // with defaults; changed under mu, see Reconfigure
 

@@ -75,7 +75,7 @@ func TestForward(t *testing.T) {
 	if want := (zmtp.Traffic{Messages: 1, Parts: 1, Bytes: 6}); st.Backend.In != want || st.Frontend.Out != want {
 		t.Errorf("%+v, want %+v up", st, want)
 	}
-	if st.Unmatched != 0 || st.Topics != 1 || len(st.Publishers) != 1 || len(st.Subscribers) != 1 || st.Subscribers[0].Topics != 1 {
+	if st.Received.Unmatched != 0 || st.Topics != 1 || len(st.Publishers) != 1 || len(st.Subscribers) != 1 || st.Subscribers[0].Topics != 1 {
 		t.Errorf("%+v", st)
 	}
 }

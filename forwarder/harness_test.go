@@ -208,6 +208,14 @@ func sequence(topic string, from, to int) []string {
 	return all
 }
 
+// accounted fails unless f, which is at rest, knows what became of every message.
+func accounted(t testing.TB, f *Forwarder) {
+	t.Helper()
+	if err := f.Stats().CheckAccounts(); err != nil {
+		t.Error(err)
+	}
+}
+
 // joined is the wire form of messages in the form of a collector.
 func joined(msgs []string) []byte {
 	var b []byte

@@ -183,6 +183,9 @@ func (s *modelSubscriber) mayLose() bool {
 // checkLosses checks that only those lost messages in this step which may, and that publishers did not wait long.
 func (m *model) checkLosses() error {
 	st := m.Stats()
+	if err := st.CheckAccounts(); err != nil {
+		return err
+	}
 	dropped := map[string]uint64{}
 	for _, s := range st.Subscribers {
 		dropped[s.Remote.String()] = s.Dropped

@@ -62,6 +62,8 @@ func (c *crowd) close(t *testing.T) {
 	c.stuck.Close()
 	c.pub.Close()
 	c.Close()
+	synctest.Wait()
+	accounted(t, c.Forwarder)
 }
 
 // publish writes the messages at once, and so that they are one batch as far as the buffer of the connection allows, and

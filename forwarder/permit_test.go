@@ -104,8 +104,8 @@ func TestPermissions(t *testing.T) {
 		if d := st.Denied; d["bound"] != (Denied{5, 3}) || d["mute"] != (Denied{2, 0}) || len(d) != 2 {
 			t.Errorf("denied: %v", d)
 		}
-		if st.XSub.HandshakeFailures[wire.AuthRefused] == 0 || st.Unmatched != 0 {
-			t.Errorf("a stranger: %v, %d unmatched", st.XSub.HandshakeFailures, st.Unmatched)
+		if st.XSub.HandshakeFailures[wire.AuthRefused] == 0 || st.Received.Unmatched != 0 {
+			t.Errorf("a stranger: %v, %d unmatched", st.XSub.HandshakeFailures, st.Received.Unmatched)
 		}
 		if len(n.logs.matching("may not publish")) != 2 || len(n.logs.matching("may not subscribe", "client=bound")) != 1 {
 			t.Errorf("logged: %q", n.logs.matching())

@@ -58,9 +58,8 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	if pub.node.Load() == nil {
 		pub.learn(b.Message(0))
 	}
-	if n := pub.router.split(b); n > 0 {
-		x.unmatched.Add(uint64(n))
-	}
+	pub.router.split(b)
+	pub.account(b.Len())
 	if n := pub.router.denied; n > 0 {
 		pub.f.denyMessages(p, pub.permit.denied, n, pub.router.example)
 	}
@@ -82,6 +81,23 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		pub.overload(b)
 	}
 	return nil
+}
+
+// account counts the n messages of the batch that was split.
+func (p *publisher) account(n int) {
+	c := &p.f.received
+	c.messages.Add(uint64(n))
+	unmatched, denied := p.router.unmatched, p.router.denied
+	if unmatched > 0 {
+		c.unmatched.Add(uint64(unmatched))
+	}
+	if denied > 0 {
+		c.denied.Add(uint64(denied))
+	}
+	if routed := n - unmatched - denied; routed > 0 {
+		c.routed.Add(uint64(routed))
+	}
+	p.f.accounts.match(p.router.touched...)
 }
 
 // The parts of a Zeek event: topic, node id, format, body.

@@ -27,9 +27,10 @@ type router struct {
 	lanes  map[*subscriber]*lane
 	found  []*subscriber // memory for Match
 
-	touched []*lane // of the present batch, those who get something
-	denied  int     // of the present batch, messages that it may not publish
-	example []byte  // the topic of one of them
+	touched   []*lane // of the present batch, those who get something
+	unmatched int     // of the present batch, messages that nobody subscribed
+	denied    int     // of the present batch, messages that it may not publish
+	example   []byte  // the topic of one of them
 
 	tapping // who gets a copy
 
@@ -66,14 +67,14 @@ func newRouter(f *Forwarder) *router {
 	}
 }
 
-// split fills the lanes of those who subscribed messages of b, and returns how many messages nobody did.
-func (r *router) split(b *zmtp.Batch) (unmatched int) {
+// split fills the lanes of those who subscribed messages of b, and counts those that nobody did.
+func (r *router) split(b *zmtp.Batch) {
 	if root := r.table.Root(); r.renew() || root != r.root {
 		r.root = root
 		clear(r.routes)
 		clear(r.lanes)
 	}
-	r.touched, r.denied = r.touched[:0], 0
+	r.touched, r.denied, r.unmatched = r.touched[:0], 0, 0
 	from := 0
 	topic := b.Topic(0)
 	to := r.route(topic)
@@ -93,7 +94,7 @@ func (r *router) split(b *zmtp.Batch) (unmatched int) {
 			r.denied += i - from
 			r.example = to.denied
 		case len(to.lanes) == 0:
-			unmatched += i - from
+			r.unmatched += i - from
 		}
 		r.count(to, b, from, i)
 		for _, l := range to.lanes {
@@ -105,7 +106,6 @@ func (r *router) split(b *zmtp.Batch) (unmatched int) {
 		from, to = i, next
 	}
 	r.tallied()
-	return unmatched
 }
 
 // add gives l the messages of the batch from up to but not including to, which follow those that it has.
@@ -175,12 +175,6 @@ func (r *router) lane(s *subscriber, copies bool) *lane {
 func (l *lane) offer(b *zmtp.Batch) bool {
 	l.advance(l.sub.peer.Offer(b, l.runs))
 	return l.left == 0
-}
-
-// drop gives up what the subscriber has not taken.
-func (l *lane) drop(r zmtp.DropReason) {
-	l.sub.peer.Drop(r, l.left)
-	l.advance(l.left)
 }
 
 // advance takes the first n messages off the lane.

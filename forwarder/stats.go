@@ -19,8 +19,11 @@ type Stats struct {
 	// XSub and XPub are the counters of the two sockets; they count each message for each peer that it went to. The
 	// messages that subscribers lost are XPub.Dropped.
 	XSub, XPub zmtp.Stats
-	// Unmatched is the number of messages from publishers that nobody had subscribed.
-	Unmatched uint64
+	// Received and Upstream are what became of the messages from publishers and subscribers. Account is what became of
+	// those that were meant for subscribers, also for those that are gone. See CheckAccounts.
+	Received Received
+	Upstream Upstream
+	Account  Account
 	// Denied is what clients were not allowed to do, by user id, of all that have or had a connection and may not do
 	// everything.
 	Denied map[string]Denied
@@ -50,6 +53,8 @@ type SubscriberStats struct {
 	zmtp.PeerStats
 	// NodeID is the Zeek node id in the subscription to zeek.cluster.nodeid.<id>., empty if there is none.
 	NodeID string
+	// Account is what became of the messages that were meant for it.
+	Account Account
 	// Topics is the number of distinct topics that it subscribed.
 	Topics int
 	// SlowSince is since when it has been slow, as Config.Overload says; zero if it is not.
@@ -62,11 +67,17 @@ type SubscriberStats struct {
 func (f *Forwarder) Stats() Stats {
 	st := Stats{
 		XSub: f.xsub.Stats(), XPub: f.xpub.Stats(),
-		Unmatched: f.unmatched.Load(), Topics: f.table.Len(), ByTopic: f.classes.stats(),
+		Topics: f.table.Len(), ByTopic: f.classes.stats(),
 	}
-	down, up := st.XSub.In, f.up.load()
-	st.Frontend = Side{In: down, Out: up}
-	st.Backend = Side{In: up, Out: down}
+	// What was received is read last, so that its parts are never more than the whole.
+	down, up := &f.received, &f.upstream
+	st.Received = Received{Routed: down.routed.Load(), Unmatched: down.unmatched.Load(), Denied: down.denied.Load()}
+	st.Received.Messages = down.messages.Load()
+	st.Upstream = Upstream{Sent: up.routed.Load(), Unmatched: up.unmatched.Load(), Denied: up.denied.Load()}
+	st.Upstream.Messages = up.messages.Load()
+	fromPublishers, fromSubscribers := st.XSub.In, f.up.load()
+	st.Frontend = Side{In: fromPublishers, Out: fromSubscribers}
+	st.Backend = Side{In: fromSubscribers, Out: fromPublishers}
 
 	f.mu.Lock()
 	st.Denied = make(map[string]Denied, len(f.denied))
@@ -91,6 +102,7 @@ func (f *Forwarder) Stats() Stats {
 	for i, s := range all {
 		st.Subscribers[i] = s.stats(&f.table)
 	}
+	st.Account = f.accounts.total(st.XPub, st.Subscribers)
 	if f.tap != nil {
 		st.Tap = f.tap.stats()
 	}
@@ -99,8 +111,9 @@ func (f *Forwarder) Stats() Stats {
 
 // stats returns a snapshot of the counters; table has what s holds.
 func (s *subscriber) stats(table *topics.Table[*subscriber]) SubscriberStats {
+	p := s.peer.Stats()
 	return SubscriberStats{
-		PeerStats: s.peer.Stats(), NodeID: s.nodeID(), Topics: table.Count(s), SlowSince: s.slowSince(),
+		PeerStats: p, Account: s.ledger.account(p.Out.Messages, uint64(p.Queued), p.DroppedBy), NodeID: s.nodeID(), Topics: table.Count(s), SlowSince: s.slowSince(),
 		Blocked: time.Duration(s.blocked.Load()),
 	}
 }

@@ -26,6 +26,7 @@ type subscriber struct {
 
 	bytes atomic.Int64 // of the topics that it subscribed, with frameOverhead; its read goroutine changes it
 
+	ledger   ledger
 	blocked  atomic.Int64 // for how many ns publishers have waited for it
 	expelled atomic.Bool  // it is being disconnected
 	slow     atomic.Int64 // since when it is slow, in ns since 1970; 0 if it is not
@@ -97,10 +98,14 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	f, s := (*Forwarder)(x), p.Value.(*subscriber)
 	return b.Upstream(func(u zmtp.Upstream) error {
 		// The subscription itself is passed on without regard to a limit.
-		if m := u.Rest(); len(m.Wire()) > 0 && !allows(s.permit.Publish, m.Part(0)) {
-			f.denyMessages(p, s.permit.denied, 1, m.Part(0))
-		} else if len(m.Wire()) > 0 {
-			f.sendUp(m)
+		if m := u.Rest(); len(m.Wire()) > 0 {
+			f.upstream.messages.Add(1)
+			if allows(s.permit.Publish, m.Part(0)) {
+				f.sendUp(m)
+			} else {
+				f.upstream.denied.Add(1)
+				f.denyMessages(p, s.permit.denied, 1, m.Part(0))
+			}
 		}
 		if u.Subscription {
 			return f.subscribe(s, u.Topic, u.On)
@@ -192,6 +197,11 @@ func (f *Forwarder) sendUp(m zmtp.Message) {
 	f.up.add(1, m.NumParts(), m.Size())
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.publishers) == 0 {
+		f.upstream.unmatched.Add(1)
+		return
+	}
+	f.upstream.routed.Add(1)
 	for p := range f.publishers {
 		if !p.OfferMessage(m) {
 			p.Drop(zmtp.DropFull, 1)

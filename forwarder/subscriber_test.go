@@ -200,7 +200,7 @@ func TestPublisherIsNoSubscriber(t *testing.T) {
 		pub.send("\x01topic", "more")
 		synctest.Wait()
 		equal(t, "subscriber", got.all(), []string{"\x01topic", "\x01topic|more"})
-		if st := n.Stats(); st.Topics != 1 || st.Unmatched != 1 {
+		if st := n.Stats(); st.Topics != 1 || st.Received.Unmatched != 1 {
 			t.Errorf("%+v", st)
 		}
 	})

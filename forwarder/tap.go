@@ -32,6 +32,8 @@ type TapStats struct {
 	Copied zmtp.Traffic
 	// Socket is the PUB socket. What its subscribers lost is Socket.Dropped, and in none of the other counters of Stats.
 	Socket zmtp.Stats
+	// Account is what became of the messages of the copy that were meant for subscribers.
+	Account Account
 	// Subscribers are those of the copy, in no order. SlowSince is since when one has lost messages.
 	Subscribers []SubscriberStats
 }
@@ -42,10 +44,11 @@ const tapLinger = time.Second
 // tap is a Tap at work.
 type tap struct {
 	Tap
-	f      *Forwarder
-	pub    *zmtp.Socket              // its peers are subscribers of the copy
-	table  topics.Table[*subscriber] // of pub
-	copied traffic
+	f        *Forwarder
+	pub      *zmtp.Socket              // its peers are subscribers of the copy
+	table    topics.Table[*subscriber] // of pub
+	copied   traffic
+	accounts ledger // of all its subscribers
 
 	mu          sync.Mutex
 	subscribers map[*subscriber]struct{} // guarded by mu
@@ -97,6 +100,7 @@ func (t *tap) stats() *TapStats {
 	for _, s := range all {
 		st.Subscribers = append(st.Subscribers, s.stats(&t.table))
 	}
+	st.Account = t.accounts.total(st.Socket, st.Subscribers)
 	return st
 }
 
@@ -200,9 +204,12 @@ func (r *router) copyAll(b *zmtp.Batch) {
 	for _, l := range r.copies {
 		if l.sub == nil {
 			r.tap.Take(b, l.runs)
-		} else if l.advance(l.sub.peer.Offer(b, l.runs)); l.left > 0 {
-			l.sub.slows(losesCopies)
-			l.sub.peer.Drop(l.sub.lossReason(), l.left)
+		} else {
+			r.tap.accounts.match(l)
+			if !l.offer(b) {
+				l.sub.slows(losesCopies)
+				r.tap.accounts.refuse(l.sub, l.sub.lossReason(), l.left)
+			}
 		}
 		l.runs, l.left = l.runs[:0], 0
 	}

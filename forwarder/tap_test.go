@@ -184,8 +184,8 @@ func TestTapChangesNothing(t *testing.T) {
 		}
 		equal(t, "who reads", healthy.all(), sequence("t", 0, 2000))
 		st := n.Stats()
-		if st.Tap.Copied.Messages != 2010 || st.Unmatched != 10 || len(st.XPub.Dropped) > 0 || st.ByTopic["t"].Dropped.Total() > 0 || st.XPub.Out.Messages != 2000 {
-			t.Errorf("copied %+v, %d unmatched, %+v, %v", st.Tap.Copied, st.Unmatched, st.ByTopic["t"], st.XPub)
+		if st.Tap.Copied.Messages != 2010 || st.Received.Unmatched != 10 || len(st.XPub.Dropped) > 0 || st.ByTopic["t"].Dropped.Total() > 0 || st.XPub.Out.Messages != 2000 {
+			t.Errorf("copied %+v, %d unmatched, %+v, %v", st.Tap.Copied, st.Received.Unmatched, st.ByTopic["t"], st.XPub)
 		}
 		one := st.Tap.Subscribers[0]
 		if one.DroppedBy[zmtp.DropFull] < 1000 || one.DroppedBy[zmtp.DropFull] != st.Tap.Socket.Dropped[zmtp.DropFull] || one.Out.Messages+one.Dropped != 2010 || one.SlowSince.IsZero() {

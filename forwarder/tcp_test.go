@@ -93,6 +93,7 @@ func newStageOn(t *testing.T, cfg Config, host string, dial func(xpub string) (n
 	t.Cleanup(func() {
 		s.stuck.Close()
 		shutdown(t, s.pub, f, sub)
+		accounted(t, f)
 	})
 	return s
 }

@@ -53,7 +53,7 @@ func readPaced(r io.Reader, size int, interval time.Duration) error {
 }
 
 // TestWaitShare has a broker with subscribers that do not keep up, in all ways and numbers, and publishers
-// that send 200 kB/s together. Nobody holds a publisher up for longer than the share of the time that is
+// that send 240 kB/s together. Nobody holds a publisher up for longer than the share of the time that is
 // allowed; the healthy subscriber loses nothing; the slow ones lose what they do not take, and are named.
 func TestWaitShare(t *testing.T) {
 	for how, read := range slowReaders {
@@ -67,8 +67,8 @@ func TestWaitShare(t *testing.T) {
 
 func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 	const (
-		hwm  = 20
-		rate = 200 // messages a second
+		hwm  = 5
+		rate = 60 // messages a second, of 4 KiB
 		long = 12 * time.Second
 	)
 	b := newBroker(t, Config{XPub: zmtp.Config{SendHWM: hwm}})
@@ -91,7 +91,7 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 		go read(r)
 	}
 	synctest.Wait()
-	body := strings.Repeat("x", 1<<10)
+	body := strings.Repeat("x", 4<<10)
 	sent := 0
 	for p := range publishers {
 		pub := dial(xsubAddr, wire.PUB)
@@ -150,4 +150,6 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 		r.Close()
 	}
 	b.Close()
+	synctest.Wait()
+	accounted(t, b.Forwarder)
 }

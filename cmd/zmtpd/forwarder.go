@@ -96,7 +96,7 @@ func (j *forwarderJob) summary() []any {
 	st := j.f.Stats()
 	all := []any{"job", "forwarder",
 		"received", st.Frontend.In.Messages, "sent", st.XPub.Out.Messages,
-		"unmatched", st.Unmatched, "dropped", sum(st.XPub.Dropped) + sum(st.XSub.Dropped)}
+		"unmatched", st.Received.Unmatched, "dropped", sum(st.XPub.Dropped) + sum(st.XSub.Dropped)}
 	return append(all, j.tap.summary(st.Tap)...)
 }
 

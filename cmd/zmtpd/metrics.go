@@ -202,7 +202,7 @@ func collectForwarder(ch chan<- prometheus.Metric, st forwarder.Stats) {
 	send(ch, forwarderTopics, st.Topics)
 	send(ch, forwarderSubscriptions, subscriptions)
 	send(ch, forwarderSlow, slow)
-	send(ch, forwarderUnmatched, st.Unmatched)
+	send(ch, forwarderUnmatched, st.Received.Unmatched)
 	collectTopics(ch, st.ByTopic)
 	collectSlow(ch, st.Subscribers)
 	for _, m := range proxyMetrics {

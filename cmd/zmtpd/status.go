@@ -178,7 +178,7 @@ type deniedStatus struct {
 func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *forwarderStatus {
 	s := &forwarderStatus{
 		Topics:    st.Topics,
-		Unmatched: st.Unmatched,
+		Unmatched: st.Received.Unmatched,
 		XSub:      newSocketStatus(st.XSub),
 		XPub:      newSocketStatus(st.XPub),
 		ByTopic:   map[string]topicStatus{},
