@@ -36,12 +36,12 @@ type Received struct {
 
 // Upstream is what became of the messages, other than subscriptions, that subscribers sent to the publishers:
 //
-//	Messages = Sent + Unmatched + Denied
+//	Messages = Routed + Unmatched + Denied
 //
-// Those in Sent were offered to each publisher. What a publisher had no room for is in Stats.XSub.Dropped.
+// Those in Routed were offered to each publisher. What a publisher had no room for is in Stats.XSub.Dropped.
 type Upstream struct {
 	Messages  uint64
-	Sent      uint64
+	Routed    uint64
 	Unmatched uint64 // there was no publisher
 	Denied    uint64 // the subscriber may not publish them
 }
@@ -114,7 +114,7 @@ func (st Stats) CheckAccounts() error {
 	checkAccount := func(of string, a Account) { check("for "+of, a.Matched, a.Delivered, a.Queued, a.Dropped.Total()) }
 	r, u := st.Received, st.Upstream
 	check("from publishers", r.Messages, r.Routed, r.Unmatched, r.Denied)
-	check("from subscribers", u.Messages, u.Sent, u.Unmatched, u.Denied)
+	check("from subscribers", u.Messages, u.Routed, u.Unmatched, u.Denied)
 	checkAccount("all subscribers", st.Account)
 	subscribers := st.Subscribers
 	if st.Tap != nil {

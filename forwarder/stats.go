@@ -73,7 +73,7 @@ func (f *Forwarder) Stats() Stats {
 	down, up := &f.received, &f.upstream
 	st.Received = Received{Routed: down.routed.Load(), Unmatched: down.unmatched.Load(), Denied: down.denied.Load()}
 	st.Received.Messages = down.messages.Load()
-	st.Upstream = Upstream{Sent: up.routed.Load(), Unmatched: up.unmatched.Load(), Denied: up.denied.Load()}
+	st.Upstream = Upstream{Routed: up.routed.Load(), Unmatched: up.unmatched.Load(), Denied: up.denied.Load()}
 	st.Upstream.Messages = up.messages.Load()
 	fromPublishers, fromSubscribers := st.XSub.In, f.up.load()
 	st.Frontend = Side{In: fromPublishers, Out: fromSubscribers}

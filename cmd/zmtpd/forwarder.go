@@ -95,8 +95,8 @@ func (j *forwarderJob) shutdown(ctx context.Context) error {
 func (j *forwarderJob) summary() []any {
 	st := j.f.Stats()
 	all := []any{"job", "forwarder",
-		"received", st.Frontend.In.Messages, "sent", st.XPub.Out.Messages,
-		"unmatched", st.Received.Unmatched, "dropped", sum(st.XPub.Dropped) + sum(st.XSub.Dropped)}
+		"received", st.Received.Messages, "unmatched", st.Received.Unmatched, "denied", st.Received.Denied,
+		"sent", st.Account.Delivered, "dropped", sum(st.XPub.Dropped) + sum(st.XSub.Dropped)}
 	return append(all, j.tap.summary(st.Tap)...)
 }
 

@@ -75,6 +75,7 @@ type peerStatus struct {
 	SlowSince  *time.Time `json:"slow_since,omitempty"` // a subscriber: since when it has not kept up
 
 	Dropped map[string]uint64 `json:"dropped,omitempty"` // messages that were meant for it, by reason
+	Account *deliveryStatus   `json:"account,omitempty"` // a subscriber: what became of the messages for it
 
 	Role           string  `json:"role,omitempty"`            // publisher or subscriber, of the broker's
 	ReceiveRate    *rate   `json:"receive_rate,omitempty"`    // per second, since the last answer
@@ -158,9 +159,34 @@ type forwarderStatus struct {
 	XPub      socketStatus `json:"xpub"`      // subscribers, the slowest first
 	// ByTopic has the classes of topics that were published.
 	ByTopic map[string]topicStatus `json:"by_topic"`
-	Tap     *tapStatus             `json:"tap,omitempty"`
+	// What became of the messages from publishers, of those from subscribers, and of those for subscribers.
+	Received receivedStatus `json:"received"`
+	Upstream receivedStatus `json:"upstream"`
+	Account  deliveryStatus `json:"account"`
+	Tap      *tapStatus     `json:"tap,omitempty"`
 	// Denied is what clients were not allowed to do, by name.
 	Denied map[string]deniedStatus `json:"denied,omitempty"`
+}
+
+// receivedStatus is what became of the messages from one side: messages = routed + unmatched + denied.
+type receivedStatus struct {
+	Messages  uint64 `json:"messages"`
+	Routed    uint64 `json:"routed"`
+	Unmatched uint64 `json:"unmatched"`
+	Denied    uint64 `json:"denied"`
+}
+
+// deliveryStatus is what became of messages for subscribers: matched = delivered + queued + held + dropped.
+type deliveryStatus struct {
+	Matched   uint64            `json:"matched"`
+	Delivered uint64            `json:"delivered"`
+	Queued    uint64            `json:"queued"`
+	Held      uint64            `json:"held"`
+	Dropped   map[string]uint64 `json:"dropped,omitempty"` // by reason
+}
+
+func newDeliveryStatus(a forwarder.Account) deliveryStatus {
+	return deliveryStatus{a.Matched, a.Delivered, a.Queued, a.Held, dropsByName(a.Dropped)}
 }
 
 type topicStatus struct {
@@ -182,6 +208,9 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 		XSub:      newSocketStatus(st.XSub),
 		XPub:      newSocketStatus(st.XPub),
 		ByTopic:   map[string]topicStatus{},
+		Received:  receivedStatus(st.Received),
+		Upstream:  receivedStatus(st.Upstream),
+		Account:   newDeliveryStatus(st.Account),
 	}
 	for topic, t := range st.ByTopic {
 		s.ByTopic[topic] = topicStatus{t.Messages, t.Bytes, t.Unmatched, dropsByName(t.Dropped)}
@@ -218,6 +247,8 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 	for _, p := range slowest {
 		ps := peer("xpub", "subscriber", p.NodeID, p.PeerStats, p.Blocked)
 		ps.Topics = p.Topics
+		account := newDeliveryStatus(p.Account)
+		ps.Account = &account
 		if !p.SlowSince.IsZero() {
 			ps.SlowSince = &p.SlowSince
 		}
