@@ -22,10 +22,11 @@ const (
 	ReasonManyFiles                 // Config.MaxFiles is reached
 	ReasonManySchemas               // more sets of columns for one path than a change of scripts explains
 	ReasonWrite                     // the file could not be written and waiting for it was given up
-	ReasonTooLarge                  // the sink takes no records of that size
+	ReasonTooLarge                  // the sink takes no records of that size, or its spool no such batch
 	ReasonRejected                  // the sink's destination will not have the record, whatever the time
 	ReasonGivenUp                   // the sink could not deliver it before the end, and there is no spool
 	ReasonSpoolFull                 // the oldest in a spool, dropped to make room
+	ReasonSetAside                  // a record of the spool at which the process died twice; it is kept in a file
 	reasonBatch                     // the first of package zeek's reasons
 )
 
@@ -42,6 +43,7 @@ var reasonNames = [reasonBatch]string{
 	ReasonRejected:    "rejected",
 	ReasonGivenUp:     "given_up",
 	ReasonSpoolFull:   "spool_full",
+	ReasonSetAside:    "set_aside",
 }
 
 // BatchReason returns the Reason of a batch that package zeek refused for r.

@@ -24,6 +24,14 @@ type OutletConfig struct {
 	// DropOldest lets the oldest batches in a full spool make room for new ones, which is counted as ReasonSpoolFull. It needs
 	// Spool. Default: the nodes wait.
 	DropOldest bool
+	// SpoolFirst puts every batch into the spool before it counts as received, and the sink gets it from
+	// there: kill -9 loses no batch that was counted. It needs Spool, whose SyncInterval and SyncEach
+	// say what a power failure loses. Default: a batch goes to the spool only when memory is full.
+	SpoolFirst bool
+	// Gone is called, once, when the sink has said that its destination can never come back (ErrGone).
+	// It must not block. What is queued then stays in the spool, or is dropped by Close and counted;
+	// without room there, what comes is dropped at once, for ReasonGivenUp. Default: nobody is told.
+	Gone func(error)
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -42,7 +50,10 @@ type Outlet struct {
 	sink       Sink
 	maxBytes   int64
 	spool      *spool.Spool // nil for none
+	spoolBytes int64        // most that it holds
+	spoolFirst bool
 	dropOldest bool
+	onGone     func(error) // may be nil
 	log        *slog.Logger
 	ctx        context.Context    // of Sink.Send; ends when Close gives up
 	giveUp     context.CancelFunc // of ctx
@@ -51,6 +62,8 @@ type Outlet struct {
 
 	writers sync.WaitGroup // goroutines of lanes
 	spooler sync.WaitGroup // the goroutine of the spool
+
+	suspect sync.Mutex // held while a suspect record is delivered: only one at a time
 
 	putMu  sync.Mutex // one put at a time
 	record []byte     // guarded by putMu; for a spool record
@@ -66,6 +79,7 @@ type Outlet struct {
 	acks     []spool.Seq         // guarded by mu; to be acknowledged
 	closing  bool                // guarded by mu; nothing more is taken out of the spool
 	closed   bool                // guarded by mu; the spool is to be closed once acks are dealt with
+	gone     error               // guarded by mu; why the sink can take nothing more, nil if it can
 	waiting  error               // guarded by mu; why the nodes wait, nil if they do not
 	waits    phase               // guarded by mu; of waiting
 	spills   phase               // guarded by mu; of spilling
@@ -86,8 +100,9 @@ type item struct {
 	Entry
 	source string
 	key    LogKey
-	from   *Sender
+	from   *Sender // nil until it is counted
 	log    *LogAccount
+	fed    bool // came from the spool
 
 	// Guarded by Outlet.mu.
 	place   *list.Element // nil when the sink is done with it
@@ -109,7 +124,9 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 		name:       cfg.Name,
 		sink:       sink,
 		maxBytes:   cfg.MaxBytes,
+		spoolFirst: cfg.SpoolFirst,
 		dropOldest: cfg.DropOldest,
+		onGone:     cfg.Gone,
 		log:        cfg.Logger,
 		lanes:      map[laneKey][]*item{},
 	}
@@ -122,8 +139,8 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 	}
 	o.log = o.log.With("sink", o.name)
 	o.acct = NewLedger(o.log)
-	if o.dropOldest && cfg.Spool == nil {
-		return nil, fmt.Errorf("sink %s: only a spool can drop its oldest: give it one", o.name)
+	if (o.dropOldest || o.spoolFirst) && cfg.Spool == nil {
+		return nil, fmt.Errorf("sink %s: DropOldest and SpoolFirst need a spool: give it one", o.name)
 	}
 	o.ctx, o.giveUp = context.WithCancel(context.Background())
 	if cfg.Spool != nil {
@@ -143,25 +160,30 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 // Name returns the name in the configuration.
 func (o *Outlet) Name() string { return o.name }
 
-// put queues a batch from a node, both of which refer to memory, of the log with that key. It waits while there is no room, until giveUp; then
-// the batch is dropped. raw is the whole batch. It keeps memory as long as it needs it.
+// put queues a batch from a node, both of which refer to memory, of the log with that key. It waits
+// while there is no room, until giveUp; then the batch is dropped. raw is the whole batch. It keeps
+// memory as long as it needs it. The batch counts as received at once, or with SpoolFirst as soon as
+// it is in the spool.
 func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, memory *shared) {
 	it := o.newItem(source, key, node, raw, b, memory)
-	it.from, it.log = o.acct.admit(node, key, it.counts())
+	if !o.spoolFirst {
+		o.admit(it)
+	}
 	o.putMu.Lock()
 	defer o.putMu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		var err error
+		err := o.gone
 		switch {
 		case o.spilling:
-			err = o.putSpool(it)
-			if err == nil {
+			if err = o.putSpool(it); err == nil {
+				o.admit(it)
 				o.goOn()
 				return
 			}
-		case o.window.Len() == 0 || o.bytes+it.size <= o.maxBytes:
+		case o.gone != nil && o.spool == nil:
+		case o.gone == nil && (o.window.Len() == 0 || o.bytes+it.size <= o.maxBytes):
 			memory.retain()
 			o.add(it)
 			o.goOn()
@@ -173,15 +195,29 @@ func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, 
 		default:
 			err = errors.New("its queue is full")
 		}
+		var why *DropError
+		switch {
+		case errors.Is(err, spool.ErrTooLarge):
+			why = Drop(ReasonTooLarge, "a batch of %d bytes has no place in memory now and never in the spool of %d bytes: make the spool larger than the largest message: %w",
+				len(raw), o.spoolBytes, err)
+		case o.gone != nil:
+			why = Drop(ReasonGivenUp, "the sink takes nothing more: %w", o.gone)
+			if err != o.gone {
+				why = Drop(ReasonGivenUp, "the sink takes nothing more (%w), and %w", o.gone, err)
+			}
+		case o.ctx.Err() != nil:
+			why = Drop(ReasonGivenUp, "the logger ended while the sink did not take it: %w", err)
+		}
+		if why != nil {
+			o.admit(it)
+			o.dropItem(it, why)
+			return
+		}
 		if o.waiting == nil {
 			o.waiting = err
 			if o.waits.begin(time.Now()) {
 				o.log.Warn("the nodes wait for a sink", "err", err)
 			}
-		}
-		if o.ctx.Err() != nil {
-			o.dropItem(it, Drop(ReasonGivenUp, "the logger ended while the sink did not take it: %w", err))
-			return
 		}
 		o.flush()
 		if o.spool != nil {
@@ -189,6 +225,13 @@ func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, 
 		} else {
 			o.changed.Wait()
 		}
+	}
+}
+
+// admit counts an item as received, unless it is.
+func (o *Outlet) admit(it *item) {
+	if it.from == nil {
+		it.from, it.log = o.acct.admit(it.Node, it.key, it.counts())
 	}
 }
 
@@ -277,7 +320,7 @@ func (o *Outlet) write(key laneKey) {
 			return
 		}
 		for _, it := range items {
-			o.sink.Send(o.ctx, &it.Entry)
+			o.send(it)
 		}
 	}
 }
@@ -287,7 +330,15 @@ func (o *Outlet) finish(it *item, refused []Refusal, err error) {
 	o.mu.Lock()
 	if err != nil || it.place == nil {
 		it.givenUp = err // Close deals with it, or has done so
+		first := o.gone == nil && errors.Is(err, ErrGone)
+		if first {
+			o.gone = err
+			o.changed.Broadcast()
+		}
 		o.mu.Unlock()
+		if first && o.onGone != nil {
+			o.onGone(err)
+		}
 		return
 	}
 	o.remove(it)

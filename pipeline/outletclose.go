@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"zmtpd/pipeline/spool"
+
 	"zmtpd/pipeline/internal/await"
 )
 
@@ -70,7 +72,9 @@ func (o *Outlet) keepRest() error {
 			if err = o.putSpool(it); err == nil {
 				continue
 			}
-			full = err
+			if !errors.Is(err, spool.ErrTooLarge) {
+				full = err
+			}
 		}
 		why := it.givenUp
 		if why == nil {

@@ -8,7 +8,8 @@ import (
 )
 
 // ErrGone is in the error with which a Sink gives up an entry when its destination can never come
-// back, such as a pipe whose reader has ended. The sink gets nothing more then; see [Outlet.Gone].
+// back, such as a pipe whose reader has ended. The sink gets nothing more then; see
+// [OutletConfig.Gone].
 var ErrGone = errors.New("the destination is gone for good")
 
 // Sink is a destination of log batches: files, standard output, Kafka.

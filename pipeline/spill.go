@@ -24,6 +24,9 @@ func (o *Outlet) openSpool(cfg spool.Config) error {
 	if cfg.Logger == nil {
 		cfg.Logger = o.log
 	}
+	if o.spoolBytes = cfg.MaxBytes; o.spoolBytes == 0 {
+		o.spoolBytes = spool.DefaultMaxBytes
+	}
 	var err error
 	o.spool, err = spool.Open(cfg, func(record []byte) {
 		if it, err := o.parseRecord(record); err == nil {
@@ -34,8 +37,9 @@ func (o *Outlet) openSpool(cfg spool.Config) error {
 	if err != nil {
 		return err
 	}
-	o.spilling = o.spool.Stats().Unread > 0
-	if o.spilling {
+	unread := o.spool.Stats().Unread > 0
+	o.spilling = o.spoolFirst || unread
+	if unread {
 		o.spills.begin(time.Now())
 		o.log.Info("the sink gets first what is in its spool", "messages", o.recovered.Messages, "records", o.recovered.Records)
 	}
@@ -125,7 +129,9 @@ func (o *Outlet) spill() error {
 		if it.place == nil {
 			continue // done meanwhile
 		}
-		if err := o.putSpool(it); err != nil {
+		if err := o.putSpool(it); errors.Is(err, spool.ErrTooLarge) {
+			continue // it stays in memory alone
+		} else if err != nil {
 			return err
 		}
 		switch {
@@ -167,7 +173,7 @@ func (o *Outlet) runSpool() {
 	defer o.mu.Unlock()
 	var acks []spool.Seq
 	for backoff := minBackoff; ; {
-		feeds := o.spilling && !o.closing && (o.window.Len() == 0 || o.bytes < o.maxBytes)
+		feeds := o.spilling && !o.closing && o.gone == nil && (o.window.Len() == 0 || o.bytes < o.maxBytes)
 		switch {
 		case len(o.acks) > 0:
 			acks, o.acks = o.acks, acks[:0]
@@ -179,14 +185,16 @@ func (o *Outlet) runSpool() {
 			if err := o.feed(); err == nil {
 				backoff = minBackoff
 			} else {
-				o.log.Error("the spool cannot be read, another try follows", "err", err)
+				if backoff == minBackoff {
+					o.log.Error("the spool cannot be read, another try follows", "err", err)
+				}
 				o.waitFor(backoff)
 				backoff = min(2*backoff, maxBackoff)
 			}
 		case o.closed:
 			return
 		default:
-			if o.spilling {
+			if o.spilling && o.window.Len() > 0 {
 				o.flush()
 			}
 			o.changed.Wait()
@@ -203,8 +211,11 @@ func (o *Outlet) feed() error {
 	if err == spool.ErrEmpty && !o.putting {
 		seq, record, err = o.spool.Next(nil) // as long as we hold mu nothing is put there
 	}
+	for err == nil && o.putting {
+		o.changed.Wait() // until the record is counted as received
+	}
 	switch {
-	case err == spool.ErrEmpty && o.putting:
+	case err == spool.ErrEmpty && (o.putting || o.spoolFirst):
 		o.changed.Wait()
 		return nil
 	case err == spool.ErrEmpty:
@@ -221,12 +232,11 @@ func (o *Outlet) feed() error {
 	}
 	it, err := o.parseRecord(record)
 	if err != nil {
-		o.log.Error("a record of the spool is of no use and is passed over", "err", err)
-		o.acks = append(o.acks, seq)
+		o.setAsideUnusable(seq, record, err)
 		return nil
 	}
 	it.from, it.log = o.acct.find(it.Node, it.key)
-	it.seq, it.spooled = seq, true
+	it.seq, it.spooled, it.fed = seq, true, true
 	o.add(it)
 	return nil
 }

@@ -15,8 +15,10 @@ import (
 // 256 MB of text.
 const MaxRecord = 512 << 20
 
+// DefaultMaxBytes is that of Config.MaxBytes.
+const DefaultMaxBytes = 1 << 30
+
 const (
-	defaultMaxBytes     = 1 << 30
 	maxDefaultSegment   = 64 << 20 // a segment is what DropOldest gives up, and what one undelivered record keeps on disk
 	segmentsByDefault   = 8
 	defaultSyncInterval = time.Second
@@ -133,7 +135,7 @@ func openSpool(cfg Config, recovered func(record []byte), open func(root *os.Roo
 	if cfg.MaxBytes < 0 || cfg.SegmentBytes < 0 || cfg.SyncInterval < 0 {
 		return nil, errors.New("spool: a limit or interval is negative")
 	}
-	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, defaultMaxBytes)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
 	cfg.SegmentBytes = cmp.Or(cfg.SegmentBytes, min(maxDefaultSegment, cfg.MaxBytes/segmentsByDefault))
 	cfg.SyncInterval = cmp.Or(cfg.SyncInterval, defaultSyncInterval)
 	s := &Spool{cfg: cfg, log: cfg.Logger, closing: make(chan struct{}), scratch: make([]byte, 0, scratchSize)}

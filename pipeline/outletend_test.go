@@ -1,0 +1,375 @@
+package pipeline
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"zmtpd/pipeline/spool"
+	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
+)
+
+// The process of an Outlet that is killed, for real: the test starts itself.
+
+const childEnv = "ZMTPD_OUTLET_CHILD"
+
+// childSink prints each entry. It kills the process at one whose number is in fatal.
+type childSink struct {
+	mu    sync.Mutex
+	slow  time.Duration
+	fatal string
+}
+
+func (s *childSink) Send(_ context.Context, e *Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := entryName(e)
+	fmt.Println("sending", text)
+	if s.fatal != "" && strings.HasSuffix(text, s.fatal) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	time.Sleep(s.slow)
+	fmt.Println("delivered", text)
+	e.Done(nil)
+}
+
+func (s *childSink) Close(context.Context) error { return nil }
+
+// putNumber puts a batch of one record into an outlet.
+func putNumber(o *Outlet, number int) {
+	s := &zeek.Schema{Stream: "Test::LOG", Writer: writerASCII, Path: "test", Fields: []zeek.Field{{Name: "line", Type: zeek.TypeString}}}
+	raw, err := zeek.AppendBatch(nil, s, [][]zeek.Value{{zeek.String(fmt.Sprintf("%06d %s", number, strings.Repeat("x", 500)))}})
+	if err != nil {
+		panic(err)
+	}
+	b, err := zeek.ParseBatch(raw)
+	if err != nil {
+		panic(err)
+	}
+	o.put("node", KeyOf(b), []byte("node"), raw, b, newShared(func() {}))
+}
+
+// deliverAll delivers until nothing is queued, and returns what.
+func deliverAll(o *Outlet, sink *handSink) (texts []string) {
+	for o.Stats().Queued.Messages > 0 {
+		if sink.holds() > 0 {
+			texts = append(texts, sink.deliver(0))
+		} else {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return texts
+}
+
+// runOutletChild is the child's main: it is told what to do in the environment.
+func runOutletChild(mode string) {
+	dir := os.Getenv("ZMTPD_OUTLET_DIR")
+	sink := &childSink{}
+	cfg := OutletConfig{Name: "child", MaxBytes: 20_000, SpoolFirst: true, Spool: &spool.Config{Dir: dir},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	if mode == "fatal" {
+		sink.fatal = "000007"
+	} else {
+		sink.slow = 3 * time.Millisecond
+	}
+	o, err := NewOutlet(sink, cfg)
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	fmt.Println("recovered", o.Stats().Received.Messages)
+	switch mode {
+	case "fatal":
+		if o.Stats().Received.Messages == 0 { // the first process
+			for i := range 20 {
+				putNumber(o, i)
+			}
+		}
+		for o.Stats().Queued.Messages > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		st := o.Stats()
+		fmt.Println("aside", st.Dropped[ReasonSetAside].Messages, st.Accounts.Check())
+		if err := o.Close(context.Background()); err != nil {
+			fmt.Println("error", err)
+		}
+		fmt.Println("end")
+	case "counted":
+		received := o.Stats().Received.Messages
+		for i := 0; ; i++ {
+			putNumber(o, os.Getpid()%1000*1000+i)
+			if now := o.Stats().Received.Messages; now > received {
+				received = now
+				fmt.Println("counted", fmt.Sprintf("test %06d", os.Getpid()%1000*1000+i))
+			}
+		}
+	}
+}
+
+// child runs the test as a child and calls line for each line that it prints, until it ends.
+func child(t *testing.T, mode, dir string, line func(cmd *exec.Cmd, what, rest string)) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), childEnv+"="+mode, "ZMTPD_OUTLET_DIR="+dir)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		what, rest, _ := strings.Cut(lines.Text(), " ")
+		line(cmd, what, rest)
+	}
+	_ = cmd.Wait()
+}
+
+// A record in the spool that kills the process kills two of them. The third sets it aside in a file,
+// counts it, and delivers all others.
+func TestFatalRecordIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	delivered := map[string]bool{}
+	ended := false
+	for starts := 1; !ended; starts++ {
+		child(t, "fatal", dir, func(_ *exec.Cmd, what, rest string) {
+			switch what {
+			case "delivered":
+				delivered[rest] = true
+			case "aside":
+				if rest != "1 <nil>" || starts != 3 {
+					t.Errorf("start %d: set aside, accounts: %s", starts, rest)
+				}
+			case "error":
+				t.Error(rest)
+			case "end":
+				ended = true
+			}
+		})
+		if starts > 3 {
+			t.Fatal("it goes on dying")
+		}
+	}
+	for i := range 20 {
+		if text := fmt.Sprintf("test %06d", i); delivered[text] != (i != 7) {
+			t.Errorf("%s: delivered %v", text, delivered[text])
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "aside", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	if content, err := os.ReadFile(files[0]); err != nil || !strings.Contains(string(content), "000007") {
+		t.Errorf("%q, %v", content, err)
+	}
+}
+
+// With SpoolFirst, whatever was counted as received when the process was killed is delivered, by it
+// or by a later one.
+func TestSpoolFirstSurvivesKill(t *testing.T) {
+	dir := t.TempDir()
+	counted, delivered := map[string]bool{}, map[string]bool{}
+	for range 6 {
+		left := 20 + rand.IntN(200)
+		child(t, "counted", dir, func(cmd *exec.Cmd, what, rest string) {
+			switch what {
+			case "counted":
+				counted[rest] = true
+				if left--; left == 0 {
+					_ = cmd.Process.Kill()
+				}
+			case "delivered":
+				delivered[rest] = true
+			case "error":
+				t.Error(rest)
+			}
+		})
+	}
+	sink := &handSink{}
+	o := newOutlet(t, sink, OutletConfig{Name: "last", Spool: &spool.Config{Dir: dir}})
+	for _, text := range deliverAll(o, sink) {
+		delivered[text] = true
+	}
+	for text := range counted {
+		if !delivered[text] {
+			t.Errorf("%s was counted and is lost", text)
+		}
+	}
+	if len(counted) < 100 {
+		t.Errorf("only %d were counted", len(counted))
+	}
+}
+
+// goneSink delivers some entries, and is gone then.
+type goneSink struct {
+	mu   sync.Mutex
+	left int
+}
+
+func (s *goneSink) Send(_ context.Context, e *Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == 0 {
+		e.Done(fmt.Errorf("test: %w", ErrGone))
+		return
+	}
+	s.left--
+	e.Done(nil)
+}
+
+func (s *goneSink) Close(context.Context) error { return nil }
+
+// A sink that is gone for good is told once. Nothing waits for it any more; what it had not delivered is
+// in the spool, or counted as lost.
+func TestOutletGone(t *testing.T) {
+	for _, spooled := range []bool{false, true} {
+		for _, first := range []bool{false, true} {
+			if first && !spooled {
+				continue
+			}
+			t.Run(fmt.Sprintf("spool=%v first=%v", spooled, first), func(t *testing.T) {
+				told := make(chan error, 2)
+				cfg := OutletConfig{Name: "gone", MaxBytes: 5000, SpoolFirst: first, Gone: func(err error) { told <- err }}
+				if spooled {
+					cfg.Spool = &spool.Config{Dir: t.TempDir(), MaxBytes: 100_000}
+				}
+				o := newOutlet(t, &goneSink{left: 3}, cfg)
+				const messages = 200 // more than fit into memory and spool
+				for i := range messages {
+					offer(t, o, "node", "test", i, 1000)
+				}
+				select {
+				case err := <-told:
+					if !errors.Is(err, ErrGone) {
+						t.Error(err)
+					}
+				case <-time.After(time.Minute):
+					t.Fatal("nobody was told")
+				}
+				err := o.Close(t.Context())
+				st := o.Stats()
+				checkAccounts(t, st.Accounts)
+				dropped := st.Dropped[ReasonGivenUp].Messages
+				if st.Written.Messages != 3 || len(told) != 0 || dropped == 0 || st.Received.Messages != messages {
+					t.Errorf("%+v, told %d times more", st, len(told))
+				}
+				if _, lost := errors.AsType[*UndeliveredError](err); lost && spooled || st.Queued.Messages > 0 != spooled {
+					t.Errorf("queued %d, error %v", st.Queued.Messages, err)
+				}
+			})
+		}
+	}
+}
+
+// cpuTime is what the process has used so far.
+func cpuTime(t testing.TB) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// A batch that is larger than the spool goes to the sink if there is room in memory, and is dropped and
+// counted if there is none. It holds up no other.
+func TestBatchLargerThanSpool(t *testing.T) {
+	for _, first := range []bool{false, true} {
+		sink := &handSink{}
+		o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 3000, SpoolFirst: first, Spool: &spool.Config{Dir: t.TempDir(), MaxBytes: 20_000}})
+		const large = 50_000
+		offer(t, o, "node", "test", 0, large)
+		for i := range 5 {
+			offer(t, o, "node", "test", 1+i, 1000)
+		}
+		offer(t, o, "node", "test", 6, large)
+		offer(t, o, "node", "test", 7, 1000)
+		want := 2 // dropped
+		if !first {
+			want = 1
+		}
+		got := deliverAll(o, sink)
+		if len(got) != 8-want || !slices.IsSorted(got) {
+			t.Errorf("first=%v: delivered %q", first, got)
+		}
+		st := o.Stats()
+		checkAccounts(t, st.Accounts)
+		if st.Dropped[ReasonTooLarge].Messages != uint64(want) {
+			t.Errorf("first=%v: %+v", first, st)
+		}
+	}
+}
+
+// In no state in which an Outlet is stuck does it use the processor.
+func TestStuckOutletRests(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector uses the processor itself")
+	}
+	for name, c := range map[string]struct {
+		cfg  OutletConfig
+		dir  spool.Config
+		size int
+	}{
+		"sink down, no spool":      {cfg: OutletConfig{MaxBytes: 5000}, size: 1000},
+		"sink down, spool":         {cfg: OutletConfig{MaxBytes: 5000}, dir: spool.Config{MaxBytes: 1 << 30}, size: 1000},
+		"sink down, spool first":   {cfg: OutletConfig{MaxBytes: 5000, SpoolFirst: true}, dir: spool.Config{MaxBytes: 1 << 30}, size: 1000},
+		"spool full":               {cfg: OutletConfig{MaxBytes: 5000}, dir: spool.Config{MaxBytes: 20_000}, size: 1000},
+		"spool first, full":        {cfg: OutletConfig{MaxBytes: 5000, SpoolFirst: true}, dir: spool.Config{MaxBytes: 20_000}, size: 1000},
+		"batches too large for it": {cfg: OutletConfig{MaxBytes: 5000}, dir: spool.Config{MaxBytes: 2000}, size: 3000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.dir.MaxBytes > 0 {
+				c.dir.Dir = t.TempDir()
+				c.cfg.Spool = &c.dir
+			}
+			c.cfg.Name = "stuck"
+			o := newOutlet(t, &handSink{}, c.cfg)
+			var putting sync.WaitGroup
+			var put int
+			var mu sync.Mutex
+			ctx, stop := context.WithCancel(t.Context())
+			putting.Go(func() {
+				for i := 0; i < 100 && ctx.Err() == nil; i++ {
+					offer(t, o, "node", "test", i, c.size)
+					mu.Lock()
+					put++
+					mu.Unlock()
+				}
+			})
+			last := -1
+			for quiet := 0; quiet < 20; { // until nothing goes on any more
+				time.Sleep(10 * time.Millisecond)
+				mu.Lock()
+				if quiet++; put != last {
+					last, quiet = put, 0
+				}
+				mu.Unlock()
+			}
+			const watch = time.Second
+			before := cpuTime(t)
+			time.Sleep(watch)
+			if used := cpuTime(t) - before; used > watch/4 {
+				t.Errorf("%v in %v", used, watch)
+			}
+			stop()
+			o.giveUp()
+			putting.Wait()
+			checkAccounts(t, o.Stats().Accounts)
+		})
+	}
+}

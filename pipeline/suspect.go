@@ -1,0 +1,90 @@
+package pipeline
+
+import (
+	"time"
+
+	"zmtpd/pipeline/internal/await"
+	"zmtpd/pipeline/spool"
+)
+
+// A record in the spool that makes the process die would be delivered again by each that follows. The
+// spool notes what is being delivered, and this is how an Outlet finds such a record: one that was
+// being delivered when a process died is a suspect, and only one of them is delivered at a time. One
+// that was at the death of a second process is set aside.
+
+const (
+	// fatalDeaths is after how many deaths a record is set aside.
+	fatalDeaths = 2
+	// suspicion is how long a delivery may take to kill the process. One that has to wait for its
+	// destination takes longer, and the end of the process has nothing to do with it then.
+	suspicion = 10 * time.Second
+)
+
+// send gives an item to the sink.
+func (o *Outlet) send(it *item) {
+	o.mu.Lock()
+	gone := o.gone
+	if gone != nil {
+		it.givenUp = gone
+	}
+	o.mu.Unlock()
+	switch {
+	case gone != nil:
+	case it.fed:
+		o.sendFed(it)
+	default:
+		o.sink.Send(o.ctx, &it.Entry)
+	}
+}
+
+// sendFed is send for an item that came from the spool.
+func (o *Outlet) sendFed(it *item) {
+	seq := it.seq
+	if deaths := o.spool.Deaths(seq); deaths >= fatalDeaths {
+		o.setAside(it, deaths)
+		return
+	} else if deaths > 0 {
+		o.suspect.Lock()
+		defer o.suspect.Unlock()
+	}
+	o.spool.Begin(seq)
+	t := time.AfterFunc(suspicion, func() { o.spool.End(seq) })
+	o.sink.Send(o.ctx, &it.Entry)
+	t.Stop()
+	o.spool.End(seq)
+}
+
+// setAside moves an item from the spool to a file. While that cannot be written it waits.
+func (o *Outlet) setAside(it *item, deaths int) {
+	record := appendRecord(nil, it)
+	path, err := o.spool.SetAside(it.seq, record)
+	for backoff := minBackoff; err != nil; backoff = min(2*backoff, maxBackoff) {
+		if backoff == minBackoff {
+			o.log.Error("a batch in the spool at which the process died cannot be set aside, another try follows", "err", err)
+		}
+		if !await.Sleep(o.ctx, o.ctx, backoff) {
+			return // it is in the spool for the next start
+		}
+		path, err = o.spool.SetAside(it.seq, record)
+	}
+	o.log.Error("the process died more than once while it delivered a batch, which is set aside", "deaths", deaths, "file", path,
+		"node", string(it.Node[:min(len(it.Node), maxNodeID)]), "path", it.key.Path, "records", it.Batch.NumRecords, "bytes", len(it.raw))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.remove(it)
+	o.dropItem(it, Drop(ReasonSetAside, "the process died %d times while it delivered the batch, which is now in %s", deaths, path))
+}
+
+// setAsideUnusable moves a record from the spool to a file that is no log batch, or none that this
+// version takes. It was never counted as received. The caller holds mu, which is given up meanwhile.
+func (o *Outlet) setAsideUnusable(seq spool.Seq, record []byte, why error) {
+	o.mu.Unlock()
+	path, err := o.spool.SetAside(seq, record)
+	o.mu.Lock()
+	if err != nil {
+		// It is not acknowledged, so the next start finds it.
+		o.log.Error("a record of the spool is no log batch and cannot be set aside", "err", err, "why", why)
+		return
+	}
+	o.log.Error("a record of the spool is no log batch, it is set aside", "file", path, "err", why)
+}
