@@ -10,19 +10,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/pipeline/balance"
 	"zmtpd/zmtp"
 )
 
 // balanceFlags are those of the balancer.
 type balanceFlags struct {
-	Listen        []string         `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
-	To            []string         `placeholder:"ENDPOINT" help:"A logger that is to get them, as in tcp://10.0.0.7:5557 (repeatable)."`
-	Sticky        bool             `help:"Give each log to one logger, as long as that is there, so that its records stay in order. While it is full the nodes wait. Default: to the loggers in turn, past those that are full."`
-	LoggerTimeout time.Duration    `default:"0s" help:"How long a logger may give no sign of life before what waits for it goes to the others. One whose disk is full gives none either, unless it spools. 0: until the kernel gives the connection up, on Linux after a quarter of an hour."`
-	Logger        curveClientFlags `embed:"" prefix:"logger-"`
-	SndHWM        highWaterMark    `name:"sndhwm" group:"limits" default:"1000" help:"Messages that may wait for one logger, 0 for no limit."`
-	SndBytes      byteSize         `name:"sndbytes" group:"limits" default:"64MiB" help:"Bytes that may wait for one logger, 0 for no limit."`
+	Listen        []string                `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
+	To            []string                `placeholder:"ENDPOINT" help:"A logger that is to get them, as in tcp://10.0.0.7:5557 (repeatable)."`
+	Sticky        bool                    `help:"Give each log to one logger, as long as that is there, so that its records stay in order. While it is full the nodes wait. Default: to the loggers in turn, past those that are full."`
+	LoggerTimeout time.Duration           `default:"0s" reload:"" help:"How long a logger may give no sign of life before what waits for it goes to the others. One whose disk is full gives none either, unless it spools. 0: until the kernel gives the connection up, on Linux after a quarter of an hour."`
+	Logger        daemon.CurveClientFlags `embed:"" prefix:"logger-"`
+	SndHWM        daemon.HighWaterMark    `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one logger, 0 for no limit."`
+	SndBytes      daemon.ByteSize         `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one logger, 0 for no limit."`
 }
 
 // connectTimeout bounds an attempt to reach a logger. One whose host is down should be tried again soon after it is up.
@@ -31,22 +32,22 @@ const connectTimeout = 10 * time.Second
 // check refuses what makes no sense.
 func (f *balanceFlags) check() error {
 	if len(f.To) == 0 {
-		return usagef("--to: no logger, give at least one as in --to tcp://127.0.0.1:5558")
+		return daemon.Usagef("--to: no logger, give at least one as in --to tcp://127.0.0.1:5558")
 	}
 	for i, e := range f.To {
 		if slices.Contains(f.To[:i], e) {
-			return usagef("--to %s: given twice", e)
+			return daemon.Usagef("--to %s: given twice", e)
 		}
 	}
 	if f.LoggerTimeout < 0 {
-		return usagef("--logger-timeout %v: cannot be negative", f.LoggerTimeout)
+		return daemon.Usagef("--logger-timeout %v: cannot be negative", f.LoggerTimeout)
 	}
 	return nil
 }
 
 // toLoggers makes a configuration that of the socket to the loggers.
 func (f *balanceFlags) toLoggers(config zmtp.Config) zmtp.Config {
-	config.SendHWM, config.SendBytes = int(limit(f.SndHWM)), limit(f.SndBytes)
+	config.SendHWM, config.SendBytes = int(daemon.Limit(f.SndHWM)), daemon.Limit(f.SndBytes)
 	config.HeartbeatInterval, config.HeartbeatTimeout = f.LoggerTimeout/2, f.LoggerTimeout/2
 	return config
 }
@@ -54,62 +55,64 @@ func (f *balanceFlags) toLoggers(config zmtp.Config) zmtp.Config {
 // balanceJob is the balancer as a part of a daemon.
 type balanceJob struct {
 	flags    *balanceFlags
-	security *security
+	access   *daemon.Access
 	push     *zmtp.Push
 	balancer *balance.Balancer
 	log      *slog.Logger
 	watching sync.WaitGroup
-	ending   atomic.Bool // from now on loggers go because we do
+	ending   atomic.Bool // from now on loggers are disconnected by us
 }
 
-func newBalanceJob(flags *balanceFlags, sockets *socketFlags, s *security, log *slog.Logger) (*balanceJob, error) {
+func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
 	if err := flags.check(); err != nil {
 		return nil, err
 	}
-	in, err := s.Protect(sockets.config(log), domainPull)
+	in, err := env.Access.Protect(env.Socket(), domainPull)
 	if err != nil {
 		return nil, err
 	}
-	out := flags.toLoggers(sockets.config(log))
+	out := flags.toLoggers(env.Socket())
 	out.Immediate, out.RetryAlways, out.ConnectTimeout = true, true, connectTimeout
 	if flags.Sticky {
 		out.Key = balance.LogPath
 	}
-	keys, err := flags.Logger.client()
+	keys, err := flags.Logger.Client()
 	if err != nil {
 		return nil, fmt.Errorf("keys for the loggers, whose flags begin with --logger-: %w", err)
 	}
 	if keys != nil {
 		out.Mechanism = keys.Mechanism
-	} else if s.Keys() != nil {
-		log.Warn("nodes are encrypted, loggers are not: there is no --logger-curve-server-key")
+	} else if env.Access.Keys() != nil {
+		env.Log.Warn("nodes are encrypted, loggers are not: there is no --logger-curve-server-key")
 	}
 	push := zmtp.NewPush(out)
-	j := &balanceJob{flags: flags, security: s, push: push, balancer: balance.New(in, push), log: log}
-	s.Cover(j.balancer.Pull())
+	j := &balanceJob{flags: flags, access: env.Access, push: push, balancer: balance.New(in, push), log: env.Log}
+	env.Access.Cover(j.balancer.Pull())
 	return j, nil
 }
 
-// reload takes over what can change.
-func (j *balanceJob) reload(flags *balanceFlags, sockets *socketFlags) {
-	j.balancer.Pull().Reconfigure(sockets.config(nil))
-	j.push.Reconfigure(flags.toLoggers(sockets.config(nil)))
+func (j *balanceJob) Name() string { return "balance" }
+
+func (j *balanceJob) Reload(now daemon.Command) {
+	sockets := daemon.SocketConfig(now)
+	j.balancer.Pull().Reconfigure(sockets)
+	j.push.Reconfigure(now.(*balanceCommand).toLoggers(sockets))
 }
 
-func (j *balanceJob) listen() ([]listening, error) {
-	return bindAll("--listen", "PULL", j.flags.Listen, j.balancer.Pull().Listen)
+func (j *balanceJob) Listen() ([]daemon.Endpoint, error) {
+	return daemon.BindAll("--listen", "PULL", j.flags.Listen, j.balancer.Pull().Listen)
 }
 
-// targets returns the loggers.
-func (j *balanceJob) targets() (all []target) {
+// Targets implements [daemon.Connecter].
+func (j *balanceJob) Targets() (all []daemon.Target) {
 	for _, e := range j.flags.To {
-		all = append(all, target{"--to", e})
+		all = append(all, daemon.Target{Flag: "--to", Endpoint: e})
 	}
 	return all
 }
 
-// connect connects to the loggers.
-func (j *balanceJob) connect() error {
+// Connect implements [daemon.Connecter].
+func (j *balanceJob) Connect() error {
 	events := j.push.Monitor(16 * len(j.flags.To))
 	j.watching.Go(func() { j.watch(events) })
 	for _, e := range j.flags.To {
@@ -138,11 +141,16 @@ func (j *balanceJob) watch(m *zmtp.Monitor) {
 	}
 }
 
-// ready reports whether there is a logger: without one the nodes wait.
-func (j *balanceJob) ready() bool { return j.push.Stats().Peers > 0 }
+// Ready implements [daemon.Readier].
+func (j *balanceJob) Ready() error {
+	if j.push.Stats().Peers == 0 {
+		return errors.New("no logger of --to is connected; nodes wait")
+	}
+	return nil
+}
 
-// shutdown gives the loggers what was received. What is lost is a failure.
-func (j *balanceJob) shutdown(ctx context.Context) error {
+// Shutdown gives the loggers what was received. A loss is an error.
+func (j *balanceJob) Shutdown(ctx context.Context) error {
 	err := j.balancer.Shutdown(ctx)
 	j.ending.Store(true)
 	if e := j.push.Shutdown(ctx); err == nil {
@@ -163,17 +171,16 @@ func (j *balanceJob) dropped() uint64 {
 	return j.balancer.Pull().Stats().Dropped[zmtp.DropClosed] + j.push.Stats().Dropped[zmtp.DropClosed]
 }
 
-func (j *balanceJob) summary() []any {
+// Summary implements [daemon.Job].
+func (j *balanceJob) Summary() []any {
 	in, out := j.balancer.Pull().Stats(), j.push.Stats()
-	return []any{"job", "balance", "received", in.In.Messages, "sent", out.Out.Messages - out.Returned,
+	return []any{"received", in.In.Messages, "sent", out.Out.Messages - out.Returned,
 		"doubtful", out.Dropped[zmtp.DropConnectionLost], "moved", out.Returned, "dropped", j.dropped()}
 }
 
 type balanceCommand struct {
 	balanceFlags
-	socketFlags
-	securityFlags
-	daemonFlags
+	daemon.Flags
 }
 
 // Help is shown by zmtpd balance --help.
@@ -183,21 +190,8 @@ for one that is lost goes to the others; what it had been sent and not read is l
 nodes wait.`
 }
 
-// Run runs the balancer until ctx ends.
-func (c *balanceCommand) Run(ctx context.Context, std *stdio, conf *configuration) error {
-	log := c.newLog(std.err)
-	s, err := c.open(log)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	job, err := newBalanceJob(&c.balanceFlags, &c.socketFlags, s, log)
-	if err != nil {
-		return err
-	}
-	return c.daemonFlags.run(ctx, newReloader(log, s, conf, func(now *cli) {
-		c.daemonFlags.reload(&now.Balance.daemonFlags)
-		s.reload(&now.Balance.securityFlags)
-		job.reload(&now.Balance.balanceFlags, &now.Balance.socketFlags)
-	}), job)
+// Jobs implements [daemon.Command].
+func (c *balanceCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
+	j, err := newBalanceJob(&c.balanceFlags, env)
+	return []daemon.Job{j}, err
 }

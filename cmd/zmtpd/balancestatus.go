@@ -3,14 +3,15 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
 // balanceStatus is about the balancer.
 type balanceStatus struct {
 	Sticky   bool                  `json:"sticky"`
-	Pull     socketStatus          `json:"pull"`     // nodes
-	Push     socketStatus          `json:"push"`     // loggers that are connected
+	Pull     daemon.SocketStatus   `json:"pull"`     // nodes
+	Push     daemon.SocketStatus   `json:"push"`     // loggers that are connected
 	Loggers  []balanceLoggerStatus `json:"loggers"`  // all, in the order of --to
 	Homeless int                   `json:"homeless"` // messages of loggers that were lost, for which no other has room
 }
@@ -47,75 +48,75 @@ func (j *balanceJob) loggers() []balanceLoggerStatus {
 	return all
 }
 
-func (j *balanceJob) status(s *status) {
+func (j *balanceJob) Status() any {
 	b := &balanceStatus{
 		Sticky:  j.flags.Sticky,
-		Pull:    newSocketStatus(j.balancer.Pull().Stats()),
-		Push:    newSocketStatus(j.push.Stats()),
+		Pull:    daemon.NewSocketStatus(j.balancer.Pull().Stats()),
+		Push:    daemon.NewSocketStatus(j.push.Stats()),
 		Loggers: j.loggers(),
 	}
 	b.Homeless, _ = j.push.Returned()
 	for _, p := range j.balancer.Pull().Peers() {
-		peer := newPeerStatus(p)
+		peer := daemon.NewPeerStatus(p)
 		node, waited := j.balancer.Node(p.ID)
 		peer.Node, peer.BlockedSeconds = node, waited.Seconds()
 		b.Pull.Peers = append(b.Pull.Peers, peer)
 	}
-	sortPeers(b.Pull.Peers)
+	daemon.SortPeers(b.Pull.Peers)
 	for _, p := range j.push.Peers() {
-		b.Push.Peers = append(b.Push.Peers, newPeerStatus(p))
+		b.Push.Peers = append(b.Push.Peers, daemon.NewPeerStatus(p))
 	}
-	sortPeers(b.Push.Peers)
-	s.Balance = b
+	daemon.SortPeers(b.Push.Peers)
+	return b
 }
 
 // The metrics of the balancer. The label is an endpoint of --to.
 var (
-	balanceUp = gauge("zmtpd_balance_logger_up",
+	balanceUp = daemon.Gauge("zmtpd_balance_logger_up",
 		"1 while the logger is connected.", "logger")
-	balanceConnections = counter("zmtpd_balance_logger_connections_total",
+	balanceConnections = daemon.Counter("zmtpd_balance_logger_connections_total",
 		"Connections to the logger whose handshake was completed.", "logger")
-	balanceSent = counter("zmtpd_balance_logger_sent_messages_total",
+	balanceSent = daemon.Counter("zmtpd_balance_logger_sent_messages_total",
 		"Messages sent to the logger.", "logger")
-	balanceSentBytes = counter("zmtpd_balance_logger_sent_bytes_total",
+	balanceSentBytes = daemon.Counter("zmtpd_balance_logger_sent_bytes_total",
 		"Bytes sent to the logger, with framing.", "logger")
-	balanceQueue = gauge("zmtpd_balance_logger_queue_messages",
+	balanceQueue = daemon.Gauge("zmtpd_balance_logger_queue_messages",
 		"Messages that wait for the logger.", "logger")
-	balanceQueueBytes = gauge("zmtpd_balance_logger_queue_bytes",
+	balanceQueueBytes = daemon.Gauge("zmtpd_balance_logger_queue_bytes",
 		"Bytes that wait for the logger.", "logger")
-	balanceMoved = counter("zmtpd_balance_logger_moved_messages_total",
+	balanceMoved = daemon.Counter("zmtpd_balance_logger_moved_messages_total",
 		"Messages that waited for the logger when it was lost and went to others.", "logger")
-	balanceDoubtful = counter("zmtpd_balance_logger_doubtful_messages_total",
+	balanceDoubtful = daemon.Counter("zmtpd_balance_logger_doubtful_messages_total",
 		"Messages that were being sent to the logger when it was lost: it may or may not have them.", "logger")
-	balanceHomeless = gauge("zmtpd_balance_homeless_messages",
+	balanceHomeless = daemon.Gauge("zmtpd_balance_homeless_messages",
 		"Messages of loggers that were lost, for which no other has room.")
-	balanceHomelessBytes = gauge("zmtpd_balance_homeless_bytes",
+	balanceHomelessBytes = daemon.Gauge("zmtpd_balance_homeless_bytes",
 		"Bytes of the messages of loggers that were lost, for which no other has room.")
-	balanceWaiting = gauge("zmtpd_balance_waiting_nodes",
+	balanceWaiting = daemon.Gauge("zmtpd_balance_waiting_nodes",
 		"Nodes that are not read because no logger has room for what they sent.")
 )
 
-func (j *balanceJob) collect(ch chan<- prometheus.Metric) {
+func (j *balanceJob) Collect(ch chan<- prometheus.Metric) {
 	peers := j.balancer.Pull().Peers()
-	collectSocket(ch, "pull", j.balancer.Pull().Stats(), peers)
-	j.security.collectPeers(ch, "pull", peers)
-	collectSocket(ch, "push", j.push.Stats(), j.push.Peers())
+	daemon.CollectSocket(ch, "pull", j.balancer.Pull().Stats(), peers)
+	j.access.CollectPeers(ch, domainPull, peers)
+	daemon.CollectSocket(ch, "push", j.push.Stats(), j.push.Peers())
 	for _, l := range j.loggers() {
 		up := 0
 		if l.Connected {
 			up = 1
 		}
-		send(ch, balanceUp, up, l.Endpoint)
-		send(ch, balanceConnections, l.Connections, l.Endpoint)
-		send(ch, balanceSent, l.Sent, l.Endpoint)
-		send(ch, balanceSentBytes, l.SentBytes, l.Endpoint)
-		send(ch, balanceQueue, l.Queue, l.Endpoint)
-		send(ch, balanceQueueBytes, l.QueueBytes, l.Endpoint)
-		send(ch, balanceMoved, l.Moved, l.Endpoint)
-		send(ch, balanceDoubtful, l.Doubtful, l.Endpoint)
+		daemon.Send(ch, balanceUp, up, l.Endpoint)
+		daemon.Send(ch, balanceConnections, l.Connections, l.Endpoint)
+		daemon.Send(ch, balanceSent, l.Sent, l.Endpoint)
+		daemon.Send(ch, balanceSentBytes, l.SentBytes, l.Endpoint)
+		daemon.Send(ch, balanceQueue, l.Queue, l.Endpoint)
+		daemon.Send(ch, balanceQueueBytes, l.QueueBytes, l.Endpoint)
+		daemon.Send(ch, balanceMoved, l.Moved, l.Endpoint)
+		daemon.Send(ch, balanceDoubtful, l.Doubtful, l.Endpoint)
 	}
 	messages, bytes := j.push.Returned()
-	send(ch, balanceHomeless, messages)
-	send(ch, balanceHomelessBytes, bytes)
-	send(ch, balanceWaiting, j.balancer.Blocked())
+	daemon.Send(ch, balanceHomeless, messages)
+	daemon.Send(ch, balanceHomelessBytes, bytes)
+	daemon.Send(ch, balanceWaiting, j.balancer.Blocked())
 }

@@ -10,14 +10,15 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
-// cli is the grammar of the command line. Adding a command is adding a field here and
-// a file with its type, whose Run method kong calls.
+// cli is the grammar of the command line. A command is a field here, and a file with its type: one
+// that implements daemon.Command, or has a Run method, which kong calls.
 type cli struct {
-	Help   helpFlag   `short:"h" help:"Show help."`
-	Config configFlag `placeholder:"FILE" help:"YAML file with values of flags; flags and variables win."`
+	Help   helpFlag          `short:"h" help:"Show help."`
+	Config daemon.ConfigFlag `placeholder:"FILE" help:"YAML file with values of flags; flags and variables win."`
 
 	Up        upCommand        `cmd:"" group:"daemons" help:"Broker and logger of a Zeek cluster in one process."`
 	Forwarder forwarderCommand `cmd:"" group:"daemons" help:"The broker: XSUB for publishers, XPUB for subscribers."`
@@ -49,51 +50,48 @@ const description = `ZeroMQ broker and log writer for Zeek clusters.
 Every flag can also be set by an environment variable, which the help of its command names, and in the file
 that --config names.`
 
-// stdio is what a command reads and writes.
-type stdio struct {
-	in       io.Reader
-	out, err io.Writer
-}
-
-// run is the whole program. It returns when the command is done or, for one that
-// serves, when ctx ends; nil then says that the end was clean.
+// run is the whole program. It returns when the command is done. A daemon is done when ctx ends; nil
+// says that it ended in order.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	parse := func() (*kong.Context, *cli, error) { return parseArgs(ctx, args, stdout, stderr) }
-	command, _, err := parse()
+	std := daemon.Stdio{In: stdin, Out: stdout, Err: stderr}
+	parse := func() (*kong.Context, error) { return parseArgs(ctx, args, std) }
+	command, err := parse()
 	if errors.Is(err, errHelpShown) || errors.Is(err, syscall.EPIPE) {
 		return nil
 	}
 	if err != nil {
 		return parseError(err)
 	}
-	err = command.Run(&stdio{stdin, stdout, stderr}, &configuration{command, parse})
+	if daemon.IsDaemon(command) {
+		err = daemon.Run(ctx, &daemon.Program{Stdio: std, Version: versionString(), Parsed: command, Parse: parse})
+	} else {
+		err = command.Run(&std)
+	}
 	switch {
 	case errors.Is(err, zmtp.ErrEndpoint):
-		return &usageError{err}
+		return &daemon.UsageError{Err: err}
 	case errors.Is(err, syscall.EPIPE):
-		return nil // who read our output has seen enough
+		return nil // the reader of our output has seen enough
 	}
 	return err
 }
 
 // parseArgs parses the command line, and with it the environment and the configuration file.
-func parseArgs(ctx context.Context, args []string, stdout, stderr io.Writer) (*kong.Context, *cli, error) {
-	c := new(cli)
-	parser, err := kong.New(c,
+func parseArgs(ctx context.Context, args []string, std daemon.Stdio) (*kong.Context, error) {
+	parser, err := kong.New(new(cli),
 		kong.Name("zmtpd"), kong.Description(description), groups,
-		kong.NoDefaultHelp(), kong.Writers(stdout, stderr),
+		kong.NoDefaultHelp(), kong.Writers(std.Out, std.Err),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.PostBuild(nameVariables),
+		kong.PostBuild(daemon.NameVariables),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
 		panic(err) // the grammar is wrong
 	}
-	command, err := parser.Parse(args)
-	return command, c, err
+	return parser.Parse(args)
 }
 
-// parseError makes a usageError of what kong says.
+// parseError makes a daemon.UsageError of what kong says.
 func parseError(err error) error {
 	if p, ok := errors.AsType[*kong.ParseError](err); ok {
 		help := "zmtpd --help"
@@ -104,30 +102,19 @@ func parseError(err error) error {
 		}
 		// kong begins a new line for each missing flag.
 		text := strings.ReplaceAll(p.Error(), "\n", " ")
-		return &usageError{fmt.Errorf("%s (see %s)", text, help)}
+		return &daemon.UsageError{Err: fmt.Errorf("%s (see %s)", text, help)}
 	}
-	return &usageError{err}
-}
-
-// usageError is an error in how zmtpd was called.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-// usagef makes a usageError.
-func usagef(format string, args ...any) error {
-	return &usageError{fmt.Errorf(format, args...)}
+	return &daemon.UsageError{Err: err}
 }
 
 // report tells the user about the error and returns the exit status: 0 for none, 2
-// for a usageError, 1 for any other.
+// for a daemon.UsageError, 1 for any other.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintf(stderr, "zmtpd: %v\n", err)
-	if _, ok := errors.AsType[*usageError](err); ok {
+	if _, ok := errors.AsType[*daemon.UsageError](err); ok {
 		return 2
 	}
 	return 1

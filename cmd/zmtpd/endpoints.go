@@ -1,18 +1,18 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
+
+	"zmtpd/cmd/zmtpd/daemon"
 )
 
 // endpointFlags say where a tool's socket goes.
 type endpointFlags struct {
 	Connect []string `placeholder:"ENDPOINT" help:"Connect to it, as in tcp://127.0.0.1:5557 (repeatable)."`
 	Bind    []string `placeholder:"ENDPOINT" help:"Listen on it, as in tcp://127.0.0.1:* (repeatable); the address is shown on standard error."`
-	curveClientFlags
+	daemon.CurveClientFlags
 }
 
 // endpointSocket is what every socket can do.
@@ -24,12 +24,12 @@ type endpointSocket interface {
 // attach connects and binds s, and shows the bound addresses.
 func (f *endpointFlags) attach(s endpointSocket, stderr io.Writer) error {
 	if len(f.Connect)+len(f.Bind) == 0 {
-		return usagef("no endpoint: use --connect or --bind, as in --connect tcp://127.0.0.1:5557")
+		return daemon.Usagef("no endpoint: use --connect or --bind, as in --connect tcp://127.0.0.1:5557")
 	}
 	for _, e := range f.Bind {
 		bound, err := s.Listen(e)
 		if err != nil {
-			return listenError("--bind", e, err)
+			return daemon.ListenError("--bind", e, err)
 		}
 		fmt.Fprintf(stderr, "zmtpd: listening on %s\n", bound)
 	}
@@ -44,12 +44,4 @@ func (f *endpointFlags) attach(s endpointSocket, stderr io.Writer) error {
 // String lists the endpoints.
 func (f *endpointFlags) String() string {
 	return strings.Join(append(append([]string(nil), f.Connect...), f.Bind...), ", ")
-}
-
-// listenError says which flag's address cannot be listened on.
-func listenError(flag, address string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s %s: another process listens there already; stop it, or choose another address: %w", flag, address, err)
-	}
-	return fmt.Errorf("%s %s: %w", flag, address, err)
 }

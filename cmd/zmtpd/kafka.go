@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/pipeline/kafka"
 	"zmtpd/pipeline/redef"
 )
@@ -20,7 +21,7 @@ type kafkaFlags struct {
 	KafkaNoIdempotence bool              `group:"kafka" help:"Send without what lets brokers recognize what they are sent twice: for brokers before 3.0 that do not grant the right IdempotentWrite."`
 	KafkaCompression   kafka.Compression `group:"kafka" default:"snappy" placeholder:"snappy|gzip|lz4|zstd|none" help:"Compression of record batches."`
 	KafkaLinger        time.Duration     `group:"kafka" default:"5ms" help:"How long a record waits for others to be sent with, 1ms to 1s."`
-	KafkaBatchBytes    byteSize          `group:"kafka" default:"1000012" help:"Largest record batch, and so record: max.message.bytes of the topics."`
+	KafkaBatchBytes    daemon.ByteSize   `group:"kafka" default:"1000012" help:"Largest record batch, and so record: max.message.bytes of the topics."`
 	KafkaTLS           bool              `name:"kafka-tls" group:"kafka" help:"Encrypt the connections to the brokers."`
 	KafkaTLSCA         string            `name:"kafka-tls-ca" group:"kafka" placeholder:"FILE" help:"Certificate authorities to trust, PEM. Default: the system's."`
 	KafkaTLSCert       string            `name:"kafka-tls-cert" group:"kafka" placeholder:"FILE" help:"Our certificate, if the brokers want one, PEM."`
@@ -34,10 +35,10 @@ type kafkaFlags struct {
 // openKafka returns the sink that the flags describe. It need not reach a broker yet.
 func (f *kafkaFlags) openKafka(options *redef.Options, log *slog.Logger) (*kafka.Sink, error) {
 	if len(f.KafkaBroker) == 0 {
-		return nil, usagef("--sink kafka: name at least one broker with --kafka-broker")
+		return nil, daemon.Usagef("--sink kafka: name at least one broker with --kafka-broker")
 	}
 	if !f.KafkaTLS && f.KafkaTLSCA+f.KafkaTLSCert+f.KafkaTLSKey+f.KafkaTLSName != "" {
-		return nil, usagef("the flags --kafka-tls-... need --kafka-tls")
+		return nil, daemon.Usagef("the flags --kafka-tls-... need --kafka-tls")
 	}
 	c := kafka.Config{
 		Brokers: f.KafkaBroker, Topic: f.KafkaTopic, Key: f.KafkaKey, Format: &options.Format,
@@ -56,7 +57,7 @@ func (f *kafkaFlags) openKafka(options *redef.Options, log *slog.Logger) (*kafka
 	}
 	s, err := kafka.New(c)
 	if err != nil {
-		return nil, &usageError{fmt.Errorf("--sink kafka: %w", err)}
+		return nil, &daemon.UsageError{Err: fmt.Errorf("--sink kafka: %w", err)}
 	}
 	return s, nil
 }

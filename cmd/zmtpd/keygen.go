@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
 )
 
@@ -26,32 +27,32 @@ and --dir makes a key for one more client.`
 }
 
 // Run makes and prints the keys.
-func (c *keygenCommand) Run(std *stdio) error {
+func (c *keygenCommand) Run(std *daemon.Stdio) error {
 	public, secret := curve.GenerateKeyPair()
 	switch {
 	case c.Zeek != "":
-		return writeZeekFolder(std.out, c.Zeek, time.Now())
+		return writeZeekFolder(std.Out, c.Zeek, time.Now())
 	case c.Env:
 		clientPublic, clientSecret := curve.GenerateKeyPair()
 		for _, v := range []struct{ name, key string }{
-			{zeekServerPublic, public.String()},
-			{zeekServerSecret, secret.Text()},
-			{zeekClientPublic, clientPublic.String()},
-			{zeekClientSecret, clientSecret.Text()},
+			{daemon.ZeekServerPublic, public.String()},
+			{daemon.ZeekServerSecret, secret.Text()},
+			{daemon.ZeekClientPublic, clientPublic.String()},
+			{daemon.ZeekClientSecret, clientSecret.Text()},
 		} {
 			// Z85 has no quote, so that the shell takes every key as it stands.
-			if _, err := fmt.Fprintf(std.out, "export %s%s='%s'\n", zeekVariables, v.name, v.key); err != nil {
+			if _, err := fmt.Fprintf(std.Out, "export %s='%s'\n", v.name, v.key); err != nil {
 				return err
 			}
 		}
 		return nil
 	case c.Dir != "":
 		if c.Name == "" || c.Name != filepath.Base(c.Name) {
-			return usagef("--name %q: give the name of a file without folders", c.Name)
+			return daemon.Usagef("--name %q: give the name of a file without folders", c.Name)
 		}
 		return c.writeCertificates(std, public, secret)
 	default:
-		out := json.NewEncoder(std.out)
+		out := json.NewEncoder(std.Out)
 		out.SetEscapeHTML(false) // Z85 has <, > and &
 		return out.Encode(struct {
 			Public string `json:"public"`
@@ -61,7 +62,7 @@ func (c *keygenCommand) Run(std *stdio) error {
 }
 
 // writeCertificates writes the two files of a certificate and prints their names.
-func (c *keygenCommand) writeCertificates(std *stdio, public curve.Key, secret curve.Secret) error {
+func (c *keygenCommand) writeCertificates(std *daemon.Stdio, public curve.Key, secret curve.Secret) error {
 	name := filepath.Join(c.Dir, c.Name+".key")
 	pair := curve.Certificate{
 		Public: public, Secret: &secret,
@@ -70,6 +71,6 @@ func (c *keygenCommand) writeCertificates(std *stdio, public curve.Key, secret c
 	if err := pair.WriteFiles(name, time.Now()); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "%s\n%s_secret\n", name, name)
+	_, err := fmt.Fprintf(std.Out, "%s\n%s_secret\n", name, name)
 	return err
 }

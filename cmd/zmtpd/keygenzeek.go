@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
 )
 
@@ -50,9 +51,9 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	}
 	text = nil
 	for _, v := range []struct{ name, key string }{
-		{zeekServerPublic, serverPublic.String()}, {zeekClientPublic, clientPublic.String()}, {zeekClientSecret, clientSecret.Text()},
+		{daemon.ZeekServerPublic, serverPublic.String()}, {daemon.ZeekClientPublic, clientPublic.String()}, {daemon.ZeekClientSecret, clientSecret.Text()},
 	} {
-		text = fmt.Appendf(text, "export %s%s='%s'\n", zeekVariables, v.name, v.key)
+		text = fmt.Appendf(text, "export %s='%s'\n", v.name, v.key)
 	}
 	if err := os.WriteFile(env, text, 0o600); err != nil {
 		return err

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/curve/access"
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/files"
 	"zmtpd/pipeline/redef"
@@ -18,28 +22,28 @@ import (
 
 // loggerFlags are those of the logger.
 type loggerFlags struct {
-	Listen        []string       `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
-	Dir           string         `default:"." help:"Folder for the logs. It has to exist."`
-	Format        string         `enum:"tsv,json," default:"" placeholder:"tsv|json" help:"Format of the logs. Default: what the redefs say, else tsv."`
-	Rotate        *time.Duration `placeholder:"INTERVAL" help:"How often to rotate the logs, as in 1h; 0 for never. Default: what the redefs say, else never."`
-	Redef         []string       `sep:"none" placeholder:"NAME=VALUE" help:"Set an option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
-	Redefs        []string       `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
-	FlushInterval positive       `default:"1s" help:"How long records may wait before they are in their file, once their sink has them."`
+	Listen        []string        `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
+	Dir           string          `default:"." help:"Folder for the logs. It has to exist."`
+	Format        string          `enum:"tsv,json," default:"" placeholder:"tsv|json" help:"Format of the logs. Default: what the redefs say, else tsv."`
+	Rotate        *time.Duration  `placeholder:"INTERVAL" help:"How often to rotate the logs, as in 1h; 0 for never. Default: what the redefs say, else never."`
+	Redef         []string        `sep:"none" placeholder:"NAME=VALUE" help:"Set an option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
+	Redefs        []string        `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
+	FlushInterval daemon.Positive `default:"1s" help:"How long records may wait before they are in their file, once their sink has them."`
 	sinkFlags
 	archiveFlags
-	RcvHWM        highWaterMark `name:"rcvhwm" group:"limits" default:"1000" help:"Messages of one node that may wait to be written, 0 for no limit."`
-	RcvBytes      byteSize      `name:"rcvbytes" group:"limits" default:"64MiB" help:"Bytes of one node that may wait to be written, 0 for no limit."`
-	TotalRcvBytes byteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" help:"Memory for what all nodes have sent and is not dealt with, 0 for no limit. A node may always have one message."`
+	RcvHWM        daemon.HighWaterMark `name:"rcvhwm" group:"limits" default:"1000" reload:"" help:"Messages of one node that may wait to be written, 0 for no limit."`
+	RcvBytes      daemon.ByteSize      `name:"rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of one node that may wait to be written, 0 for no limit."`
+	TotalRcvBytes daemon.ByteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Memory for what all nodes have sent and is not dealt with, 0 for no limit. A node may always have one message."`
 }
 
 // archiveFlags are those for logs that are rotated.
 type archiveFlags struct {
 	Name            string            `group:"archive" placeholder:"NAME" help:"Name of this logger, which then is in the names of rotated logs: needed when several loggers rotate into one folder."`
-	MaxFileSize     byteSize          `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
+	MaxFileSize     daemon.ByteSize   `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
 	Archive         string            `group:"archive" placeholder:"DIR" help:"Move rotated logs to a tree as zeekctl keeps it, DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log."`
 	ArchiveCompress files.Compression `group:"archive" placeholder:"gzip|zstd[:LEVEL]" help:"Compress logs on their way to --archive, as in gzip:6 or zstd:3, which are the default levels; from 1, fast, to gzip:9 or zstd:22, small. Default: none."`
 	ArchiveMaxAge   time.Duration     `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
-	ArchiveMaxBytes byteSize          `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
+	ArchiveMaxBytes daemon.ByteSize   `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
 
 	PostprocessorTimeout time.Duration `group:"archive" default:"15m" help:"Kill a post-processor of rotated logs that takes longer, 0 for never."`
 }
@@ -58,7 +62,7 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 		for i, script := range scripts {
 			skipped, err := o.Redefs(script)
 			if err != nil {
-				return usagef("--redefs %s: %w", f.Redefs[i], err)
+				return daemon.Usagef("--redefs %s: %w", f.Redefs[i], err)
 			}
 			for _, s := range skipped {
 				log.Info("without effect here", "file", f.Redefs[i], "line", s.Line, "what", s.What, "why", s.Why)
@@ -66,7 +70,7 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 		}
 		for _, assignment := range f.Redef {
 			if err := o.Redef(assignment); err != nil {
-				return usagef("--redef %s: %w", assignment, err)
+				return daemon.Usagef("--redef %s: %w", assignment, err)
 			}
 		}
 		return nil
@@ -85,20 +89,20 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 	}
 	if useJSON := f.Format == "json"; f.Format != "" {
 		if o.Format.UseJSON == other.Format.UseJSON && o.Format.UseJSON != useJSON {
-			return nil, usagef("--format %s contradicts LogAscii::use_json=%s of --redef or --redefs: remove one of the two",
+			return nil, daemon.Usagef("--format %s contradicts LogAscii::use_json=%s of --redef or --redefs: remove one of the two",
 				f.Format, zeekBool(o.Format.UseJSON))
 		}
 		o.Format.UseJSON = useJSON
 	}
 	if f.Rotate != nil {
 		if o.RotationInterval == other.RotationInterval && o.RotationInterval != *f.Rotate {
-			return nil, usagef("--rotate %v contradicts Log::default_rotation_interval=%v of --redef or --redefs: remove one of the two",
+			return nil, daemon.Usagef("--rotate %v contradicts Log::default_rotation_interval=%v of --redef or --redefs: remove one of the two",
 				*f.Rotate, o.RotationInterval)
 		}
 		o.RotationInterval = *f.Rotate
 	}
 	if err := o.Validate(); err != nil {
-		return nil, &usageError{err}
+		return nil, &daemon.UsageError{Err: err}
 	}
 	return o, nil
 }
@@ -110,41 +114,78 @@ func zeekBool(b bool) string {
 	return "F"
 }
 
+// logger returns the flags of the logger, of any command that has them.
+func (f *loggerFlags) logger() *loggerFlags { return f }
+
+// queues sets the limits of the queues.
+func (f *loggerFlags) queues(config zmtp.Config) zmtp.Config {
+	config.RecvHWM, config.RecvBytes = int(daemon.Limit(f.RcvHWM)), daemon.Limit(f.RcvBytes)
+	config.TotalRecvBytes = daemon.Limit(f.TotalRcvBytes)
+	return config
+}
+
+// otherMemory is the memory that a logger takes beside what the nodes have sent: records that are
+// rendered, buffers of files, and garbage.
+const otherMemory = 128 << 20
+
+// limitMemory makes the garbage collector keep the process near the memory that the logger's limits
+// allow. GOMEMLIMIT has precedence.
+func (f *loggerFlags) limitMemory() {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	most := int64(math.MaxInt64)
+	if f.TotalRcvBytes > 0 && int64(f.TotalRcvBytes) < most-otherMemory {
+		most = int64(f.TotalRcvBytes) + otherMemory
+	}
+	debug.SetMemoryLimit(most)
+}
+
+// domainPull is the ZAP domain of the logger's socket.
+const domainPull = access.DomainLogs
+
 // loggerJob is the logger as a part of a daemon.
 type loggerJob struct {
 	flags    *loggerFlags
-	security *security
+	access   *daemon.Access
 	pull     *zmtp.Pull
 	receiver *pipeline.Receiver
 	sinks    *sinks
 	labels   loggerLabels
+	alone    bool // the only job of the process, whose memory it limits
 }
 
-func newLoggerJob(flags *loggerFlags, sockets *socketFlags, s *security, std *stdio, log *slog.Logger) (*loggerJob, error) {
-	config, err := s.Protect(flags.queues(sockets.config(log)), domainPull)
+func newLoggerJob(flags *loggerFlags, env *daemon.Env) (*loggerJob, error) {
+	config, err := env.Access.Protect(flags.queues(env.Socket()), domainPull)
 	if err != nil {
 		return nil, err
 	}
-	sinks, err := flags.openSinks(std, log)
+	sinks, err := flags.openSinks(&env.Stdio, env.Log)
 	if err != nil {
 		return nil, err
 	}
 	pull := zmtp.NewPull(config)
-	s.Cover(pull)
-	return &loggerJob{flags: flags, security: s, pull: pull, sinks: sinks, receiver: pipeline.Serve(pull, log, sinks.outlets...)}, nil
+	env.Access.Cover(pull)
+	receiver := pipeline.Serve(pull, env.Log, sinks.outlets...)
+	return &loggerJob{flags: flags, access: env.Access, pull: pull, sinks: sinks, receiver: receiver}, nil
 }
 
-// reload takes over what can change.
-func (j *loggerJob) reload(flags *loggerFlags, sockets *socketFlags) {
-	j.pull.Reconfigure(flags.queues(sockets.config(nil)))
+func (j *loggerJob) Name() string { return "logger" }
+
+func (j *loggerJob) Reload(now daemon.Command) {
+	flags := now.(interface{ logger() *loggerFlags }).logger()
+	j.pull.Reconfigure(flags.queues(daemon.SocketConfig(now)))
+	if j.alone {
+		flags.limitMemory()
+	}
 }
 
-func (j *loggerJob) listen() ([]listening, error) {
-	return bindAll("--listen", "PULL", j.flags.Listen, j.pull.Listen)
+func (j *loggerJob) Listen() ([]daemon.Endpoint, error) {
+	return daemon.BindAll("--listen", "PULL", j.flags.Listen, j.pull.Listen)
 }
 
-// shutdown delivers what was received. What is lost is a failure.
-func (j *loggerJob) shutdown(ctx context.Context) error {
+// Shutdown delivers what was received. A loss is an error.
+func (j *loggerJob) Shutdown(ctx context.Context) error {
 	err := j.receiver.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil // then something was lost, or nothing happened
@@ -156,14 +197,14 @@ func (j *loggerJob) shutdown(ctx context.Context) error {
 	return err
 }
 
-// summary tells of each sink; written and records are those of the files, if there are any.
-func (j *loggerJob) summary() []any {
+// Summary has a group for each sink.
+func (j *loggerJob) Summary() []any {
 	in := j.receiver.Accounts()
-	refused := sum(j.pull.Stats().Dropped)
+	refused := daemon.Sum(j.pull.Stats().Dropped)
 	for _, n := range in.Dropped {
 		refused += n.Messages
 	}
-	what := []any{"job", "logger", "received", j.pull.Stats().In.Messages, "refused", refused}
+	what := []any{"received", j.pull.Stats().In.Messages, "refused", refused}
 	for _, o := range j.sinks.outlets {
 		st := o.Stats()
 		dropped := pipeline.Counts{}
@@ -176,41 +217,27 @@ func (j *loggerJob) summary() []any {
 	return what
 }
 
-func (j *loggerJob) status(s *status) {
-	s.Logger = j.newStatus()
-}
+func (j *loggerJob) Status() any { return j.newStatus() }
 
-func (j *loggerJob) collect(ch chan<- prometheus.Metric) {
+func (j *loggerJob) Collect(ch chan<- prometheus.Metric) {
 	peers := j.pull.Peers()
-	collectSocket(ch, "pull", j.pull.Stats(), peers)
-	j.security.collectPeers(ch, "pull", peers)
+	daemon.CollectSocket(ch, "pull", j.pull.Stats(), peers)
+	j.access.CollectPeers(ch, domainPull, peers)
 	j.labels.collect(ch, j)
 }
 
 type loggerCommand struct {
 	loggerFlags
-	socketFlags
-	securityFlags
-	daemonFlags
+	daemon.Flags
 }
 
-// Run runs the logger until ctx ends.
-func (c *loggerCommand) Run(ctx context.Context, std *stdio, conf *configuration) error {
-	log := c.newLog(std.err)
-	s, err := c.open(log)
+// Jobs implements [daemon.Command].
+func (c *loggerCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
+	logger, err := newLoggerJob(&c.loggerFlags, env)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer s.close()
+	logger.alone = true
 	c.limitMemory()
-	job, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, std, log)
-	if err != nil {
-		return err
-	}
-	return c.daemonFlags.run(ctx, newReloader(log, s, conf, func(now *cli) {
-		c.daemonFlags.reload(&now.Logger.daemonFlags)
-		s.reload(&now.Logger.securityFlags)
-		job.reload(&now.Logger.loggerFlags, &now.Logger.socketFlags)
-		now.Logger.limitMemory()
-	}), job)
+	return []daemon.Job{logger}, nil
 }

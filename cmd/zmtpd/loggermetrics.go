@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/files"
 )
@@ -10,82 +11,82 @@ import (
 // The metrics of the logger: what came, what each sink has done with it, and what became of the files. For each sink, log path
 // and node, received is at all times the sum of written, queued and dropped.
 var (
-	loggerMessages = counter("zmtpd_logger_received_messages_total",
+	loggerMessages = daemon.Counter("zmtpd_logger_received_messages_total",
 		"Log messages received.")
-	loggerRecords = counter("zmtpd_logger_received_records_total",
+	loggerRecords = daemon.Counter("zmtpd_logger_received_records_total",
 		"Log records received.")
-	loggerRefused = counter("zmtpd_logger_refused_messages_total",
+	loggerRefused = daemon.Counter("zmtpd_logger_refused_messages_total",
 		"Messages received that are no log messages.", "reason")
 
-	sinkReceived = counter("zmtpd_sink_received_records_total",
+	sinkReceived = daemon.Counter("zmtpd_sink_received_records_total",
 		"Log records for a sink, with those that an earlier process left in its spool.", "sink", "path")
-	sinkWritten = counter("zmtpd_sink_written_records_total",
+	sinkWritten = daemon.Counter("zmtpd_sink_written_records_total",
 		"Log records that a sink has delivered.", "sink", "path")
-	sinkDropped = counter("zmtpd_sink_dropped_records_total",
+	sinkDropped = daemon.Counter("zmtpd_sink_dropped_records_total",
 		"Log records that were refused, or could not be delivered.", "sink", "path", "reason")
-	sinkQueued = gauge("zmtpd_sink_queued_records",
+	sinkQueued = daemon.Gauge("zmtpd_sink_queued_records",
 		"Log records that a sink has not delivered yet.", "sink", "path")
-	sinkNodeReceived = counter("zmtpd_sink_node_received_records_total",
+	sinkNodeReceived = daemon.Counter("zmtpd_sink_node_received_records_total",
 		"Log records for a sink by the node that sent them.", "sink", "node")
-	sinkNodeWritten = counter("zmtpd_sink_node_written_records_total",
+	sinkNodeWritten = daemon.Counter("zmtpd_sink_node_written_records_total",
 		"Log records that a sink has delivered, by node.", "sink", "node")
-	sinkNodeDropped = counter("zmtpd_sink_node_dropped_records_total",
+	sinkNodeDropped = daemon.Counter("zmtpd_sink_node_dropped_records_total",
 		"Log records that were refused, or could not be delivered, by node.", "sink", "node", "reason")
-	sinkNodeQueued = gauge("zmtpd_sink_node_queued_records",
+	sinkNodeQueued = daemon.Gauge("zmtpd_sink_node_queued_records",
 		"Log records that a sink has not delivered yet, by node.", "sink", "node")
-	sinkDroppedMessages = counter("zmtpd_sink_dropped_messages_total",
+	sinkDroppedMessages = daemon.Counter("zmtpd_sink_dropped_messages_total",
 		"Log messages of which no record was delivered.", "sink", "reason")
-	sinkQueueBytes = gauge("zmtpd_sink_queue_bytes",
+	sinkQueueBytes = daemon.Gauge("zmtpd_sink_queue_bytes",
 		"Bytes of log batches in memory that a sink has not dealt with.", "sink")
-	sinkSpooling = gauge("zmtpd_sink_spooling",
+	sinkSpooling = daemon.Gauge("zmtpd_sink_spooling",
 		"1 while log batches for a sink go through its spool, because it does not keep up.", "sink")
-	sinkBlocked = gauge("zmtpd_sink_nodes_wait",
+	sinkBlocked = daemon.Gauge("zmtpd_sink_nodes_wait",
 		"1 while nodes have to wait for a sink.", "sink")
-	sinkSpoolMessages = gauge("zmtpd_sink_spool_messages",
+	sinkSpoolMessages = daemon.Gauge("zmtpd_sink_spool_messages",
 		"Log messages in the spool of a sink.", "sink")
-	sinkSpoolBytes = gauge("zmtpd_sink_spool_bytes",
+	sinkSpoolBytes = daemon.Gauge("zmtpd_sink_spool_bytes",
 		"Size of the spool of a sink on disk.", "sink")
 
-	filesWrittenBytes = counter("zmtpd_files_written_bytes_total",
+	filesWrittenBytes = daemon.Counter("zmtpd_files_written_bytes_total",
 		"Bytes of logs written, with their headers.", "path")
-	filesOpen = gauge("zmtpd_files_open",
+	filesOpen = daemon.Gauge("zmtpd_files_open",
 		"Log files that are open.")
-	filesRotated = counter("zmtpd_files_rotated_total",
+	filesRotated = daemon.Counter("zmtpd_files_rotated_total",
 		"Log files that were rotated.")
-	filesRotating = gauge("zmtpd_files_rotating",
+	filesRotating = daemon.Gauge("zmtpd_files_rotating",
 		"Rotated log files that are being synced, compressed or moved.")
-	filesRotationFailures = counter("zmtpd_files_rotation_failures_total",
+	filesRotationFailures = daemon.Counter("zmtpd_files_rotation_failures_total",
 		"Attempts to rotate a log file that failed; they are repeated.")
-	filesPostprocessed = counter("zmtpd_files_postprocessed_total",
+	filesPostprocessed = daemon.Counter("zmtpd_files_postprocessed_total",
 		"Runs of the post-processor that have ended.", "result")
-	filesExpired = counter("zmtpd_files_expired_total",
+	filesExpired = daemon.Counter("zmtpd_files_expired_total",
 		"Archived log files that were deleted for their age or the room they took.")
-	kafkaUp = gauge("zmtpd_kafka_up",
+	kafkaUp = daemon.Gauge("zmtpd_kafka_up",
 		"1 while nothing is in the way of any record to Kafka, as far as is known.")
-	kafkaRetries = counter("zmtpd_kafka_retried_records_total",
+	kafkaRetries = daemon.Counter("zmtpd_kafka_retried_records_total",
 		"Log records that were sent to Kafka once more.")
-	filesLastError = gauge("zmtpd_files_last_error_timestamp_seconds",
+	filesLastError = daemon.Gauge("zmtpd_files_last_error_timestamp_seconds",
 		"When a log file could last not be written or rotated, in seconds since 1970; 0 for never.")
 )
 
 // loggerLabels are the log paths and nodes that have series of their own.
-type loggerLabels struct{ paths, nodes boundedLabels }
+type loggerLabels struct{ paths, nodes daemon.Labels }
 
 // collect sends the metrics of the logger.
 func (l *loggerLabels) collect(ch chan<- prometheus.Metric, j *loggerJob) {
 	in := j.receiver.Accounts()
-	send(ch, loggerMessages, in.Received.Messages)
-	send(ch, loggerRecords, in.Received.Records)
+	daemon.Send(ch, loggerMessages, in.Received.Messages)
+	daemon.Send(ch, loggerRecords, in.Received.Records)
 	for _, r := range pipeline.Reasons() {
-		send(ch, loggerRefused, in.Dropped[r].Messages, r.String())
+		daemon.Send(ch, loggerRefused, in.Dropped[r].Messages, r.String())
 	}
 	for _, o := range j.sinks.outlets {
 		l.collectSink(ch, o.Stats())
 	}
 	if j.sinks.kafka != nil {
 		st := j.sinks.kafka.Stats()
-		send(ch, kafkaUp, oneIf(st.Up))
-		send(ch, kafkaRetries, st.Retries)
+		daemon.Send(ch, kafkaUp, oneIf(st.Up))
+		daemon.Send(ch, kafkaRetries, st.Retries)
 	}
 	if j.sinks.files != nil {
 		l.collectFiles(ch, j.sinks.files.Stats())
@@ -120,13 +121,13 @@ func (b byLabel) of(label string) *recordSums {
 	return b[label]
 }
 
-func (b byLabel) send(ch chan<- prometheus.Metric, sink string, received, written, dropped, queued metric) {
+func (b byLabel) send(ch chan<- prometheus.Metric, sink string, received, written, dropped, queued daemon.Metric) {
 	for label, r := range b {
-		send(ch, received, r.received, sink, label)
-		send(ch, written, r.written, sink, label)
-		send(ch, queued, r.queued, sink, label)
+		daemon.Send(ch, received, r.received, sink, label)
+		daemon.Send(ch, written, r.written, sink, label)
+		daemon.Send(ch, queued, r.queued, sink, label)
 		for reason, n := range r.dropped {
-			send(ch, dropped, n, sink, label, reason.String())
+			daemon.Send(ch, dropped, n, sink, label, reason.String())
 		}
 	}
 }
@@ -135,22 +136,22 @@ func (b byLabel) send(ch chan<- prometheus.Metric, sink string, received, writte
 func (l *loggerLabels) collectSink(ch chan<- prometheus.Metric, st pipeline.OutletStats) {
 	paths, nodes := byLabel{}, byLabel{}
 	for _, p := range st.Logs {
-		paths.of(l.paths.label(p.Path)).add(p.Received, p.Written, p.Queued, p.ByReason)
+		paths.of(l.paths.Label(p.Path)).add(p.Received, p.Written, p.Queued, p.ByReason)
 	}
 	for _, n := range st.Senders {
-		nodes.of(l.nodes.label(n.Node)).add(n.Received, n.Written, n.Queued, n.ByReason)
+		nodes.of(l.nodes.Label(n.Node)).add(n.Received, n.Written, n.Queued, n.ByReason)
 	}
 	paths.send(ch, st.Name, sinkReceived, sinkWritten, sinkDropped, sinkQueued)
 	nodes.send(ch, st.Name, sinkNodeReceived, sinkNodeWritten, sinkNodeDropped, sinkNodeQueued)
 	for _, r := range pipeline.Reasons() {
-		send(ch, sinkDroppedMessages, st.Dropped[r].Messages, st.Name, r.String())
+		daemon.Send(ch, sinkDroppedMessages, st.Dropped[r].Messages, st.Name, r.String())
 	}
-	send(ch, sinkQueueBytes, st.WindowBytes, st.Name)
-	send(ch, sinkSpooling, oneIf(st.Spooling), st.Name)
-	send(ch, sinkBlocked, oneIf(st.Waiting != nil), st.Name)
+	daemon.Send(ch, sinkQueueBytes, st.WindowBytes, st.Name)
+	daemon.Send(ch, sinkSpooling, oneIf(st.Spooling), st.Name)
+	daemon.Send(ch, sinkBlocked, oneIf(st.Waiting != nil), st.Name)
 	if st.Spool != nil {
-		send(ch, sinkSpoolMessages, st.Spool.Records, st.Name)
-		send(ch, sinkSpoolBytes, st.Spool.Bytes, st.Name)
+		daemon.Send(ch, sinkSpoolMessages, st.Spool.Records, st.Name)
+		daemon.Send(ch, sinkSpoolBytes, st.Spool.Bytes, st.Name)
 	}
 }
 
@@ -165,22 +166,22 @@ func oneIf(b bool) int {
 func (l *loggerLabels) collectFiles(ch chan<- prometheus.Metric, st files.Stats) {
 	bytes := map[string]uint64{} // several streams, and paths, may have one label
 	for _, log := range st.Logs {
-		bytes[l.paths.label(log.Path)] += log.Bytes
+		bytes[l.paths.Label(log.Path)] += log.Bytes
 	}
 	for label, n := range bytes {
-		send(ch, filesWrittenBytes, n, label)
+		daemon.Send(ch, filesWrittenBytes, n, label)
 	}
-	send(ch, filesOpen, st.OpenFiles)
+	daemon.Send(ch, filesOpen, st.OpenFiles)
 	r := st.Rotation
-	send(ch, filesRotated, r.Rotated)
-	send(ch, filesRotating, r.Pending)
-	send(ch, filesRotationFailures, r.Failures)
-	send(ch, filesPostprocessed, r.Postprocessed-r.PostprocessFailed, "ok")
-	send(ch, filesPostprocessed, r.PostprocessFailed, "failed")
-	send(ch, filesExpired, r.Expired)
+	daemon.Send(ch, filesRotated, r.Rotated)
+	daemon.Send(ch, filesRotating, r.Pending)
+	daemon.Send(ch, filesRotationFailures, r.Failures)
+	daemon.Send(ch, filesPostprocessed, r.Postprocessed-r.PostprocessFailed, "ok")
+	daemon.Send(ch, filesPostprocessed, r.PostprocessFailed, "failed")
+	daemon.Send(ch, filesExpired, r.Expired)
 	at := 0.0
 	if st.LastError != nil {
 		at = float64(st.LastErrorTime.UnixMilli()) / 1000
 	}
-	send(ch, filesLastError, at)
+	daemon.Send(ch, filesLastError, at)
 }

@@ -3,18 +3,19 @@ package main
 import (
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/files"
 )
 
 // loggerStatus is about the logger.
 type loggerStatus struct {
-	Pull     socketStatus      `json:"pull"`
-	Received counts            `json:"received"`
-	Refused  map[string]counts `json:"refused"` // what is no log message, by reason
-	Sinks    []sinkStatus      `json:"sinks"`
-	Files    *filesStatus      `json:"files,omitempty"`
-	Kafka    *kafkaStatus      `json:"kafka,omitempty"`
+	Pull     daemon.SocketStatus `json:"pull"`
+	Received counts              `json:"received"`
+	Refused  map[string]counts   `json:"refused"` // what is no log message, by reason
+	Sinks    []sinkStatus        `json:"sinks"`
+	Files    *filesStatus        `json:"files,omitempty"`
+	Kafka    *kafkaStatus        `json:"kafka,omitempty"`
 }
 
 // counts are messages, each of one batch, and the records in them.
@@ -94,18 +95,18 @@ type logStatus struct {
 func (j *loggerJob) newStatus() *loggerStatus {
 	in := j.receiver.Accounts()
 	s := &loggerStatus{
-		Pull:     newSocketStatus(j.pull.Stats()),
+		Pull:     daemon.NewSocketStatus(j.pull.Stats()),
 		Received: counts(in.Received),
 		Refused:  countsByReason(in.Dropped),
 		Sinks:    []sinkStatus{},
 	}
 	nodes := j.receiver.Nodes()
 	for _, p := range j.pull.Peers() {
-		peer := newPeerStatus(p)
+		peer := daemon.NewPeerStatus(p)
 		peer.Node = nodes[p.ID]
 		s.Pull.Peers = append(s.Pull.Peers, peer)
 	}
-	sortPeers(s.Pull.Peers)
+	daemon.SortPeers(s.Pull.Peers)
 	for _, o := range j.sinks.outlets {
 		s.Sinks = append(s.Sinks, newSinkStatus(o.Stats()))
 	}

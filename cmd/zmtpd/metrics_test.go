@@ -2,63 +2,36 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"zmtpd/curve/access"
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/forwarder"
 	"zmtpd/pipeline"
 	"zmtpd/zmtp"
 )
 
-// testDaemon returns a daemon with both jobs that does not listen.
-func testDaemon(t *testing.T) *daemon {
-	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	open := &security{Guard: access.NewGuard(nil, nil, log)}
-	logger, err := newLoggerJob(&loggerFlags{Dir: t.TempDir(), FlushInterval: 1, sinkFlags: sinkFlags{Sink: []string{sinkFiles}, SpoolFull: "block"}}, &socketFlags{}, open, &stdio{}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	broker, err := newForwarderJob(&forwarderFlags{}, &socketFlags{}, open, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &daemon{log: log, security: open, jobs: []job{broker, logger}}
-	t.Cleanup(func() {
-		if err := d.shutdown(t.Context()); err != nil && t.Context().Err() == nil {
-			t.Error(err)
-		}
-	})
-	return d
-}
-
 func TestMetricsAreWellFormed(t *testing.T) {
-	r := testDaemon(t).registry()
-	problems, err := testutil.GatherAndLint(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range problems {
-		t.Errorf("%s: %s", p.Metric, p.Text)
-	}
-	// A metric that has labels and no series yet is missing in the first scrapes; only those by log path may be.
-	families, err := r.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(families) < 40 {
-		t.Errorf("%d metrics only", len(families))
-	}
-	for _, f := range families {
-		if f.GetHelp() == "" {
-			t.Errorf("%s has no help", f.GetName())
+	for _, args := range [][]string{
+		{"up", "--dir", t.TempDir(), "--tap", "tcp://127.0.0.1:*", "--tap-file", filepath.Join(t.TempDir(), "tap")},
+		{"balance", "--to", "tcp://127.0.0.1:1"},
+	} {
+		_, body := startUnready(t, args...).get("/metrics")
+		problems, err := promlint.New(strings.NewReader(body)).Lint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			t.Errorf("%s: %s: %s", args[0], p.Metric, p.Text)
+		}
+		if n := strings.Count(body, "\n# HELP "); n < 40 {
+			t.Errorf("%s: %d metrics only", args[0], n)
 		}
 	}
 }
@@ -112,7 +85,7 @@ func TestLogPathsAreBounded(t *testing.T) {
 	st := pipeline.OutletStats{Name: sinkFiles}
 	r.MustRegister(collectorFunc(func(ch chan<- prometheus.Metric) { labels.collectSink(ch, st) }))
 
-	const n = 2 * maxLabels
+	const n = 2 * daemon.MaxLabels
 	previous := map[string]float64{}
 	for i := range n {
 		l := pipeline.LogStats{Path: fmt.Sprintf("path-%03d\xff", n-i), Stream: "A::LOG"}
@@ -137,7 +110,7 @@ func TestLogPathsAreBounded(t *testing.T) {
 				if value < previous[label] {
 					t.Fatalf("%s went from %v to %v", label, previous[label], value)
 				}
-				if label != otherLabel && value != 4 {
+				if label != daemon.OtherLabel && value != 4 {
 					t.Fatalf("%s is %v, want 4", label, value)
 				}
 				previous[label] = value
@@ -148,8 +121,8 @@ func TestLogPathsAreBounded(t *testing.T) {
 			t.Fatalf("the sum is %v, want %v", total, want)
 		}
 	}
-	if len(previous) != maxLabels+1 {
-		t.Errorf("%d series, want %d", len(previous), maxLabels+1)
+	if len(previous) != daemon.MaxLabels+1 {
+		t.Errorf("%d series, want %d", len(previous), daemon.MaxLabels+1)
 	}
 	if !slices.ContainsFunc(slices.Collect(maps.Keys(previous)), func(s string) bool { return strings.Contains(s, "\uFFFD") }) {
 		t.Error("bytes that are no UTF-8 should be replaced in labels")

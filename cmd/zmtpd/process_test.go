@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -77,21 +78,28 @@ func start(t testing.TB, stdin io.Reader, args ...string) *process {
 	return p
 }
 
-// daemon starts a daemon with ephemeral ports and waits until it is ready.
+// startDaemon starts a daemon with ephemeral ports and waits until it is ready.
 func startDaemon(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := start(t, nil, append(args, "--http", "127.0.0.1:0")...)
+	p := startUnready(t, args...)
 	testkit.Eventually(t, "ready", func() bool {
+		status, _ := p.get("/readyz")
+		return status == http.StatusOK
+	})
+	return p
+}
+
+// startUnready starts a daemon with ephemeral ports and waits until it listens.
+func startUnready(t testing.TB, args ...string) *process {
+	t.Helper()
+	p := start(t, nil, append(args, "--http", "127.0.0.1:0")...)
+	testkit.Eventually(t, "listening", func() bool {
 		select {
 		case <-p.done:
 			t.Fatalf("%s ended: %s", args, p.stderr.String())
 		default:
 		}
-		if !strings.Contains(p.stderr.String(), "socket=HTTP") {
-			return false
-		}
-		status, _ := p.get("/readyz")
-		return status == http.StatusOK
+		return strings.Contains(p.stderr.String(), "socket=HTTP")
 	})
 	return p
 }
@@ -138,7 +146,15 @@ func (p *process) get(path string) (status int, body string) {
 	return r.StatusCode, string(b)
 }
 
-// status asks the daemon how it is.
+// status is an answer to /status.
+type status struct {
+	daemon.Status
+	Forwarder *forwarderStatus `json:"forwarder"`
+	Logger    *loggerStatus    `json:"logger"`
+	Balance   *balanceStatus   `json:"balance"`
+}
+
+// status asks for /status.
 func (p *process) status() (s status) {
 	p.t.Helper()
 	_, body := p.get("/status")

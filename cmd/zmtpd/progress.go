@@ -204,12 +204,15 @@ func formatRate(perSecond float64) string {
 }
 
 func formatBytes(n uint64) string {
-	for i := len(byteUnits) - 2; i >= 0; i-- { // the last one is bytes
-		if u := byteUnits[i]; float64(n) >= u.size {
-			return fmt.Sprintf("%.1f %s", float64(n)/u.size, u.suffix)
-		}
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%d B", n)
+	units := []string{"KiB", "MiB", "GiB"}
+	size, unit := float64(n)/(1<<10), 0
+	for size >= 1<<10 && unit < len(units)-1 {
+		size, unit = size/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.1f %s", size, units[unit])
 }
 
 func formatLeft(d time.Duration) string {

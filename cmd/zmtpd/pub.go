@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
@@ -13,14 +14,14 @@ type pubCommand struct {
 
 // Run publishes standard input. It is an XPUB rather than a PUB, which does not learn
 // of subscriptions, and waits for subscribers that are slow.
-func (c *pubCommand) Run(ctx context.Context, std *stdio) error {
-	config, err := c.config(std.err)
+func (c *pubCommand) Run(ctx context.Context, std *daemon.Stdio) error {
+	config, err := c.Socket(std.Err)
 	if err != nil {
 		return err
 	}
 	s := zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})
 	defer s.Close()
-	if err := c.attach(s, std.err); err != nil {
+	if err := c.attach(s, std.Err); err != nil {
 		return err
 	}
 	if err := awaitSubscriptions(ctx, s, c.Wait); err != nil {

@@ -3,20 +3,21 @@ package main
 import (
 	"context"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
 type pullCommand struct{ receiveFlags }
 
 // Run prints what a PULL socket receives.
-func (c *pullCommand) Run(ctx context.Context, std *stdio) error {
-	config, err := c.config(std.err)
+func (c *pullCommand) Run(ctx context.Context, std *daemon.Stdio) error {
+	config, err := c.Socket(std.Err)
 	if err != nil {
 		return err
 	}
 	s := zmtp.NewPull(config)
 	defer s.Close()
-	if err := c.attach(s, std.err); err != nil {
+	if err := c.attach(s, std.Err); err != nil {
 		return err
 	}
 	return c.print(ctx, std, s)

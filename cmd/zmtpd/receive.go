@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
@@ -29,14 +30,14 @@ const drainTime = 5 * time.Second
 
 // print prints messages until ctx ends and everything received is printed, or until the
 // count is reached.
-func (c *receiveFlags) print(ctx context.Context, std *stdio, s receiver) error {
+func (c *receiveFlags) print(ctx context.Context, std *daemon.Stdio, s receiver) error {
 	shut := make(chan error, 1)
 	stopped := context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 		defer cancel()
 		shut <- s.Shutdown(ctx)
 	})
-	err := c.printMessages(s, newMessageWriter(std.out, c.Format))
+	err := c.printMessages(s, newMessageWriter(std.Out, c.Format))
 	if stopped() || err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
@@ -242,14 +243,14 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 			sent.Add(1)
 		}
 	}()
-	peer := func() peerStatus {
+	peer := func() daemon.PeerStatus {
 		for _, p := range d.status().Forwarder.XPub.Peers {
 			if p.Address == late.LocalAddr().String() {
 				return p
 			}
 		}
 		t.Fatal("the connection of the late subscriber is gone")
-		return peerStatus{}
+		return daemon.PeerStatus{}
 	}
 	testkit.Eventually(t, "the queue is full", func() bool { return peer().Queue == 1000 })
 	d.hangup("overload: block\nsndhwm: 3000\nsndbytes: 0\n", "changed=\"[sndbytes sndhwm]\"")

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
@@ -24,7 +25,7 @@ type replayCommand struct {
 	Wait   time.Duration `default:"10s" help:"How long to wait for subscriptions."`
 	Linger time.Duration `default:"10s" help:"How long to go on sending after the last message was read."`
 
-	curveClientFlags
+	daemon.CurveClientFlags
 }
 
 // Help is shown by zmtpd replay --help.
@@ -51,9 +52,9 @@ func (c *replayCommand) Validate() error {
 }
 
 // Run sends the file.
-func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
-	line := newProgress(std.err)
-	config, err := c.config(line)
+func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
+	line := newProgress(std.Err)
+	config, err := c.Socket(line)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
 	}
 	defer file.Close()
 	if file.recording && len(c.Push) > 0 && len(c.XSub) > 0 {
-		return usagef("%s is a recording, which does not say what its messages are: use either --push or --xsub", c.File)
+		return daemon.Usagef("%s is a recording, which does not say what its messages are: use either --push or --xsub", c.File)
 	}
 
 	r := &replayer{command: c, config: config, push: zmtp.NewPush(config),
@@ -82,10 +83,10 @@ func (c *replayCommand) Run(ctx context.Context, std *stdio) error {
 	err = errors.Join(err, linger(r.push, c.Linger, fmt.Sprint(c.Push)), linger(r.xpub, c.Linger, fmt.Sprint(c.XSub)))
 	hide()
 	took, messages := time.Since(began), r.messages.Load()
-	fmt.Fprintf(std.err, "zmtpd: replayed %d messages, %d bytes in %v: %.0f messages/s\n",
+	fmt.Fprintf(std.Err, "zmtpd: replayed %d messages, %d bytes in %v: %.0f messages/s\n",
 		messages, r.bytes.Load(), took.Round(time.Millisecond), float64(messages)/took.Seconds())
 	if file.torn != nil {
-		fmt.Fprintf(std.err, "zmtpd: %s ends within a message, the whole ones before it were sent: %v\n", c.File, file.torn)
+		fmt.Fprintf(std.Err, "zmtpd: %s ends within a message, the whole ones before it were sent: %v\n", c.File, file.torn)
 	}
 	if err == nil && messages == 0 && ctx.Err() == nil {
 		return fmt.Errorf("%s: no message in it was to be sent%s", c.File, file.explain())
@@ -164,7 +165,7 @@ func (r *replayer) probe(ctx context.Context) error {
 	}
 	for _, e := range r.command.XPub {
 		if err := sub.Connect(e); err != nil {
-			return &usageError{fmt.Errorf("--xpub: %w", err)}
+			return &daemon.UsageError{Err: fmt.Errorf("--xpub: %w", err)}
 		}
 	}
 	seen := map[*zmtp.Peer]bool{}

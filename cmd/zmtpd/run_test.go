@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
 )
@@ -59,7 +60,7 @@ func TestRunFailsClean(t *testing.T) {
 }
 
 func TestReportChoosesTheExitStatus(t *testing.T) {
-	for want, err := range []error{0: nil, 1: errors.New("some"), 2: errors.Join(errors.New("some"), usagef("wrong use"))} {
+	for want, err := range []error{0: nil, 1: errors.New("some"), 2: errors.Join(errors.New("some"), daemon.Usagef("wrong use"))} {
 		var out strings.Builder
 		if got := report(&out, err); got != want || (err == nil) != (out.String() == "") {
 			t.Errorf("%v: %d, %q; want %d", err, got, out.String(), want)

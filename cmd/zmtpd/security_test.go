@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
@@ -86,7 +87,7 @@ func startUp(t *testing.T, dir string, flags ...string) *process {
 }
 
 // peersOf returns who is connected to a socket, by address.
-func peersOf(s socketStatus) map[string]string {
+func peersOf(s daemon.SocketStatus) map[string]string {
 	all := map[string]string{}
 	for _, p := range s.Peers {
 		all[p.Address] = p.Client
@@ -113,13 +114,13 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
 		value = strings.Trim(value, "'")
 		t.Setenv(name, value)
-		keys[strings.TrimPrefix(name, zeekVariables)] = value
+		keys[name] = value
 	}
-	server, err := curve.ParseKey([]byte(keys[zeekServerPublic]))
+	server, err := curve.ParseKey([]byte(keys[daemon.ZeekServerPublic]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := curve.ParseSecret([]byte(keys[zeekClientSecret]))
+	secret, err := curve.ParseSecret([]byte(keys[daemon.ZeekClientSecret]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		return err == nil && strings.Contains(string(content), "\nencrypted\n")
 	})
 	s := d.status()
-	for name, socket := range map[string]socketStatus{"xsub": s.Forwarder.XSub, "xpub": s.Forwarder.XPub, "pull": s.Logger.Pull} {
+	for name, socket := range map[string]daemon.SocketStatus{"xsub": s.Forwarder.XSub, "xpub": s.Forwarder.XPub, "pull": s.Logger.Pull} {
 		if len(socket.Peers) != 1 || socket.Peers[0].Client != "zeek" {
 			t.Errorf("%s has peers %v", name, peersOf(socket))
 		}
@@ -154,7 +155,7 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 	if s.Security.Mechanism != "CURVE" || len(s.Security.ServerKeys) != 1 || s.Security.ServerKeys[0] != server.String() {
 		t.Errorf("status: %+v", s.Security)
 	}
-	if log := d.stderr.String(); strings.Contains(log, keys[zeekServerSecret]) {
+	if log := d.stderr.String(); strings.Contains(log, keys[daemon.ZeekServerSecret]) {
 		t.Error("the secret key is in the log")
 	}
 	d.terminate()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
@@ -29,8 +30,8 @@ type sender interface {
 
 // sendInput sends what can be read, until its end, the count or that of ctx, and then
 // gives the socket the time to send what is queued.
-func (c *sendFlags) sendInput(ctx context.Context, std *stdio, s sender, send func(context.Context, zmtp.Message) error) error {
-	err := c.sendMessages(ctx, std.in, send)
+func (c *sendFlags) sendInput(ctx context.Context, std *daemon.Stdio, s sender, send func(context.Context, zmtp.Message) error) error {
+	err := c.sendMessages(ctx, std.In, send)
 	return errors.Join(err, linger(s, c.Linger, c.endpointFlags.String()))
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/files"
 	"zmtpd/pipeline/kafka"
@@ -21,11 +22,11 @@ import (
 
 // sinkFlags say where the records go.
 type sinkFlags struct {
-	Sink       []string `group:"sinks" enum:"files,stdout,kafka" default:"files" placeholder:"files|stdout|kafka" help:"Where the records go (repeatable): log files, lines on standard output, Kafka. Each gets all of them."`
-	SinkQueue  byteSize `group:"sinks" default:"32MiB" help:"Bytes of log batches in memory that one sink has not dealt with. Then they go to --spool, or the nodes wait."`
-	Spool      string   `group:"sinks" placeholder:"DIR" help:"Folder for what a sink that is slow or down cannot take; it gets that, in order, when it is back, also after a crash of zmtpd. Made if it does not exist. Default: the nodes wait."`
-	SpoolBytes byteSize `group:"sinks" default:"1GiB" help:"Most that --spool holds of one sink."`
-	SpoolFull  string   `group:"sinks" enum:"block,drop-oldest" default:"block" placeholder:"block|drop-oldest" help:"When it holds that: the nodes wait, or the oldest makes room and is counted."`
+	Sink       []string        `group:"sinks" enum:"files,stdout,kafka" default:"files" placeholder:"files|stdout|kafka" help:"Where the records go (repeatable): log files, lines on standard output, Kafka. Each gets all of them."`
+	SinkQueue  daemon.ByteSize `group:"sinks" default:"32MiB" help:"Bytes of log batches in memory that one sink has not dealt with. Then they go to --spool, or the nodes wait."`
+	Spool      string          `group:"sinks" placeholder:"DIR" help:"Folder for what a sink that is slow or down cannot take; it gets that, in order, when it is back, also after a crash of zmtpd. Made if it does not exist. Default: the nodes wait."`
+	SpoolBytes daemon.ByteSize `group:"sinks" default:"1GiB" help:"Most that --spool holds of one sink."`
+	SpoolFull  string          `group:"sinks" enum:"block,drop-oldest" default:"block" placeholder:"block|drop-oldest" help:"When it holds that: the nodes wait, or the oldest makes room and is counted."`
 	kafkaFlags
 }
 
@@ -44,21 +45,21 @@ type sinks struct {
 }
 
 // openSinks opens the sinks.
-func (f *loggerFlags) openSinks(std *stdio, log *slog.Logger) (*sinks, error) {
+func (f *loggerFlags) openSinks(std *daemon.Stdio, log *slog.Logger) (*sinks, error) {
 	options, err := f.options(log)
 	if err != nil {
 		return nil, err
 	}
 	if len(f.Sink) == 0 {
-		return nil, usagef("--sink: none, give at least one as in --sink files")
+		return nil, daemon.Usagef("--sink: none, give at least one as in --sink files")
 	}
 	if f.Spool == "" && f.SpoolFull != "block" {
-		return nil, usagef("--spool-full %s: needs --spool", f.SpoolFull)
+		return nil, daemon.Usagef("--spool-full %s: needs --spool", f.SpoolFull)
 	}
 	s := &sinks{}
 	for i, name := range f.Sink {
 		if slices.Contains(f.Sink[:i], name) {
-			err = usagef("--sink %s: is there twice", name)
+			err = daemon.Usagef("--sink %s: is there twice", name)
 		} else {
 			err = s.add(name, f, options, std, log)
 		}
@@ -72,7 +73,7 @@ func (f *loggerFlags) openSinks(std *stdio, log *slog.Logger) (*sinks, error) {
 }
 
 // add opens one sink.
-func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, std *stdio, log *slog.Logger) error {
+func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, std *daemon.Stdio, log *slog.Logger) error {
 	var sink pipeline.Sink
 	switch name {
 	case sinkFiles:
@@ -121,12 +122,12 @@ func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*file
 }
 
 // openStdout opens standard output: for JSON, unless --format asks for something else.
-func (f *loggerFlags) openStdout(options *redef.Options, std *stdio, log *slog.Logger) (*stdout.Sink, error) {
+func (f *loggerFlags) openStdout(options *redef.Options, std *daemon.Stdio, log *slog.Logger) (*stdout.Sink, error) {
 	format := options.Format
 	format.UseJSON = f.Format != "tsv"
-	s, err := stdout.New(stdout.Config{Writer: std.out, Format: &format, Logger: log})
+	s, err := stdout.New(stdout.Config{Writer: std.Out, Format: &format, Logger: log})
 	if err != nil {
-		return nil, &usageError{fmt.Errorf("--sink stdout: %w", err)}
+		return nil, &daemon.UsageError{Err: fmt.Errorf("--sink stdout: %w", err)}
 	}
 	return s, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 )
 
@@ -12,8 +13,8 @@ type subCommand struct {
 }
 
 // Run prints what a SUB socket receives.
-func (c *subCommand) Run(ctx context.Context, std *stdio) error {
-	config, err := c.config(std.err)
+func (c *subCommand) Run(ctx context.Context, std *daemon.Stdio) error {
+	config, err := c.Socket(std.Err)
 	if err != nil {
 		return err
 	}
@@ -27,7 +28,7 @@ func (c *subCommand) Run(ctx context.Context, std *stdio) error {
 			return err
 		}
 	}
-	if err := c.attach(s, std.err); err != nil {
+	if err := c.attach(s, std.Err); err != nil {
 		return err
 	}
 	return c.print(ctx, std, s)

@@ -2,10 +2,10 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/forwarder"
 	"zmtpd/pipeline/recorder"
 	"zmtpd/zmtp"
@@ -13,10 +13,10 @@ import (
 
 // tapFlags say of what the broker makes a copy, and for whom.
 type tapFlags struct {
-	Tap         []string `group:"tap" placeholder:"ENDPOINT" help:"Publish a copy of what publishers send there, with a PUB socket (repeatable)."`
-	TapFile     string   `group:"tap" placeholder:"FILE" help:"Append a copy to a recording, which zmtpd replay sends again."`
-	TapFileSize byteSize `group:"tap" default:"1GiB" help:"How large that file may become, 0 for no limit. What comes later is not in it."`
-	TapTopic    []string `group:"tap" sep:"none" placeholder:"PREFIX" help:"Copy only topics that begin so (repeatable). Default: all."`
+	Tap         []string        `group:"tap" placeholder:"ENDPOINT" help:"Publish a copy of what publishers send there, with a PUB socket (repeatable)."`
+	TapFile     string          `group:"tap" placeholder:"FILE" help:"Append a copy to a recording, which zmtpd replay sends again."`
+	TapFileSize daemon.ByteSize `group:"tap" default:"1GiB" help:"How large that file may become, 0 for no limit. What comes later is not in it."`
+	TapTopic    []string        `group:"tap" sep:"none" placeholder:"PREFIX" help:"Copy only topics that begin so (repeatable). Default: all."`
 }
 
 // domainTap is the ZAP domain of the copy's socket.
@@ -30,21 +30,21 @@ type tapJob struct {
 
 // open opens the file, and returns the tap as the forwarder wants it; nil if there is none. config is that of the broker's socket for
 // subscribers, without access.
-func (f *tapFlags) open(config zmtp.Config, s *security, log *slog.Logger) (*tapJob, *forwarder.Tap, error) {
+func (f *tapFlags) open(config zmtp.Config, env *daemon.Env) (*tapJob, *forwarder.Tap, error) {
 	if len(f.Tap) == 0 && f.TapFile == "" {
 		if len(f.TapTopic) > 0 {
-			return nil, nil, usagef("--tap-topic without --tap or --tap-file: nobody would get the copy")
+			return nil, nil, daemon.Usagef("--tap-topic without --tap or --tap-file: nobody would get the copy")
 		}
 		return nil, nil, nil
 	}
 	var err error
 	tap := &forwarder.Tap{Topics: f.TapTopic}
-	if tap.Socket, err = s.Protect(config, domainTap); err != nil {
+	if tap.Socket, err = env.Access.Protect(config, domainTap); err != nil {
 		return nil, nil, err
 	}
 	job := &tapJob{flags: f}
 	if f.TapFile != "" {
-		if job.file, err = recorder.Open(f.TapFile, int64(f.TapFileSize), log); err != nil {
+		if job.file, err = recorder.Open(f.TapFile, int64(f.TapFileSize), env.Log); err != nil {
 			return nil, nil, fmt.Errorf("--tap-file: %w", err)
 		}
 		tap.Take = job.file.Take
@@ -53,11 +53,11 @@ func (f *tapFlags) open(config zmtp.Config, s *security, log *slog.Logger) (*tap
 }
 
 // listen binds the endpoints of the copy.
-func (j *tapJob) listen(f *forwarder.Forwarder) ([]listening, error) {
+func (j *tapJob) listen(f *forwarder.Forwarder) ([]daemon.Endpoint, error) {
 	if j == nil || len(j.flags.Tap) == 0 {
 		return nil, nil
 	}
-	return bindAll("--tap", "PUB", j.flags.Tap, f.ListenTap)
+	return daemon.BindAll("--tap", "PUB", j.flags.Tap, f.ListenTap)
 }
 
 // shutdown writes what waits for the file, when the forwarder gives it nothing more.
@@ -72,26 +72,26 @@ func (j *tapJob) summary(st *forwarder.TapStats) []any {
 	if j == nil {
 		return nil
 	}
-	dropped := sum(st.Socket.Dropped)
+	dropped := daemon.Sum(st.Socket.Dropped)
 	if j.file != nil {
-		dropped += sum(j.file.Stats().Dropped)
+		dropped += daemon.Sum(j.file.Stats().Dropped)
 	}
 	return []any{"copied", st.Copied.Messages, "tap_dropped", dropped}
 }
 
 // The metrics of the tap. Its socket is "tap" among the sockets.
 var (
-	tapMessages = counter("zmtpd_tap_messages_total",
+	tapMessages = daemon.Counter("zmtpd_tap_messages_total",
 		"Messages of which there was a copy.")
-	tapBytes = counter("zmtpd_tap_bytes_total",
+	tapBytes = daemon.Counter("zmtpd_tap_bytes_total",
 		"Bytes of the parts of messages of which there was a copy.")
-	tapFileMessages = counter("zmtpd_tap_file_messages_total",
+	tapFileMessages = daemon.Counter("zmtpd_tap_file_messages_total",
 		"Messages written to the file of the tap.")
-	tapFileSize = gauge("zmtpd_tap_file_bytes",
+	tapFileSize = daemon.Gauge("zmtpd_tap_file_bytes",
 		"Size of the file of the tap.")
-	tapFileQueue = gauge("zmtpd_tap_file_queue_bytes",
+	tapFileQueue = daemon.Gauge("zmtpd_tap_file_queue_bytes",
 		"Bytes that wait to be written to the file of the tap.")
-	tapFileDropped = counter("zmtpd_tap_file_dropped_messages_total",
+	tapFileDropped = daemon.Counter("zmtpd_tap_file_dropped_messages_total",
 		"Messages that are not in the file of the tap.", "reason")
 )
 
@@ -100,18 +100,18 @@ func (j *tapJob) collect(ch chan<- prometheus.Metric, st *forwarder.TapStats) {
 	if j == nil {
 		return
 	}
-	collectSocket(ch, domainTap, st.Socket, tapPeers(st))
-	send(ch, tapMessages, st.Copied.Messages)
-	send(ch, tapBytes, st.Copied.Bytes)
+	daemon.CollectSocket(ch, domainTap, st.Socket, tapPeers(st))
+	daemon.Send(ch, tapMessages, st.Copied.Messages)
+	daemon.Send(ch, tapBytes, st.Copied.Bytes)
 	if j.file == nil {
 		return
 	}
 	file := j.file.Stats()
-	send(ch, tapFileMessages, file.Written)
-	send(ch, tapFileSize, file.Size)
-	send(ch, tapFileQueue, file.QueuedBytes)
+	daemon.Send(ch, tapFileMessages, file.Written)
+	daemon.Send(ch, tapFileSize, file.Size)
+	daemon.Send(ch, tapFileQueue, file.QueuedBytes)
 	for reason, n := range file.Dropped {
-		send(ch, tapFileDropped, n, reason.String())
+		daemon.Send(ch, tapFileDropped, n, reason.String())
 	}
 }
 
@@ -128,10 +128,10 @@ func tapPeers(st *forwarder.TapStats) (peers []zmtp.PeerStats) {
 
 // tapStatus is about the tap.
 type tapStatus struct {
-	Topics []string       `json:"topics"` // prefixes; empty for all
-	Copied traffic        `json:"copied"`
-	Pub    socketStatus   `json:"pub"`
-	File   *tapFileStatus `json:"file,omitempty"`
+	Topics []string            `json:"topics"` // prefixes; empty for all
+	Copied daemon.Traffic      `json:"copied"`
+	Pub    daemon.SocketStatus `json:"pub"`
+	File   *tapFileStatus      `json:"file,omitempty"`
 }
 
 // tapFileStatus is about its file.
@@ -148,19 +148,19 @@ func (j *tapJob) status(st *forwarder.TapStats) *tapStatus {
 	if j == nil {
 		return nil
 	}
-	s := &tapStatus{Topics: append([]string{}, j.flags.TapTopic...), Copied: traffic(st.Copied), Pub: newSocketStatus(st.Socket)}
+	s := &tapStatus{Topics: append([]string{}, j.flags.TapTopic...), Copied: daemon.Traffic(st.Copied), Pub: daemon.NewSocketStatus(st.Socket)}
 	for _, p := range st.Subscribers {
-		peer := newPeerStatus(p.PeerStats)
+		peer := daemon.NewPeerStatus(p.PeerStats)
 		peer.Node, peer.Topics = p.NodeID, p.Topics
 		if !p.SlowSince.IsZero() {
 			peer.SlowSince = &p.SlowSince
 		}
 		s.Pub.Peers = append(s.Pub.Peers, peer)
 	}
-	sortPeers(s.Pub.Peers)
+	daemon.SortPeers(s.Pub.Peers)
 	if j.file != nil {
 		file := j.file.Stats()
-		s.File = &tapFileStatus{j.file.Name(), file.Size, file.Written, file.QueuedBytes, byName(file.Dropped)}
+		s.File = &tapFileStatus{j.file.Name(), file.Size, file.Written, file.QueuedBytes, daemon.ByName(file.Dropped)}
 	}
 	return s
 }

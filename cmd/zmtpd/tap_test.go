@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
 	"zmtpd/pipeline/recording"
 	"zmtpd/zmtp"
@@ -216,7 +217,7 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 			t.Errorf("publishers waited %v s for %+v", p.BlockedSeconds, p)
 		}
 	}
-	stuck := slices.IndexFunc(s.Tap.Pub.Peers, func(p peerStatus) bool { return p.SlowSince != nil })
+	stuck := slices.IndexFunc(s.Tap.Pub.Peers, func(p daemon.PeerStatus) bool { return p.SlowSince != nil })
 	if stuck < 0 || s.Tap.Pub.Peers[stuck].Dropped["full"] == 0 || s.Tap.Pub.Peers[1-stuck].Dropped != nil {
 		t.Errorf("%+v", s.Tap.Pub.Peers)
 	}

@@ -1,35 +1,19 @@
 package main
 
-import "context"
+import "zmtpd/cmd/zmtpd/daemon"
 
 type upCommand struct {
 	forwarderFlags
 	loggerFlags
-	socketFlags
-	securityFlags
-	daemonFlags
+	daemon.Flags
 }
 
-// Run runs broker and logger until ctx ends.
-func (c *upCommand) Run(ctx context.Context, std *stdio, conf *configuration) error {
-	log := c.newLog(std.err)
-	s, err := c.open(log)
+// Jobs implements [daemon.Command].
+func (c *upCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
+	broker, err := newForwarderJob(&c.forwarderFlags, env)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer s.close()
-	broker, err := newForwarderJob(&c.forwarderFlags, &c.socketFlags, s, log)
-	if err != nil {
-		return err
-	}
-	logger, err := newLoggerJob(&c.loggerFlags, &c.socketFlags, s, std, log)
-	if err != nil {
-		return err
-	}
-	return c.daemonFlags.run(ctx, newReloader(log, s, conf, func(now *cli) {
-		c.daemonFlags.reload(&now.Up.daemonFlags)
-		s.reload(&now.Up.securityFlags)
-		broker.reload(&now.Up.forwarderFlags, &now.Up.socketFlags)
-		logger.reload(&now.Up.loggerFlags, &now.Up.socketFlags)
-	}), broker, logger)
+	logger, err := newLoggerJob(&c.loggerFlags, env)
+	return []daemon.Job{broker, logger}, err
 }

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"zmtpd/cmd/zmtpd/daemon"
 )
 
 // version is set by the linker: -ldflags "-X main.version=1.2.3".
@@ -13,7 +15,7 @@ var version = ""
 type versionCommand struct{}
 
 // Run prints what the binary was made of.
-func (versionCommand) Run(std *stdio) error {
+func (versionCommand) Run(std *daemon.Stdio) error {
 	var b strings.Builder
 	info, _ := debug.ReadBuildInfo()
 	fmt.Fprintf(&b, "zmtpd %s\n", versionString())
@@ -29,7 +31,7 @@ func (versionCommand) Run(std *stdio) error {
 			fmt.Fprintf(&b, "  %s %s\n", dep.Path, dep.Version)
 		}
 	}
-	_, err := std.out.Write([]byte(b.String()))
+	_, err := std.Out.Write([]byte(b.String()))
 	return err
 }
 

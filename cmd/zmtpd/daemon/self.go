@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -10,27 +10,16 @@ import (
 	"time"
 )
 
-// target is an endpoint that a daemon connects to.
-type target struct{ flag, endpoint string }
-
-// connecter is a job that connects as well as binds.
-type connecter interface {
-	// targets returns the endpoints that connect connects to.
-	targets() []target
-	// connect connects to them. It is called once, after the endpoints of all jobs are bound.
-	connect() error
-}
-
 // resolveTimeout bounds how long the start of a daemon waits for the addresses of one name.
 const resolveTimeout = 2 * time.Second
 
 // refuseSelf returns an error if the daemon itself listens where target leads. Such a connection
 // is a loop: what the daemon sends it receives again.
-func refuseSelf(ctx context.Context, t target, bound []listening) error {
+func refuseSelf(ctx context.Context, t Target, bound []Endpoint) error {
 	for _, b := range bound {
-		if leadsTo(ctx, t.endpoint, b.Endpoint) {
-			return usagef("%s %s: zmtpd itself listens there (%s %s); name the endpoint of another process",
-				t.flag, t.endpoint, b.Flag, b.Endpoint)
+		if leadsTo(ctx, t.Endpoint, b.Endpoint) {
+			return Usagef("%s %s: zmtpd itself listens there (%s %s); name the endpoint of another process",
+				t.Flag, t.Endpoint, b.Flag, b.Endpoint)
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -23,16 +23,16 @@ import (
 // is part of theirs: ZMTPD_REPLAY_XSUB, and "xsub" in the section "replay". A daemon may
 // have a section too, which wins over the top.
 
-// daemonGroup is the group of commands that share names.
-const daemonGroup = "daemons"
+// Group is the group of the daemons in the grammar. They share the names of their flags.
+const Group = "daemons"
 
 // isDaemon reports whether a command's flags are named without the command.
 func isDaemon(command *kong.Node) bool {
-	return command.Group != nil && command.Group.Key == daemonGroup
+	return command.Group != nil && command.Group.Key == Group
 }
 
-// nameVariables gives every flag but --help its environment variable.
-func nameVariables(k *kong.Kong) error {
+// NameVariables gives every flag but --help its environment variable.
+func NameVariables(k *kong.Kong) error {
 	name := func(flag *kong.Flag, prefix string) {
 		if flag.Name != "help" {
 			flag.Envs = []string{prefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))}
@@ -54,15 +54,15 @@ func nameVariables(k *kong.Kong) error {
 	return nil
 }
 
-// configFlag is the name of a configuration file.
-type configFlag string
+// ConfigFlag is the name of a configuration file.
+type ConfigFlag string
 
 // maxConfigSize bounds what is read of a configuration file.
 const maxConfigSize = 1 << 20
 
 // BeforeResolve is called by kong when the flag or its variable is set.
-func (configFlag) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
-	name := string(ctx.FlagValue(trace.Flag).(configFlag))
+func (ConfigFlag) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
+	name := string(ctx.FlagValue(trace.Flag).(ConfigFlag))
 	if name == "" {
 		return nil
 	}

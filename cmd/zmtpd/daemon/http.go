@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -12,18 +12,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// webServer is the daemon's HTTP server.
+// webServer is the HTTP server of a daemon.
 type webServer struct {
 	url    string
 	server *http.Server
-	done   chan struct{} // closed when it serves no more
+	done   chan struct{} // closed when it has ended
 }
 
-// serveHTTP starts to answer requests about d at an address.
+// serveHTTP starts a server at an address that answers requests about d.
 func serveHTTP(address string, d *daemon) (*webServer, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, listenError("--http", address, err)
+		return nil, ListenError("--http", address, err)
 	}
 	w := &webServer{
 		url: "http://" + l.Addr().String(),
@@ -45,7 +45,7 @@ func serveHTTP(address string, d *daemon) (*webServer, error) {
 	return w, nil
 }
 
-// close ends the server. A scrape that is under way may still be answered.
+// close ends the server. It gives requests that are under way a second.
 func (w *webServer) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -76,7 +76,7 @@ func (d *daemon) handler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		out := json.NewEncoder(w)
 		out.SetIndent("", "  ")
-		out.Encode(d.statusNow()) // an error is that of a client who is gone
+		out.Encode(d.status()) // an error means that the client has gone
 	})
 	return mux
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -9,15 +9,15 @@ import (
 	"zmtpd/zmtp"
 )
 
-// curveClientFlags make a tool's socket a CURVE client.
-type curveClientFlags struct {
+// CurveClientFlags make a tool's socket a CURVE client.
+type CurveClientFlags struct {
 	CurveServerKey     string `group:"security" placeholder:"KEY|FILE" help:"Encrypt, and talk only to the server with this public key: its text or a certificate file."`
 	CurveSecretKeyFile string `group:"security" placeholder:"FILE" help:"Certificate file with the own secret key, as zmtpd keygen --dir writes it."`
 }
 
-// config returns the configuration of the tool's socket.
-func (f *curveClientFlags) config(stderr io.Writer) (zmtp.Config, error) {
-	client, err := f.client()
+// Socket returns the configuration of the tool's socket.
+func (f *CurveClientFlags) Socket(stderr io.Writer) (zmtp.Config, error) {
+	client, err := f.Client()
 	if err != nil || client == nil {
 		return zmtp.Config{}, err
 	}
@@ -26,8 +26,8 @@ func (f *curveClientFlags) config(stderr io.Writer) (zmtp.Config, error) {
 	return zmtp.Config{Mechanism: client.Mechanism, Logger: log}, nil
 }
 
-// client returns the keys that the flags or Zeek's variables make up, nil for none.
-func (f *curveClientFlags) client() (*curve.Client, error) {
+// Client returns the keys that the flags or Zeek's variables make up, nil for none.
+func (f *CurveClientFlags) Client() (*curve.Client, error) {
 	zeek := readZeekKeys()
 	flag := "curve-server-key"
 	if f.CurveServerKey == "" {
@@ -40,14 +40,14 @@ func (f *curveClientFlags) client() (*curve.Client, error) {
 		}
 		return f.fromFlags()
 	case len(zeek) > 0:
-		server, err := zeek.public(zeekServerPublic)
+		server, err := zeek.public(ZeekServerPublic)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := zeek.public(zeekClientPublic); err != nil {
+		if _, err := zeek.public(ZeekClientPublic); err != nil {
 			return nil, err
 		}
-		secret, err := zeek.secret(zeekClientSecret, zeekClientPublic)
+		secret, err := zeek.secret(ZeekClientSecret, ZeekClientPublic)
 		if err != nil {
 			return nil, err
 		}
@@ -56,12 +56,12 @@ func (f *curveClientFlags) client() (*curve.Client, error) {
 	return nil, nil
 }
 
-func (f *curveClientFlags) fromFlags() (*curve.Client, error) {
+func (f *CurveClientFlags) fromFlags() (*curve.Client, error) {
 	switch {
 	case f.CurveServerKey == "":
-		return nil, usagef("--curve-secret-key-file without --curve-server-key: give the public key of the server as well")
+		return nil, Usagef("--curve-secret-key-file without --curve-server-key: give the public key of the server as well")
 	case f.CurveSecretKeyFile == "":
-		return nil, usagef("--curve-server-key without --curve-secret-key-file: make a key with zmtpd keygen --dir, and let the server know its public half")
+		return nil, Usagef("--curve-server-key without --curve-secret-key-file: make a key with zmtpd keygen --dir, and let the server know its public half")
 	}
 	server, err := readKey("curve-server-key", f.CurveServerKey)
 	if err != nil {

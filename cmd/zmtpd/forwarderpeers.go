@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/forwarder"
 	"zmtpd/zmtp"
 )
@@ -18,21 +19,21 @@ const maxSlowPeers = 32
 
 // The metrics of the slowest subscribers. A series exists while its peer is among them.
 var (
-	slowQueue = gauge("zmtpd_forwarder_slow_subscriber_queue_messages",
+	slowQueue = daemon.Gauge("zmtpd_forwarder_slow_subscriber_queue_messages",
 		"Messages that wait for one of the slowest subscribers.", "peer", "node", "client")
-	slowQueueBytes = gauge("zmtpd_forwarder_slow_subscriber_queue_bytes",
+	slowQueueBytes = daemon.Gauge("zmtpd_forwarder_slow_subscriber_queue_bytes",
 		"Bytes that wait for one of the slowest subscribers.", "peer", "node", "client")
-	slowBlocked = gauge("zmtpd_forwarder_slow_subscriber_blocked_seconds",
+	slowBlocked = daemon.Gauge("zmtpd_forwarder_slow_subscriber_blocked_seconds",
 		"For how long publishers have waited for one of the slowest subscribers.", "peer", "node", "client")
-	slowDropped = gauge("zmtpd_forwarder_slow_subscriber_dropped_messages",
+	slowDropped = daemon.Gauge("zmtpd_forwarder_slow_subscriber_dropped_messages",
 		"Messages that one of the slowest subscribers has lost.", "peer", "node", "client", "reason")
-	topicMessages = counter("zmtpd_forwarder_topic_messages_total",
+	topicMessages = daemon.Counter("zmtpd_forwarder_topic_messages_total",
 		"Messages published, by topic. Topics of node ids are one, as in Zeek; the last ones to come are one as well.", "topic")
-	topicBytes = counter("zmtpd_forwarder_topic_bytes_total",
+	topicBytes = daemon.Counter("zmtpd_forwarder_topic_bytes_total",
 		"Bytes of message parts published, by topic.", "topic")
-	topicUnmatched = counter("zmtpd_forwarder_topic_unmatched_messages_total",
+	topicUnmatched = daemon.Counter("zmtpd_forwarder_topic_unmatched_messages_total",
 		"Messages published that nobody had subscribed, by topic.", "topic")
-	topicDropped = counter("zmtpd_forwarder_topic_dropped_messages_total",
+	topicDropped = daemon.Counter("zmtpd_forwarder_topic_dropped_messages_total",
 		"Messages that subscribers lost, counted for each, by topic.", "topic", "reason")
 )
 
@@ -73,11 +74,11 @@ func collectSlow(ch chan<- prometheus.Metric, subscribers []forwarder.Subscriber
 			continue
 		}
 		labels := []string{address(s.PeerStats), strings.ToValidUTF8(s.NodeID, "\uFFFD"), strings.ToValidUTF8(s.UserID, "\uFFFD")}
-		send(ch, slowQueue, s.Queued, labels...)
-		send(ch, slowQueueBytes, s.QueuedBytes, labels...)
-		send(ch, slowBlocked, s.Blocked.Seconds(), labels...)
+		daemon.Send(ch, slowQueue, s.Queued, labels...)
+		daemon.Send(ch, slowQueueBytes, s.QueuedBytes, labels...)
+		daemon.Send(ch, slowBlocked, s.Blocked.Seconds(), labels...)
 		for _, r := range lossReasons {
-			send(ch, slowDropped, s.DroppedBy[r], append(labels, r.String())...)
+			daemon.Send(ch, slowDropped, s.DroppedBy[r], append(labels, r.String())...)
 		}
 	}
 }
@@ -85,11 +86,11 @@ func collectSlow(ch chan<- prometheus.Metric, subscribers []forwarder.Subscriber
 // collectTopics sends the metrics of the topic classes, which the forwarder bounds.
 func collectTopics(ch chan<- prometheus.Metric, classes map[string]forwarder.TopicStats) {
 	for topic, st := range classes {
-		send(ch, topicMessages, st.Messages, topic)
-		send(ch, topicBytes, st.Bytes, topic)
-		send(ch, topicUnmatched, st.Unmatched, topic)
+		daemon.Send(ch, topicMessages, st.Messages, topic)
+		daemon.Send(ch, topicBytes, st.Bytes, topic)
+		daemon.Send(ch, topicUnmatched, st.Unmatched, topic)
 		for _, r := range lossReasons {
-			send(ch, topicDropped, st.Dropped[r], topic, r.String())
+			daemon.Send(ch, topicDropped, st.Dropped[r], topic, r.String())
 		}
 	}
 }
@@ -112,12 +113,6 @@ func address(p zmtp.PeerStats) string {
 	return p.Remote.String()
 }
 
-// rate is what went per second. Bytes are those of the parts.
-type rate struct {
-	Messages float64 `json:"messages"`
-	Bytes    float64 `json:"bytes"`
-}
-
 // minRateTime is the shortest time over which rates are computed.
 const minRateTime = time.Second
 
@@ -126,7 +121,7 @@ type rateMeter struct {
 	mu    sync.Mutex
 	at    time.Time
 	last  map[peerKey]zmtp.PeerStats
-	rates map[peerKey][2]rate // in, out
+	rates map[peerKey][2]daemon.Rate // in, out
 }
 
 // peerKey tells peers of all sockets apart.
@@ -137,13 +132,13 @@ type peerKey struct {
 
 // measure returns the rates of peers since the last call, but over a second at least: a caller that is faster gets those of
 // the last one. A peer that is new has the rates of its whole life.
-func (m *rateMeter) measure(now time.Time, peers map[peerKey]zmtp.PeerStats) map[peerKey][2]rate {
+func (m *rateMeter) measure(now time.Time, peers map[peerKey]zmtp.PeerStats) map[peerKey][2]daemon.Rate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.rates != nil && now.Sub(m.at) < minRateTime {
 		return m.rates
 	}
-	m.rates = make(map[peerKey][2]rate, len(peers))
+	m.rates = make(map[peerKey][2]daemon.Rate, len(peers))
 	for key, p := range peers {
 		old, ok := m.last[key]
 		since := m.at
@@ -151,11 +146,18 @@ func (m *rateMeter) measure(now time.Time, peers map[peerKey]zmtp.PeerStats) map
 			since = p.Since
 		}
 		d := max(now.Sub(since), minRateTime).Seconds()
-		m.rates[key] = [2]rate{
-			{float64(p.In.Messages-old.In.Messages) / d, float64(p.In.Bytes-old.In.Bytes) / d},
-			{float64(p.Out.Messages-old.Out.Messages) / d, float64(p.Out.Bytes-old.Out.Bytes) / d},
+		m.rates[key] = [2]daemon.Rate{
+			perSecond(p.In, old.In, d), perSecond(p.Out, old.Out, d),
 		}
 	}
 	m.at, m.last = now, peers
 	return m.rates
+}
+
+// perSecond returns the rate of traffic that was counted before seconds.
+func perSecond(now, before zmtp.Traffic, seconds float64) daemon.Rate {
+	return daemon.Rate{
+		Messages: float64(now.Messages-before.Messages) / seconds,
+		Bytes:    float64(now.Bytes-before.Bytes) / seconds,
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/forwarder"
 	"zmtpd/zmtp"
 )
@@ -57,7 +58,7 @@ func TestRates(t *testing.T) {
 	var m rateMeter
 	start := time.Unix(1000, 0)
 	key := peerKey{"xsub", 1}
-	at := func(s float64, messages uint64) rate {
+	at := func(s float64, messages uint64) daemon.Rate {
 		t.Helper()
 		p := zmtp.PeerStats{Since: start, In: zmtp.Traffic{Messages: messages, Bytes: 10 * messages}}
 		return m.measure(start.Add(time.Duration(s*float64(time.Second))), map[peerKey]zmtp.PeerStats{key: p})[key][0]
@@ -73,7 +74,7 @@ func TestRates(t *testing.T) {
 		{6, 500, 0},
 		{7, 501, 1},
 	} {
-		if got := at(c.at, c.messages); got != (rate{c.want, 10 * c.want}) {
+		if got := at(c.at, c.messages); got != (daemon.Rate{Messages: c.want, Bytes: 10 * c.want}) {
 			t.Errorf("after %v s: %+v, want %v", c.at, got, c.want)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -9,22 +9,21 @@ import (
 
 	"zmtpd/curve"
 	"zmtpd/curve/access"
-	"zmtpd/forwarder"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/zap"
 	"zmtpd/zmtp/zapclient"
 )
 
-// securityFlags say who may come in.
-type securityFlags struct {
+// AccessFlags say which clients may connect.
+type AccessFlags struct {
 	CurveSecretKeyFile []string `group:"security" placeholder:"PATH" help:"Encrypt with the server's secret key in a certificate file, or with all keys in the files *.key_secret of a folder, while one is replaced (repeatable)."`
 	CurveClients       []string `group:"security" placeholder:"PATH" help:"Let in the client with the public key in a certificate file, or those in the files *.key of a folder (repeatable). Both are read again when they change, and on SIGHUP."`
 	CurveClientKey     []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"Let in the client with this public key (repeatable)."`
 	CurveHandshakeRate int      `group:"security" default:"1000" help:"Answer at most so many CURVE handshakes a second, after a burst of one second's worth, and a quarter of them for one address. Handshakes above that wait or are refused, those of addresses without an earlier client first. 0: no limit."`
 	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"Ask a ZAP handler (RFC 27) at a REP or ROUTER socket who may come in. The domain is xsub, xpub, pull or tap."`
-	Allow              []prefix `group:"security" placeholder:"ADDRESS" help:"Let in only clients from these IP addresses, as in 10.0.0.0/8 (repeatable)."`
-	Deny               []prefix `group:"security" placeholder:"ADDRESS" help:"Keep out clients from these IP addresses (repeatable)."`
-	AuthRefusal        int      `group:"security" enum:"300,400" default:"300" help:"What clients are told that may not come in. 300: nothing, they try again; 400: that it is final, which ends a Zeek node."`
+	Allow              []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Let in only clients from these IP addresses, as in 10.0.0.0/8 (repeatable)."`
+	Deny               []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Keep out clients from these IP addresses (repeatable)."`
+	AuthRefusal        int      `group:"security" reload:"" enum:"300,400" default:"300" help:"What clients are told that may not come in. 300: nothing, they try again; 400: that it is final, which ends a Zeek node."`
 }
 
 // prefix is an IP address, or a range of them, on the command line.
@@ -55,26 +54,17 @@ func prefixes(all []prefix) (p []netip.Prefix) {
 	return p
 }
 
-// security is the access control of a daemon.
-type security struct {
+// Access is the access control of a daemon.
+type Access struct {
 	*access.Guard
 	zap         *zapclient.Client // nil for none
 	zapEndpoint string            // --zap-handler
-	clients     boundedLabels
+	labels      Labels            // of clients
 }
 
-// The ZAP domains: the sockets of a daemon.
-const (
-	domainXSub = "xsub"
-	domainXPub = "xpub"
-	domainPull = access.DomainLogs
-)
-
-var domains = [...]string{domainXSub, domainXPub, domainPull, domainTap}
-
 // open reads the keys. close must follow.
-func (f *securityFlags) open(log *slog.Logger) (*security, error) {
-	s := &security{zapEndpoint: f.ZAPHandler}
+func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
+	s := &Access{zapEndpoint: f.ZAPHandler}
 	sources, err := f.sources()
 	if err != nil {
 		return nil, err
@@ -99,12 +89,12 @@ func (f *securityFlags) open(log *slog.Logger) (*security, error) {
 }
 
 // reload takes over the flags that can change.
-func (s *security) reload(f *securityFlags) {
+func (s *Access) reload(f *AccessFlags) {
 	s.SetRules(access.Rules{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny), Temporary: f.AuthRefusal == zap.StatusTemporary})
 }
 
 // sources returns where the keys come from, nil for no CURVE.
-func (f *securityFlags) sources() (*access.Sources, error) {
+func (f *AccessFlags) sources() (*access.Sources, error) {
 	// An empty variable is a list of one empty value.
 	clientKeys := slices.DeleteFunc(slices.Clone(f.CurveClientKey), func(text string) bool { return text == "" })
 	zeek := readZeekKeys()
@@ -130,11 +120,11 @@ func (f *securityFlags) sources() (*access.Sources, error) {
 	case len(f.CurveSecretKeyFile) == 0 && clients == 0:
 		return nil, nil
 	case len(f.CurveSecretKeyFile) == 0:
-		return nil, usagef("client keys without a server key: add --curve-secret-key-file, or nothing would be encrypted")
+		return nil, Usagef("client keys without a server key: add --curve-secret-key-file, or nothing would be encrypted")
 	case clients == 0 && f.ZAPHandler == "":
-		return nil, usagef("--curve-secret-key-file without --curve-clients, --curve-client-key or --zap-handler: nobody could come in")
+		return nil, Usagef("--curve-secret-key-file without --curve-clients, --curve-client-key or --zap-handler: nobody could come in")
 	case clients > 0 && f.ZAPHandler != "":
-		return nil, usagef("--zap-handler decides about client keys, so that --curve-clients and --curve-client-key have no effect: remove them, or it")
+		return nil, Usagef("--zap-handler decides about client keys, so that --curve-clients and --curve-client-key have no effect: remove them, or it")
 	}
 	s := &access.Sources{ServerPaths: f.CurveSecretKeyFile, ClientPaths: f.CurveClients}
 	for _, text := range clientKeys {
@@ -148,17 +138,17 @@ func (f *securityFlags) sources() (*access.Sources, error) {
 }
 
 // zeekSources takes the keys from Zeek's variables. The cluster has one client key.
-func (f *securityFlags) zeekSources(zeek zeekKeys) (*access.Sources, error) {
-	server, err := zeek.secret(zeekServerSecret, zeekServerPublic)
+func (f *AccessFlags) zeekSources(zeek zeekKeys) (*access.Sources, error) {
+	server, err := zeek.secret(ZeekServerSecret, ZeekServerPublic)
 	if err != nil {
 		return nil, err
 	}
-	public, err := zeek.public(zeekClientPublic)
+	public, err := zeek.public(ZeekClientPublic)
 	if err != nil {
 		return nil, err
 	}
-	if zeek[zeekClientSecret] != "" {
-		if _, err := zeek.secret(zeekClientSecret, zeekClientPublic); err != nil {
+	if zeek[ZeekClientSecret] != "" {
+		if _, err := zeek.secret(ZeekClientSecret, ZeekClientPublic); err != nil {
 			return nil, err
 		}
 	}
@@ -171,36 +161,27 @@ func parseClientKey(text string) (*access.Client, error) {
 	if len(text) != curve.TextSize {
 		var ok bool
 		if name, key, ok = strings.Cut(text, "="); !ok {
-			return nil, usagef("--curve-client-key %q: want a public key of %d characters, or NAME= and the key", text, curve.TextSize)
+			return nil, Usagef("--curve-client-key %q: want a public key of %d characters, or NAME= and the key", text, curve.TextSize)
 		}
 	}
 	k, err := curve.ParseKey([]byte(key))
 	if err != nil {
-		return nil, usagef("--curve-client-key %s: %w", name, err)
+		return nil, Usagef("--curve-client-key %s: %w", name, err)
 	}
 	return &access.Client{Name: name, Key: k}, nil
 }
 
 // targets returns the endpoints to which open connects.
-func (s *security) targets() []target {
+func (s *Access) targets() []Target {
 	if s.zap == nil {
 		return nil
 	}
-	return []target{{"--zap-handler", s.zapEndpoint}}
+	return []Target{{"--zap-handler", s.zapEndpoint}}
 }
 
 // close ends what open began.
-func (s *security) close() {
+func (s *Access) close() {
 	if s.zap != nil {
 		s.zap.Close()
 	}
-}
-
-// permit tells the forwarder what a peer may do.
-func (s *security) permit(p *zmtp.Peer) (forwarder.Permissions, error) {
-	client, err := s.Keys().Client(p.Metadata())
-	if err != nil {
-		return forwarder.Permissions{}, err
-	}
-	return forwarder.Permissions{Publish: client.Publish, Subscribe: client.Subscribe}, nil
 }

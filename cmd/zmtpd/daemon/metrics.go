@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/wire"
+)
+
+// The metrics are read from Stats() at each scrape. Every label has a bounded number of
+// values: reasons are enums, and of what peers or operators make up, log paths and names of clients, only the first
+// maxLabels have a series of their own.
+
+// Metric is the description of a metric and its type.
+type Metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+// Counter describes a counter.
+func Counter(name, help string, labels ...string) Metric {
+	return Metric{prometheus.NewDesc(name, help, labels, nil), prometheus.CounterValue}
+}
+
+// Gauge describes a gauge.
+func Gauge(name, help string, labels ...string) Metric {
+	return Metric{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue}
+}
+
+// number is what a metric is made from.
+type number interface {
+	~int | ~int64 | ~uint64 | ~float64
+}
+
+// Send sends the value of a metric.
+func Send[N number](ch chan<- prometheus.Metric, m Metric, v N, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(v), labels...)
+}
+
+// registry returns the metrics of the daemon.
+func (d *daemon) registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "zmtpd_build_info",
+			Help:        "1, with what the binary was made of as labels.",
+			ConstLabels: prometheus.Labels{"version": d.version, "goversion": runtime.Version()},
+		}, func() float64 { return 1 }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "zmtpd_ready",
+			Help: "1 while all endpoints are bound, a balancer has a logger, and zmtpd is not shutting down.",
+		}, func() float64 {
+			if d.isReady() {
+				return 1
+			}
+			return 0
+		}),
+	)
+	r.MustRegister(d)
+	return r
+}
+
+// Describe implements [prometheus.Collector]. It describes nothing, which tells the
+// registry to take what comes: metrics by log path come with the first log.
+func (d *daemon) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements [prometheus.Collector].
+func (d *daemon) Collect(ch chan<- prometheus.Metric) {
+	d.access.collect(ch)
+	for _, j := range d.jobs {
+		j.Collect(ch)
+	}
+}
+
+// The metrics of every socket, by its type.
+var (
+	socketPeers = Gauge("zmtpd_socket_peers",
+		"Connections whose handshake is complete.", "socket")
+	socketPending = Gauge("zmtpd_socket_pending_handshakes",
+		"Accepted connections whose handshake is not complete.", "socket")
+	socketAccepted = Counter("zmtpd_socket_accepted_connections_total",
+		"Connections accepted.", "socket")
+	socketHandshakes = Counter("zmtpd_socket_handshakes_total",
+		"Handshakes completed.", "socket")
+	socketHandshakeFailures = Counter("zmtpd_socket_handshake_failures_total",
+		"Connections that did not get through the handshake.", "socket", "reason")
+	socketClosed = Counter("zmtpd_socket_closed_connections_total",
+		"Connections that ended after their handshake.", "socket", "reason")
+	socketMessagesReceived = Counter("zmtpd_socket_received_messages_total",
+		"Messages received.", "socket")
+	socketPartsReceived = Counter("zmtpd_socket_received_parts_total",
+		"Message parts received.", "socket")
+	socketBytesReceived = Counter("zmtpd_socket_received_bytes_total",
+		"Bytes of message parts received.", "socket")
+	socketMessagesSent = Counter("zmtpd_socket_sent_messages_total",
+		"Messages sent, one to each peer.", "socket")
+	socketPartsSent = Counter("zmtpd_socket_sent_parts_total",
+		"Message parts sent, one to each peer.", "socket")
+	socketBytesSent = Counter("zmtpd_socket_sent_bytes_total",
+		"Bytes of message parts sent, to each peer.", "socket")
+	socketDropped = Counter("zmtpd_socket_dropped_messages_total",
+		"Messages given up.", "socket", "reason")
+	socketReceiveQueue = Gauge("zmtpd_socket_receive_queue_messages",
+		"Messages received that wait to be dealt with.", "socket")
+	socketReceiveQueueBytes = Gauge("zmtpd_socket_receive_queue_bytes",
+		"Bytes of the messages received that wait to be dealt with.", "socket")
+	socketSendQueue = Gauge("zmtpd_socket_send_queue_messages",
+		"Messages that wait to be sent, of all peers.", "socket")
+	socketSendQueueBytes = Gauge("zmtpd_socket_send_queue_bytes",
+		"Bytes that wait to be sent, of all peers.", "socket")
+	socketSendQueueMax = Gauge("zmtpd_socket_longest_send_queue_messages",
+		"Messages that wait for the peer for which most wait.", "socket")
+)
+
+// CollectSocket sends the metrics of one socket.
+func CollectSocket(ch chan<- prometheus.Metric, socket string, st zmtp.Stats, peers []zmtp.PeerStats) {
+	Send(ch, socketPeers, st.Peers, socket)
+	Send(ch, socketPending, st.PendingHandshakes, socket)
+	Send(ch, socketAccepted, st.Accepted, socket)
+	Send(ch, socketHandshakes, st.Handshakes, socket)
+	for _, r := range wire.Reasons() {
+		Send(ch, socketHandshakeFailures, st.HandshakeFailures[r], socket, r.String())
+		Send(ch, socketClosed, st.Closed[r], socket, r.String())
+	}
+	Send(ch, socketMessagesReceived, st.In.Messages, socket)
+	Send(ch, socketPartsReceived, st.In.Parts, socket)
+	Send(ch, socketBytesReceived, st.In.Bytes, socket)
+	Send(ch, socketMessagesSent, st.Out.Messages, socket)
+	Send(ch, socketPartsSent, st.Out.Parts, socket)
+	Send(ch, socketBytesSent, st.Out.Bytes, socket)
+	for _, r := range dropReasons {
+		Send(ch, socketDropped, st.Dropped[r], socket, r.String())
+	}
+	Send(ch, socketReceiveQueue, st.RecvQueued, socket)
+	Send(ch, socketReceiveQueueBytes, st.RecvQueuedBytes, socket)
+	var messages, longest int
+	var bytes int64
+	for _, p := range peers {
+		messages += p.Queued
+		bytes += p.QueuedBytes
+		longest = max(longest, p.Queued)
+	}
+	Send(ch, socketSendQueue, messages, socket)
+	Send(ch, socketSendQueueBytes, bytes, socket)
+	Send(ch, socketSendQueueMax, longest, socket)
+}
+
+var dropReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropNoPeer, zmtp.DropConnectionLost, zmtp.DropClosed}
+
+const (
+	// MaxLabels is how many values of a label have series of their own. A Zeek cluster has about a
+	// hundred log paths.
+	MaxLabels = 250
+	// OtherLabel is the label of all others.
+	OtherLabel = "other"
+)
+
+// Labels bounds the values of a label that have series of their own: the first ones, for good,
+// because a counter must not go back. The zero value is ready for use, by several goroutines.
+type Labels struct {
+	mu     sync.Mutex
+	labels map[string]string // guarded by mu; by value
+}
+
+// Label returns the label for a value: valid UTF-8, or OtherLabel.
+func (b *Labels) Label(value string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	label, ok := b.labels[value]
+	if !ok && len(b.labels) < MaxLabels {
+		if b.labels == nil {
+			b.labels = map[string]string{}
+		}
+		label, ok = strings.ToValidUTF8(value, "\uFFFD"), true
+		b.labels[value] = label
+	}
+	if !ok {
+		return OtherLabel
+	}
+	return label
+}
+
+// Sum adds up counters.
+func Sum[R comparable](counts map[R]uint64) (n uint64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}

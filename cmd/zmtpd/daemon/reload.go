@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"reflect"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// reloadTag is the tag of flags that take effect on SIGHUP.
+const reloadTag = "reload"
+
+// keyInterval is how often the files of the keys are checked for changes.
+const keyInterval = time.Second
+
+// reloader reads the configuration again on SIGHUP, and the keys on SIGHUP and when their files
+// change. What cannot be read changes nothing, and does not keep the rest from being read.
+type reloader struct {
+	log     *slog.Logger
+	level   *slog.LevelVar
+	access  *Access
+	jobs    []Job
+	program *Program
+
+	current *kong.Context // what was read last
+}
+
+// start reads again whenever there is a reason, until stop is called. From then on SIGHUP does not
+// end the process.
+func (r *reloader) start() (stop func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() { r.watch(ctx, hup) })
+	return func() {
+		cancel()
+		watch.Wait()
+		signal.Stop(hup)
+	}
+}
+
+func (r *reloader) watch(ctx context.Context, hup <-chan os.Signal) {
+	tick := time.NewTicker(keyInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-hup:
+			r.configuration()
+			r.access.Reload()
+		case <-tick.C:
+			r.access.Poll()
+		case <-ctx.Done():
+			return
+		}
+		r.access.Sweep()
+	}
+}
+
+// configuration reads the configuration again.
+func (r *reloader) configuration() {
+	now, err := r.program.Parse()
+	if err != nil {
+		r.log.Error("SIGHUP: the configuration cannot be read; the one from before stays in effect", "err", err)
+		return
+	}
+	command := selected(now)
+	flags := command.common()
+	r.level.Set(flags.LogLevel)
+	r.access.reload(&flags.AccessFlags)
+	for _, j := range r.jobs {
+		j.Reload(command)
+	}
+	r.log.Info("SIGHUP: the configuration was read again", "changed", names(changed(r.current, now)))
+	r.current = now
+	later := slices.DeleteFunc(changed(r.program.Parsed, now), func(f *kong.Flag) bool { return f.Tag.Has(reloadTag) })
+	if len(later) > 0 {
+		r.log.Warn("SIGHUP: these flags have changed and take effect when zmtpd is started again", "flags", names(later))
+	}
+}
+
+// changed returns the flags that have different values.
+func changed(before, after *kong.Context) (flags []*kong.Flag) {
+	old := map[string]any{}
+	for _, flag := range before.Flags() {
+		old[flag.Name] = flag.Target.Interface()
+	}
+	for _, flag := range after.Flags() {
+		if !reflect.DeepEqual(flag.Target.Interface(), old[flag.Name]) {
+			flags = append(flags, flag)
+		}
+	}
+	return flags
+}
+
+// names returns the names of flags in alphabetical order.
+func names(flags []*kong.Flag) (all []string) {
+	for _, flag := range flags {
+		all = append(all, flag.Name)
+	}
+	slices.Sort(all)
+	return all
+}

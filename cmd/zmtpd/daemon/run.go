@@ -1,0 +1,159 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Flags are the flags that all daemons have.
+type Flags struct {
+	SocketFlags
+	AccessFlags
+	HTTP            string        `name:"http" default:"127.0.0.1:9321" help:"Serve /metrics, /healthz, /readyz and /status there. Empty for no HTTP."`
+	ShutdownTimeout time.Duration `default:"10s" help:"How long to go on with what is under way after SIGINT or SIGTERM. A second signal ends zmtpd at once."`
+	LogFormat       string        `enum:"text,json" default:"text" help:"Form of the log on standard error: text or json."`
+	LogLevel        slog.Level    `default:"info" reload:"" help:"Least important level to log: debug, info, warn or error."`
+}
+
+func (f *Flags) common() *Flags { return f }
+
+// daemon is a running daemon.
+type daemon struct {
+	// Static after construction.
+	version string
+	jobs    []Job
+	access  *Access
+	log     *slog.Logger
+	started time.Time
+
+	web       *Endpoint   // nil for none; set before listen
+	endpoints []Endpoint  // set before ready
+	ready     atomic.Bool // all endpoints are bound and the end has not begun
+}
+
+// Run runs the daemon whose command was parsed until ctx ends. nil says that it ended in order.
+func Run(ctx context.Context, p *Program) error {
+	command := selected(p.Parsed)
+	flags := command.common()
+	level := new(slog.LevelVar)
+	level.Set(flags.LogLevel)
+	log := newLog(p.Err, flags.LogFormat, level)
+	access, err := flags.AccessFlags.open(log)
+	if err != nil {
+		return err
+	}
+	defer access.close()
+	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, flags: flags})
+	if err != nil {
+		return err
+	}
+	raiseDescriptors(log)
+	d := &daemon{version: p.Version, jobs: jobs, access: access, log: log, started: time.Now()}
+	r := &reloader{log: log, level: level, access: access, jobs: jobs, program: p, current: p.Parsed}
+	defer r.start()()
+	return d.serve(ctx, flags)
+}
+
+// serve listens, serves until ctx ends, and shuts down. The HTTP server ends last: it tells how the
+// rest ends.
+func (d *daemon) serve(ctx context.Context, flags *Flags) error {
+	if flags.HTTP != "" {
+		web, err := serveHTTP(flags.HTTP, d)
+		if err != nil {
+			return errors.Join(err, d.shutdown(ctx))
+		}
+		defer web.close()
+		d.web = &Endpoint{"--http", "HTTP", web.url}
+	}
+	if err := d.listen(ctx); err != nil {
+		return errors.Join(err, d.shutdown(ctx))
+	}
+	<-ctx.Done()
+
+	d.ready.Store(false)
+	d.log.Info("shutting down", "timeout", flags.ShutdownTimeout)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), flags.ShutdownTimeout)
+	defer cancel()
+	err := d.shutdown(grace)
+	for _, j := range d.jobs {
+		d.log.Info("stopped", append([]any{"job", j.Name()}, j.Summary()...)...)
+	}
+	return err
+}
+
+// listen binds all endpoints, connects, and announces the endpoints.
+func (d *daemon) listen(ctx context.Context) error {
+	for _, j := range d.jobs {
+		bound, err := j.Listen()
+		if err != nil {
+			return err
+		}
+		d.endpoints = append(d.endpoints, bound...)
+	}
+	if d.web != nil {
+		d.endpoints = append(d.endpoints, *d.web) // scripts take the last line for the end of the list
+	}
+	if err := d.connect(ctx); err != nil {
+		return err
+	}
+	d.ready.Store(true)
+	for _, e := range d.endpoints {
+		d.announce(ctx, e)
+	}
+	return nil
+}
+
+// connect connects the jobs. It refuses to connect the daemon to itself.
+func (d *daemon) connect(ctx context.Context) error {
+	targets := d.access.targets()
+	for _, j := range d.jobs {
+		if c, ok := j.(Connecter); ok {
+			targets = append(targets, c.Targets()...)
+		}
+	}
+	for _, t := range targets {
+		if err := refuseSelf(ctx, t, d.endpoints); err != nil {
+			return err
+		}
+	}
+	for _, j := range d.jobs {
+		if c, ok := j.(Connecter); ok {
+			if err := c.Connect(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isReady reports whether all endpoints are bound, the end has not begun, and all jobs are ready.
+func (d *daemon) isReady() bool {
+	return d.ready.Load() && !slices.ContainsFunc(d.jobs, func(j Job) bool {
+		r, ok := j.(Readier)
+		return ok && r.Ready() != nil
+	})
+}
+
+// announce logs that an endpoint is bound. The log level does not matter: scripts learn the address
+// from this line.
+func (d *daemon) announce(ctx context.Context, e Endpoint) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, "listening", 0)
+	r.Add("flag", e.Flag, "socket", e.Socket, "endpoint", e.Endpoint)
+	d.log.Handler().Handle(ctx, r)
+}
+
+// shutdown ends all jobs at the same time.
+func (d *daemon) shutdown(ctx context.Context) error {
+	errs := make([]error, len(d.jobs))
+	var ending sync.WaitGroup
+	for i, j := range d.jobs {
+		ending.Go(func() { errs[i] = j.Shutdown(ctx) })
+	}
+	ending.Wait()
+	return errors.Join(errs...)
+}
