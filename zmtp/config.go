@@ -43,6 +43,10 @@ type Config struct {
 	// HandshakeTimeout is how long a connection may take from connect or accept to the end of its handshake;
 	// arriving bytes do not extend it. Default 30 s as in libzmq.
 	HandshakeTimeout time.Duration
+	// MaxConnections bounds the accepted connections of the socket, MaxConnectionsPerAddress those from one IPv4 address or one /64
+	// of IPv6. One more closes a connection whose handshake is not complete, the oldest first, else one that has never sent
+	// anything, else it is refused (wire.TooManyConnections). Default 0: no limit.
+	MaxConnections, MaxConnectionsPerAddress int
 	// MaxPendingHandshakes bounds the accepted connections of the socket whose handshake is not complete; one more
 	// closes the oldest. Default 4096.
 	MaxPendingHandshakes int

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,6 +147,11 @@ func (s *Socket) acceptLoop(a *attachment) {
 				return
 			}
 			s.monitors.emit(Event{Type: EventAcceptFailed, Endpoint: a.endpoint, Err: err})
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // no descriptors: one that is of no use may have one
+				s.mu.Lock()
+				s.makeRoom(netip.Addr{})
+				s.mu.Unlock()
+			}
 			if pause == acceptPause {
 				s.log.Warn("accept failed, trying on", "endpoint", a.endpoint, "stage", "accept", "err", err)
 			}
@@ -169,14 +175,21 @@ func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.tune(conn)
 	s.mu.Lock()
 	s.stats.Accepted++
-	e := s.pending.PushBack(&pending{conn: conn, owner: a})
+	c := &pending{conn: conn, owner: a, address: addressOf(conn)}
+	e := s.pending.PushBack(c)
 	if s.closing.Load() || a.ctx.Err() != nil {
 		s.evict(e, wire.LocalClose)
-	} else if s.pending.Len() > s.cfg.MaxPendingHandshakes {
-		s.evict(s.pending.Front(), wire.HandshakeEvicted)
+	} else {
+		s.count(c, e)
+		if s.pending.Len() > s.cfg.MaxPendingHandshakes {
+			s.evict(s.pending.Front(), wire.HandshakeEvicted)
+		}
 	}
 	s.mu.Unlock()
 	s.runPeer(a, conn, e)
+	s.mu.Lock()
+	s.uncount(c)
+	s.mu.Unlock()
 }
 
 // settle takes a connection off the pending ones and returns why it was closed meanwhile, if it was.
@@ -187,8 +200,8 @@ func (s *Socket) settle(e *list.Element) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending.Remove(e) // nothing happens if it was evicted
-	if r := e.Value.(*pending).reason; r != wire.ReasonNone {
-		return &PeerClosedError{Reason: r, Stage: "handshake"}
+	if c := e.Value.(*pending); c.reason != wire.ReasonNone {
+		return &PeerClosedError{Reason: c.reason, Stage: "handshake", Err: c.detail}
 	}
 	return nil
 }

@@ -39,6 +39,9 @@ type Peer struct {
 
 	lane lane // what came from it, for patterns that receive
 
+	accepted *pending    // nil if we connected
+	spoke    atomic.Bool // a message or subscription came from it
+
 	in      traffic
 	dropped drops       // messages that were meant for it and given up
 	blocked atomic.Bool // the pattern holds the read loop up

@@ -155,6 +155,7 @@ func (rd *reader) flush() error {
 	}
 	p := rd.p
 	p.heart.seen()
+	p.speak()
 	p.in.add(len(rd.batch.spans), rd.parts, rd.bytes)
 	rd.batch.peer, rd.batch.slab = p, rd.slab
 	p.blocked.Store(true)
@@ -289,6 +290,13 @@ func (rd *reader) adapt(n int) {
 	}
 }
 
+// speak notes that the peer is of use.
+func (p *Peer) speak() {
+	if !p.spoke.Load() { // nearly never
+		p.spoke.Store(true)
+	}
+}
+
 // command acts on a command of the peer. Unknown ones are ignored, and so are those that have no meaning for this socket
 // type; ERROR and READY have none behind the handshake.
 func (p *Peer) command(body []byte) error {
@@ -299,6 +307,7 @@ func (p *Peer) command(body []byte) error {
 	}
 	switch string(name) {
 	case wire.CmdSubscribe, wire.CmdCancel:
+		p.speak()
 		if p.socket.local.Publishes() {
 			p.blocked.Store(true)
 			defer p.blocked.Store(false)

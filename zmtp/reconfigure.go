@@ -1,8 +1,8 @@
 package zmtp
 
 // Reconfigure changes the limits and times of a socket that is in use: it takes SendHWM, SendBytes, RecvHWM, RecvBytes and
-// TotalRecvBytes, which count for all queues from then on, the three of the heartbeats, which start anew, and MaxMessageSize and
-// HandshakeTimeout, which count for connections that are made from then on. The rest of cfg has no effect. What is queued
+// TotalRecvBytes, which count for all queues from then on, the three of the heartbeats, which start anew, and MaxConnections,
+// MaxConnectionsPerAddress, MaxMessageSize and HandshakeTimeout, which count for connections that are made from then on. The rest of cfg has no effect. What is queued
 // is never dropped: a queue above its new limits takes nothing more until it is below them.
 func (s *Socket) Reconfigure(cfg Config) {
 	cfg.Memory = s.cfg.Memory
@@ -14,6 +14,7 @@ func (s *Socket) Reconfigure(cfg Config) {
 	now.SendHWM, now.SendBytes = cfg.SendHWM, cfg.SendBytes
 	now.RecvHWM, now.RecvBytes, now.TotalRecvBytes = cfg.RecvHWM, cfg.RecvBytes, cfg.TotalRecvBytes
 	now.HeartbeatInterval, now.HeartbeatTimeout, now.HeartbeatTTL = cfg.HeartbeatInterval, cfg.HeartbeatTimeout, cfg.HeartbeatTTL
+	now.MaxConnections, now.MaxConnectionsPerAddress = cfg.MaxConnections, cfg.MaxConnectionsPerAddress
 	now.MaxMessageSize, now.HandshakeTimeout = cfg.MaxMessageSize, cfg.HandshakeTimeout
 	s.live.Store(&now)
 	for a := range s.attachments {

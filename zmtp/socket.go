@@ -39,7 +39,9 @@ type Socket struct {
 	attachments map[*attachment]struct{}
 	peers       map[*Peer]struct{}
 	pending     list.List // of *pending: accepted, handshake not complete, oldest first
-	stats       Stats     // of what is gone, and the counters of connections
+	connections connections
+	loud        map[Reason]time.Time // when the end of a peer was last logged for all to see
+	stats       Stats                // of what is gone, and the counters of connections
 }
 
 // attachment is a listener or a connecter.
@@ -57,13 +59,6 @@ type attachment struct {
 
 // peerFloor is what a connection takes in memory at rest, in bytes: two goroutines, buffers, and its place in tables.
 const peerFloor = 32 << 10
-
-// pending is an accepted connection whose handshake is not complete.
-type pending struct {
-	conn   net.Conn
-	owner  *attachment
-	reason Reason // why it was closed, guarded by Socket.mu
-}
 
 // NewSocket makes a socket of the given type whose peers are in the hands of pattern.
 func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
@@ -241,9 +236,10 @@ func (s *Socket) Endpoints() []string {
 // evict closes a pending connection and takes it off the list: its goroutine may need a while to notice. Caller holds
 // s.mu.
 func (s *Socket) evict(e *list.Element, r Reason) {
-	p := s.pending.Remove(e).(*pending)
-	p.reason = r
-	p.conn.Close()
+	c := s.pending.Remove(e).(*pending)
+	c.reason = r
+	s.uncount(c)
+	c.conn.Close()
 }
 
 // runPeer takes a connection through its whole life; e is its place among the pending ones if it was accepted. It returns
@@ -252,6 +248,9 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 	p := &Peer{
 		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox, parked: a.outbox != nil,
 		done: make(chan struct{}),
+	}
+	if e != nil {
+		p.accepted = e.Value.(*pending)
 	}
 	p.memory = s.cfg.Memory.NewHolder("connections", peerFloor, func(err error) {
 		p.fail(&PeerClosedError{Reason: wire.MemoryExhausted, Stage: "traffic", Err: err})
@@ -285,12 +284,29 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 
 	event.Type, event.Err = EventDisconnected, p.cause
 	s.monitors.emit(event)
-	level := slog.LevelDebug
-	if reasonOf(p.cause) == wire.MemoryExhausted {
-		level = slog.LevelWarn // it may have lost messages, and may be honest
-	}
-	s.log.Log(context.Background(), level, "peer gone", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
+	s.log.Log(context.Background(), s.levelOf(reasonOf(p.cause)), "peer gone", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
 	return true, p.cause
+}
+
+// loudInterval is how often an operator is told that peers are closed for a limit of the process.
+const loudInterval = time.Minute
+
+// levelOf returns the level at which the end of a peer for reason r is logged.
+func (s *Socket) levelOf(r Reason) slog.Level {
+	if r != wire.MemoryExhausted && r != wire.TooManyConnections {
+		return slog.LevelDebug
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if last, ok := s.loud[r]; ok && now.Sub(last) < loudInterval {
+		return slog.LevelDebug // the counters tell of the others
+	}
+	if s.loud == nil {
+		s.loud = make(map[Reason]time.Time)
+	}
+	s.loud[r] = now
+	return slog.LevelWarn // it may have lost messages, and may be honest
 }
 
 // admit makes p one of the peers.

@@ -36,6 +36,7 @@ const (
 	AuthRefused                 // the authenticator did not let the client in
 	AuthUnavailable             // there was no authenticator, or it gave no usable answer
 	HandshakeTimeout            // the handshake was not complete in time
+	TooManyConnections          // the socket, or the peer's address, has as many connections as it may have
 	HandshakeEvicted            // too many handshakes were pending, this was the oldest
 	HandshakeLimited            // the peer's address asked for too many handshakes, or too many waited
 	HeartbeatTimeout            // nothing came after our PING
@@ -56,7 +57,7 @@ var reasonNames = [numReasons]string{
 	"too_many_parts", "command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long", "too_many_subscriptions",
 	"malformed_hello", "malformed_welcome", "malformed_initiate", "malformed_message", "cryptographic",
 	"key_exchange", "invalid_sequence", "peer_error", "not_zmtp", "auth_refused", "auth_unavailable",
-	"handshake_timeout", "handshake_evicted", "handshake_limited", "heartbeat_timeout", "ttl_expired",
+	"handshake_timeout", "too_many_connections", "handshake_evicted", "handshake_limited", "heartbeat_timeout", "ttl_expired",
 	"peer_closed", "connection_lost", "slow_consumer", "subscription_backlog", "memory_exhausted",
 	"rejected", "local_close",
 }

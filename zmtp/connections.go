@@ -1,0 +1,110 @@
+package zmtp
+
+import (
+	"container/list"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"zmtpd/zmtp/wire"
+)
+
+// silentFor is how long a peer may be connected without having sent anything before it may have to make room.
+const silentFor = 10 * time.Second
+
+// connections counts the accepted connections of a socket. Guarded by Socket.mu.
+type connections struct {
+	total     int
+	byAddress map[netip.Addr]int
+}
+
+// pending is an accepted connection. Until its handshake is complete it is in Socket.pending. All but the first three are
+// guarded by Socket.mu.
+type pending struct {
+	conn    net.Conn
+	owner   *attachment
+	address netip.Addr // see addressOf
+
+	counted bool
+	reason  Reason // why it was closed
+	detail  error  // more about reason, may be nil
+}
+
+// addressOf returns the address to which the connections of one host count: of IPv6 the first 64 bits, which are what a host is
+// given. It is not valid for Unix sockets.
+func addressOf(conn net.Conn) netip.Addr {
+	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	address := remote.Addr().Unmap().WithZone("")
+	if address.Is6() {
+		address = netip.PrefixFrom(address, 64).Masked().Addr()
+	}
+	return address
+}
+
+// count counts c as a connection. When that is one too many, others make room that are of less use; if there is none, c is
+// evicted. Caller holds s.mu.
+func (s *Socket) count(c *pending, e *list.Element) {
+	live, n := s.live.Load(), &s.connections
+	address := c.address.IsValid()
+	if most := live.MaxConnectionsPerAddress; most > 0 && address && n.byAddress[c.address] >= most && !s.makeRoom(c.address) {
+		c.detail = fmt.Errorf("%d connections from %v, the limit for one address", most, c.address)
+	} else if most := live.MaxConnections; most > 0 && n.total >= most && !s.makeRoom(netip.Addr{}) {
+		c.detail = fmt.Errorf("%d connections, the limit", most)
+	}
+	if c.detail != nil {
+		s.evict(e, wire.TooManyConnections)
+		return
+	}
+	c.counted = true
+	n.total++
+	if address {
+		if n.byAddress == nil {
+			n.byAddress = make(map[netip.Addr]int)
+		}
+		n.byAddress[c.address]++
+	}
+}
+
+// uncount takes c off the count, once. Caller holds s.mu.
+func (s *Socket) uncount(c *pending) {
+	if !c.counted {
+		return
+	}
+	c.counted = false
+	s.connections.total--
+	if c.address.IsValid() {
+		if s.connections.byAddress[c.address]--; s.connections.byAddress[c.address] == 0 {
+			delete(s.connections.byAddress, c.address)
+		}
+	}
+}
+
+// makeRoom closes a connection, from the given address if that is valid, and reports whether there was one to close: the oldest
+// whose handshake is not complete, else the peer that has been connected longest of those that have never sent anything. Caller
+// holds s.mu.
+func (s *Socket) makeRoom(address netip.Addr) bool {
+	for e := s.pending.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*pending); c.counted && (!address.IsValid() || c.address == address) {
+			s.evict(e, wire.HandshakeEvicted)
+			return true
+		}
+	}
+	var oldest *Peer
+	for p := range s.peers {
+		if c := p.accepted; c != nil && c.counted && !p.spoke.Load() && (!address.IsValid() || c.address == address) &&
+			(oldest == nil || p.since.Before(oldest.since)) {
+			oldest = p
+		}
+	}
+	if oldest == nil || time.Since(oldest.since) < silentFor {
+		return false
+	}
+	s.uncount(oldest.accepted)
+	oldest.fail(&PeerClosedError{Reason: wire.TooManyConnections, Stage: "traffic",
+		Err: fmt.Errorf("it has sent nothing since %v and makes room for another", oldest.since.Format(time.RFC3339))})
+	return true
+}

@@ -1,0 +1,135 @@
+package zmtp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
+)
+
+// A socket with as many connections as it may have closes one whose handshake is not complete, then one that has never sent
+// anything, then it refuses; and when one ends, another may come.
+func TestMaxConnections(t *testing.T) {
+	for _, c := range []Config{{MaxConnections: 3}, {MaxConnectionsPerAddress: 3}, {MaxConnections: 3, MaxConnectionsPerAddress: 9}} {
+		t.Run(fmt.Sprint(c.MaxConnections, c.MaxConnectionsPerAddress), func(t *testing.T) {
+			bubble(t, func(t *testing.T, n *zmtptest.Network) {
+				pull := NewPull(c)
+				defer closeNow(t, pull)
+				bind(t, n, pull.Socket, addr)
+				push := func() *zmtptest.Raw {
+					t.Helper()
+					r := dialRaw(t, n, addr)
+					shake(r, wire.PUSH, wire.PULL)
+					synctest.Wait()
+					return r
+				}
+				speaking := push()
+				speaking.Send(frame("m"))
+				silent := push()
+				dumb := dialRaw(t, n, addr) // says nothing at all
+				synctest.Wait()
+				time.Sleep(time.Second)
+
+				second := push()
+				gone(t, dumb)
+				alive(silent)
+				young := dialRaw(t, n, addr) // nobody has been silent for long: refused
+				gone(t, young)
+				time.Sleep(silentFor)
+				third := push()
+				gone(t, silent)
+				second.Send(frame("m"))
+				third.Send(frame("m"))
+				synctest.Wait()
+				refused := dialRaw(t, n, addr)
+				gone(t, refused)
+				for _, r := range []*zmtptest.Raw{speaking, second, third} {
+					alive(r)
+				}
+				second.Conn.Close()
+				synctest.Wait()
+				alive(push())
+
+				st := pull.Stats()
+				if st.HandshakeFailures[wire.HandshakeEvicted] != 1 || st.HandshakeFailures[wire.TooManyConnections] != 2 ||
+					st.Closed[wire.TooManyConnections] != 1 {
+					t.Errorf("%v, %v", st.HandshakeFailures, st.Closed)
+				}
+			})
+		})
+	}
+}
+
+// However connections end, none is counted that is gone.
+func TestConnectionsAreUncounted(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		xpub := NewXPub(Config{MaxConnections: 5, MaxConnectionsPerAddress: 4, HandshakeTimeout: time.Second, MaxPendingHandshakes: 2}, XPubOptions{})
+		defer closeNow(t, xpub)
+		bind(t, n, xpub.Socket, addr)
+		for i := range 50 {
+			r := dialRaw(t, n, addr)
+			switch i % 4 {
+			case 0:
+				shake(r, wire.SUB, wire.XPUB)
+				r.Send(subscribe("topic"))
+			case 1:
+				r.Conn.Write([]byte("no ZMTP at all"))
+			case 2:
+				r.Conn.Close()
+			}
+			synctest.Wait()
+			if i%8 == 0 {
+				time.Sleep(2 * time.Second)
+				xpub.ClosePeers(func(*Peer) error { return ErrClosed })
+			}
+		}
+		time.Sleep(time.Minute)
+		xpub.ClosePeers(func(*Peer) error { return ErrClosed })
+		synctest.Wait()
+		xpub.mu.Lock()
+		defer xpub.mu.Unlock()
+		if c := xpub.connections; c.total != 0 || len(c.byAddress) != 0 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// The connections of one address count together, those of a /64 of IPv6 too, and those without one only in all.
+func TestAddressOf(t *testing.T) {
+	for remote, want := range map[string]string{
+		"10.1.2.3:5":               "10.1.2.3",
+		"[::ffff:10.1.2.3]:5":      "10.1.2.3",
+		"[2001:db8:1:2:3:4:5:6]:5": "2001:db8:1:2::",
+		"[fe80::1%eth0]:5":         "fe80::",
+		"@":                        "invalid IP",
+		"/run/some/socket":         "invalid IP",
+	} {
+		if got := addressOf(remoteConn{remote: zmtptest.Addr(remote)}).String(); got != want {
+			t.Errorf("%s: %s, want %s", remote, got, want)
+		}
+	}
+}
+
+// remoteConn is a connection that only has a remote address.
+type remoteConn struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c remoteConn) RemoteAddr() net.Addr { return c.remote }
+
+// gone waits until the connection is closed, whatever comes before.
+func gone(t *testing.T, r *zmtptest.Raw) {
+	t.Helper()
+	r.Conn.SetReadDeadline(time.Now().Add(time.Second))
+	if _, err := io.Copy(io.Discard, r.Conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is not closed")
+	}
+}
