@@ -14,7 +14,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve scale overload clean
+.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve scale overload hostile clean
 
 up: build
 	bin/zmtpd up
@@ -70,6 +70,10 @@ scale:
 # Of that, the part with 300 subscribers of which most do not keep up, or vanish, under all overload policies. It wants to be root.
 overload:
 	ZMTPD_SCALE=large $(GO) test -count=1 -v -timeout=10m -run=TestOverload ./forwarder/scaletest
+
+# The attacks on the real binary in full size, beside honest peers. It prints what they cost; "make test" runs them small.
+hostile:
+	ZMTPD_HOSTILE=large $(GO) test -count=1 -v -timeout=60m ./cmd/zmtpd/hostile
 
 clean:
 	rm -rf bin dist

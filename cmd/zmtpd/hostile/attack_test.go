@@ -1,0 +1,91 @@
+//go:build linux
+
+package hostile
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"zmtpd/zmtp/testkit"
+)
+
+// budgetFlag is the flag that gives a daemon budgetBytes of memory.
+var budgetFlag = "--memory=128MiB"
+
+const (
+	budgetBytes = 128 << 20
+	// beyond is what the runtime, its collector and the peers' stacks may take beyond the budget, in bytes.
+	beyond = 128 << 20
+	// share is the least part of what they offer that honest peers must get in spite of an attack.
+	share = 0.9
+)
+
+// The length of the two phases.
+func quiet() time.Duration  { return scaled(time.Second, 5*time.Second) }
+func attack() time.Duration { return scaled(3*time.Second, 15*time.Second) }
+
+// traffic is what honest peers do with a daemon, until the test ends.
+type traffic interface {
+	// offered returns how many messages they have offered so far, each as often as it should arrive.
+	offered() int
+	// got returns how many of these have arrived.
+	got() int
+	// stop ends the offers, waits for what is under way, and checks the accounts of the daemon.
+	stop()
+}
+
+// assault is an attack on one daemon.
+type assault struct {
+	name, daemon, inputs string
+
+	process *testkit.Process
+	honest  traffic
+	// run attacks until ctx ends, or until there is nothing more to do.
+	run func(t *testing.T, ctx context.Context)
+	// calm says that the attack leaves the daemon in a state in which nothing is to be done but for the honest
+	// peers: it must cost no processor time.
+	calm bool
+}
+
+// start runs the assault between and beside the honest peers' traffic and enters it into the table.
+func (a *assault) start(t *testing.T) {
+	t.Helper()
+	r := result{attack: a.name, daemon: a.daemon, inputs: a.inputs, failed: true}
+	defer func() { r.failed = t.Failed(); table.add(r) }()
+
+	begin, before := time.Now(), a.honest.got()
+	pid := a.process.Cmd.Process.Pid
+	cpu := testkit.CPUTime(t, pid)
+	time.Sleep(quiet()) // at this rate without attack
+	r.before = float64(a.honest.got()-before) / time.Since(begin).Seconds()
+	idle := (testkit.CPUTime(t, pid) - cpu).Seconds() / time.Since(begin).Seconds()
+
+	ctx, cancel := context.WithTimeout(t.Context(), attack())
+	defer cancel()
+	cpu = testkit.CPUTime(t, pid)
+	begin, before = time.Now(), a.honest.got()
+	offered := a.honest.offered()
+	var running sync.WaitGroup
+	running.Go(func() { a.run(t, ctx) })
+	<-ctx.Done()
+	r.during = float64(a.honest.got()-before) / time.Since(begin).Seconds()
+	a.process.WantRunning()
+	r.cpu = testkit.CPUTime(t, pid) - cpu
+	if used := r.cpu.Seconds() / time.Since(begin).Seconds(); a.calm && used > 3*idle+0.05 {
+		t.Errorf("the daemon takes %.0f %% of a processor, without attack %.0f %%", 100*used, 100*idle)
+	}
+	running.Wait()
+
+	a.honest.stop()
+	r.offered, r.lost = a.honest.offered()-offered, a.honest.offered()-a.honest.got()
+	a.process.WantRunning()
+	r.peak = testkit.PeakMemory(t, pid)
+	if got := float64(r.offered - r.lost); got < share*float64(r.offered) {
+		t.Errorf("honest peers got %.0f of %d messages that they offered during the attack, want at least %.0f %%", got, r.offered, 100*share)
+	}
+	if r.peak > budgetBytes+beyond {
+		t.Errorf("%d MiB of memory, at most %d are allowed", r.peak>>20, (budgetBytes+beyond)>>20)
+	}
+}

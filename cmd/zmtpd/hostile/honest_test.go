@@ -1,0 +1,257 @@
+//go:build linux
+
+package hostile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"zmtpd/pipeline/pipelinetest"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
+)
+
+// rate is how many messages an honest publisher or node offers each second, so few that any machine does it.
+const rate = 500
+
+// events are honest nodes of a cluster that publish and subscribe through a broker, as Zeek's do: what finds no room in a
+// node's own queue is lost.
+type events struct {
+	t           *testing.T
+	process     *testkit.Process
+	publishers  []*zmtp.XPub
+	subscribers []*zmtp.Sub
+	addresses   []string // of subscribers
+	ended       context.CancelFunc
+	offering    sync.WaitGroup
+	receiving   sync.WaitGroup
+	sent        atomic.Int64
+	full        atomic.Int64 // of sent, what found no room
+	received    atomic.Int64
+}
+
+// startEvents connects to a broker and starts to publish messages of so many bytes.
+func startEvents(t *testing.T, p *testkit.Process, size int, config zmtp.Config) *events {
+	t.Helper()
+	e := &events{t: t, process: p}
+	ctx, cancel := context.WithCancel(t.Context())
+	e.ended = cancel
+	for range 3 {
+		sub := zmtp.NewSub(zmtp.Config{Mechanism: config.Mechanism})
+		e.subscribers = append(e.subscribers, sub)
+		if err := errors.Join(sub.Subscribe([]byte("event")), sub.Connect(p.Endpoint("XPUB"))); err != nil {
+			t.Fatal(err)
+		}
+		e.receiving.Go(func() {
+			for range sub.All(context.Background()) {
+				e.received.Add(1)
+			}
+		})
+	}
+	for range 2 {
+		pub := zmtp.NewXPub(config, zmtp.XPubOptions{NoDrop: true})
+		e.publishers = append(e.publishers, pub)
+		if err := pub.Connect(p.Endpoint("XSUB")); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, "the publisher is told of the subscriptions", func() bool { return pub.Topics() == 1 })
+	}
+	t.Cleanup(func() {
+		cancel()
+		e.offering.Wait()
+		for _, s := range e.publishers {
+			s.Close()
+		}
+		for _, s := range e.subscribers {
+			s.Close()
+		}
+		e.receiving.Wait()
+	})
+	testkit.Eventually(t, "all subscribers are known", func() bool { return len(e.known()) == len(e.subscribers) })
+	e.addresses = e.known()
+	m := zmtp.NewMessage([]byte("event.node"), []byte("zeromq_honest-1_host_1_N"), make([]byte, size))
+	for _, pub := range e.publishers {
+		e.offering.Go(func() {
+			pace(ctx, func() {
+				e.sent.Add(1)
+				if err := pub.TrySend(m); errors.Is(err, zmtp.ErrWouldBlock) {
+					e.full.Add(1)
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	return e
+}
+
+// known returns the addresses of the subscribers that have subscribed.
+func (e *events) known() (addresses []string) {
+	var s struct {
+		Forwarder struct {
+			XPub struct {
+				Peers []struct {
+					Address string
+					Topics  int
+				}
+			}
+		}
+	}
+	e.process.Status(&s)
+	for _, p := range s.Forwarder.XPub.Peers {
+		if p.Topics > 0 {
+			addresses = append(addresses, p.Address)
+		}
+	}
+	return addresses
+}
+
+// pace calls offer at the rate until ctx ends. What a busy machine delays it makes up for, but not more than a tenth of a second: such
+// a burst fits all queues.
+func pace(ctx context.Context, offer func()) {
+	const interval = time.Second / rate
+	tick := time.NewTicker(5 * interval)
+	defer tick.Stop()
+	for next := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		if oldest := now.Add(-time.Second / 10); next.Before(oldest) {
+			next = oldest
+		}
+		for ; next.Before(now); next = next.Add(interval) {
+			offer()
+		}
+	}
+}
+
+func (e *events) offered() int { return int(e.sent.Load()) * len(e.subscribers) }
+func (e *events) got() int     { return int(e.received.Load()) }
+
+func (e *events) stop() {
+	e.t.Helper()
+	e.ended()
+	e.offering.Wait()
+	waitQuiet(e.t, e.got)
+	e.process.WantBalanced(e.addresses...)
+	var s struct {
+		Forwarder struct {
+			XSub struct{ Received struct{ Messages int64 } }
+		}
+	}
+	e.process.Status(&s)
+	if want := e.sent.Load() - e.full.Load(); s.Forwarder.XSub.Received.Messages < want {
+		e.t.Errorf("the broker received %d messages, honest publishers sent %d", s.Forwarder.XSub.Received.Messages, want)
+	}
+}
+
+// waitQuiet waits until a counter no longer changes.
+func waitQuiet(t *testing.T, count func() int) {
+	t.Helper()
+	last, since := count(), time.Now()
+	testkit.Eventually(t, "everything under way arrives", func() bool {
+		if now := count(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > time.Second
+	})
+}
+
+// logs are honest nodes that send log batches to a logger or a balancer.
+type logs struct {
+	t        *testing.T
+	process  *testkit.Process // that writes
+	pushes   []*zmtp.Push
+	ended    context.CancelFunc
+	offering sync.WaitGroup
+	sent     atomic.Int64
+	records  func() int
+}
+
+// honestNode is the name of a node that sends logs.
+func honestNode(i int) string { return fmt.Sprintf("honest-%d", i) }
+
+// honestLogs are the paths that honest nodes write to.
+var honestLogs = []string{"conn", "dns", "http"}
+
+// startLogs connects nodes to an endpoint and starts to send batches of one record in turn for each of honestLogs to the logger
+// p.
+func startLogs(t *testing.T, p *testkit.Process, endpoint string, config zmtp.Config) *logs {
+	t.Helper()
+	l := &logs{t: t, process: p}
+	ctx, cancel := context.WithCancel(t.Context())
+	l.ended = cancel
+	for i := range 2 {
+		push := zmtp.NewPush(config)
+		l.pushes = append(l.pushes, push)
+		if err := push.Connect(endpoint); err != nil {
+			t.Fatal(err)
+		}
+		var batches []zmtp.Message
+		for _, path := range honestLogs {
+			batches = append(batches, zmtp.NewMessage(pipelinetest.Message(t, honestNode(i), "Honest::"+path, path, "who what", "honest")...))
+		}
+		next := 0
+		l.offering.Go(func() {
+			pace(ctx, func() {
+				l.sent.Add(1)
+				err := push.TrySend(batches[next%len(batches)])
+				if err == nil {
+					next++
+				} else if !errors.Is(err, zmtp.ErrWouldBlock) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		l.offering.Wait()
+		for _, s := range l.pushes {
+			s.Close()
+		}
+	})
+	testkit.Eventually(t, "the first records are written", func() bool { return l.got() > 0 })
+	return l
+}
+
+func (l *logs) offered() int { return int(l.sent.Load()) }
+
+// got returns how many records of honest nodes the first sink has written.
+func (l *logs) got() (n int) {
+	l.t.Helper()
+	var s struct {
+		Logger struct {
+			Sinks []struct {
+				Nodes []struct {
+					Node    string
+					Written struct{ Records int }
+				}
+			}
+		}
+	}
+	l.process.Status(&s)
+	for _, node := range s.Logger.Sinks[0].Nodes {
+		if slices.Contains([]string{honestNode(0), honestNode(1)}, node.Node) {
+			n += node.Written.Records
+		}
+	}
+	return n
+}
+
+func (l *logs) stop() {
+	l.t.Helper()
+	l.ended()
+	l.offering.Wait()
+	waitQuiet(l.t, l.got)
+	l.process.WantBalanced()
+}
