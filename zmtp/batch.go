@@ -14,7 +14,8 @@ type span struct {
 	bytes      int // sum of the bodies
 }
 
-// Batch is the messages of one read of one peer, in order; it is never empty. It owns their memory until Release.
+// Batch is messages in order: those of one read of one peer, of which there is at least one, or those
+// of a [BatchBuilder]. It owns their memory until Release.
 type Batch struct {
 	peer  *Peer
 	slab  *slab
@@ -45,7 +46,7 @@ type Run struct{ From, To int }
 // Len returns the number of messages.
 func (b *Batch) Len() int { return len(b.spans) }
 
-// Peer returns the peer from which the batch came.
+// Peer returns the peer from which the batch came, nil for one of a BatchBuilder.
 func (b *Batch) Peer() *Peer { return b.peer }
 
 // Message returns message i. It refers to the batch and is invalid after Release.

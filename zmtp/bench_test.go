@@ -9,7 +9,7 @@ import (
 
 // BenchmarkPushPull is the throughput of one connection over loopback TCP.
 func BenchmarkPushPull(b *testing.B) {
-	for _, size := range []int{100, 64 << 10} {
+	for _, size := range []int{10, 100, 64 << 10, 256 << 10, 1 << 20} {
 		for _, batch := range []bool{false, true} {
 			name := fmt.Sprintf("%d bytes/Recv", size)
 			if batch {
@@ -30,8 +30,8 @@ func benchPushPull(b *testing.B, size int, batch bool) {
 		b.Fatal(err)
 	}
 	ctx := b.Context()
-	m := NewMessage(make([]byte, size))
-	if err := push.Send(ctx, m); err != nil {
+	body := make([]byte, size)
+	if err := push.Send(ctx, NewMessage(body)); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := pull.Recv(ctx); err != nil {
@@ -42,7 +42,7 @@ func benchPushPull(b *testing.B, size int, batch bool) {
 	b.ResetTimer()
 	go func() {
 		for range b.N {
-			if push.Send(ctx, m) != nil {
+			if push.Send(ctx, NewMessage(body)) != nil {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"bytes"
 	"context"
 	"sync"
 )
@@ -35,6 +36,7 @@ type inbox struct {
 	aborted  bool
 	msgs     int
 	bytes    int64
+	block    []byte // of the small messages that tryRecv returned last
 }
 
 func newInbox(hwm int, maxBytes, totalBytes int64) *inbox {
@@ -258,7 +260,7 @@ func (in *inbox) tryRecv() (Message, error) {
 	l := in.lanes.all()[0]
 	b := l.queue.all()[0]
 	m := b.Message(l.next)
-	m.wire = append(make([]byte, 0, len(m.wire)), m.wire...)
+	m.wire = in.copy(m.wire)
 	l.next++
 	last := l.next == b.Len()
 	if last {
@@ -270,6 +272,26 @@ func (in *inbox) tryRecv() (Message, error) {
 		b.Release()
 	}
 	return m, nil
+}
+
+// Small messages are copied into blocks: an allocation costs as much as all else that receiving one
+// takes. One that the application keeps holds its block.
+const (
+	blockSize = 1 << 10
+	smallSize = blockSize / 8 // largest message that goes into a block, with its framing
+)
+
+// copy returns a copy of wire that the application owns. Caller holds the lock.
+func (in *inbox) copy(wire []byte) []byte {
+	n := len(wire)
+	if n > smallSize {
+		return bytes.Clone(wire) // make would clear the memory first
+	}
+	if cap(in.block)-len(in.block) < n {
+		in.block = make([]byte, 0, blockSize)
+	}
+	in.block = append(in.block, wire...)
+	return in.block[len(in.block)-n : len(in.block) : len(in.block)]
 }
 
 // tryRecvBatch returns what is left of the next batch, which the caller owns.

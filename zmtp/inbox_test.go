@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -260,5 +261,29 @@ func TestRecvReturnsTheCause(t *testing.T) {
 	in.put(new(lane), batchOfAll("there"))
 	if m, err := in.recv(ctx); err != nil || text(m) != "there" {
 		t.Errorf("%q, %v: what is there is received whatever the context", text(m), err)
+	}
+}
+
+// Small messages share blocks, and none of them can be seen or changed through another.
+func TestSmallMessagesShareBlocks(t *testing.T) {
+	in := newInbox(0, 0, 0)
+	var want, got [][]byte
+	for i := range 1000 {
+		w := bytes.Repeat([]byte{byte(i)}, 1+i%(smallSize+20))
+		want, got = append(want, w), append(got, in.copy(w))
+	}
+	for i := range want {
+		if !bytes.Equal(got[i], want[i]) {
+			t.Fatalf("message %d of %d bytes has changed", i, len(want[i]))
+		}
+		_ = append(got[i], 0xff) // must not write into the block
+	}
+	for i := range want {
+		if !bytes.Equal(got[i], want[i]) {
+			t.Fatalf("message %d was overwritten by append to its neighbour", i)
+		}
+	}
+	if n := testing.AllocsPerRun(1000, func() { in.copy(want[9]) }); n != 0 {
+		t.Errorf("%v allocations for a small message", n)
 	}
 }

@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"bytes"
 	"iter"
 
 	"zmtpd/zmtp/wire"
@@ -19,7 +20,30 @@ func NewMessage(parts ...[]byte) Message {
 	for _, p := range parts {
 		n += wire.FrameSize(len(p))
 	}
+	if n >= referSize {
+		return joinMessage(parts)
+	}
 	return Message{wire: AppendMessage(make([]byte, 0, n), parts...)}
+}
+
+// joinMessage is NewMessage for large messages. bytes.Join does not clear the memory before it copies.
+func joinMessage(parts [][]byte) Message {
+	pieces := make([][]byte, 0, 2*len(parts))
+	headers := make([]byte, 0, wire.MaxHeaderSize*len(parts))
+	for i, p := range parts {
+		start := len(headers)
+		headers = wire.AppendHeader(headers, partFlags(i, len(parts)), len(p))
+		pieces = append(pieces, headers[start:], p)
+	}
+	return Message{wire: bytes.Join(pieces, nil)}
+}
+
+// partFlags returns the flags of part i of n.
+func partFlags(i, n int) wire.Flags {
+	if i < n-1 {
+		return wire.More
+	}
+	return 0
 }
 
 // NewMessageString is NewMessage for strings.
@@ -34,11 +58,7 @@ func NewMessageString(parts ...string) Message {
 // AppendMessage appends the wire form of a message of the given parts.
 func AppendMessage(dst []byte, parts ...[]byte) []byte {
 	for i, p := range parts {
-		flags := wire.More
-		if i == len(parts)-1 {
-			flags = 0
-		}
-		dst = wire.AppendFrame(dst, flags, p)
+		dst = wire.AppendFrame(dst, partFlags(i, len(parts)), p)
 	}
 	return dst
 }

@@ -47,10 +47,14 @@ func (s *Push) Send(ctx context.Context, m Message) error {
 	return s.wait(ctx, func() error { return s.TrySend(m) })
 }
 
-// SendBatch is Send for the messages of b, in order; the caller keeps the batch. Without a key as many as fit go to one peer
-// together. It returns how many were queued, which are all unless there is an error. What it does not copy it keeps the
-// batch's memory for.
+// SendBatch is Send for the messages of b, in order, as received or made by a [BatchBuilder]. Without a
+// key as many as fit go to one peer together. It returns how many were queued, which are all unless
+// there is an error. The caller keeps the batch and may Release it at once: what was not copied holds
+// its memory until it is sent.
 func (s *Push) SendBatch(ctx context.Context, b *Batch) (n int, err error) {
+	if b.Len() == 0 {
+		return 0, nil
+	}
 	err = s.wait(ctx, func() error {
 		took, err := s.trySendBatch(b, n)
 		n += took

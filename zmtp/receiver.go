@@ -24,7 +24,8 @@ func (r receiver) deliver(p *Peer, b *Batch) {
 	}
 }
 
-// Recv returns the next message, which owns its memory. Peers take turns message by message. It waits until there is
+// Recv returns the next message. Its memory is the caller's; one of at most 128 bytes shares a block
+// of 1 KiB with others. Peers take turns message by message. It waits until there is
 // one, ctx ends (then the error is its cause), or the socket was shut down and the last message taken (ErrClosed).
 func (r receiver) Recv(ctx context.Context) (Message, error) { return r.socket.inbox.recv(ctx) }
 

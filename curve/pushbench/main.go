@@ -1,10 +1,16 @@
-// Command pushbench compares a CURVE PUSH->PULL over loopback TCP with libzmq's on this machine: messages a second, CPU time a message
-// of both sides together, and the ratios. It needs a C compiler and libzmq with CURVE (apt-get install gcc libzmq3-dev):
+// Command pushbench compares PUSH->PULL over loopback TCP with libzmq's on this machine: messages a
+// second, CPU time per message of both sides together, and the ratios. It needs a C compiler and
+// libzmq with CURVE (apt-get install gcc libzmq3-dev):
 //
-//	go run ./curve/pushbench [-runs 7] [-time 1s]
+//	go run ./curve/pushbench [-null] [-runs 7] [-time 1s]
 //
-// Both sides of a pair are in one process, which is a new one each time; libzmq's have a context each. The two pairs take turns
-// and the medians count: what else the machine does hits both, the CPU time less.
+// By default the connection is encrypted with CURVE, and messages are received in batches. With -null
+// it is not encrypted; each message is made, sent with Send and received with Recv, as libzmq's
+// zmq_send and zmq_msg_recv do.
+//
+// Both sides of a pair run in one process, a new one for each measurement; libzmq's sides have a
+// context each. The two pairs take turns, and the medians count: other work on the machine affects
+// both pairs, CPU times less than rates.
 package main
 
 import (
@@ -30,26 +36,35 @@ import (
 //go:embed testdata/pushpull.c
 var source []byte
 
-var sizes = []int{32, 100, 500, 1500, 4096, 16384, 65536}
+// sizes are the sizes of messages in bytes, by mode.
+var sizes = map[string][]int{
+	"curve": {32, 100, 500, 1500, 4096, 16 << 10, 64 << 10},
+	"null":  {10, 100, 500, 1500, 4096, 16 << 10, 64 << 10, 256 << 10, 1 << 20},
+}
 
 func main() {
 	runs := flag.Int("runs", 7, "measurements of which the median counts")
 	span := flag.Duration("time", time.Second, "about how long a measurement takes")
+	null := flag.Bool("null", false, "compare unencrypted traffic with single Send and Recv")
 	flag.Parse()
-	if flag.NArg() == 2 { // one measurement, as the C program makes it
-		if err := measure(flag.Arg(0), flag.Arg(1)); err != nil {
+	if flag.NArg() == 3 { // one measurement, as the C program makes it
+		if err := measure(flag.Arg(0), flag.Arg(1), flag.Arg(2)); err != nil {
 			fmt.Fprintln(os.Stderr, "pushbench:", err)
 			os.Exit(1)
 		}
 		return
 	}
-	if err := compare(os.Stdout, *runs, *span); err != nil {
+	mode := "curve"
+	if *null {
+		mode = "null"
+	}
+	if err := compare(os.Stdout, mode, *runs, *span); err != nil {
 		fmt.Fprintln(os.Stderr, "pushbench:", err)
 		os.Exit(1)
 	}
 }
 
-func compare(w io.Writer, runs int, span time.Duration) error {
+func compare(w io.Writer, mode string, runs int, span time.Duration) error {
 	dir, err := os.MkdirTemp("", "pushbench")
 	if err != nil {
 		return err
@@ -66,22 +81,22 @@ func compare(w io.Writer, runs int, span time.Duration) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%6s %12s %12s %7s %13s %13s %7s\n", "bytes", "libzmq/s", "zmtpd/s", "ratio", "libzmq CPU us", "zmtpd CPU us", "ratio")
-	for _, size := range sizes {
+	fmt.Fprintf(w, "%7s %12s %12s %7s %13s %13s %7s\n", "bytes", "libzmq/s", "zmtpd/s", "ratio", "libzmq CPU us", "zmtpd CPU us", "ratio")
+	for _, size := range sizes[mode] {
 		var counts [2]int
 		var rates, costs [2][]float64
 		for run := range runs + 1 {
 			for i, program := range []string{program, self} {
 				n := counts[i]
 				if run == 0 { // to find out how many messages take that long
-					n = max(1000, min(100_000, 32<<20/size))
+					n = max(200, min(100_000, 64<<20/size))
 				}
-				took, cpu, err := once(program, size, n)
+				took, cpu, err := once(program, mode, size, n)
 				if err != nil {
 					return err
 				}
 				if run == 0 {
-					counts[i] = max(1000, int(float64(n)*span.Seconds()/took.Seconds()))
+					counts[i] = max(200, int(float64(n)*span.Seconds()/took.Seconds()))
 					continue
 				}
 				rates[i] = append(rates[i], float64(n-1)/took.Seconds())
@@ -89,7 +104,7 @@ func compare(w io.Writer, runs int, span time.Duration) error {
 			}
 		}
 		t, o, tc, oc := median(rates[0]), median(rates[1]), median(costs[0]), median(costs[1])
-		fmt.Fprintf(w, "%6d %12.0f %12.0f %7.2f %13.2f %13.2f %7.2f\n", size, t, o, o/t, tc, oc, tc/oc)
+		fmt.Fprintf(w, "%7d %12.0f %12.0f %7.2f %13.2f %13.2f %7.2f\n", size, t, o, o/t, tc, oc, tc/oc)
 	}
 	return nil
 }
@@ -100,8 +115,8 @@ func median(v []float64) float64 {
 }
 
 // once has a program move messages, and returns the time from the first received to the last, and the CPU time of all.
-func once(program string, size, count int) (took, cpu time.Duration, err error) {
-	c := exec.Command(program, strconv.Itoa(size), strconv.Itoa(count))
+func once(program, mode string, size, count int) (took, cpu time.Duration, err error) {
+	c := exec.Command(program, mode, strconv.Itoa(size), strconv.Itoa(count))
 	c.Stderr = os.Stderr
 	out, err := c.Output()
 	if err != nil {
@@ -112,7 +127,7 @@ func once(program string, size, count int) (took, cpu time.Duration, err error) 
 }
 
 // measure does what the C program does, with sockets of this project.
-func measure(size, count string) error {
+func measure(mode, size, count string) error {
 	n, err := strconv.Atoi(size)
 	if err != nil {
 		return err
@@ -121,7 +136,7 @@ func measure(size, count string) error {
 	if err != nil {
 		return err
 	}
-	took, err := ours(n, c)
+	took, err := ours(mode, n, c)
 	if err == nil {
 		_, err = fmt.Printf("%.6f\n", took.Seconds())
 	}
@@ -129,20 +144,16 @@ func measure(size, count string) error {
 }
 
 // ours moves messages, and returns the time from the first received to the last.
-func ours(size, count int) (_ time.Duration, err error) {
+func ours(mode string, size, count int) (_ time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	serverKey, serverSecret := curve.GenerateKeyPair()
-	_, clientSecret := curve.GenerateKeyPair()
-	server, err := curve.NewServer(zmtp.Auth{Open: true}, serverSecret)
-	if err != nil {
-		return 0, err
+	var server, client zmtp.Config
+	if mode == "curve" {
+		if server, client, err = encrypted(); err != nil {
+			return 0, err
+		}
 	}
-	client, err := curve.NewClient(serverKey, clientSecret)
-	if err != nil {
-		return 0, err
-	}
-	pull, push := zmtp.NewPull(zmtp.Config{Mechanism: server.Mechanism}), zmtp.NewPush(zmtp.Config{Mechanism: client.Mechanism})
+	pull, push := zmtp.NewPull(server), zmtp.NewPush(client)
 	defer func() { err = errors.Join(err, push.Close(), pull.Close()) }()
 	bound, err := pull.Listen("tcp://127.0.0.1:*")
 	if err != nil {
@@ -152,16 +163,61 @@ func ours(size, count int) (_ time.Duration, err error) {
 		return 0, err
 	}
 	sent := make(chan error, 1)
-	go func() {
-		m := zmtp.NewMessage(make([]byte, size))
-		for range count {
-			if err := push.Send(ctx, m); err != nil {
-				sent <- err
-				return
-			}
+	go func() { sent <- send(ctx, push, make([]byte, size), count) }()
+	receive := receiveBatches
+	if mode == "null" {
+		receive = receiveSingly
+	}
+	took, err := receive(ctx, pull, size, count)
+	if err != nil {
+		return 0, err
+	}
+	return took, <-sent
+}
+
+// encrypted returns the configurations of a CURVE server and its client.
+func encrypted() (server, client zmtp.Config, err error) {
+	serverKey, serverSecret := curve.GenerateKeyPair()
+	_, clientSecret := curve.GenerateKeyPair()
+	s, err := curve.NewServer(zmtp.Auth{Open: true}, serverSecret)
+	if err != nil {
+		return server, client, err
+	}
+	c, err := curve.NewClient(serverKey, clientSecret)
+	if err != nil {
+		return server, client, err
+	}
+	return zmtp.Config{Mechanism: s.Mechanism}, zmtp.Config{Mechanism: c.Mechanism}, nil
+}
+
+// send makes each message anew, as zmq_send does.
+func send(ctx context.Context, push *zmtp.Push, body []byte, count int) error {
+	for range count {
+		if err := push.Send(ctx, zmtp.NewMessage(body)); err != nil {
+			return err
 		}
-		sent <- nil
-	}()
+	}
+	return nil
+}
+
+func receiveSingly(ctx context.Context, pull *zmtp.Pull, size, count int) (time.Duration, error) {
+	var begin time.Time
+	for range count {
+		m, err := pull.Recv(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if begin.IsZero() {
+			begin = time.Now()
+		}
+		if m.Size() != size {
+			return 0, fmt.Errorf("received %d bytes, want %d", m.Size(), size)
+		}
+	}
+	return time.Since(begin), nil
+}
+
+func receiveBatches(ctx context.Context, pull *zmtp.Pull, size, count int) (time.Duration, error) {
 	var begin time.Time
 	for got := 0; got < count; {
 		b, err := pull.RecvBatch(ctx)
@@ -179,6 +235,5 @@ func ours(size, count int) (_ time.Duration, err error) {
 		}
 		b.Release()
 	}
-	took := time.Since(begin)
-	return took, <-sent
+	return time.Since(begin), nil
 }

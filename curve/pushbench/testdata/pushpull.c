@@ -1,4 +1,4 @@
-/* libzmq CURVE PUSH->PULL over loopback: pushpull SIZE COUNT. Prints seconds from the first message received to the last. */
+/* libzmq PUSH->PULL over loopback: pushpull curve|null SIZE COUNT. Prints seconds from the first message received to the last. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 static size_t size;
 static long count;
+static int curve;
 static char server_public[41], server_secret[41], client_public[41], client_secret[41], endpoint[256];
 
 static void check(int failed, const char *what)
@@ -21,9 +22,11 @@ static void check(int failed, const char *what)
 static void *push(void *unused)
 {
 	void *ctx = zmq_ctx_new(), *s = zmq_socket(ctx, ZMQ_PUSH);
-	check(zmq_setsockopt(s, ZMQ_CURVE_SERVERKEY, server_public, 41), "CURVE_SERVERKEY");
-	check(zmq_setsockopt(s, ZMQ_CURVE_PUBLICKEY, client_public, 41), "CURVE_PUBLICKEY");
-	check(zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, client_secret, 41), "CURVE_SECRETKEY");
+	if (curve) {
+		check(zmq_setsockopt(s, ZMQ_CURVE_SERVERKEY, server_public, 41), "CURVE_SERVERKEY");
+		check(zmq_setsockopt(s, ZMQ_CURVE_PUBLICKEY, client_public, 41), "CURVE_PUBLICKEY");
+		check(zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, client_secret, 41), "CURVE_SECRETKEY");
+	}
 	check(zmq_connect(s, endpoint), "connect");
 	char *body = calloc(1, size);
 	for (long i = 0; i < count; i++)
@@ -42,17 +45,20 @@ static double now(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3)
+	if (argc != 4)
 		return 2;
-	size = strtoul(argv[1], NULL, 10);
-	count = atol(argv[2]);
+	curve = !strcmp(argv[1], "curve");
+	size = strtoul(argv[2], NULL, 10);
+	count = atol(argv[3]);
 	check(zmq_curve_keypair(server_public, server_secret), "keypair");
 	check(zmq_curve_keypair(client_public, client_secret), "keypair");
 	void *ctx = zmq_ctx_new(), *s = zmq_socket(ctx, ZMQ_PULL);
 	int one = 1;
 	size_t n = sizeof endpoint;
-	check(zmq_setsockopt(s, ZMQ_CURVE_SERVER, &one, sizeof one), "CURVE_SERVER");
-	check(zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, server_secret, 41), "CURVE_SECRETKEY");
+	if (curve) {
+		check(zmq_setsockopt(s, ZMQ_CURVE_SERVER, &one, sizeof one), "CURVE_SERVER");
+		check(zmq_setsockopt(s, ZMQ_CURVE_SECRETKEY, server_secret, 41), "CURVE_SECRETKEY");
+	}
 	check(zmq_bind(s, "tcp://127.0.0.1:*"), "bind");
 	check(zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, endpoint, &n), "LAST_ENDPOINT");
 	pthread_t thread;
