@@ -8,12 +8,12 @@ import (
 // control sets the receive buffer of a TCP socket before it listens or connects, as libzmq does. Afterwards would be too
 // late: the other end has been told of a window by then, and what it sends into one that has shrunk is thrown away and sent
 // again.
-func (s *Socket) control(_, _ string, c syscall.RawConn) error {
-	n := s.cfg.RecvBuffer
+func (c *Config) control(_, _ string, raw syscall.RawConn) error {
+	n := c.RecvBuffer
 	if n <= 0 {
 		return nil
 	}
-	return c.Control(func(fd uintptr) {
+	return raw.Control(func(fd uintptr) {
 		setRecvBuffer(fd, n) // a size that the kernel does not like is not worth a socket
 	})
 }

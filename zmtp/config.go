@@ -82,8 +82,12 @@ type Config struct {
 	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. Default 0: that of the operating system. With Serve and
 	// Dial, RecvBuffer of TCP is the caller's to set, as it must be set before the connection is there.
 	SendBuffer, RecvBuffer int
-	// Dial replaces the dialer of Connect: network is "tcp" or "unix". Default: the net package.
+	// Dial replaces the dialer of the tcp and ipc transports: network is "tcp", "tcp4" or "unix".
+	// Default: the net package.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Transports are transports beyond tcp and ipc, by the scheme of their endpoints. One of the
+	// scheme "tcp" or "ipc" replaces the transport of the package. Default none.
+	Transports map[string]Transport
 
 	// Metadata are application properties for READY; their names must begin with "X-". Default none.
 	Metadata wire.Metadata

@@ -10,10 +10,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Connect connects the socket to an endpoint, in the background and again whenever the connection is lost; nobody needs to listen
-// there yet. It fails only for an endpoint that can never work. A Sub or Pub ignores a second Connect to the same text, as in
-// libzmq; other sockets make a second connection. Forms: tcp://host:port, tcp://source:port;host:port, ipc://path,
-// ipc://@name.
+// Connect connects the socket to an endpoint, in the background and again whenever the connection is
+// lost; nobody needs to listen there yet. It fails only for an endpoint that can never work. A Sub or
+// Pub ignores a second Connect to the same text, as in libzmq; other sockets make a second connection.
+// Forms: tcp://host:port, tcp://source:port;host:port, ipc://path, ipc://@name, and those of
+// Config.Transports.
 func (s *Socket) Connect(endpoint string) error {
 	pk, ok := s.pattern.(parker)
 	if !ok {
@@ -37,23 +38,13 @@ type parker interface {
 
 // connect is Connect with an outbox that outlives each connection, or nil.
 func (s *Socket) connect(text string, ob *outbox) error {
-	e, err := parseEndpoint(text)
+	t, _, address, err := s.cfg.transport(text)
 	if err != nil {
 		return err
 	}
-	network, address, err := e.dialAddress(s.cfg.IPv6)
+	dial, err := t.Dialer(address, &s.cfg)
 	if err != nil {
 		return err
-	}
-	dial := s.cfg.Dial
-	if dial == nil {
-		d := &net.Dialer{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive, Control: s.control}
-		if e.source != "" {
-			if d.LocalAddr, err = net.ResolveTCPAddr("tcp", e.source); err != nil {
-				return endpointError(text, "source address: %v", err)
-			}
-		}
-		dial = d.DialContext
 	}
 	a := &attachment{endpoint: text, outbox: ob, once: s.local == wire.SUB || s.local == wire.PUB}
 	a.ctx, a.cancel = context.WithCancel(s.ctx)
@@ -64,7 +55,7 @@ func (s *Socket) connect(text string, ob *outbox) error {
 				ctx, cancel = context.WithTimeout(ctx, s.cfg.ConnectTimeout)
 				defer cancel()
 			}
-			return dial(ctx, network, address)
+			return dial(ctx)
 		})
 	})
 	if err != nil {

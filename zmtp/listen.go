@@ -4,20 +4,13 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"zmtpd/zmtp/wire"
 )
-
-// maxSocketPath is the size of a Unix socket's path with its terminating zero.
-const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path)
 
 // Pauses after a failed accept, for example when the process has no descriptors left.
 const (
@@ -25,33 +18,31 @@ const (
 	maxAcceptPause = time.Second
 )
 
-// Listen binds the socket to an endpoint and returns it with the address actually bound, which Unbind takes. It may be
-// called several times. Forms: tcp://address:port, where address may be *, a name, an IPv4 or IPv6 address or a network
-// interface, and port may be * or 0 for an ephemeral one; ipc://path, ipc://@name (abstract, Linux), ipc://* (a new path).
+// Listen binds the socket to an endpoint and returns it with the address actually bound, which Unbind
+// takes. It may be called several times. Forms: tcp://address:port, where address may be *, a name, an
+// IPv4 or IPv6 address or a network interface, and port may be * or 0 for an ephemeral one; ipc://path,
+// ipc://@name (abstract, Linux), ipc://* (a new path); and those of Config.Transports.
 func (s *Socket) Listen(endpoint string) (bound string, err error) {
-	l, cleanup, err := s.listen(endpoint)
+	l, bound, err := s.listen(endpoint)
 	if err != nil {
 		s.monitors.emit(Event{Type: EventBindFailed, Endpoint: endpoint, Err: err})
 		return "", err
 	}
-	return s.serve(l, boundEndpoint(l), cleanup)
+	return s.serve(l, bound)
 }
 
-// Serve accepts connections from l until the socket ends or Unbind is called with the returned endpoint; it takes l over and does
-// not block.
+// Serve accepts connections from l until the socket ends or Unbind is called with the returned
+// endpoint. It takes ownership of l and does not block.
 func (s *Socket) Serve(l net.Listener) (bound string, err error) {
-	return s.serve(l, boundEndpoint(l), nil)
+	return s.serve(l, servedEndpoint(l))
 }
 
-func (s *Socket) serve(l net.Listener, bound string, cleanup func()) (string, error) {
-	a := &attachment{endpoint: bound, listener: l, cleanup: cleanup}
+func (s *Socket) serve(l net.Listener, bound string) (string, error) {
+	a := &attachment{endpoint: bound, listener: l}
 	a.ctx, a.cancel = context.WithCancel(s.ctx)
 	if err := s.attach(a, func() { s.acceptLoop(a) }); err != nil {
 		a.cancel()
 		l.Close()
-		if cleanup != nil {
-			cleanup()
-		}
 		return "", err
 	}
 	s.monitors.emit(Event{Type: EventListening, Endpoint: bound, Local: l.Addr()})
@@ -77,66 +68,18 @@ func (s *Socket) attach(a *attachment, run func()) error {
 	return nil
 }
 
-func (s *Socket) listen(text string) (net.Listener, func(), error) {
-	e, err := parseEndpoint(text)
+func (s *Socket) listen(endpoint string) (net.Listener, string, error) {
+	t, scheme, address, err := s.cfg.transport(endpoint)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", err
 	}
-	if e.transport == "ipc" {
-		return listenIPC(e.path)
-	}
-	network, address, err := e.listenAddress(s.cfg.IPv6)
-	if err != nil {
-		return nil, nil, err
-	}
-	lc := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: s.cfg.KeepAlive, Control: s.control}
-	l, err := lc.Listen(s.ctx, network, address)
-	return l, nil, err
-}
-
-// listenIPC listens on a Unix socket. A path that a dead process left behind is taken over; a live listener and a file that
-// is no socket are not.
-func listenIPC(path string) (net.Listener, func(), error) {
-	if path == "*" {
-		dir, err := os.MkdirTemp("", "zmtp-")
-		if err != nil {
-			return nil, nil, err
-		}
-		l, err := net.Listen("unix", filepath.Join(dir, "socket"))
-		if err != nil {
-			os.RemoveAll(dir)
-			return nil, nil, err
-		}
-		return l, func() { os.RemoveAll(dir) }, nil
-	}
-	l, err := net.Listen("unix", path)
-	if err == nil || !errors.Is(err, syscall.EADDRINUSE) || strings.HasPrefix(path, "@") {
-		return l, nil, err
-	}
-	if info, serr := os.Stat(path); serr != nil || info.Mode()&os.ModeSocket == 0 {
-		return nil, nil, fmt.Errorf("%w (%s exists and is not a socket)", err, path)
-	}
-	// Only a refusal says that nobody listens: a listener whose queue is full, or of another user, gives other errors.
-	c, derr := net.Dial("unix", path)
-	if derr == nil {
-		c.Close()
-	}
-	if !errors.Is(derr, syscall.ECONNREFUSED) {
-		return nil, nil, err
-	}
-	if rerr := os.Remove(path); rerr != nil {
-		return nil, nil, err
-	}
-	l, err = net.Listen("unix", path)
-	return l, nil, err
+	l, bound, err := t.Listen(s.ctx, address, &s.cfg)
+	return l, scheme + "://" + bound, err
 }
 
 func (s *Socket) acceptLoop(a *attachment) {
 	defer func() {
 		a.listener.Close()
-		if a.cleanup != nil {
-			a.cleanup()
-		}
 		s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint})
 	}()
 	pause := acceptPause

@@ -48,7 +48,6 @@ type Socket struct {
 type attachment struct {
 	endpoint string       // as told to the outside
 	listener net.Listener // nil for a connecter
-	cleanup  func()       // after the listener is closed, may be nil
 	outbox   *outbox      // a connecter's that keeps its queue between connections, else nil
 	once     bool         // a connecter that is left away if there is one to the same endpoint
 	ctx      context.Context

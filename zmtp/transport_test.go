@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -8,31 +9,42 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"zmtpd/zmtp/zmtptest"
 )
 
-func TestParseEndpoint(t *testing.T) {
-	for text, want := range map[string]endpoint{
-		"tcp://127.0.0.1:5555":              {transport: "tcp", host: "127.0.0.1", port: 5555},
-		"tcp://host.example:1":              {transport: "tcp", host: "host.example", port: 1},
-		"tcp://*:5555":                      {transport: "tcp", host: "*", port: 5555},
-		"tcp://*:*":                         {transport: "tcp", host: "*"},
-		"tcp://eth0:0":                      {transport: "tcp", host: "eth0"},
-		"tcp://[::1]:17700":                 {transport: "tcp", host: "::1", port: 17700},
-		"tcp://::1:17700":                   {transport: "tcp", host: "::1", port: 17700}, // as Zeek writes it
-		"tcp://[fe80::1%eth0]:65535":        {transport: "tcp", host: "fe80::1%eth0", port: 65535},
-		"tcp://10.0.0.1:0;10.0.0.2:5555":    {transport: "tcp", host: "10.0.0.2", port: 5555, source: "10.0.0.1:0"},
-		"tcp://*:7000;host:5555":            {transport: "tcp", host: "host", port: 5555, source: ":7000"},
-		"tcp://[::1]:7000;[::2]:5555":       {transport: "tcp", host: "::2", port: 5555, source: "[::1]:7000"},
-		"ipc:///run/zeek/socket":            {transport: "ipc", path: "/run/zeek/socket"},
-		"ipc://relative":                    {transport: "ipc", path: "relative"},
-		"ipc://*":                           {transport: "ipc", path: "*"},
-		"ipc://@abstract":                   {transport: "ipc", path: "@abstract"},
-		"ipc://" + strings.Repeat("p", 100): {transport: "ipc", path: strings.Repeat("p", 100)},
+func TestParseTCP(t *testing.T) {
+	for address, want := range map[string]tcpAddress{
+		"127.0.0.1:5555":           {host: "127.0.0.1", port: 5555},
+		"host.example:1":           {host: "host.example", port: 1},
+		"*:5555":                   {host: "*", port: 5555},
+		"*:*":                      {host: "*"},
+		"eth0:0":                   {host: "eth0"},
+		"[::1]:17700":              {host: "::1", port: 17700},
+		"::1:17700":                {host: "::1", port: 17700}, // as Zeek writes it
+		"[fe80::1%eth0]:65535":     {host: "fe80::1%eth0", port: 65535},
+		"10.0.0.1:0;10.0.0.2:5555": {host: "10.0.0.2", port: 5555, source: "10.0.0.1:0"},
+		"*:7000;host:5555":         {host: "host", port: 5555, source: ":7000"},
+		"[::1]:7000;[::2]:5555":    {host: "::2", port: 5555, source: "[::1]:7000"},
 	} {
-		if got, err := parseEndpoint(text); err != nil || got != want {
-			t.Errorf("%s: %+v, %v", text, got, err)
+		if got, err := parseTCP(address); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", address, got, err)
 		}
 	}
+}
+
+func TestCheckPath(t *testing.T) {
+	for _, path := range []string{"/run/zeek/socket", "relative", "*", "@abstract", strings.Repeat("p", 100)} {
+		if err := checkPath(path); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// Both Listen and Connect refuse an endpoint that has no meaning, and say why.
+func TestEndpointsWithoutMeaning(t *testing.T) {
+	s := NewPull(Config{})
+	defer closeNow(t, s)
 	for text, why := range map[string]string{
 		"":                                  "transport://address",
 		"127.0.0.1:5555":                    "transport://address",
@@ -63,9 +75,11 @@ func TestParseEndpoint(t *testing.T) {
 		"ipc://a\x00b":                      "want ipc://path",
 		"ipc://" + strings.Repeat("p", 200): "the operating system allows",
 	} {
-		_, err := parseEndpoint(text)
-		if !errors.Is(err, ErrEndpoint) || !strings.Contains(err.Error(), why) {
-			t.Errorf("%q: %v, want %q in it", text, err, why)
+		_, err := s.Listen(text)
+		for _, err := range []error{err, s.Connect(text)} {
+			if !errors.Is(err, ErrEndpoint) || !strings.Contains(err.Error(), why) {
+				t.Errorf("%q: %v, want %q in it", text, err, why)
+			}
 		}
 	}
 }
@@ -245,4 +259,64 @@ func TestListenAbstract(t *testing.T) {
 		t.Fatal(bound, err)
 	}
 	exchange1(t, pull, bound)
+}
+
+// A listener that ends leaves the socket file of another process alone, which has taken its path.
+func TestListenIPCRemovesOnlyItsOwnFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("paths differ")
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	first, second := NewPull(Config{}), NewPull(Config{})
+	defer closeNow(t, second)
+	if _, err := first.Listen("ipc://" + path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := second.Listen("ipc://" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeNow(t, first)
+	exchange1(t, second, bound)
+	closeNow(t, second)
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket file of a listener that has ended: %v", err)
+	}
+}
+
+// memTransport connects sockets of one process through a network in memory.
+type memTransport struct{ network *zmtptest.Network }
+
+func (m memTransport) Listen(_ context.Context, address string, _ *Config) (net.Listener, string, error) {
+	l, err := m.network.Listen(address)
+	return l, address, err
+}
+
+func (m memTransport) Dialer(address string, _ *Config) (func(context.Context) (net.Conn, error), error) {
+	return func(ctx context.Context) (net.Conn, error) { return m.network.Dial(ctx, address) }, nil
+}
+
+// A transport of the application's is found by the scheme of an endpoint.
+func TestConfigTransports(t *testing.T) {
+	cfg := Config{Transports: map[string]Transport{"mem": memTransport{new(zmtptest.Network)}}}
+	pull, push := NewPull(cfg), NewPush(cfg)
+	defer closeNow(t, pull)
+	defer closeNow(t, push)
+	bound, err := pull.Listen("mem://somewhere")
+	if err != nil || bound != "mem://somewhere" {
+		t.Fatal(bound, err)
+	}
+	if err := push.Connect(bound); err != nil {
+		t.Fatal(err)
+	}
+	ctx := testContext(t)
+	if err := push.Send(ctx, NewMessageString("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := pull.Recv(ctx); err != nil || text(m) != "hello" {
+		t.Fatalf("%q, %v", text(m), err)
+	}
 }

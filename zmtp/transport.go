@@ -1,0 +1,58 @@
+package zmtp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// Transport makes the connections of one endpoint scheme, such as tcp. The methods get the address,
+// which is what follows "scheme://" in the endpoint, and the configuration of the socket, which they
+// must not change. They are called from any goroutine.
+type Transport interface {
+	// Listen binds address and returns the listener with the address actually bound, which Connect
+	// takes. It does not wait for connections. The listener's Close releases everything that Listen
+	// made.
+	Listen(ctx context.Context, address string, cfg *Config) (l net.Listener, bound string, err error)
+	// Dialer returns a function that connects to address. Each attempt calls it once; it returns
+	// early when its context ends. Dialer itself connects to nothing and fails only for an address
+	// to which no connection can ever be made.
+	Dialer(address string, cfg *Config) (dial func(context.Context) (net.Conn, error), err error)
+}
+
+// transports are the transports that every socket has, by scheme.
+var transports = map[string]Transport{
+	"tcp": tcpTransport{},
+	"ipc": ipcTransport{},
+}
+
+// transport finds the transport of an endpoint, and the address in it.
+func (c *Config) transport(endpoint string) (t Transport, scheme, address string, err error) {
+	scheme, address, ok := strings.Cut(endpoint, "://")
+	if !ok {
+		return nil, "", "", endpointError(endpoint,
+			"want transport://address, for example tcp://127.0.0.1:5555 or ipc:///run/name")
+	}
+	if t = c.Transports[scheme]; t == nil {
+		t = transports[scheme]
+	}
+	if t == nil {
+		return nil, "", "", endpointError(endpoint, "transport %q is not supported, only tcp and ipc are", scheme)
+	}
+	return t, scheme, address, nil
+}
+
+// endpointError is an error that wraps ErrEndpoint and names the endpoint.
+func endpointError(endpoint, format string, args ...any) error {
+	return fmt.Errorf("%w %q: %s", ErrEndpoint, endpoint, fmt.Sprintf(format, args...))
+}
+
+// servedEndpoint is the endpoint of a listener that the application made: libzmq's
+// ZMQ_LAST_ENDPOINT.
+func servedEndpoint(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return "ipc://" + l.Addr().String()
+	}
+	return "tcp://" + l.Addr().String()
+}
