@@ -81,8 +81,9 @@ func (p *publisher) wait(b *zmtp.Batch) {
 			}
 			return
 		case 1:
-			// A tick that comes late says that this process did not run, which is nobody's fault.
-			p.charge(now, min(now.Sub(lastTick), 2*waitTick))
+			// A tick that comes late says that the machine is too busy to run this process. Then the
+			// subscribers may not run either.
+			p.charge(now, min(now.Sub(lastTick), waitTick))
 			lastTick = now
 		}
 	}
@@ -114,9 +115,10 @@ func (p *publisher) settle(l *lane, b *zmtp.Batch) bool {
 func (p *publisher) charge(now time.Time, d time.Duration) {
 	p.uncharged += d
 	budget := p.f.budget()
+	spent := p.held.sum(now) >= budget
 	held := false
 	for _, l := range p.blocked {
-		l.lags = l.sub.look(now, d) || l.stands(d) > budget/2
+		l.lags = l.sub.look(now, d) || l.stands(d) > budget/2 || spent && l.sub.relapses(now)
 		held = held || l.lags
 	}
 	if !held {

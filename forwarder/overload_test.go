@@ -134,7 +134,7 @@ func TestAdaptive(t *testing.T) {
 			b, _ := io.ReadAll(c.stuck)
 			read <- b
 		}()
-		time.Sleep(2 * holdWindow)
+		time.Sleep(2 * minTrial)
 		synctest.Wait()
 		if st := c.youngest(t); !st.SlowSince.IsZero() || st.Queued != 0 {
 			t.Errorf("it reads, but: %+v", st)

@@ -12,6 +12,11 @@ const (
 	queuePatience = 20 * time.Millisecond
 	// paceMemory is the time constant with which what a subscriber took is forgotten.
 	paceMemory = time.Second
+	// minTrial is for how long a slow subscriber has to keep up until it has caught up. It doubles, up to maxTrial,
+	// with each relapse before it is forgiven.
+	minTrial = time.Second
+	maxTrial = 32 * time.Second
+	forgiven = time.Minute
 	// fullInterval is how often the queue of a slow subscriber is looked at.
 	fullInterval = 100 * time.Millisecond
 )
@@ -68,12 +73,13 @@ func (s *subscriber) slows(e effect) {
 	if s.gone() || !s.slow.CompareAndSwap(0, now.UnixNano()) {
 		return
 	}
+	trial := s.sentence(now)
 	msgs, bytes, written := s.peer.Queue()
 	dropped := s.peer.Stats().Dropped
 	s.log.Warn(string(e), "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
 	s.f.watches.Go(func() {
 		text := "subscriber has caught up"
-		if !s.catchUp() {
+		if !s.catchUp(trial) {
 			text = "slow subscriber is gone"
 		}
 		s.slow.Store(0)
@@ -84,17 +90,36 @@ func (s *subscriber) slows(e effect) {
 	})
 }
 
-// catchUp waits until s has caught up: until, over a whole holdWindow, its queue was full for no longer than
-// publishers may wait for what it took. So a subscriber that takes a little all the time does not come back
-// again and again, and one that takes every burst at once does not have to avoid bursts. It returns false
-// when the connection ends first.
-func (s *subscriber) catchUp() bool {
+// sentence returns for how long s, which becomes slow, has to keep up until it has caught up: minTrial, and twice
+// as long each time if it relapses.
+func (s *subscriber) sentence(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.slowUntil) > forgiven {
+		s.trial = 0
+	}
+	s.trial = min(max(2*s.trial, minTrial), maxTrial)
+	return s.trial
+}
+
+// relapses reports whether s was slow not long ago.
+func (s *subscriber) relapses(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return now.Sub(s.slowUntil) <= forgiven
+}
+
+// catchUp waits until s has caught up: until, over a whole trial, its queue was full for no longer than publishers
+// may wait for what it took. So a subscriber that takes a little all the time does not come back again and again,
+// and one that takes every burst at once does not have to avoid bursts. It returns false when the connection ends
+// first.
+func (s *subscriber) catchUp(trial time.Duration) bool {
 	ticker := time.NewTicker(fullInterval)
 	defer ticker.Stop()
 	for {
 		_, most, before := s.peer.Queue()
 		var full time.Duration
-		for range holdWindow / fullInterval {
+		for range trial / fullInterval {
 			select {
 			case <-ticker.C:
 			case <-s.peer.Done():
@@ -109,6 +134,9 @@ func (s *subscriber) catchUp() bool {
 		_, _, after := s.peer.Queue()
 		queues := float64(after-before) / float64(max(most, 1))
 		if full.Seconds() <= queuePatience.Seconds()*(1+queues) {
+			s.mu.Lock()
+			s.slowUntil = time.Now()
+			s.mu.Unlock()
 			return true
 		}
 	}

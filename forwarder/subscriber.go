@@ -31,10 +31,12 @@ type subscriber struct {
 	expelled atomic.Bool  // it is being disconnected
 	slow     atomic.Int64 // since when it is slow, in ns since 1970; 0 if it is not
 
-	mu      sync.Mutex
-	pace    pace      // guarded by mu
-	held    window    // for how long publishers were held up because it took nothing; guarded by mu
-	charged time.Time // until when that is accounted for; guarded by mu
+	mu        sync.Mutex
+	pace      pace          // guarded by mu
+	held      window        // for how long publishers were held up because it took nothing; guarded by mu
+	charged   time.Time     // until when that is accounted for; guarded by mu
+	trial     time.Duration // see sentence; guarded by mu
+	slowUntil time.Time     // when it last caught up; guarded by mu
 }
 
 // xpubPattern is the subscribers' side of a Forwarder.
