@@ -5,6 +5,8 @@ package interop
 import (
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // end is a socket, ours or libzmq's. Its methods fail the test when something goes wrong, and must be called from the test's
@@ -42,6 +44,34 @@ func (ta tally) total() int {
 		n += len(numbers)
 	}
 	return n
+}
+
+// add adds the messages of another tally, which came later.
+func (ta tally) add(later tally) {
+	for source, numbers := range later {
+		ta[source] = append(ta[source], numbers...)
+	}
+}
+
+// gather receives from all ends until as many messages have come as want returns in the end, and then nothing more
+// does.
+func gather(t *testing.T, want func() int, all ...end) tally {
+	t.Helper()
+	got := tally{}
+	defer func() {
+		t.Helper()
+		if t.Failed() {
+			t.Logf("%d messages have come", got.total())
+		}
+	}()
+	receive := func() {
+		for _, e := range all {
+			got.add(e.tally(1<<20, moment)())
+		}
+	}
+	testkit.Eventually(t, "all messages come", func() bool { receive(); return got.total() >= want() })
+	receive()
+	return got
 }
 
 // complete fails the test unless there are the messages 0 to n-1 of each source, in order.

@@ -18,9 +18,9 @@ import (
 // idle is how long connections with heartbeats are watched. It is longer than their timeout, so that one PING without an
 // answer ends a connection in time.
 const (
-	idle             = 4 * time.Second
+	idle             = 12 * time.Second
 	heartbeat        = 50 * time.Millisecond
-	heartbeatTimeout = 3 * time.Second // a busy machine may well stop a process for a second
+	heartbeatTimeout = 10 * time.Second // a busy machine may well stop a process for seconds
 )
 
 // TestHeartbeatsKeepUp has connections between all types with heartbeats of libzmq, of ours and of both: while nothing

@@ -69,27 +69,24 @@ func TestPullKilled(t *testing.T) {
 			if st.Returned == 0 || st.Returned != victim.Out.Messages-gone {
 				t.Errorf("%d messages came back of %d, of which %d had gone out", st.Returned, victim.Out.Messages, gone)
 			}
-			var waits []func() tally
+			want := n*sources - int(gone)
+			var alive []end
 			for i, pull := range pulls {
 				if i != dead {
-					waits = append(waits, pull.tally(n*sources, 10*moment))
+					alive = append(alive, pull)
 				}
 			}
-			total := 0
+			got := gather(t, func() int { return want }, alive...)
 			seen := map[string]bool{}
-			for _, wait := range waits {
-				got := wait()
-				if sticky {
-					got.increasing(t)
-				}
-				total += got.total()
-				for source, numbers := range got {
-					for _, i := range numbers {
-						seen[fmt.Sprint(source, " ", i)] = true
-					}
+			for source, numbers := range got {
+				for _, i := range numbers {
+					seen[fmt.Sprint(source, " ", i)] = true
 				}
 			}
-			if want := n*sources - int(gone); total != want || len(seen) != want {
+			if sticky { // each source is at one of them
+				got.increasing(t)
+			}
+			if total := got.total(); total != want || len(seen) != want {
 				t.Errorf("%d messages came, %d different ones, want %d: all but those that had gone out to the dead one", total, len(seen), want)
 			}
 		})

@@ -16,10 +16,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // patience is how long anything may take that should happen at once on a machine that is not busy.
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // peer is a process with libzmq sockets, testdata/peer.py.
 type peer struct {

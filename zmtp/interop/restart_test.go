@@ -286,7 +286,6 @@ func TestTruncatedNeverThere(t *testing.T) {
 	pull := stays.socket(t, "PULL", options{recvHWM: 50, recvBuf: 8192})
 	pull.connect(endpoint)
 	testkit.Eventually(t, "both peers", func() bool { return push.Stats().Peers == 2 })
-	received := pull.tally(n, moment*20)
 	sent := push.burst("topic", "ours", n, 50000)
 	// The victim does not receive, so that messages are under way to it when it dies.
 	still := 0
@@ -302,16 +301,18 @@ func TestTruncatedNeverThere(t *testing.T) {
 		return still == 100
 	})
 	victim.kill()
+	testkit.Eventually(t, "the loss of the peer", func() bool { return push.Stats().Peers == 1 })
+	gone := func() int {
+		return int(stuck.Out.Messages) - stuck.Queued + int(push.Stats().Dropped[zmtp.DropConnectionLost])
+	}
+	got := gather(t, func() int { return n - gone() }, pull)
 	sent()
-	got := received()
 	seen := map[int]bool{}
 	for _, number := range got["ours"] {
 		seen[number] = true
 	}
-	testkit.Eventually(t, "the loss of the peer", func() bool { return push.Stats().Peers == 1 })
-	gone := int(stuck.Out.Messages) - stuck.Queued + int(push.Stats().Dropped[zmtp.DropConnectionLost])
-	if got.total() != n-gone || len(seen) != n-gone {
-		t.Errorf("%d messages received, %d different ones, and %d had gone out to the other one, of %d", got.total(), len(seen), gone, n)
+	if got.total() != n-gone() || len(seen) != n-gone() {
+		t.Errorf("%d messages received, %d different ones, and %d had gone out to the other one, of %d", got.total(), len(seen), gone(), n)
 	}
 }
 

@@ -20,8 +20,9 @@ import (
 // zeekResult is what testdata/zeeknode.c writes.
 type zeekResult struct{ Sent, Full int }
 
-// startZeekNode starts the C program. The function it returns waits for its result.
-func startZeekNode(t *testing.T, args ...string) func() zeekResult {
+// startZeekNode starts the C program. It returns a function that waits for its result, and a channel that is closed when it has
+// ended.
+func startZeekNode(t *testing.T, args ...string) (wait func() zeekResult, ended <-chan struct{}) {
 	t.Helper()
 	program, err := zeekNode()
 	if err != nil {
@@ -34,18 +35,21 @@ func startZeekNode(t *testing.T, args ...string) func() zeekResult {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	done := make(chan struct{})
+	var failed error
+	go func() { failed = cmd.Wait(); close(done) }()
+	waited := false
 	t.Cleanup(func() {
 		cancel()
-		if err, ok := <-done; ok && err != nil && !t.Failed() {
-			t.Error(err)
+		if <-done; !waited && failed != nil && !t.Failed() {
+			t.Error(failed)
 		}
 	})
 	return func() zeekResult {
 		t.Helper()
-		err := <-done
-		close(done)
+		waited = true
+		<-done
+		err := failed
 		var r zeekResult
 		if err == nil {
 			err = json.Unmarshal(stdout.Bytes(), &r)
@@ -54,7 +58,7 @@ func startZeekNode(t *testing.T, args ...string) func() zeekResult {
 			t.Fatalf("zeeknode %s: %v %s", args, err, stderr.Bytes())
 		}
 		return r
-	}
+	}, done
 }
 
 // TestZeekNodes has nodes with Zeek's use of libzmq, one of them ours, talk to each other through each broker: all publish,
@@ -70,7 +74,8 @@ func TestZeekNodes(t *testing.T) {
 			var waits []func() zeekResult
 			for _, node := range nodes[:2] {
 				args := append([]string{"node", xsub, xpub, node, strconv.Itoa(count)}, nodes...)
-				waits = append(waits, startZeekNode(t, args...))
+				wait, _ := startZeekNode(t, args...)
+				waits = append(waits, wait)
 			}
 			ourZeekNode(t, xsub, xpub, nodes[2], count, nodes)
 			for _, wait := range waits {
@@ -117,19 +122,32 @@ func TestZeekNodeWithoutRoom(t *testing.T) {
 	const count, size = 20000, 5000
 	xsub := open(t, "XSUB", options{recvHWM: 10, recvBuf: 8192})
 	xsub.subscribe("cluster.")
-	wait := startZeekNode(t, "flood", xsub.listen("tcp://127.0.0.1:*"), strconv.Itoa(count), strconv.Itoa(size))
+	wait, ended := startZeekNode(t, "flood", xsub.listen("tcp://127.0.0.1:*"), strconv.Itoa(count), strconv.Itoa(size))
 	// It is not received from before it has seen that there is no room.
 	testkit.Eventually(t, "back-pressure", func() bool { return xsub.Stats().RecvQueued >= 10 })
 	body := strings.Repeat("\x00", size)
 	i := 0
-	for ; ; i++ {
-		m, ok := xsub.tryRecv(20 * moment)
-		if !ok {
-			break
+	receive := func() {
+		for {
+			m, ok := xsub.tryRecv(moment)
+			if !ok {
+				return
+			}
+			checkMessage(t, m, []string{"cluster.all", "flood", fmt.Sprint(i), body})
+			i++
 		}
-		checkMessage(t, m, []string{"cluster.all", "flood", fmt.Sprint(i), body})
 	}
+	testkit.Eventually(t, "the end of the node, which waits until all has gone out", func() bool {
+		receive()
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
 	r := wait()
+	testkit.Eventually(t, "everything that was sent", func() bool { receive(); return i >= r.Sent })
 	if r.Full == 0 || r.Sent+r.Full != count || r.Sent != i {
 		t.Errorf("%d sent, %d without room, %d received, of %d", r.Sent, r.Full, i, count)
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// DefaultTimeout is how long a [Raw] waits for what it expects.
-const DefaultTimeout = 5 * time.Second
+// DefaultTimeout is how long a [Raw] waits for what it expects. Only a test that fails waits that long: the machine may be busy.
+const DefaultTimeout = 60 * time.Second
 
 // maxRawFrame bounds what ReadFrame allocates on a length that it has read.
 const maxRawFrame = 64 << 20
