@@ -1,6 +1,7 @@
 package access
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -85,7 +86,8 @@ func (f *folder) remove(name string) {
 // ask returns the reply for a key, and the metadata of a connection that is let in.
 func ask(t *testing.T, s *Store, key curve.Key, domain string) (zap.Reply, wire.Metadata) {
 	t.Helper()
-	r, err := s.Authenticate(t.Context(), &zap.Request{Mechanism: "CURVE", Domain: domain, Credentials: [][]byte{key[:]}})
+	r, err := s.Authenticate(t.Context(), &zap.Request{Mechanism: "CURVE", Domain: domain,
+		Credentials: [][]byte{key[:]}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,16 +101,19 @@ func ask(t *testing.T, s *Store, key curve.Key, domain string) (zap.Reply, wire.
 func TestClientsAreLetInByKey(t *testing.T) {
 	f := newFolder(t)
 	one := f.add("one")
-	two := f.add("two", "name", "worker 2", "email", "somebody", "logs", "no", "publish", "a b.c", "subscribe", "")
+	two := f.add("two", "name", "worker 2", "email", "somebody", "logs", "no", "publish", "a b.c",
+		"subscribe", "")
 	s := f.open()
 	if r, m := ask(t, s, one, ""); r.Status != zap.StatusOK || r.UserID != "one" {
 		t.Errorf("%+v", r)
-	} else if c, err := s.Client(m); err != nil || c.Key != one || c.NoLogs || c.Publish != nil || c.Subscribe != nil {
+	} else if c, err := s.Client(m); err != nil || c.Key != one || c.NoLogs || c.Publish != nil ||
+		c.Subscribe != nil {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if r, m := ask(t, s, two, "xsub"); r.Status != zap.StatusOK || r.UserID != "worker 2" {
 		t.Errorf("%+v", r)
-	} else if c, err := s.Client(m); err != nil || !c.NoLogs || !slices.Equal(c.Publish, []string{"a", "b.c"}) || c.Subscribe == nil || len(c.Subscribe) != 0 {
+	} else if c, err := s.Client(m); err != nil || !c.NoLogs ||
+		!slices.Equal(c.Publish, []string{"a", "b.c"}) || c.Subscribe == nil || len(c.Subscribe) != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for name, r := range map[string]zap.Reply{
@@ -121,7 +126,8 @@ func TestClientsAreLetInByKey(t *testing.T) {
 	}
 	for _, req := range []zap.Request{
 		{Mechanism: "NULL"}, {Mechanism: "PLAIN", Credentials: [][]byte{one[:]}}, {Mechanism: "CURVE"},
-		{Mechanism: "CURVE", Credentials: [][]byte{one[:31]}}, {Mechanism: "CURVE", Credentials: [][]byte{one[:], nil}},
+		{Mechanism: "CURVE", Credentials: [][]byte{one[:31]}}, {Mechanism: "CURVE",
+			Credentials: [][]byte{one[:], nil}},
 	} {
 		if r, err := s.Authenticate(t.Context(), &req); err != nil || r.Status != zap.StatusDenied {
 			t.Errorf("%v: %+v %v", req, r, err)
@@ -153,7 +159,8 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Join(c.Added, " ") != "late" || strings.Join(c.Removed, " ") != "goes" || strings.Join(c.Changed, " ") != "changes swapped" || c.ServerKeys != 2 {
+	if strings.Join(c.Added, " ") != "late" || strings.Join(c.Removed, " ") != "goes" ||
+		strings.Join(c.Changed, " ") != "changes swapped" || c.ServerKeys != 2 {
 		t.Errorf("changed %+v", c)
 	}
 	if r, _ := ask(t, s, late, ""); r.Status != zap.StatusOK {
@@ -165,7 +172,9 @@ func TestReload(t *testing.T) {
 	if client, err := s.Client(ofStays); err != nil || client.Name != "stays" {
 		t.Errorf("one that stays: %v, %v", client, err)
 	}
-	for what, m := range map[string]wire.Metadata{"removed": ofGoes, "permissions of client changes have changed": ofChanges, "permissions of client swapped have changed": ofSwapped} {
+	for what, m := range map[string]wire.Metadata{"removed": ofGoes,
+		"permissions of client changes have changed": ofChanges,
+		"permissions of client swapped have changed": ofSwapped} {
 		if client, err := s.Client(m); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v, %v", what, client, err)
 		}
@@ -181,7 +190,8 @@ func TestReload(t *testing.T) {
 	if c, err := s.Reload(); err != nil || !c.Empty() {
 		t.Errorf("nothing changed: %+v, %v", c, err)
 	}
-	if st := s.Stats(); st.Clients != 5 || st.ServerKeys != 2 || st.Reloads != 3 || st.Failures != 0 || len(s.PublicKeys()) != 2 {
+	if st := s.Stats(); st.Clients != 5 || st.ServerKeys != 2 || st.Reloads != 3 || st.Failures != 0 ||
+		len(s.PublicKeys()) != 2 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -237,14 +247,17 @@ func TestReloadIfChanged(t *testing.T) {
 func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 	key, _ := curve.GenerateKeyPair()
 	for want, spoil := range map[string]func(f *folder){
-		"no public-key":      func(f *folder) { write(t, filepath.Join(f.client, "half.key"), "curve\n", 0o600) },
-		"is called":          func(f *folder) { f.add("a", "name", "one") },
-		"same key as":        func(f *folder) { f.write("a", key) },
-		"neither yes":        func(f *folder) { f.add("a", "logs", "maybe") },
-		"stands there twice": func(f *folder) { f.add("a", "publish", "a", "publish", "b") },
-		"client name":        func(f *folder) { f.add("a", "name", strings.Repeat("n", 65)) },
-		"0 server keys":      func(f *folder) { os.Remove(filepath.Join(f.server, "first.key_secret")) },
-		"9 server keys": func(f *folder) {
+		"no public-key": func(f *folder) {
+			write(t, filepath.Join(f.client, "half.key"), "curve\n",
+				0o600)
+		},
+		"has the name":  func(f *folder) { f.add("a", "name", "one") },
+		"same key as":   func(f *folder) { f.write("a", key) },
+		"neither yes":   func(f *folder) { f.add("a", "logs", "maybe") },
+		"given twice":   func(f *folder) { f.add("a", "publish", "a", "publish", "b") },
+		"client name":   func(f *folder) { f.add("a", "name", strings.Repeat("n", 65)) },
+		"0 server keys": func(f *folder) { os.Remove(filepath.Join(f.server, "first.key_secret")) },
+		"more than 8 server": func(f *folder) {
 			for _, name := range strings.Fields("2 3 4 5 6 7 8 9") {
 				f.addServer(name)
 			}
@@ -253,9 +266,12 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 			f.write("a", curve.Key{7})
 			os.Rename(filepath.Join(f.client, "a.key"), filepath.Join(f.server, "a.key_secret"))
 		},
-		"at most 256":        func(f *folder) { f.add("a", "publish", strings.Repeat("x ", 257)) },
-		"no such file":       func(f *folder) { os.RemoveAll(f.client) },
-		"chmod 600":          func(f *folder) { os.Chmod(filepath.Join(f.server, "first.key_secret"), 0o644) },
+		"at most 256":  func(f *folder) { f.add("a", "publish", strings.Repeat("x ", 257)) },
+		"no such file": func(f *folder) { os.RemoveAll(f.client) },
+		"chmod 600": func(f *folder) {
+			os.Chmod(filepath.Join(f.server, "first.key_secret"),
+				0o644)
+		},
 		"chmod o-w":          func(f *folder) { os.Chmod(f.client, 0o777) },
 		"written by everybo": func(f *folder) { os.Chmod(filepath.Join(f.client, "one.key"), 0o666) },
 	} {
@@ -302,7 +318,8 @@ func TestOtherFilesInTheFolder(t *testing.T) {
 	}
 }
 
-// Clients that know the old key or the new one get in while both are there, then only the new one is good.
+// Clients that know the old key or the new one get in while both are there, then only the new one
+// is good.
 func TestServerKeysChange(t *testing.T) {
 	f := newFolder(t)
 	clientPublic, clientSecret := curve.GenerateKeyPair()
@@ -346,7 +363,8 @@ func TestServerKeysChange(t *testing.T) {
 	if _, err := s.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if second := s.PublicKeys(); len(second) != 1 || second[0] == first || good(first) || !good(second[0]) {
+	if second := s.PublicKeys(); len(second) != 1 || second[0] == first || good(first) ||
+		!good(second[0]) {
 		t.Fatalf("the new key alone: %v", second)
 	}
 }
@@ -355,5 +373,36 @@ func (f *folder) removeServer(name string) {
 	f.t.Helper()
 	if err := os.Remove(filepath.Join(f.server, name+".key_secret")); err != nil {
 		f.t.Fatal(err)
+	}
+}
+
+// Folders and lists are bounded, whatever is in them.
+func TestSourcesAreBounded(t *testing.T) {
+	key, _ := curve.GenerateKeyPair()
+	for want, fill := range map[string]func(f *folder){
+		"more than 20000 files": func(f *folder) {
+			for i := range maxFiles {
+				write(t, filepath.Join(f.client, fmt.Sprintf("x%d", i)), "", 0o644)
+			}
+		},
+		"more than 16777216 bytes": func(f *folder) {
+			long := strings.Repeat("x", maxPrefixBytes/300)
+			for i := range 301 {
+				f.add(fmt.Sprintf("c%d", i), "publish", long)
+			}
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			f := newFolder(t)
+			f.write("one", key)
+			s := f.open()
+			fill(f)
+			if _, err := s.ReloadIfChanged(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Fatal(err)
+			}
+			if r, _ := ask(t, s, key, ""); r.Status != zap.StatusOK {
+				t.Errorf("the client is refused: %+v", r)
+			}
+		})
 	}
 }

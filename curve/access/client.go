@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,37 +11,44 @@ import (
 	"zmtpd/curve"
 )
 
-// Client is somebody who may come in. It does not change.
+// Client is a client that may connect. It is immutable.
 type Client struct {
-	Name string // the User-Id of its connections; no other client has it
+	Name string // the User-Id of its connections, unique among the clients
 	Key  curve.Key
 	Permissions
 
-	id uint64 // another one whenever anything of the above is
+	id uint64 // a new one whenever a field above changes
 }
 
 // Permissions are what a client may do. The zero value allows everything.
 type Permissions struct {
-	// Publish and Subscribe are prefixes of the topics that it may publish and subscribe. Nil allows all, empty none.
+	// Publish and Subscribe are prefixes of the topics that the client may publish and subscribe.
+	// Nil allows all topics, empty none.
 	Publish, Subscribe []string
 	// NoLogs forbids it to send logs.
 	NoLogs bool
 }
 
-// equal reports whether both allow the same, in the same words.
+// equal reports whether both have the same prefixes in the same order.
 func (p *Permissions) equal(q *Permissions) bool {
-	return p.NoLogs == q.NoLogs && samePrefixes(p.Publish, q.Publish) && samePrefixes(p.Subscribe, q.Subscribe)
+	return p.NoLogs == q.NoLogs && samePrefixes(p.Publish, q.Publish) &&
+		samePrefixes(p.Subscribe, q.Subscribe)
 }
 
 func samePrefixes(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
 
-// maxName bounds a client's name in bytes. It becomes a label of metrics, and a User-Id.
+// maxName bounds a client's name in bytes. The name becomes a metric label and a User-Id.
 const maxName = 64
 
-// maxPrefixes bounds the prefixes of one kind: each is compared with each topic that is new to a connection.
-const maxPrefixes = 256
+const (
+	// maxPrefixes bounds the prefixes of one kind: each is compared with each topic that is new to
+	// a connection.
+	maxPrefixes = 256
+	// maxPrefixBytes bounds the prefixes of all clients together, in bytes.
+	maxPrefixBytes = 16 << 20
+)
 
-// newClient makes a client of a certificate. Without a name of its own it gets the given one.
+// newClient makes a client of a certificate. name is used if the certificate has no name.
 func newClient(c *curve.Certificate, name string) (*Client, error) {
 	client := &Client{Name: name, Key: c.Public}
 	seen := map[string]bool{}
@@ -62,10 +70,10 @@ func newClient(c *curve.Certificate, name string) (*Client, error) {
 				err = fmt.Errorf("%.32q is neither yes nor no", p.Value)
 			}
 		default:
-			continue // metadata are free
+			continue // other metadata are for other programs
 		}
 		if seen[p.Name] {
-			err = fmt.Errorf("it stands there twice")
+			err = errors.New("given twice")
 		}
 		seen[p.Name] = true
 		if err != nil {
@@ -84,31 +92,47 @@ func parsePrefixes(value string) ([]string, error) {
 }
 
 func checkName(name string) error {
-	if name == "" || len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) {
-		return fmt.Errorf("client name %.80q: want 1 to %d bytes that can be printed; give it in the metadata, as in name = \"worker-1\"", name, maxName)
+	hidden := func(r rune) bool { return !unicode.IsGraphic(r) }
+	if name == "" || len(name) > maxName || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, hidden) {
+		return fmt.Errorf("client name %.80q: want 1 to %d printable bytes; set it in the file's metadata,"+
+			" as in name = \"worker-1\"", name, maxName)
 	}
 	return nil
 }
 
-// list is all clients. It does not change.
+// list is all clients. It is immutable once it is complete.
 type list struct {
-	byKey  map[curve.Key]*Client
-	byID   map[uint64]*Client
-	byName map[string]string // where the name was given
+	byKey    map[curve.Key]*Client
+	byID     map[uint64]*Client
+	byName   map[string]string // the place where the name was given
+	prefixes int               // bytes of the prefixes of all clients
 }
 
-// maxClients bounds how many clients there may be.
+// maxClients bounds the number of clients.
 const maxClients = 10_000
 
 func (l *list) add(c *Client, where string) error {
 	if len(l.byKey) >= maxClients {
 		return fmt.Errorf("%s: more than %d clients", where, maxClients)
 	}
+	for _, p := range [][]string{c.Publish, c.Subscribe} {
+		for _, prefix := range p {
+			l.prefixes += len(prefix)
+		}
+	}
+	if l.prefixes > maxPrefixBytes {
+		return fmt.Errorf("%s: the prefixes of all clients take more than %d bytes; shorten the lists of"+
+			" publish and subscribe", where, maxPrefixBytes)
+	}
 	if other, ok := l.byName[c.Name]; ok {
-		return fmt.Errorf("%s: the client of %s is called %q as well: give each a name of its own", where, other, c.Name)
+		return fmt.Errorf("%s: the client of %s has the name %q, too: give each client its own name",
+			where,
+			other, c.Name)
 	}
 	if other, ok := l.byKey[c.Key]; ok {
-		return fmt.Errorf("%s: has the same key as %s: make a key for each client", where, l.byName[other.Name])
+		return fmt.Errorf("%s: has the same key as %s: make a key for each client", where,
+			l.byName[other.Name])
 	}
 	l.byKey[c.Key], l.byName[c.Name] = c, where
 	return nil

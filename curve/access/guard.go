@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -18,8 +19,8 @@ import (
 
 // Guard decides which peers may connect to the sockets of a process, and closes the connections of
 // peers that may no longer be connected. It puts together address lists, and either a Store or
-// another ZAP handler. All methods may be called from any goroutine; Protect and Cover must be called
-// before peers connect.
+// another ZAP handler. All methods may be called from any goroutine; Protect and Cover must be
+// called before peers connect.
 type Guard struct {
 	// Static.
 	log     *slog.Logger
@@ -61,7 +62,8 @@ type PeerCloser interface {
 // without encryption. handler, such as a [zapclient.Client], decides about peers in place of the
 // client list of keys; nil for none.
 func NewGuard(keys *Store, handler zap.Handler, log *slog.Logger) *Guard {
-	g := &Guard{log: log, keys: keys, handler: handler, answers: map[string]*[numAnswers]atomic.Uint64{}, refusals: refusalLog{log: log}}
+	g := &Guard{log: log, keys: keys, handler: handler,
+		answers: map[string]*[numAnswers]atomic.Uint64{}, refusals: refusalLog{log: log}}
 	g.SetRules(Rules{})
 	return g
 }
@@ -73,7 +75,8 @@ func (g *Guard) SetRules(r Rules) {
 		now.decide = g.keys
 	}
 	if len(r.Allow)+len(r.Deny) > 0 {
-		now.addresses = &zap.Addresses{Allow: r.Allow, Deny: r.Deny, Status: zap.StatusDenied, Next: now.decide}
+		now.addresses = &zap.Addresses{Allow: r.Allow, Deny: r.Deny, Status: zap.StatusDenied,
+			Next: now.decide}
 		now.decide = now.addresses
 	}
 	g.rules.Store(now)
@@ -174,19 +177,31 @@ func (g *Guard) Poll() {
 	}
 }
 
+// maxNamed bounds the clients that the log names for one change of the keys.
+const maxNamed = 20
+
+// named returns the names for the log: the first ones, and how many others there are.
+func named(names []string) []string {
+	if len(names) <= maxNamed {
+		return names
+	}
+	return append(names[:maxNamed:maxNamed], fmt.Sprintf("and %d others", len(names)-maxNamed))
+}
+
 // announce logs a change of the keys.
 func (g *Guard) announce(c Change) {
 	if c.Empty() {
 		return
 	}
 	st := g.keys.Stats()
-	g.log.Info("keys have changed", "clients", st.Clients, "added", c.Added, "changed", c.Changed, "removed", c.Removed,
-		"server_keys", st.ServerKeys)
-	for _, name := range c.Removed {
+	g.log.Info("keys have changed", "clients", st.Clients, "added", named(c.Added),
+		"changed", named(c.Changed), "removed", named(c.Removed), "server_keys", st.ServerKeys)
+	for _, name := range named(c.Removed) {
 		g.log.Warn("key of a client was removed; its connections are closed", "client", name)
 	}
 	for _, key := range c.RemovedServerKeys {
-		g.log.Warn("server key was removed; clients that know only this key cannot connect", "public_key", key)
+		g.log.Warn("server key was removed; clients that know only this key cannot connect", "public_key",
+			key)
 	}
 }
 
@@ -226,7 +241,8 @@ func (g *Guard) Sweep() {
 		})
 	}
 	for _, c := range all {
-		g.log.Info("connection closed", "peer", c.peer.Remote(), "client", c.peer.UserID(), "reason", c.err)
+		g.log.Info("connection closed", "peer", c.peer.Remote(), "client", c.peer.UserID(), "reason",
+			c.err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -24,11 +25,16 @@ type fixed struct {
 	err   error
 }
 
-func (f fixed) Authenticate(context.Context, *zap.Request) (zap.Reply, error) { return f.reply, f.err }
+func (f fixed) Authenticate(context.Context, *zap.Request) (zap.Reply, error) {
+	return f.reply,
+		f.err
+}
 
 func TestGuardDecides(t *testing.T) {
-	ok, denied := fixed{reply: zap.Reply{Status: zap.StatusOK}}, fixed{reply: zap.Reply{Status: zap.StatusDenied}}
-	inside, outside := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	ok, denied := fixed{reply: zap.Reply{Status: zap.StatusOK}},
+		fixed{reply: zap.Reply{Status: zap.StatusDenied}}
+	inside, outside := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		[]netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
 	for name, c := range map[string]struct {
 		handler zap.Handler
 		rules   Rules
@@ -49,7 +55,8 @@ func TestGuardDecides(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.SetRules(c.rules)
-		reply, err := g.Authenticate(t.Context(), &zap.Request{Mechanism: "NULL", Domain: "pull", Address: "192.0.2.1"})
+		reply, err := g.Authenticate(t.Context(), &zap.Request{Mechanism: "NULL", Domain: "pull",
+			Address: "192.0.2.1"})
 		if err != nil || reply.Status != c.want {
 			t.Errorf("%s: status %d, %v; want %d", name, reply.Status, err, c.want)
 		}
@@ -116,12 +123,14 @@ func TestGuardLogsRemovedKeys(t *testing.T) {
 	g := NewGuard(f.open(), nil, slog.New(slog.NewTextHandler(&log, nil)))
 	f.remove("goes")
 	g.Reload()
-	for _, want := range []string{`msg="keys were read again" changed=true`, `msg="key of a client was removed; its connections are closed" client=goes`} {
+	for _, want := range []string{`msg="keys were read again" changed=true`,
+		`msg="key of a client was removed; its connections are closed" client=goes`} {
 		if strings.Count(log.String(), want) != 1 {
 			t.Errorf("not once: %s\n%s", want, log.String())
 		}
 	}
-	if strings.Contains(log.String(), "server key was removed") || strings.Contains(log.String(), "client=stays") {
+	if strings.Contains(log.String(), "server key was removed") ||
+		strings.Contains(log.String(), "client=stays") {
 		t.Errorf("too much:\n%s", log.String())
 	}
 	log.Reset()
@@ -129,5 +138,21 @@ func TestGuardLogsRemovedKeys(t *testing.T) {
 	g.Reload()
 	if !strings.Contains(log.String(), "server key was removed") {
 		t.Errorf("not logged:\n%s", log.String())
+	}
+}
+
+// A change of ten thousand clients is not ten thousand lines, nor one line of their names.
+func TestChangesAreLoggedBriefly(t *testing.T) {
+	var log bytes.Buffer
+	f := newFolder(t)
+	f.add("one")
+	g := NewGuard(f.open(), nil, slog.New(slog.NewTextHandler(&log, nil)))
+	var many []string
+	for i := range maxClients {
+		many = append(many, fmt.Sprintf("worker-%d", i))
+	}
+	g.announce(Change{Added: many, Removed: many, Changed: many})
+	if log.Len() > 10_000 || !strings.Contains(log.String(), "and 9980 others") {
+		t.Errorf("%d bytes are logged: %.2000s", log.Len(), &log)
 	}
 }

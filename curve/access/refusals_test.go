@@ -24,7 +24,8 @@ func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.add(&zap.Request{Mechanism: "CURVE", Domain: "xsub", Address: "192.0.2.1", Credentials: [][]byte{k[:]}},
+			l.add(&zap.Request{Mechanism: "CURVE", Domain: "xsub", Address: "192.0.2.1",
+				Credentials: [][]byte{k[:]}},
 				zap.Reply{Status: zap.StatusDenied, Text: "unknown"}, nil)
 		}
 		for range 100 {
@@ -42,11 +43,13 @@ func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
 		out.Reset()
 		time.Sleep(refusalWindow + time.Second)
 		refuse("again and again")
-		if got := out.String(); strings.Count(got, "client refused") != 1 || !strings.Contains(got, fmt.Sprintf("others=%d", 1001-maxRefusals)) {
+		if got := out.String(); strings.Count(got, "client refused") != 1 ||
+			!strings.Contains(got, fmt.Sprintf("others=%d", 1001-maxRefusals)) {
 			t.Errorf("later: %s", got)
 		}
 		out.Reset()
-		l.add(&zap.Request{Mechanism: "NULL", Domain: "pull", Address: "192.0.2.1"}, zap.Reply{}, errors.New("no answer"))
+		l.add(&zap.Request{Mechanism: "NULL", Domain: "pull", Address: "192.0.2.1"}, zap.Reply{},
+			errors.New("no answer"))
 		if got := out.String(); !strings.Contains(got, "socket=pull peer=192.0.2.1 err=\"no answer\"") {
 			t.Errorf("an authenticator that does not answer: %s", got)
 		}

@@ -4,26 +4,30 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"zmtpd/curve"
 )
 
-// Sources are where the keys of a server come from. At least one server key and one client must be there.
+// Sources say where a server's keys come from. There must be at least one server key. Files and
+// lists are bounded: at most [curve.MaxServerKeys] server keys, 10,000 clients, 20,000 files in a
+// folder, and 16 MiB of topic prefixes.
 type Sources struct {
-	// ServerPaths are certificate files with the server's secret key, or folders with files *.key_secret. All keys are good at
-	// the same time, so that one can be replaced: at most [curve.MaxServerKeys].
+	// ServerPaths are certificate files with a secret key of the server, or folders with such files
+	// named *.key_secret. Clients may know any of the keys, so that one can be replaced.
 	ServerPaths []string
-	// ServerKeys are keys beside them.
+	// ServerKeys are further secret keys of the server.
 	ServerKeys []curve.Secret
 	// ClientPaths are certificate files of clients, or folders with files *.key.
 	ClientPaths []string
-	// Clients are clients beside them.
+	// Clients are further clients.
 	Clients []*Client
 }
 
@@ -32,15 +36,21 @@ const (
 	secretSuffix = ".key_secret"
 )
 
-// content is what Sources say at one time.
+// maxFiles bounds the entries of a folder.
+const maxFiles = 2 * maxClients
+
+// content is what the Sources contained when they were read.
 type content struct {
 	server  []curve.Secret
 	clients *list
 }
 
-// load reads everything. One fault is a fault of all: a list of which a part is missing must not count.
+// load reads all sources. An error in one of them is an error of all: an incomplete list must not
+// take effect.
 func (s *Sources) load() (*content, error) {
-	c := &content{clients: &list{map[curve.Key]*Client{}, map[uint64]*Client{}, map[string]string{}}}
+	c := &content{clients: &list{
+		byKey: map[curve.Key]*Client{}, byID: map[uint64]*Client{}, byName: map[string]string{},
+	}}
 	c.server = append(c.server, s.ServerKeys...)
 	if err := eachFile(s.ServerPaths, secretSuffix, func(path string) error {
 		cert, err := curve.ReadCertificate(path)
@@ -48,7 +58,11 @@ func (s *Sources) load() (*content, error) {
 			return err
 		}
 		if cert.Secret == nil {
-			return fmt.Errorf("%s has no secret key: it is the file of a public key; the other one is called %s_secret", path, strings.TrimSuffix(path, "_secret"))
+			return fmt.Errorf("%s has no secret key: it is the file of a public key; the other file is called"+
+				" %s_secret", path, strings.TrimSuffix(path, "_secret"))
+		}
+		if len(c.server) == curve.MaxServerKeys {
+			return fmt.Errorf("%s: more than %d server keys; remove old ones", path, curve.MaxServerKeys)
 		}
 		c.server = append(c.server, *cert.Secret)
 		return nil
@@ -56,10 +70,12 @@ func (s *Sources) load() (*content, error) {
 		return nil, err
 	}
 	if len(c.server) == 0 || len(c.server) > curve.MaxServerKeys {
-		return nil, fmt.Errorf("%d server keys in %s, want 1 to %d", len(c.server), strings.Join(s.ServerPaths, ", "), curve.MaxServerKeys)
+		return nil, fmt.Errorf("%d server keys in %s, want 1 to %d", len(c.server),
+			strings.Join(s.ServerPaths, ", "), curve.MaxServerKeys)
 	}
 	for _, client := range s.Clients {
-		if err := errors.Join(checkName(client.Name), c.clients.add(client, "client "+client.Name)); err != nil {
+		err := errors.Join(checkName(client.Name), c.clients.add(client, "client "+client.Name))
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -77,8 +93,8 @@ func (s *Sources) load() (*content, error) {
 	return c, err
 }
 
-// eachFile calls f for every file among paths, and for those in the folders among them whose names end in suffix, in the order of
-// their names. Who may write to any of them could let himself in.
+// eachFile calls f for each file in paths, and for each file in a folder in paths whose name ends
+// in suffix, in the order of their names. It refuses files and folders that everybody may write to.
 func eachFile(paths []string, suffix string, f func(path string) error) error {
 	for _, path := range paths {
 		info, err := os.Stat(path)
@@ -94,7 +110,7 @@ func eachFile(paths []string, suffix string, f func(path string) error) error {
 			}
 			continue
 		}
-		entries, err := os.ReadDir(path)
+		entries, err := readDir(path)
 		if err != nil {
 			return err
 		}
@@ -117,21 +133,41 @@ func eachFile(paths []string, suffix string, f func(path string) error) error {
 	return nil
 }
 
+// readDir is os.ReadDir for a folder of at most maxFiles entries.
+func readDir(path string) ([]fs.DirEntry, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(maxFiles + 1)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if len(entries) > maxFiles {
+		return nil, fmt.Errorf("%s has more than %d files: give keys a folder of their own", path,
+			maxFiles)
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
 func checkWritable(path string, info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o002 != 0 && runtime.GOOS != "windows" {
-		return fmt.Errorf("%s can be written by everybody, who could let themselves in (mode %04o): chmod o-w %[1]s", path, mode)
+		return fmt.Errorf("%s can be written by everybody, and so can the list of clients (mode %04o):"+
+			" chmod o-w %[1]s", path, mode)
 	}
 	return nil
 }
 
-// print is what a change of the files changes.
+// print is a fingerprint of the files' names, sizes, modes and times.
 type print [sha256.Size]byte
 
-// youngFile is how old a file must be for its time to tell that it has not been written again: the clock of a file system is
-// coarse, and keys are all of the same size.
+// youngFile is the age up to which a file may have been written again without a change of its time
+// or size: the clock of a file system is coarse, and all keys have the same size.
 const youngFile = 2 * time.Second
 
-// print returns the present state of the files. now is part of it while one of them is young.
+// print returns the fingerprint. now is part of it while one of the files is young.
 func (s *Sources) print(now time.Time) print {
 	h := sha256.New()
 	note := func(path string, info fs.FileInfo, err error) {
@@ -151,13 +187,13 @@ func (s *Sources) print(now time.Time) print {
 			if err != nil || !info.IsDir() {
 				continue
 			}
-			entries, err := os.ReadDir(path)
+			entries, err := readDir(path)
 			if err != nil {
 				note(path, nil, err)
 			}
 			for _, e := range entries {
 				name := filepath.Join(path, e.Name())
-				info, err := os.Stat(name) // of what a link leads to
+				info, err := os.Stat(name) // follows links
 				note(name, info, err)
 			}
 		}

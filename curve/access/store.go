@@ -16,25 +16,25 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// Store is the keys that count at present. All methods may be called from any goroutine at any time.
+// Store holds the keys that are in use. All methods may be called from any goroutine at any time.
 type Store struct {
 	sources Sources
 	limiter *curve.Limiter
 	now     atomic.Pointer[content]
 
 	mu    sync.Mutex // of Reload
-	seen  print      // when it was read last
+	seen  print      // of the files when they were read last
 	last  uint64     // the highest id of a client
 	ends  []*end
 	stats Stats
 }
 
-// Stats is what a Store has to do with.
+// Stats are the counters of a Store.
 type Stats struct {
-	Clients, ServerKeys int // that count
+	Clients, ServerKeys int // in use
 	Reloads             uint64
 	Failures            uint64    // of Reload
-	Changed             time.Time // when what counts was read
+	Changed             time.Time // when the keys in use were read
 }
 
 // Open reads the sources and keeps s. The handshakes of all sockets are limited by l.
@@ -53,7 +53,7 @@ func Open(s Sources, l *curve.Limiter) (*Store, error) {
 // Change is what a reload has changed, as names of clients in alphabetical order.
 type Change struct {
 	Added, Removed []string
-	Changed        []string // other permissions, or another key
+	Changed        []string // clients with other permissions or another key
 	ServerKeys     int      // number of keys, if they are other ones than before; else 0
 
 	RemovedServerKeys []string // public keys
@@ -67,16 +67,16 @@ func (c *Change) Empty() bool {
 // ErrUnchanged is returned by ReloadIfChanged if there was nothing to do.
 var ErrUnchanged = errors.New("access: the files have not changed")
 
-// Reload reads the sources again. From then on their content counts; with an error what counted before does. It reads files
-// and may take as long as they do.
+// Reload reads the sources again and puts their content into use. On an error the content from
+// before stays in use. It reads files, which may take a while.
 func (s *Store) Reload() (Change, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reload(s.sources.print(time.Now()))
 }
 
-// ReloadIfChanged is Reload if a file seems to have changed since it was last called or Reload was; else the error is
-// ErrUnchanged.
+// ReloadIfChanged is Reload if a file seems to have changed since the last call of either method.
+// Otherwise the error is ErrUnchanged.
 func (s *Store) ReloadIfChanged() (Change, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +87,7 @@ func (s *Store) ReloadIfChanged() (Change, error) {
 	return s.reload(p)
 }
 
-// reload reads the sources, which looked like p before. Caller holds mu.
+// reload reads the sources, whose fingerprint before that was p. Caller holds mu.
 func (s *Store) reload(p print) (Change, error) {
 	s.seen = p
 	c, err := s.sources.load()
@@ -106,14 +106,15 @@ func (s *Store) reload(p print) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
-		defer e.server.Store(server.WithLimiter(s.limiter)) // all or none
+		defer e.server.Store(server.WithLimiter(s.limiter)) // all or none of them
 	}
 	s.now.Store(c)
 	s.stats.Changed = time.Now()
 	return change, nil
 }
 
-// number gives new clients an id. Who has not changed keeps his. Caller holds mu, or is Open.
+// number gives new and changed clients an id; unchanged clients keep theirs. Caller holds mu, or is
+// Open.
 func (s *Store) number(c *content) {
 	var before map[curve.Key]*Client
 	if old := s.now.Load(); old != nil {
@@ -167,7 +168,7 @@ func difference(old, now *content) (c Change) {
 	return c
 }
 
-// same reports whether a connection of c can go on as one of d.
+// same reports whether a connection of c may stay open when d takes its place.
 func (c *Client) same(d *Client) bool {
 	return c.Name == d.Name && c.Key == d.Key && c.equal(&d.Permissions)
 }
@@ -195,7 +196,8 @@ func (s *Store) Stats() Stats {
 // Handshakes returns a snapshot of the limiter's counters.
 func (s *Store) Handshakes() curve.LimiterStats { return s.limiter.Stats() }
 
-// PublicKeys returns the server's public keys, in the order of the sources: what clients have to know one of.
+// PublicKeys returns the server's public keys in the order of the sources. Clients have to know one
+// of them.
 func (s *Store) PublicKeys() []curve.Key {
 	var all []curve.Key
 	for _, secret := range s.now.Load().server {
@@ -204,24 +206,28 @@ func (s *Store) PublicKeys() []curve.Key {
 	return all
 }
 
-// DomainLogs is the ZAP domain in which clients are refused that may not send logs.
+// DomainLogs is the ZAP domain in which clients with NoLogs are refused.
 const DomainLogs = "pull"
 
-// PropClient is the property of a connection's metadata by which the Store knows its client again. A client cannot set it: of
-// two properties with a name the first counts, and the handler's come before the client's.
+// PropClient is the property of a connection's metadata that identifies its client to the Store. A
+// client cannot set it: of two properties with the same name the first counts, and those of the
+// handler come before those of the client.
 const PropClient = "X-Access-Client"
 
-// Authenticate implements [zap.Handler]. It lets in the clients of the list and refuses others with status 400.
+// Authenticate implements [zap.Handler]. It admits the clients of the list and refuses others with
+// status 400.
 func (s *Store) Authenticate(_ context.Context, req *zap.Request) (zap.Reply, error) {
-	if req.Mechanism != "CURVE" || len(req.Credentials) != 1 || len(req.Credentials[0]) != curve.KeySize {
-		return zap.Reply{Status: zap.StatusDenied, Text: "only CURVE clients are known"}, nil
+	if req.Mechanism != "CURVE" || len(req.Credentials) != 1 ||
+		len(req.Credentials[0]) != curve.KeySize {
+		return zap.Reply{Status: zap.StatusDenied, Text: "the server admits CURVE clients only"}, nil
 	}
 	client := s.now.Load().clients.byKey[curve.Key(req.Credentials[0])]
 	switch {
 	case client == nil:
 		return zap.Reply{Status: zap.StatusDenied, Text: "the client's key is not in the list"}, nil
 	case client.NoLogs && req.Domain == DomainLogs:
-		return zap.Reply{Status: zap.StatusDenied, Text: "client " + client.Name + " may not send logs"}, nil
+		return zap.Reply{Status: zap.StatusDenied, Text: "client " + client.Name + " may not send logs"},
+			nil
 	}
 	return zap.Reply{
 		Status: zap.StatusOK, Text: "OK", UserID: client.Name,
@@ -229,13 +235,14 @@ func (s *Store) Authenticate(_ context.Context, req *zap.Request) (zap.Reply, er
 	}, nil
 }
 
-// Client returns who is at the other end of a connection with that metadata, which the Store let in. With an error the
-// connection must be closed: the client's key was removed, or what it may do has changed; then it comes back and is what it is then.
+// Client returns the client of a connection that the Store admitted, from the connection's
+// metadata. On an error the connection must be closed: the client's key was removed, or its
+// permissions have changed. In the latter case the client connects again, with its new permissions.
 func (s *Store) Client(m wire.Metadata) (*Client, error) {
 	text, _ := m.Get(PropClient)
 	id, err := strconv.ParseUint(string(text), 10, 64)
 	if err != nil {
-		return nil, errors.New("access: the connection was let in by somebody else")
+		return nil, errors.New("access: the connection was not admitted by this list")
 	}
 	now := s.now.Load().clients
 	if client := now.byID[id]; client != nil {
@@ -248,14 +255,15 @@ func (s *Store) Client(m wire.Metadata) (*Client, error) {
 	return nil, fmt.Errorf("access: the key of client %s was removed", name)
 }
 
-// end is one kind of server: the sockets of one domain.
+// end is the server for the sockets of one ZAP domain.
 type end struct {
 	auth   zmtp.Auth
 	server atomic.Pointer[curve.Server]
 }
 
-// Mechanism returns what [zmtp.Config.Mechanism] is to be for the server side of CURVE with the server keys of the time at
-// which a connection is made. auth decides about clients; its Handler is usually the Store, or one that asks it.
+// Mechanism returns the value of [zmtp.Config.Mechanism] for the server side of CURVE. Each
+// connection uses the server keys that are in use when it is made. auth decides about clients; its
+// Handler is usually the Store, or a handler that asks the Store.
 func (s *Store) Mechanism(auth zmtp.Auth) (func(local wire.Metadata) zmtp.Mechanism, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
