@@ -170,7 +170,10 @@ func TestTapChangesNothing(t *testing.T) {
 		stuck.subscribe("", true)
 		pub := n.dialRaw(t, xsubAddr, wire.PUB)
 		defer pub.Close()
-		go io.Copy(io.Discard, pub)
+		go func() {
+			io.Copy(io.Discard, pub)
+			pub.Close() // as libzmq does at the end of file
+		}()
 		synctest.Wait()
 		begin := time.Now()
 		for i := range 20 {
@@ -197,7 +200,10 @@ func TestTapChangesNothing(t *testing.T) {
 		}
 		// It reads again, and has the oldest.
 		kept := new(collector)
-		go kept.read(t, stuck)
+		go func() {
+			kept.read(t, stuck)
+			stuck.Close()
+		}()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		rest := sequence("t", 0, 2000)

@@ -6,20 +6,42 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"zmtpd/zmtp/wire"
 )
 
-// handshake brings the connection of p up to its traffic and returns what came behind. The end of the owner ends it.
+// handshake brings the connection of p up to its traffic and returns what came behind. The end of the owner ends it. But
+// a peer to which something was sent behind the greeting may take the handshake for complete and have sent messages, so
+// it gets answerTime.
 func (s *Socket) handshake(p *Peer) (first []byte, err error) {
-	conn := p.conn
-	stop := context.AfterFunc(p.owner.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer func() {
-		if !stop() && err != nil {
+	var committed atomic.Bool
+	hurried := make(chan struct{})
+	stop := context.AfterFunc(p.owner.ctx, func() {
+		defer close(hurried)
+		until := time.Unix(1, 0)
+		if committed.Load() {
+			until = time.Now().Add(answerTime)
+		}
+		p.conn.SetDeadline(until)
+	})
+	first, err = s.exchange(p, &committed)
+	if !stop() {
+		<-hurried
+		if err != nil {
 			err = &PeerClosedError{Reason: wire.LocalClose, Stage: "handshake", Err: err}
 		}
-	}()
+	}
+	if err == nil {
+		err = p.conn.SetDeadline(time.Time{})
+	}
+	return first, err
+}
+
+// exchange is the handshake up to its time limit. It sets committed before it sends something behind the greeting.
+func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err error) {
+	conn := p.conn
 	live := s.live.Load()
 	deadline := time.Now().Add(live.HandshakeTimeout)
 	if err := conn.SetDeadline(deadline); err != nil {
@@ -28,7 +50,7 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 	m := s.cfg.Mechanism(localMetadata(s.local, nil, s.cfg.Metadata))
 	h := newHandshake(s.local, m, live.MaxMessageSize)
 	in := &inlet{conn: conn, buf: make([]byte, 0, 512)}
-	out := h.start(nil)
+	out, written := h.start(nil), 0
 	for {
 		var used int
 		var progress Progress
@@ -46,6 +68,8 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 		}
 		sent := len(out) > 0
 		if sent {
+			written += len(out)
+			committed.Store(written > wire.GreetingSize)
 			if _, werr := conn.Write(out); werr != nil && err == nil {
 				err = ioError("handshake", werr)
 			}
@@ -60,7 +84,7 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 		if progress == Ready {
 			p.greeting, p.metadata = h.peer, m.Metadata()
 			p.sealer, p.opener = m.Traffic()
-			return in.buf, conn.SetDeadline(time.Time{})
+			return in.buf, nil
 		}
 		if err := in.read(); err != nil {
 			return nil, ioError("handshake", err)
@@ -72,7 +96,7 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 // what is under way.
 func lingerClose(conn net.Conn) {
 	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
-		conn.SetReadDeadline(time.Now().Add(drainIdle))
+		conn.SetReadDeadline(time.Now().Add(lastLook))
 		io.Copy(io.Discard, io.LimitReader(conn, maxHandshakeFrame))
 	}
 }

@@ -141,7 +141,7 @@ func (s *Socket) giveUp(a *attachment) {
 	delete(s.attachments, a)
 	if a.outbox != nil {
 		s.drop(DropClosed, a.outbox.close(true))
-		s.stats.Out.Add(a.outbox.traffic())
+		s.stats.addOutbox(a.outbox)
 	}
 	s.mu.Unlock()
 	s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint})

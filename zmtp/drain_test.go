@@ -26,10 +26,10 @@ func TestShutdownWaitsForTheLastWrite(t *testing.T) {
 		}
 		done := make(chan struct{})
 		go func() {
-			shutdown(t, push)
+			shutdown0(t, push, time.Hour)
 			close(done)
 		}()
-		time.Sleep(10 * drainIdle)
+		time.Sleep(10 * answerTime)
 		synctest.Wait()
 		r.Conn.SetReadDeadline(time.Time{})
 		if got, err := io.ReadAll(r.Conn); err != nil || !bytes.Equal(got, want) {

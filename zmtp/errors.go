@@ -32,6 +32,21 @@ type sentinel struct {
 func (e *sentinel) Error() string { return e.text }
 func (e *sentinel) Unwrap() error { return e.is }
 
+// LingerError is what Shutdown returns when its context ends before everything was delivered.
+type LingerError struct {
+	Dropped        uint64 // messages that were dropped then, in either direction; Stats counts them by reason
+	Unacknowledged int    // bytes on the wire that were written and that the hosts of the peers have not acknowledged
+	Err            error  // the cause of the context's end
+}
+
+// Error implements error.
+func (e *LingerError) Error() string {
+	return fmt.Sprintf("zmtp: shutdown ended early, %d messages dropped, %d bytes not acknowledged: %v", e.Dropped, e.Unacknowledged, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *LingerError) Unwrap() error { return e.Err }
+
 // Reason says why a connection ended; it is wire.Reason.
 type Reason = wire.Reason
 

@@ -41,31 +41,30 @@ func (h *heart) start(p *Peer) {
 		if h.stopped || h.ping != ping {
 			return
 		}
+		ping.Reset(cfg.HeartbeatInterval)
+		if !p.backlog.waiting.Load() || p.suspicion.Load() != nil {
+			return // there is something to read, or it is being looked for
+		}
 		if h.timeout == nil {
 			// Before the PING goes out: an answer must find the deadline that it disarms.
 			h.timeout = h.deadline(p, cfg.HeartbeatTimeout, wire.HeartbeatTimeout, &h.timeout)
 			h.armed.Store(true)
 		}
 		p.outbox.command(frame)
-		ping.Reset(cfg.HeartbeatInterval)
 	})
 	h.ping = ping
 }
 
-// deadline returns a timer that gives the connection up after d. While the pattern holds the read loop up, nothing
-// can be seen of the peer, so it then waits once more. Caller holds the lock.
+// deadline returns a timer that after d gives the connection up, unless there is something to read. Caller holds the lock.
 func (h *heart) deadline(p *Peer, d time.Duration, r Reason, self **time.Timer) *time.Timer {
 	var t *time.Timer
 	t = time.AfterFunc(d, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		switch {
-		case h.stopped || *self != t: // disarmed while it fired, perhaps armed anew
-		case p.blocked.Load():
-			t.Reset(d)
-		default:
-			p.fail(wire.Errorf(r, "nothing came from the peer for %v", d))
+		if h.stopped || *self != t {
+			return // disarmed while it fired, perhaps armed anew
 		}
+		p.suspect(wire.Errorf(r, "nothing came from the peer for %v", d))
 	})
 	return t
 }

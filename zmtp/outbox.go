@@ -12,7 +12,8 @@ const (
 	// referSize is from which size in bytes on messages are sent from the memory in which they are: smaller ones are
 	// copied, so that a queue of many needs few pieces. See referred as well.
 	referSize = slabSize / 4
-	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in bytes.
+	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in bytes. Beyond it they are
+	// not held back (see backlog), and nothing more is read until they are written.
 	maxControl = 64 << 10
 )
 
@@ -314,25 +315,30 @@ func (o *outbox) unlockAndSignal(put bool) {
 	}
 	o.mu.Unlock()
 	if wake {
-		select {
-		case o.ready <- struct{}{}:
-		default:
-		}
+		o.wake()
 	}
 }
 
-// take moves up to about limit bytes into dst, commands first, which are control bytes in the first chunk. It returns
-// nothing when there is nothing, and then the next put signals ready.
-func (o *outbox) take(dst []chunk, limit int) (taken []chunk, control int) {
+// take moves up to about limit bytes into dst, commands first, which are control bytes in the first chunk. When there are
+// commands or subscriptions, it asks hold whether they have to wait. It returns nothing when there is nothing to be
+// written, and then the next put signals ready.
+func (o *outbox) take(dst []chunk, limit int, hold func() bool) (taken []chunk, control int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if control = len(o.control); control > 0 {
+	commands := len(o.control) > 0 && len(o.control) <= maxControl
+	held := (commands || o.forced > 0 && o.forced <= maxHeld) && hold()
+	if control = len(o.control); control > 0 && !(held && commands) {
 		dst = append(dst, chunk{b: o.control})
 		o.control = nil
+	} else {
+		control = 0
 	}
 	size, n := 0, 0
 	queued := o.chunks.all()
 	for n < len(queued) && (size == 0 || size+len(queued[n].b) <= limit) {
+		if held && queued[n].forced > 0 && o.forced <= maxHeld {
+			break
+		}
 		size += len(queued[n].b)
 		n++
 	}
@@ -340,6 +346,14 @@ func (o *outbox) take(dst []chunk, limit int) (taken []chunk, control int) {
 	o.chunks.pop(n)
 	o.idle = len(dst) == 0
 	return dst, control
+}
+
+// wake makes the writer look again.
+func (o *outbox) wake() {
+	select {
+	case o.ready <- struct{}{}:
+	default:
+	}
 }
 
 // hangUp drops the commands: they belong to the connection that has ended.

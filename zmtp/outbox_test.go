@@ -149,7 +149,7 @@ func testOutbox(t *rapid.T, parked bool) {
 			return
 		}
 		limit := rapid.SampledFrom([]int{1, 100, maxWrite}).Draw(t, "limit")
-		chunks, control := o.take(nil, limit)
+		chunks, control := o.take(nil, limit, never)
 		inFlight = nil
 		for i, c := range chunks {
 			inFlight = append(inFlight, c.b...)
@@ -332,7 +332,7 @@ func TestOutboxDiscard(t *testing.T) {
 		o.offerMessage(NewMessageString(fmt.Sprint(i)))
 	}
 	o.force(subscribe("t"), 2)
-	taken, control := o.take(nil, 1)
+	taken, control := o.take(nil, 1, never)
 	o.offerMessage(NewMessageString("behind"))
 	if lost := o.close(true); lost != 1 {
 		t.Errorf("%d messages lost, want 1", lost)
@@ -356,7 +356,7 @@ func TestOutboxForcedLimit(t *testing.T) {
 			t.Fatalf("subscription %d is above the limit, although all before were written", i)
 		}
 		if i%2 == 1 {
-			taken, control := o.take(nil, 1)
+			taken, control := o.take(nil, 1, never)
 			o.offerMessage(NewMessageString("m")) // so that it is never empty
 			o.done(taken, control)
 		}
@@ -379,3 +379,5 @@ func TestOutboxForcedLimit(t *testing.T) {
 		t.Error("a limit that was raised has no effect")
 	}
 }
+
+func never() bool { return false }

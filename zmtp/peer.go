@@ -28,9 +28,10 @@ type Peer struct {
 	opener   Opener // likewise
 	outbox   *outbox
 	parked   bool // the outbox belongs to the connecter and outlives the peer
-	// takeBack, unless it is nil, is called when the connection has ended, to take what waits out of the outbox, and returns how
-	// many messages that was. The Pattern sets it in Attach.
-	takeBack func() int
+	// takeBack, unless it is nil, is called when nothing more can be sent, to take what waits out of the outbox. The
+	// Pattern sets it in Attach.
+	takeBack func()
+	mute     bool // stopSending was called
 
 	// Value belongs to the Pattern, which sets it in Attach.
 	Value any
@@ -43,14 +44,18 @@ type Peer struct {
 	spoke    atomic.Bool // a message or subscription came from it
 
 	in      traffic
-	dropped drops       // messages that were meant for it and given up
-	blocked atomic.Bool // the pattern holds the read loop up
-	closing atomic.Bool // Shutdown has begun: what is queued goes out, what has come is read
+	dropped drops // messages that were meant for it and given up
+	backlog backlog
 	heart   heart
+	// suspicion, unless it is nil, is why the connection ends if nothing more can be read.
+	suspicion atomic.Pointer[error]
 
-	done  chan struct{} // closed by fail
-	once  sync.Once
-	cause error // set by fail, before done
+	done   chan struct{} // closed by ended
+	once   sync.Once
+	cause  error         // set by ended, before done
+	closed chan struct{} // closed by fail
+	shut   sync.Once
+	over   chan struct{} // closed when the read loop has ended
 }
 
 // ID returns a number that no other peer of the socket has or had.
@@ -77,7 +82,8 @@ func (p *Peer) UserID() string {
 	return string(v)
 }
 
-// Done returns a channel that is closed when the connection is given up.
+// Done returns a channel that is closed when nothing more can be sent to the peer: the connection has been given up, or a
+// write has failed. In the second case the socket still reads what the peer had sent before.
 func (p *Peer) Done() <-chan struct{} { return p.done }
 
 // Close closes the connection at once; the pattern's Detach gets err. It does not wait for it.
@@ -142,25 +148,40 @@ func (p *Peer) Stats() PeerStats {
 	return st
 }
 
-// fail gives the connection up; the first call decides why.
-func (p *Peer) fail(err error) {
+// ended says why the connection ends; the first call counts.
+func (p *Peer) ended(err error) {
 	p.once.Do(func() {
 		p.cause = err
 		close(p.done)
+	})
+}
+
+// fail gives the connection up.
+func (p *Peer) fail(err error) {
+	p.ended(err)
+	p.shut.Do(func() {
+		close(p.closed)
 		p.conn.Close()
 	})
 }
 
-// finish begins the orderly end: what is queued is written, then the peer is told, and what it has sent is read.
-func (p *Peer) finish() {
-	p.closing.Store(true)
-	p.outbox.close(false)
-	p.conn.SetReadDeadline(time.Now().Add(drainIdle))
+// suspect ends the read loop with err unless there is something to read. It does not wait. The read loop decides, when it
+// comes to it: until then what the peer has sent may be waiting in the kernel.
+func (p *Peer) suspect(err error) {
+	if p.suspicion.CompareAndSwap(nil, &err) {
+		p.conn.SetReadDeadline(time.Unix(1, 0))
+	}
 }
+
+// finish begins the orderly end: what is queued is written, then the peer is told, and what it has sent is read.
+func (p *Peer) finish() { p.outbox.close(false) }
 
 // ioError turns an error of the network into one with a reason.
 func ioError(stage string, err error) error {
 	if _, ok := errors.AsType[*wire.Error](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*PeerClosedError](err); ok {
 		return err
 	}
 	var reason Reason

@@ -8,8 +8,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// drainIdle is how long a closing connection waits for more of what the peer has sent.
-const drainIdle = 250 * time.Millisecond
+// lastLook is how long the read loop waits for something of a peer before it gives the peer up, if it cannot ask whether
+// there is something. What is there is read at once; the time is for a process that is seldom given the processor.
+const lastLook = 250 * time.Millisecond
 
 // reader is the state of a peer's read loop, which alone may touch it.
 type reader struct {
@@ -19,6 +20,7 @@ type reader struct {
 	counted bool // the budget counts slab for the reader
 	r, w    int  // slab.buf[r:w] was read and not yet decoded
 	limit   int  // how far the next read goes
+	short   bool // the last read took less than it could
 	size    int  // of the slab that the traffic seems to need
 	small   int  // reads in a row that needed much less
 	full    int  // reads in a row that filled a slab of slabSize
@@ -31,6 +33,7 @@ type reader struct {
 	parts   int // of the batch
 	bytes   int
 	sealed  []byte // with an Opener: what was read and not yet opened
+	looked  *error // the suspicion with which the read that is under way looks once more
 }
 
 // readLoop reads until the connection ends and returns why. first is what came behind the handshake.
@@ -52,8 +55,8 @@ func (p *Peer) readLoop(first []byte) error {
 		if err := rd.makeRoom(); err != nil {
 			return err
 		}
-		if p.closing.Load() {
-			p.conn.SetReadDeadline(time.Now().Add(drainIdle))
+		if p.backlog.wait() {
+			p.outbox.wake()
 		}
 		var n int
 		if p.opener == nil {
@@ -62,22 +65,50 @@ func (p *Peer) readLoop(first []byte) error {
 			n, err = rd.fillSealed()
 		}
 		if n > 0 {
+			p.backlog.got(n, rd.short)
 			p.heart.seen()
 			p.memory.Progress(n)
+			rd.trust()
 			if err := rd.scan(); err != nil {
 				return err
 			}
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = rd.lookAgain()
+		}
 		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) && p.closing.Load() {
-				if p.outbox.finished() {
-					return &PeerClosedError{Reason: wire.LocalClose, Stage: "traffic"}
-				}
-				continue
-			}
 			return ioError("traffic", err)
 		}
 	}
+}
+
+// trust drops a suspicion: something came.
+func (rd *reader) trust() {
+	if rd.p.suspicion.Load() != nil {
+		rd.p.suspicion.Store(nil)
+		rd.looked = nil
+		rd.p.conn.SetReadDeadline(time.Time{})
+	}
+}
+
+// lookAgain is for a read that has timed out. It returns the suspicion if there is nothing to read. Otherwise the next
+// read looks once more: the last one may have begun when its time was over, and then it saw nothing.
+func (rd *reader) lookAgain() error {
+	conn, suspicion := rd.p.conn, rd.p.suspicion.Load()
+	if suspicion == nil {
+		return conn.SetReadDeadline(time.Time{})
+	}
+	if unread, _, ok := queued(conn); ok {
+		if unread == 0 {
+			return *suspicion
+		}
+		return conn.SetReadDeadline(time.Time{})
+	}
+	if suspicion == rd.looked {
+		return *suspicion
+	}
+	rd.looked = suspicion
+	return conn.SetReadDeadline(time.Now().Add(lastLook))
 }
 
 // start takes what came behind the handshake.
@@ -99,6 +130,7 @@ func (rd *reader) start(first []byte) error {
 // fill reads into the slab.
 func (rd *reader) fill() (int, error) {
 	n, err := rd.p.conn.Read(rd.slab.buf[rd.w:rd.limit])
+	rd.short = n < rd.limit-rd.w
 	if rd.limit == len(rd.slab.buf) && rd.need <= bulkSize {
 		rd.adapt(n)
 	}
@@ -158,9 +190,7 @@ func (rd *reader) flush() error {
 	p.speak()
 	p.in.add(len(rd.batch.spans), rd.parts, rd.bytes)
 	rd.batch.peer, rd.batch.slab = p, rd.slab
-	p.blocked.Store(true)
 	err := p.socket.pattern.Receive(p, &rd.batch)
-	p.blocked.Store(false)
 	rd.msgs = len(rd.batch.spans)
 	rd.batch.spans, rd.parts, rd.bytes = rd.batch.spans[:0], 0, 0
 	return err
@@ -227,11 +257,9 @@ func (rd *reader) prove(size int) {
 // budget has no room for it, or until the connection is given up.
 func (rd *reader) replace(size int) error {
 	p := rd.p
-	p.blocked.Store(true)
-	defer p.blocked.Store(false)
 	in := p.socket.inbox
 	counted := in.reserve(&p.lane, size)
-	if !p.memory.Reserve(int64(size), p.done) {
+	if !p.memory.Reserve(int64(size), p.closed) {
 		if counted {
 			in.unreserve(&p.lane, size)
 		}
@@ -309,8 +337,6 @@ func (p *Peer) command(body []byte) error {
 	case wire.CmdSubscribe, wire.CmdCancel:
 		p.speak()
 		if p.socket.local.Publishes() {
-			p.blocked.Store(true)
-			defer p.blocked.Store(false)
 			return p.socket.pattern.Subscribe(p, data, string(name) == wire.CmdSubscribe)
 		}
 	case wire.CmdPing:
@@ -336,7 +362,7 @@ func (p *Peer) waitForControl() error {
 		select {
 		case <-room:
 		case <-p.done:
-			return p.cause
+			return nil // nothing is answered any more
 		}
 	}
 }

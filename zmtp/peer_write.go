@@ -5,50 +5,87 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"zmtpd/zmtp/wire"
 )
 
 const (
 	// maxWrite is about how many bytes one write takes, so that the outbox's count follows what the kernel accepts.
 	maxWrite = 256 << 10
-	// writeSlice is how long one write may take, at most, before its progress is counted.
+	// writeSlice is how long one write to the kernel may take before its progress is counted.
 	writeSlice = 100 * time.Millisecond
+	// writePiece is how many bytes are written at once to a connection whose writes cannot be interrupted.
+	writePiece = 16 << 10
 )
 
-// writeLoop writes what the outbox holds until the connection ends, or the outbox is closed and empty.
+// writeLoop writes what the outbox holds until a write fails, the connection ends, or the outbox is closed and empty. It
+// returns when the read loop has ended.
 func (p *Peer) writeLoop() {
-	var w writer
+	w := newWriter(p)
 	defer func() { p.memory.Release(w.counted) }()
 	for {
-		taken, control := p.outbox.take(w.taken[:0], maxWrite)
+		taken, control := p.outbox.take(w.taken[:0], maxWrite, p.holdsBack)
 		w.taken = taken
 		if len(taken) == 0 {
 			if p.outbox.finished() {
 				p.closeWrite()
+				p.linger(false)
 				return
+			}
+			var again <-chan time.Time
+			if p.backlog.holding.Load() {
+				again = time.After(calmPause)
 			}
 			select {
 			case <-p.outbox.ready:
+			case <-again:
 			case <-p.done:
 				return
 			}
 			continue
 		}
-		n, err := w.write(p, taken)
-		if err == nil {
-			p.outbox.done(taken, control)
-			continue
+		n, err := w.write(taken)
+		if err != nil {
+			p.writeFailed(taken, control, n, ioError("traffic", err))
+			return
 		}
-		p.fail(ioError("traffic", err))
-		lost := 0
-		if p.parked || p.takeBack != nil {
-			lost = p.outbox.restore(taken, control, n)
-		} else {
-			lost = p.outbox.done(taken, control)
-		}
-		if lost > 0 {
+		p.outbox.done(taken, control)
+	}
+}
+
+// writeFailed ends the sending after a write that took n bytes of taken. The read loop goes on: what the peer had sent
+// before is still in the kernel, also after a reset.
+func (p *Peer) writeFailed(taken []chunk, control, n int, err error) {
+	p.ended(err)
+	lost := 0
+	if p.parked || p.takeBack != nil {
+		lost = p.outbox.restore(taken, control, n)
+	} else {
+		lost = p.outbox.done(taken, control)
+	}
+	if lost > 0 {
+		p.Drop(DropConnectionLost, lost)
+	}
+	p.stopSending()
+	p.linger(true)
+}
+
+// stopSending says that nothing more is sent on this connection. What waits goes on waiting for the endpoint, is taken
+// back by the pattern, or is lost. The write loop calls it, or whoever has waited for the write loop.
+func (p *Peer) stopSending() {
+	if p.mute {
+		return
+	}
+	p.mute = true
+	switch {
+	case p.parked:
+		p.outbox.hangUp()
+	case p.takeBack != nil:
+		p.takeBack()
+	default:
+		if lost := p.outbox.close(true); lost > 0 {
 			p.Drop(DropConnectionLost, lost)
 		}
-		return
 	}
 }
 
@@ -57,11 +94,56 @@ func (p *Peer) closeWrite() {
 	if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()
 	}
-	p.conn.SetReadDeadline(time.Now().Add(drainIdle))
+}
+
+const (
+	// answerTime is how long a peer may take to close its end after we have closed ours, or after a write to it has
+	// failed. It begins anew with everything that comes from the peer.
+	answerTime = 2 * time.Second
+	// Pauses between two looks at what the peer's host has acknowledged.
+	minPoll = time.Millisecond
+	maxPoll = 100 * time.Millisecond
+)
+
+// linger waits behind the last write until the read loop has ended. It ends the read loop when the peer's host has
+// acknowledged everything and the peer says nothing and does not close its end. Before that a close could take back
+// what is under way: our kernel answers what a peer sends to a closed connection with RST, and forgets the rest.
+// After a failed write there is nothing to wait for but what comes from the peer.
+func (p *Peer) linger(failed bool) {
+	quiet, read := time.Now(), p.backlog.read.Load()
+	timer := time.NewTimer(minPoll)
+	defer timer.Stop()
+	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
+		timer.Reset(pause)
+		select {
+		case <-p.over:
+			return
+		case <-timer.C:
+		}
+		now := p.backlog.read.Load()
+		switch {
+		case now != read, !p.backlog.waiting.Load(), !failed && !p.delivered():
+			quiet, read = time.Now(), now
+		case time.Since(quiet) >= answerTime:
+			p.suspect(&PeerClosedError{Reason: wire.LocalClose, Stage: "traffic"})
+			quiet = time.Now()
+		}
+	}
+}
+
+// delivered reports whether the peer's host has acknowledged everything that was written. Where that cannot be known, it
+// is true only if no message was sent.
+func (p *Peer) delivered() bool {
+	if _, n, ok := queued(p.conn); ok {
+		return n == 0
+	}
+	return p.outbox.traffic().Messages == 0
 }
 
 // writer holds the memory that the write loop uses again.
 type writer struct {
+	p       *Peer
+	slices  bool // a write that has timed out can be continued
 	taken   []chunk
 	vec     [][]byte
 	sealed  []byte
@@ -69,40 +151,72 @@ type writer struct {
 	until   time.Time // the connection's write deadline
 }
 
+func newWriter(p *Peer) *writer {
+	w := &writer{p: p}
+	switch p.conn.(type) {
+	case *net.TCPConn, *net.UnixConn, QueuedConn:
+		w.slices = true
+	}
+	return w
+}
+
 // write writes all chunks and returns how many of their bytes the kernel took.
-func (w *writer) write(p *Peer, taken []chunk) (n int, err error) {
-	if p.sealer != nil {
-		return w.writeSealed(p, taken)
+func (w *writer) write(taken []chunk) (n int, err error) {
+	if w.p.sealer != nil {
+		return w.writeSealed(taken)
 	}
 	w.vec = w.vec[:0]
 	for i := range taken {
 		w.vec = append(w.vec, taken[i].b)
 	}
-	return w.flush(p)
+	return w.flush()
 }
 
 // flush writes w.vec and returns how many bytes the kernel took.
-func (w *writer) flush(p *Peer) (n int, err error) {
-	// WriteTo consumes the slice that it is given, w.vec keeps the array. It uses writev only on a bare *net.TCPConn or
-	// *net.UnixConn.
-	rest := net.Buffers(w.vec)
+func (w *writer) flush() (n int, err error) {
 	defer func() { clear(w.vec) }()
+	if w.slices {
+		return w.flushSlices()
+	}
+	return w.flushPieces()
+}
+
+// flushSlices writes w.vec with writev, and counts progress at least once in a writeSlice.
+func (w *writer) flushSlices() (n int, err error) {
+	rest := net.Buffers(w.vec) // WriteTo consumes the slice that it is given, w.vec keeps the array
 	for {
 		// A deadline is good for several writes: to set it costs as much as a small write's copy.
 		if now := time.Now(); w.until.Sub(now) < writeSlice/2 {
 			w.until = now.Add(writeSlice)
-			p.conn.SetWriteDeadline(w.until)
+			w.p.conn.SetWriteDeadline(w.until)
 		}
-		m, err := rest.WriteTo(p.conn)
+		m, err := rest.WriteTo(w.p.conn)
 		n += int(m)
-		p.outbox.progress(int(m))
+		w.p.outbox.progress(int(m))
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
 		select {
-		case <-p.done:
+		case <-w.p.done:
 			return n, err
 		default:
 		}
 	}
+}
+
+// flushPieces writes w.vec to a connection of another kind. It has no deadline: after a write that has timed
+// out such a connection may be of no use any more, as those of crypto/tls are. The end of the peer closes it.
+func (w *writer) flushPieces() (n int, err error) {
+	for _, b := range w.vec {
+		for len(b) > 0 {
+			m, err := w.p.conn.Write(b[:min(len(b), writePiece)])
+			n += m
+			w.p.outbox.progress(m)
+			if err != nil {
+				return n, err
+			}
+			b = b[m:]
+		}
+	}
+	return n, nil
 }

@@ -2,6 +2,7 @@ package zmtp
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"zmtpd/zmtp/wire"
@@ -150,7 +151,12 @@ func (s *Push) Shutdown(ctx context.Context) error {
 		break
 	}
 	err := s.Socket.Shutdown(ctx)
-	s.discardReturned()
+	n := s.discardReturned()
+	if e, ok := errors.AsType[*LingerError](err); ok {
+		e.Dropped += uint64(n)
+	} else if n > 0 {
+		err = &LingerError{Dropped: uint64(n), Err: context.Cause(ctx)}
+	}
 	return err
 }
 
@@ -175,15 +181,17 @@ func (s *Push) settled() bool {
 	return settled
 }
 
-// discardReturned drops what no peer will have. The socket's goroutines are gone.
-func (s *Push) discardReturned() {
+// discardReturned drops what no peer will have and returns how many messages that was. The socket's goroutines are gone.
+func (s *Push) discardReturned() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop(DropClosed, len(s.returned))
+	n := len(s.returned)
+	s.drop(DropClosed, n)
 	for _, m := range s.returned {
 		s.memory.Release(int64(len(m.wire)))
 	}
 	s.returned = nil
+	return n
 }
 
 type pushPattern Push
@@ -210,7 +218,7 @@ func (s *pushPattern) Attach(p *Peer) error {
 	}
 	p.outbox.onRoom = (*Push)(s).hasRoom
 	p.outbox.memory = s.memory // what waits there outlives the connection
-	p.takeBack = func() int { return (*Push)(s).takeBack(p.outbox) }
+	p.takeBack = func() { (*Push)(s).takeBack(p.outbox) }
 	(*Push)(s).add(newPushLane(p.outbox, p.name(), false))
 	return nil
 }

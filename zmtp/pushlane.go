@@ -188,9 +188,9 @@ func (s *Push) hasRoom() {
 	s.room.open()
 }
 
-// takeBack removes the lane of a peer that is lost, gives to others what waited for it, and returns how many messages that
-// was. All at once: the next home of a key gets nothing new before what was there.
-func (s *Push) takeBack(ob *outbox) int {
+// takeBack removes the lane of a peer that is lost and gives to others what waited for it. All at once: the next home of a
+// key gets nothing new before what was there.
+func (s *Push) takeBack(ob *outbox) {
 	s.mu.Lock()
 	s.removeLane(ob)
 	unsent := ob.reclaim()
@@ -202,7 +202,6 @@ func (s *Push) takeBack(ob *outbox) int {
 	s.putReturned()
 	s.mu.Unlock()
 	s.room.open()
-	return len(unsent)
 }
 
 // putReturned queues what was taken back, as far as there is room, in order for each choice. Caller holds the lock.

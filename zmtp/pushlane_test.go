@@ -131,7 +131,7 @@ func (p *pushTest) wrote(t *rapid.T, m string) {
 
 func (p *pushTest) write(t *rapid.T, endpoint string) {
 	t.Helper()
-	chunks, control := p.lanes[endpoint].take(nil, 1)
+	chunks, control := p.lanes[endpoint].take(nil, 1, never)
 	for _, m := range textsIn(chunks) {
 		p.wrote(t, m)
 	}
@@ -149,7 +149,7 @@ func (p *pushTest) attach(endpoint string) {
 func (p *pushTest) lose(t *rapid.T, endpoint string) {
 	ob := p.lanes[endpoint]
 	if rapid.Bool().Draw(t, "while writing") {
-		chunks, control := ob.take(nil, 100)
+		chunks, control := ob.take(nil, 100, never)
 		under, size := textsIn(chunks), 0
 		for _, c := range chunks {
 			size += len(c.b)

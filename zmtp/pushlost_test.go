@@ -2,6 +2,7 @@ package zmtp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -140,7 +141,7 @@ func TestPushShutdownWithoutPeers(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
 					if d := elapsed(func() {
-						if err := push.Shutdown(ctx); err != context.DeadlineExceeded {
+						if err := push.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 							t.Errorf("error %v", err)
 						}
 					}); d != time.Minute {

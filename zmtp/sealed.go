@@ -12,6 +12,7 @@ const maxSealOverhead = 64
 // is read, and shrinks when that is little for a while.
 func (rd *reader) fillSealed() (int, error) {
 	n, err := rd.p.conn.Read(rd.sealed[len(rd.sealed):cap(rd.sealed)])
+	rd.short = n < cap(rd.sealed)-len(rd.sealed)
 	rd.sealed = rd.sealed[:len(rd.sealed)+n]
 	filled := len(rd.sealed) == cap(rd.sealed)
 	if n > 0 {
@@ -44,9 +45,7 @@ func (rd *reader) fillSealed() (int, error) {
 // until the connection is given up.
 func (rd *reader) resizeSealed(size int) error {
 	p := rd.p
-	p.blocked.Store(true)
-	defer p.blocked.Store(false)
-	if !p.memory.Reserve(int64(size), p.done) {
+	if !p.memory.Reserve(int64(size), p.closed) {
 		return p.cause
 	}
 	p.memory.Release(int64(cap(rd.sealed)))
@@ -94,17 +93,17 @@ func (rd *reader) wholeFrames() (int, error) {
 
 // writeSealed is write for a connection whose frames are protected. n counts the bytes of taken, those of frames whose protected
 // form the kernel took whole.
-func (w *writer) writeSealed(p *Peer, taken []chunk) (n int, err error) {
+func (w *writer) writeSealed(taken []chunk) (n int, err error) {
 	for i := 0; i < len(taken); {
 		w.sealed = w.sealed[:0]
 		first := i
 		for i < len(taken) && len(w.sealed) < chunkSize {
-			w.sealed = p.sealer.Seal(w.sealed, taken[i].b)
+			w.sealed = w.p.sealer.Seal(w.sealed, taken[i].b)
 			i++
 		}
-		w.countSealed(p)
+		w.countSealed()
 		w.vec = append(w.vec[:0], w.sealed)
-		written, err := w.flush(p)
+		written, err := w.flush()
 		if err != nil {
 			return n + unsealed(taken[first:i], w.sealed[:written]), err
 		}
@@ -114,15 +113,15 @@ func (w *writer) writeSealed(p *Peer, taken []chunk) (n int, err error) {
 	}
 	if cap(w.sealed) > 4*chunkSize {
 		w.sealed = nil // a large message should not hold its memory for ever
-		w.countSealed(p)
+		w.countSealed()
 	}
 	return n, nil
 }
 
 // countSealed lets the memory budget know how large w.sealed is. It does not wait: what it holds goes out.
-func (w *writer) countSealed(p *Peer) {
+func (w *writer) countSealed() {
 	if n := int64(cap(w.sealed)); n != w.counted {
-		p.memory.Add(n - w.counted)
+		w.p.memory.Add(n - w.counted)
 		w.counted = n
 	}
 }

@@ -91,16 +91,20 @@ func (s *Socket) start(f func()) error {
 	return nil
 }
 
-// Shutdown closes the socket in order: it accepts and connects no more, sends what is queued, and reads what the peers
-// have sent so far. What was received can still be taken with Recv, which must go on meanwhile; after the last message it
-// returns ErrClosed. When ctx ends first, the rest is dropped and counted, and the error is that of ctx. Shutdown
-// returns when all goroutines of the socket are gone. It may be called more than once.
+// Shutdown closes the socket in order. It accepts and connects no more, sends what is queued, and tells the peers that
+// nothing more will come. It reads what they have sent until they close their ends, as libzmq and this package do at
+// once. What was received can still be taken with Recv, which must go on meanwhile; after the last message Recv returns
+// ErrClosed.
+//
+// ctx is the linger period. As long as it allows, Shutdown waits until each peer has closed its end, or until the
+// peer's host has acknowledged everything and the peer has been silent for 2 s. Linux, FreeBSD and macOS tell what was
+// acknowledged; elsewhere Shutdown waits for a peer to which messages were sent until it closes its end. When ctx
+// ends first, the rest is dropped and counted, and the error is a [*LingerError].
+//
+// Shutdown returns when all goroutines of the socket are gone. It may be called more than once.
 func (s *Socket) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	first := !s.closing.Swap(true)
-	for s.pending.Len() > 0 {
-		s.evict(s.pending.Front(), wire.LocalClose)
-	}
 	for a := range s.attachments {
 		a.stop()
 	}
@@ -116,9 +120,12 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	s.abort()
+	e := &LingerError{Err: context.Cause(ctx)}
+	before := s.dropped.load().Total()
+	e.Unacknowledged = s.abort()
 	<-s.ended
-	return context.Cause(ctx)
+	e.Dropped = s.dropped.load().Total() - before
+	return e
 }
 
 // Close is Shutdown without waiting for anything: what is queued in either direction is dropped and counted.
@@ -146,8 +153,8 @@ func (s *Socket) end() {
 	close(s.ended)
 }
 
-// abort ends what Shutdown would wait for.
-func (s *Socket) abort() {
+// abort ends what Shutdown would wait for, and returns how many bytes the hosts of the peers have not acknowledged.
+func (s *Socket) abort() (unsent int) {
 	s.cancel()
 	if s.inbox != nil {
 		s.discardInbox()
@@ -158,8 +165,11 @@ func (s *Socket) abort() {
 		a.cancel()
 	}
 	for p := range s.peers {
+		_, n, _ := queued(p.conn)
+		unsent += n
 		p.fail(&PeerClosedError{Reason: wire.LocalClose, Stage: "traffic", Err: ErrClosed})
 	}
+	return unsent
 }
 
 func (s *Socket) discardInbox() {
@@ -202,13 +212,6 @@ func (s *Socket) detach(endpoint string, listener bool) error {
 		}
 		delete(s.attachments, a)
 		a.stop()
-		for e := s.pending.Front(); e != nil; {
-			next := e.Next()
-			if e.Value.(*pending).owner == a {
-				s.evict(e, wire.LocalClose)
-			}
-			e = next
-		}
 		for p := range s.peers {
 			if p.owner == a {
 				p.finish()
@@ -246,7 +249,7 @@ func (s *Socket) evict(e *list.Element, r Reason) {
 func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool, err error) {
 	p := &Peer{
 		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox, parked: a.outbox != nil,
-		done: make(chan struct{}),
+		done: make(chan struct{}), closed: make(chan struct{}), over: make(chan struct{}),
 	}
 	if e != nil {
 		p.accepted = e.Value.(*pending)
@@ -277,6 +280,7 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 	p.heart.start(p)
 	p.fail(p.readLoop(first)) // the reason counts only if nothing else ended the connection first
 	p.heart.stop()
+	close(p.over)
 	writer.Wait()
 	s.retire(p)
 	s.pattern.Detach(p, p.cause)
@@ -333,26 +337,14 @@ func (s *Socket) admit(p *Peer) error {
 
 // retire takes p off the peers and keeps its counts.
 func (s *Socket) retire(p *Peer) {
-	var out Traffic
-	var returned uint64
-	switch {
-	case p.parked:
-		p.outbox.hangUp()
-	case p.takeBack != nil:
-		returned = uint64(p.takeBack())
-		out = p.outbox.traffic()
-	default:
-		if lost := p.outbox.close(true); lost > 0 {
-			p.Drop(DropConnectionLost, lost)
-		}
-		out = p.outbox.traffic()
-	}
+	p.stopSending()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.peers, p)
 	s.stats.In.Add(p.in.load())
-	s.stats.Out.Add(out)
-	s.stats.Returned += returned
+	if !p.parked {
+		s.stats.addOutbox(p.outbox)
+	}
 	p.owner.past.add(p)
 	s.stats.Closed[reasonOf(p.cause)]++
 }

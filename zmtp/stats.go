@@ -118,12 +118,12 @@ func (s *Socket) Stats() Stats {
 	for p := range s.peers {
 		st.In.Add(p.in.load())
 		if !p.parked {
-			st.Out.Add(p.outbox.traffic())
+			st.addOutbox(p.outbox)
 		}
 	}
 	for a := range s.attachments {
 		if a.outbox != nil {
-			st.Out.Add(a.outbox.traffic())
+			st.addOutbox(a.outbox)
 		}
 	}
 	s.mu.Unlock()
@@ -137,6 +137,14 @@ func (s *Socket) Stats() Stats {
 		st.RecvQueued, st.RecvQueuedBytes, st.RecvPinnedBytes = s.inbox.level()
 	}
 	return st
+}
+
+// addOutbox counts what was put into an outbox.
+func (st *Stats) addOutbox(o *outbox) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	st.Out.Add(o.sent)
+	st.Returned += uint64(o.returned)
 }
 
 // Peers returns a snapshot of the counters of each connected peer, in no order.

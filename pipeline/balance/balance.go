@@ -130,24 +130,20 @@ func (b *Balancer) Blocked() (n int) {
 	return n
 }
 
-// maxBusy bounds how long Shutdown reads from nodes that go on sending.
-const maxBusy = 5 * time.Second
-
 // errStillSending is the reason for closing a node's connection during Shutdown.
-var errStillSending = errors.New("the balancer is shutting down and the node goes on sending")
+var errStillSending = errors.New("the balancer is shutting down and the node does not close its end")
 
-// Shutdown reads what the nodes have sent so far and gives it to the loggers. It closes a node that
-// goes on sending after half of the time that ctx leaves, at most 5 s. When ctx ends first, the rest
-// is dropped and counted, and the error is that of ctx.
+// Shutdown reads what the nodes have sent until they close their ends, and gives it to the loggers.
+// Zeek's nodes and zmtpd close theirs as soon as the balancer has closed its own. Shutdown cuts off a
+// node that does not when half of the time that ctx leaves has passed. When ctx ends first, the rest
+// is dropped and counted, and the error is a [*zmtp.LingerError].
 func (b *Balancer) Shutdown(ctx context.Context) error {
-	busy := maxBusy
 	if deadline, ok := ctx.Deadline(); ok {
-		busy = min(busy, time.Until(deadline)/2)
+		cut := time.AfterFunc(time.Until(deadline)/2, func() {
+			b.pull.ClosePeers(func(*zmtp.Peer) error { return errStillSending })
+		})
+		defer cut.Stop()
 	}
-	cut := time.AfterFunc(busy, func() {
-		b.pull.ClosePeers(func(*zmtp.Peer) error { return errStillSending })
-	})
-	defer cut.Stop()
 	defer b.cancel()
 	defer context.AfterFunc(ctx, b.cancel)()
 	return b.pull.Shutdown(ctx)

@@ -245,3 +245,11 @@ func (d *deadline) set(t time.Time, l *link) {
 		})
 	}
 }
+
+// Unacknowledged returns the number of bytes that have been written at this end and not been read at the other. It is 0
+// once one of the ends is closed.
+func (c *Conn) Unacknowledged() int {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return len(c.peer.in)
+}

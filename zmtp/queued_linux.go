@@ -1,0 +1,9 @@
+package zmtp
+
+import "syscall"
+
+// tcp(7), unix(7)
+const (
+	receiveQueue = syscall.TIOCINQ  // SIOCINQ
+	sendQueue    = syscall.TIOCOUTQ // SIOCOUTQ
+)
