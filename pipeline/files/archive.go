@@ -49,7 +49,7 @@ func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression)
 		l.compressSlots.acquire()
 		defer l.compressSlots.release()
 	}
-	in, err := l.root.Open(r.src)
+	in, err := r.in.Open(r.src)
 	if err != nil {
 		return "", err
 	}
@@ -68,7 +68,7 @@ func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression)
 
 // removeCopied removes a log of which there is a copy with its final name.
 func (l *Logger) removeCopied(r *rotation) {
-	if err := l.root.Remove(r.src); err != nil {
+	if err := r.in.Remove(r.src); err != nil {
 		// To do it again would make it twice.
 		l.rotationFailed(err)
 		l.log.Error("log has its final name, its original cannot be removed", "file", l.inLogDir(r.src), "err", err)
@@ -135,7 +135,7 @@ func (l *Logger) findCopy(dst *os.Root, r *rotation, to string) (target string, 
 
 // isCopy reports whether a file of dst has the content of a log. What cannot be read is no copy.
 func (l *Logger) isCopy(dst *os.Root, name string, form codec, r *rotation) bool {
-	original, err := l.root.Open(r.src)
+	original, err := r.in.Open(r.src)
 	if err != nil {
 		return false
 	}

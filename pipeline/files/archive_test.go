@@ -410,7 +410,7 @@ func TestRetention(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer l.closeDir()
+			defer l.folder().close()
 			if err := l.prune(now); err != nil {
 				t.Error(err)
 			}

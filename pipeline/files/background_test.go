@@ -60,8 +60,8 @@ func hanging(t *testing.T, cfg Config, write, sync <-chan struct{}) *Logger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.openFile = func(name string) (file, error) {
-		f, err := l.createFile(name)
+	l.openFile = func(name string, flag int) (file, error) {
+		f, err := l.openInFolder(name, flag)
 		if err == nil && strings.HasPrefix(name, "a.") {
 			return &hangingFile{f, write, sync}, nil
 		}
@@ -197,7 +197,7 @@ func TestStdout(t *testing.T) {
 	}
 	out := &haltingWriter{}
 	all := &stdout{w: out}
-	l.openFile = func(string) (file, error) { return all, nil }
+	l.openFile = func(string, int) (file, error) { return all, nil }
 	go l.runTimer()
 	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1", "2"), pipelinetest.Message(t, "n", "B::LOG", "b", "y", "3"), pipelinetest.Message(t, "n", "A::LOG", "a", "x y", "4"))
 	shut(t, l)

@@ -80,7 +80,7 @@ func (l *Logger) close(ctx context.Context) error {
 	if !await.Until(hung, await.Done(l.services.Wait)) {
 		errs = append(errs, errBusy)
 	}
-	errs = append(errs, l.closeDir())
+	errs = append(errs, l.folder().close())
 	return errors.Join(errs...)
 }
 

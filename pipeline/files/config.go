@@ -58,10 +58,8 @@ type Config struct {
 	// Location is the time zone of #open, #close, file names and rotation. Default
 	// time.Local.
 	Location *time.Location
-	// MaxFiles limits how many logs there may be at a time, so that a node which makes up
-	// paths cannot use up the file descriptors: one for each path, and for each further
-	// stream and set of columns in it. One that was idle for an hour makes room for
-	// another; else batches for more are dropped. Default 1000.
+	// MaxFiles limits how many log files are open at a time. If another one is needed, the one that was not used
+	// for the longest time is closed until its next batch. Default 1000.
 	MaxFiles int
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
@@ -83,6 +81,7 @@ func newLogger(cfg Config) (*Logger, error) {
 		headers:         map[string]*logFile{},
 		bases:           map[string]bool{},
 		open:            map[*logFile]os.FileInfo{},
+		following:       newMutex(),
 		serviceSlots:    make(semaphore, maxServices),
 		rotationSlots:   make(semaphore, maxRotations),
 		compressSlots:   make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
@@ -129,6 +128,7 @@ func newLogger(cfg Config) (*Logger, error) {
 	} else if !fi.IsDir() {
 		return nil, fmt.Errorf("%s is not a directory", l.dir)
 	}
+	l.logDir = l.resolve(l.options.LogDir)
 	if cfg.Archive != "" {
 		l.archive = l.resolve(cfg.Archive)
 	}
@@ -136,13 +136,13 @@ func newLogger(cfg Config) (*Logger, error) {
 		return nil, err
 	}
 	l.reserve = l.rotatedReserve()
-	if err := l.openDir(); err != nil {
+	if l.current, err = l.openFolder(); err != nil {
 		return nil, err
 	}
-	l.openFile = l.createFile
+	l.openFile = l.openInFolder
 	if l.options.Stdout {
 		all := &stdout{w: os.Stdout}
-		l.openFile = func(string) (file, error) { return all, nil }
+		l.openFile = func(string, int) (file, error) { return all, nil }
 	}
 	l.giveUp, l.cancel = context.WithCancel(context.Background())
 	l.giveUpRotations, l.stopRotations = context.WithCancel(context.Background())
@@ -192,30 +192,6 @@ const (
 	nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 	maxName   = 64
 )
-
-// openDir opens the log folder and locks it.
-func (l *Logger) openDir() (err error) {
-	dir := l.resolve(l.options.LogDir)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	if l.root, err = os.OpenRoot(dir); err != nil {
-		return err
-	}
-	if l.lock, err = l.root.Open("."); err != nil {
-		l.root.Close()
-		return err
-	}
-	if lockDir(l.lock) {
-		l.closeDir()
-		return fmt.Errorf("another logger writes to %s: give this one a folder of its own", dir)
-	}
-	return nil
-}
-
-func (l *Logger) closeDir() error {
-	return errors.Join(l.lock.Close(), l.root.Close())
-}
 
 // resolve returns the absolute path of a directory that the operator gave
 // relative to the logger's folder.

@@ -36,8 +36,8 @@ func (d *tinyDisk) set(space int) {
 }
 
 func (d *tinyDisk) install(l *Logger) {
-	l.openFile = func(name string) (file, error) {
-		f, err := l.createFile(name)
+	l.openFile = func(name string, flag int) (file, error) {
+		f, err := l.openInFolder(name, flag)
 		if err != nil {
 			return nil, err
 		}
@@ -213,11 +213,11 @@ func TestWriteContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Config{Dir: t.TempDir()})
 		full := true
-		l.openFile = func(name string) (file, error) {
+		l.openFile = func(name string, flag int) (file, error) {
 			if full {
 				return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
 			}
-			return l.createFile(name)
+			return l.openInFolder(name, flag)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -306,8 +306,8 @@ func TestTruncateFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk, failures := &tinyDisk{space: 200}, 3
-		l.openFile = func(name string) (file, error) {
-			f, err := l.createFile(name)
+		l.openFile = func(name string, flag int) (file, error) {
+			f, err := l.openInFolder(name, flag)
 			return &stuckFile{&tinyFile{f, disk}, &failures}, err
 		}
 		go l.runTimer()

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
-	"strings"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"zmtpd/pipeline"
@@ -32,20 +29,22 @@ type logFile struct {
 	log    *streamLog
 	render *renderers // lives as long as the logFile: what is escaped may depend on earlier records
 
-	f       file      // nil while there is none
-	name    string    // of f, without extension; empty while there is none
-	side    string    // the name to take while other columns have the log's own; empty until needed
-	opened  time.Time // the opening time for the name of the rotated file
-	lastUse time.Time // of the last batch
-	seen    bool      // it had a file before
-	evicted bool      // not to be used any more
+	f       file         // nil while there is none, or it is parked
+	name    string       // of the file, without extension; empty while there is none
+	info    os.FileInfo  // of the file
+	side    string       // the name to take while other columns have the log's own; empty until needed
+	opened  time.Time    // the opening time for the name of the rotated file
+	used    atomic.Int64 // when the last batch came, in ns since 1970
+	seen    bool         // it had a file before
+	evicted bool         // not to be used any more
 
-	buf    []byte          // text that is not in f yet, nor in zip; empty while there is no f
+	buf    []byte          // text that is not in f yet; empty while there is no f
 	zip    *gzipStream     // between buf and f, nil without compression
-	queued pipeline.Shares // the batches in buf and zip
+	zipped int             // bytes of buf that zip has
+	queued pipeline.Shares // the batches in buf
 	inBuf  []delivery      // those of them that a Sink's caller waits for
 	footer bool            // #close was appended: the file must be ended before anything else
-	size   int64           // bytes in f
+	size   int64           // bytes in the file
 	torn   int             // bytes at the end of f from a write that failed halfway
 	err    error           // why it cannot be written now, nil if it can
 }
@@ -86,7 +85,7 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 			return e, err
 		}
 	}
-	f.lastUse = now
+	f.used.Store(now.UnixNano())
 	if len(f.buf) == 0 {
 		f.buf, *text = *text, f.buf
 	} else {
@@ -127,24 +126,6 @@ func (f *logFile) makeReady(now time.Time) error {
 	return nil
 }
 
-// create creates the file and begins it.
-func (f *logFile) create(now time.Time) (*pipeline.DropError, error) {
-	name, err := f.log.name(f, now)
-	if err != nil {
-		return nil, err
-	}
-	err = f.open(name)
-	if pathError(err) || errors.Is(err, fs.ErrPermission) && strings.Contains(f.log.key.Path, "/") {
-		// Of a folder of its own a log path may not stop the others.
-		return &pipeline.DropError{Reason: pipeline.ReasonPath, Err: err}, nil
-	}
-	if err != nil {
-		return nil, f.fail(err)
-	}
-	f.buf = f.render.main.AppendHeader(f.buf, now.In(f.log.l.location))
-	return nil, nil
-}
-
 // fail notes that the file cannot be written, and logs it if that is news.
 func (f *logFile) fail(err error) error {
 	l := f.log.l
@@ -164,10 +145,22 @@ func (f *logFile) succeed() {
 	}
 }
 
-// flush writes the buffer to the file. On error the file is as it was before, or
-// torn says by how much it is too long, and the buffer is kept for another try.
+// flush writes the buffer to the file, or to a new one if the file is not where it was. On error the file is as it
+// was before, or torn says by how much it is too long, and the buffer is kept for another try. Afterwards there may
+// be no file.
 func (f *logFile) flush() error {
-	if f.f == nil || len(f.buf) == 0 && len(f.queued) == 0 && !f.zip.pending(f.footer) {
+	if f.f == nil {
+		return nil
+	}
+	if err := f.follow(); err != nil {
+		return f.fail(err)
+	}
+	return f.write(f.footer)
+}
+
+// write is flush for a file that is where it was. last says that the compressed stream ends with it.
+func (f *logFile) write(last bool) error {
+	if f.f == nil || len(f.buf) == 0 && len(f.queued) == 0 && !f.zip.pending(last) {
 		return nil
 	}
 	if err := f.mend(); err != nil {
@@ -175,8 +168,8 @@ func (f *logFile) flush() error {
 	}
 	data := f.buf
 	if f.zip != nil {
-		f.zip.add(f.buf, f.footer)
-		f.buf = f.buf[:0]
+		f.zip.add(f.buf[f.zipped:], last)
+		f.zipped = len(f.buf)
 		data = f.zip.out.Bytes()
 	}
 	n, err := 0, error(nil)
@@ -200,6 +193,7 @@ func (f *logFile) flush() error {
 	if f.zip != nil {
 		f.zip.written()
 	}
+	f.zipped = 0
 	if f.buf = f.buf[:0]; cap(f.buf) > keepSize {
 		f.buf = nil
 	}
@@ -223,109 +217,15 @@ func (f *logFile) mend() error {
 	return nil
 }
 
-// open creates the file of that name, or of another one if the name turns out not
-// to be free.
-func (f *logFile) open(name string) (err error) {
-	l := f.log.l
-	if !l.options.Stdout {
-		if name, err = f.claim(name); err != nil {
-			return err
-		}
-		if l.shadows() {
-			if err := l.writeShadow(name); err != nil {
-				return err
-			}
-		}
-	}
-	var zip *gzipStream
-	if level := l.options.GzipLevel; level > 0 {
-		if zip, err = newGzipStream(level); err != nil {
-			return err
-		}
-	}
-	opened, err := l.openFile(name + l.ext)
-	if err != nil {
-		return err
-	}
-	f.f, f.zip, f.name, f.seen, f.size = opened, zip, name, true, 0
-	f.succeed()
-	fi, err := f.f.Stat()
-	l.mu.Lock()
-	if err == nil && !l.options.Stdout {
-		l.open[f] = fi
-	}
-	l.mu.Unlock()
-	l.state.opened(1)
-	return nil
-}
-
-// claim makes the name free for a file, or finds another one, and makes its folder.
-func (f *logFile) claim(name string) (string, error) {
-	l := f.log.l
-	for {
-		fi, err := l.root.Lstat(name + l.ext)
-		switch {
-		case err == nil && !fi.Mode().IsRegular():
-			return "", &fs.PathError{Op: "create", Path: name + l.ext, Err: errors.New("there is something that is no log file")}
-		case err == nil && l.isOpen(fi):
-			// The file system takes two names for the same, by upper and lower case perhaps.
-			name = f.log.rename(f, name)
-			continue
-		case err == nil:
-			if err := l.moveAside(f.log, name, fi); err != nil {
-				return "", err
-			}
-		case !errors.Is(err, fs.ErrNotExist):
-			return "", err
-		}
-		break
-	}
-	if dir := path.Dir(name); dir != "." {
-		if err := l.root.MkdirAll(dir, 0o777); err != nil {
-			return "", err
-		}
-	}
-	return name, nil
-}
-
-// createFile creates a file in the log folder, which must not be there.
-func (l *Logger) createFile(name string) (file, error) {
-	return l.root.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o666)
-}
-
-// isOpen reports whether fi is one of the logger's own open files.
-func (l *Logger) isOpen(fi os.FileInfo) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, open := range l.open {
-		if os.SameFile(open, fi) {
-			return true
-		}
-	}
-	return false
-}
-
-// pathError reports whether a file cannot be created because of its name, so
-// that waiting for it would be in vain. What is not known to be so is worth
-// another try: nothing may be lost for an error that goes away.
-func pathError(err error) bool {
-	if err == nil {
-		return false
-	}
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
-		return errors.As(err, new(*fs.PathError)) // os.Root: a symbolic link leads out of the folder
-	}
-	switch errno {
-	case syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.EILSEQ, syscall.EINVAL:
-		return true
-	}
-	return invalidName(errno)
-}
-
 // complete writes the rest of the file, with #close at the time at. On error it can
-// be called again.
+// be called again. Afterwards there may be no file.
 func (f *logFile) complete(at time.Time) error {
+	if err := f.resume(); err != nil {
+		return f.fail(err)
+	}
+	if f.f == nil {
+		return nil
+	}
 	if !f.footer {
 		f.buf = f.render.main.AppendFooter(f.buf, at.In(f.log.l.location))
 		f.footer = true
@@ -337,7 +237,8 @@ func (f *logFile) complete(at time.Time) error {
 func (f *logFile) detach() file {
 	l := f.log.l
 	detached := f.f
-	f.f, f.zip, f.name, f.buf, f.queued, f.footer, f.torn = nil, nil, "", f.buf[:0], f.queued[:0], false, 0
+	f.f, f.zip, f.name, f.footer, f.torn = nil, nil, "", false, 0
+	f.buf, f.zipped, f.queued = f.buf[:0], 0, f.queued[:0]
 	l.mu.Lock()
 	delete(l.open, f)
 	l.mu.Unlock()
@@ -350,7 +251,7 @@ func (l *Logger) closeFile(f file, name string) {
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	l.state.opened(-1)
+	l.state.closed()
 	if err != nil {
 		// The system took the bytes and then could not keep them. There is nothing left
 		// to try again.
@@ -362,13 +263,10 @@ func (l *Logger) closeFile(f file, name string) {
 // end ends the file for good: rotated if there is rotation, under its name if
 // not. On error it can be called again.
 func (f *logFile) end(now time.Time) error {
-	if f.f == nil {
-		return nil
-	}
 	if f.log.l.rotates() {
 		return f.rotate(now)
 	}
-	if err := f.complete(now); err != nil {
+	if err := f.complete(now); err != nil || f.f == nil {
 		return err
 	}
 	f.log.l.closeFile(f.detach(), f.log.key.Path)
@@ -378,6 +276,10 @@ func (f *logFile) end(now time.Time) error {
 // abandon gives up what is in the buffer, because of err. What a Sink's caller waits for goes back to him; the rest is lost.
 func (f *logFile) abandon(err error) error {
 	l := f.log.l
+	if f.f == nil { // it is parked, with all that was for it
+		f.forget()
+		return fmt.Errorf("log %q has no #close: %w", f.log.key.Path, err)
+	}
 	_ = f.mend()
 	for _, d := range f.inBuf {
 		f.queued.Remove(d.from, d.n)
@@ -388,7 +290,7 @@ func (f *logFile) abandon(err error) error {
 	lost := f.queued.Sum()
 	l.acct.Abandon(f.log.stats, f.queued, pipeline.ReasonWrite)
 	_ = f.detach().Close()
-	l.state.opened(-1)
+	l.state.closed()
 	if lost == (pipeline.Counts{}) {
 		return fmt.Errorf("log %q: %w", f.log.key.Path, err)
 	}
@@ -399,10 +301,10 @@ func (f *logFile) abandon(err error) error {
 // file only the opening time of the next one changes. On error, which can only be
 // that of the last write, it can be called again.
 func (f *logFile) rotate(at time.Time) error {
+	if err := f.complete(at); err != nil {
+		return fmt.Errorf("rotation: %w", err)
+	}
 	if f.f != nil {
-		if err := f.complete(at); err != nil {
-			return fmt.Errorf("rotation: %w", err)
-		}
 		l, r := f.log.l, &rotation{name: f.name, opened: f.opened, closed: at}
 		r.f = f.detach()
 		if l.options.Stdout {

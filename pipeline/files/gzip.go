@@ -26,6 +26,10 @@ func newGzipStream(level int) (*gzipStream, error) {
 // everything, so there are no errors.
 func (z *gzipStream) add(text []byte, last bool) {
 	if len(text) > 0 {
+		if z.closed { // another member follows
+			z.w.Reset(&z.out)
+			z.closed = false
+		}
 		_, _ = z.w.Write(text)
 		_ = z.w.Flush()
 	}
@@ -38,6 +42,13 @@ func (z *gzipStream) add(text []byte, last bool) {
 // pending reports whether something is not in the file yet, if this is the last or not.
 func (z *gzipStream) pending(last bool) bool {
 	return z != nil && (z.out.Len() > 0 || last && !z.closed)
+}
+
+// reset begins a new stream and drops what is not in the file yet.
+func (z *gzipStream) reset() {
+	z.out.Reset()
+	z.w.Reset(&z.out)
+	z.closed = false
 }
 
 // written drops what is in the file now.

@@ -35,15 +35,15 @@ func (l *Logger) shadows() bool {
 func (l *Logger) writeShadow(name string) error {
 	name += l.ext
 	tmp := path.Join(path.Dir(name), tmpShadowPrefix+path.Base(name))
-	if err := l.writeSynced(tmp, l.ext+"\n\n"); err != nil {
+	if err := writeSynced(l.folder(), tmp, l.ext+"\n\n"); err != nil {
 		return err
 	}
-	return l.root.Rename(tmp, shadowOf(name))
+	return l.folder().Rename(tmp, shadowOf(name))
 }
 
 // removeShadow removes the shadow of the log that has or had the name file, if there is one.
 func (l *Logger) removeShadow(file string) {
-	if err := l.root.Remove(shadowOf(file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := l.folder().Remove(shadowOf(file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.state.failed(err)
 		l.log.Error("shadow file cannot be removed", "file", file, "err", err)
 	}
@@ -73,7 +73,7 @@ func (l *Logger) rotateLeftovers() {
 // that were not finished. Folders of rotated logs have none.
 func (l *Logger) findShadows() (files []string, err error) {
 	var errs []error
-	err = fs.WalkDir(l.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(l.folder().FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			errs = append(errs, err) // of one folder; the others are looked at
 			return nil
@@ -85,7 +85,7 @@ func (l *Logger) findShadows() (files []string, err error) {
 			return nil
 		}
 		if strings.HasPrefix(d.Name(), tmpShadowPrefix) { // the crash came before its name
-			errs = append(errs, l.root.Remove(name))
+			errs = append(errs, l.folder().Remove(name))
 		} else if file, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
 			files = append(files, path.Join(path.Dir(name), file))
 		}
@@ -102,9 +102,9 @@ func (l *Logger) holdsRotated(name string) bool {
 
 // rotateLeftover rotates the log file that has a shadow.
 func (l *Logger) rotateLeftover(file string) error {
-	fi, err := l.root.Lstat(file)
+	fi, err := l.folder().Lstat(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return l.root.Remove(shadowOf(file))
+		return l.folder().Remove(shadowOf(file))
 	}
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (l *Logger) rotateLeftover(file string) error {
 	if !ok || name == "" || ext != l.ext {
 		return errors.New("its shadow names another extension than it has, or than logs have now: move both away")
 	}
-	shadow, err := l.root.Lstat(shadowOf(file))
+	shadow, err := l.folder().Lstat(shadowOf(file))
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (l *Logger) rotateLeftover(file string) error {
 
 // readShadow returns the extension that the shadow of file names.
 func (l *Logger) readShadow(file string) (string, error) {
-	b, err := l.readShort(shadowOf(file))
+	b, err := readShort(l.folder(), shadowOf(file))
 	if err != nil {
 		return "", err
 	}
@@ -142,8 +142,8 @@ func (l *Logger) readShadow(file string) (string, error) {
 }
 
 // writeSynced writes a file that the logger needs for itself; its content is on disk then.
-func (l *Logger) writeSynced(name, content string) error {
-	f, err := l.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+func writeSynced(in *folder, name, content string) error {
+	f, err := in.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
 	}
@@ -158,8 +158,8 @@ func (l *Logger) writeSynced(name, content string) error {
 }
 
 // readShort reads a file that writeSynced wrote: it is not large.
-func (l *Logger) readShort(name string) ([]byte, error) {
-	f, err := l.root.Open(name)
+func readShort(in *folder, name string) ([]byte, error) {
+	f, err := in.Open(name)
 	if err != nil {
 		return nil, err
 	}

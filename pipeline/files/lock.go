@@ -11,12 +11,20 @@ func newMutex() mutex { return make(mutex, 1) }
 func (m mutex) lock()   { m <- struct{}{} }
 func (m mutex) unlock() { <-m }
 
-// lockUntil locks m, or returns false as soon as one of the contexts ends.
-func (m mutex) lockUntil(a, b context.Context) bool {
+// tryLock locks m if nobody holds it, and reports whether it has.
+func (m mutex) tryLock() bool {
 	select {
 	case m <- struct{}{}:
 		return true
 	default:
+		return false
+	}
+}
+
+// lockUntil locks m, or returns false as soon as one of the contexts ends.
+func (m mutex) lockUntil(a, b context.Context) bool {
+	if m.tryLock() {
+		return true
 	}
 	select {
 	case m <- struct{}{}:

@@ -47,8 +47,7 @@ type Logger struct {
 	// Static after New.
 	options         redef.Options
 	dir             string // absolute
-	root            *os.Root
-	lock            *os.File // root, locked against other loggers
+	logDir          string // absolute path of the log folder
 	name            string
 	suffix, ext     string // of log files: without dot; with it and what compression adds
 	reserve         int    // bytes by which rotated names are longer
@@ -61,8 +60,8 @@ type Logger struct {
 	archiveMaxAge   time.Duration
 	postprocTimeout time.Duration // 0 for none
 	log             *slog.Logger
-	openFile        func(name string) (file, error) // creates it; replaced by tests
-	copyTo          func(w io.Writer) io.Writer     // replaced by tests
+	openFile        func(name string, flag int) (file, error) // replaced by tests
+	copyTo          func(w io.Writer) io.Writer               // replaced by tests
 
 	archiveMaxBytes int64
 	archiveSize     atomic.Int64  // as far as it is known
@@ -72,6 +71,8 @@ type Logger struct {
 	state state            // has its own lock
 
 	mu          sync.Mutex
+	current     *folder // guarded by mu; the log folder
+	folderErr   error   // guarded by mu; why there is none, nil if there is
 	closed      bool
 	inflight    sync.WaitGroup                 // Writes; Add under mu while not closed
 	logs        map[pipeline.LogKey]*streamLog // guarded by mu
@@ -84,6 +85,7 @@ type Logger struct {
 
 	services       sync.WaitGroup // of logs, started by the timer goroutine, and retention
 	serviceSlots   semaphore
+	following      mutex          // held while it is looked whether the folder is where it was
 	rotations      sync.WaitGroup // in the background
 	rotationSlots  semaphore
 	compressSlots  semaphore
@@ -295,6 +297,12 @@ func (l *Logger) runTimer() {
 		case <-timer.C:
 		case <-l.flushNow:
 		}
+		if l.following.tryLock() {
+			l.services.Go(func() {
+				defer l.following.unlock()
+				_ = l.followFolder()
+			})
+		}
 		for _, s := range l.sortedLogs() {
 			if !s.serving.CompareAndSwap(false, true) {
 				continue // the last time has not ended
@@ -317,6 +325,10 @@ func (l *Logger) Flush() {
 	default:
 	}
 }
+
+// Reopen lets the logger look soon, and not only after Config.FlushInterval, whether its folder and files are where
+// they were, as after a rotation by others. See logFile.follow.
+func (l *Logger) Reopen() { l.Flush() }
 
 // untilService returns the time until the next flush or rotation.
 func (l *Logger) untilService() time.Duration {

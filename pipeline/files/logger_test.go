@@ -308,7 +308,7 @@ func TestCreateFile(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.log"), []byte("x"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.createFile("a.log"); !errors.Is(err, fs.ErrExist) {
+	if _, err := l.openInFolder("a.log", os.O_CREATE|os.O_EXCL); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v, want fs.ErrExist", err)
 	}
 	if content := tree(t, dir)["a.log"]; content != "x" {

@@ -31,18 +31,18 @@ func (l *Logger) noteCall(r *rotation, dst *os.Root, target string) {
 		return
 	}
 	to := filepath.Join(dst.Name(), filepath.FromSlash(target))
-	if rel, err := filepath.Rel(l.root.Name(), to); err == nil && filepath.IsLocal(rel) {
+	if rel, err := filepath.Rel(r.in.Name(), to); err == nil && filepath.IsLocal(rel) {
 		to = rel
 	}
 	note := path.Join(r.work, callNote)
-	if err := l.writeSynced(note, fmt.Sprintf(noteFormat, r.name, to, btoi(r.terminating))); err != nil {
-		_ = l.root.Remove(note)
+	if err := writeSynced(r.in, note, fmt.Sprintf(noteFormat, r.name, to, btoi(r.terminating))); err != nil {
+		_ = r.in.Remove(note)
 		r.note = false
 		l.state.failed(err)
 		l.log.Error("the post-processor's call cannot be noted, a crash now would prevent it", "path", r.name, "err", err)
 		return
 	}
-	if dir, err := l.root.Open(r.work); err == nil {
+	if dir, err := r.in.Open(r.work); err == nil {
 		_ = dir.Sync() // not every system can
 		dir.Close()
 	}
@@ -52,7 +52,7 @@ func (l *Logger) noteCall(r *rotation, dst *os.Root, target string) {
 // resumeCall calls the post-processor that an earlier logger had noted for a log, which has its final name.
 func (l *Logger) resumeCall(r *rotation) error {
 	note := path.Join(r.work, callNote)
-	text, err := l.readShort(note)
+	text, err := readShort(r.in, note)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (l *Logger) resumeCall(r *rotation) error {
 	}
 	r.terminating = terminating != 0
 	if !filepath.IsAbs(to) {
-		to = filepath.Join(l.root.Name(), to)
+		to = filepath.Join(r.in.Name(), to)
 	}
 	// Otherwise the post-processor was called, and the log was not to stay.
 	_, err = os.Lstat(to)
@@ -87,7 +87,7 @@ func (l *Logger) forgetCall(r *rotation) {
 		return
 	}
 	r.note = false
-	err := l.root.Remove(path.Join(r.work, callNote))
+	err := r.in.Remove(path.Join(r.work, callNote))
 	if errors.Is(err, fs.ErrClosed) {
 		return // nobody waited for the post-processor; the next start calls it again
 	}
@@ -121,7 +121,9 @@ func (l *Logger) postprocess(r *rotation, to string) {
 		l.postprocessFailed(to, fmt.Errorf("it is not called before the next start: %d others wait or hang", maxPostprocQueue))
 		return
 	}
+	r.in.users.Add(1)
 	l.postprocessors.Go(func() {
+		defer r.in.release()
 		l.waitForPostprocessors()
 		defer l.postprocSlots.release()
 		err := l.runPostprocessor(line)

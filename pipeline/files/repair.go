@@ -17,7 +17,7 @@ const repairTemp = ".tmp.repair."
 // repair takes half a line off the end of a log whose logger was killed while it wrote: it is no record. Of a
 // compressed log it keeps what can be decompressed. It can be called again.
 func (l *Logger) repair(r *rotation) error {
-	f, err := l.root.OpenFile(r.src, os.O_RDWR, 0)
+	f, err := r.in.OpenFile(r.src, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func hasGzipHeader(f io.ReaderAt) bool {
 
 // repairGzip ends the gzip stream of a log properly.
 func (l *Logger) repairGzip(r *rotation) (err error) {
-	in, err := l.root.Open(r.src)
+	in, err := r.in.Open(r.src)
 	if err != nil {
 		return err
 	}
@@ -78,13 +78,13 @@ func (l *Logger) repairGzip(r *rotation) (err error) {
 		return err
 	}
 	tmp := path.Join(path.Dir(r.src), repairTemp+path.Base(r.src))
-	out, err := l.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	out, err := r.in.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = l.root.Remove(tmp)
+			_ = r.in.Remove(tmp)
 		}
 	}()
 	z, err := gzip.NewWriterLevel(out, max(l.options.GzipLevel, gzip.BestSpeed))
@@ -112,7 +112,7 @@ func (l *Logger) repairGzip(r *rotation) (err error) {
 	if err != nil {
 		return err
 	}
-	return l.root.Rename(tmp, r.src)
+	return r.in.Rename(tmp, r.src)
 }
 
 // whole reports whether a gzip file can be decompressed to its end.

@@ -89,7 +89,7 @@ func (l *Logger) place(r *rotation) (string, error) {
 		l.rotationFailed(err)
 		l.log.Error("log cannot be moved to the rotation directory, it is rotated within the log folder", "path", r.name, "err", err)
 	}
-	return l.moveWithin(l.root, r, to, Compression{})
+	return l.moveWithin(r.in.Root, r, to, Compression{})
 }
 
 // moveTo moves a log to the directory dir, which it makes.
@@ -130,7 +130,7 @@ func (l *Logger) moveOrCopy(dst *os.Root, r *rotation, to string, how Compressio
 		}
 	}
 	if how == (Compression{}) {
-		target, err := freeName(to, r.ext, func(target string) error { return l.giveName(r, l.root, r.src, dst, target) })
+		target, err := freeName(to, r.ext, func(target string) error { return l.giveName(r, r.in.Root, r.src, dst, target) })
 		if !crossDevice(err) {
 			return target, err
 		}
@@ -174,7 +174,7 @@ func freeName(to, ext string, use func(target string) error) (string, error) {
 // log it is named after the times of its files.
 func (l *Logger) moveAside(s *streamLog, name string, fi os.FileInfo) error {
 	r := &rotation{name: name, opened: fi.ModTime(), closed: fi.ModTime(), leftover: true}
-	if shadow, err := l.root.Lstat(shadowOf(name + l.ext)); err == nil {
+	if shadow, err := l.folder().Lstat(shadowOf(name + l.ext)); err == nil {
 		r.opened = changeTime(shadow)
 		r.owned = true
 	}

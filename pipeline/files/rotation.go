@@ -27,12 +27,13 @@ type rotation struct {
 	found          bool // in workDir at the start: it may have its final name already
 	terminating    bool
 
-	file string // the log's name with extension before it was taken away
-	f    file   // to be synced and closed, nil if that is done
-	ext  string // of src, with dot
-	src  string // where the file is now, in the log folder
-	work string // folder to remove when all is done, empty if there is none
-	note bool   // of the post-processor's call is in work
+	file string  // the log's name with extension before it was taken away
+	in   *folder // the log folder of that moment
+	f    file    // to be synced and closed, nil if that is done
+	ext  string  // of src, with dot
+	src  string  // where the file is now, in the log folder
+	work string  // folder to remove when all is done, empty if there is none
+	note bool    // of the post-processor's call is in work
 }
 
 // workDir is where rotated logs wait, in the log folder.
@@ -58,12 +59,14 @@ func (l *Logger) takeAway(s *streamLog, r *rotation) error {
 		r.file = r.name + r.ext
 	}
 	r.src = r.file
+	r.in = l.useFolder()
+	defer r.in.release()
 	work, err := l.makeWork(r)
 	if err == nil {
 		to := path.Join(work, r.name+r.ext)
-		err = l.root.MkdirAll(path.Dir(to), 0o777)
+		err = r.in.MkdirAll(path.Dir(to), 0o777)
 		if err == nil {
-			err = l.root.Rename(r.src, to)
+			err = r.in.Rename(r.src, to)
 		}
 		if err == nil {
 			l.removeShadow(r.file)
@@ -71,7 +74,7 @@ func (l *Logger) takeAway(s *streamLog, r *rotation) error {
 			l.background(s, r)
 			return nil
 		}
-		l.removeWork(work, path.Dir(r.name))
+		l.removeWork(r.in, work, path.Dir(r.name))
 	}
 	// On a full disk, or if it is a mount point that the log's path leads to.
 	l.closeRotated(r)
@@ -86,13 +89,13 @@ func (l *Logger) takeAway(s *streamLog, r *rotation) error {
 
 // makeWork makes a folder for r, whose name says what must be known about r.
 func (l *Logger) makeWork(r *rotation) (string, error) {
-	if err := l.root.MkdirAll(workDir, 0o777); err != nil {
+	if err := r.in.MkdirAll(workDir, 0o777); err != nil {
 		return "", err
 	}
 	base := path.Join(workDir, fmt.Sprintf("%d-%d", r.opened.Unix(), r.closed.Unix()))
 	work := base
 	for i := 1; ; i++ {
-		err := l.root.Mkdir(work, 0o777)
+		err := r.in.Mkdir(work, 0o777)
 		if !errors.Is(err, fs.ErrExist) {
 			return work, err
 		}
@@ -105,24 +108,24 @@ func (l *Logger) leaveWork(r *rotation) {
 	switch {
 	case r.work == "":
 	case r.note:
-		l.removeFolders(r.work, path.Dir(r.name))
+		removeFolders(r.in, r.work, path.Dir(r.name))
 	default:
-		l.removeWork(r.work, path.Dir(r.name))
+		l.removeWork(r.in, r.work, path.Dir(r.name))
 	}
 }
 
 // removeWork removes the folders of a log that has left.
-func (l *Logger) removeWork(work, sub string) {
-	l.removeFolders(work, sub)
-	if err := l.root.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (l *Logger) removeWork(in *folder, work, sub string) {
+	removeFolders(in, work, sub)
+	if err := in.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.state.failed(err)
 	}
 }
 
 // removeFolders removes the folder sub of work, and those that it is in.
-func (l *Logger) removeFolders(work, sub string) {
+func removeFolders(in *folder, work, sub string) {
 	for ; sub != "." && sub != "/"; sub = path.Dir(sub) {
-		_ = l.root.Remove(path.Join(work, sub))
+		_ = in.Remove(path.Join(work, sub))
 	}
 }
 
@@ -135,8 +138,10 @@ func (l *Logger) background(s *streamLog, r *rotation) {
 		before, s.last = s.last, done
 	}
 	l.state.rotating(func(st *RotationStats) { st.Pending++ })
+	r.in.users.Add(1)
 	l.rotations.Go(func() {
 		defer close(done)
+		defer r.in.release()
 		if before != nil {
 			<-before
 		}
@@ -176,7 +181,7 @@ func (l *Logger) rotationFailed(err error) {
 
 // inLogDir returns the absolute path of a file of the log folder.
 func (l *Logger) inLogDir(name string) string {
-	return filepath.Join(l.root.Name(), filepath.FromSlash(name))
+	return filepath.Join(l.logDir, filepath.FromSlash(name))
 }
 
 // finishRotation puts r in its place and calls the post-processor. On error it can be called
@@ -202,7 +207,8 @@ func (l *Logger) finishRotation(r *rotation) error {
 
 // resumeRotations finishes what an earlier logger left in workDir.
 func (l *Logger) resumeRotations() error {
-	works, err := fs.ReadDir(l.root.FS(), workDir)
+	in := l.folder()
+	works, err := fs.ReadDir(in.FS(), workDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -217,13 +223,13 @@ func (l *Logger) resumeRotations() error {
 			errs = append(errs, fmt.Errorf("%s is not the logger's own: move it away", l.inLogDir(work)))
 			continue
 		}
-		logs, noted, err := l.listWork(work)
+		logs, noted, err := l.listWork(in, work)
 		errs = append(errs, err)
 		note := path.Join(work, callNote)
 		switch {
 		case len(logs) > 0:
 			if noted { // it will be made again
-				errs = append(errs, l.root.Remove(note))
+				errs = append(errs, in.Remove(note))
 			}
 			for _, r := range logs {
 				r.opened, r.closed = opened, closed
@@ -231,17 +237,17 @@ func (l *Logger) resumeRotations() error {
 			}
 		case err != nil:
 		case noted:
-			errs = append(errs, l.resumeCall(&rotation{opened: opened, closed: closed, work: work, note: true}))
+			errs = append(errs, l.resumeCall(&rotation{in: in, opened: opened, closed: closed, work: work, note: true}))
 		default:
-			_ = l.root.RemoveAll(work) // nothing but folders
+			_ = in.RemoveAll(work) // nothing but folders
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // listWork returns the logs in a folder of workDir, and whether a post-processor's call is noted there.
-func (l *Logger) listWork(work string) (logs []*rotation, noted bool, err error) {
-	err = fs.WalkDir(l.root.FS(), work, func(src string, d fs.DirEntry, err error) error {
+func (l *Logger) listWork(in *folder, work string) (logs []*rotation, noted bool, err error) {
+	err = fs.WalkDir(in.FS(), work, func(src string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -251,7 +257,7 @@ func (l *Logger) listWork(work string) (logs []*rotation, noted bool, err error)
 			return nil
 		}
 		if strings.HasPrefix(path.Base(src), repairTemp) {
-			return l.root.Remove(src)
+			return in.Remove(src)
 		}
 		if !d.Type().IsRegular() {
 			return fmt.Errorf("%s is no regular file", l.inLogDir(src))
@@ -259,7 +265,7 @@ func (l *Logger) listWork(work string) (logs []*rotation, noted bool, err error)
 		ext := l.extOf(file)
 		logs = append(logs, &rotation{
 			name: strings.TrimSuffix(file, ext), leftover: true, owned: true, found: true,
-			file: src, ext: ext, src: src, work: work,
+			in: in, file: src, ext: ext, src: src, work: work,
 		})
 		return nil
 	})
@@ -295,12 +301,13 @@ func parseWork(name string) (opened, closed time.Time, ok bool) {
 // leftInWork returns how many logs are in workDir, and how many post-processors have to be called yet for others. It
 // removes workDir if it is empty.
 func (l *Logger) leftInWork() (logs, calls int) {
-	works, err := fs.ReadDir(l.root.FS(), workDir)
+	in := l.folder()
+	works, err := fs.ReadDir(in.FS(), workDir)
 	if err == nil && len(works) == 0 {
-		_ = l.root.Remove(workDir)
+		_ = in.Remove(workDir)
 	}
 	for _, d := range works {
-		files, _ := fs.ReadDir(l.root.FS(), path.Join(workDir, d.Name()))
+		files, _ := fs.ReadDir(in.FS(), path.Join(workDir, d.Name()))
 		noted := slices.ContainsFunc(files, func(d fs.DirEntry) bool { return d.Name() == callNote })
 		if noted && len(files) == 1 {
 			calls++

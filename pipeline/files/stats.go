@@ -43,11 +43,22 @@ type state struct {
 	lastErrorTime time.Time
 }
 
-// opened counts files that were opened, or closed if n is negative.
-func (s *state) opened(n int) {
+// open counts a file that is about to be opened, and returns false if there are most of them already.
+func (s *state) open(most int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.openFiles += n
+	if s.openFiles >= most {
+		return false
+	}
+	s.openFiles++
+	return true
+}
+
+// closed counts a file that was closed.
+func (s *state) closed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.openFiles--
 }
 
 // rotating changes the counts of rotated logs.

@@ -96,7 +96,8 @@ func (s *streamLog) file(ctx context.Context, schema *zeek.Schema) (*logFile, *p
 		return nil, l.tooManyFiles()
 	}
 	l.files++
-	f := &logFile{log: s, render: render, opened: now, lastUse: now}
+	f := &logFile{log: s, render: render, opened: now}
+	f.used.Store(now.UnixNano())
 	s.files = append(s.files, f)
 	return f, nil
 }
@@ -109,7 +110,7 @@ var errEvicted = errors.New("file is gone")
 func (s *streamLog) evictOldest(now time.Time) bool {
 	oldest := s.files[0]
 	for _, f := range s.files {
-		if f.lastUse.Before(oldest.lastUse) {
+		if f.used.Load() < oldest.used.Load() {
 			oldest = f
 		}
 	}
@@ -119,7 +120,7 @@ func (s *streamLog) evictOldest(now time.Time) bool {
 // evict takes f out of the log if it has been idle for long, and reports whether it has. The
 // caller holds mu.
 func (s *streamLog) evict(f *logFile, now time.Time) bool {
-	if now.Sub(f.lastUse) < columnsIdle || f.rotate(now) != nil {
+	if now.Sub(time.Unix(0, f.used.Load())) < columnsIdle || f.rotate(now) != nil {
 		return false
 	}
 	f.evicted = true
@@ -140,9 +141,7 @@ func (s *streamLog) evict(f *logFile, now time.Time) bool {
 // evictIdle takes all files out of the log that have been idle for long, and the log
 // itself if none is left. A log that is busy is not idle.
 func (s *streamLog) evictIdle(now time.Time) {
-	select {
-	case s.mu <- struct{}{}:
-	default:
+	if !s.mu.tryLock() {
 		return
 	}
 	defer s.mu.unlock()

@@ -23,6 +23,14 @@ func changeTime(fi os.FileInfo) time.Time {
 	return fi.ModTime()
 }
 
+// links returns how many names a file has.
+func links(fi os.FileInfo) uint64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink)
+	}
+	return 1
+}
+
 // invalidName reports whether the system refuses a file name with errno.
 func invalidName(syscall.Errno) bool { return false }
 

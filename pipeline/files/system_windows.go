@@ -18,6 +18,9 @@ func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 // changeTime returns when the file was last written: Windows keeps no change time.
 func changeTime(fi os.FileInfo) time.Time { return fi.ModTime() }
 
+// links returns how many names a file has: an open one keeps its name here.
+func links(os.FileInfo) uint64 { return 1 }
+
 // invalidName reports whether the system refuses a file name with errno.
 func invalidName(errno syscall.Errno) bool { return errno == windows.ERROR_INVALID_NAME }
 

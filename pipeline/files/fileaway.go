@@ -1,0 +1,200 @@
+package files
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Files that are not where they were: an operator has moved, removed, replaced or truncated one that is open, or it
+// was closed to make room for others.
+
+// follow looks whether the name of the file still leads to it. A file that was moved gets what waits for it and
+// #close; the next batch begins a new one. For a file that was removed a new one gets what waits.
+func (f *logFile) follow() error {
+	l := f.log.l
+	if l.options.Stdout {
+		return nil
+	}
+	fi, err := l.folder().Lstat(f.name + l.ext)
+	switch {
+	case err == nil && os.SameFile(fi, f.info):
+		if fi.Size() < f.size {
+			f.truncated(fi.Size())
+		}
+		return nil
+	case err != nil && !gone(err):
+		return nil // the write will say more
+	}
+	if open, err := f.f.Stat(); err != nil || links(open) > 0 {
+		return f.leave("moved")
+	}
+	if len(f.queued) == 0 {
+		f.tell("removed")
+		_ = f.detach().Close()
+		l.state.closed()
+		return nil
+	}
+	return f.replace()
+}
+
+// gone reports whether there is no file of a name.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
+
+// tell logs what has happened to the file.
+func (f *logFile) tell(what string) {
+	l := f.log.l
+	l.log.Warn("a log file was "+what+" while it was open, a new one begins", "path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext))
+}
+
+// leave ends a file that is somewhere else. On error it can be called again.
+func (f *logFile) leave(what string) error {
+	now := time.Now()
+	if !f.footer {
+		f.buf = f.render.main.AppendFooter(f.buf, now.In(f.log.l.location))
+		f.footer = true
+	}
+	if err := f.write(true); err != nil {
+		return err
+	}
+	f.tell(what)
+	f.opened = now
+	l := f.log.l
+	if l.shadows() {
+		l.removeShadow(f.name + l.ext)
+	}
+	l.closeFile(f.detach(), f.log.key.Path)
+	return nil
+}
+
+// replace makes a new file for what is in the buffer, because the file was removed. On error it can be called again.
+func (f *logFile) replace() error {
+	old, begun := f.f, f.size > 0
+	name := f.name
+	if err := f.open(name); err != nil {
+		return err
+	}
+	_ = old.Close()
+	f.log.l.state.closed()
+	f.torn = 0
+	f.opened = time.Now()
+	if begun {
+		f.beginAgain()
+	}
+	f.tell("removed")
+	return nil
+}
+
+// truncated is what happens when the file is shorter than what was written to it.
+func (f *logFile) truncated(size int64) {
+	l := f.log.l
+	l.log.Warn("a log file was truncated while it was open", "path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext),
+		"bytes", f.size, "left", size)
+	f.size, f.torn = size, 0
+	if size == 0 {
+		f.beginAgain()
+	}
+}
+
+// beginAgain puts a header in front of what waits for the file.
+func (f *logFile) beginAgain() {
+	header := f.render.main.AppendHeader(nil, time.Now().In(f.log.l.location))
+	f.buf = append(header, f.buf...)
+	if f.zip != nil {
+		f.zip.reset()
+		f.zipped = 0
+	}
+}
+
+// park closes the file to make room for another one and reports whether it has. It goes on when the next batch comes.
+func (f *logFile) park() bool {
+	l := f.log.l
+	if f.f == nil || f.footer || f.flush() != nil || f.write(true) != nil {
+		return false
+	}
+	if f.f != nil {
+		_ = f.f.Close() // it is synced when it is rotated
+		l.state.closed()
+		f.f, f.zip = nil, nil
+	}
+	return true
+}
+
+// resume opens a file again that is parked. If it is not there any more, there is no file.
+func (f *logFile) resume() error {
+	l := f.log.l
+	if f.f != nil || f.name == "" {
+		return nil
+	}
+	fi, err := l.folder().Lstat(f.name + l.ext)
+	if err != nil && !gone(err) {
+		return err
+	}
+	if err != nil || !os.SameFile(fi, f.info) || fi.Size() < f.size {
+		f.tell("moved, removed or truncated")
+		f.forget()
+		f.opened = time.Now()
+		return nil
+	}
+	return f.use(f.name, 0)
+}
+
+// forget lets go of a file that is parked.
+func (f *logFile) forget() {
+	l := f.log.l
+	f.name = ""
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, f)
+}
+
+// openInLimit opens a file for f. If too many are open, it parks the one that was not used for the longest time.
+func (l *Logger) openInLimit(f *logFile, name string, flag int) (file, error) {
+	for !l.state.open(l.maxFiles) {
+		if !l.parkOne(f) {
+			return nil, fmt.Errorf("all %d log files that may be open are in use: raise --max-open-files", l.maxFiles)
+		}
+	}
+	opened, err := l.openFile(name, flag)
+	if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && l.parkOne(f) {
+		opened, err = l.openFile(name, flag)
+	}
+	if err != nil {
+		l.state.closed()
+	}
+	return opened, err
+}
+
+// parkOne parks the file that was not used for the longest time to make room for one of f, and reports whether there
+// was one. The caller holds the lock of f's log. Files of logs whose lock others hold are in use.
+func (l *Logger) parkOne(f *logFile) bool {
+	l.mu.Lock()
+	open := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	slices.SortFunc(open, func(a, b *logFile) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
+	for _, g := range open {
+		switch {
+		case g == f:
+			continue
+		case g.log == f.log:
+			if g.park() {
+				return true
+			}
+			continue
+		case !g.log.mu.tryLock():
+			continue
+		}
+		parked := g.park()
+		g.log.mu.unlock()
+		if parked {
+			return true
+		}
+	}
+	return false
+}
