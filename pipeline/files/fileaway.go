@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"syscall"
@@ -15,14 +16,14 @@ import (
 // Files that are not where they were: an operator has moved, removed, replaced or truncated one that is open, or it
 // was closed to make room for others.
 
-// follow looks whether the name of the file still leads to it. A file that was moved gets what waits for it and
-// #close; the next batch begins a new one. For a file that was removed a new one gets what waits.
+// follow looks whether the name of the file still leads to it. If not, the file ends where it is: what waits for it, and
+// what comes, goes to a new one.
 func (f *logFile) follow() error {
 	l := f.log.l
 	if l.options.Stdout {
 		return nil
 	}
-	fi, err := l.folder().Lstat(f.name + l.ext)
+	fi, err := os.Lstat(l.inLogDir(f.name + l.ext))
 	switch {
 	case err == nil && os.SameFile(fi, f.info):
 		if fi.Size() < f.size {
@@ -32,16 +33,21 @@ func (f *logFile) follow() error {
 	case err != nil && !gone(err):
 		return nil // the write will say more
 	}
-	if open, err := f.f.Stat(); err != nil || links(open) > 0 {
-		return f.leave("moved")
+	if err := l.followFolder(); err != nil {
+		return err
 	}
-	if len(f.queued) == 0 {
-		f.tell("removed")
-		_ = f.detach().Close()
-		l.state.closed()
-		return nil
+	what := "moved"
+	if open, err := f.f.Stat(); err == nil && links(open) == 0 {
+		what = "removed"
 	}
-	return f.replace()
+	if len(f.queued) > 0 {
+		return f.replace(what)
+	}
+	f.tell(what)
+	f.opened = time.Now()
+	f.closeAway(f.f, f.zip, f.size > 0 && f.torn == 0)
+	f.detach()
+	return nil
 }
 
 // gone reports whether there is no file of a name.
@@ -53,42 +59,41 @@ func (f *logFile) tell(what string) {
 	l.log.Warn("a log file was "+what+" while it was open, a new one begins", "path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext))
 }
 
-// leave ends a file that is somewhere else. On error it can be called again.
-func (f *logFile) leave(what string) error {
-	now := time.Now()
-	if !f.footer {
-		f.buf = f.render.main.AppendFooter(f.buf, now.In(f.log.l.location))
-		f.footer = true
-	}
-	if err := f.write(true); err != nil {
+// replace makes a new file for what is in the buffer. On error it can be called again.
+func (f *logFile) replace(what string) error {
+	old, zip, begun := f.f, f.zip, f.size > 0
+	whole := begun && f.torn == 0 && f.zipped == 0
+	state := &f.log.l.state
+	state.closed() // the new file may take its place
+	err := f.open(f.name)
+	state.open(math.MaxInt)
+	if err != nil {
 		return err
 	}
 	f.tell(what)
-	f.opened = now
-	l := f.log.l
-	if l.shadows() {
-		l.removeShadow(f.name + l.ext)
-	}
-	l.closeFile(f.detach(), f.log.key.Path)
-	return nil
-}
-
-// replace makes a new file for what is in the buffer, because the file was removed. On error it can be called again.
-func (f *logFile) replace() error {
-	old, begun := f.f, f.size > 0
-	name := f.name
-	if err := f.open(name); err != nil {
-		return err
-	}
-	_ = old.Close()
-	f.log.l.state.closed()
-	f.torn = 0
 	f.opened = time.Now()
+	f.closeAway(old, zip, whole)
+	f.torn = 0
 	if begun {
 		f.beginAgain()
 	}
-	f.tell("removed")
 	return nil
+}
+
+// closeAway closes a file that has been moved or removed, with #close if it is whole. If that fails nothing is lost.
+func (f *logFile) closeAway(away file, zip *gzipStream, whole bool) {
+	l := f.log.l
+	if whole {
+		text := f.render.main.AppendFooter(nil, time.Now().In(l.location))
+		if zip != nil {
+			zip.add(text, true)
+			text = zip.out.Bytes()
+		}
+		if len(text) > 0 {
+			_, _ = away.Write(text)
+		}
+	}
+	l.closeFile(away, f.log.key.Path)
 }
 
 // truncated is what happens when the file is shorter than what was written to it.

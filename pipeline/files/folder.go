@@ -96,6 +96,13 @@ func (l *Logger) useFolder() *folder {
 // followFolder looks whether the path of the log folder still leads to it. If it was moved or removed and another one
 // is there, that is the log folder from now on.
 func (l *Logger) followFolder() error {
+	l.following.lock()
+	defer l.following.unlock()
+	return l.lookAtFolder()
+}
+
+// lookAtFolder is followFolder for a caller who holds following.
+func (l *Logger) lookAtFolder() error {
 	fi, err := os.Stat(l.logDir)
 	if err == nil && os.SameFile(fi, l.folder().info) {
 		return nil

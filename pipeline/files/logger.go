@@ -109,6 +109,8 @@ const (
 	// maxHeaderCache limits the bytes of all headers in the cache. There is one for
 	// each filter and path of the cluster, times the versions of its scripts.
 	maxHeaderCache = 16 << 20
+	// maxLogs is how many logs there may be, so that those that nodes make up do not use up memory.
+	maxLogs = 10_000
 	// maxServices is how many logs are flushed by the timer at a time.
 	maxServices = 64
 )
@@ -244,7 +246,7 @@ func (l *Logger) streamLog(schema *zeek.Schema) (*streamLog, *pipeline.DropError
 	if err := checkPath(schema.Path, l.ext, l.reserve); err != nil {
 		return nil, &pipeline.DropError{Reason: pipeline.ReasonPath, Err: err}
 	}
-	if l.files >= l.maxFiles {
+	if l.files >= maxLogs {
 		return nil, l.tooManyFiles()
 	}
 	base := schema.Path
@@ -260,7 +262,7 @@ func (l *Logger) streamLog(schema *zeek.Schema) (*streamLog, *pipeline.DropError
 }
 
 func (l *Logger) tooManyFiles() *pipeline.DropError {
-	return pipeline.Drop(pipeline.ReasonManyFiles, "there are %d logs already: raise the limit if they are all wanted", l.maxFiles)
+	return pipeline.Drop(pipeline.ReasonManyFiles, "there are %d logs already", maxLogs)
 }
 
 // claim takes the file name base, or one with a number if that is taken. The
@@ -300,7 +302,7 @@ func (l *Logger) runTimer() {
 		if l.following.tryLock() {
 			l.services.Go(func() {
 				defer l.following.unlock()
-				_ = l.followFolder()
+				_ = l.lookAtFolder()
 			})
 		}
 		for _, s := range l.sortedLogs() {

@@ -92,7 +92,7 @@ func (s *streamLog) file(ctx context.Context, schema *zeek.Schema) (*logFile, *p
 	l := s.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.files >= l.maxFiles {
+	if l.files >= maxLogs {
 		return nil, l.tooManyFiles()
 	}
 	l.files++
