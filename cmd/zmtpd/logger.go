@@ -34,6 +34,7 @@ type loggerFlags struct {
 	RcvHWM        daemon.HighWaterMark `name:"rcvhwm" group:"limits" default:"1000" reload:"" help:"Messages of one node that may wait to be written, 0 for no limit."`
 	RcvBytes      daemon.ByteSize      `name:"rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of one node that may wait to be written, 0 for no limit."`
 	TotalRcvBytes daemon.ByteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Memory for what all nodes have sent and is not dealt with, 0 for no limit. A node may always have one message."`
+	MaxOpenFiles  int                  `group:"limits" default:"1000" help:"Log files that are open at a time. When another one is needed, the one that was not used for the longest time is closed until its next record."`
 }
 
 // archiveFlags are those for logs that are rotated.
@@ -175,6 +176,9 @@ func (j *loggerJob) Name() string { return "logger" }
 func (j *loggerJob) Reload(now daemon.Command) {
 	flags := now.(interface{ logger() *loggerFlags }).logger()
 	j.pull.Reconfigure(flags.queues(daemon.SocketConfig(now)))
+	if j.sinks.files != nil {
+		j.sinks.files.Reopen()
+	}
 	if j.alone {
 		flags.limitMemory()
 	}

@@ -112,12 +112,15 @@ func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*file
 	if info, err := os.Stat(f.Dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", f.Dir)
 	}
+	if f.MaxOpenFiles < 1 {
+		return nil, daemon.Usagef("--max-open-files %d: has to be at least 1", f.MaxOpenFiles)
+	}
 	return files.New(files.Config{
 		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval), Logger: log,
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
 		Compress:      f.ArchiveCompress,
 		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
-		PostprocessorTimeout: f.PostprocessorTimeout,
+		PostprocessorTimeout: f.PostprocessorTimeout, MaxFiles: f.MaxOpenFiles,
 	})
 }
 
