@@ -55,6 +55,9 @@ type logFile struct {
 // It renders before it takes the lock, so that all cores can render for one log.
 func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, error) {
 	l, b := f.log.l, in.batch
+	if err := f.hopeless(ctx); err != nil {
+		return nil, err
+	}
 	text := getScratch()
 	defer putScratch(text)
 	var err error
@@ -104,6 +107,18 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 		_ = f.rotate(now) // again before the next batch if it fails
 	}
 	return nil, nil
+}
+
+// hopeless returns why a batch need not be rendered: nobody waits for the file any more, and it cannot be written.
+func (f *logFile) hopeless(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	if !f.log.mu.tryLock() {
+		return errBusy
+	}
+	defer f.log.mu.unlock()
+	return f.err
 }
 
 // errBusy says that something hangs with the lock of a log in its hands.
