@@ -1,7 +1,10 @@
 package zmtp
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"regexp"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -72,17 +75,22 @@ func TestOversizeMessagePasses(t *testing.T) {
 	})
 }
 
-// A message may have MaxMessageSize bytes, and not one more; what came before it is delivered.
+// A message may have MaxMessageSize bytes, and not one more; what came before it is delivered. That it is lost is
+// counted, and a warning with the peer, its size and the limit.
 func TestMaxMessageSize(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		pull, r := listening(t, n, Config{MaxMessageSize: 100_000})
+		var log bytes.Buffer
+		pull, r := listening(t, n, Config{MaxMessageSize: 100_000, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		defer closeNow(t, pull)
 		r.Send(frame(string(make([]byte, 100_000))))
 		r.Send(wire.AppendHeader(nil, 0, 100_001))
 		r.ExpectClose()
 		synctest.Wait()
-		if st := pull.Stats(); st.Closed[wire.MessageTooLarge] != 1 {
-			t.Errorf("closed %v", st.Closed)
+		if st := pull.Stats(); st.Closed[wire.MessageTooLarge] != 1 || st.Dropped[DropTooLarge] != 1 {
+			t.Errorf("closed %v, dropped %v", st.Closed, st.Dropped)
+		}
+		if warning := log.String(); !regexp.MustCompile(`level=WARN.* peer=\S+ reason=message_too_large .*100001 bytes, the limit is 100000`).MatchString(warning) {
+			t.Errorf("logged: %s", warning)
 		}
 		if m, err := pull.TryRecv(); err != nil || m.Size() != 100_000 {
 			t.Error(m.Size(), err)

@@ -282,6 +282,9 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 	p.heart.stop()
 	close(p.over)
 	writer.Wait()
+	if r := reasonOf(p.cause); r == wire.MessageTooLarge || r == wire.TooManyParts {
+		s.drop(DropTooLarge, 1)
+	}
 	s.retire(p)
 	s.pattern.Detach(p, p.cause)
 
@@ -296,7 +299,11 @@ const loudInterval = time.Minute
 
 // levelOf returns the level at which the end of a peer for reason r is logged.
 func (s *Socket) levelOf(r Reason) slog.Level {
-	if r != wire.MemoryExhausted && r != wire.TooManyConnections {
+	switch r {
+	case wire.MessageTooLarge, wire.TooManyParts:
+		return slog.LevelWarn // a message is lost
+	case wire.MemoryExhausted, wire.TooManyConnections:
+	default:
 		return slog.LevelDebug
 	}
 	s.mu.Lock()

@@ -17,10 +17,11 @@ const (
 	DropNoPeer                           // there was nobody to send to
 	DropConnectionLost                   // the connection broke while they were sent or waited to be
 	DropClosed                           // the socket was closed before they were sent or received
+	DropTooLarge                         // above MaxMessageSize or MaxParts: the connection was closed, and counts as one message
 	numDropReasons
 )
 
-var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "closed"}
+var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "closed", "too_large"}
 
 // String returns the reason in the form used as metric label.
 func (r DropReason) String() string { return dropNames[r] }
