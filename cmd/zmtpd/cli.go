@@ -64,14 +64,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if daemon.IsDaemon(command) {
 		err = daemon.Run(ctx, &daemon.Program{Stdio: std, Version: versionString(), Parsed: command, Parse: parse})
-	} else {
-		err = command.Run(&std)
-	}
-	switch {
-	case errors.Is(err, zmtp.ErrEndpoint):
-		return &daemon.UsageError{Err: err}
-	case errors.Is(err, syscall.EPIPE):
+	} else if err = command.Run(&std); errors.Is(err, syscall.EPIPE) {
 		return nil // the reader of our output has seen enough
+	}
+	if errors.Is(err, zmtp.ErrEndpoint) {
+		return &daemon.UsageError{Err: err}
 	}
 	return err
 }

@@ -161,7 +161,7 @@ func newLoggerJob(flags *loggerFlags, env *daemon.Env) (*loggerJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	sinks, err := flags.openSinks(&env.Stdio, env.Log)
+	sinks, err := flags.openSinks(env)
 	if err != nil {
 		return nil, err
 	}

@@ -39,13 +39,15 @@ var (
 	sinkQueueBytes = daemon.Gauge("zmtpd_sink_queue_bytes",
 		"Bytes of log batches in memory that a sink has not dealt with.", "sink")
 	sinkSpooling = daemon.Gauge("zmtpd_sink_spooling",
-		"1 while log batches for a sink go through its spool, because it does not keep up.", "sink")
+		"1 while log batches for a sink go through its spool: it does not keep up, or --spool-first is set.", "sink")
 	sinkBlocked = daemon.Gauge("zmtpd_sink_nodes_wait",
 		"1 while nodes have to wait for a sink.", "sink")
 	sinkSpoolMessages = daemon.Gauge("zmtpd_sink_spool_messages",
 		"Log messages in the spool of a sink.", "sink")
 	sinkSpoolBytes = daemon.Gauge("zmtpd_sink_spool_bytes",
 		"Size of the spool of a sink on disk.", "sink")
+	sinkSpoolSetAside = daemon.Counter("zmtpd_sink_spool_set_aside_total",
+		"Records of the spool that were moved to files of its folder \"aside\": the process died at them twice, or they are no log batches.", "sink")
 
 	filesWrittenBytes = daemon.Counter("zmtpd_files_written_bytes_total",
 		"Bytes of logs written, with their headers.", "path")
@@ -152,6 +154,7 @@ func (l *loggerLabels) collectSink(ch chan<- prometheus.Metric, st pipeline.Outl
 	if st.Spool != nil {
 		daemon.Send(ch, sinkSpoolMessages, st.Spool.Records, st.Name)
 		daemon.Send(ch, sinkSpoolBytes, st.Spool.Bytes, st.Name)
+		daemon.Send(ch, sinkSpoolSetAside, st.Spool.SetAside, st.Name)
 	}
 }
 

@@ -30,7 +30,7 @@ type sinkStatus struct {
 	accountStatus
 	Recovered  counts       `json:"recovered"`            // of received: left in the spool by an earlier process
 	QueueBytes int64        `json:"queue_bytes"`          // in memory
-	Spooling   bool         `json:"spooling"`             // it does not keep up, batches go through the spool
+	Spooling   bool         `json:"spooling"`             // it does not keep up, or --spool-first is set: batches go through the spool
 	NodesWait  string       `json:"nodes_wait,omitempty"` // why the nodes have to wait for it
 	Spool      *spoolStatus `json:"spool,omitempty"`
 	Paths      []pathStatus `json:"paths"`
@@ -47,7 +47,8 @@ type accountStatus struct {
 
 type spoolStatus struct {
 	Messages uint64 `json:"messages"`
-	Bytes    int64  `json:"bytes"` // on disk
+	Bytes    int64  `json:"bytes"`     // on disk
+	SetAside uint64 `json:"set_aside"` // records that were moved to the folder "aside"
 }
 
 type pathStatus struct {
@@ -137,7 +138,7 @@ func newSinkStatus(st pipeline.OutletStats) sinkStatus {
 		s.NodesWait = st.Waiting.Error()
 	}
 	if st.Spool != nil {
-		s.Spool = &spoolStatus{st.Spool.Records, st.Spool.Bytes}
+		s.Spool = &spoolStatus{st.Spool.Records, st.Spool.Bytes, st.Spool.SetAside}
 	}
 	for _, l := range st.Logs {
 		s.Paths = append(s.Paths, pathStatus{l.Path, l.Stream, accountStatus{counts(l.Received), counts(l.Written), counts(l.Queued), countsByReason(l.ByReason)}})

@@ -27,6 +27,8 @@ type sinkFlags struct {
 	Spool      string          `group:"sinks" placeholder:"DIR" help:"Folder for what a sink that is slow or down cannot take; it gets that, in order, when it is back, also after a crash of zmtpd. Made if it does not exist. Default: the nodes wait."`
 	SpoolBytes daemon.ByteSize `group:"sinks" default:"1GiB" help:"Most that --spool holds of one sink."`
 	SpoolFull  string          `group:"sinks" enum:"block,drop-oldest" default:"block" placeholder:"block|drop-oldest" help:"When it holds that: the nodes wait, or the oldest makes room and is counted."`
+	SpoolFirst bool            `group:"sinks" help:"Put every log batch into --spool before it counts as received: kill -9 loses none that was counted. Default: only what a sink cannot take at once goes there, and kill -9 loses what is in memory."`
+	SpoolSync  time.Duration   `group:"sinks" default:"1s" help:"How long what is in --spool may wait to be synced to the disk, which is what a power failure loses; 0 to sync each batch before it counts as received."`
 	kafkaFlags
 }
 
@@ -45,23 +47,28 @@ type sinks struct {
 }
 
 // openSinks opens the sinks.
-func (f *loggerFlags) openSinks(std *daemon.Stdio, log *slog.Logger) (*sinks, error) {
-	options, err := f.options(log)
+func (f *loggerFlags) openSinks(env *daemon.Env) (*sinks, error) {
+	options, err := f.options(env.Log)
 	if err != nil {
 		return nil, err
 	}
 	if len(f.Sink) == 0 {
 		return nil, daemon.Usagef("--sink: none, give at least one as in --sink files")
 	}
-	if f.Spool == "" && f.SpoolFull != "block" {
+	switch {
+	case f.Spool == "" && f.SpoolFull != "block":
 		return nil, daemon.Usagef("--spool-full %s: needs --spool", f.SpoolFull)
+	case f.Spool == "" && f.SpoolFirst:
+		return nil, daemon.Usagef("--spool-first: needs --spool")
+	case f.SpoolSync < 0:
+		return nil, daemon.Usagef("--spool-sync %v: has to be 0 or more", f.SpoolSync)
 	}
 	s := &sinks{}
 	for i, name := range f.Sink {
 		if slices.Contains(f.Sink[:i], name) {
 			err = daemon.Usagef("--sink %s: is there twice", name)
 		} else {
-			err = s.add(name, f, options, std, log)
+			err = s.add(name, f, options, env)
 		}
 		if err != nil {
 			ended, cancel := context.WithCancel(context.Background())
@@ -73,8 +80,9 @@ func (f *loggerFlags) openSinks(std *daemon.Stdio, log *slog.Logger) (*sinks, er
 }
 
 // add opens one sink.
-func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, std *daemon.Stdio, log *slog.Logger) error {
+func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, env *daemon.Env) error {
 	var sink pipeline.Sink
+	log := env.Log
 	switch name {
 	case sinkFiles:
 		l, err := f.openFiles(options, log)
@@ -89,15 +97,19 @@ func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, std *da
 		}
 		sink, s.kafka = k, k
 	case sinkStdout:
-		lines, err := f.openStdout(options, std, log)
+		lines, err := f.openStdout(options, &env.Stdio, log)
 		if err != nil {
 			return err
 		}
 		sink = lines
 	}
-	config := pipeline.OutletConfig{Name: name, MaxBytes: int64(f.SinkQueue), DropOldest: f.SpoolFull == "drop-oldest", Logger: log}
+	config := pipeline.OutletConfig{
+		Name: name, MaxBytes: int64(f.SinkQueue), SpoolFirst: f.SpoolFirst, DropOldest: f.SpoolFull == "drop-oldest", Logger: log,
+		Gone: func(err error) { env.Fail(fmt.Errorf("--sink %s: %w", name, err)) },
+	}
 	if f.Spool != "" {
-		config.Spool = &spool.Config{Dir: filepath.Join(f.Spool, name), MaxBytes: int64(f.SpoolBytes)}
+		config.Spool = &spool.Config{Dir: filepath.Join(f.Spool, name), MaxBytes: int64(f.SpoolBytes),
+			SyncInterval: f.SpoolSync, SyncEach: f.SpoolSync == 0}
 	}
 	o, err := pipeline.NewOutlet(sink, config)
 	if err != nil {

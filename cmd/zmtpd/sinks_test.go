@@ -1,23 +1,29 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zmtpd/pipeline/spool"
+	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -107,7 +113,7 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 	}
 }
 
-// Lines go to standard output, and the logger survives its reader.
+// Lines go to standard output.
 func TestLoggerWritesToStdout(t *testing.T) {
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--sink", "stdout")
 	push := connect(t, d.endpoint("PULL"))
@@ -120,34 +126,120 @@ func TestLoggerWritesToStdout(t *testing.T) {
 	testkit.Eventually(t, "three lines", func() bool { return d.stdout.String() == want })
 	d.terminate()
 
-	read, write, err := os.Pipe()
+}
+
+// A logger whose standard output has lost its reader ends, with an error. What the reader has not got is in the spool if
+// there is one, and counted as lost if there is none; other sinks have everything.
+func TestLoggerEndsWithItsReader(t *testing.T) {
+	for _, spooled := range []bool{true, false} {
+		t.Run(fmt.Sprintf("spool=%v", spooled), func(t *testing.T) {
+			read, write, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			args := []string{"logger", "--listen", "ipc://" + dir + "/pull", "--http", "", "--dir", dir, "--sink", "stdout", "--sink", "files", "--shutdown-timeout", "20s"}
+			if spooled {
+				args = append(args, "--spool", filepath.Join(dir, "spool"))
+			}
+			var log bytes.Buffer
+			cmd := exec.Command("zmtpd", args...)
+			cmd.Stdout, cmd.Stderr = write, io.MultiWriter(&log, t.Output())
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Process.Kill()
+			write.Close()
+			read.Close()
+			push := connect(t, "ipc://"+dir+"/pull")
+			if err := push.Send(t.Context(), logMessage(t, "node-1", "test", "0")); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err == nil {
+				t.Error("the exit status is 0")
+			}
+			if got := records(t, filepath.Join(dir, "test.log")); !slices.Equal(got, []string{"0"}) {
+				t.Errorf("the log has %q", got)
+			}
+			says := []string{"--sink stdout", "the reader has ended", "stdout.dropped=1 stdout.queued=0"}
+			if spooled {
+				says[2] = "stdout.dropped=0 stdout.queued=1"
+			}
+			for _, s := range says {
+				if !strings.Contains(log.String(), s) {
+					t.Errorf("it does not say %q", s)
+				}
+			}
+			if !spooled {
+				return
+			}
+			var kept int
+			s, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool", sinkStdout)}, func([]byte) { kept++ })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil || kept != 1 {
+				t.Errorf("%d batches in the spool, %v", kept, err)
+			}
+		})
+	}
+}
+
+// The largest batch that Zeek may send has 1,000 records of 256,000 bytes of strings, each with numbers and containers of 500
+// elements beside them. The limit on messages has room for it, and the logger takes one of 70 MB.
+func TestLoggerTakesLargeBatch(t *testing.T) {
+	dir := t.TempDir()
+	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
+	push := connect(t, d.endpoint("PULL"))
+	schema := &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: "large", Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}}
+	const records = 275
+	text := zeek.String(strings.Repeat("x", 256_000))
+	batch, err := zeek.AppendBatch(nil, schema, slices.Repeat([][]zeek.Value{{text}}, records))
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	shell := exec.Command("sh", "-c", `exec zmtpd logger --listen "ipc://$0/pull" --http "" --dir "$0" --sink stdout --sink files --spool "$0/spool" --shutdown-timeout 2s`, dir)
-	shell.Stdout, shell.Stderr = write, t.Output()
-	if err := shell.Start(); err != nil {
+	if err := push.Send(t.Context(), zmtp.NewMessage([]byte("log-write"), []byte("node-1"), []byte(zeek.SerializerName), batch)); err != nil {
 		t.Fatal(err)
 	}
-	defer shell.Process.Kill()
-	write.Close()
-	read.Close()
-	push = connect(t, "ipc://"+dir+"/pull")
-	for i := range 3 {
-		if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
-			t.Fatal(err)
+	testkit.Eventually(t, "the batch", func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == records })
+	if fi, err := os.Stat(filepath.Join(dir, "large.log")); err != nil || fi.Size() < records*256_000 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	d.terminate()
+
+	var parsed cli
+	parser, err := kong.New(&parsed, groups, kong.BindTo(t.Context(), (*context.Context)(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"logger"}); err != nil {
+		t.Fatal(err)
+	}
+	if most := parsed.Logger.MaxMessageSize; most < 1000*(256_000+500*27+100*17) {
+		t.Errorf("a message may have %d bytes", most)
+	}
+}
+
+// A message above the limit is lost with a warning that names peer, size and limit, and is counted to the end.
+func TestLoggerRefusesLargerMessage(t *testing.T) {
+	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(), "--max-message-size", "1MiB")
+	push := connect(t, d.endpoint("PULL"))
+	if err := push.Send(t.Context(), zmtp.NewMessage(make([]byte, 2<<20))); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the warning", func() bool { return strings.Contains(d.stderr.String(), "message_too_large") })
+	for line := range strings.Lines(d.stderr.String()) {
+		if strings.Contains(line, "message_too_large") && (!strings.Contains(line, "level=WARN") || !strings.Contains(line, "peer=127.0.0.1:") ||
+			!strings.Contains(line, "2097152 bytes, the limit is 1048576")) {
+			t.Errorf("the warning: %s", line)
 		}
 	}
-	testkit.Eventually(t, "three records in the log", func() bool {
-		content, _ := os.ReadFile(filepath.Join(dir, "test.log"))
-		return strings.HasSuffix(string(content), "0\n1\n2\n")
-	})
-	if err := shell.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
+	if n := d.metric(`zmtpd_socket_dropped_messages_total{reason="too_large",socket="pull"}`); n != 1 {
+		t.Errorf("the metric says %v", n)
 	}
-	if err := shell.Wait(); err != nil {
-		t.Errorf("the logger whose reader has gone: %v", err)
+	d.terminate()
+	if s := d.summary("logger"); s["refused"] != 1 {
+		t.Errorf("summary %v", s)
 	}
 }
 
@@ -283,6 +375,7 @@ func TestSinkFlags(t *testing.T) {
 		{"--sink kafka", "--kafka-broker"},
 		{"--sink files --sink files", "twice"},
 		{"--spool-full drop-oldest", "needs --spool"},
+		{"--spool-first", "needs --spool"},
 		{"--sink kafka --kafka-broker a:1 --kafka-tls-ca x", "need --kafka-tls"},
 		{"--sink kafka --kafka-broker a:1 --kafka-user u", "--kafka-password-file"},
 		{"--sink kafka --kafka-broker a:1 --kafka-key uid", "field:uid"},

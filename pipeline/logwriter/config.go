@@ -36,7 +36,7 @@ type Config struct {
 	// BatchSize is how many records a batch has at most. Default 1000, that of Log::write_buffer_size.
 	BatchSize int
 	// BatchBytes is how many bytes a log message has at most, but a record that is larger goes alone. Default 1 MiB;
-	// not more than 64 MiB, which is what zmtpd's logger takes.
+	// not more than 64 MiB.
 	BatchBytes int
 	// FlushInterval is how long a record waits at most before its batch is sent, unless the network is the
 	// reason. Default 1 s, that of Log::flush_interval.

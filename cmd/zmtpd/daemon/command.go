@@ -26,7 +26,10 @@ type Env struct {
 	Stdio
 	Log    *slog.Logger
 	Access *Access
-	flags  *Flags
+	// Fail ends the daemon as SIGTERM does, but with this error: a job calls it when it can never do
+	// its work again. It does not block, and may be called at any time.
+	Fail  func(error)
+	flags *Flags
 }
 
 // Socket returns the configuration of a socket with the common flags, and without access control.

@@ -14,7 +14,7 @@ import (
 
 // SocketFlags are the limits of every socket of a daemon.
 type SocketFlags struct {
-	MaxMessageSize    ByteSize      `group:"limits" reload:"" default:"64MiB" help:"Largest message that a peer may send, 0 for no limit."`
+	MaxMessageSize    ByteSize      `group:"limits" reload:"" default:"288MiB" help:"Largest message that a peer may send, 0 for no limit. A node of Zeek may send log batches of about 256 MB. A larger message is lost, with a warning, and its connection is closed."`
 	HandshakeTimeout  Positive      `group:"limits" reload:"" default:"30s" help:"How long a new connection may take to become ready."`
 	HeartbeatInterval time.Duration `group:"limits" reload:"" default:"0s" help:"How often to ask idle peers for a sign of life, 0 for never. Peers that ask are always answered."`
 	HeartbeatTTL      HeartbeatTTL  `name:"heartbeat-ttl" group:"limits" reload:"" default:"0s" help:"What to tell peers with each question: for how long they may hear nothing of zmtpd. At most 65.5s, which is what libzmq can take; 0 for nothing."`

@@ -152,7 +152,7 @@ func CollectSocket(ch chan<- prometheus.Metric, socket string, st zmtp.Stats, pe
 	Send(ch, socketSendQueueMax, longest, socket)
 }
 
-var dropReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropNoPeer, zmtp.DropConnectionLost, zmtp.DropClosed}
+var dropReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropNoPeer, zmtp.DropConnectionLost, zmtp.DropClosed, zmtp.DropTooLarge}
 
 const (
 	// MaxLabels is how many values of a label have series of their own. A Zeek cluster has about a

@@ -48,7 +48,9 @@ func Run(ctx context.Context, p *Program) error {
 		return err
 	}
 	defer access.close()
-	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, flags: flags})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, Fail: cancel, flags: flags})
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,11 @@ func Run(ctx context.Context, p *Program) error {
 	d := &daemon{version: p.Version, jobs: jobs, access: access, log: log, started: time.Now()}
 	r := &reloader{log: log, level: level, access: access, jobs: jobs, program: p, current: p.Parsed}
 	defer r.start()()
-	return d.serve(ctx, flags)
+	err = d.serve(ctx, flags)
+	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, ctx.Err()) {
+		err = errors.Join(cause, err)
+	}
+	return err
 }
 
 // serve listens, serves until ctx ends, and shuts down. The HTTP server ends last: it tells how the
