@@ -14,8 +14,9 @@ func BenchmarkPushPull(b *testing.B) {
 	serverKey, serverSecret := GenerateKeyPair()
 	_, clientSecret := GenerateKeyPair()
 	for name, m := range map[string][2]func(wire.Metadata) zmtp.Mechanism{
-		"NULL":  {},
-		"CURVE": {newClient(b, serverKey, clientSecret).Mechanism, newServer(b, open, serverSecret).Mechanism},
+		"NULL": {},
+		"CURVE": {newClient(b, serverKey, clientSecret).Mechanism,
+			newServer(b, open, serverSecret).Mechanism},
 	} {
 		for _, size := range []int{100, 500, 65536} {
 			b.Run(fmt.Sprintf("mechanism=%s/size=%d", name, size), func(b *testing.B) {

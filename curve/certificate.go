@@ -12,15 +12,18 @@ import (
 	"unicode/utf8"
 )
 
-// maxCertificate bounds a certificate file in bytes; what CZMQ and pyzmq write has a few hundred.
+// maxCertificate bounds a certificate file in bytes. Files of CZMQ and pyzmq have a few hundred
+// bytes.
 const maxCertificate = 64 << 10
 
-// Certificate is a key, or a key pair, with a description of whose it is: the content of a certificate file, as CZMQ's zcert and
-// pyzmq's zmq.auth have them. The form is ZPL (RFC 4) with a section "metadata" and a section "curve".
+// Certificate is the content of a certificate file of CZMQ (zcert) or pyzmq (zmq.auth): a public
+// key or a key pair, and metadata that describe it. The format is ZPL (RFC 4) with the sections
+// "metadata" and "curve".
 type Certificate struct {
 	Public Key
 	Secret *Secret // nil in the file of a public key
-	// Metadata are the properties of the section "metadata", in their order. Nothing vouches for them.
+	// Metadata are the properties of the section "metadata", in their order. They are not
+	// authenticated.
 	Metadata []CertificateProperty
 }
 
@@ -39,13 +42,13 @@ func (c *Certificate) Name() string {
 	return ""
 }
 
-// ParseCertificate parses the text of a certificate file. There must be a public key; a secret key must be the one that
-// belongs to it. Sections and properties that are not known are ignored. The error names the line, and contains nothing
-// of a secret key.
+// ParseCertificate parses the text of a certificate file. The public key is required, and a secret
+// key must belong to it. Unknown sections and properties are ignored. The error names the line, and
+// does not contain any part of a secret key.
 func ParseCertificate(text []byte) (Certificate, error) {
 	var c Certificate
 	if len(text) > maxCertificate {
-		return c, fmt.Errorf("certificate of %d bytes, at most %d are read", len(text), maxCertificate)
+		return c, fmt.Errorf("certificate of %d bytes, the limit is %d", len(text), maxCertificate)
 	}
 	var section string
 	var hasPublic bool
@@ -95,8 +98,9 @@ func ParseCertificate(text []byte) (Certificate, error) {
 	return c, nil
 }
 
-// parseZPL takes a line of ZPL apart: "name = value" or "name". The name is empty in a line that says nothing. A value is quoted,
-// or ends at the end of the line or at a # after white space, since a Z85 key that is not quoted may have one.
+// parseZPL parses a line of ZPL, "name = value" or "name". The name is empty for a blank line or a
+// comment. A value is quoted, or ends at the end of the line or at a # after white space: a #
+// without white space may be part of an unquoted Z85 key.
 func parseZPL(line string) (name, value string, indented bool, err error) {
 	text := strings.TrimSpace(line)
 	if text == "" || text[0] == '#' {
@@ -115,7 +119,8 @@ func parseZPL(line string) (name, value string, indented bool, err error) {
 	if value != "" && (value[0] == '"' || value[0] == '\'') {
 		quoted, rest, closed := strings.Cut(value[1:], value[:1])
 		if rest = strings.TrimSpace(rest); !closed || rest != "" && rest[0] != '#' {
-			return "", "", false, fmt.Errorf("the value of %.32s is not closed by the quote that opens it", name)
+			return "", "", false, fmt.Errorf("the value of %.32s is not closed by the quote that opens it",
+				name)
 		}
 		return name, quoted, indented, nil
 	}
@@ -128,10 +133,10 @@ func parseZPL(line string) (name, value string, indented bool, err error) {
 	return name, value, indented, nil
 }
 
-// ReadCertificate reads a certificate file. One with a secret key must be readable by its owner only, where the system has
-// file modes.
+// ReadCertificate reads a certificate file. On systems with file modes it refuses a file with a
+// secret key that others than its owner may read or write.
 func ReadCertificate(path string) (Certificate, error) {
-	// To open a pipe would wait for its writer.
+	// Open would wait for the writer of a named pipe.
 	info, err := os.Stat(path)
 	if err != nil {
 		return Certificate{}, err
@@ -144,7 +149,7 @@ func ReadCertificate(path string) (Certificate, error) {
 		return Certificate{}, err
 	}
 	defer f.Close()
-	if info, err = f.Stat(); err != nil { // of what was opened
+	if info, err = f.Stat(); err != nil { // of the file that was opened
 		return Certificate{}, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxCertificate+1))
@@ -157,15 +162,17 @@ func ReadCertificate(path string) (Certificate, error) {
 		return Certificate{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if mode := info.Mode().Perm(); c.Secret != nil && mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return Certificate{}, fmt.Errorf("%s has a secret key, and others than its owner may read or change it (mode %04o): chmod 600 %[1]s", path, mode)
+		return Certificate{}, fmt.Errorf("%s has a secret key, and others than its owner may"+
+			" read or change it (mode %04o): chmod 600 %[1]s", path, mode)
 	}
 	return c, nil
 }
 
-// WriteFiles writes the public key into the file path, and the pair into path + "_secret"; without a secret key only the
-// first. Only the owner can read them. It replaces no file, and leaves none behind when it fails.
+// WriteFiles writes the public key to the file path and, if there is a secret key, the pair to path
+// + "_secret". Only the owner can read the files. It does not replace files, and leaves none behind
+// on an error.
 func (c *Certificate) WriteFiles(path string, made time.Time) error {
-	public, err := c.appendText(nil, "public key. It may be given to everybody", nil, made)
+	public, err := c.appendText(nil, "public key. It may be published", nil, made)
 	if err != nil {
 		return err
 	}
@@ -178,20 +185,23 @@ func (c *Certificate) WriteFiles(path string, made time.Time) error {
 		err = writeNew(path+"_secret", secret)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(path)) // a public key without its secret one is of no use
+		return errors.Join(err, os.Remove(path)) // the public key is useless without the secret key
 	}
 	return nil
 }
 
 // appendText appends the text of a certificate file.
-func (c *Certificate) appendText(dst []byte, what string, secret *Secret, made time.Time) ([]byte, error) {
-	dst = fmt.Appendf(dst, "# CURVE %s.\n# Made by zmtpd %s.\n\nmetadata\n", what, made.Format(time.RFC3339))
+func (c *Certificate) appendText(dst []byte, what string, secret *Secret, made time.Time) ([]byte,
+	error) {
+	dst = fmt.Appendf(dst, "# CURVE %s.\n# Made by zmtpd %s.\n\nmetadata\n", what,
+		made.Format(time.RFC3339))
 	for _, p := range c.Metadata {
 		quote := `"`
 		if strings.Contains(p.Value, quote) {
 			quote = "'"
 		}
-		if strings.Contains(p.Value, quote) || strings.ContainsAny(p.Value, "\r\n") || !utf8.ValidString(p.Value) || !isZPLName(p.Name) {
+		if strings.Contains(p.Value, quote) || strings.ContainsAny(p.Value, "\r\n") ||
+			!utf8.ValidString(p.Value) || !isZPLName(p.Name) {
 			return nil, fmt.Errorf("certificate: property %q = %q cannot be written in ZPL", p.Name, p.Value)
 		}
 		dst = fmt.Appendf(dst, "    %s = %s%s%[2]s\n", p.Name, quote, p.Value)
@@ -205,14 +215,16 @@ func (c *Certificate) appendText(dst []byte, what string, secret *Secret, made t
 
 // isZPLName reports whether s is a name of RFC 4.
 func isZPLName(s string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$-_@.&+/") == ""
+	return s != "" && strings.Trim(s,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$-_@.&+/") == ""
 }
 
-// writeNew writes a file that only its owner can read and that is not there yet.
+// writeNew writes a file that only its owner can read. The file must not exist.
 func writeNew(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%w: %s is there already and may be in use; choose another name, or move it away", os.ErrExist, path)
+		return fmt.Errorf("%w: %s exists and may be in use; choose another name, or move it away",
+			os.ErrExist, path)
 	}
 	if err != nil {
 		return err

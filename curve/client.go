@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Client is the client side of CURVE: it knows the server's public key, and has a key pair of its own. Whether a socket
-// listens or connects does not matter for that. A Client may be used by many sockets at once.
+// Client is the client side of CURVE: it knows the server's public key and has its own key pair.
+// The sockets of either side may listen or connect. A Client may be used by any number of sockets.
 type Client struct {
 	server Key
 	public Key
@@ -19,17 +19,18 @@ type Client struct {
 	random random
 }
 
-// NewClient returns the client side for a server's public key and the client's own secret key. It fails if server is no
-// public key that a secret one can have, such as all zeros.
+// NewClient returns the client side for a server's public key and the client's own secret key. It
+// refuses a key of low order, such as all zeros, which no server has.
 func NewClient(server Key, secret Secret) (*Client, error) {
-	c := &Client{server: server, public: secret.Public(), secret: privateKey(secret[:]), random: systemRandom}
+	c := &Client{server: server, public: secret.Public(), secret: privateKey(secret[:]),
+		random: systemRandom}
 	if _, err := newBoxKey(c.secret, server[:]); err != nil {
 		return nil, errors.New("curve: the server's public key cannot be used: it is of low order")
 	}
 	return c, nil
 }
 
-// Mechanism is for [zmtp.Config.Mechanism].
+// Mechanism is a [zmtp.Config.Mechanism].
 func (c *Client) Mechanism(local wire.Metadata) zmtp.Mechanism {
 	return &client{config: c, local: local}
 }
@@ -61,7 +62,7 @@ func (m *client) MaxFrame() int64 {
 	return maxPlainCommand
 }
 
-// Handshake implements zmtp.Mechanism. Every command is taken once and in its order.
+// Handshake implements zmtp.Mechanism. It accepts each command once, and in its order.
 func (m *client) Handshake(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	out, progress, err := m.step(dst, cmd)
 	if err != nil {
@@ -116,11 +117,13 @@ func (m *client) hello(dst []byte) ([]byte, error) {
 // initiate takes WELCOME and appends INITIATE.
 func (m *client) initiate(dst, cmd []byte) ([]byte, error) {
 	if len(cmd) != welcomeSize {
-		return dst, wire.Errorf(wire.MalformedWelcome, "WELCOME of %d bytes, want %d", len(cmd), welcomeSize)
+		return dst, wire.Errorf(wire.MalformedWelcome, "WELCOME of %d bytes, want %d", len(cmd),
+			welcomeSize)
 	}
 	text, ok := m.welcome.open(nonceWelcome, cmd[welcomeNonce:welcomeBox], cmd[welcomeBox:])
 	if !ok {
-		return dst, wire.Errorf(wire.Cryptographic, "WELCOME cannot be opened: the server has not the key that we know of it")
+		return dst, wire.Errorf(wire.Cryptographic,
+			"WELCOME cannot be opened: the server has another key than the client was given")
 	}
 	server, cookie := text[:KeySize], text[KeySize:]
 	var err error
@@ -151,7 +154,8 @@ func (m *client) initiate(dst, cmd []byte) ([]byte, error) {
 // ready takes READY.
 func (m *client) ready(cmd []byte) error {
 	if len(cmd) < readySize {
-		return wire.Errorf(wire.MalformedReady, "READY of %d bytes, the shortest has %d", len(cmd), readySize)
+		return wire.Errorf(wire.MalformedReady, "READY of %d bytes, the shortest has %d", len(cmd),
+			readySize)
 	}
 	nonce := cmd[readyNonce:readyBox]
 	text, ok := m.traffic.open(nonceReady, nonce, cmd[readyBox:])
@@ -167,7 +171,7 @@ func (m *client) ready(cmd []byte) error {
 	return nil
 }
 
-// Traffic implements zmtp.Mechanism. The secrets of the handshake are cleared.
+// Traffic implements zmtp.Mechanism. It clears the secrets of the handshake.
 func (m *client) Traffic() (zmtp.Sealer, zmtp.Opener) {
 	if m.state != ready {
 		panic("curve: Traffic before the handshake is ready")
@@ -178,7 +182,7 @@ func (m *client) Traffic() (zmtp.Sealer, zmtp.Opener) {
 	return s, o
 }
 
-// forget clears the secrets of the connection. What ecdh has copied goes with the garbage.
+// forget clears the secrets of the connection, except for copies inside crypto/ecdh.
 func (m *client) forget(next state) {
 	m.state = next
 	m.ephemeral = nil

@@ -16,8 +16,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// While many addresses ask for handshakes as fast as they can, a client at a known address and one at
-// a new address get in, and the server does no more work than the limit allows.
+// While many addresses ask for handshakes as fast as they can, a client at a known address and one
+// at a new address get in, and the server does no more work than the limit allows.
 func TestFloodOfHandshakes(t *testing.T) {
 	const rate, attackers = 20, 8
 	serverKey, serverSecret := GenerateKeyPair()
@@ -25,12 +25,14 @@ func TestFloodOfHandshakes(t *testing.T) {
 	c := newClient(t, serverKey, clientSecret)
 	start := time.Now()
 	l := NewLimiter(rate)
-	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).WithLimiter(l).Mechanism})
+	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open,
+		serverSecret).WithLimiter(l).Mechanism})
 	defer pull.Close()
 	bound := listen(t, pull.Socket)
 	sendReceive(t, pull, bound, c) // from now on 127.0.0.1 is known
 
-	hello, _, err := c.Mechanism(localMetadata).Handshake(wire.AppendGreeting(nil, "CURVE", false), nil)
+	hello, _, err := c.Mechanism(localMetadata).Handshake(wire.AppendGreeting(nil, "CURVE", false),
+		nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +60,13 @@ func TestFloodOfHandshakes(t *testing.T) {
 		sendReceive(t, pull, bound, c)
 		sendReceiveFrom(t, pull, bound, c, fmt.Sprintf("127.0.2.%d", i+1))
 	}
-	testkit.Eventually(t, "the attackers are refused", func() bool { return l.Stats().RefusedRate+l.Stats().RefusedFull > 0 })
+	testkit.Eventually(t, "the attackers are refused",
+		func() bool { return l.Stats().RefusedRate+l.Stats().RefusedFull > 0 })
 	st := l.Stats()
 	most := float64(handshakeCost*rate) * (1 + time.Since(start).Seconds())
 	if float64(st.Multiplications) > most {
 		t.Errorf("%d multiplications, at most %.0f are allowed", st.Multiplications, most)
 	}
-	testkit.Eventually(t, "refusals are counted", func() bool { return pull.Stats().HandshakeFailures[wire.HandshakeLimited] > 0 })
+	testkit.Eventually(t, "refusals are counted",
+		func() bool { return pull.Stats().HandshakeFailures[wire.HandshakeLimited] > 0 })
 }

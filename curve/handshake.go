@@ -6,15 +6,16 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/crypto/nacl/secretbox"
-	//lint:ignore SA1019 box.Precompute takes keys of low order, ecdh does not; HSalsa20 is what is left of it to do
+	//lint:ignore SA1019 box.Precompute accepts keys of low order; with ecdh only HSalsa20 is left
 	"golang.org/x/crypto/salsa20/salsa"
 
 	"zmtpd/zmtp/wire"
 )
 
-// The handshake (RFC 26). C, c are the client's long-term public and secret key, S, s the server's, C', c', S', s' those of the
-// connection; [text](X→Y) is a crypto_box from the holder of x to the holder of y. Numbers are sizes in bytes. libzmq
-// puts the name's length in front of a name where the text of RFC 26 pads it.
+// The handshake (RFC 26). C and c are the client's long-term public and secret key, S and s those
+// of the server; C', c', S' and s' are the keys of the connection. [text](X→Y) is a crypto_box from
+// the holder of x to the holder of y. Numbers are sizes in bytes. libzmq puts the length of a name
+// in front of it, where RFC 26 pads the name.
 //
 //	client                                                                server
 //	HELLO     05 HELLO, version 2, zeros 72, C', nonce 8, [zeros 64](C'→S)   →
@@ -53,7 +54,7 @@ const (
 	readyBox       = readyNonce + shortNonce
 	readySize      = readyBox + boxOverhead // without metadata
 
-	// The beginnings of the nonces, of 8 bytes with a long nonce and of 16 with a short one.
+	// Prefixes of the nonces: 8 bytes with a long nonce, 16 with a short one.
 	nonceHello    = "CurveZMQHELLO---"
 	nonceWelcome  = "WELCOME-"
 	nonceCookie   = "COOKIE--"
@@ -63,18 +64,18 @@ const (
 )
 
 const (
-	// maxPlainCommand bounds the frame of a peer that has shown no knowledge of our key, in bytes: HELLO, WELCOME and the
-	// longest ERROR are smaller.
+	// maxPlainCommand bounds a frame of a peer that has not yet shown that it knows our key, in
+	// bytes. HELLO, WELCOME and the longest ERROR are smaller.
 	maxPlainCommand = 512
-	// maxCommand bounds the others, INITIATE and READY with their metadata.
+	// maxCommand bounds INITIATE and READY, which contain metadata, in bytes.
 	maxCommand = 64 << 10
 )
 
-// boxKey is the key of the crypto_box between two key pairs, crypto_box_beforenm's result.
+// boxKey is the key of the crypto_box between two key pairs, the result of crypto_box_beforenm.
 type boxKey [32]byte
 
-// newBoxKey fails if the public key is one of those with which everybody has the same shared secret.
-// It multiplies on the curve once.
+// newBoxKey multiplies on the curve once. It refuses public keys of low order, with which all
+// secret keys have the same shared secret.
 func newBoxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error) {
 	p, err := ecdh.X25519().NewPublicKey(public)
 	if err != nil {
@@ -89,7 +90,7 @@ func newBoxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error) {
 	return k, nil
 }
 
-// seal appends the box of text. The two parts of the nonce have 24 bytes together.
+// seal appends the box of text. prefix and nonce have 24 bytes together.
 func (k *boxKey) seal(dst []byte, prefix string, nonce, text []byte) []byte {
 	return secretbox.Seal(dst, text, boxNonce(prefix, nonce), (*[32]byte)(k))
 }
@@ -105,14 +106,14 @@ func boxNonce(prefix string, nonce []byte) *[24]byte {
 	return &n
 }
 
-// appendCommand appends a whole command frame. name comes with its length.
+// appendCommand appends a command frame. name includes its length.
 func appendCommand(dst []byte, name string, data []byte) []byte {
 	return wire.AppendCommand(dst, name[1:], data)
 }
 
 func appendNonce(dst []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(dst, n) }
 
-// random gives secrets and nonces their bytes. Tests replace it by recorded ones.
+// random fills secrets and nonces with random bytes; in tests, with recorded ones.
 type random func([]byte)
 
 func systemRandom(b []byte) { rand.Read(b) } // never fails
@@ -124,7 +125,7 @@ func (r random) bytes(n int) []byte {
 	return b
 }
 
-// privateKey makes a key usable; 32 bytes are always one.
+// privateKey converts 32 bytes, which are always a valid key.
 func privateKey(b []byte) *ecdh.PrivateKey {
 	k, err := ecdh.X25519().NewPrivateKey(b)
 	if err != nil {
@@ -133,7 +134,8 @@ func privateKey(b []byte) *ecdh.PrivateKey {
 	return k
 }
 
-// state is how far a side of the handshake is. A fault ends it, and then nothing is accepted any more.
+// state is the state of one side of the handshake. An error leads to ended, in which nothing is
+// accepted.
 type state uint8
 
 const (
@@ -149,7 +151,8 @@ const (
 )
 
 func (s state) String() string {
-	return [...]string{"start", "HELLO", "WELCOME", "the limiter", "INITIATE", "READY", "authentication", "ready", "ended"}[s]
+	return [...]string{"start", "HELLO", "WELCOME", "the limiter", "INITIATE", "READY",
+		"authentication", "ready", "ended"}[s]
 }
 
 func unexpected(name []byte, s state) error {

@@ -65,8 +65,8 @@ func body(t testing.TB, b []byte) []byte {
 	return b[n:]
 }
 
-// until plays the handshake and returns the body of the given command of it: 0 is HELLO, 3 is READY. The command has been
-// made but not been taken.
+// until plays the handshake and returns the body of the given command of it: 0 is HELLO, 3 is
+// READY. The command has been made but not been taken.
 func (p pair) until(t testing.TB, command int) []byte {
 	t.Helper()
 	sides := []zmtp.Mechanism{p.client, p.server}
@@ -91,7 +91,8 @@ func (p pair) taker(command int) zmtp.Mechanism {
 
 var commands = []string{"HELLO", "WELCOME", "INITIATE", "READY"}
 
-// refused checks that m does not take cmd, says nothing, and takes nothing any more, whatever would have been right.
+// refused checks that m does not take cmd, says nothing, and takes nothing any more, whatever would
+// have been right.
 func refused(t *testing.T, m zmtp.Mechanism, cmd, right []byte) error {
 	t.Helper()
 	out, progress, err := m.Handshake(nil, cmd)
@@ -99,7 +100,8 @@ func refused(t *testing.T, m zmtp.Mechanism, cmd, right []byte) error {
 		t.Fatalf("% x was taken: %d, % x", cmd, progress, out)
 	}
 	for _, next := range [][]byte{right, nil} {
-		if out, progress, again := m.Handshake(nil, next); again == nil || progress != zmtp.Continue || len(out) > 0 {
+		if out, progress, again := m.Handshake(nil, next); again == nil || progress != zmtp.Continue ||
+			len(out) > 0 {
 			t.Fatalf("went on after %v", err)
 		}
 	}
@@ -113,7 +115,8 @@ func TestTruncatedCommandsAreRefused(t *testing.T) {
 			p := newPair(t, open)
 			cmd := p.until(t, command)
 			err := refused(t, p.taker(command), cmd[:n], cmd)
-			if r := reasonOf(err); n > len(name) && !strings.HasPrefix(r.String(), "malformed") && r != wire.Cryptographic {
+			if r := reasonOf(err); n > len(name) && !strings.HasPrefix(r.String(), "malformed") &&
+				r != wire.Cryptographic {
 				t.Errorf("%d bytes of %s: %v", n, name, err)
 			}
 		}
@@ -147,8 +150,10 @@ func TestChangedCommandsAreRefused(t *testing.T) {
 
 func TestGarbageIsRefused(t *testing.T) {
 	garbage := [][]byte{
-		{}, {0}, {1}, {255}, []byte("\x05READY"), []byte("\x05HELLO"), []byte("\x07WELCOME"), []byte("\x08INITIATE"), []byte("\x07MESSAGE"),
-		[]byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, 200), bytes.Repeat([]byte{0xff}, 300), make([]byte, 10000),
+		{}, {0}, {1}, {255}, []byte("\x05READY"), []byte("\x05HELLO"), []byte("\x07WELCOME"),
+		[]byte("\x08INITIATE"), []byte("\x07MESSAGE"),
+		[]byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, 200), bytes.Repeat([]byte{0xff}, 300),
+		make([]byte, 10000),
 	}
 	for i, command := range commands {
 		for _, other := range commands {
@@ -204,7 +209,8 @@ func TestErrorInTheHandshake(t *testing.T) {
 	}
 	p := newPair(t, open)
 	cmd := p.until(t, 1)
-	if err := refused(t, p.client, []byte("\x05ERROR\x09400"), cmd); reasonOf(err) != wire.MalformedError {
+	if err := refused(t, p.client, []byte("\x05ERROR\x09400"),
+		cmd); reasonOf(err) != wire.MalformedError {
 		t.Error(err)
 	}
 }
@@ -212,7 +218,8 @@ func TestErrorInTheHandshake(t *testing.T) {
 // finish plays a whole handshake.
 func (p pair) finish(t testing.TB) {
 	t.Helper()
-	if _, progress, err := p.client.Handshake(nil, p.until(t, 3)); err != nil || progress != zmtp.Ready {
+	if _, progress, err := p.client.Handshake(nil, p.until(t, 3)); err != nil ||
+		progress != zmtp.Ready {
 		t.Fatalf("%d, %v", progress, err)
 	}
 }
@@ -222,11 +229,13 @@ func TestHandshake(t *testing.T) {
 	_, clientSecret := GenerateKeyPair()
 	rapid.Check(t, func(rt *rapid.T) {
 		metadata := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) wire.Property {
-			return wire.Property{Name: rapid.StringMatching(`X-[a-z]{0,20}`).Draw(t, "name"), Value: rapid.SliceOfN(rapid.Byte(), 0, 400).Draw(t, "value")}
+			return wire.Property{Name: rapid.StringMatching(`X-[a-z]{0,20}`).Draw(t, "name"),
+				Value: rapid.SliceOfN(rapid.Byte(), 0, 400).Draw(t, "value")}
 		}), 0, 5)
 		ofClient := append(slices.Clone(localMetadata), metadata.Draw(rt, "client's")...)
 		ofServer := append(slices.Clone(localMetadata), metadata.Draw(rt, "server's")...)
-		p := pair{newClient(t, serverKey, clientSecret).Mechanism(ofClient), newServer(t, open, serverSecret).Mechanism(ofServer)}
+		p := pair{newClient(t, serverKey, clientSecret).Mechanism(ofClient),
+			newServer(t, open, serverSecret).Mechanism(ofServer)}
 		p.finish(t)
 		same := func(a, b wire.Metadata) bool {
 			return bytes.Equal(wire.AppendMetadata(nil, a), wire.AppendMetadata(nil, b))
@@ -254,7 +263,8 @@ func checkTraffic(t testing.TB, p pair) {
 	}
 }
 
-// While a server key is replaced, clients that know the old one and clients that know the new one both get in.
+// While a server key is replaced, clients that know the old one and clients that know the new one
+// both get in.
 func TestServerKeysOverlap(t *testing.T) {
 	var secrets []Secret
 	var publics []Key
@@ -270,13 +280,15 @@ func TestServerKeysOverlap(t *testing.T) {
 		checkTraffic(t, p)
 	}
 	without := newServer(t, open, secrets[1:]...)
-	p := pair{newClient(t, publics[0], clientSecret).Mechanism(localMetadata), without.Mechanism(localMetadata)}
+	p := pair{newClient(t, publics[0], clientSecret).Mechanism(localMetadata),
+		without.Mechanism(localMetadata)}
 	if err := refused(t, p.server, p.until(t, 0), nil); reasonOf(err) != wire.Cryptographic {
 		t.Error(err)
 	}
 }
 
-// lowOrder are encodings of points of small order (RFC 7748, section 7; the list in Bernstein's ecdh.html).
+// lowOrder are encodings of points of small order (RFC 7748, section 7; the list in Bernstein's
+// ecdh.html).
 func lowOrder() []Key {
 	hex := []string{
 		"0000000000000000000000000000000000000000000000000000000000000000",
@@ -294,7 +306,8 @@ func lowOrder() []Key {
 	return keys
 }
 
-// sharedByAll is the key of a box to or from a key of low order, which everybody knows: X25519 gives zeros.
+// sharedByAll is the key of a box to or from a key of low order, which everybody knows: X25519
+// gives zeros.
 func sharedByAll() *boxKey {
 	var k boxKey
 	box.Precompute((*[32]byte)(&k), new([32]byte), new([32]byte))
@@ -308,7 +321,8 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 			t.Errorf("client with the server key %x", k)
 		}
 
-		// HELLO with a C' of low order, in a box that opens where X25519's zeros are taken for a secret.
+		// HELLO with a C' of low order, in a box that opens where X25519's zeros are taken for a
+		// secret.
 		nonce := appendNonce(nil, 1)
 		hello := append([]byte(cmdHello), 1, 0)
 		hello = append(append(append(hello, make([]byte, helloZeros)...), k[:]...), nonce...)
@@ -338,16 +352,20 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 
 		// INITIATE with a C of low order: anybody could make its vouch.
 		p := newPair(t, open)
-		initiate := p.forge(t, k, func(k *boxKey, vouched []byte) (*boxKey, []byte) { return sharedByAll(), vouched })
+		initiate := p.forge(t, k, func(k *boxKey, vouched []byte) (*boxKey,
+			[]byte) {
+			return sharedByAll(), vouched
+		})
 		if err := refused(t, p.server, initiate, nil); reasonOf(err) != wire.Cryptographic {
 			t.Errorf("C %x: %v", k, err)
 		}
 	}
 }
 
-// forge plays up to WELCOME and returns an INITIATE of a client that says its key is public. change may exchange the key of
-// the vouch and what is in it.
-func (p pair) forge(t *testing.T, public Key, change func(*boxKey, []byte) (*boxKey, []byte)) []byte {
+// forge plays up to WELCOME and returns an INITIATE of a client that says its key is public. change
+// may exchange the key of the vouch and what is in it.
+func (p pair) forge(t *testing.T, public Key, change func(*boxKey, []byte) (*boxKey,
+	[]byte)) []byte {
 	t.Helper()
 	welcome := p.until(t, 1)
 	m := p.client.(*client)
@@ -362,7 +380,8 @@ func (p pair) forge(t *testing.T, public Key, change func(*boxKey, []byte) (*box
 		}
 		return k
 	}
-	vouchKey, vouched := change(key(m.config.secret), slices.Concat(m.ephemeral.PublicKey().Bytes(), m.config.server[:]))
+	vouchKey, vouched := change(key(m.config.secret), slices.Concat(m.ephemeral.PublicKey().Bytes(),
+		m.config.server[:]))
 	nonce := make([]byte, longNonce)
 	inside := vouchKey.seal(slices.Concat(public[:], nonce), nonceVouch, nonce, vouched)
 	nonce = appendNonce(nil, 2)
@@ -377,12 +396,27 @@ func TestVouchIsChecked(t *testing.T) {
 		want   wire.Reason // ReasonNone: it is right
 		change func(k *boxKey, vouched []byte) (*boxKey, []byte)
 	}{
-		"right":      {wire.ReasonNone, func(k *boxKey, v []byte) (*boxKey, []byte) { return k, v }},
-		"other key":  {wire.Cryptographic, func(k *boxKey, v []byte) (*boxKey, []byte) { return (*boxKey)(&other), v }},
-		"other C'":   {wire.KeyExchange, func(k *boxKey, v []byte) (*boxKey, []byte) { return k, append(otherKey[:], v[KeySize:]...) }},
-		"other S":    {wire.KeyExchange, func(k *boxKey, v []byte) (*boxKey, []byte) { return k, append(v[:KeySize:KeySize], otherKey[:]...) }},
-		"exchanged":  {wire.KeyExchange, func(k *boxKey, v []byte) (*boxKey, []byte) { return k, slices.Concat(v[KeySize:], v[:KeySize]) }},
-		"of nothing": {wire.MalformedInitiate, func(k *boxKey, v []byte) (*boxKey, []byte) { return k, nil }},
+		"right": {wire.ReasonNone, func(k *boxKey, v []byte) (*boxKey, []byte) { return k, v }},
+		"other key": {wire.Cryptographic, func(k *boxKey, v []byte) (*boxKey,
+			[]byte) {
+			return (*boxKey)(&other), v
+		}},
+		"other C'": {wire.KeyExchange, func(k *boxKey, v []byte) (*boxKey, []byte) {
+			return k,
+				append(otherKey[:], v[KeySize:]...)
+		}},
+		"other S": {wire.KeyExchange, func(k *boxKey, v []byte) (*boxKey, []byte) {
+			return k,
+				append(v[:KeySize:KeySize], otherKey[:]...)
+		}},
+		"exchanged": {wire.KeyExchange, func(k *boxKey, v []byte) (*boxKey, []byte) {
+			return k,
+				slices.Concat(v[KeySize:], v[:KeySize])
+		}},
+		"of nothing": {wire.MalformedInitiate, func(k *boxKey, v []byte) (*boxKey, []byte) {
+			return k,
+				nil
+		}},
 	} {
 		p := newPair(t, open)
 		initiate := p.forge(t, p.client.(*client).config.public, c.change)
@@ -390,16 +424,19 @@ func TestVouchIsChecked(t *testing.T) {
 			if err := refused(t, p.server, initiate, nil); reasonOf(err) != c.want {
 				t.Errorf("%s: %v, want %v", name, err, c.want)
 			}
-		} else if _, progress, err := p.server.Handshake(nil, initiate); err != nil || progress != zmtp.Ready {
+		} else if _, progress, err := p.server.Handshake(nil, initiate); err != nil ||
+			progress != zmtp.Ready {
 			t.Errorf("%s: %d, %v", name, progress, err)
 		}
 	}
 }
 
-// A client that has only somebody's public key does not get in with it, and is nobody's to the authenticator.
+// A client that has only somebody's public key does not get in with it, and is nobody's to the
+// authenticator.
 func TestPublicKeyAloneIsNotEnough(t *testing.T) {
 	victim, _ := GenerateKeyPair()
-	p := newPair(t, zmtp.Auth{Handler: zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply, error) {
+	p := newPair(t, zmtp.Auth{Handler: zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply,
+		error) {
 		t.Error("the authenticator was asked")
 		return zap.Reply{Status: zap.StatusOK}, nil
 	})})
@@ -419,7 +456,8 @@ func TestAuthenticator(t *testing.T) {
 		want   wire.Reason // ReasonNone: the client comes in
 		answer string
 	}{
-		"200":          {zap.Reply{Status: 200, UserID: "worker-1", Metadata: wire.AppendProperty(nil, "Role", []byte("worker"))}, nil, wire.ReasonNone, ""},
+		"200": {zap.Reply{Status: 200, UserID: "worker-1",
+			Metadata: wire.AppendProperty(nil, "Role", []byte("worker"))}, nil, wire.ReasonNone, ""},
 		"300":          {zap.Reply{Status: 300}, nil, wire.AuthRefused, ""},
 		"400":          {zap.Reply{Status: 400}, nil, wire.AuthRefused, "400"},
 		"500":          {zap.Reply{Status: 500}, nil, wire.AuthRefused, "500"},
@@ -430,20 +468,25 @@ func TestAuthenticator(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := 0
-			auth := zmtp.Auth{Domain: "cluster", Handler: zap.HandlerFunc(func(_ context.Context, r *zap.Request) (zap.Reply, error) {
+			auth := zmtp.Auth{Domain: "cluster", Handler: zap.HandlerFunc(func(_ context.Context,
+				r *zap.Request) (zap.Reply, error) {
 				asked++
-				if r.Domain != "cluster" || r.Address != "192.0.2.1" || r.Mechanism != "CURVE" || len(r.Credentials) != 1 || !bytes.Equal(r.Credentials[0], clientKey[:]) {
+				if r.Domain != "cluster" || r.Address != "192.0.2.1" || r.Mechanism != "CURVE" ||
+					len(r.Credentials) != 1 || !bytes.Equal(r.Credentials[0], clientKey[:]) {
 					t.Errorf("asked %+v", r)
 				}
 				return c.reply, c.err
 			})}
-			said := append(slices.Clone(localMetadata), wire.Property{Name: "user-id", Value: []byte("root")}, wire.Property{Name: "Role", Value: []byte("manager")})
-			p := pair{newClient(t, serverKey, clientSecret).Mechanism(said), newServer(t, auth, serverSecret).Mechanism(localMetadata)}
+			said := append(slices.Clone(localMetadata), wire.Property{Name: "user-id",
+				Value: []byte("root")}, wire.Property{Name: "Role", Value: []byte("manager")})
+			p := pair{newClient(t, serverKey, clientSecret).Mechanism(said),
+				newServer(t, auth, serverSecret).Mechanism(localMetadata)}
 			out, progress, err := p.server.Handshake(nil, p.until(t, 2))
 			if err != nil || progress != zmtp.NeedsAuth || len(out) > 0 || asked != 0 {
 				t.Fatalf("%d, %v, % x", progress, err, out)
 			}
-			out, progress, err = p.server.(zmtp.Authorizer).Authorize(t.Context(), nil, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7})
+			out, progress, err = p.server.(zmtp.Authorizer).Authorize(t.Context(), nil,
+				&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7})
 			if asked != 1 {
 				t.Errorf("asked %d times", asked)
 			}
@@ -467,12 +510,14 @@ func TestAuthenticator(t *testing.T) {
 				return
 			}
 			m := p.server.Metadata()
-			for name, want := range map[string]string{"User-Id": "worker-1", "Role": "worker", "Socket-Type": "DEALER"} {
+			for name, want := range map[string]string{"User-Id": "worker-1", "Role": "worker",
+				"Socket-Type": "DEALER"} {
 				if v, _ := m.Get(name); string(v) != want {
 					t.Errorf("%s is %q, want %q", name, v, want)
 				}
 			}
-			if _, progress, err := p.client.Handshake(nil, body(t, out)); err != nil || progress != zmtp.Ready {
+			if _, progress, err := p.client.Handshake(nil, body(t, out)); err != nil ||
+				progress != zmtp.Ready {
 				t.Fatal(err)
 			}
 			checkTraffic(t, p)
@@ -486,7 +531,8 @@ func TestClientsCannotSayWhoTheyAre(t *testing.T) {
 	_, clientSecret := GenerateKeyPair()
 	for _, name := range []string{"User-Id", "USER-ID", "user-id"} {
 		said := wire.Metadata{{Name: name, Value: []byte("root")}}
-		p := pair{newClient(t, serverKey, clientSecret).Mechanism(said), newServer(t, open, serverSecret).Mechanism(nil)}
+		p := pair{newClient(t, serverKey, clientSecret).Mechanism(said),
+			newServer(t, open, serverSecret).Mechanism(nil)}
 		p.finish(t)
 		if v, ok := p.server.Metadata().Get(zmtp.PropUserID); ok {
 			t.Errorf("%s: the client is %q", name, v)
@@ -527,7 +573,8 @@ func TestSecretsAreCleared(t *testing.T) {
 	}
 	for _, p := range []pair{p, failed} {
 		c, s := p.client.(*client), p.server.(*server)
-		if c.ephemeral != nil || s.ephemeral != nil || c.welcome != nil || c.traffic != nil || s.traffic != nil {
+		if c.ephemeral != nil || s.ephemeral != nil || c.welcome != nil || c.traffic != nil ||
+			s.traffic != nil {
 			t.Error("a short-term secret is still referred to")
 		}
 	}

@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	// patience is how long anything may take that should happen at once on a machine that is not busy.
+	// patience is how long anything may take that should happen at once on a machine that is not
+	// busy.
 	patience = 30 * time.Second
 	// moment is how long to wait for what need not happen.
 	moment = 20 * time.Millisecond
@@ -190,37 +191,41 @@ func newKeys() keys {
 	return keys{server: secret, of: server, own: own}
 }
 
-// scene is a sender and a receiver in all eight arrangements: who is libzmq, who is the server, and who listens.
+// scene is a sender and a receiver in all eight arrangements: who is libzmq, who is the server, and
+// who listens.
 func scenes(t *testing.T, p *peer, snd, rcv string, play func(t *testing.T, snd, rcv end)) {
 	for _, weSend := range []bool{true, false} {
 		for _, weAre := range []role{asClient, asServer} {
 			for _, weListen := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s-%s/we send=%v/we are=%v/we listen=%v", snd, rcv, weSend, weAre, weListen), func(t *testing.T) {
-					k := newKeys()
-					kinds := [2]string{snd, rcv}
-					if !weSend {
-						kinds = [2]string{rcv, snd}
-					}
-					us := ours{auth: open}.open(t, kinds[0], weAre, k)
-					them := p.open(t, kinds[1], !weAre, k, nil)
-					if weListen {
-						them.connect(us.listen())
-					} else {
-						us.connect(them.listen())
-					}
-					if weSend {
-						play(t, us, them)
-					} else {
-						play(t, them, us)
-					}
-				})
+				t.Run(fmt.Sprintf("%s-%s/we send=%v/we are=%v/we listen=%v", snd, rcv, weSend, weAre, weListen),
+					func(t *testing.T) {
+						k := newKeys()
+						kinds := [2]string{snd, rcv}
+						if !weSend {
+							kinds = [2]string{rcv, snd}
+						}
+						us := ours{auth: open}.open(t, kinds[0], weAre, k)
+						them := p.open(t, kinds[1], !weAre, k, nil)
+						if weListen {
+							them.connect(us.listen())
+						} else {
+							us.connect(them.listen())
+						}
+						if weSend {
+							play(t, us, them)
+						} else {
+							play(t, them, us)
+						}
+					})
 			}
 		}
 	}
 }
 
-// sizes of parts around everything that changes with the size: blocks of Salsa20, short and long headers.
-var partSizes = []int{0, 1, 15, 16, 31, 32, 33, 95, 96, 97, 221, 222, 223, 254, 255, 256, 257, 511, 1000, 8191, 8192, 65535, 65536, 1 << 20}
+// sizes of parts around everything that changes with the size: blocks of Salsa20, short and long
+// headers.
+var partSizes = []int{0, 1, 15, 16, 31, 32, 33, 95, 96, 97, 221, 222, 223, 254, 255, 256, 257, 511,
+	1000, 8191, 8192, 65535, 65536, 1 << 20}
 
 // exchange sends messages of all sizes and shapes, and waits for each.
 func exchange(t *testing.T, snd, rcv end) {
@@ -291,7 +296,8 @@ func TestLibzmqPubSub(t *testing.T) {
 
 func TestLibzmqXPubXSub(t *testing.T) {
 	scenes(t, startPeer(t), "XPUB", "XSUB", func(t *testing.T, snd, rcv end) {
-		// Subscriptions as messages of the application, as Zeek and brokers send them, up to a long one.
+		// Subscriptions as messages of the application, as Zeek and brokers send them, up to a long
+		// one.
 		for _, topic := range [][]byte{[]byte("to"), {}, pattern(300), pattern(70)} {
 			rcv.trySend(append([]byte{1}, topic...))
 			mustRecv(t, snd, append([]byte{1}, topic...))
@@ -316,11 +322,13 @@ func TestLibzmqHeartbeats(t *testing.T) {
 	for _, weAre := range []role{asClient, asServer} {
 		t.Run(weAre.String(), func(t *testing.T) {
 			k := newKeys()
-			cfg := zmtp.Config{HeartbeatInterval: interval, HeartbeatTimeout: 20 * interval, HeartbeatTTL: 40 * interval}
+			cfg := zmtp.Config{HeartbeatInterval: interval, HeartbeatTimeout: 20 * interval,
+				HeartbeatTTL: 40 * interval}
 			us := ours{Config: cfg, auth: open}.open(t, "PULL", weAre, k)
 			monitor := us.socket.Monitor(1000)
 			them := p.open(t, "PUSH", !weAre, k, args{
-				"HEARTBEAT_IVL": interval.Milliseconds(), "HEARTBEAT_TIMEOUT": 20 * interval.Milliseconds(), "HEARTBEAT_TTL": 40 * interval.Milliseconds(),
+				"HEARTBEAT_IVL": interval.Milliseconds(), "HEARTBEAT_TIMEOUT": 20 * interval.Milliseconds(),
+				"HEARTBEAT_TTL": 40 * interval.Milliseconds(),
 			})
 			us.connect(them.listen())
 			them.trySend([]byte("up"))
@@ -364,11 +372,12 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 		value  uint32 // 0: any
 		reason wire.Reason
 	}{
-		"another server's key": {open, func(k *keys) { k.of, _ = GenerateKeyPair() }, eventFailedNoDetail, 0, wire.Cryptographic},
-		"status 300":           {handler(300), nil, eventFailedNoDetail, 0, wire.AuthRefused},
-		"status 400":           {handler(400), nil, eventFailedAuth, 400, wire.AuthRefused},
-		"status 500":           {handler(500), nil, eventFailedAuth, 500, wire.AuthRefused},
-		"status 200":           {handler(200), nil, eventSucceeded, 0, wire.ReasonNone},
+		"another server's key": {open, func(k *keys) { k.of, _ = GenerateKeyPair() }, eventFailedNoDetail,
+			0, wire.Cryptographic},
+		"status 300": {handler(300), nil, eventFailedNoDetail, 0, wire.AuthRefused},
+		"status 400": {handler(400), nil, eventFailedAuth, 400, wire.AuthRefused},
+		"status 500": {handler(500), nil, eventFailedAuth, 500, wire.AuthRefused},
+		"status 200": {handler(200), nil, eventSucceeded, 0, wire.ReasonNone},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := newKeys()
@@ -379,7 +388,8 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 			them := p.open(t, "PUSH", asClient, k, nil)
 			them.call("monitor", args{"name": them.name})
 			them.connect(us.listen())
-			event, value := them.event(eventFailedNoDetail, eventFailedProtocol, eventFailedAuth, eventSucceeded)
+			event, value := them.event(eventFailedNoDetail, eventFailedProtocol, eventFailedAuth,
+				eventSucceeded)
 			if event != c.event || c.value != 0 && value != c.value {
 				t.Errorf("the client's event is %#x (%d), want %#x (%d)", event, value, c.event, c.value)
 			}
@@ -403,7 +413,8 @@ func TestLibzmqServerWithAnotherKey(t *testing.T) {
 	k.of, _ = GenerateKeyPair()
 	us := ours{}.open(t, "PUSH", asClient, k)
 	us.connect(them.listen())
-	if event, value := them.event(eventFailedProtocol, eventSucceeded, eventFailedNoDetail); event != eventFailedProtocol || value != 0x11000001 {
+	if event, value := them.event(eventFailedProtocol, eventSucceeded,
+		eventFailedNoDetail); event != eventFailedProtocol || value != 0x11000001 {
 		t.Errorf("the server's event is %#x (%#x)", event, value)
 	}
 }
@@ -446,7 +457,8 @@ zmq.auth.create_certificates(sys.argv[1], "theirs", {"name": "worker 2", "email"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pair.Secret == nil || public.Secret != nil || pair.Public != public.Public || pair.Name() != "worker 2" {
+	if pair.Secret == nil || public.Secret != nil || pair.Public != public.Public ||
+		pair.Name() != "worker 2" {
 		t.Errorf("%+v and %+v", pair, public)
 	}
 }

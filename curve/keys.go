@@ -22,13 +22,12 @@ const (
 // Key is a long-term public key: a u coordinate on Curve25519, little-endian (RFC 7748, section 5).
 type Key [KeySize]byte
 
-// Secret is the secret key of a pair. It prints as a placeholder, in every format and
-// in logs; [Secret.Text] is its value.
+// Secret is the secret key of a pair. All verbs of fmt, JSON and logs show a placeholder for it;
+// [Secret.Text] returns the key.
 type Secret [KeySize]byte
 
-// ParseKey reads a public key in one of the forms in which libzmq takes it: 32 bytes,
-// their Z85 text of 40 characters, or the text and a zero byte. The error says what is
-// wrong with b.
+// ParseKey parses a public key in one of the forms that libzmq accepts: 32 bytes, their Z85 text of
+// 40 characters, or that text and a zero byte. The error says what is wrong with b.
 func ParseKey(b []byte) (Key, error) {
 	k, err := parse(b)
 	if err != nil {
@@ -37,7 +36,7 @@ func ParseKey(b []byte) (Key, error) {
 	return k, nil
 }
 
-// ParseSecret is [ParseKey] for a secret key. The error contains nothing of the key.
+// ParseSecret is [ParseKey] for a secret key. The error does not contain any part of the key.
 func ParseSecret(b []byte) (Secret, error) {
 	k, err := parse(b)
 	if err != nil {
@@ -55,13 +54,14 @@ func parse(b []byte) (k [KeySize]byte, err error) {
 		text = bytes.TrimSuffix(text, []byte{0})
 	}
 	if len(text) != TextSize {
-		return k, fmt.Errorf("%d bytes, but a key is %d characters of Z85 or %d bytes", len(b), TextSize, KeySize)
+		return k, fmt.Errorf("%d bytes, but a key is %d characters of Z85 or %d bytes", len(b), TextSize,
+			KeySize)
 	}
 	_, err = z85.AppendDecode(k[:0], text)
 	return k, err
 }
 
-// GenerateKeyPair makes a new key pair from the operating system's random numbers.
+// GenerateKeyPair makes a key pair from the operating system's random numbers.
 func GenerateKeyPair() (Key, Secret) {
 	var s Secret
 	rand.Read(s[:]) // never fails
@@ -77,16 +77,16 @@ func (s Secret) Public() Key {
 	return Key(priv.PublicKey().Bytes())
 }
 
-// Equal compares in a time that does not depend on the keys.
+// Equal compares two keys in constant time.
 func (k Key) Equal(other Key) bool { return subtle.ConstantTimeCompare(k[:], other[:]) == 1 }
 
-// Equal compares in a time that does not depend on the keys.
+// Equal compares two keys in constant time.
 func (s Secret) Equal(other Secret) bool { return subtle.ConstantTimeCompare(s[:], other[:]) == 1 }
 
 // String returns the key as Z85 text.
 func (k Key) String() string { return text(k) }
 
-// Text returns the secret key as Z85 text, for those who are to have it.
+// Text returns the secret key as Z85 text.
 func (s Secret) Text() string { return text(s) }
 
 func text(k [KeySize]byte) string {

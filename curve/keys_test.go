@@ -18,8 +18,10 @@ import (
 // (golden/cluster-curve.env).
 var pairs = []struct{ name, public, secret string }{
 	{"libzmq", "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"},
-	{"zeek server", "Pn9MiJtn5GC4fo[OWou=wsFj-6<VYsz:N%Cfxu)[", "=iDa}}jfPx9qJGP]vz-Zt(^XyqfIMm9YBhIJrHXd"},
-	{"zeek client", "Z03P5:Mb2WW!w7dxKxSHlbqe[amj::jv8?{RROy@", "nC[TA<IvS[MTFo9i3?Zn90:vgL=iid<GRt?Ro<xh"},
+	{"zeek server", "Pn9MiJtn5GC4fo[OWou=wsFj-6<VYsz:N%Cfxu)[",
+		"=iDa}}jfPx9qJGP]vz-Zt(^XyqfIMm9YBhIJrHXd"},
+	{"zeek client", "Z03P5:Mb2WW!w7dxKxSHlbqe[amj::jv8?{RROy@",
+		"nC[TA<IvS[MTFo9i3?Zn90:vgL=iid<GRt?Ro<xh"},
 }
 
 func TestPublicKeyOfRecordedSecrets(t *testing.T) {
@@ -106,7 +108,8 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	}
 	out.Write(j)
 
-	for _, leak := range []string{s.Text(), fmt.Sprintf("%x", s[:]), fmt.Sprintf("%X", s[:4]), fmt.Sprint(s[:4])} {
+	for _, leak := range []string{s.Text(), fmt.Sprintf("%x", s[:]), fmt.Sprintf("%X", s[:4]),
+		fmt.Sprint(s[:4])} {
 		if strings.Contains(out.String(), strings.Trim(leak, "[]")) {
 			t.Errorf("%s is in the output:\n%s", leak, out.String())
 		}

@@ -18,8 +18,8 @@ import (
 	"testing"
 )
 
-// peer is a process with libzmq sockets, driven with lines of JSON: the program of package interop, which must not import
-// this one.
+// peer is a process with libzmq sockets, driven with lines of JSON: the program of package interop,
+// which must not import this one.
 type peer struct {
 	t       *testing.T
 	in      io.Writer
@@ -33,7 +33,8 @@ var peerProgram = filepath.Join("..", "zmtp", "interop", "testdata", "peer.py")
 var python = sync.OnceValues(func() (string, error) {
 	var all error
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
-		out, err := exec.Command(name, "-c", "import zmq; assert zmq.zmq_version_info() >= (4, 3) and zmq.has('curve')").CombinedOutput()
+		out, err := exec.Command(name, "-c",
+			"import zmq; assert zmq.zmq_version_info() >= (4, 3) and zmq.has('curve')").CombinedOutput()
 		if err == nil {
 			return name, nil
 		}
@@ -85,7 +86,8 @@ type reply struct {
 	Value    uint32
 }
 
-// call has the peer do something and returns its answer. Arguments are by the names that peer.py has for them.
+// call has the peer do something and returns its answer. Arguments are by the names that peer.py
+// has for them.
 func (p *peer) call(op string, a args) reply {
 	p.t.Helper()
 	a["op"] = op
@@ -165,7 +167,8 @@ func (p *peer) open(t *testing.T, kind string, role role, k keys, more args) *th
 		set["CURVE_SERVER"], set["CURVE_SECRETKEY"] = 1, blob(k.server[:])
 	} else {
 		public := k.own.Public()
-		set["CURVE_SERVERKEY"], set["CURVE_PUBLICKEY"], set["CURVE_SECRETKEY"] = blob(k.of[:]), blob(public[:]), blob(k.own[:])
+		set["CURVE_SERVERKEY"], set["CURVE_PUBLICKEY"], set["CURVE_SECRETKEY"] = blob(k.of[:]),
+			blob(public[:]), blob(k.own[:])
 	}
 	p.call("socket", args{"name": s.name, "type": kind, "options": set})
 	t.Cleanup(s.close)
@@ -217,7 +220,8 @@ func (s *theirEnd) tryRecv(wait bool) ([][]byte, bool) {
 	return parts, r.OK
 }
 
-// event waits for one of these events of the socket, which must be watched, and returns it with its value.
+// event waits for one of these events of the socket, which must be watched, and returns it with its
+// value.
 func (s *theirEnd) event(types ...uint16) (uint16, uint32) {
 	s.t.Helper()
 	for {

@@ -19,7 +19,8 @@ const DefaultHandshakeRate = 1000
 
 const (
 	// handshakeCost is what a handshake costs a server with one key, in multiplications on the
-	// curve: HELLO takes two of them, INITIATE the others. HELLO takes one more for each further key.
+	// curve: HELLO takes two of them, INITIATE the others. HELLO takes one more for each further
+	// key.
 	handshakeCost = 4
 	// addressShare is the part of the rate that one address may take.
 	addressShare = 4
@@ -37,8 +38,8 @@ const (
 //
 //   - One address gets a quarter of the rate, after a burst of one second's worth of all of it. A
 //     HELLO beyond that is refused before anything is computed. An IPv6 address counts as its /64.
-//   - What exceeds the rate of all addresses waits. Addresses take turns, however many HELLOs wait of
-//     each. Those from which a client was let in before have three turns of four.
+//   - What exceeds the rate of all addresses waits. Addresses take turns, however many HELLOs of each
+//     wait. Those from which a client was let in before have three turns of four.
 //   - When too many wait, the last one of the address with the most is refused. Memory is bounded
 //     at about 2 MiB.
 //
@@ -137,8 +138,9 @@ func (l *Limiter) enter(key netip.Addr, cost int) (*waiter, error) {
 	}
 	if !b.take(now, cost) {
 		l.counters.RefusedRate++
-		return nil, wire.Errorf(wire.HandshakeLimited, "HELLO refused: handshakes from %s exceed %d a second,"+
-			" its share of the rate", key, max(l.perSecond/addressShare, 1))
+		return nil, wire.Errorf(wire.HandshakeLimited,
+			"HELLO refused: handshakes from %s exceed %d a second,"+
+				" its share of the rate", key, max(l.perSecond/addressShare, 1))
 	}
 	if l.waiting[0].size+l.waiting[1].size == 0 && l.all.take(now, cost) {
 		l.started.Add(1)
@@ -162,7 +164,8 @@ func (l *Limiter) enter(key netip.Addr, cost int) (*waiter, error) {
 }
 
 func errFull() error {
-	return wire.Errorf(wire.HandshakeLimited, "HELLO refused: %d others wait for their handshake", maxWaiting)
+	return wire.Errorf(wire.HandshakeLimited, "HELLO refused: %d others wait for their handshake",
+		maxWaiting)
 }
 
 // admitted remembers the address of a client that was let in.

@@ -118,7 +118,8 @@ func TestLimiterBoundsAnAddress(t *testing.T) {
 	})
 }
 
-// A client at a new address waits for one handshake of each address that waits, not for all of them.
+// A client at a new address waits for one handshake of each address that waits, not for all of
+// them.
 func TestLimiterLetsAddressesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(100)
@@ -221,7 +222,8 @@ func TestLimiterWaitsForContext(t *testing.T) {
 		for l.Stats().Waiting == 0 {
 			defer flood(l, 1, ip("192.0.2.1"), ip("192.0.2.2"), ip("192.0.2.3"))()
 		}
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errors.New("its time is over"))
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond,
+			errors.New("its time is over"))
 		defer cancel()
 		if err := l.wait(ctx, ip("198.51.100.1"), handshakeCost); reasonOf(err) != wire.HandshakeTimeout {
 			t.Error(err)
@@ -229,7 +231,8 @@ func TestLimiterWaitsForContext(t *testing.T) {
 	})
 }
 
-// Addresses take bounded memory, and the burst of one that is forgotten does not raise the rate of all.
+// Addresses take bounded memory, and the burst of one that is forgotten does not raise the rate of
+// all.
 func TestLimiterForgetsAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(1)

@@ -17,12 +17,14 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// MaxServerKeys is how many keys a server may have at once: a HELLO costs a multiplication on the curve for each.
+// MaxServerKeys is the largest number of keys of a server. Each costs a multiplication on the curve
+// for each HELLO.
 const MaxServerKeys = 8
 
-// Server is the server side of CURVE. Whether a socket listens or connects does not matter for that. A Server may be used by
-// many sockets at once and does not change; for other keys, let [zmtp.Config.Mechanism] be a function that calls the Server
-// of the hour. Connections that exist keep what they have.
+// Server is the server side of CURVE. The sockets of either side may listen or connect. A Server
+// may be used by any number of sockets. Its keys do not change: to change keys, set
+// [zmtp.Config.Mechanism] to a function that calls the current Server. Existing connections keep
+// their keys.
 type Server struct {
 	auth    zmtp.Auth
 	limiter *Limiter
@@ -30,15 +32,17 @@ type Server struct {
 	random  random
 }
 
-// NewServer returns the server side with one or more secret keys. Several are for the time in which a key is being
-// replaced: a client may know any of them. auth decides about clients by their public key, which is the one credential of a
-// [zap.Request]; its status is acted on as by libzmq, but the connection is closed at once. An auth that would never let
-// anybody in, without a Handler and not Open, is an error.
+// NewServer returns the server side with one or more secret keys. Clients may know any of them, so
+// that a key can be replaced. auth decides about clients by their public key, the only credential
+// of a [zap.Request]. A refused client gets ERROR for the same status codes as from libzmq, and the
+// connection is closed at once. An auth without a Handler and without Open would admit no client,
+// and is an error.
 //
 // The Server has a [Limiter] of [DefaultHandshakeRate]; [Server.WithLimiter] gives it another one.
 func NewServer(auth zmtp.Auth, secrets ...Secret) (*Server, error) {
 	if auth.Handler == nil && !auth.Open {
-		return nil, errors.New("curve: nobody decides about clients: set a handler, or Open to let in every client that knows the server's public key")
+		return nil, errors.New("curve: nothing decides about clients: set Handler, or Open to admit all" +
+			" clients that know the server's public key")
 	}
 	if len(secrets) == 0 || len(secrets) > MaxServerKeys {
 		return nil, fmt.Errorf("curve: %d server keys, want 1 to %d", len(secrets), MaxServerKeys)
@@ -50,28 +54,29 @@ func NewServer(auth zmtp.Auth, secrets ...Secret) (*Server, error) {
 	return s, nil
 }
 
-// WithLimiter returns a Server with the same keys whose handshakes l limits. The servers of a process
-// should share one Limiter.
+// WithLimiter returns a Server with the same keys whose handshakes l limits. The servers of a
+// process should share one Limiter.
 func (s *Server) WithLimiter(l *Limiter) *Server {
 	other := *s
 	other.limiter = l
 	return &other
 }
 
-// Mechanism is for [zmtp.Config.Mechanism].
+// Mechanism is a [zmtp.Config.Mechanism].
 func (s *Server) Mechanism(local wire.Metadata) zmtp.Mechanism {
 	return &server{config: s, local: local, state: wantHello}
 }
 
-// server is one connection's handshake. Like libzmq's it remembers what it has sent, so that a cookie is good for nothing on
-// any other connection; until INITIATE that is one secret key, the peer's public one and 96 bytes.
+// server is the handshake of one connection. Like libzmq it keeps state between HELLO and INITIATE:
+// a secret key, the peer's public key and the cookie. So a cookie is worthless on other
+// connections.
 type server struct {
 	config *Server
 	local  wire.Metadata
 
 	address   net.Addr // of the client, since HELLO
 	state     state
-	key       *ecdh.PrivateKey // s, the one that the client knows
+	key       *ecdh.PrivateKey // s, of the server keys the one that the client knows
 	peerKey   Key              // C'
 	ephemeral *ecdh.PrivateKey // s'
 	cookie    [cookieSize]byte
@@ -85,7 +90,8 @@ type server struct {
 // Name implements zmtp.Mechanism.
 func (*server) Name() string { return "CURVE" }
 
-// Metadata implements zmtp.Mechanism: what the authenticator says of the client, then what it says itself.
+// Metadata implements zmtp.Mechanism: the properties from the authenticator, then those of the
+// client.
 func (m *server) Metadata() wire.Metadata { return m.peer }
 
 // MaxFrame implements zmtp.FrameLimiter.
@@ -96,7 +102,8 @@ func (m *server) MaxFrame() int64 {
 	return maxPlainCommand
 }
 
-// Handshake implements zmtp.Mechanism. All checks are made in libzmq's order, and what fails one is closed without a word.
+// Handshake implements zmtp.Mechanism. The order of the checks is libzmq's. A failed check closes
+// the connection without an ERROR.
 func (m *server) Handshake(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	if cmd == nil && m.state == wantHello {
 		return dst, zmtp.Continue, nil
@@ -131,7 +138,7 @@ func (m *server) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 			return dst, zmtp.Continue, err
 		}
 		if m.config.auth.Handler == nil {
-			return m.finish(dst, nil) // Open, or there would be no Server: data may come right behind INITIATE
+			return m.finish(dst, nil) // Open. Data may follow INITIATE at once
 		}
 		m.state = wantAnswer
 		return dst, zmtp.NeedsAuth, nil
@@ -139,13 +146,14 @@ func (m *server) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	return dst, zmtp.Continue, unexpected(name, m.state)
 }
 
-// checkHello checks what can be seen without a computation.
+// checkHello makes the checks that need no computation.
 func checkHello(cmd []byte) error {
 	if len(cmd) != helloSize {
 		return wire.Errorf(wire.MalformedHello, "HELLO of %d bytes, want %d", len(cmd), helloSize)
 	}
 	if version := cmd[len(cmdHello):]; version[0] != 1 || version[1] != 0 {
-		return wire.Errorf(wire.MalformedHello, "HELLO of CurveZMQ version %d.%d, want 1.0", version[0], version[1])
+		return wire.Errorf(wire.MalformedHello, "HELLO of CurveZMQ version %d.%d, want 1.0", version[0],
+			version[1])
 	}
 	return nil
 }
@@ -165,7 +173,7 @@ func (m *server) hello(dst, cmd []byte) ([]byte, error) {
 	defer clear(secret)
 	m.ephemeral = privateKey(secret)
 	m.config.limiter.computed.Add(1) // its public key, below
-	// Nobody opens the cookie again: what comes back is compared.
+	// The cookie is never opened: the one in INITIATE is compared with it.
 	cookieKey := m.config.random.bytes(KeySize)
 	defer clear(cookieKey)
 	cookie := m.config.random.bytes(longNonce)
@@ -181,7 +189,8 @@ func (m *server) hello(dst, cmd []byte) ([]byte, error) {
 	return appendCommand(dst, cmdWelcome, data), nil
 }
 
-// findKey finds the server key to which the client has sealed its HELLO. What was in the box does not matter.
+// findKey finds the server key for which the client has sealed its HELLO. The content of the box
+// does not matter.
 func (m *server) findKey(nonce, box []byte) (*boxKey, error) {
 	for _, key := range m.config.keys {
 		k, err := m.boxKey(key, m.peerKey[:])
@@ -194,7 +203,8 @@ func (m *server) findKey(nonce, box []byte) (*boxKey, error) {
 		}
 		clear(k[:])
 	}
-	return nil, wire.Errorf(wire.Cryptographic, "HELLO cannot be opened: the client has another server's key")
+	return nil, wire.Errorf(wire.Cryptographic,
+		"HELLO cannot be opened: the client has the key of another server")
 }
 
 func (m *server) boxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error) {
@@ -202,13 +212,15 @@ func (m *server) boxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error)
 	return newBoxKey(secret, public)
 }
 
-// initiate takes INITIATE and makes sure that the client has the secret key of C, and has made this connection to this server.
+// initiate takes INITIATE. It checks that the client has the secret key of C, and that it has made
+// this connection to this server.
 func (m *server) initiate(cmd []byte) error {
 	if len(cmd) < initiateSize {
-		return wire.Errorf(wire.MalformedInitiate, "INITIATE of %d bytes, the shortest has %d", len(cmd), initiateSize)
+		return wire.Errorf(wire.MalformedInitiate, "INITIATE of %d bytes, the shortest has %d", len(cmd),
+			initiateSize)
 	}
 	if subtle.ConstantTimeCompare(cmd[initiateCookie:initiateNonce], m.cookie[:]) != 1 {
-		return wire.Errorf(wire.Cryptographic, "INITIATE with a cookie that is not of this connection")
+		return wire.Errorf(wire.Cryptographic, "INITIATE with the cookie of another connection")
 	}
 	var err error
 	if m.traffic, err = m.boxKey(m.ephemeral, m.peerKey[:]); err != nil {
@@ -219,10 +231,11 @@ func (m *server) initiate(cmd []byte) error {
 	if !ok {
 		return wire.Errorf(wire.Cryptographic, "INITIATE cannot be opened")
 	}
-	// libzmq does not look, but a nonce that is used twice is one too many.
+	// libzmq does not check this. A nonce must not be used twice with one key.
 	n := binary.BigEndian.Uint64(nonce)
 	if n <= m.last {
-		return wire.Errorf(wire.InvalidSequence, "nonce %d of INITIATE is not above %d, that of HELLO", n, m.last)
+		return wire.Errorf(wire.InvalidSequence, "nonce %d of INITIATE is not above %d, that of HELLO", n,
+			m.last)
 	}
 	m.last = n
 	m.client = Key(text)
@@ -235,12 +248,15 @@ func (m *server) initiate(cmd []byte) error {
 	defer clear(vouchKey[:])
 	vouched, ok := vouchKey.open(nonceVouch, vouch[:longNonce], vouch[longNonce:])
 	if !ok {
-		return wire.Errorf(wire.Cryptographic, "the vouch cannot be opened: the client has not the secret key of %v", m.client)
+		return wire.Errorf(wire.Cryptographic,
+			"the vouch cannot be opened: the client does not have the secret key of %v",
+			m.client)
 	}
-	// libzmq compares only C'. Without S, a server could pass on the vouch of its client to another one (RFC 26).
+	// libzmq compares C' only. The comparison of S keeps a server from using the vouch of its
+	// client with another server (RFC 26).
 	forServer := subtle.ConstantTimeCompare(vouched[KeySize:], m.key.PublicKey().Bytes())
 	if forServer&subtle.ConstantTimeCompare(vouched[:KeySize], m.peerKey[:]) != 1 {
-		return wire.Errorf(wire.KeyExchange, "the vouch is for another connection or another server")
+		return wire.Errorf(wire.KeyExchange, "the vouch is of another connection or for another server")
 	}
 	m.raw = metadata
 	m.ephemeral = nil
@@ -248,7 +264,8 @@ func (m *server) initiate(cmd []byte) error {
 }
 
 // Authorize implements zmtp.Authorizer.
-func (m *server) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, zmtp.Progress, error) {
+func (m *server) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, zmtp.Progress,
+	error) {
 	m.address = peer
 	switch m.state {
 	case wantTurn:
@@ -286,7 +303,7 @@ func (m *server) answer(ctx context.Context, dst []byte) ([]byte, zmtp.Progress,
 	return dst, zmtp.Continue, fmt.Errorf("client key %v: %w", m.client, err)
 }
 
-// finish appends READY. Metadata is parsed only now, as in libzmq.
+// finish appends READY. Like libzmq it parses the client's metadata only now.
 func (m *server) finish(dst []byte, known wire.Metadata) ([]byte, zmtp.Progress, error) {
 	peer, err := zmtp.PeerMetadata(m.raw)
 	m.raw = nil
@@ -302,7 +319,7 @@ func (m *server) finish(dst []byte, known wire.Metadata) ([]byte, zmtp.Progress,
 	return appendCommand(dst, cmdReady, data), zmtp.Ready, nil
 }
 
-// Traffic implements zmtp.Mechanism. The secrets of the handshake are cleared.
+// Traffic implements zmtp.Mechanism. It clears the secrets of the handshake.
 func (m *server) Traffic() (zmtp.Sealer, zmtp.Opener) {
 	if m.state != ready {
 		panic("curve: Traffic before the handshake is ready")
@@ -313,7 +330,7 @@ func (m *server) Traffic() (zmtp.Sealer, zmtp.Opener) {
 	return s, o
 }
 
-// forget clears the secrets of the connection. What ecdh has copied goes with the garbage.
+// forget clears the secrets of the connection, except for copies inside crypto/ecdh.
 func (m *server) forget(next state) {
 	m.state = next
 	m.ephemeral = nil
@@ -321,7 +338,7 @@ func (m *server) forget(next state) {
 	wipe(&m.traffic)
 }
 
-// wipe clears a key and lets go of it.
+// wipe clears a key and sets the pointer to nil.
 func wipe(k **boxKey) {
 	if *k != nil {
 		clear((*k)[:])

@@ -78,20 +78,22 @@ func sendReceiveFrom(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client, 
 	}
 }
 
-// A thousand connections that stop after HELLO, and as many that send nonsense there, take bounded memory and do not keep
-// good clients out.
+// A thousand connections that stop after HELLO, and as many that send nonsense there, take bounded
+// memory and do not keep good clients out.
 func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 	const pending, attackers = 100, 1000
 	serverKey, serverSecret := GenerateKeyPair()
 	_, clientSecret := GenerateKeyPair()
 	c := newClient(t, serverKey, clientSecret)
-	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism, MaxPendingHandshakes: pending})
+	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism,
+		MaxPendingHandshakes: pending})
 	defer pull.Close()
 	bound := listen(t, pull.Socket)
 	sendReceive(t, pull, bound, c)
 
 	before := heap()
-	hello, _, err := c.Mechanism(localMetadata).Handshake(wire.AppendGreeting(nil, "CURVE", false), nil)
+	hello, _, err := c.Mechanism(localMetadata).Handshake(wire.AppendGreeting(nil, "CURVE", false),
+		nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,8 @@ func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 				conn.Write([][]byte{hello, nonsense}[i%2])
 			}
 			// Held until all are there: what is closed frees its place.
-			testkit.Eventually(t, "all attackers are accepted", func() bool { return pull.Stats().Accepted > attackers })
+			testkit.Eventually(t, "all attackers are accepted",
+				func() bool { return pull.Stats().Accepted > attackers })
 		})
 	}
 	sendReceive(t, pull, bound, c)
@@ -119,12 +122,15 @@ func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 		t.Errorf("%d handshakes are pending, at most %d may be", n, pending)
 	}
 	sendReceive(t, pull, bound, c)
-	testkit.Eventually(t, "the attackers are gone", func() bool { return pull.Stats().PendingHandshakes == 0 })
+	testkit.Eventually(t, "the attackers are gone",
+		func() bool { return pull.Stats().PendingHandshakes == 0 })
 	if after := heap(); after > before+4<<20 {
 		t.Errorf("the heap grew from %d to %d bytes", before, after)
 	}
 	f := pull.Stats().HandshakeFailures
-	if f[wire.MalformedCommand]+f[wire.HandshakeEvicted]+f[wire.PeerClosed]+f[wire.ConnectionLost]+f[wire.UnexpectedCommand] < attackers {
+	failed := f[wire.MalformedCommand] + f[wire.HandshakeEvicted] + f[wire.PeerClosed] +
+		f[wire.ConnectionLost] + f[wire.UnexpectedCommand]
+	if failed < attackers {
 		t.Errorf("failures are %v", f)
 	}
 }
@@ -146,14 +152,16 @@ func TestLongHelloIsRefusedByItsHeader(t *testing.T) {
 	r.ExpectClose()
 }
 
-// The connection is closed without READY when the socket types do not fit, on the server as in libzmq.
+// The connection is closed without READY when the socket types do not fit, on the server as in
+// libzmq.
 func TestSocketTypesThatDoNotFit(t *testing.T) {
 	serverKey, serverSecret := GenerateKeyPair()
 	_, clientSecret := GenerateKeyPair()
 	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
 	defer pull.Close()
 	r := raw(t, tcp(listen(t, pull.Socket)))
-	m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType, Value: []byte("PUB")}})
+	m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType,
+		Value: []byte("PUB")}})
 	out, _, err := m.Handshake(nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -165,10 +173,12 @@ func TestSocketTypesThatDoNotFit(t *testing.T) {
 	}
 	r.Send(out)
 	r.ExpectClose()
-	testkit.Eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.SocketTypeMismatch] == 1 })
+	testkit.Eventually(t, "the reason is known",
+		func() bool { return pull.Stats().HandshakeFailures[wire.SocketTypeMismatch] == 1 })
 }
 
-// What comes in one write with INITIATE is delivered, but not while an authenticator is still to be asked.
+// What comes in one write with INITIATE is delivered, but not while an authenticator is still to be
+// asked.
 func TestMessageRightBehindInitiate(t *testing.T) {
 	handler := zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply, error) {
 		return zap.Reply{Status: zap.StatusOK}, nil
@@ -182,7 +192,8 @@ func TestMessageRightBehindInitiate(t *testing.T) {
 			pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, auth, serverSecret).Mechanism})
 			defer pull.Close()
 			r := raw(t, tcp(listen(t, pull.Socket)))
-			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType, Value: []byte("PUSH")}})
+			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType,
+				Value: []byte("PUSH")}})
 			out, _, err := m.Handshake(nil, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -196,7 +207,8 @@ func TestMessageRightBehindInitiate(t *testing.T) {
 			r.Send(sealer.Seal(out, wire.AppendFrame(nil, 0, []byte("early"))))
 			if auth.Handler != nil {
 				r.ExpectClose()
-				testkit.Eventually(t, "the reason is known", func() bool { return pull.Stats().HandshakeFailures[wire.UnexpectedCommand] == 1 })
+				testkit.Eventually(t, "the reason is known",
+					func() bool { return pull.Stats().HandshakeFailures[wire.UnexpectedCommand] == 1 })
 				return
 			}
 			if m, err := pull.Recv(ctx); err != nil || string(m.Part(0)) != "early" {
@@ -212,10 +224,18 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 		spoil func(good []byte) []byte // of two frames
 		want  wire.Reason
 	}{
-		"replayed":   {func(b []byte) []byte { return append(b, b[len(b)/2:]...) }, wire.InvalidSequence},
-		"reordered":  {func(b []byte) []byte { return append(b, b[:len(b)/2]...) }, wire.InvalidSequence},
-		"tampered":   {func(b []byte) []byte { n := len(b); b = append(b, b[n/2:]...); b[n+2+15]++; b[len(b)-1]++; return b }, wire.Cryptographic},
-		"clear":      {func(b []byte) []byte { return wire.AppendFrame(b, 0, []byte("clear")) }, wire.MalformedCommand},
+		"replayed":  {func(b []byte) []byte { return append(b, b[len(b)/2:]...) }, wire.InvalidSequence},
+		"reordered": {func(b []byte) []byte { return append(b, b[:len(b)/2]...) }, wire.InvalidSequence},
+		"tampered": {func(b []byte) []byte {
+			n := len(b)
+			b = append(b,
+				b[n/2:]...)
+			b[n+2+15]++
+			b[len(b)-1]++
+			return b
+		}, wire.Cryptographic},
+		"clear": {func(b []byte) []byte { return wire.AppendFrame(b, 0, []byte("clear")) },
+			wire.MalformedCommand},
 		"clear PING": {func(b []byte) []byte { return wire.AppendPing(b, 0) }, wire.UnexpectedCommand},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +246,8 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 			pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
 			defer pull.Close()
 			r := raw(t, tcp(listen(t, pull.Socket)))
-			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType, Value: []byte("PUSH")}})
+			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType,
+				Value: []byte("PUSH")}})
 			var cmd []byte
 			for range 2 {
 				out, _, err := m.Handshake(nil, cmd)
@@ -249,7 +270,8 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 				}
 			}
 			r.ExpectClose()
-			testkit.Eventually(t, "the connection is counted", func() bool { return pull.Stats().Closed[c.want] == 1 })
+			testkit.Eventually(t, "the connection is counted",
+				func() bool { return pull.Stats().Closed[c.want] == 1 })
 			if m, err := pull.TryRecv(); err == nil {
 				t.Errorf("received %q as well", m.Part(0))
 			}

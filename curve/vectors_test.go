@@ -18,11 +18,11 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// The recorded exchanges with libzmq, zmtptest.Vectors: with the recorded keys and random numbers every byte of CURVE is
-// determined, so ours have to be the same as libzmq's.
+// The recorded exchanges with libzmq, zmtptest.Vectors: with the recorded keys and random numbers
+// every byte of CURVE is determined, so ours have to be the same as libzmq's.
 
-// recorded is a random that gives what was recorded under these headers, one after the other. Some exchanges end before all
-// is needed; then nobody knows what it was.
+// recorded is a random that gives what was recorded under these headers, one after the other. Some
+// exchanges end before all is needed; then nobody knows what it was.
 func recorded(t *testing.T, v zmtptest.Vector, headers ...string) random {
 	return func(b []byte) {
 		if len(headers) == 0 {
@@ -39,7 +39,8 @@ func recorded(t *testing.T, v zmtptest.Vector, headers ...string) random {
 	}
 }
 
-// keyOf returns a recorded key, or an arbitrary one for the few exchanges that do not get so far as to have it.
+// keyOf returns a recorded key, or an arbitrary one for the few exchanges that do not get so far as
+// to have it.
 func keyOf(t *testing.T, v zmtptest.Vector, header string) [32]byte {
 	if v.Headers[header] == "" {
 		return [32]byte{1}
@@ -57,9 +58,10 @@ func plaintexts(v zmtptest.Vector, connection int, name string) (all [][]byte) {
 	return all
 }
 
-// recordedMechanism returns our side of a recorded exchange. It says of itself what the recorded one does. The
-// authenticator of a server answers with the recorded status, if there is one.
-func recordedMechanism(t *testing.T, v zmtptest.Vector, connection int, role zmtptest.Kind) zmtp.Mechanism {
+// recordedMechanism returns our side of a recorded exchange. It says of itself what the recorded
+// one does. The authenticator of a server answers with the recorded status, if there is one.
+func recordedMechanism(t *testing.T, v zmtptest.Vector, connection int,
+	role zmtptest.Kind) zmtp.Mechanism {
 	t.Helper()
 	own := func(name string, skip int) wire.Metadata {
 		all := plaintexts(v, connection, name)
@@ -87,7 +89,8 @@ func recordedMechanism(t *testing.T, v zmtptest.Vector, connection int, role zmt
 			t.Fatal(err)
 		}
 		auth.Handler = zap.HandlerFunc(func(_ context.Context, r *zap.Request) (zap.Reply, error) {
-			if r.Mechanism != "CURVE" || len(r.Credentials) != 1 || !bytes.Equal(r.Credentials[0], v.Key(t, "client-public")) {
+			if r.Mechanism != "CURVE" || len(r.Credentials) != 1 || !bytes.Equal(r.Credentials[0],
+				v.Key(t, "client-public")) {
 				t.Errorf("the authenticator is asked %+v", r)
 			}
 			return zap.Reply{Status: status}, nil
@@ -98,7 +101,8 @@ func recordedMechanism(t *testing.T, v zmtptest.Vector, connection int, role zmt
 		t.Fatal(err)
 	}
 	if connection == 0 { // what libzmq drew for another one is not known
-		s.random = recorded(t, v, "server-ephemeral-secret", "cookie-key", "cookie-nonce", "welcome-nonce")
+		s.random = recorded(t, v, "server-ephemeral-secret", "cookie-key", "cookie-nonce",
+			"welcome-nonce")
 	}
 	return s.Mechanism(own("READY", 0))
 }
@@ -117,7 +121,8 @@ func (r *replay) handshake(cmd []byte) error {
 	var err error
 	r.sent, progress, err = r.mechanism.Handshake(r.sent, cmd)
 	if err == nil && progress == zmtp.NeedsAuth {
-		r.sent, progress, err = r.mechanism.(zmtp.Authorizer).Authorize(context.Background(), r.sent, &net.TCPAddr{})
+		r.sent, progress, err = r.mechanism.(zmtp.Authorizer).Authorize(context.Background(), r.sent,
+			&net.TCPAddr{})
 	}
 	if err == nil && progress == zmtp.Ready {
 		r.sealer, r.opener = r.mechanism.Traffic()
@@ -125,7 +130,8 @@ func (r *replay) handshake(cmd []byte) error {
 	return err
 }
 
-// receive takes frames of the other side. text has the recorded plaintexts of the MESSAGEs among them.
+// receive takes frames of the other side. text has the recorded plaintexts of the MESSAGEs among
+// them.
 func (r *replay) receive(frames []byte, text [][]byte) error {
 	for len(frames) > 0 {
 		_, size, n, err := wire.ParseHeader(frames)
@@ -200,7 +206,8 @@ func play(m zmtp.Mechanism, steps []zmtptest.Step, role zmtptest.Kind) (*replay,
 	return r, nil
 }
 
-// curveVectors are the exchanges in which the side role is played by libzmq itself, or by somebody who behaves like it.
+// curveVectors are the exchanges in which the side role is played by libzmq itself, or by somebody
+// who behaves like it.
 func curveVectors(t *testing.T, role zmtptest.Kind) []string {
 	all := zmtptest.Vectors(t)
 	var names []string
@@ -218,10 +225,12 @@ func curveVectors(t *testing.T, role zmtptest.Kind) []string {
 	}
 	// And those in which the side that is not libzmq does nothing odd.
 	if role == zmtptest.Client {
-		names = append(names, "curve-client-dealer", "curve-client-sub", "curve-client-sub-30", "curve-client-ping-received",
+		names = append(names, "curve-client-dealer", "curve-client-sub", "curve-client-sub-30",
+			"curve-client-ping-received",
 			"curve-client-zap-400", "curve-client-zap-500")
 	} else {
-		names = append(names, "curve-server-dealer", "curve-server-req", "curve-server-sub-31", "curve-server-xsub-31",
+		names = append(names, "curve-server-dealer", "curve-server-req", "curve-server-sub-31",
+			"curve-server-xsub-31",
 			"curve-server-ping-received")
 	}
 	want := map[zmtptest.Kind]int{zmtptest.Client: 3 + 19 + 6, zmtptest.Server: 3 + 33 + 5}[role]
@@ -282,13 +291,15 @@ func reasonOf(err error) wire.Reason {
 }
 
 // A wrong socket type is found by zmtp, of what the mechanism says of the peer.
-var typeMismatch = []string{"curve-client-initiate-type-mismatch", "curve-server-ready-type-mismatch"}
+var typeMismatch = []string{"curve-client-initiate-type-mismatch",
+	"curve-server-ready-type-mismatch"}
 
 func TestVectors(t *testing.T) {
 	all := zmtptest.Vectors(t)
 	for _, role := range []zmtptest.Kind{zmtptest.Client, zmtptest.Server} {
 		for _, name := range curveVectors(t, role) {
-			t.Run(fmt.Sprintf("%s/%s", map[zmtptest.Kind]string{zmtptest.Client: "client", zmtptest.Server: "server"}[role], name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%s", map[zmtptest.Kind]string{zmtptest.Client: "client",
+				zmtptest.Server: "server"}[role], name), func(t *testing.T) {
 				v := all[name]
 				last := len(v.Connections) - 1
 				m := recordedMechanism(t, v, last, role)
@@ -317,7 +328,8 @@ func TestVectors(t *testing.T) {
 					return
 				}
 				want := v.Bytes(last, role)[greetingSize:]
-				if strings.Contains(name, "vouch-other-server") || strings.Contains(name, "initiate-below-hello") {
+				if strings.Contains(name, "vouch-other-server") || strings.Contains(name,
+					"initiate-below-hello") {
 					want = want[:len(r.sent)] // libzmq goes on with READY
 				}
 				if diff := zmtptest.Diff(r.sent, want); diff != "" {

@@ -20,7 +20,8 @@ func zeekKeys(t *testing.T) map[string]string {
 	}
 	keys := map[string]string{}
 	for line := range strings.Lines(string(b)) {
-		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_"), "=")
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line),
+			"export ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_"), "=")
 		if !ok {
 			t.Fatalf("not a variable: %q", line)
 		}
@@ -70,8 +71,8 @@ func zeekHandshakes(t *testing.T) []zeekFrames {
 	return all
 }
 
-// Zeek's nodes say HELLO to our server that has Zeek's key, and what Zeek's server answered opens with it. Of what follows
-// only what is not encrypted can be seen.
+// Zeek's nodes say HELLO to our server that has Zeek's key, and what Zeek's server answered opens
+// with it. Of what follows only what is not encrypted can be seen.
 func TestZeekHandshakes(t *testing.T) {
 	serverSecret, err := ParseSecret([]byte(zeekKeys(t)["SERVER_SECRETKEY"]))
 	if err != nil {
@@ -96,9 +97,11 @@ func TestZeekHandshakes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text, ok := k.open(nonceWelcome, welcome[welcomeNonce:welcomeBox], welcome[welcomeBox:]); !ok || len(welcome) != welcomeSize {
+		if text, ok := k.open(nonceWelcome, welcome[welcomeNonce:welcomeBox],
+			welcome[welcomeBox:]); !ok || len(welcome) != welcomeSize {
 			t.Errorf("connection %d: WELCOME does not open", i)
-		} else if initiate := body(t, c.client[1]); string(initiate[initiateCookie:initiateNonce]) != string(text[KeySize:]) {
+		} else if initiate := body(t,
+			c.client[1]); string(initiate[initiateCookie:initiateNonce]) != string(text[KeySize:]) {
 			t.Errorf("connection %d: INITIATE does not have the cookie", i)
 		}
 		for side, want := range map[string]struct {
@@ -117,7 +120,9 @@ func TestZeekHandshakes(t *testing.T) {
 				if j > 0 {
 					at = len(want.names[j])
 				}
-				if !strings.HasPrefix(string(cmd), want.names[j]) || binary.BigEndian.Uint64(cmd[at:]) != want.nonce+uint64(j) || (flags&wire.Command != 0) != (j == 0) {
+				if !strings.HasPrefix(string(cmd), want.names[j]) ||
+					binary.BigEndian.Uint64(cmd[at:]) != want.nonce+uint64(j) ||
+					(flags&wire.Command != 0) != (j == 0) {
 					t.Errorf("connection %d: %s's frame %d is %q", i, side, j+1, cmd[:16])
 				}
 			}
@@ -136,10 +141,12 @@ func TestZeekKeys(t *testing.T) {
 		return k
 	}
 	serverSecret, clientSecret := Secret(key("SERVER_SECRETKEY")), Secret(key("CLIENT_SECRETKEY"))
-	if serverSecret.Public() != key("SERVER_PUBLICKEY") || clientSecret.Public() != key("CLIENT_PUBLICKEY") {
+	if serverSecret.Public() != key("SERVER_PUBLICKEY") ||
+		clientSecret.Public() != key("CLIENT_PUBLICKEY") {
 		t.Error("the keys are no pairs")
 	}
-	p := pair{newClient(t, key("SERVER_PUBLICKEY"), clientSecret).Mechanism(localMetadata), newServer(t, zmtp.Auth{Open: true}, serverSecret).Mechanism(localMetadata)}
+	p := pair{newClient(t, key("SERVER_PUBLICKEY"), clientSecret).Mechanism(localMetadata),
+		newServer(t, zmtp.Auth{Open: true}, serverSecret).Mechanism(localMetadata)}
 	p.finish(t)
 	checkTraffic(t, p)
 }

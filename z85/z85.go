@@ -1,8 +1,8 @@
-// Package z85 encodes binary data as text in the way of RFC 32 (rfc.zeromq.org/spec/32): four bytes, read as a
-// big-endian number, are five digits to the base 85, the most significant one first. CURVE keys are written so, 32
-// bytes in 40 characters.
+// Package z85 encodes binary data as text (RFC 32, rfc.zeromq.org/spec/32). Four bytes, as a
+// big-endian number, become five digits in base 85, the most significant first. CURVE keys have
+// this form, 32 bytes in 40 characters.
 //
-// There is no padding: binary data has a length that is a multiple of 4, text one that is a multiple of 5.
+// There is no padding: the length of data is a multiple of 4, that of text a multiple of 5.
 package z85
 
 import (
@@ -11,13 +11,13 @@ import (
 	"slices"
 )
 
-// alphabet has the digits in order of value (RFC 32, "formal specification").
+// alphabet lists the digits in the order of their values (RFC 32, "Formal Specification").
 const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
-// none is the value in digits of a byte that is no digit. All others are below 85.
+// none is the value in digits of a byte that is not a digit. All digits are below 85.
 const none = 0xff
 
-// digits gives the value of each byte as a digit.
+// digits has the value of each byte as a digit.
 var digits = func() (t [256]uint8) {
 	for i := range t {
 		t[i] = none
@@ -28,10 +28,10 @@ var digits = func() (t [256]uint8) {
 	return t
 }()
 
-// A LengthError says that something has a length that no encoding, or no text, can have.
+// A LengthError reports data or text of a length that RFC 32 does not allow.
 type LengthError struct {
 	Length   int // of the input, in bytes
-	Multiple int // of what it has to be: 4 for AppendEncode, 5 for AppendDecode
+	Multiple int // the length must be a multiple of it: 4 for AppendEncode, 5 for AppendDecode
 }
 
 func (e *LengthError) Error() string {
@@ -39,27 +39,30 @@ func (e *LengthError) Error() string {
 	if e.Multiple == 4 {
 		what = "data"
 	}
-	return fmt.Sprintf("z85: %s of %d bytes: the length must be a multiple of %d", what, e.Length, e.Multiple)
+	return fmt.Sprintf("z85: %s of %d bytes: the length must be a multiple of %d", what, e.Length,
+		e.Multiple)
 }
 
-// An AlphabetError says that a byte of a text is none of the 85 digits.
+// An AlphabetError reports a byte of a text that is not one of the 85 digits.
 type AlphabetError struct {
 	Position int // in the text, from 0
 	Byte     byte
 }
 
 func (e *AlphabetError) Error() string {
-	return fmt.Sprintf("z85: byte %d of the text, %q, is not in the alphabet", e.Position, []byte{e.Byte})
+	return fmt.Sprintf("z85: byte %d of the text, %q, is not in the alphabet", e.Position,
+		[]byte{e.Byte})
 }
 
-// An OverflowError says that five digits make a number that four bytes do not hold. RFC 32 leaves the case open;
-// libzmq refuses it too.
+// An OverflowError reports five digits whose value does not fit into four bytes. RFC 32 leaves the
+// case open; libzmq refuses it, too.
 type OverflowError struct {
 	Position int // of the first of the five digits in the text, from 0
 }
 
 func (e *OverflowError) Error() string {
-	return fmt.Sprintf("z85: the five characters from byte %d of the text on are more than 32 bits", e.Position)
+	const text = "z85: the five characters from byte %d of the text on exceed 32 bits"
+	return fmt.Sprintf(text, e.Position)
 }
 
 // EncodedLen returns the length of the text for n bytes of data. n must be a multiple of 4.
@@ -68,8 +71,8 @@ func EncodedLen(n int) int { return n / 4 * 5 }
 // DecodedLen returns the length of the data in a text of n bytes. n must be a multiple of 5.
 func DecodedLen(n int) int { return n / 5 * 4 }
 
-// AppendEncode appends the text for src to dst and returns the extended slice. The two must not overlap. The error is
-// a *[LengthError]; dst is then returned as it was. It allocates only to grow dst.
+// AppendEncode appends the text for src to dst and returns the extended slice. The two must not
+// overlap. The error is a *[LengthError]; the result is then dst. It allocates only to grow dst.
 func AppendEncode(dst, src []byte) ([]byte, error) {
 	if len(src)%4 != 0 {
 		return dst, &LengthError{Length: len(src), Multiple: 4}
@@ -87,9 +90,10 @@ func AppendEncode(dst, src []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// AppendDecode appends the data that the text src stands for to dst and returns the extended slice. The two must not
-// overlap. The error is a *[LengthError], *[AlphabetError] or *[OverflowError], the latter two for the first group of
-// five at fault; dst is then returned as it was. No two texts stand for the same data. It allocates only to grow dst.
+// AppendDecode appends the data for the text src to dst and returns the extended slice. The two
+// must not overlap. The error is a *[LengthError], or an *[AlphabetError] or *[OverflowError] for
+// the first faulty group of five digits; the result is then dst. Different texts have different
+// data. It allocates only to grow dst.
 func AppendDecode(dst, src []byte) ([]byte, error) {
 	if len(src)%5 != 0 {
 		return dst, &LengthError{Length: len(src), Multiple: 5}

@@ -24,7 +24,7 @@ func TestRFC32(t *testing.T) {
 	}
 }
 
-// The key pair of libzmq's tests (B16). Its binary form is from libsodium.
+// The key pair of libzmq's tests (tests/testutil_security.hpp). Its binary form is from libsodium.
 func TestKeys(t *testing.T) {
 	for _, text := range []string{
 		"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
@@ -102,11 +102,13 @@ func TestEncodeAgainstSlow(t *testing.T) {
 			}
 			return
 		}
-		if err != nil || string(got) != string(dst)+slowEncode(data) || len(got) != len(dst)+EncodedLen(len(data)) {
+		if err != nil || string(got) != string(dst)+slowEncode(data) ||
+			len(got) != len(dst)+EncodedLen(len(data)) {
 			t.Fatalf("encoded %q, %v, want %q", got, err, slowEncode(data))
 		}
 		back, err := AppendDecode(dst, got[len(dst):])
-		if err != nil || !bytes.Equal(back, slices.Concat(dst, data)) || len(back) != len(dst)+DecodedLen(EncodedLen(len(data))) {
+		if err != nil || !bytes.Equal(back, slices.Concat(dst, data)) ||
+			len(back) != len(dst)+DecodedLen(EncodedLen(len(data))) {
 			t.Fatalf("came back as % x, %v", back, err)
 		}
 	})
@@ -115,7 +117,8 @@ func TestEncodeAgainstSlow(t *testing.T) {
 func TestDecodeAgainstSlow(t *testing.T) {
 	// Mostly digits, and high ones often enough to overflow.
 	char := rapid.OneOf(
-		rapid.SampledFrom([]byte(alphabet)), rapid.SampledFrom([]byte(alphabet[:80])), rapid.SampledFrom([]byte("#%0")))
+		rapid.SampledFrom([]byte(alphabet)), rapid.SampledFrom([]byte(alphabet[:80])),
+		rapid.SampledFrom([]byte("#%0")))
 	text := rapid.Custom(func(t *rapid.T) []byte {
 		b := rapid.SliceOfN(char, 0, 60).Draw(t, "digits")
 		if rapid.Bool().Draw(t, "whole groups") {
@@ -156,19 +159,21 @@ func TestErrors(t *testing.T) {
 		{"Hello,Worl", `z85: byte 5 of the text, ",", is not in the alphabet`},
 		{"Hello\xffWorl", `z85: byte 5 of the text, "\xff", is not in the alphabet`},
 		{"HelloHell\"", `z85: byte 9 of the text, "\"", is not in the alphabet`},
-		{"Hello%nSc1", "z85: the five characters from byte 5 of the text on are more than 32 bits"},
-		{"#####", "z85: the five characters from byte 0 of the text on are more than 32 bits"},
+		{"Hello%nSc1", "z85: the five characters from byte 5 of the text on exceed 32 bits"},
+		{"#####", "z85: the five characters from byte 0 of the text on exceed 32 bits"},
 	} {
 		got, err := AppendDecode([]byte("x"), []byte(tt.text))
 		if err == nil || err.Error() != tt.want || string(got) != "x" {
 			t.Errorf("%q: %q, %v, want %s", tt.text, got, err, tt.want)
 		}
 	}
-	if _, err := AppendEncode(nil, rfc32[:7]); err == nil || err.Error() != "z85: data of 7 bytes: the length must be a multiple of 4" {
+	if _, err := AppendEncode(nil, rfc32[:7]); err == nil ||
+		err.Error() != "z85: data of 7 bytes: the length must be a multiple of 4" {
 		t.Errorf("7 bytes: %v", err)
 	}
 	// The largest group there is.
-	if got, err := AppendDecode(nil, []byte("%nSc0")); err != nil || !bytes.Equal(got, []byte{255, 255, 255, 255}) {
+	if got, err := AppendDecode(nil, []byte("%nSc0")); err != nil ||
+		!bytes.Equal(got, []byte{255, 255, 255, 255}) {
 		t.Errorf("largest group: % x, %v", got, err)
 	}
 }

@@ -10,7 +10,8 @@ import (
 // sizes of a frame's body. bench.sh measures libsodium with the same ones.
 var sizes = []int{32, 100, 500, 1500, 16384, 65536}
 
-// burst returns about 64 KiB of frames, which is what a write loop gives to Seal under load, and how many there are.
+// burst returns about 64 KiB of frames, which is what a write loop gives to Seal under load, and
+// how many there are.
 func burst(size int) (frames []byte, n int) {
 	n = max(1, 65536/wire.FrameSize(size))
 	for range n {

@@ -15,7 +15,8 @@ import (
 )
 
 // slowSeal protects one frame the way RFC 26 says it, with NaCl's crypto_box.
-func slowSeal(dst []byte, shared *[32]byte, d Direction, nonce uint64, inner byte, body []byte) []byte {
+func slowSeal(dst []byte, shared *[32]byte, d Direction, nonce uint64, inner byte,
+	body []byte) []byte {
 	var n [24]byte
 	copy(n[:], d)
 	binary.BigEndian.PutUint64(n[16:], nonce)
@@ -58,7 +59,8 @@ func drawFrames(t *rapid.T) []frame {
 		for j := range body {
 			body[j] = byte(j*7) ^ noise[j%32]
 		}
-		frames[i] = frame{rapid.SampledFrom([]wire.Flags{0, wire.More, wire.Command}).Draw(t, "flags"), body}
+		frames[i] = frame{rapid.SampledFrom([]wire.Flags{0, wire.More, wire.Command}).Draw(t, "flags"),
+			body}
 	}
 	return frames
 }
@@ -129,7 +131,8 @@ func TestEveryShortLength(t *testing.T) {
 	if got := NewSealer(&shared, FromServer, 2).Seal(nil, plain); !bytes.Equal(got, want) {
 		t.Error("Seal differs from NaCl's crypto_box")
 	}
-	if got, err := NewOpener(&shared, FromServer, 1).Open(nil, want); err != nil || !bytes.Equal(got, plain) {
+	if got, err := NewOpener(&shared, FromServer, 1).Open(nil, want); err != nil ||
+		!bytes.Equal(got, plain) {
 		t.Errorf("Open does not return what was sealed: %v", err)
 	}
 }
@@ -144,7 +147,8 @@ func reason(t *testing.T, err error) wire.Reason {
 	return e.Reason
 }
 
-// A bit that changes, wherever it is in a MESSAGE, is noticed, and nothing of that frame or behind it comes out.
+// A bit that changes, wherever it is in a MESSAGE, is noticed, and nothing of that frame or behind
+// it comes out.
 func TestEveryBitIsProtected(t *testing.T) {
 	var shared [32]byte
 	rand.Read(shared[:])
@@ -171,7 +175,8 @@ func TestEveryBitIsProtected(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Fatalf("size %d: returned % x", size, got)
 			}
-			if left := dst[len(got):cap(got)]; size >= 31 && bytes.Contains(left, secret) || bytes.Contains(left, last) {
+			if left := dst[len(got):cap(got)]; size >= 31 && bytes.Contains(left, secret) ||
+				bytes.Contains(left, last) {
 				t.Fatalf("size %d: plaintext that was not authenticated is left in memory", size)
 			}
 		}
@@ -194,20 +199,24 @@ func TestOpenRefuses(t *testing.T) {
 		opened []int // what comes out before
 		want   wire.Reason
 	}{
-		"nonce of the command before":  {seal(1), nil, wire.InvalidSequence},
-		"nonce 0":                      {seal(0), nil, wire.InvalidSequence},
-		"nonce again":                  {seal(2, 2), []int{2}, wire.InvalidSequence},
-		"nonce below":                  {seal(2, 9, 8), []int{2, 9}, wire.InvalidSequence},
-		"reordered":                    {seal(3, 2), []int{3}, wire.InvalidSequence},
-		"another key":                  {slowSeal(nil, &other, FromServer, 2, 0, nil), nil, wire.Cryptographic},
-		"our own direction, reflected": {slowSeal(nil, &shared, FromClient, 2, 0, nil), nil, wire.Cryptographic},
-		"clear message":                {wire.AppendFrame(nil, 0, []byte("hello")), nil, wire.MalformedCommand},
-		"empty frame":                  {wire.AppendFrame(nil, 0, nil), nil, wire.MalformedCommand},
-		"clear PING":                   {wire.AppendPing(nil, 10), nil, wire.UnexpectedCommand},
-		"clear ERROR":                  {wire.AppendError(nil, "400"), nil, wire.UnexpectedCommand},
-		"short MESSAGE":                {command("\x07MESSAGE" + string(make([]byte, 24))), nil, wire.MalformedMessage},
-		"MESSAGE alone":                {command("\x07MESSAGE"), nil, wire.MalformedMessage},
-		"reserved bit of the frame":    {append(seal(2), 0x08, 0), []int{2}, wire.MalformedFrame},
+		"nonce of the command before": {seal(1), nil, wire.InvalidSequence},
+		"nonce 0":                     {seal(0), nil, wire.InvalidSequence},
+		"nonce again":                 {seal(2, 2), []int{2}, wire.InvalidSequence},
+		"nonce below":                 {seal(2, 9, 8), []int{2, 9}, wire.InvalidSequence},
+		"reordered":                   {seal(3, 2), []int{3}, wire.InvalidSequence},
+		"another key": {slowSeal(nil, &other, FromServer, 2, 0, nil), nil,
+			wire.Cryptographic},
+		"our own direction, reflected": {slowSeal(nil, &shared, FromClient, 2, 0, nil), nil,
+			wire.Cryptographic},
+		"clear message": {wire.AppendFrame(nil, 0, []byte("hello")), nil,
+			wire.MalformedCommand},
+		"empty frame": {wire.AppendFrame(nil, 0, nil), nil, wire.MalformedCommand},
+		"clear PING":  {wire.AppendPing(nil, 10), nil, wire.UnexpectedCommand},
+		"clear ERROR": {wire.AppendError(nil, "400"), nil, wire.UnexpectedCommand},
+		"short MESSAGE": {command("\x07MESSAGE" + string(make([]byte, 24))), nil,
+			wire.MalformedMessage},
+		"MESSAGE alone":             {command("\x07MESSAGE"), nil, wire.MalformedMessage},
+		"reserved bit of the frame": {append(seal(2), 0x08, 0), []int{2}, wire.MalformedFrame},
 	} {
 		var want []byte
 		for _, n := range c.opened {
@@ -224,14 +233,15 @@ func TestOpenRefusesWhatIsCutOff(t *testing.T) {
 	var shared [32]byte
 	stream := slowSeal(nil, &shared, FromServer, 1, 0, make([]byte, 300))
 	for n := 1; n < len(stream); n++ {
-		if got, err := NewOpener(&shared, FromServer, 0).Open(nil, stream[:n]); err == nil || len(got) > 0 {
+		if got, err := NewOpener(&shared, FromServer, 0).Open(nil, stream[:n]); err == nil ||
+			len(got) > 0 {
 			t.Fatalf("%d bytes of %d: %q, %v", n, len(stream), got, err)
 		}
 	}
 }
 
-// Only what is protected counts: the outer MORE and COMMAND do not, and neither do unknown bits of the inner flags. Gaps
-// between nonces and lengths that are longer than they need be are legal.
+// Only what is protected counts: the outer MORE and COMMAND do not, and neither do unknown bits of
+// the inner flags. Gaps between nonces and lengths that are longer than they need be are legal.
 func TestOpenAccepts(t *testing.T) {
 	var shared [32]byte
 	rand.Read(shared[:])
@@ -239,7 +249,8 @@ func TestOpenAccepts(t *testing.T) {
 	for i, outer := range []wire.Flags{0, wire.More, wire.Command, wire.More | wire.Command} {
 		for inner := range 256 {
 			at := len(stream)
-			stream = slowSeal(stream, &shared, FromClient, uint64(3+(i*256+inner)*5), byte(inner), []byte("body"))
+			stream = slowSeal(stream, &shared, FromClient, uint64(3+(i*256+inner)*5), byte(inner),
+				[]byte("body"))
 			stream[at] |= byte(outer)
 			var flags wire.Flags
 			if inner&1 != 0 {

@@ -12,32 +12,34 @@ const (
 	nonceAt = len(name)
 	tagAt   = nonceAt + 8
 
-	// Overhead is how many bytes longer the body of a MESSAGE is than the body of the frame that it protects: the octet of
-	// flags is a part of the text.
+	// Overhead is the difference in bytes between the body of a MESSAGE and the body of the frame
+	// inside it. It includes the inner octet of flags.
 	Overhead = tagAt + salsa.Overhead + 1
 
-	// The octet of flags (libzmq's curve_mechanism_base.cpp; RFC 26 knows only the first). The other bits are ignored.
+	// The inner octet of flags. RFC 26 defines the first one, libzmq's curve_mechanism_base.cpp
+	// both. Other bits are ignored.
 	innerMore    = 1 << 0
 	innerCommand = 1 << 1
 )
 
 const (
-	// maxBatch is how many frames the ciphers get at once. They work on as many side by side.
+	// maxBatch is the number of frames that the ciphers process at once.
 	maxBatch = 16
-	// batchSize is about how many bytes they get at once, so that the tag is computed of what is still in the cache.
+	// batchSize is about the number of bytes that the ciphers process at once: the text is then
+	// still in the cache when its tag is computed.
 	batchSize = 32 << 10
 )
 
-// A Direction says which side sends.
+// A Direction tells the sending side.
 type Direction string
 
-// The directions, each with the first 16 octets of its nonces (RFC 26).
+// The directions, each the first 16 octets of its nonces (RFC 26).
 const (
 	FromClient Direction = "CurveZMQMESSAGEC"
 	FromServer Direction = "CurveZMQMESSAGES"
 )
 
-// batch is a number of frames on their way through the ciphers.
+// batch is a number of frames that the ciphers process at once.
 type batch struct {
 	cipher   salsa.Cipher
 	messages [maxBatch]salsa.Message
@@ -47,8 +49,10 @@ func (b *batch) init(shared *[32]byte, d Direction) {
 	b.cipher.Init(shared, (*[16]byte)([]byte(d)))
 }
 
-// appendMessage appends a MESSAGE frame that is not sealed yet, and returns what has to be done for that.
-func appendMessage(dst []byte, nonce uint64, flags wire.Flags, body []byte) ([]byte, salsa.Message) {
+// appendMessage appends a MESSAGE frame that is not yet sealed, and the work for the cipher to seal
+// it.
+func appendMessage(dst []byte, nonce uint64, flags wire.Flags, body []byte) ([]byte,
+	salsa.Message) {
 	dst = wire.AppendHeader(dst, 0, len(body)+Overhead)
 	dst = append(dst, name...)
 	dst = binary.BigEndian.AppendUint64(dst, nonce)
@@ -59,8 +63,8 @@ func appendMessage(dst []byte, nonce uint64, flags wire.Flags, body []byte) ([]b
 	return dst, salsa.Message{Nonce: nonce, Dst: dst[tag:], Src: dst[text:]}
 }
 
-// parseMessage returns the nonce of a MESSAGE and its tag and ciphertext. The checks and their order are libzmq's; the nonce
-// must be larger than last.
+// parseMessage returns the nonce, and the tag with the ciphertext, of a MESSAGE. The checks and
+// their order are libzmq's. The nonce must be larger than last.
 func parseMessage(body []byte, last uint64) (nonce uint64, sealed []byte, err error) {
 	command, _, err := wire.ParseCommand(body)
 	if err != nil {
@@ -70,10 +74,12 @@ func parseMessage(body []byte, last uint64) (nonce uint64, sealed []byte, err er
 		return 0, nil, wire.Errorf(wire.UnexpectedCommand, "%.16q in place of MESSAGE", command)
 	}
 	if len(body) < Overhead {
-		return 0, nil, wire.Errorf(wire.MalformedMessage, "MESSAGE of %d bytes, the shortest has %d", len(body), Overhead)
+		return 0, nil, wire.Errorf(wire.MalformedMessage, "MESSAGE of %d bytes, the shortest has %d",
+			len(body), Overhead)
 	}
 	if nonce = binary.BigEndian.Uint64(body[nonceAt:]); nonce <= last {
-		return 0, nil, wire.Errorf(wire.InvalidSequence, "nonce %d of a MESSAGE is not above %d, the one before", nonce, last)
+		return 0, nil, wire.Errorf(wire.InvalidSequence,
+			"nonce %d of a MESSAGE is not above %d, that of the previous one", nonce, last)
 	}
 	return nonce, body[tagAt:], nil
 }

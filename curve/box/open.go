@@ -7,26 +7,30 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// An Opener takes the protection off what is received on one connection. It is not for concurrent use. It takes some 4 KiB.
+// An Opener decrypts the frames that one connection receives. It is not for concurrent use. It
+// takes some 4 KiB of memory.
 type Opener struct {
 	batch
 	last uint64 // nonce of the last frame of the peer
 }
 
-// NewOpener returns an Opener for what the side d sends. shared is as for [NewSealer]; last is the number of the peer's last
-// command before its first MESSAGE, READY or INITIATE: every MESSAGE must have a larger one than what came before.
+// NewOpener returns an Opener for the frames that side d sends. shared is as for [NewSealer]. last
+// is the nonce of READY or INITIATE, the peer's last command before its first MESSAGE: nonces must
+// grow.
 func NewOpener(shared *[32]byte, d Direction, last uint64) *Opener {
 	o := &Opener{last: last}
 	o.init(shared, d)
 	return o
 }
 
-// Open appends to dst the frames that are protected in stream, a sequence of whole frames, as NULL would send them. dst must not
-// overlap stream. It appends at most len(stream) bytes and allocates only if dst has no room for so many; it may write to
-// that room beyond what it returns. Outer MORE and COMMAND are not looked at, only what is protected counts.
+// Open appends to dst the frames inside stream, a sequence of whole MESSAGE frames, in the form in
+// which NULL sends them. dst must not overlap stream. It appends at most len(stream) bytes, and
+// allocates only if the capacity of dst is smaller; it may write to that capacity beyond the
+// result. The outer flags MORE and COMMAND are ignored.
 //
-// With an error, which is a [*wire.Error], what was before the fault is appended, and the connection must be closed. What was
-// not sealed by the holder of the key is neither returned nor written anywhere.
+// An error is a [*wire.Error]; the frames before it are appended, and the connection must be
+// closed. A frame that the holder of the key has not sealed is neither returned nor written to
+// memory.
 func (o *Opener) Open(dst, stream []byte) ([]byte, error) {
 	dst = slices.Grow(dst, len(stream))
 	var err error
@@ -37,11 +41,11 @@ func (o *Opener) Open(dst, stream []byte) ([]byte, error) {
 		for read < len(stream) && len(messages) < maxBatch && read < batchSize {
 			nonce, sealed, n, e := o.next(stream[read:])
 			if e != nil {
-				err = e // after what was before
+				err = e // once the frames before it are open
 				break
 			}
 			read += n
-			// The octet of flags goes where the last one of the header will be.
+			// The inner octet of flags goes to the place of the header's last octet.
 			body := len(sealed) - salsa.Overhead - 1
 			end += wire.FrameSize(body)
 			messages = append(messages, salsa.Message{Nonce: nonce, Dst: dst[end-body-1 : end], Src: sealed})
@@ -51,7 +55,7 @@ func (o *Opener) Open(dst, stream []byte) ([]byte, error) {
 		good := o.cipher.Open(messages)
 		for _, m := range messages[:good] {
 			body := len(m.Dst) - 1
-			wire.AppendHeader(dst, outerFlags(m.Dst[0]), body) // into the room in front of the body
+			wire.AppendHeader(dst, outerFlags(m.Dst[0]), body) // in front of the body
 			dst = dst[:len(dst)+wire.FrameSize(body)]
 		}
 		if good < len(messages) {
@@ -62,7 +66,7 @@ func (o *Opener) Open(dst, stream []byte) ([]byte, error) {
 	return dst, err
 }
 
-// next takes the first frame of stream apart, and returns how many bytes it takes.
+// next parses the first frame of stream. whole is the size of the frame in bytes.
 func (o *Opener) next(stream []byte) (nonce uint64, sealed []byte, whole int, err error) {
 	_, size, n, err := wire.ParseHeader(stream)
 	if err != nil {

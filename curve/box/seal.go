@@ -6,24 +6,25 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// A Sealer protects what is sent on one connection. It is not for concurrent use: nonces go out in the order in which frames
-// come in. It takes some 4 KiB.
+// A Sealer encrypts the frames that one connection sends. It is not for concurrent use: nonces must
+// go out in their order. It takes some 4 KiB of memory.
 type Sealer struct {
 	batch
 	nonce uint64 // of the next MESSAGE
 }
 
-// NewSealer returns a Sealer for what the side d sends. shared is the key that crypto_box_beforenm makes of the two sides'
-// short-term keys; nonce is the number of the first MESSAGE.
+// NewSealer returns a Sealer for the frames that side d sends. shared is the result of
+// crypto_box_beforenm for the short-term keys of the two sides; nonce is that of the first MESSAGE.
 func NewSealer(shared *[32]byte, d Direction, nonce uint64) *Sealer {
 	s := &Sealer{nonce: nonce}
 	s.init(shared, d)
 	return s
 }
 
-// Seal appends the MESSAGE frames for frames, a sequence of whole frames as NULL would send them, to dst, which must not
-// overlap them. The outer flags are those that libzmq sends: neither COMMAND nor MORE. It allocates only if dst is too
-// small. It panics if the frames are not whole.
+// Seal appends to dst one MESSAGE frame for each of frames, a sequence of whole frames in the form
+// in which NULL sends them. dst must not overlap frames. As in libzmq the outer flags are neither
+// COMMAND nor MORE. It allocates only if the capacity of dst is too small. It panics if a frame is
+// not whole.
 func (s *Sealer) Seal(dst, frames []byte) []byte {
 	for len(frames) > 0 {
 		size := 0 // of the batch, sealed
@@ -49,11 +50,11 @@ func (s *Sealer) Seal(dst, frames []byte) []byte {
 	return dst
 }
 
-// cut returns the first of frames, and how many bytes it takes.
+// cut returns the first of frames. whole is its size in bytes.
 func cut(frames []byte) (flags wire.Flags, body []byte, whole int) {
 	flags, size, n, err := wire.ParseHeader(frames)
 	if err != nil || n == 0 || size > int64(len(frames)-n) {
-		panic("box: Seal of something else than whole frames")
+		panic("box: Seal needs whole frames")
 	}
 	whole = n + int(size)
 	return flags, frames[n:whole], whole

@@ -50,7 +50,7 @@ func ParseGreeting(b []byte) (g Greeting, n int, err error) {
 	switch {
 	case len(b) > 0 && b[0] != signatureFirst:
 		// A ZMTP 1.0 peer opens with its identity: a length that counts the octet of flags behind
-		// it, and these flags, which are zero (RFC 13, "Connection Semantics").
+		// it, and these flags, which are zero (RFC 13).
 		switch {
 		case b[0] == 0 || len(b) > 1 && b[1] != 0:
 			return g, 0, Errorf(NotZMTP, "the peer's first byte is %#02x, that of ZMTP is 0xff", b[0])
