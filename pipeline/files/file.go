@@ -38,33 +38,36 @@ type logFile struct {
 	seen    bool         // it had a file before
 	evicted bool         // not to be used any more
 
-	buf    []byte          // text that is not in f yet; empty while there is no f
-	zip    *gzipStream     // between buf and f, nil without compression
-	zipped int             // bytes of buf that zip has
-	queued pipeline.Shares // the batches in buf
-	inBuf  []delivery      // those of them that a Sink's caller waits for
-	footer bool            // #close was appended: the file must be ended before anything else
-	size   int64           // bytes in the file
-	torn   int             // bytes at the end of f from a write that failed halfway
-	err    error           // why it cannot be written now, nil if it can
+	buf     []byte          // text that is not in f yet; empty while there is no f
+	zip     *gzipStream     // between buf and f, nil without compression
+	zipped  int             // bytes of buf that zip has
+	counted int             // bytes of buf that Logger.buffered has
+	queued  pipeline.Shares // the batches in buf
+	inBuf   []delivery      // those of them that a Sink's caller waits for
+	footer  bool            // #close was appended: the file must be ended before anything else
+	size    int64           // bytes in the file
+	torn    int             // bytes at the end of f from a write that failed halfway
+	err     error           // why it cannot be written now, nil if it can
 }
 
-// accept renders a batch of one sender into the buffer. A DropError means that the batch never
-// can be written; an error that the file cannot be written now.
+// accept renders a batch of one sender into the buffer, or, if its text is long, into the file. A
+// DropError means that the batch never can be written; an error that the file cannot be written now.
 //
-// It renders before it takes the lock, so that all cores can render for one log.
+// If possible it renders before it takes the lock, so that all cores can render for one log.
 func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, error) {
 	l, b := f.log.l, in.batch
 	if err := f.hopeless(ctx); err != nil {
 		return nil, err
 	}
 	text := getScratch()
-	defer putScratch(text)
+	defer func() { putScratch(text) }()
+	var early bool
 	var err error
-	if !f.render.ordered {
-		if *text, err = f.render.appendRecords(*text, b); err != nil {
-			return pipeline.DropBatch(err), nil
-		}
+	if *text, early, err = f.renderEarly(*text, b); early {
+		defer l.early.release()
+	}
+	if err != nil && err != errLong {
+		return pipeline.DropBatch(err), nil
 	}
 	if !f.log.mu.lockUntil(ctx, l.giveUp) {
 		return nil, errBusy
@@ -77,9 +80,18 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 	if err := f.makeReady(now); err != nil {
 		return nil, err
 	}
-	if f.render.ordered {
-		if *text, _, err = f.render.main.AppendRecords(*text, b); err != nil {
+	if !early {
+		if *text, err = f.renderLocked(*text, b); err != nil && err != errLong {
 			return pipeline.DropBatch(err), nil
+		}
+	}
+	long := err == errLong || l.tooMuchBuffered()
+	if long {
+		f.render.main.Rollback()
+		if f.f != nil {
+			if err := f.follow(); err != nil {
+				return nil, f.fail(err)
+			}
 		}
 	}
 	if f.f == nil {
@@ -89,6 +101,22 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 		}
 	}
 	f.used.Store(now.UnixNano())
+	defer f.count()
+	if long {
+		putScratch(text)
+		text = new([]byte)
+		err = f.acceptLong(ctx, in)
+	} else {
+		f.buffer(in, text)
+	}
+	if most := l.maxFileSize; err == nil && most > 0 && f.size+int64(len(f.buf)) >= most {
+		_ = f.rotate(now) // again before the next batch if it fails
+	}
+	return nil, err
+}
+
+// buffer puts a batch, whose text this is, into the buffer, and flushes that if there is enough in it.
+func (f *logFile) buffer(in *intake, text *[]byte) {
 	if len(f.buf) == 0 {
 		f.buf, *text = *text, f.buf
 	} else {
@@ -99,14 +127,11 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 		f.inBuf = append(f.inBuf, delivery{in.entry, in.from, in.counts()})
 		in.entry.Taken()
 	}
+	f.count()
 	if len(f.buf) >= flushSize {
 		// If it fails the batch stays in the buffer, and the next one waits.
 		_ = f.flush()
 	}
-	if most := l.maxFileSize; most > 0 && f.size+int64(len(f.buf)) >= most {
-		_ = f.rotate(now) // again before the next batch if it fails
-	}
-	return nil, nil
 }
 
 // hopeless returns why a batch need not be rendered: nobody waits for the file any more, and it cannot be written.
@@ -194,6 +219,9 @@ func (f *logFile) write(last bool) error {
 	if err != nil {
 		f.torn = n
 		_ = f.mend() // else before the next try
+		if f.log.l.gone(err) {
+			f.giveBack(fmt.Errorf("%w: %w", pipeline.ErrGone, err))
+		}
 		return f.fail(err)
 	}
 	f.succeed()
@@ -209,9 +237,12 @@ func (f *logFile) write(last bool) error {
 		f.zip.written()
 	}
 	f.zipped = 0
-	if f.buf = f.buf[:0]; cap(f.buf) > keepSize {
+	if f.buf = f.buf[:0]; cap(f.buf) > flushSize {
+		buf := f.buf
 		f.buf = nil
+		putScratch(&buf) // where the next text of any log is rendered
 	}
+	f.count()
 	return nil
 }
 
@@ -254,6 +285,7 @@ func (f *logFile) detach() file {
 	detached := f.f
 	f.f, f.zip, f.name, f.footer, f.torn = nil, nil, "", false, 0
 	f.buf, f.zipped, f.queued = f.buf[:0], 0, f.queued[:0]
+	f.count()
 	l.mu.Lock()
 	delete(l.open, f)
 	l.mu.Unlock()
@@ -296,12 +328,7 @@ func (f *logFile) abandon(err error) error {
 		return fmt.Errorf("log %q has no #close: %w", f.log.key.Path, err)
 	}
 	_ = f.mend()
-	for _, d := range f.inBuf {
-		f.queued.Remove(d.from, d.n)
-		l.acct.GiveBack(d.from, f.log.stats, d.n)
-		d.entry.Done(err)
-	}
-	f.inBuf = nil
+	f.giveBack(err)
 	lost := f.queued.Sum()
 	l.acct.Abandon(f.log.stats, f.queued, pipeline.ReasonWrite)
 	_ = f.detach().Close()
@@ -310,6 +337,17 @@ func (f *logFile) abandon(err error) error {
 		return fmt.Errorf("log %q: %w", f.log.key.Path, err)
 	}
 	return &LostError{f.log.key.Path, lost, err}
+}
+
+// giveBack gives what the callers of a Sink wait for back to them, because of err. Its text stays in the
+// buffer.
+func (f *logFile) giveBack(err error) {
+	for _, d := range f.inBuf {
+		f.queued.Remove(d.from, d.n)
+		f.log.l.acct.GiveBack(d.from, f.log.stats, d.n)
+		d.entry.Done(err)
+	}
+	f.inBuf = nil
 }
 
 // rotate ends the file at the time at and sends it on its way to its rotated name. Without a

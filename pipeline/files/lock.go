@@ -39,4 +39,15 @@ func (m mutex) lockUntil(a, b context.Context) bool {
 type semaphore chan struct{}
 
 func (s semaphore) acquire() { s <- struct{}{} }
+
+// tryAcquire is acquire that does not wait, and reports whether it has.
+func (s semaphore) tryAcquire() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (s semaphore) release() { <-s }

@@ -85,6 +85,10 @@ type Logger struct {
 
 	services       sync.WaitGroup // of logs, started by the timer goroutine, and retention
 	serviceSlots   semaphore
+	buffered       atomic.Int64   // bytes in the buffers of all files
+	early          semaphore      // of batches that are rendered before their log is locked
+	rendering      semaphore      // of others
+	long           semaphore      // of long texts
 	following      mutex          // held while it is looked whether the folder is where it was
 	rotations      sync.WaitGroup // in the background
 	rotationSlots  semaphore
@@ -166,6 +170,9 @@ func (l *Logger) write(ctx context.Context, in *intake) (log *pipeline.LogAccoun
 			continue
 		case err == nil:
 			return log, e
+		}
+		if l.gone(err) {
+			return log, pipeline.Drop(pipeline.ReasonWrite, "%w: %w", pipeline.ErrGone, err)
 		}
 		if !await.Sleep(ctx, l.giveUp, backoff) {
 			return log, pipeline.Drop(pipeline.ReasonWrite, "gave up waiting: %w", err)

@@ -31,8 +31,8 @@ func newRenderers(schema *zeek.Schema, format zeek.Options) (*renderers, error) 
 	}, nil
 }
 
-// appendRecords renders a batch whose records do not depend on others. For
-// concurrent use.
+// appendRecords renders a batch whose records do not depend on others. The error is errLong if its
+// text has more than one piece; it has no fault then. For concurrent use.
 func (r *renderers) appendRecords(dst []byte, b zeek.Batch) ([]byte, error) {
 	one, _ := r.spare.Get().(*zeek.Renderer)
 	if one == nil {
@@ -42,12 +42,13 @@ func (r *renderers) appendRecords(dst []byte, b zeek.Batch) ([]byte, error) {
 		}
 	}
 	defer r.spare.Put(one)
-	dst, _, err := one.AppendRecords(dst, b)
+	dst, _, err := one.RenderRecords(dst, b, refuseLong)
 	return dst, err
 }
 
-// keepSize is the size up to which a buffer is kept for the next use.
-const keepSize = 1 << 20
+// keepSize is the size up to which a buffer is kept for the next use, in bytes: that of a piece, and
+// what comes behind its limit.
+const keepSize = zeek.PieceBytes + zeek.PieceBytes/4
 
 // scratch holds buffers for the text of batches on their way into a file's buffer.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
@@ -55,7 +56,7 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 func getScratch() *[]byte { return scratch.Get().(*[]byte) }
 
 func putScratch(b *[]byte) {
-	if cap(*b) <= keepSize {
+	if cap(*b) > 0 && cap(*b) <= keepSize {
 		*b = (*b)[:0]
 		scratch.Put(b)
 	}
