@@ -9,15 +9,15 @@ import (
 	"github.com/google/gopacket/reassembly"
 )
 
-// assembler puts the segments of one direction in order. It is gopacket's, fed so that its weak sides do not show:
+// assembler puts the segments of one direction in order. It wraps gopacket's, with these rules:
 //
-//   - it knows a connection by its session's number and not by endpoints, so that a new connection with the endpoints
-//     of one before is another connection;
-//   - it sees stream offsets in place of sequence numbers (half.offset), which wrap around only after 3 GiB, and
-//     nothing out of order across that point, where gopacket counts wrongly;
-//   - it sees SYN without data, never FIN, and RST only when the session is given up and nothing waits any more: it
-//     would keep, or lose count of, pages that wait at that time;
-//   - it is flushed by session, not all at once in the order of a map.
+//   - A connection is identified by the number of its session, not by its endpoints, so that a new
+//     connection between the same endpoints is a different one.
+//   - gopacket gets stream offsets instead of sequence numbers (half.offset). They wrap around after
+//     3 GiB only, and nothing out of order crosses that point, where gopacket counts wrongly.
+//   - gopacket gets SYN without data, never FIN, and RST only when the session has ended and no data
+//     wait: otherwise it keeps pages, or loses count of them.
+//   - It is flushed by session, not for all sessions in the order of a map.
 type assembler struct {
 	asm    *reassembly.Assembler
 	tcp    layers.TCP
@@ -29,7 +29,7 @@ type assembler struct {
 	any     bool   // whether it delivered
 }
 
-// accept says which offset a segment gets.
+// accept determines the offset that a segment gets.
 type accept uint8
 
 const (
@@ -38,7 +38,7 @@ const (
 	beyond                // a later one
 )
 
-// assemblerTime is the time of all packets: nothing in here goes by time.
+// assemblerTime is the time of all packets: reassembly does not depend on time.
 type assemblerTime struct{}
 
 func (assemblerTime) GetCaptureInfo() gopacket.CaptureInfo { return gopacket.CaptureInfo{} }
@@ -58,8 +58,8 @@ func (a *assembler) feed(session uint64, side int, offset int64, payload []byte,
 	return a.assemble(session, side)
 }
 
-// flush stops waiting for the first missing segment of a direction: what waits behind it, up to the next that is
-// missing, is in run. It reports whether there was anything.
+// flush skips the first missing segment of a direction. The data behind it, up to the next missing
+// segment, are in run. It reports whether there were any.
 func (a *assembler) flush(session uint64, side int) (bool, error) {
 	limit := a.asm.MaxBufferedPagesPerConnection
 	a.asm.MaxBufferedPagesPerConnection, a.accept = 1, beyond
@@ -79,7 +79,7 @@ func (a *assembler) discard(session uint64, side int) error {
 	}
 }
 
-// release makes gopacket forget a session, of which nothing waits any more.
+// release makes gopacket forget a session of which no data wait.
 func (a *assembler) release(session uint64) error {
 	a.accept = inOrder
 	defer func() { a.accept = asIs }()
@@ -92,7 +92,7 @@ func (a *assembler) release(session uint64) error {
 	return nil
 }
 
-// assemble passes a.tcp on. After an error gopacket's state is not to be trusted.
+// assemble passes a.tcp to gopacket, whose state is undefined after an error.
 func (a *assembler) assemble(session uint64, side int) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -111,12 +111,14 @@ func (a *assembler) assemble(session uint64, side int) (err error) {
 }
 
 // New implements reassembly.StreamFactory.
-func (a *assembler) New(_, _ gopacket.Flow, _ *layers.TCP, _ reassembly.AssemblerContext) reassembly.Stream {
+func (a *assembler) New(_, _ gopacket.Flow, _ *layers.TCP,
+	_ reassembly.AssemblerContext) reassembly.Stream {
 	return a
 }
 
 // Accept implements reassembly.Stream. next is -1 before the first segment.
-func (a *assembler) Accept(tcp *layers.TCP, _ gopacket.CaptureInfo, _ reassembly.TCPFlowDirection, next reassembly.Sequence, start *bool, _ reassembly.AssemblerContext) bool {
+func (a *assembler) Accept(tcp *layers.TCP, _ gopacket.CaptureInfo, _ reassembly.TCPFlowDirection,
+	next reassembly.Sequence, start *bool, _ reassembly.AssemblerContext) bool {
 	switch a.accept {
 	case inOrder:
 		tcp.Seq = uint32(max(next, 0))

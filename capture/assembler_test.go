@@ -16,7 +16,8 @@ import (
 
 func TestSplitAtEveryByte(t *testing.T) {
 	stream := wire.AppendCommand(pushed("one", strings.Repeat("x", 300)), wire.CmdPing, []byte{0, 1})
-	want := append(slices.Clone(openedBoth), `5557 message client "one"`, `5557 message client 300:"xxxxxxxx"`,
+	want := append(slices.Clone(openedBoth), `5557 message client "one"`,
+		`5557 message client 300:"xxxxxxxx"`,
 		`5557 command client PING "\x00\x01"`, "5557 closed end_of_file")
 	for n := range stream {
 		diff(t, read(t, append(established(), up(0, stream[:n]), up(n, stream[n:]))...), want)
@@ -29,8 +30,8 @@ func TestSplitAtEveryByte(t *testing.T) {
 	diff(t, read(t, segments...), want)
 }
 
-// shuffle draws the order in which segments arrive: each at most reach places from its own, some of them twice, and some cut
-// anew as retransmissions are.
+// shuffle draws the order in which segments arrive: each at most reach places from its own, some of
+// them twice, and some cut anew as retransmissions are.
 func shuffle(t *rapid.T, segments []tcpSegment, reach int) []tcpSegment {
 	type placed struct {
 		s  tcpSegment
@@ -61,24 +62,27 @@ func cut(t *rapid.T, b []byte, segment func(at int, b []byte) tcpSegment) (out [
 	return out
 }
 
-// However the streams are segmented, reordered and repeated, what each side says is the same, and wherever
-// sequence numbers begin.
+// However the streams are segmented, reordered and repeated, what each side says is the same, and
+// wherever sequence numbers begin.
 func TestAnySegmentation(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		body := rapid.SliceOfN(rapid.Byte(), 0, 300)
 		streams := [2][]byte{hello(wire.DEALER), hello(wire.DEALER)}
 		want := [2][]string{}
 		for side, name := range []string{"client", "server"} {
-			want[side] = []string{"5557 greeting " + name + " 3.1 NULL", "5557 metadata " + name + " Socket-Type=DEALER"}
+			want[side] = []string{"5557 greeting " + name + " 3.1 NULL",
+				"5557 metadata " + name + " Socket-Type=DEALER"}
 			for range rapid.IntRange(0, 8).Draw(t, "messages") {
 				b, text := streams[side], ""
 				for i, last := 0, rapid.IntRange(0, 3).Draw(t, "last"); i <= last; i++ {
 					if rapid.Bool().Draw(t, "command") {
 						data := body.Draw(t, "data")
 						b = wire.AppendCommand(b, "ANY", data)
-						want[side] = append(want[side], line(Event{Kind: Command, From: Side(side + 1), Name: "ANY", Data: data, Session: &Session{Server: serverEnd}}))
+						want[side] = append(want[side], line(Event{Kind: Command, From: Side(side + 1), Name: "ANY",
+							Data: data, Session: &Session{Server: serverEnd}}))
 					}
-					part := bytes.Repeat(body.Draw(t, "part"), rapid.SampledFrom([]int{0, 1, 1, 1, 50}).Draw(t, "times"))
+					part := bytes.Repeat(body.Draw(t, "part"), rapid.SampledFrom([]int{0, 1, 1, 1, 50}).Draw(t,
+						"times"))
 					flags := wire.More
 					if i == last {
 						flags = 0
@@ -126,7 +130,8 @@ func TestAnySegmentation(t *testing.T) {
 		for side := range got {
 			diff(t, got[side], want[side])
 		}
-		if first, last := line(events[0]), line(events[len(events)-1]); first != "5557 opened" || last != "5557 closed finished" {
+		if first, last := line(events[0]), line(events[len(events)-1]); first != "5557 opened" ||
+			last != "5557 closed finished" {
 			t.Fatalf("it begins with %s and ends with %s", first, last)
 		}
 	})
@@ -152,8 +157,8 @@ func TestGap(t *testing.T) {
 		"5557 problem client capture: packets are missing: 2 bytes", "5557 closed end_of_file"))
 }
 
-// Where gopacket's numbers wrap around nothing is wrong as long as segments are in order. If they are not, it may be taken for a
-// gap, but never is anything else found than what was sent.
+// Where gopacket's numbers wrap around nothing is wrong as long as segments are in order. If they
+// are not, it may be taken for a gap, but never is anything else found than what was sent.
 func TestWrap(t *testing.T) {
 	var messages []string
 	for i := range 100 {
@@ -227,14 +232,16 @@ func TestGaps(t *testing.T) {
 	diff(t, read(t, segments...), want)
 }
 
-// More than may wait for a missing segment makes it a gap; afterwards nothing of that direction is kept.
+// More than may wait for a missing segment makes it a gap; afterwards nothing of that direction is
+// kept.
 func TestGapByLimit(t *testing.T) {
 	segments := append(established(), up(0, pushed("one")))
 	at := len(pushed("one")) + 100
 	for i := range 40 {
 		segments = append(segments, up(at+10*i, make([]byte, 10)))
 	}
-	l := limits{sessions: 10, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20, firstOffset: firstOffset}
+	l := limits{sessions: 10, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
+		firstOffset: firstOffset}
 	r, err := newReader(bytes.NewReader(file(t, segments...)), Options{}, l)
 	if err != nil {
 		t.Fatal(err)
@@ -252,7 +259,8 @@ func TestGapByLimit(t *testing.T) {
 
 func TestSnapLength(t *testing.T) {
 	stream := pushed("one", "two", strings.Repeat("x", 100))
-	segments := append(established(), up(0, stream), up(len(stream), wire.AppendFrame(nil, 0, []byte("four"))))
+	segments := append(established(), up(0, stream), up(len(stream),
+		wire.AppendFrame(nil, 0, []byte("four"))))
 	var packets [][]byte
 	for i, s := range segments {
 		p := s.packet(t, clientEnd, serverEnd)
@@ -265,14 +273,16 @@ func TestSnapLength(t *testing.T) {
 	if err != nil || stats.Truncated != 1 {
 		t.Errorf("%+v, %v", stats, err)
 	}
-	diff(t, lines(events), append(slices.Clone(openedBoth), `5557 message client "one"`, `5557 message client "two"`,
+	diff(t, lines(events), append(slices.Clone(openedBoth), `5557 message client "one"`,
+		`5557 message client "two"`,
 		"5557 problem client "+ErrSnapLen.Error(), "5557 closed end_of_file"))
 	if !errors.Is(events[len(events)-2].Err, ErrSnapLen) {
 		t.Error("the problem is not ErrSnapLen")
 	}
 	// Sent again as a whole it is whole.
 	packets = slices.Insert(packets, 3, segments[3].packet(t, clientEnd, serverEnd))
-	if events := mustRead(t, pcapFile(t, layers.LinkTypeEthernet, packets...), Options{}); len(events) != 5+4+1 {
+	if events := mustRead(t, pcapFile(t, layers.LinkTypeEthernet, packets...),
+		Options{}); len(events) != 5+4+1 {
 		t.Errorf("%q", lines(events))
 	}
 }

@@ -161,12 +161,14 @@ var (
 // packet returns the segment as an Ethernet packet between the endpoints.
 func (s tcpSegment) packet(tb tester, client, server netip.AddrPort) []byte {
 	return s.serialize(tb, client, server, &layers.Ethernet{
-		SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6), EthernetType: layers.EthernetTypeIPv4,
+		SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6),
+		EthernetType: layers.EthernetTypeIPv4,
 	})
 }
 
 // serialize returns the segment as a packet with the given layers below IP.
-func (s tcpSegment) serialize(tb tester, client, server netip.AddrPort, below ...gopacket.SerializableLayer) []byte {
+func (s tcpSegment) serialize(tb tester, client, server netip.AddrPort,
+	below ...gopacket.SerializableLayer) []byte {
 	from, to := client, server
 	if !s.up {
 		from, to = to, from
@@ -193,7 +195,8 @@ func (s tcpSegment) serialize(tb tester, client, server netip.AddrPort, below ..
 	}
 	b := gopacket.NewSerializeBuffer()
 	all := append(below[:len(below):len(below)], ip, tcp, gopacket.Payload(s.payload))
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, all...); err != nil {
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true,
+		ComputeChecksums: true}, all...); err != nil {
 		tb.Fatal(err)
 	}
 	return b.Bytes()
@@ -249,7 +252,8 @@ func down(at int, b []byte) tcpSegment {
 // hello is greeting and READY of a NULL connection.
 func hello(socket wire.SocketType) []byte {
 	b := wire.AppendGreeting(nil, "NULL", false)
-	return wire.AppendCommand(b, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(socket)))
+	return wire.AppendCommand(b, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType,
+		[]byte(socket)))
 }
 
 // pushed is what the client of a PUSH/PULL connection sends, with the given messages of one part.

@@ -18,7 +18,7 @@ type segment struct {
 	missing            int    // bytes of the payload that were not captured
 }
 
-// decoder takes IP packets apart. It is reused because gopacket's layers are large.
+// decoder decodes IP packets. It is reused because gopacket's layers are large.
 type decoder struct {
 	ip4 layers.IPv4
 	ip6 layers.IPv6
@@ -27,10 +27,10 @@ type decoder struct {
 
 var errNotTCP = errors.New("no TCP over IP")
 
-// decode returns the segment in an IP packet. Its payload aliases b. What is not TCP, is a fragment, or has headers that
-// are malformed or cut off, is an error.
+// decode returns the segment in an IP packet. Its payload aliases b. Other protocols, fragments,
+// and malformed or incomplete headers are errors.
 func (d *decoder) decode(b []byte) (s segment, err error) {
-	// gopacket's decoders are not free of panics for malformed headers.
+	// gopacket's decoders may panic on malformed headers.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("malformed packet: %v", p)
@@ -47,7 +47,8 @@ func (d *decoder) decode(b []byte) (s segment, err error) {
 		if err := d.ip4.DecodeFromBytes(b, gopacket.NilDecodeFeedback); err != nil {
 			return s, err
 		}
-		if d.ip4.Protocol != layers.IPProtocolTCP || d.ip4.Flags&layers.IPv4MoreFragments != 0 || d.ip4.FragOffset != 0 {
+		if d.ip4.Protocol != layers.IPProtocolTCP || d.ip4.Flags&layers.IPv4MoreFragments != 0 ||
+			d.ip4.FragOffset != 0 {
 			return s, errNotTCP
 		}
 		src, dst, body = d.ip4.SrcIP, d.ip4.DstIP, d.ip4.Payload

@@ -19,7 +19,8 @@ const (
 	dead                   // nothing of it is looked at any more
 )
 
-// Names of the mechanisms that are known, and of the commands that PLAIN and CURVE have (RFC 24, RFC 25).
+// Names of the mechanisms that are known, and of the commands that PLAIN and CURVE have (RFC 24,
+// RFC 25).
 const (
 	mechanismNull  = "NULL"
 	mechanismPlain = "PLAIN"
@@ -29,14 +30,16 @@ const (
 	cmdWelcome  = "WELCOME"
 	cmdInitiate = "INITIATE"
 
-	// plainError is how a body begins that is an ERROR of PLAIN from libzmq since 4.3.0; the length of the name is wrong.
+	// plainError is how a body begins that is an ERROR of PLAIN from libzmq since 4.3.0; the length
+	// of the name is wrong.
 	plainError = "\x5eRROR"
 )
 
 // signature is what every greeting since ZMTP 2.0 begins with, but for the eight bytes between.
 const signatureFirst, signatureLast = 0xff, 0x7f
 
-// dissect takes the next bytes of a direction, which it may change. Only what is not complete is kept.
+// dissect takes the next bytes of a direction, which it may change. Only what is not complete is
+// kept.
 func (r *Reader) dissect(s *session, side int, run []byte) error {
 	h := &s.half[side]
 	b := run
@@ -90,13 +93,15 @@ func (r *Reader) items(s *session, side int, b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// greet takes the greeting. Like the two below it returns what is left of b, and whether that may have more.
+// greet parses the greeting. Like shake and item it returns the rest of b, and whether that may
+// contain more.
 func (r *Reader) greet(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h, other := &s.half[side], &s.half[1-side]
 	g, n, err := wire.ParseGreeting(b)
 	if err != nil {
-		if len(b) > wire.SignatureSize && b[0] == signatureFirst && b[wire.SignatureSize-1] == signatureLast {
-			// An old ZMTP, but ZMTP.
+		if len(b) > wire.SignatureSize && b[0] == signatureFirst &&
+			b[wire.SignatureSize-1] == signatureLast {
+			// ZMTP 1.0 or 2.0.
 			if err := r.open(s); err != nil {
 				return b, false, err
 			}
@@ -117,22 +122,24 @@ func (r *Reader) greet(s *session, side int, b []byte) (rest []byte, more bool, 
 	case m != mechanismNull && m != mechanismPlain && m != mechanismCurve:
 		return b, false, r.failBoth(s, fmt.Errorf("%w %.20q", ErrMechanism, m))
 	case (other.stage == handshake || other.stage == traffic) && other.greeting.Mechanism != m:
-		return b, false, r.failBoth(s, wire.Errorf(wire.MechanismMismatch, "one side wants %q, the other one %q",
+		return b, false, r.failBoth(s, wire.Errorf(wire.MechanismMismatch,
+			"one side wants %q, the other one %q",
 			other.greeting.Mechanism, m))
 	}
 	return b[n:], true, nil
 }
 
-// shake takes a frame of the handshake.
+// shake parses a frame of the handshake.
 func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h := &s.half[side]
-	// MORE and COMMAND are not looked at: libzmq does not either, and old peers do not set COMMAND.
+	// MORE and COMMAND are ignored, as in libzmq: old peers do not set COMMAND.
 	_, size, n, err := wire.ParseHeader(b)
 	if err != nil {
 		return b, false, r.fail(s, side, err)
 	}
 	if size > maxHandshakeFrame {
-		return b, false, r.fail(s, side, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d",
+		return b, false, r.fail(s, side, wire.Errorf(wire.CommandTooLarge,
+			"handshake frame of %d bytes, the limit is %d",
 			size, maxHandshakeFrame))
 	}
 	if n == 0 || int64(len(b)-n) < size {
@@ -141,7 +148,8 @@ func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, 
 	body := b[n : n+int(size)]
 	rest = b[n+int(size):]
 	null, curve := h.greeting.Mechanism == mechanismNull, h.greeting.Mechanism == mechanismCurve
-	if data, ok := bytes.CutPrefix(body, []byte(plainError)); ok && h.greeting.Mechanism == mechanismPlain {
+	if data, ok := bytes.CutPrefix(body, []byte(plainError)); ok &&
+		h.greeting.Mechanism == mechanismPlain {
 		h.stage = traffic
 		return rest, true, r.command(s, side, []byte(wire.CmdError), data)
 	}
@@ -166,10 +174,11 @@ func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, 
 	case (c == cmdHello || c == cmdWelcome) && !null:
 		return rest, true, r.command(s, side, name, data)
 	}
-	return b, false, r.fail(s, side, wire.Errorf(wire.UnexpectedCommand, "%.32q in the handshake of %s", name, h.greeting.Mechanism))
+	return b, false, r.fail(s, side, wire.Errorf(wire.UnexpectedCommand,
+		"%.32q in the handshake of %s", name, h.greeting.Mechanism))
 }
 
-// item takes a message or a command.
+// item parses a message or a command.
 func (r *Reader) item(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h := &s.half[side]
 	if len(b) == 0 {
@@ -206,7 +215,8 @@ func (r *Reader) item(s *session, side int, b []byte) (rest []byte, more bool, e
 }
 
 func (r *Reader) command(s *session, side int, name, data []byte) error {
-	return r.emit(s, Event{Kind: Command, From: s.side(side), Name: string(name), Data: bytes.Clone(data)})
+	return r.emit(s, Event{Kind: Command, From: s.side(side), Name: string(name),
+		Data: bytes.Clone(data)})
 }
 
 func (s *session) side(side int) Side {
@@ -216,7 +226,7 @@ func (s *session) side(side int) Side {
 	return Server
 }
 
-// open makes an event of it that the session is ZMTP, unless it is known.
+// open emits Opened, once it is known that the session is ZMTP.
 func (r *Reader) open(s *session) error {
 	if s.phase == opened {
 		return nil
@@ -236,14 +246,14 @@ func (r *Reader) open(s *session) error {
 	return nil
 }
 
-// fail gives up a direction. As long as the session is not known to be ZMTP nobody is told.
+// fail gives up a direction. The Problem waits until the session is known to be ZMTP.
 func (r *Reader) fail(s *session, side int, why error) error {
 	if err := r.kill(s, side); err != nil {
 		return err
 	}
 	switch {
 	case errors.Is(why, ErrNoStart) && !s.syn:
-		// Whether it is ZMTP cannot be known.
+		// It may or may not be ZMTP.
 		r.stats.NoStart++
 		if !r.wanted(s) {
 			return r.bury(s)

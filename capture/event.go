@@ -10,23 +10,26 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Kind says what an Event is about.
+// Kind is the kind of an Event.
 type Kind uint8
 
-// The kinds of events. The first event of a session is Opened and the last one Closed, except that a session which cannot be
-// told to be ZMTP because its beginning is missing has one Problem and nothing else.
+// The kinds of events. The first event of a session is Opened and the last one Closed. There is one
+// exception: a TCP connection whose beginning is missing may or may not be ZMTP, and has one
+// Problem only.
 const (
 	Opened   Kind = iota + 1 // a TCP connection turned out to be ZMTP
 	Greeting                 // From sent its greeting
 	Metadata                 // From sent its metadata: READY, or INITIATE of PLAIN
 	Message                  // From sent a message
 	Command                  // From sent any other command
-	Problem                  // nothing more can be read of what From sends, or of the whole session; at most once for each side
-	Closed                   // the session ended, or the file did
+	// the rest of one direction or of the session cannot be decoded; at most one per side
+	Problem
+	Closed // the session ended, or the file did
 	numKinds
 )
 
-var kindNames = [numKinds]string{"none", "opened", "greeting", "metadata", "message", "command", "problem", "closed"}
+var kindNames = [numKinds]string{"none", "opened", "greeting", "metadata", "message", "command",
+	"problem", "closed"}
 
 // String returns the name of the kind in lower case.
 func (k Kind) String() string {
@@ -59,11 +62,12 @@ func (s Side) String() string {
 
 // Session identifies a session. All its events share one Session.
 type Session struct {
-	ID             uint64         // 1, 2, ... in the order in which the file mentions TCP connections first, ZMTP or not
-	Client, Server netip.AddrPort // a guess where the beginning of the session is not in the file
+	// counts all TCP connections, in the order of their first packets, from 1
+	ID             uint64
+	Client, Server netip.AddrPort // a guess if the beginning of the session is not in the file
 }
 
-// CloseReason says how a session ended.
+// CloseReason is the way in which a session ended.
 type CloseReason uint8
 
 // The reasons.
@@ -72,12 +76,13 @@ const (
 	Finished               // both sides sent FIN
 	Reset                  // one side sent RST
 	PortReused             // another connection with the same endpoints began
-	Evicted                // too many sessions were open and this one was quiet for longest
+	Evicted                // too many sessions were open, and this one was idle for longest
 	EndOfFile              // it was open when the file ended
 	numCloseReasons
 )
 
-var closeReasonNames = [numCloseReasons]string{"none", "finished", "reset", "port_reused", "evicted", "end_of_file"}
+var closeReasonNames = [numCloseReasons]string{"none", "finished", "reset", "port_reused",
+	"evicted", "end_of_file"}
 
 // String returns the reason in the form used as metric label.
 func (r CloseReason) String() string {
@@ -87,21 +92,23 @@ func (r CloseReason) String() string {
 	return fmt.Sprintf("close_reason_%d", uint8(r))
 }
 
-// Event is one thing that happened in a session. It owns its memory: nothing in it changes when the Reader goes on, and it
-// keeps none of the Reader's buffers alive.
+// Event is something that happened in a session. It owns its memory: it does not change when the
+// Reader goes on, and does not keep buffers of the Reader alive.
 type Event struct {
 	Kind    Kind
-	From    Side        // who sent it; NoSide for Opened, Closed, and a Problem of the whole session
+	From    Side        // the sender; NoSide for Opened, Closed, and a Problem of the whole session
 	Closed  CloseReason // of Closed
-	Time    time.Time   // of the packet that completed it; the last one of the file for what is found at its end
+	Time    time.Time   // of the packet that completed it, or of the last packet of the file
 	Session *Session    // never nil
 
 	Greeting wire.Greeting // of Greeting
 	Metadata wire.Metadata // of Metadata, as it was sent, unchecked
 	Message  zmtp.Message  // of Message
 	Name     string        // of Command: its name, of up to 255 arbitrary bytes
-	Data     []byte        // of Command: what follows the name. In HELLO of PLAIN this is user and password
-	Err      error         // of Problem: a *wire.Error for a violation of ZMTP, or one that wraps one of the errors below
+	// of Command: the bytes behind the name. In PLAIN's HELLO they are user and password
+	Data []byte
+	// of Problem: a *wire.Error for a violation of ZMTP, or one of the errors below, wrapped
+	Err error
 }
 
 // Source returns the endpoint that sent it, or the zero AddrPort if From is NoSide.
@@ -120,11 +127,11 @@ func (e *Event) endpoint(client, server Side) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// The problems that are the capture's, or ours, and not the peers'.
+// Errors of a Problem that is not a violation of ZMTP by a peer.
 var (
-	ErrNoStart   = errors.New("capture: the session began before the capture, so that it cannot be decoded")
+	ErrNoStart   = errors.New("capture: the session began before the capture and cannot be decoded")
 	ErrGap       = errors.New("capture: packets are missing")
-	ErrSnapLen   = errors.New("capture: packets were cut off when they were captured; capture with a larger snapshot length")
+	ErrSnapLen   = errors.New("capture: packets are incomplete; capture with a larger snapshot length")
 	ErrEncrypted = errors.New("capture: the traffic is encrypted")
 	ErrMechanism = errors.New("capture: unknown security mechanism")
 	ErrMemory    = errors.New("capture: too much unfinished data is held; raise MaxBuffered")

@@ -17,8 +17,9 @@ type packet struct {
 	data []byte // what was captured of it, valid until the next one is read
 }
 
-// packetFile reads a file of one format. gopacket's readers are not used: they allocate what the file says (4 GiB for a
-// header of 28 bytes), and keep 8 bits of the link type, of which SLL2 needs 9.
+// packetFile reads a file of one format. gopacket's readers are not suitable: they allocate the
+// size that a header claims (4 GiB for a header of 28 bytes), and keep 8 bits of the link type, of
+// which SLL2 needs 9.
 type packetFile interface {
 	// next returns the next packet. The error is io.EOF only between packets.
 	next() (packet, error)
@@ -67,7 +68,7 @@ func openFile(r io.Reader) (packetFile, error) {
 	}
 }
 
-// fileError describes an error that came while what was read. A file that ends there is an unexpected end.
+// fileError wraps an error in the reading of what. The end of the file becomes io.ErrUnexpectedEOF.
 func fileError(what string, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("capture: the file ends inside %s: %w", what, io.ErrUnexpectedEOF)
@@ -75,7 +76,7 @@ func fileError(what string, err error) error {
 	return fmt.Errorf("capture: reading %s: %w", what, err)
 }
 
-// grow returns b with length n, allocated anew if it must be. Its content is undefined.
+// grow returns b or a larger slice, with length n and undefined content.
 func grow(b []byte, n int) []byte {
 	if n > cap(b) {
 		return make([]byte, n, max(n, 2*cap(b)))

@@ -162,8 +162,8 @@ func ngPacketBlock(order binary.AppendByteOrder, id uint32, stamp uint64, data [
 	return ngBlock(order, ngEnhancedPacket, append(b, data...))
 }
 
-// All that pcapng has and gopacket does not write: both byte orders in one file, interfaces with other links, resolutions
-// and offsets, the three kinds of packets, blocks of no interest.
+// All that pcapng has and gopacket does not write: both byte orders in one file, interfaces with
+// other links, resolutions and offsets, the three kinds of packets, blocks of no interest.
 func TestPcapng(t *testing.T) {
 	le, be := binary.LittleEndian, binary.BigEndian
 	old := le.AppendUint16(nil, 1)
@@ -177,14 +177,16 @@ func TestPcapng(t *testing.T) {
 	file := slices.Concat(
 		ngSectionBlock(le),
 		ngInterfaceBlock(le, 1, ngOption(le, 2, []byte("eth0"))),
-		ngInterfaceBlock(le, linkSLL2, ngOption(le, 9, []byte{0x80 | 10}), ngOption(le, 0, nil), []byte("beyond")),
+		ngInterfaceBlock(le, linkSLL2, ngOption(le, 9, []byte{0x80 | 10}), ngOption(le, 0, nil),
+			[]byte("beyond")),
 		ngPacketBlock(le, 0, 1_500_000, []byte("one")),
 		ngBlock(le, 0x0bad, []byte("of no interest")),
 		ngPacketBlock(le, 1, 2<<10|512, []byte("two")),
 		ngBlock(le, ngOldPacket, old),
 		ngBlock(le, ngSimplePacket, simple),
 		ngSectionBlock(be),
-		ngInterfaceBlock(be, linkRaw, ngOption(be, 9, []byte{9}), ngOption(be, 14, be.AppendUint64(nil, 1000))),
+		ngInterfaceBlock(be, linkRaw, ngOption(be, 9, []byte{9}), ngOption(be, 14,
+			be.AppendUint64(nil, 1000))),
 		ngPacketBlock(be, 0, 5_000_000_001, []byte("four")),
 	)
 	f, err := openFile(bytes.NewReader(file))
@@ -229,10 +231,12 @@ func TestFileEndsEarly(t *testing.T) {
 		}
 	}
 	events, _, err := readAll(t, append(bytes.Clone(whole), 1), Options{})
-	if !errors.Is(err, io.ErrUnexpectedEOF) || len(events) == 0 || events[len(events)-1].Kind != Closed {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || len(events) == 0 ||
+		events[len(events)-1].Kind != Closed {
 		t.Errorf("%v before %v", lines(events), err)
 	}
-	if _, _, err := readAll(t, compressed(t, whole)[:60], Options{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, _, err := readAll(t, compressed(t, whole)[:60], Options{}); !errors.Is(err,
+		io.ErrUnexpectedEOF) {
 		t.Errorf("gzip cut off: %v", err)
 	}
 }
@@ -241,36 +245,46 @@ func TestFileEndsEarly(t *testing.T) {
 func TestHostileFiles(t *testing.T) {
 	le := binary.LittleEndian
 	section, eth := ngSectionBlock(le), ngInterfaceBlock(le, 1)
-	huge := func(typ uint32, total uint32) []byte { return le.AppendUint32(le.AppendUint32(nil, typ), total) }
+	huge := func(typ uint32, total uint32) []byte {
+		return le.AppendUint32(le.AppendUint32(nil, typ),
+			total)
+	}
 	lying := ngPacketBlock(le, 0, 0, make([]byte, 8))
 	le.PutUint32(lying[8+12:], 9)
 	header := pcapFile(t, layers.LinkTypeEthernet)
 	badVersion := bytes.Clone(header)
 	badVersion[4] = 3
 	for name, file := range map[string][]byte{
-		"empty":                 {},
-		"text":                  []byte("this is no capture"),
-		"gzip of text":          compressed(t, []byte("this is no capture")),
-		"gzip":                  {0x1f, 0x8b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-		"pcap version":          badVersion,
-		"pcap packet":           append(bytes.Clone(header), 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0),
-		"pcapng order":          append(le.AppendUint32(huge(ngSection, 28), 0x11223344), make([]byte, 16)...),
-		"pcapng section size":   append(le.AppendUint32(huge(ngSection, 16), ngByteOrder), make([]byte, 16)...),
-		"pcapng block 0":        append(bytes.Clone(section), huge(77, 0)...),
-		"pcapng block odd":      append(bytes.Clone(section), huge(77, 13)...),
-		"pcapng block huge":     append(bytes.Clone(section), huge(77, 1<<31)...),
-		"pcapng packet huge":    slices.Concat(section, eth, huge(ngEnhancedPacket, 1<<29)),
-		"pcapng packet lies":    slices.Concat(section, eth, lying),
-		"pcapng packet short":   slices.Concat(section, eth, ngBlock(le, ngEnhancedPacket, make([]byte, 16))),
-		"pcapng simple short":   slices.Concat(section, eth, ngBlock(le, ngSimplePacket, nil)),
-		"pcapng simple lies":    slices.Concat(section, eth, ngBlock(le, ngSimplePacket, []byte{5, 0, 0, 0})),
+		"empty":        {},
+		"text":         []byte("this is no capture"),
+		"gzip of text": compressed(t, []byte("this is no capture")),
+		"gzip":         {0x1f, 0x8b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"pcap version": badVersion,
+		"pcap packet": append(bytes.Clone(header), 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff,
+			0xff, 0, 0, 0, 0),
+		"pcapng order": append(le.AppendUint32(huge(ngSection, 28), 0x11223344),
+			make([]byte, 16)...),
+		"pcapng section size": append(le.AppendUint32(huge(ngSection, 16), ngByteOrder),
+			make([]byte, 16)...),
+		"pcapng block 0":     append(bytes.Clone(section), huge(77, 0)...),
+		"pcapng block odd":   append(bytes.Clone(section), huge(77, 13)...),
+		"pcapng block huge":  append(bytes.Clone(section), huge(77, 1<<31)...),
+		"pcapng packet huge": slices.Concat(section, eth, huge(ngEnhancedPacket, 1<<29)),
+		"pcapng packet lies": slices.Concat(section, eth, lying),
+		"pcapng packet short": slices.Concat(section, eth, ngBlock(le, ngEnhancedPacket,
+			make([]byte, 16))),
+		"pcapng simple short": slices.Concat(section, eth, ngBlock(le, ngSimplePacket, nil)),
+		"pcapng simple lies": slices.Concat(section, eth, ngBlock(le, ngSimplePacket,
+			[]byte{5, 0, 0, 0})),
 		"pcapng no interface":   slices.Concat(section, ngPacketBlock(le, 0, 0, nil)),
 		"pcapng simple without": slices.Concat(section, ngBlock(le, ngSimplePacket, make([]byte, 4))),
 		"pcapng interface":      slices.Concat(section, ngBlock(le, ngInterface, make([]byte, 4))),
 		"pcapng option":         slices.Concat(section, ngInterfaceBlock(le, 1, []byte{2, 0, 9, 0})),
-		"pcapng resolution 10":  slices.Concat(section, ngInterfaceBlock(le, 1, ngOption(le, 9, []byte{64}))),
-		"pcapng resolution 2":   slices.Concat(section, ngInterfaceBlock(le, 1, ngOption(le, 9, []byte{0xc0}))),
-		"pcapng interfaces":     slices.Concat(section, bytes.Repeat(eth, maxInterfaces+1)),
+		"pcapng resolution 10": slices.Concat(section, ngInterfaceBlock(le, 1,
+			ngOption(le, 9, []byte{64}))),
+		"pcapng resolution 2": slices.Concat(section, ngInterfaceBlock(le, 1,
+			ngOption(le, 9, []byte{0xc0}))),
+		"pcapng interfaces": slices.Concat(section, bytes.Repeat(eth, maxInterfaces+1)),
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -289,16 +303,19 @@ func TestHostileFiles(t *testing.T) {
 // Every link type leads to the same segments.
 func TestLinkTypes(t *testing.T) {
 	segments := slices.Concat(opening(), []tcpSegment{
-		down(0, hello("PULL")), up(0, pushed("one")), {up: true, seq: upISN + 1 + uint32(len(pushed("one"))), fin: true},
+		down(0, hello("PULL")), up(0, pushed("one")), {up: true, seq: upISN + 1 +
+			uint32(len(pushed("one"))), fin: true},
 	})
 	ether := func(typ layers.EthernetType) gopacket.SerializableLayer {
-		return &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6), EthernetType: typ}
+		return &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6),
+			EthernetType: typ}
 	}
 	raw := func(header string) gopacket.SerializableLayer { return gopacket.Payload(header) }
 	vlan := func(id uint16, typ layers.EthernetType) gopacket.SerializableLayer {
 		return &layers.Dot1Q{VLANIdentifier: id, Type: typ}
 	}
-	client6, server6 := netip.MustParseAddrPort("[2001:db8::1]:40000"), netip.MustParseAddrPort("[2001:db8::2]:5557")
+	client6, server6 := netip.MustParseAddrPort("[2001:db8::1]:40000"),
+		netip.MustParseAddrPort("[2001:db8::2]:5557")
 	for _, test := range []struct {
 		name  string
 		link  uint16
@@ -307,8 +324,10 @@ func TestLinkTypes(t *testing.T) {
 	}{
 		{"ethernet", linkEthernet, false, []gopacket.SerializableLayer{ether(layers.EthernetTypeIPv4)}},
 		{"ethernet6", linkEthernet, true, []gopacket.SerializableLayer{ether(layers.EthernetTypeIPv6)}},
-		{"vlan", linkEthernet, false, []gopacket.SerializableLayer{ether(layers.EthernetTypeDot1Q), vlan(7, layers.EthernetTypeIPv4)}},
-		{"qinq", linkEthernet, true, []gopacket.SerializableLayer{ether(layers.EthernetTypeQinQ), vlan(7, layers.EthernetTypeDot1Q), vlan(8, layers.EthernetTypeIPv6)}},
+		{"vlan", linkEthernet, false, []gopacket.SerializableLayer{ether(layers.EthernetTypeDot1Q),
+			vlan(7, layers.EthernetTypeIPv4)}},
+		{"qinq", linkEthernet, true, []gopacket.SerializableLayer{ether(layers.EthernetTypeQinQ),
+			vlan(7, layers.EthernetTypeDot1Q), vlan(8, layers.EthernetTypeIPv6)}},
 		{"null", linkNull, false, []gopacket.SerializableLayer{raw("\x02\x00\x00\x00")}},
 		{"null6", linkNull, true, []gopacket.SerializableLayer{raw("\x1e\x00\x00\x00")}},
 		{"loop", linkLoop, false, []gopacket.SerializableLayer{raw("\x00\x00\x00\x02")}},

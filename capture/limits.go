@@ -1,25 +1,27 @@
 package capture
 
 const (
-	// maxPacket bounds a packet in bytes. It is the largest snapshot length of libpcap; what a file says is not trusted.
+	// maxPacket bounds a packet in bytes. It is the largest snapshot length of libpcap.
 	maxPacket = 256 << 10
 
 	// maxInterfaces bounds the interfaces of a section of a pcapng file.
 	maxInterfaces = 1 << 12
 
-	// maxSessions bounds the TCP connections that are remembered.
+	// maxSessions bounds the TCP connections of which a Reader keeps the state.
 	maxSessions = 1 << 16
 
-	// maxPages and maxPagesTotal bound what waits for a missing segment, of one session and of all. A page is gopacket's
-	// unit, at most 1,900 bytes of one segment. When a session goes beyond, the missing segment counts as lost.
+	// maxPages and maxPagesTotal bound the data that wait for missing segments, of one session and
+	// of all. A page is gopacket's unit, at most 1,900 bytes of one segment. Beyond the bound the
+	// missing segment counts as lost.
 	maxPages      = 1 << 12
 	maxPagesTotal = 1 << 15
 
-	// maxEarly bounds the segments of one side that are held before its SYN is seen. More than a few are
-	// not a matter of order any more.
+	// maxEarly bounds the segments of one side that are held before its SYN is seen: reordering
+	// explains a few only.
 	maxEarly = 64
 
-	// firstOffset is the offset of the first segment that is seen of a direction: those before it may come later.
+	// firstOffset is the offset of the first segment that is seen of a direction: those before it
+	// may come later.
 	firstOffset = 1 << 30
 
 	// maxHandshakeFrame bounds a frame of the handshake in bytes, as package zmtp does.

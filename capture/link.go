@@ -2,7 +2,7 @@ package capture
 
 import "encoding/binary"
 
-// Link types that can carry what we look for (tcpdump.org/linktypes.html).
+// Link types that can carry IP (tcpdump.org/linktypes.html).
 const (
 	linkNull     = 0
 	linkEthernet = 1
@@ -24,14 +24,14 @@ const (
 	etherQinQ1 = 0x9100
 )
 
-// cutLink takes the link header off a packet. It returns nil unless an IP packet is behind it; the version is the first
-// four bits of that.
+// cutLink cuts the link header off a packet. It returns nil unless an IP packet follows; the first
+// four bits of that are its version.
 func cutLink(link uint16, b []byte) []byte {
 	switch link {
 	case linkRaw, linkRawBSD, linkRawOpen, linkIPv4, linkIPv6:
 		return b
 	case linkNull, linkLoop:
-		// The address family, whose numbers and byte order are those of the machine that captured.
+		// The address family, with the numbers and the byte order of the capturing machine.
 		return after(b, 4)
 	case linkEthernet:
 		return cutEther(b, 12, 14)
@@ -43,7 +43,8 @@ func cutLink(link uint16, b []byte) []byte {
 	return nil
 }
 
-// cutEther takes off a header of n bytes with an EtherType at offset typ, and the VLAN tags behind it.
+// cutEther takes off a header of n bytes with an EtherType at offset typ, and the VLAN tags behind
+// it.
 func cutEther(b []byte, typ, n int) []byte {
 	if len(b) < n {
 		return nil

@@ -24,7 +24,8 @@ const (
 	ngRoom = 64 << 10
 )
 
-// pcapng reads the format of Wireshark and dumpcap. The zero value with a reader is at the beginning of a section.
+// pcapng reads the format of Wireshark and dumpcap. The zero value with a reader is at the
+// beginning of a section.
 type pcapng struct {
 	r          *bufio.Reader
 	order      binary.ByteOrder
@@ -119,7 +120,8 @@ func (f *pcapng) section(head [12]byte) error {
 	return f.skip(size + 4)
 }
 
-// bodySize returns the size of what is left of a block, padding included, but for overhead bytes of it.
+// bodySize returns the size of what is left of a block, padding included, but for overhead bytes of
+// it.
 func bodySize(total uint32, overhead uint32) (int, error) {
 	if total < overhead || total%4 != 0 || total > 1<<30 {
 		return 0, fmt.Errorf("capture: pcapng block with a length of %d bytes", total)
@@ -150,7 +152,8 @@ func (f *pcapng) addInterface(b []byte) error {
 			break
 		}
 		if padded > len(b)-4 {
-			return fmt.Errorf("capture: option of %d bytes in an interface description with %d left", size, len(b)-4)
+			return fmt.Errorf("capture: option of %d bytes in an interface description with %d left", size,
+				len(b)-4)
 		}
 		value := b[4 : 4+size]
 		b = b[4+padded:]
@@ -185,7 +188,8 @@ func resolution(b byte) (uint64, error) {
 	return units, nil
 }
 
-// packet takes an enhanced packet block, or the obsolete packet block, which has 16 bits each of interface and drops.
+// packet takes an enhanced packet block, or the obsolete packet block, which has 16 bits each of
+// interface and drops.
 func (f *pcapng) packet(typ uint32, b []byte) (packet, error) {
 	if len(b) < 20 {
 		return packet{}, fmt.Errorf("capture: packet block of %d bytes, want 20", len(b))
@@ -227,7 +231,8 @@ func (f *pcapng) simplePacket(b []byte) (packet, error) {
 
 func (f *pcapng) iface(id uint32) (ngInterfaceInfo, error) {
 	if uint64(id) >= uint64(len(f.interfaces)) {
-		return ngInterfaceInfo{}, fmt.Errorf("capture: packet of interface %d, the section has %d", id, len(f.interfaces))
+		return ngInterfaceInfo{}, fmt.Errorf("capture: packet of interface %d, the section has %d", id,
+			len(f.interfaces))
 	}
 	return f.interfaces[id], nil
 }

@@ -14,22 +14,25 @@ import (
 
 // Options are the options of a Reader. The zero value is ready to use.
 type Options struct {
-	// Select says which sessions are wanted. What it is false for is not decoded and has no events. It is called at most once for
-	// each TCP connection, ZMTP or not, with the endpoint that connected first, as far as the file tells. nil wants
-	// all. Default nil.
+	// Select reports whether a session is to be decoded; others have no events. It is called at
+	// most once for each TCP connection, ZMTP or not. client is the endpoint that connected, as far
+	// as the file tells. Default nil: all sessions.
 	Select func(client, server netip.AddrPort) bool
 
-	// MaxMessageSize bounds a message in bytes, as zmtp.Config's does. A larger one is a Problem. Default 64 MiB.
+	// MaxMessageSize bounds a message in bytes, as zmtp.Config's does. A larger one is a Problem.
+	// Default 64 MiB.
 	MaxMessageSize int64
 
-	// MaxBuffered bounds the unfinished messages of all sessions together, in bytes. Default 256 MiB.
+	// MaxBuffered bounds the unfinished messages of all sessions together, in bytes. Default 256
+	// MiB.
 	MaxBuffered int64
 }
 
-// Stats counts what a Reader came across.
+// Stats are the counters of a Reader.
 type Stats struct {
-	Packets       uint64 // packets of the file
-	Skipped       uint64 // of these: not TCP over IP, fragments, malformed headers, an unknown link type
+	Packets uint64 // packets of the file
+	// of these: not TCP over IP, fragments, malformed headers, an unknown link type
+	Skipped       uint64
 	Truncated     uint64 // of these: TCP segments of which a part was not captured
 	Sessions      uint64 // ZMTP sessions, as many as there are Opened events
 	OtherSessions uint64 // TCP connections that are not ZMTP, were not selected, or had no data
@@ -37,7 +40,7 @@ type Stats struct {
 	Messages      uint64 // messages, as many as there are Message events
 }
 
-// Reader reads the ZMTP sessions of one capture file. It is for one goroutine.
+// Reader reads the ZMTP sessions of one capture file. It is not for concurrent use.
 type Reader struct {
 	opts  Options
 	limit limits
@@ -47,7 +50,7 @@ type Reader struct {
 	stats Stats
 
 	sessions map[connKey]*session
-	recent   *list.List // of all *session, the one that was quiet for longest first
+	recent   *list.List // of all *session, the one that was idle for longest first
 	lastID   uint64
 	buffered int64 // capacity of all half.buf
 
@@ -55,11 +58,11 @@ type Reader struct {
 	yield func(Event, error) bool
 }
 
-// errStop ends the reading because nobody wants more events.
+// errStop ends the reading when the loop over the events was left.
 var errStop = errors.New("stopped")
 
-// NewReader returns a Reader for a file in pcap or pcapng format, which may be compressed with gzip. It reads the beginning of
-// the file. The file is read as a stream and remains the caller's to close.
+// NewReader returns a Reader for a file in pcap or pcapng format, which may be compressed with
+// gzip. It reads the header of the file. It reads the file as a stream and does not close it.
 func NewReader(file io.Reader, opts Options) (*Reader, error) {
 	l := limits{
 		sessions: maxSessions, pages: maxPages, pagesTotal: maxPagesTotal, firstOffset: firstOffset,
@@ -79,9 +82,9 @@ func newReader(file io.Reader, opts Options, l limits) (*Reader, error) {
 	}, nil
 }
 
-// Events returns the events in the order of the packets that completed them. It reads the file as the events are taken, and
-// can be used once: a loop that is left cannot be taken up again. An error is the last thing that it yields, behind the
-// events of everything before the place where the file is broken, or ctx ended.
+// Events returns the events in the order of the packets that completed them. It reads the file
+// while the loop runs, and can be used once: a loop that was left cannot be continued. An error,
+// for a damaged file or the end of ctx, comes last, behind the events of the packets before it.
 func (r *Reader) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		r.yield = yield
@@ -138,7 +141,7 @@ func (r *Reader) segment(seg segment) error {
 	}
 	if s == nil {
 		if !seg.syn && len(seg.payload) == 0 {
-			return nil // the rest of a connection without anything to say
+			return nil // the end of a connection without data
 		}
 		if len(r.sessions) >= r.limit.sessions {
 			oldest := r.recent.Front().Value.(*session)

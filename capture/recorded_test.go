@@ -16,7 +16,10 @@ import (
 
 // onPort keeps the sessions of a server's port.
 func onPort(ports ...uint16) Options {
-	return Options{Select: func(_, server netip.AddrPort) bool { return slices.Contains(ports, server.Port()) }}
+	return Options{Select: func(_, server netip.AddrPort) bool {
+		return slices.Contains(ports,
+			server.Port())
+	}}
 }
 
 // What libzmq-mix.pcap has, as its description says.
@@ -30,15 +33,19 @@ func TestMix(t *testing.T) {
 			"16001 opened",
 			"16001 greeting server 3.1 NULL", "16001 greeting client 3.1 NULL",
 			"16001 metadata server Socket-Type=REP", "16001 metadata client Socket-Type=REQ Identity=",
-			`16001 message client "" "question 0" "" ""`, `16001 message server "" "answer" "question 0" "" ""`,
-			`16001 message client "" "question 1" "" "x"`, `16001 message server "" "answer" "question 1" "" "x"`,
-			`16001 message client "" "question 2" "" "xx"`, `16001 message server "" "answer" "question 2" "" "xx"`,
+			`16001 message client "" "question 0" "" ""`,
+			`16001 message server "" "answer" "question 0" "" ""`,
+			`16001 message client "" "question 1" "" "x"`,
+			`16001 message server "" "answer" "question 1" "" "x"`,
+			`16001 message client "" "question 2" "" "xx"`,
+			`16001 message server "" "answer" "question 2" "" "xx"`,
 			"16001 closed finished",
 		}},
 		{16002, []string{
 			"16002 opened",
 			"16002 greeting server 3.1 NULL", "16002 greeting client 3.1 NULL",
-			"16002 metadata server Socket-Type=ROUTER Identity=", "16002 metadata client Socket-Type=DEALER Identity=dealer-1",
+			"16002 metadata server Socket-Type=ROUTER Identity=",
+			"16002 metadata client Socket-Type=DEALER Identity=dealer-1",
 			`16002 message client ""`, `16002 message client "hi" "there"`,
 			`16002 message server "reply" 300:"AAAAAAAA"`,
 			"16002 closed finished",
@@ -66,7 +73,8 @@ func TestMix(t *testing.T) {
 			"16005 greeting server 3.1 NULL", "16005 greeting client 3.1 NULL",
 			"16005 metadata server Socket-Type=PULL", "16005 metadata client Socket-Type=PUSH",
 			`16005 message client 70000:"LLLLLLLL"`, `16005 message client "" "" "last"`,
-		}, slices.Repeat([]string{`16005 command client PING "\x002"`, `16005 command server PONG ""`}, 13), []string{
+		}, slices.Repeat([]string{`16005 command client PING "\x002"`, `16005 command server PONG ""`},
+			13), []string{
 			"16005 closed finished",
 		})},
 		{16006, []string{
@@ -80,8 +88,10 @@ func TestMix(t *testing.T) {
 		{16007, []string{
 			"16007 opened",
 			"16007 greeting server 3.1 CURVE", "16007 greeting client 3.1 CURVE",
-			`16007 command client HELLO 194:"\x01\x00\x00\x00\x00\x00\x00\x00"`, `16007 command server WELCOME 160:"9F:σW\xd2\a\x80"`,
-			`16007 command client INITIATE 283:"\x0ed@\"L\xfd%\xd2"`, `16007 command server READY 59:"\x00\x00\x00\x00\x00\x00\x00\x01"`,
+			`16007 command client HELLO 194:"\x01\x00\x00\x00\x00\x00\x00\x00"`,
+			`16007 command server WELCOME 160:"9F:σW\xd2\a\x80"`,
+			`16007 command client INITIATE 283:"\x0ed@\"L\xfd%\xd2"`,
+			`16007 command server READY 59:"\x00\x00\x00\x00\x00\x00\x00\x01"`,
 			"16007 problem capture: the traffic is encrypted",
 			"16007 closed finished",
 		}},
@@ -98,7 +108,8 @@ func TestMix(t *testing.T) {
 				t.Fatal(err)
 			}
 			diff(t, lines(events), test.want)
-			if stats.Sessions != 1 || stats.OtherSessions != 7 || stats.Skipped != 0 || stats.Packets != 236 {
+			if stats.Sessions != 1 || stats.OtherSessions != 7 || stats.Skipped != 0 ||
+				stats.Packets != 236 {
 				t.Errorf("%+v", stats)
 			}
 			for _, ev := range events {
@@ -128,8 +139,8 @@ func checkWhole(t *testing.T, ev Event) {
 	}
 }
 
-// ownRecords are the records that the cluster's logger wrote and nobody sent to it: its own, those of its process. It
-// also was sent records of loaded_scripts, of which the log was not kept.
+// ownRecords are the records that the cluster's logger wrote and nobody sent to it: its own, those
+// of its process. It also was sent records of loaded_scripts, of which the log was not kept.
 var ownRecords = map[string]int{"cluster": 7, "reporter": 1, "stats": 1}
 
 // What the nodes of a cluster sent to its logger is what the logger wrote, beside its own records.
@@ -142,7 +153,8 @@ func TestClusterLogs(t *testing.T) {
 		if ev.From != Client || ev.To().Port() != 15557 || ev.Source() != ev.Session.Client {
 			t.Errorf("from %v to %v: %s", ev.Source(), ev.To(), line(ev))
 		}
-		if ev.Message.NumParts() != 4 || string(ev.Message.Part(0)) != "log-write" || string(ev.Message.Part(2)) != "zeek-bin-serializer" {
+		if ev.Message.NumParts() != 4 || string(ev.Message.Part(0)) != "log-write" ||
+			string(ev.Message.Part(2)) != "zeek-bin-serializer" {
 			t.Fatalf("no log message: %s", line(ev))
 		}
 		path, records := render(t, ev.Message.Part(3))
@@ -273,7 +285,8 @@ func TestCluster(t *testing.T) {
 			t.Errorf("delivered, but not published: %.100q", key)
 		}
 	}
-	for kind, want := range map[string]int{"opened": 14, "greeting": 28, "metadata": 28, "closed": 14, "message": 254} {
+	for kind, want := range map[string]int{"opened": 14, "greeting": 28, "metadata": 28, "closed": 14,
+		"message": 254} {
 		if count[kind] != want {
 			t.Errorf("%d times %s, want %d", count[kind], kind, want)
 		}
@@ -314,7 +327,9 @@ func TestClusterCurve(t *testing.T) {
 				t.Errorf("session %d: %s", id, line(ev))
 			}
 		}
-		// Sizes without the name and its length: those of RFC 26 less 6, 8, 9 and 6, with the metadata of a socket type.
-		diff(t, got, []string{"client HELLO 194", "server WELCOME 160", "client INITIATE 268", "server READY 44"})
+		// Sizes without the name and its length: those of RFC 26 less 6, 8, 9 and 6, with the
+		// metadata of a socket type.
+		diff(t, got, []string{"client HELLO 194", "server WELCOME 160", "client INITIATE 268",
+			"server READY 44"})
 	}
 }

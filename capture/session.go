@@ -24,7 +24,7 @@ type phase uint8
 const (
 	watched phase = iota // it may be ZMTP
 	opened               // it is
-	ended                // nothing more is wanted of it; it stays as a mark for late packets
+	ended                // it has no more events; the entry catches late packets
 )
 
 // session is one TCP connection.
@@ -78,7 +78,7 @@ func (h *half) offset(seq uint32) int64 {
 	return h.next + int64(int32(seq-h.origin-uint32(h.next)))
 }
 
-// replacedBy reports whether a SYN from side begins another connection.
+// replacedBy reports whether a SYN from side begins a new connection.
 func (s *session) replacedBy(side int, seq uint32) bool {
 	h := &s.half[side]
 	switch {
@@ -89,12 +89,12 @@ func (s *session) replacedBy(side int, seq uint32) bool {
 	case s.phase == ended:
 		return true
 	}
-	// A SYN may come behind the data that follow it, but not far.
+	// A SYN may arrive after the data behind it, but only within 1 MiB.
 	d := int64(int32(seq - h.origin - uint32(h.next)))
 	return h.seen && (d < -1<<20 || d > 1<<20)
 }
 
-// track does what a segment says of the TCP connection, and has its payload dissected.
+// track follows the TCP state of the connection and dissects the payload of a segment.
 func (r *Reader) track(s *session, side int, seg segment) error {
 	h := &s.half[side]
 	at := h.offset(seg.seq)
@@ -156,7 +156,7 @@ func (r *Reader) start(s *session, side int, at int64, seg segment) error {
 	return r.delivered(s, side)
 }
 
-// wanted makes the session known to the user, whose answer it returns.
+// wanted asks Select about the session once.
 func (r *Reader) wanted(s *session) bool {
 	if s.public == nil {
 		s.public = &Session{ID: s.id, Client: s.key[s.client], Server: s.key[1-s.client]}
@@ -165,7 +165,7 @@ func (r *Reader) wanted(s *session) bool {
 	return true
 }
 
-// leave ends a session of which no event was made.
+// leave ends a session without events.
 func (r *Reader) leave(s *session) error {
 	r.stats.OtherSessions++
 	return r.bury(s)
@@ -216,7 +216,7 @@ func (r *Reader) delivered(s *session, side int) error {
 	return r.dissect(s, side, r.asm.run)
 }
 
-// end ends a session: what waits for something missing will not get it any more.
+// end ends a session. Missing segments will not come any more.
 func (r *Reader) end(s *session, why CloseReason) error {
 	if s.phase == ended {
 		return nil
@@ -235,7 +235,7 @@ func (r *Reader) end(s *session, why CloseReason) error {
 	return r.bury(s)
 }
 
-// giveUp finds out whether something of a direction waits for what is missing, which is a problem.
+// giveUp makes a Problem of a direction in which data wait for a missing segment.
 func (r *Reader) giveUp(s *session, side int) error {
 	if !s.held || s.half[side].stage == dead {
 		return nil
@@ -246,7 +246,7 @@ func (r *Reader) giveUp(s *session, side int) error {
 	return r.delivered(s, side)
 }
 
-// bury frees everything that an ended session holds.
+// bury frees all memory of a session that has ended.
 func (r *Reader) bury(s *session) error {
 	s.phase = ended
 	for side := range s.half {
@@ -261,7 +261,7 @@ func (r *Reader) bury(s *session) error {
 	return r.asm.release(s.id)
 }
 
-// kill frees what a direction holds. Its segments are only counted from now on.
+// kill frees the memory of a direction. From now on its segments are only counted.
 func (r *Reader) kill(s *session, side int) error {
 	s.half[side].stage = dead
 	r.free(&s.half[side])

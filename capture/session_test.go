@@ -23,8 +23,10 @@ func read(t tester, segments ...tcpSegment) []string {
 
 // Events of a good session of clientEnd, which pushes, with serverEnd.
 var (
-	openedServer = []string{"5557 opened", "5557 greeting server 3.1 NULL", "5557 metadata server Socket-Type=PULL"}
-	openedBoth   = append(slices.Clone(openedServer), "5557 greeting client 3.1 NULL", "5557 metadata client Socket-Type=PUSH")
+	openedServer = []string{"5557 opened", "5557 greeting server 3.1 NULL",
+		"5557 metadata server Socket-Type=PULL"}
+	openedBoth = append(slices.Clone(openedServer), "5557 greeting client 3.1 NULL",
+		"5557 metadata client Socket-Type=PUSH")
 )
 
 // cat joins lists of segments.
@@ -33,7 +35,8 @@ func cat(lists ...[]tcpSegment) []tcpSegment { return slices.Concat(lists...) }
 // established is the two SYNs and what the server says.
 func established() []tcpSegment { return append(opening(), down(0, hello(wire.PULL))) }
 
-// A session of which the beginning is missing cannot be decoded: that is said once, soon or at its end.
+// A session of which the beginning is missing cannot be decoded: that is said once, soon or at its
+// end.
 func TestBegunBefore(t *testing.T) {
 	diff(t, read(t, up(0, []byte("a")), down(0, []byte("b")), up(1, []byte("c"))),
 		[]string{"5557 problem " + ErrNoStart.Error()})
@@ -51,14 +54,16 @@ func TestBegunBefore(t *testing.T) {
 	}
 	// It makes way for a new connection of the same endpoints.
 	diff(t, read(t, append(segments, cat(established(), []tcpSegment{up(0, pushed("one"))})...)...),
-		slices.Concat([]string{"5557 problem " + ErrNoStart.Error()}, openedBoth, []string{`5557 message client "one"`, "5557 closed end_of_file"}))
+		slices.Concat([]string{"5557 problem " + ErrNoStart.Error()}, openedBoth,
+			[]string{`5557 message client "one"`, "5557 closed end_of_file"}))
 	// One that is not wanted is not mentioned.
 	if events := mustRead(t, file(t, segments...), onPort(1)); len(events) != 0 {
 		t.Errorf("%q", lines(events))
 	}
 	// Only the SYN of one side is missing.
 	diff(t, read(t, opening()[0], up(0, pushed("one")), down(0, hello(wire.PULL))),
-		[]string{"5557 opened", "5557 greeting client 3.1 NULL", "5557 metadata client Socket-Type=PUSH", `5557 message client "one"`,
+		[]string{"5557 opened", "5557 greeting client 3.1 NULL", "5557 metadata client Socket-Type=PUSH",
+			`5557 message client "one"`,
 			"5557 problem server " + ErrNoStart.Error(), "5557 closed end_of_file"})
 }
 
@@ -75,8 +80,10 @@ func TestPortReused(t *testing.T) {
 	}
 	one := append(slices.Clone(openedBoth), `5557 message client "one"`)
 	two := append(slices.Clone(openedBoth), `5557 message client "two"`, "5557 closed end_of_file")
-	diff(t, read(t, cat(first, again)...), slices.Concat(one, []string{"5557 closed port_reused"}, two))
-	diff(t, read(t, cat(first, fins, []tcpSegment{late, first[2]}, fins, again)...), slices.Concat(one, []string{"5557 closed finished"}, two))
+	diff(t, read(t, cat(first, again)...), slices.Concat(one, []string{"5557 closed port_reused"},
+		two))
+	diff(t, read(t, cat(first, fins, []tcpSegment{late, first[2]}, fins, again)...),
+		slices.Concat(one, []string{"5557 closed finished"}, two))
 	// The same SYN again does not begin another connection.
 	diff(t, read(t, cat(first, opening())...), append(slices.Clone(one), "5557 closed end_of_file"))
 	// A refused connection, and a second try.
@@ -96,8 +103,10 @@ func TestEvicted(t *testing.T) {
 	add(2, established()...)
 	add(1, up(0, pushed("one")))
 	add(3, established()...)
-	l := limits{sessions: 2, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20, firstOffset: firstOffset}
-	r, err := newReader(bytes.NewReader(pcapFile(t, layers.LinkTypeEthernet, packets...)), Options{}, l)
+	l := limits{sessions: 2, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
+		firstOffset: firstOffset}
+	r, err := newReader(bytes.NewReader(pcapFile(t, layers.LinkTypeEthernet, packets...)), Options{},
+		l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +114,10 @@ func TestEvicted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, lines(events), slices.Concat(openedServer, openedServer, openedBoth[3:], []string{`5557 message client "one"`,
-		"5557 closed evicted"}, openedServer, []string{"5557 closed end_of_file", "5557 closed end_of_file"}))
+	diff(t, lines(events), slices.Concat(openedServer, openedServer, openedBoth[3:],
+		[]string{`5557 message client "one"`,
+			"5557 closed evicted"}, openedServer, []string{"5557 closed end_of_file",
+			"5557 closed end_of_file"}))
 	if evicted := events[9].Session.Client.Port(); evicted != 2 {
 		t.Errorf("session of port %d was evicted", evicted)
 	}
@@ -115,14 +126,17 @@ func TestEvicted(t *testing.T) {
 // What is not ZMTP has no events, unless the other side is.
 func TestNotZMTP(t *testing.T) {
 	http := []byte("GET / HTTP/1.1\r\n\r\n")
-	events, stats, err := readAll(t, file(t, append(opening(), up(0, http), down(0, []byte("HTTP/1.1 200 OK")))...), Options{})
+	events, stats, err := readAll(t, file(t, append(opening(), up(0, http),
+		down(0, []byte("HTTP/1.1 200 OK")))...), Options{})
 	if err != nil || len(events) != 0 || stats.OtherSessions != 1 || stats.Sessions != 0 {
 		t.Errorf("%q, %+v, %v", lines(events), stats, err)
 	}
 	notZMTP := "5557 problem client zmtp: not_zmtp: the peer's first byte is 0x47, that of ZMTP is 0xff"
-	diff(t, read(t, append(established(), up(0, http))...), append(slices.Clone(openedServer), notZMTP, "5557 closed end_of_file"))
+	diff(t, read(t, append(established(), up(0, http))...), append(slices.Clone(openedServer), notZMTP,
+		"5557 closed end_of_file"))
 	diff(t, read(t, append(opening(), up(0, http), down(0, hello(wire.PULL)))...),
-		slices.Concat(openedServer[:1], []string{notZMTP}, openedServer[1:], []string{"5557 closed end_of_file"}))
+		slices.Concat(openedServer[:1], []string{notZMTP}, openedServer[1:],
+			[]string{"5557 closed end_of_file"}))
 }
 
 // What breaks ZMTP ends a direction, or the session, with one problem that says why.
@@ -142,17 +156,22 @@ func TestProblems(t *testing.T) {
 		{"mechanisms differ", greeting("PLAIN"), wire.MechanismMismatch, nil},
 		{"mechanism unknown", greeting("GSSAPI"), wire.ReasonNone, ErrMechanism},
 		{"message for READY", append(greeting("NULL"), 0, 1, 'x'), wire.MalformedCommand, nil},
-		{"SUBSCRIBE for READY", wire.AppendCommand(greeting("NULL"), wire.CmdSubscribe, nil), wire.UnexpectedCommand, nil},
-		{"HELLO of NULL", wire.AppendCommand(greeting("NULL"), "HELLO", nil), wire.UnexpectedCommand, nil},
+		{"SUBSCRIBE for READY", wire.AppendCommand(greeting("NULL"), wire.CmdSubscribe, nil),
+			wire.UnexpectedCommand, nil},
+		{"HELLO of NULL", wire.AppendCommand(greeting("NULL"), "HELLO", nil), wire.UnexpectedCommand,
+			nil},
 		{"huge READY", append(greeting("NULL"), huge...), wire.CommandTooLarge, nil},
-		{"metadata", wire.AppendCommand(greeting("NULL"), wire.CmdReady, socket[:len(socket)-1]), wire.MalformedReady, nil},
+		{"metadata", wire.AppendCommand(greeting("NULL"), wire.CmdReady, socket[:len(socket)-1]),
+			wire.MalformedReady, nil},
 		{"reserved flags", append(pushed(), 0xff, 0), wire.MalformedFrame, nil},
 		{"huge message", append(pushed(), huge...), wire.MessageTooLarge, nil},
-		{"huge command", append(pushed(), append([]byte{byte(wire.Long | wire.Command)}, huge[1:]...)...), wire.CommandTooLarge, nil},
+		{"huge command", append(pushed(), append([]byte{byte(wire.Long | wire.Command)}, huge[1:]...)...),
+			wire.CommandTooLarge, nil},
 		{"empty command", append(pushed(), byte(wire.Command), 0), wire.MalformedCommand, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			events := mustRead(t, file(t, append(established(), up(0, test.stream), up(len(test.stream), make([]byte, 1000)))...), Options{})
+			events := mustRead(t, file(t, append(established(), up(0, test.stream),
+				up(len(test.stream), make([]byte, 1000)))...), Options{})
 			problems := 0
 			for _, ev := range events {
 				if ev.Kind != Problem {
@@ -174,14 +193,16 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// A message that is announced takes no memory before it comes, and all unfinished ones together are bounded.
+// A message that is announced takes no memory before it comes, and all unfinished ones together are
+// bounded.
 func TestMemory(t *testing.T) {
 	announced := append(pushed(), byte(wire.Long))
 	announced = binary.BigEndian.AppendUint64(announced, 60<<20)
 	var packets [][]byte
 	for port := range uint16(100) {
 		client := netip.AddrPortFrom(clientEnd.Addr(), 1000+port)
-		for _, s := range append(established(), up(0, announced), up(len(announced), make([]byte, 1<<10))) {
+		for _, s := range append(established(), up(0, announced), up(len(announced),
+			make([]byte, 1<<10))) {
 			packets = append(packets, s.packet(t, client, serverEnd))
 		}
 	}
@@ -224,7 +245,8 @@ func TestEvents(t *testing.T) {
 	want := mustRead(t, b, Options{})
 	wantLines := lines(want)
 	for i, ev := range mustRead(t, b, Options{}) {
-		if !bytes.Equal(ev.Message.Wire(), want[i].Message.Wire()) || !bytes.Equal(ev.Data, want[i].Data) {
+		if !bytes.Equal(ev.Message.Wire(), want[i].Message.Wire()) ||
+			!bytes.Equal(ev.Data, want[i].Data) {
 			t.Fatalf("%d: %s, want %s", i, line(ev), line(want[i]))
 		}
 	}

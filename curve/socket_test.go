@@ -3,6 +3,7 @@ package curve
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"runtime"
@@ -275,6 +276,63 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 			if m, err := pull.TryRecv(); err == nil {
 				t.Errorf("received %q as well", m.Part(0))
 			}
+		})
+	}
+}
+
+// Whatever size the header of a MESSAGE announces, and whatever the limit is, the server neither
+// fails nor reserves memory for bytes that have not arrived.
+func TestSizeOfAMessageIsNotTrusted(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit int64
+		size  uint64
+		want  wire.Reason // ReasonNone: the server waits for the rest
+	}{
+		"no limit, 2^63-1":         {-1, 1<<63 - 1, wire.ReasonNone},
+		"no limit, 2^63-10":        {-1, 1<<63 - 10, wire.ReasonNone},
+		"no limit, 2^63":           {-1, 1 << 63, wire.MalformedFrame},
+		"largest limit, 2^63-1":    {1<<63 - 1, 1<<63 - 1, wire.ReasonNone},
+		"largest but one, 2^63-1":  {1<<63 - 2, 1<<63 - 1, wire.ReasonNone},
+		"1 MiB and nothing behind": {1 << 20, 1<<20 + 65, wire.MessageTooLarge},
+		"default limit, 2^63-10":   {0, 1<<63 - 10, wire.MessageTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serverKey, serverSecret := GenerateKeyPair()
+			_, clientSecret := GenerateKeyPair()
+			mechanism := newServer(t, open, serverSecret).Mechanism
+			pull := zmtp.NewPull(zmtp.Config{Mechanism: mechanism, MaxMessageSize: c.limit})
+			defer pull.Close()
+			r := raw(t, tcp(listen(t, pull.Socket)))
+			metadata := wire.Metadata{{Name: wire.PropSocketType, Value: []byte("PUSH")}}
+			m := newClient(t, serverKey, clientSecret).Mechanism(metadata)
+			var cmd []byte
+			for range 2 {
+				out, _, err := m.Handshake(nil, cmd)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Send(out)
+				_, cmd = r.ReadFrame()
+			}
+			before := heap()
+			huge := binary.BigEndian.AppendUint64([]byte{byte(wire.Long)}, c.size)
+			r.Send(append(huge, "\x07MESSAGE"...))
+			if c.want != wire.ReasonNone {
+				r.ExpectClose()
+				testkit.Eventually(t, "the connection is counted", func() bool {
+					return pull.Stats().Closed[c.want] == 1
+				})
+				return
+			}
+			r.Send(make([]byte, 100_000))
+			if after := heap(); after > before+8<<20 {
+				t.Errorf("the heap grew from %d to %d bytes", before, after)
+			}
+			if st := pull.Stats(); st.Peers != 1 || len(st.Closed) != 0 {
+				t.Errorf("%+v", st)
+			}
+			r.Conn.Close()
+			testkit.Eventually(t, "the peer is gone", func() bool { return pull.Stats().Peers == 0 })
 		})
 	}
 }

@@ -81,7 +81,7 @@ func (rd *reader) wholeFrames() (int, error) {
 		if err != nil {
 			return at, err
 		}
-		if limit > 0 && size > max(limit, wire.MaxCommandSize)+maxSealOverhead {
+		if limit > 0 && size-maxSealOverhead > max(limit, wire.MaxCommandSize) {
 			return at, wire.Errorf(wire.MessageTooLarge, "protected frame of %d bytes, the limit is %d", size, limit)
 		}
 		if n == 0 || size > int64(len(rd.sealed)-at-n) {

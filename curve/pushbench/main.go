@@ -4,9 +4,9 @@
 //
 //	go run ./curve/pushbench [-null] [-runs 7] [-time 1s]
 //
-// By default the connection is encrypted with CURVE, and messages are received in batches. With -null
-// it is not encrypted; each message is made, sent with Send and received with Recv, as libzmq's
-// zmq_send and zmq_msg_recv do.
+// By default the connection is encrypted with CURVE, and messages are received in batches. With
+// -null it is not encrypted; each message is made, sent with Send and received with Recv, as
+// libzmq's zmq_send and zmq_msg_recv do.
 //
 // Both sides of a pair run in one process, a new one for each measurement; libzmq's sides have a
 // context each. The two pairs take turns, and the medians count: other work on the machine affects
@@ -74,14 +74,16 @@ func compare(w io.Writer, mode string, runs int, span time.Duration) error {
 	if err := os.WriteFile(file, source, 0o600); err != nil {
 		return err
 	}
-	if out, err := exec.Command("cc", "-O2", "-o", program, file, "-lzmq", "-lpthread").CombinedOutput(); err != nil {
+	if out, err := exec.Command("cc", "-O2", "-o", program, file, "-lzmq",
+		"-lpthread").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w (needs cc and libzmq: apt-get install gcc libzmq3-dev)\n%s", err, out)
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%7s %12s %12s %7s %13s %13s %7s\n", "bytes", "libzmq/s", "zmtpd/s", "ratio", "libzmq CPU us", "zmtpd CPU us", "ratio")
+	fmt.Fprintf(w, "%7s %12s %12s %7s %13s %13s %7s\n", "bytes", "libzmq/s", "zmtpd/s", "ratio",
+		"libzmq CPU us", "zmtpd CPU us", "ratio")
 	for _, size := range sizes[mode] {
 		var counts [2]int
 		var rates, costs [2][]float64
@@ -114,7 +116,8 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// once has a program move messages, and returns the time from the first received to the last, and the CPU time of all.
+// once has a program move messages, and returns the time from the first received to the last, and
+// the CPU time of all.
 func once(program, mode string, size, count int) (took, cpu time.Duration, err error) {
 	c := exec.Command(program, mode, strconv.Itoa(size), strconv.Itoa(count))
 	c.Stderr = os.Stderr
@@ -123,7 +126,8 @@ func once(program, mode string, size, count int) (took, cpu time.Duration, err e
 		return 0, 0, err
 	}
 	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-	return time.Duration(seconds * float64(time.Second)), c.ProcessState.UserTime() + c.ProcessState.SystemTime(), err
+	return time.Duration(seconds * float64(time.Second)), c.ProcessState.UserTime() +
+		c.ProcessState.SystemTime(), err
 }
 
 // measure does what the C program does, with sockets of this project.

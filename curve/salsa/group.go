@@ -4,26 +4,26 @@ import (
 	"math/bits"
 )
 
-// A group is a number of messages that go through these steps together:
+// A group is a number of messages that go through these steps together.
 //
-//  1. start computes the first block of key stream of each message. Its first 32 bytes are the key of the message's
-//     tag, the other half encrypts the first 32 bytes of the text.
-//  2. sum computes the tags, after crypt when sealing and before it when opening: an opened message is written only
-//     when its tag is good.
-//  3. crypt encrypts or decrypts, message by message. It computes the other blocks when it comes to them, as many
-//     as there are lanes, whatever message they are for.
+//  1. start computes the first block of key stream of each message. Its first 32 bytes are the key of
+//     the message's tag, the other half encrypts the first 32 bytes of the text.
+//  2. sum computes the tags, after crypt when sealing and before it when opening: an opened message is
+//     written only if its tag is good.
+//  3. crypt encrypts or decrypts message by message. It computes further blocks when it needs them, as
+//     many as there are lanes, for this message and the next ones.
 //
-// Each of a message's two slices ends with its text, and the longer one has the tag in front of it. So none of the steps
-// needs to know which way it goes.
+// Both slices of a message end with the text; the longer one begins with the tag. So no step
+// depends on the direction.
 const groupSize = 16
 
-// macKeySize is how much of a message's key stream is the key of its tag.
+// macKeySize is the number of bytes of a message's key stream that are the key of its tag.
 const macKeySize = 32
 
 // textSize returns the length of the message without its tag.
 func (m *Message) textSize() int { return min(len(m.Dst), len(m.Src)) }
 
-// sealed returns the text that the tag is for.
+// sealed returns the encrypted text, which the tag authenticates.
 func (m *Message) sealed() []byte {
 	if len(m.Dst) > len(m.Src) {
 		return m.Dst[Overhead:]
@@ -31,7 +31,8 @@ func (m *Message) sealed() []byte {
 	return m.Src[Overhead:]
 }
 
-// place is a block of key stream of a group: the message, and the number of the block in its stream.
+// place is a block of key stream of a group: the message, and the number of the block in its
+// stream.
 type place struct{ msg, block int }
 
 func (c *Cipher) start(group []Message) {
@@ -43,7 +44,8 @@ func (c *Cipher) start(group []Message) {
 	c.head.fill(&c.key, n)
 }
 
-// plan puts the blocks that come next into the lanes that are free, from n on, and returns how many lanes are in use then.
+// plan assigns the next blocks to the free lanes, those from n on, and returns the number of lanes
+// in use.
 func (c *Cipher) plan(l *lanes, n int, group []Message) int {
 	at := c.next
 	for at.msg < len(group) && n < numLanes {

@@ -1,6 +1,7 @@
 package salsa
 
-// A kernel is a set of instructions that the package has code for. Each needs the ones before it.
+// A kernel is a set of instructions for which the package has code. Each includes the previous
+// ones.
 type kernel uint8
 
 const (
@@ -14,7 +15,7 @@ func (k kernel) String() string {
 	return [...]string{"portable Go", "AVX2", "AVX-512", "AVX-512 with IFMA"}[k]
 }
 
-// use is the last of what this processor and its operating system have. Only tests change it.
+// use is the best kernel of this processor and operating system. Only tests change it.
 var use = best()
 
 func best() kernel {
@@ -22,5 +23,5 @@ func best() kernel {
 	return all[len(all)-1]
 }
 
-// Instructions says in words what the package uses on this machine.
+// Instructions names the kernel in use, for people.
 func Instructions() string { return use.String() }

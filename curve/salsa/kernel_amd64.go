@@ -4,8 +4,8 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// kernels returns what can be used here. x/sys/cpu says that a processor has AVX2 or AVX-512 only if the operating system
-// saves the registers.
+// kernels returns the kernels that work on this machine. x/sys/cpu reports AVX2 and AVX-512 only if
+// the operating system saves the registers.
 func kernels() []kernel {
 	list := []kernel{generic}
 	x := &cpu.X86
@@ -38,8 +38,8 @@ func xorAVX2(dst, src, stream *byte, n int)
 //go:noescape
 func xorAVX512(dst, src, stream *byte, n int)
 
-// fill computes the first n blocks, and some of the others. One block alone is faster in Go: scalar instructions take one
-// cycle each, and a vector one does not pay.
+// fill computes the first n blocks, and maybe others. A single block is faster in Go than in vector
+// registers.
 func (l *lanes) fill(k *key, n int) {
 	switch {
 	case use == generic || n == 1:

@@ -16,7 +16,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// eachKernel runs a test with each set of instructions, and skips those that the processor does not have.
+// eachKernel runs a test with each set of instructions, and skips those that the processor does not
+// have.
 func eachKernel(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	before := use

@@ -10,8 +10,8 @@ const (
 	numLanes  = 32 // blocks that are computed together
 )
 
-// lanes are up to 32 blocks of key stream under one key, computed side by side. A block is its nonce and its number in
-// the stream of that nonce; the blocks need not have anything to do with each other.
+// lanes are up to 32 independent blocks of key stream under one key, computed side by side. A nonce
+// and the number of the block in the stream of that nonce identify a block.
 type lanes struct {
 	nonce  [numLanes]uint64 // the 8 bytes of the nonce as a little-endian number
 	number [numLanes]uint64
@@ -28,8 +28,9 @@ func (l *lanes) fillGeneric(k *key, n int) {
 	}
 }
 
-// block is the Salsa20/20 core (Bernstein, "The Salsa20 family of stream ciphers", section 4) over a 4 by 4 matrix of
-// words: the constant on the diagonal, the key around it, nonce and block number in the middle.
+// block is the Salsa20/20 core (Bernstein, "The Salsa20 family of stream ciphers", section 4) over
+// a 4 by 4 matrix of words: the constant on the diagonal, the key around it, nonce and block number
+// in the middle.
 func block(out *[blockSize]byte, k *key, nonce, number uint64) {
 	n0, n1 := uint32(nonce), uint32(nonce>>32)
 	b0, b1 := uint32(number), uint32(number>>32)
@@ -92,7 +93,8 @@ func block(out *[blockSize]byte, k *key, nonce, number uint64) {
 	le.PutUint32(out[60:], x15+sigma[3])
 }
 
-// xorGeneric sets dst to src XOR stream, all of which have the length of dst. dst may overlap src if it does not start after it.
+// xorGeneric sets dst to src XOR stream, for the length of dst. dst may overlap src if it does not
+// start behind the start of src.
 func xorGeneric(dst, src, stream []byte) {
 	src, stream = src[:len(dst)], stream[:len(dst)]
 	le := binary.LittleEndian

@@ -5,11 +5,11 @@ import (
 	"math/bits"
 )
 
-// poly1305 is the state of a Poly1305 (RFC 8439, section 2.5) over 64-bit words: the accumulator h0 + h1·2^64 + h2·2^128,
-// kept below 2^131, and the clamped multiplier r0 + r1·2^64.
+// poly1305 is the state of a Poly1305 (RFC 8439, section 2.5) over 64-bit words: the accumulator h0
+// + h1·2^64 + h2·2^128, kept below 2^131, and the clamped multiplier r0 + r1·2^64.
 //
-// The modulus is 2^130-5. Clamping leaves the lowest two bits of r1 zero, so that what a product with r1 has at
-// 2^128 and above comes back as a product with s1 = r1/4·5, which is an integer.
+// The modulus is 2^130-5. Clamping leaves the lowest two bits of r1 zero, so that what a product
+// with r1 has at 2^128 and above comes back as a product with s1 = r1/4·5, which is an integer.
 type poly1305 struct {
 	h0, h1, h2 uint64
 	r0, r1     uint64
@@ -84,7 +84,8 @@ func mulR(h0, h1, h2, r0, r1, s1 uint64) (uint64, uint64, uint64) {
 
 // tag writes h mod 2^130-5 plus the second half of the one-time key.
 func (p *poly1305) tag(out *[16]byte, key *[32]byte) {
-	// h-p, taken if it is not negative. h is below 2^131, which is less than 2p+10: twice brings it below p.
+	// h-p, taken if it is not negative. h is below 2^131, which is less than 2p+10: twice brings it
+	// below p.
 	h0, h1, h2 := p.h0, p.h1, p.h2
 	for range 2 {
 		t0, b := bits.Sub64(h0, ^uint64(4), 0)

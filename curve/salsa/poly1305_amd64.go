@@ -1,14 +1,14 @@
 package salsa
 
-// The lengths of a text from which on several blocks at once are faster than one after the other: the powers of r take
-// their time. Measured on a Zen 5.
+// The lengths of a text from which on several blocks at once are faster than one after the other:
+// the powers of r have a cost. Measured on a Zen 5.
 const (
 	longMinAVX2 = 640
 	longMinIFMA = 384
 )
 
-// maxUninterrupted is how many bytes are given to assembly at once: Go cannot stop a goroutine that is there, and
-// whoever collects garbage would wait for it. It is some 100 µs.
+// maxUninterrupted is the number of bytes per call of assembly, some 100 µs. Go cannot preempt
+// assembly, and the garbage collector would wait for it.
 const maxUninterrupted = 1 << 20
 
 // sum computes the tags of the messages: those of eight at once, or one by one if that is faster.
@@ -16,7 +16,8 @@ func (c *Cipher) sum(tags *[groupSize][Overhead]byte, group []Message) {
 	for at := 0; at < len(group); at += polyWidth {
 		part := group[at:min(at+polyWidth, len(group))]
 		if use == avx512ifma && manyPays(part) {
-			sumMany((*[polyWidth][Overhead]byte)(tags[at:]), part, (*[polyWidth * blockSize]byte)(c.head.stream[at*blockSize:]))
+			sumMany((*[polyWidth][Overhead]byte)(tags[at:]), part,
+				(*[polyWidth * blockSize]byte)(c.head.stream[at*blockSize:]))
 			continue
 		}
 		for i := range part {

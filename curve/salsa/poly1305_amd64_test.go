@@ -17,14 +17,16 @@ func number(limbs []uint64, shifts ...uint) *big.Int {
 	return n
 }
 
-// limb draws a limb of that many bits: often all ones, a power of two or near to one, which is where carries go wrong.
+// limb draws a limb of that many bits: often all ones, a power of two or near to one, which is
+// where carries go wrong.
 func limb(t *rapid.T, bits uint) uint64 {
 	mask := uint64(1)<<bits - 1
 	return rapid.OneOf(
 		rapid.Uint64(),
 		rapid.Map(rapid.IntRange(-6, 6), func(n int) uint64 { return uint64(n) }),
 		rapid.Custom(func(t *rapid.T) uint64 {
-			return 1<<rapid.UintRange(20, bits).Draw(t, "power") + uint64(rapid.IntRange(-6, 6).Draw(t, "near"))
+			return 1<<rapid.UintRange(20, bits).Draw(t, "power") + uint64(rapid.IntRange(-6, 6).Draw(t,
+				"near"))
 		}),
 	).Draw(t, "limb") & mask
 }
@@ -33,8 +35,10 @@ func TestLimbs(t *testing.T) {
 	p := new(big.Int).Lsh(big.NewInt(1), 130)
 	bound := new(big.Int).Add(p, new(big.Int).Lsh(big.NewInt(1), 64))
 	p.Sub(p, big.NewInt(5))
-	check := func(t interface{ Fatalf(string, ...any) }, limbs []uint64, shift uint, w0, w1, w2 uint64) {
-		want, got := number(limbs, shift, shift, shift, shift, shift), number([]uint64{w0, w1, w2}, 64, 64, 64)
+	check := func(t interface{ Fatalf(string, ...any) }, limbs []uint64, shift uint, w0, w1,
+		w2 uint64) {
+		want, got := number(limbs, shift, shift, shift, shift, shift),
+			number([]uint64{w0, w1, w2}, 64, 64, 64)
 		if got.Cmp(bound) >= 0 {
 			t.Fatalf("%x are the words %x, which is too much", limbs, got)
 		}
@@ -50,7 +54,8 @@ func TestLimbs(t *testing.T) {
 			check(t, limbs, 44, w0, w1, w2)
 			a0, a1, a2 := toLimbs(w0, w1, w2)
 			if a0 > mask44 || a1 > mask44 || a2 > 1<<43 {
-				t.Fatalf("the words %x, %x, %x are the limbs %x, %x, %x, which is too much", w0, w1, w2, a0, a1, a2)
+				t.Fatalf("the words %x, %x, %x are the limbs %x, %x, %x, which is too much", w0, w1, w2, a0, a1,
+					a2)
 			}
 			check(t, []uint64{a0, a1, a2}, 44, w0, w1, w2)
 		})
@@ -75,8 +80,8 @@ func TestLimbs(t *testing.T) {
 		w0, w1, w2 := fromLimbs(limbs[0], limbs[1], limbs[2])
 		check(t, limbs, 44, w0, w1, w2)
 
-		// The first round leaves 3·2^26-3 and ones. In the second there is a carry through all of them, and the first limb is too
-		// long again.
+		// The first round leaves 3·2^26-3 and ones. In the second there is a carry through all of
+		// them, and the first limb is too long again.
 		const over = 26843546 // 2^27+2 is five times that
 		few := [5]uint64{mask26 - 4, mask26, mask26, mask26, mask26 + over<<26}
 		w0, w1, w2 = fromLimbs26(few)

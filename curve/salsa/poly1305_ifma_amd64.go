@@ -2,16 +2,19 @@ package salsa
 
 const polyWidth = 8
 
-// polyLanes are 8 accumulators and multipliers of Poly1305 in limbs of 44, 44 and 42 bits: h[j][i] is limb j of lane i.
+// polyLanes are 8 accumulators and multipliers of Poly1305 in limbs of 44, 44 and 42 bits: h[j][i]
+// is limb j of lane i.
 type polyLanes struct {
 	h, r [3][polyWidth]uint64
 }
 
 // laneInputs says where the lanes read.
 type laneInputs struct {
-	text [polyWidth]*byte   // the next block
-	step [polyWidth]uintptr // how far it is to the one after it: 16, or 0 for a lane that has nothing to read
-	bit  [polyWidth]uint64  // topBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
+	text [polyWidth]*byte // the next block
+	// how far it is to the one after it: 16, or 0 for a lane that has nothing to read
+	step [polyWidth]uintptr
+	// topBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
+	bit [polyWidth]uint64
 }
 
 // topBit is the bit which goes above a whole block, 2^128, in the third limb.
@@ -55,7 +58,8 @@ func fromLimbs(a0, a1, a2 uint64) (w0, w1, w2 uint64) {
 	return a0 | a1<<44, a1>>20 | a2<<24, a2 >> 40
 }
 
-// blocksIFMA takes in as many chunks of 128 bytes of the text as there are, and returns how much that was.
+// blocksIFMA takes in as many chunks of 128 bytes of the text as there are, and returns how much
+// that was.
 func (p *poly1305) blocksIFMA(text []byte) int {
 	// The lanes are in the order of the blocks that come out of unpacking two registers of four.
 	var l polyLanes
@@ -87,8 +91,9 @@ func (p *poly1305) blocksIFMA(text []byte) int {
 	return at
 }
 
-// sumMany writes the tags of up to 8 messages, whose one-time keys are 64 bytes apart. Lanes whose texts have fewer
-// blocks than the longest begin later: until then their accumulator is zero, and stays so if zeros are added.
+// sumMany writes the tags of up to 8 messages, whose one-time keys are 64 bytes apart. Lanes whose
+// texts have fewer blocks than the longest begin later: until then their accumulator is zero, and
+// stays so if zeros are added.
 func sumMany(tags *[polyWidth][Overhead]byte, msgs []Message, keys *[polyWidth * blockSize]byte) {
 	var l polyLanes
 	var in laneInputs
@@ -137,8 +142,9 @@ func sumMany(tags *[polyWidth][Overhead]byte, msgs []Message, keys *[polyWidth *
 
 func blocksBeforeLast(size int) int { return max(size-1, 0) / 16 }
 
-// manyPays says if computing the tags at once is expected to take less time than one by one. The unit is about a
-// nanosecond, measured on a Zen 5; what is right by a factor of two elsewhere does no harm.
+// manyPays says if computing the tags at once is expected to take less time than one by one. The
+// unit is about a nanosecond, measured on a Zen 5; what is right by a factor of two elsewhere does
+// no harm.
 func manyPays(msgs []Message) bool {
 	each, most := 0, 0
 	for i := range msgs {

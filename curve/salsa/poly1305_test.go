@@ -57,7 +57,8 @@ func extreme(t *rapid.T, n int, label string) []byte {
 func TestSum(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
-			// The texts of a group, of which each may have any length: the way to compute the tags depends on them.
+			// The texts of a group, of which each may have any length: the way to compute the tags
+			// depends on them.
 			var c Cipher
 			longest := rapid.SampledFrom([]int{0, 20, 100, 600, 3000}).Draw(t, "longest")
 			group := make([]Message, rapid.IntRange(1, groupSize).Draw(t, "messages"))
@@ -75,14 +76,16 @@ func TestSum(t *testing.T) {
 			for i := range group {
 				text, key := group[i].Src[Overhead:], c.head.stream[i*blockSize:][:macKeySize]
 				if want := slowSum(text, key); tags[i] != want {
-					t.Fatalf("message %d of %d: tag %x, want %x, key %x, text %x", i, len(group), tags[i], want, key, text)
+					t.Fatalf("message %d of %d: tag %x, want %x, key %x, text %x", i, len(group), tags[i], want,
+						key, text)
 				}
 			}
 		})
 	})
 }
 
-// RFC 8439, appendix A.3, numbers 7 to 11: h is near a multiple of the modulus. Of r, text and tag, what follows is zeros.
+// RFC 8439, appendix A.3, numbers 7 to 11: h is near a multiple of the modulus. Of r, text and tag,
+// what follows is zeros.
 func TestSumAtTheModulus(t *testing.T) {
 	unhex := func(s string, size int) []byte {
 		b, err := hex.DecodeString(s)
@@ -101,7 +104,8 @@ func TestSumAtTheModulus(t *testing.T) {
 			{"01", "fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff11", 48, "05"},
 			{"01", "fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe01010101010101010101010101010101", 48, ""},
 			{"02", "fdffffffffffffffffffffffffffffff", 16, "faffffffffffffffffffffffffffffff"},
-			{"010000000000000004", "e33594d7505e43b900000000000000003394d7505e4379cd01" + strings.Repeat("00", 23) + "01", 64, "14000000000000005500000000000000"},
+			{"010000000000000004", "e33594d7505e43b900000000000000003394d7505e4379cd01" +
+				strings.Repeat("00", 23) + "01", 64, "14000000000000005500000000000000"},
 			{"010000000000000004", "e33594d7505e43b900000000000000003394d7505e4379cd01", 48, "13"},
 		} {
 			for _, n := range []int{1, groupSize} { // alone, and side by side

@@ -77,7 +77,8 @@ func TestSealIsSecretbox(t *testing.T) {
 	})
 }
 
-// A batch is what its messages are one by one, wherever they are in memory, and nothing else is written.
+// A batch is what its messages are one by one, wherever they are in memory, and nothing else is
+// written.
 func TestBatchIsSecretbox(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
@@ -104,10 +105,12 @@ func TestBatchIsSecretbox(t *testing.T) {
 	})
 }
 
-// checkLayout puts messages into a buffer, one behind the other, and has them sealed or opened to places in the same buffer:
-// the text of each to where it was or nearer to the start, but behind the message before. The text begins inHead bytes into
-// what comes in and outHead bytes into what goes out.
-func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, inHead, outHead int, do func([]Message) int) {
+// checkLayout puts messages into a buffer, one behind the other, and has them sealed or opened to
+// places in the same buffer: the text of each to where it was or nearer to the start, but behind
+// the message before. The text begins inHead bytes into what comes in and outHead bytes into what
+// goes out.
+func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, inHead, outHead int,
+	do func([]Message) int) {
 	const guard = 100
 	var buf, expect []byte
 	from, to := make([]int, len(in)), make([]int, len(in))
@@ -122,13 +125,15 @@ func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, in
 			first = to[i-1] + len(want[i-1])
 		}
 		last := from[i] + inHead - outHead
-		to[i] = rapid.OneOf(rapid.Just(last), rapid.Just(first), rapid.IntRange(first, last)).Draw(t, "to")
+		to[i] = rapid.OneOf(rapid.Just(last), rapid.Just(first), rapid.IntRange(first, last)).Draw(t,
+			"to")
 	}
 	buf = append(buf, bytes.Repeat([]byte{1}, guard)...)
 	expect = append(expect, buf...)
 	msgs := make([]Message, len(in))
 	for i := range in {
-		msgs[i] = Message{Nonce: nonces[i], Dst: buf[to[i]:][:len(want[i])], Src: buf[from[i]:][:len(in[i])]}
+		msgs[i] = Message{Nonce: nonces[i], Dst: buf[to[i]:][:len(want[i])],
+			Src: buf[from[i]:][:len(in[i])]}
 	}
 	for i := range in {
 		copy(expect[to[i]:], want[i])
@@ -138,7 +143,8 @@ func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, in
 	}
 	for i := range in {
 		if !bytes.Equal(msgs[i].Dst, want[i]) {
-			t.Fatalf("%s: message %d of %d, %d bytes: % x, want % x", what, i, len(in), len(in[i]), msgs[i].Dst, want[i])
+			t.Fatalf("%s: message %d of %d, %d bytes: % x, want % x", what, i, len(in), len(in[i]),
+				msgs[i].Dst, want[i])
 		}
 	}
 	if !bytes.Equal(buf, expect) {
@@ -146,18 +152,20 @@ func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, in
 	}
 }
 
-// Whichever bit is changed, of tag, text or nonce: the message is refused, those before it are opened, and nothing is written
-// for it and for those behind it.
+// Whichever bit is changed, of tag, text or nonce: the message is refused, those before it are
+// opened, and nothing is written for it and for those behind it.
 func TestEveryBitCounts(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
-		for _, sizes := range [][]int{{0}, {100}, {700}, {2500}, {100, 32, 0, 77, 300}, {20, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90}} {
+		for _, sizes := range [][]int{{0}, {100}, {700}, {2500}, {100, 32, 0, 77, 300},
+			{20, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90}} {
 			random := newRandom(2)
 			c := newChannel(random)
 			var msgs []Message
 			var texts [][]byte
 			for i, size := range sizes {
 				texts = append(texts, randomBytes(random, size))
-				msgs = append(msgs, Message{Nonce: uint64(i), Dst: make([]byte, size), Src: c.secretbox(uint64(i), texts[i])})
+				msgs = append(msgs, Message{Nonce: uint64(i), Dst: make([]byte, size),
+					Src: c.secretbox(uint64(i), texts[i])})
 			}
 			check := func(bad int, what string, bit int) {
 				for i := range msgs {
@@ -172,7 +180,8 @@ func TestEveryBitCounts(t *testing.T) {
 						want = make([]byte, len(want))
 					}
 					if !bytes.Equal(msgs[i].Dst, want) {
-						t.Fatalf("%v: message %d with bit %d of its %s changed: message %d is % x", sizes, bad, bit, what, i, msgs[i].Dst)
+						t.Fatalf("%v: message %d with bit %d of its %s changed: message %d is % x", sizes, bad, bit,
+							what, i, msgs[i].Dst)
 					}
 				}
 			}
@@ -199,7 +208,8 @@ func TestOpenRefusesWhatIsTooShort(t *testing.T) {
 		c := newChannel(newRandom(3))
 		for size := range Overhead {
 			good, opened := c.secretbox(1, []byte("text")), make([]byte, 4)
-			if n := c.Open([]Message{{Nonce: 1, Dst: opened, Src: good}, {Nonce: 2, Src: make([]byte, size)}, {Nonce: 3}}); n != 1 || string(opened) != "text" {
+			if n := c.Open([]Message{{Nonce: 1, Dst: opened, Src: good}, {Nonce: 2, Src: make([]byte, size)},
+				{Nonce: 3}}); n != 1 || string(opened) != "text" {
 				t.Errorf("%d bytes: %d are good, %q", size, n, opened)
 			}
 		}
@@ -212,8 +222,10 @@ func TestFlip(t *testing.T) {
 		c := newChannel(newRandom(7))
 		var seal, open []Message
 		for i, text := range []string{"", "x", "text", strings.Repeat("text", 100)} {
-			seal = append(seal, Message{Nonce: uint64(i), Dst: make([]byte, len(text)+Overhead), Src: []byte(text), Flip: 0x83})
-			open = append(open, Message{Nonce: uint64(i), Dst: make([]byte, len(text)), Src: seal[i].Dst, Flip: 0x83})
+			seal = append(seal, Message{Nonce: uint64(i), Dst: make([]byte, len(text)+Overhead),
+				Src: []byte(text), Flip: 0x83})
+			open = append(open, Message{Nonce: uint64(i), Dst: make([]byte, len(text)), Src: seal[i].Dst,
+				Flip: 0x83})
 		}
 		c.Seal(seal)
 		for i, m := range seal {

@@ -1,10 +1,13 @@
-// Command bench compares packages salsa and box with libsodium on this machine and prints a table: nanoseconds a message, and how
-// many times as fast as libsodium. It needs a C compiler and libsodium with its headers (apt-get install gcc libsodium-dev):
+// Command bench compares packages salsa and box with libsodium on this machine and prints a table:
+// nanoseconds a message, and how many times as fast as libsodium. It needs a C compiler and
+// libsodium with its headers (apt-get install gcc libsodium-dev):
 //
 //	go run ./curve/salsa/bench
 //
-// For each size the two take turns and the medians count: what else the machine does hits both. "one" is one message a call, "batch" as many as a connection has at hand under load: 64, or 64 KiB of them.
-// "frames" is the same batch as a stream of frames through box.Sealer and box.Opener. libsodium has the same buffers all the time, and its functions have no batches.
+// For each size the two take turns and the medians count: what else the machine does hits both.
+// "one" is one message a call, "batch" as many as a connection has at hand under load: 64, or 64
+// KiB of them. "frames" is the same batch as a stream of frames through box.Sealer and box.Opener.
+// libsodium has the same buffers all the time, and its functions have no batches.
 package main
 
 import (
@@ -53,7 +56,8 @@ func compare(w io.Writer, turns int) error {
 	defer sodium.stop()
 
 	fmt.Fprintf(w, "salsa uses %s\n", salsa.Instructions())
-	fmt.Fprintf(w, "%-5s %6s %10s %9s %6s %9s %6s %9s %6s\n", "", "bytes", "libsodium", "one", "ratio", "batch", "ratio", "frames", "ratio")
+	fmt.Fprintf(w, "%-5s %6s %10s %9s %6s %9s %6s %9s %6s\n", "", "bytes", "libsodium", "one", "ratio",
+		"batch", "ratio", "frames", "ratio")
 	for _, op := range []string{"seal", "open"} {
 		for _, size := range sizes {
 			n := max(1, min(64, 1<<16/size))
@@ -67,10 +71,14 @@ func compare(w io.Writer, turns int) error {
 				theirs = append(theirs, ns)
 				single = append(single, measure(1, func(calls int) time.Duration { return one.run(op, calls) }))
 				many = append(many, measure(n, func(calls int) time.Duration { return batch.run(op, calls) }))
-				frames = append(frames, measure(n, func(calls int) time.Duration { return stream.run(op, calls) }))
+				frames = append(frames, measure(n, func(calls int) time.Duration {
+					return stream.run(op,
+						calls)
+				}))
 			}
 			t, s, m, f := median(theirs), median(single), median(many), median(frames)
-			fmt.Fprintf(w, "%-5s %6d %10.0f %9.0f %6.2f %9.0f %6.2f %9.0f %6.2f\n", op, size, t, s, t/s, m, t/m, f, t/f)
+			fmt.Fprintf(w, "%-5s %6d %10.0f %9.0f %6.2f %9.0f %6.2f %9.0f %6.2f\n", op, size, t, s, t/s, m,
+				t/m, f, t/f)
 		}
 	}
 	return nil
@@ -101,7 +109,8 @@ func newOurs(size, n int) *ours {
 	return o
 }
 
-// A measurement is the best of some slices, which are so short that many of them are not interrupted.
+// A measurement is the best of some slices, which are so short that many of them are not
+// interrupted.
 const (
 	numSlices = 10
 	sliceMin  = 200 * time.Microsecond
@@ -192,8 +201,10 @@ func startSodium(dir string) (*sodium, error) {
 	if err := os.WriteFile(program+".c", source, 0o600); err != nil {
 		return nil, err
 	}
-	if out, err := exec.Command("cc", "-O2", "-o", program, program+".c", "-lsodium").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("compiling for libsodium (apt-get install gcc libsodium-dev): %w\n%s", err, out)
+	if out, err := exec.Command("cc", "-O2", "-o", program, program+".c",
+		"-lsodium").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compiling for libsodium (apt-get install gcc libsodium-dev): %w\n%s", err,
+			out)
 	}
 	cmd := exec.Command(program)
 	cmd.Stderr = os.Stderr
