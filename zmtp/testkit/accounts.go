@@ -13,15 +13,23 @@ type (
 		Received     struct{ Messages uint64 }
 		Sent         struct{ Messages uint64 }
 		Dropped      map[string]uint64
-		ReceiveQueue uint64 `json:"receive_queue"`
-		Peers        []accountedPeer
+		ReceiveQueue uint64          `json:"receive_queue"`
+		Peers        []accountedPeer // of a broker
 	}
 
 	accountedPeer struct {
 		Address string
-		Sent    struct{ Messages uint64 } // with what waits for it
-		Dropped map[string]uint64
+		Account delivery
 	}
+
+	// delivery is what has become of a broker's messages for one subscriber, or for all.
+	delivery struct {
+		Matched, Delivered, Queued, Held uint64
+		Dropped                          map[string]uint64
+	}
+
+	// routing is what has become of the messages from one side of a broker.
+	routing struct{ Messages, Routed, Unmatched, Denied uint64 }
 
 	counts struct{ Messages, Records uint64 }
 
@@ -32,8 +40,9 @@ type (
 
 	accounts struct {
 		Forwarder *struct {
-			Unmatched  uint64
-			XSub, XPub accountedSocket
+			Received, Upstream routing
+			Account            delivery
+			XSub, XPub         accountedSocket
 		}
 		Logger *struct {
 			Pull     accountedSocket
@@ -71,6 +80,10 @@ func sum(byReason map[string]counts) (n counts) {
 	return n
 }
 
+func (d delivery) accounted() uint64 { return d.Delivered + d.Queued + d.Held + total(d.Dropped) }
+
+func (r routing) accounted() uint64 { return r.Routed + r.Unmatched + r.Denied }
+
 // accounted is what has become of records: it has to be what was received.
 func (a account) accounted() counts {
 	n := a.Written
@@ -99,15 +112,19 @@ func Unbalanced(status []byte, everything ...string) error {
 		}
 	}
 	if f := s.Forwarder; f != nil {
-		want := f.XSub.Received.Messages - f.Unmatched
+		equal(f.Received.accounted(), f.XSub.Received.Messages, "messages from publishers")
+		equal(f.Upstream.accounted(), f.Upstream.Messages, "messages from subscribers")
+		equal(f.Account.accounted(), f.Account.Matched, "messages for all subscribers")
+		for _, p := range f.XPub.Peers {
+			equal(p.Account.accounted(), p.Account.Matched, "messages for subscriber %s", p.Address)
+		}
 		for _, address := range everything {
 			i := slices.IndexFunc(f.XPub.Peers, func(p accountedPeer) bool { return p.Address == address })
 			if i < 0 {
 				faults = append(faults, fmt.Errorf("subscriber %s is not connected", address))
 				continue
 			}
-			p := f.XPub.Peers[i]
-			equal(p.Sent.Messages+total(p.Dropped), want, "messages for subscriber %s", address)
+			equal(f.XPub.Peers[i].Account.accounted(), f.Received.Routed, "messages for subscriber %s of everything", address)
 		}
 	}
 	if l := s.Logger; l != nil {

@@ -52,8 +52,8 @@ type assault struct {
 // start runs the assault between and beside the honest peers' traffic and enters it into the table.
 func (a *assault) start(t *testing.T) {
 	t.Helper()
-	r := result{attack: a.name, daemon: a.daemon, inputs: a.inputs, failed: true}
-	defer func() { r.failed = t.Failed(); table.add(r) }()
+	r := result{attack: a.name, daemon: a.daemon, inputs: a.inputs}
+	t.Cleanup(func() { r.failed = t.Failed(); table.add(r) })
 
 	begin, before := time.Now(), a.honest.got()
 	pid := a.process.Cmd.Process.Pid
