@@ -232,13 +232,13 @@ func exchange(t *testing.T, snd, rcv end) {
 	t.Helper()
 	topic := []byte("topic")
 	for _, n := range partSizes {
-		snd.trySend(topic, pattern(n))
-		mustRecv(t, rcv, topic, pattern(n))
+		snd.trySend(topic, []byte(testkit.Pattern(n)))
+		mustRecv(t, rcv, topic, []byte(testkit.Pattern(n)))
 	}
 	for _, n := range []int{3, 40, 1000} {
 		parts := [][]byte{topic}
 		for i := range n {
-			parts = append(parts, pattern(i%300))
+			parts = append(parts, []byte(testkit.Pattern(i%300)))
 		}
 		snd.trySend(parts...)
 		mustRecv(t, rcv, parts...)
@@ -246,17 +246,17 @@ func exchange(t *testing.T, snd, rcv end) {
 	// Many that are under way at once.
 	const burst = 500
 	for i := range burst {
-		snd.trySend(topic, fmt.Append(nil, i), pattern(i%400))
+		snd.trySend(topic, fmt.Append(nil, i), []byte(testkit.Pattern(i%400)))
 	}
 	for i := range burst {
-		mustRecv(t, rcv, topic, fmt.Append(nil, i), pattern(i%400))
+		mustRecv(t, rcv, topic, fmt.Append(nil, i), []byte(testkit.Pattern(i%400)))
 	}
 }
 
 func TestLibzmqPushPull(t *testing.T) {
 	scenes(t, startPeer(t), "PUSH", "PULL", func(t *testing.T, snd, rcv end) {
 		exchange(t, snd, rcv)
-		big := pattern(12 << 20)
+		big := []byte(testkit.Pattern(12 << 20))
 		snd.trySend([]byte("topic"), big)
 		mustRecv(t, rcv, []byte("topic"), big)
 	})
@@ -298,7 +298,7 @@ func TestLibzmqXPubXSub(t *testing.T) {
 	scenes(t, startPeer(t), "XPUB", "XSUB", func(t *testing.T, snd, rcv end) {
 		// Subscriptions as messages of the application, as Zeek and brokers send them, up to a long
 		// one.
-		for _, topic := range [][]byte{[]byte("to"), {}, pattern(300), pattern(70)} {
+		for _, topic := range [][]byte{[]byte("to"), {}, []byte(testkit.Pattern(300)), []byte(testkit.Pattern(70))} {
 			rcv.trySend(append([]byte{1}, topic...))
 			mustRecv(t, snd, append([]byte{1}, topic...))
 		}
@@ -326,7 +326,7 @@ func TestLibzmqHeartbeats(t *testing.T) {
 				HeartbeatTTL: 40 * interval}
 			us := ours{Config: cfg, auth: open}.open(t, "PULL", weAre, k)
 			monitor := us.socket.Monitor(1000)
-			them := p.open(t, "PUSH", !weAre, k, args{
+			them := p.open(t, "PUSH", !weAre, k, testkit.Args{
 				"HEARTBEAT_IVL": interval.Milliseconds(), "HEARTBEAT_TIMEOUT": 20 * interval.Milliseconds(),
 				"HEARTBEAT_TTL": 40 * interval.Milliseconds(),
 			})
@@ -386,7 +386,7 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 				c.spoil(&k)
 			}
 			them := p.open(t, "PUSH", asClient, k, nil)
-			them.call("monitor", args{"name": them.name})
+			them.call("monitor", testkit.Args{"name": them.name})
 			them.connect(us.listen())
 			event, value := them.event(eventFailedNoDetail, eventFailedProtocol, eventFailedAuth,
 				eventSucceeded)
@@ -409,7 +409,7 @@ func TestLibzmqServerWithAnotherKey(t *testing.T) {
 	p := startPeer(t)
 	k := newKeys()
 	them := p.open(t, "PULL", asServer, k, nil)
-	them.call("monitor", args{"name": them.name})
+	them.call("monitor", testkit.Args{"name": them.name})
 	k.of, _ = GenerateKeyPair()
 	us := ours{}.open(t, "PUSH", asClient, k)
 	us.connect(them.listen())
@@ -421,10 +421,6 @@ func TestLibzmqServerWithAnotherKey(t *testing.T) {
 
 // pyzmq reads what we write, and we read what it writes.
 func TestCertificatesOfPyzmq(t *testing.T) {
-	python, err := python()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	k, s := GenerateKeyPair()
 	c := Certificate{Public: k, Secret: &s, Metadata: []CertificateProperty{{"name", "worker 1"}}}
@@ -432,7 +428,7 @@ func TestCertificatesOfPyzmq(t *testing.T) {
 	if err := c.WriteFiles(path, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(python, "-c", `
+	out, err := exec.Command(testkit.Python(t), "-c", `
 import sys, zmq.auth
 for name in sys.argv[2:]:
     public, secret = zmq.auth.load_certificate(name)

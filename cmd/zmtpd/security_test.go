@@ -301,7 +301,7 @@ func TestPermissionsOfClients(t *testing.T) {
 	d := startUp(t, dir, keys.flags()...)
 	z := startLibzmq(t)
 	z.open("all", "SUB", d.endpoint("XPUB"), server, all)
-	z.call("set", args{"name": "all", "option": "SUBSCRIBE", "value": blob("")})
+	z.call("set", testkit.Args{"name": "all", "option": "SUBSCRIBE", "value": testkit.Blob("")})
 	z.open("bound", "XSUB", d.endpoint("XPUB"), server, bound)
 	for _, topic := range []string{"c.", "", "b.", "a"} {
 		z.send("bound", "\x01"+topic)
@@ -354,7 +354,7 @@ func TestPermissionsOfClients(t *testing.T) {
 	// Its connections to the broker come back, and may do everything.
 	testkit.Eventually(t, "a message that was denied before", func() bool {
 		pub.Send(t.Context(), zmtp.NewMessageString("c.again"))
-		r := z.call("recv", args{"name": "all", "timeout": 100})
+		r := z.call("recv", testkit.Args{"name": "all", "timeout": 100})
 		return r.OK
 	})
 }
@@ -362,8 +362,8 @@ func TestPermissionsOfClients(t *testing.T) {
 // An authenticator that exists already is asked, also without encryption.
 func TestZAPHandlerInAnotherProcess(t *testing.T) {
 	z := startLibzmq(t)
-	z.call("socket", args{"name": "zap", "type": "REP", "options": args{}})
-	handler := z.call("bind", args{"name": "zap", "endpoint": "tcp://127.0.0.1:*"}).Endpoint
+	z.call("socket", testkit.Args{"name": "zap", "type": "REP", "options": testkit.Args{}})
+	handler := z.call("bind", testkit.Args{"name": "zap", "endpoint": "tcp://127.0.0.1:*"}).Endpoint
 	tcp := "tcp://127.0.0.1:*"
 	d := startDaemon(t, "forwarder", "--xsub", tcp, "--xpub", tcp, "--zap-handler", handler)
 	sub := zmtp.NewSub(zmtp.Config{ReconnectInterval: 20 * time.Millisecond})

@@ -91,9 +91,9 @@ func TestTapFileIsReplayed(t *testing.T) {
 		"--tap", anyPort, "--tap-file", file, "--tap-topic", "a.", "--tap-topic", "b,")
 	z := startLibzmq(t)
 	listen := func(name, endpoint, topic string) {
-		z.call("socket", args{"name": name, "type": "SUB", "options": args{"RCVHWM": 0}})
-		z.call("set", args{"name": name, "option": "SUBSCRIBE", "value": blob(topic)})
-		z.call("connect", args{"name": name, "endpoint": endpoint})
+		z.call("socket", testkit.Args{"name": name, "type": "SUB", "options": testkit.Args{"RCVHWM": 0}})
+		z.call("set", testkit.Args{"name": name, "option": "SUBSCRIBE", "value": testkit.Blob(topic)})
+		z.call("connect", testkit.Args{"name": name, "endpoint": endpoint})
 	}
 	listen("tap", d.endpoint("PUB"), "a.")
 	sub := subscribe(t, d.endpoint("XPUB"), "")
@@ -320,12 +320,12 @@ func TestTapIsGuarded(t *testing.T) {
 	for name, secret := range map[string]curve.Secret{"all": all, "bound": bound, "stranger": stranger} {
 		z.open(name, "SUB", tap, server, secret)
 		for _, topic := range []string{"a.", "b."} {
-			z.call("set", args{"name": name, "option": "SUBSCRIBE", "value": blob(topic)})
+			z.call("set", testkit.Args{"name": name, "option": "SUBSCRIBE", "value": testkit.Blob(topic)})
 		}
 	}
 	z.event("stranger", handshakeNoDetail, handshakeSucceeded)
 	z.open("normal", "SUB", d.endpoint("XPUB"), server, all)
-	z.call("set", args{"name": "normal", "option": "SUBSCRIBE", "value": blob("")})
+	z.call("set", testkit.Args{"name": "normal", "option": "SUBSCRIBE", "value": testkit.Blob("")})
 	topics := func() (n int) {
 		for _, p := range d.status().Forwarder.Tap.Pub.Peers {
 			n += p.Topics

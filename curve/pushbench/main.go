@@ -31,6 +31,7 @@ import (
 
 	"zmtpd/curve"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 //go:embed testdata/pushpull.c
@@ -74,9 +75,8 @@ func compare(w io.Writer, mode string, runs int, span time.Duration) error {
 	if err := os.WriteFile(file, source, 0o600); err != nil {
 		return err
 	}
-	if out, err := exec.Command("cc", "-O2", "-o", program, file, "-lzmq",
-		"-lpthread").CombinedOutput(); err != nil {
-		return fmt.Errorf("%w (needs cc and libzmq: apt-get install gcc libzmq3-dev)\n%s", err, out)
+	if err := testkit.Compile(program, file, "-lzmq", "-lpthread"); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {

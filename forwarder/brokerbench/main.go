@@ -27,6 +27,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // load is one row of the table.
@@ -162,8 +164,8 @@ func build(dir, binary string, keys *keys) (map[string][]string, error) {
 	peers := filepath.Join(filepath.Dir(self), "peers")
 	root := filepath.Join(filepath.Dir(self), "..", "..")
 	for name, lib := range map[string]string{"zmqproxy": "-lzmq", "relay": "-lpthread"} {
-		if err := command(root, "cc", "-O2", "-o", filepath.Join(dir, name), filepath.Join(peers, name+".c"), lib); err != nil {
-			return nil, fmt.Errorf("%w (needs cc and libzmq: apt-get install gcc libzmq3-dev)", err)
+		if err := testkit.Compile(filepath.Join(dir, name), filepath.Join(peers, name+".c"), lib); err != nil {
+			return nil, err
 		}
 	}
 	if binary == "" {

@@ -11,6 +11,7 @@ import (
 
 	"zmtpd/forwarder"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // brokers are what may stand between publishers and subscribers. They listen on ephemeral ports.
@@ -161,9 +162,9 @@ func TestBrokerRestart(t *testing.T) {
 		checkMessage(t, pub.recv(), []string{"\x01node"})
 		pub.send("node", "one", "two", "three")
 		checkMessage(t, sub.recv(), []string{"node", "one", "two", "three"})
-		p.kill()
+		p.Kill()
 		checkMessage(t, pub.recv(), []string{"\x00node"})
 		p = startPeer(t)
-		p.call(t, "proxy", args{"xsub": xsub, "xpub": xpub})
+		p.Call(t, "proxy", testkit.Args{"xsub": xsub, "xpub": xpub})
 	}
 }

@@ -102,7 +102,7 @@ func stopped(t *testing.T, o, theirs options, want wire.Reason) {
 	testkit.Eventually(t, "the end of the connection", func() bool {
 		// A peer that was stopped before its first PING has set no time to live, so it gets another try.
 		<-time.After(4 * heartbeat)
-		p.signal(syscall.SIGSTOP)
+		p.Signal(syscall.SIGSTOP)
 		deadline := time.After(idle)
 		for {
 			select {
@@ -111,7 +111,7 @@ func stopped(t *testing.T, o, theirs options, want wire.Reason) {
 					return true
 				}
 			case <-deadline:
-				p.signal(syscall.SIGCONT)
+				p.Signal(syscall.SIGCONT)
 				return false
 			}
 		}
@@ -121,7 +121,7 @@ func stopped(t *testing.T, o, theirs options, want wire.Reason) {
 		t.Errorf("the connection ended with %v, want %v", e.Err, want)
 	}
 	checkMessage(t, xpub.recv(), []string{"\x00a"})
-	p.signal(syscall.SIGCONT)
+	p.Signal(syscall.SIGCONT)
 	checkMessage(t, xpub.recv(), []string{"\x01a"})
 	xpub.send("a", "second")
 	checkMessage(t, sub.recv(), []string{"a", "second"})
@@ -152,7 +152,7 @@ func TestProperties(t *testing.T) {
 	link(back, there, "tcp://127.0.0.1:*")
 	for name, want := range map[string]string{"X-Node": "ours", "Socket-Type": "PUSH", "Peer-Address": "127.0.0.1"} {
 		back.send("x", "y")
-		r := there.call("property", args{"property": name, "timeout": patience.Milliseconds()})
+		r := there.call("property", testkit.Args{"property": name, "timeout": patience.Milliseconds()})
 		if !r.OK || r.Text == nil || *r.Text != want {
 			t.Errorf("libzmq finds %v as %s, want %s", r.Text, name, want)
 		}

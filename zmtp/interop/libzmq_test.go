@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // libzmq is the side of a peer process.
@@ -33,7 +35,7 @@ func (p *peer) socket(t *testing.T, kind string, o options) *libzmqEnd {
 	t.Helper()
 	p.sockets++
 	s := &libzmqEnd{t: t, peer: p, kind: kind, name: strconv.Itoa(p.sockets)}
-	set := args{}
+	set := testkit.Args{}
 	number := func(name string, v int) {
 		if v != 0 {
 			set[name] = v
@@ -57,40 +59,40 @@ func (p *peer) socket(t *testing.T, kind string, o options) *libzmqEnd {
 	number("HEARTBEAT_TIMEOUT", int(o.heartbeatTimeout.Milliseconds()))
 	number("HEARTBEAT_TTL", int(o.heartbeatTTL.Milliseconds()))
 	if o.welcome != "" {
-		set["XPUB_WELCOME_MSG"] = blob(o.welcome)
+		set["XPUB_WELCOME_MSG"] = testkit.Blob(o.welcome)
 	}
 	if o.property != "" {
-		set["METADATA"] = blob(o.property)
+		set["METADATA"] = testkit.Blob(o.property)
 	}
-	p.call(t, "socket", args{"name": s.name, "type": kind, "options": set})
-	s.shut = sync.OnceFunc(func() { s.call("close", args{"linger": 0}) })
+	p.Call(t, "socket", testkit.Args{"name": s.name, "type": kind, "options": set})
+	s.shut = sync.OnceFunc(func() { s.call("close", testkit.Args{"linger": 0}) })
 	t.Cleanup(func() {
-		if !t.Failed() && !p.killed {
+		if !t.Failed() && !p.Killed() {
 			s.shut()
 		}
 	})
 	return s
 }
 
-func (s *libzmqEnd) start(op string, a args) func() reply {
+func (s *libzmqEnd) start(op string, a testkit.Args) func() testkit.Reply {
 	s.t.Helper()
 	a["name"] = s.name
-	return s.peer.start(s.t, op, a)
+	return s.peer.Start(s.t, op, a)
 }
 
-func (s *libzmqEnd) call(op string, a args) reply {
+func (s *libzmqEnd) call(op string, a testkit.Args) testkit.Reply {
 	s.t.Helper()
 	return s.start(op, a)()
 }
 
 func (s *libzmqEnd) listen(endpoint string) string {
 	s.t.Helper()
-	return s.call("bind", args{"endpoint": endpoint}).Endpoint
+	return s.call("bind", testkit.Args{"endpoint": endpoint}).Endpoint
 }
 
 func (s *libzmqEnd) connect(endpoint string) {
 	s.t.Helper()
-	s.call("connect", args{"endpoint": endpoint})
+	s.call("connect", testkit.Args{"endpoint": endpoint})
 }
 
 func (s *libzmqEnd) subscribe(topic string) {
@@ -110,19 +112,19 @@ func (s *libzmqEnd) change(topic, option, message string) {
 		s.send(message + topic)
 		return
 	}
-	s.call("set", args{"option": option, "value": blob(topic)})
+	s.call("set", testkit.Args{"option": option, "value": testkit.Blob(topic)})
 }
 
 func (s *libzmqEnd) send(parts ...string) {
 	s.t.Helper()
-	if !s.call("send", args{"parts": blobs(parts), "timeout": patience.Milliseconds()}).OK {
+	if !s.call("send", testkit.Args{"parts": testkit.Blobs(parts), "timeout": patience.Milliseconds()}).OK {
 		s.t.Fatalf("libzmq %s: no room for a message within %v", s.kind, patience)
 	}
 }
 
 func (s *libzmqEnd) trySend(parts ...string) bool {
 	s.t.Helper()
-	return s.call("send", args{"parts": blobs(parts), "timeout": 0}).OK
+	return s.call("send", testkit.Args{"parts": testkit.Blobs(parts), "timeout": 0}).OK
 }
 
 func (s *libzmqEnd) recv() []string {
@@ -136,14 +138,14 @@ func (s *libzmqEnd) recv() []string {
 
 func (s *libzmqEnd) tryRecv(d time.Duration) ([]string, bool) {
 	s.t.Helper()
-	r := s.call("recv", args{"timeout": d.Milliseconds()})
-	return texts(r.Parts), r.OK
+	r := s.call("recv", testkit.Args{"timeout": d.Milliseconds()})
+	return testkit.Texts(r.Parts), r.OK
 }
 
-func (s *libzmqEnd) startBurst(topic, source string, n, size int, timeout time.Duration) func() reply {
+func (s *libzmqEnd) startBurst(topic, source string, n, size int, timeout time.Duration) func() testkit.Reply {
 	s.t.Helper()
-	return s.start("burst", args{
-		"prefix": blobs([]string{topic, source}), "first": 0, "n": n, "size": size, "timeout": timeout.Milliseconds(),
+	return s.start("burst", testkit.Args{
+		"prefix": testkit.Blobs([]string{topic, source}), "first": 0, "n": n, "size": size, "timeout": timeout.Milliseconds(),
 	})
 }
 
@@ -165,7 +167,7 @@ func (s *libzmqEnd) pump(topic, source string, n, size int) int {
 
 func (s *libzmqEnd) tally(n int, quiet time.Duration) func() tally {
 	s.t.Helper()
-	wait := s.start("tally", args{"n": n, "timeout": quiet.Milliseconds()})
+	wait := s.start("tally", testkit.Args{"n": n, "timeout": quiet.Milliseconds()})
 	return func() tally {
 		s.t.Helper()
 		return wait().Sources
@@ -181,5 +183,5 @@ func (s *libzmqEnd) close() {
 func (s *libzmqEnd) closeLinger(d time.Duration) {
 	s.t.Helper()
 	s.shut = func() {}
-	s.call("close", args{"linger": d.Milliseconds()})
+	s.call("close", testkit.Args{"linger": d.Milliseconds()})
 }

@@ -61,7 +61,7 @@ func TestPullKilled(t *testing.T) {
 				return victim.Queued > 0 && still == 100
 			})
 			dead := slices.Index(endpoints, victim.Endpoint)
-			pulls[dead].peer.kill()
+			pulls[dead].peer.Kill()
 			testkit.Eventually(t, "two peers", func() bool { return push.Stats().Peers == 2 })
 
 			st := push.Stats()

@@ -65,16 +65,16 @@ func settle(t *testing.T, snd, rcv end) {
 func theMessages() [][]string {
 	var all [][]string
 	for _, n := range []int{0, 1, 2, 254, 255, 256, 257, 65535, 65536, 5 << 20} {
-		all = append(all, []string{pattern(n)})
+		all = append(all, []string{testkit.Pattern(n)})
 	}
 	for _, n := range []int{2, 3, 10, 1000} {
 		var parts []string
 		for i := range n {
-			parts = append(parts, pattern([]int{255, 0, 256, 1, 3}[i%5]))
+			parts = append(parts, testkit.Pattern([]int{255, 0, 256, 1, 3}[i%5]))
 		}
 		all = append(all, parts)
 	}
-	return append(all, []string{"topic", pattern(65536), pattern(5 << 20), "", pattern(65535)})
+	return append(all, []string{"topic", testkit.Pattern(65536), testkit.Pattern(5 << 20), "", testkit.Pattern(65535)})
 }
 
 // TestEveryPair sends messages of all sizes between all pairs of types, in both directions, with either end listening, over all
@@ -145,7 +145,7 @@ func TestUpstream(t *testing.T) {
 				// An XSUB that listens has nobody to send to before the handshake.
 				sub.subscribe("a")
 				checkMessage(t, pub.recv(), []string{"\x01a"})
-				for _, m := range [][]string{{"hello"}, {""}, {"\x02"}, {"x", "", "\xff"}, {pattern(300)}, {pattern(5 << 20), "end"}} {
+				for _, m := range [][]string{{"hello"}, {""}, {"\x02"}, {"x", "", "\xff"}, {testkit.Pattern(300)}, {testkit.Pattern(5 << 20), "end"}} {
 					sub.send(m...)
 					checkMessage(t, pub.recv(), m)
 				}

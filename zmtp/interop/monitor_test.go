@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -25,12 +26,12 @@ type eventSource interface {
 
 func (s *libzmqEnd) watch() {
 	s.t.Helper()
-	s.call("monitor", args{})
+	s.call("monitor", testkit.Args{})
 }
 
 func (s *libzmqEnd) nextEvent() zmtp.Event {
 	s.t.Helper()
-	r := s.call("event", args{"timeout": patience.Milliseconds()})
+	r := s.call("event", testkit.Args{"timeout": patience.Milliseconds()})
 	if !r.OK {
 		s.t.Fatalf("libzmq %s: no event within %v", s.kind, patience)
 	}

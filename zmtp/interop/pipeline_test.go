@@ -185,7 +185,7 @@ func TestTermEndpoint(t *testing.T) {
 	p := startPeer(t)
 	t.Run("our Unbind", func(t *testing.T) {
 		push, pull := open(t, "PUSH", options{}), p.socket(t, "PULL", options{})
-		pull.call("monitor", args{})
+		pull.call("monitor", testkit.Args{})
 		bound := link(push, pull, "tcp://127.0.0.1:*")
 		settle(t, push, pull)
 		if err := push.Unbind("tcp://127.0.0.1:*"); !errors.Is(err, zmtp.ErrNoEndpoint) {
@@ -219,7 +219,7 @@ func TestTermEndpoint(t *testing.T) {
 		mon := push.Monitor(1000)
 		bound := link(pull, push, "tcp://127.0.0.1:*")
 		settle(t, push, pull)
-		pull.call("unbind", args{"endpoint": bound})
+		pull.call("unbind", testkit.Args{"endpoint": bound})
 		awaitEvent(t, mon, zmtp.EventDisconnected)
 		testkit.Eventually(t, "no room", func() bool { return !push.trySend("x") })
 		listenAgain(t, pull, bound)
@@ -229,7 +229,7 @@ func TestTermEndpoint(t *testing.T) {
 		push, pull := open(t, "PUSH", options{}), p.socket(t, "PULL", options{})
 		bound := link(push, pull, "tcp://127.0.0.1:*")
 		settle(t, push, pull)
-		pull.call("disconnect", args{"endpoint": bound})
+		pull.call("disconnect", testkit.Args{"endpoint": bound})
 		testkit.Eventually(t, "no room", func() bool { return !push.trySend("x") })
 		pull.connect(bound)
 		settle(t, push, pull)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // notifications is what an XPUB tells its application in each step of xpubScript, by its mode: libzmq's xpub_verbose with more steps.
@@ -131,7 +132,7 @@ func TestTopicSizes(t *testing.T) {
 					if broken && n >= 246 && n <= 255 {
 						continue
 					}
-					topic := pattern(n)
+					topic := testkit.Pattern(n)
 					sub.subscribe(topic)
 					checkMessage(t, xpub.recv(), []string{"\x01" + topic})
 					xpub.send(topic, "body")
@@ -156,17 +157,17 @@ func TestRawSubscriptions(t *testing.T) {
 	endpoint := xsub.listen("tcp://127.0.0.1:*")
 	first := libzmq{p}.open(t, "XPUB", options{verboser: true})
 	first.connect(endpoint)
-	want := []string{"\x01" + pattern(3)}
-	xsub.send("\x01" + pattern(3))
+	want := []string{"\x01" + testkit.Pattern(3)}
+	xsub.send("\x01" + testkit.Pattern(3))
 	checkMessage(t, first.recv(), want)
 	for _, n := range topicSizes {
-		xsub.send("\x01" + pattern(n))
-		checkMessage(t, first.recv(), []string{"\x01" + pattern(n)})
-		want = append(want, "\x01"+pattern(n))
+		xsub.send("\x01" + testkit.Pattern(n))
+		checkMessage(t, first.recv(), []string{"\x01" + testkit.Pattern(n)})
+		want = append(want, "\x01"+testkit.Pattern(n))
 	}
-	xsub.send("\x01" + pattern(3)) // counted: told to those who are there, and once to those who come
-	checkMessage(t, first.recv(), []string{"\x01" + pattern(3)})
-	xsub.send("\x00" + pattern(3)) // one of two
+	xsub.send("\x01" + testkit.Pattern(3)) // counted: told to those who are there, and once to those who come
+	checkMessage(t, first.recv(), []string{"\x01" + testkit.Pattern(3)})
+	xsub.send("\x00" + testkit.Pattern(3)) // one of two
 	xsub.send("\x00unknown")
 	xsub.send("\x01end")
 	checkMessage(t, first.recv(), []string{"\x01end"})

@@ -55,7 +55,7 @@ func restart(t *testing.T, pair [2]string, stays *peer, oursDies, senderDies, se
 			return e, e.close
 		}
 		p := startPeer(t)
-		return libzmq{p}.open(t, victimKind, options{}), p.kill
+		return libzmq{p}.open(t, victimKind, options{}), p.Kill
 	}
 	inOrder := func(victim end) (snd, rcv end) {
 		if senderDies {
@@ -166,7 +166,7 @@ func TestLostSubscriber(t *testing.T) {
 	t.Parallel()
 	t.Run("libzmq killed", func(t *testing.T) {
 		p, stays := startPeer(t), startPeer(t)
-		lostSubscriber(t, open(t, "XPUB", options{}), libzmq{p}.open(t, "SUB", options{}), libzmq{stays}.open(t, "SUB", options{}), p.kill)
+		lostSubscriber(t, open(t, "XPUB", options{}), libzmq{p}.open(t, "SUB", options{}), libzmq{stays}.open(t, "SUB", options{}), p.Kill)
 	})
 	t.Run("ours closed", func(t *testing.T) {
 		p := startPeer(t)
@@ -241,11 +241,11 @@ func TestTruncatedNever(t *testing.T) {
 		p = startPeer(t)
 		push := p.socket(t, "PUSH", options{sendHWM: 10})
 		push.connect(endpoint)
-		push.start("flood", args{"parts": nparts, "size": size})
+		push.start("flood", testkit.Args{"parts": nparts, "size": size})
 		for range 20 + 3*round {
 			check(pull.recv())
 		}
-		p.kill()
+		p.Kill()
 		testkit.Eventually(t, "the loss of the peer", func() bool {
 			if m, ok := pull.tryRecv(moment); ok {
 				check(m)
@@ -300,7 +300,7 @@ func TestTruncatedNeverThere(t *testing.T) {
 		}
 		return still == 100
 	})
-	victim.kill()
+	victim.Kill()
 	testkit.Eventually(t, "the loss of the peer", func() bool { return push.Stats().Peers == 1 })
 	gone := func() int {
 		return int(stuck.Out.Messages) - stuck.Queued + int(push.Stats().Dropped[zmtp.DropConnectionLost])

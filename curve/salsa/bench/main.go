@@ -26,6 +26,7 @@ import (
 
 	"zmtpd/curve/box"
 	"zmtpd/curve/salsa"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -201,10 +202,8 @@ func startSodium(dir string) (*sodium, error) {
 	if err := os.WriteFile(program+".c", source, 0o600); err != nil {
 		return nil, err
 	}
-	if out, err := exec.Command("cc", "-O2", "-o", program, program+".c",
-		"-lsodium").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("compiling for libsodium (apt-get install gcc libsodium-dev): %w\n%s", err,
-			out)
+	if err := testkit.Compile(program, program+".c", "-lsodium"); err != nil {
+		return nil, err
 	}
 	cmd := exec.Command(program)
 	cmd.Stderr = os.Stderr

@@ -62,6 +62,7 @@ static void *publishers(void *arg)
 		pthread_create(&t, NULL, relay, (void *)(long)next((int)(long)arg));
 		pthread_detach(t);
 	}
+	return NULL;
 }
 
 int main(void)
