@@ -47,8 +47,9 @@ type Config struct {
 	// of IPv6. One more closes a connection whose handshake is not complete, the oldest first, else one that has never sent
 	// anything, else it is refused (wire.TooManyConnections). Default 0: no limit.
 	MaxConnections, MaxConnectionsPerAddress int
-	// MaxPendingHandshakes bounds the accepted connections of the socket whose handshake is not complete; one more
-	// closes the oldest. Default 4096.
+	// MaxPendingHandshakes bounds the accepted connections of the socket whose handshake is not
+	// complete. One more closes the oldest of an address that has its equal share or more of them.
+	// Default 4096.
 	MaxPendingHandshakes int
 	// HeartbeatInterval is how often a PING is sent to each peer. Default 0: none. PINGs are answered always.
 	HeartbeatInterval time.Duration

@@ -26,6 +26,7 @@ type pending struct {
 	owner   *attachment
 	address netip.Addr // see addressOf
 
+	pends   bool // it is in Socket.pending
 	counted bool
 	reason  Reason // why it was closed
 	detail  error  // more about reason, may be nil
@@ -43,6 +44,40 @@ func addressOf(conn net.Conn) netip.Addr {
 		address = netip.PrefixFrom(address, 64).Masked().Addr()
 	}
 	return address
+}
+
+// pend makes c one of the pending connections. Caller holds s.mu.
+func (s *Socket) pend(c *pending) *list.Element {
+	if s.pendingBy == nil {
+		s.pendingBy = make(map[netip.Addr]int)
+	}
+	c.pends = true
+	s.pendingBy[c.address]++
+	return s.pending.PushBack(c)
+}
+
+// unpend takes a connection off the pending ones, once. Caller holds s.mu.
+func (s *Socket) unpend(e *list.Element) {
+	c := e.Value.(*pending)
+	if !c.pends {
+		return
+	}
+	c.pends = false
+	s.pending.Remove(e)
+	if s.pendingBy[c.address]--; s.pendingBy[c.address] == 0 {
+		delete(s.pendingBy, c.address)
+	}
+}
+
+// hog returns the oldest pending connection of an address that has at least its equal share of them, so
+// that an address with many does not push out the connections of others. Caller holds s.mu.
+func (s *Socket) hog() *list.Element {
+	share := (s.pending.Len() + len(s.pendingBy) - 1) / len(s.pendingBy)
+	e := s.pending.Front()
+	for s.pendingBy[e.Value.(*pending).address] < share {
+		e = e.Next() // some address has the average or more
+	}
+	return e
 }
 
 // count counts c as a connection. When that is one too many, others make room that are of less use; if there is none, c is

@@ -2,7 +2,9 @@ package zmtp
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -284,9 +286,9 @@ func TestPendingHandshakesInABurst(t *testing.T) {
 		conn, other := zmtptest.Pipe(0)
 		defer other.Close()
 		s.mu.Lock()
-		s.pending.PushBack(&pending{conn: conn})
+		s.pend(&pending{conn: conn})
 		if s.pending.Len() > s.cfg.MaxPendingHandshakes {
-			s.evict(s.pending.Front(), wire.HandshakeEvicted)
+			s.evict(s.hog(), wire.HandshakeEvicted)
 		}
 		s.mu.Unlock()
 		if open++; open > 10 {
@@ -347,4 +349,43 @@ func TestAcceptBacksOff(t *testing.T) {
 			t.Errorf("%d events, want 10", failed)
 		}
 	})
+}
+
+// Addresses with many pending handshakes do not push out the one of another address.
+func TestPendingHandshakesOfOneAddress(t *testing.T) {
+	for _, addresses := range []int{1, 3, 50} {
+		s := NewSocket(wire.PULL, new(plainPattern), Config{MaxPendingHandshakes: 100})
+		defer closeNow(t, s)
+		add := func(address string) *pending {
+			conn, other := zmtptest.Pipe(0)
+			defer other.Close()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			c := &pending{conn: conn, address: netip.MustParseAddr(address)}
+			s.pend(c)
+			if s.pending.Len() > s.cfg.MaxPendingHandshakes {
+				s.evict(s.hog(), wire.HandshakeEvicted)
+			}
+			return c
+		}
+		honest := add("198.51.100.1")
+		for i := range 1000 {
+			add(fmt.Sprintf("192.0.2.%d", i%addresses))
+		}
+		if honest.reason != wire.ReasonNone {
+			t.Errorf("%d addresses pushed out the honest one: %v", addresses, honest.reason)
+		}
+		if n := s.Stats().PendingHandshakes; n != 100 {
+			t.Errorf("%d are pending", n)
+		}
+		s.mu.Lock()
+		total := 0
+		for _, n := range s.pendingBy {
+			total += n
+		}
+		if total != 100 || len(s.pendingBy) != addresses+1 {
+			t.Errorf("%d connections of %d addresses are counted", total, len(s.pendingBy))
+		}
+		s.mu.Unlock()
+	}
 }

@@ -119,13 +119,13 @@ func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.mu.Lock()
 	s.stats.Accepted++
 	c := &pending{conn: conn, owner: a, address: addressOf(conn)}
-	e := s.pending.PushBack(c)
+	e := s.pend(c)
 	if s.closing.Load() || a.ctx.Err() != nil {
 		s.evict(e, wire.LocalClose)
 	} else {
 		s.count(c, e)
 		if s.pending.Len() > s.cfg.MaxPendingHandshakes {
-			s.evict(s.pending.Front(), wire.HandshakeEvicted)
+			s.evict(s.hog(), wire.HandshakeEvicted)
 		}
 	}
 	s.mu.Unlock()
@@ -142,7 +142,7 @@ func (s *Socket) settle(e *list.Element) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pending.Remove(e) // nothing happens if it was evicted
+	s.unpend(e)
 	if c := e.Value.(*pending); c.reason != wire.ReasonNone {
 		return &PeerClosedError{Reason: c.reason, Stage: "handshake", Err: c.detail}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,8 @@ type Socket struct {
 	ended       chan struct{} // closed when all goroutines are gone
 	attachments map[*attachment]struct{}
 	peers       map[*Peer]struct{}
-	pending     list.List // of *pending: accepted, handshake not complete, oldest first
+	pending     list.List          // of *pending: accepted, handshake not complete, oldest first
+	pendingBy   map[netip.Addr]int // how many of them each address has
 	connections connections
 	loud        map[Reason]time.Time // when the end of a peer was last logged for all to see
 	stats       Stats                // of what is gone, and the counters of connections
@@ -238,7 +240,8 @@ func (s *Socket) Endpoints() []string {
 // evict closes a pending connection and takes it off the list: its goroutine may need a while to notice. Caller holds
 // s.mu.
 func (s *Socket) evict(e *list.Element, r Reason) {
-	c := s.pending.Remove(e).(*pending)
+	c := e.Value.(*pending)
+	s.unpend(e)
 	c.reason = r
 	s.uncount(c)
 	c.conn.Close()
