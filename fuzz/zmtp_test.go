@@ -274,54 +274,61 @@ func FuzzMetadata(f *testing.F) {
 	})
 }
 
-// FuzzNullSession gives the bytes to sockets that listen, as a whole connection and behind a good handshake. Whatever
-// they are, nobody panics, and an honest client of the same socket is served.
+// FuzzNullSession gives the bytes to sockets that listen, as a whole connection and behind a good handshake, with a limit
+// on the size of messages and without one. Whatever they are, nobody panics, and an honest client of the same socket is
+// served.
 func FuzzNullSession(f *testing.F) {
 	addSeeds(f)
+	f.Add([]byte("\x02\x7f\xff\xff\xff\xff\xff\xff\xf6")) // a frame of 2^63-10 bytes
 	f.Fuzz(func(t *testing.T, b []byte) {
-		network := new(zmtptest.Network)
-		// Nobody receives before all was sent.
-		cfg := zmtp.Config{MaxMessageSize: 1 << 20, RecvHWM: -1, RecvBytes: -1}
-		pull, xpub := zmtp.NewPull(cfg), zmtp.NewXPub(cfg, zmtp.XPubOptions{Verboser: true})
-		hostile(t, network, "pull:1", pull.Socket, wire.PUSH, b)
-		hostile(t, network, "xpub:1", xpub.Socket, wire.XSUB, b)
-
-		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
-		defer stop()
-		dial := zmtp.Config{Dial: dialer(network)}
-		push, sub := zmtp.NewPush(dial), zmtp.NewSub(dial)
-		if err := errors.Join(push.Connect("tcp://pull:1"), sub.Connect("tcp://xpub:1"), sub.Subscribe([]byte("honest topic"))); err != nil {
-			t.Fatal(err)
-		}
-		if err := push.Send(ctx, zmtp.NewMessageString("honest")); err != nil {
-			t.Fatal(err)
-		}
-		for m, err := range pull.All(ctx) {
-			if err != nil {
-				t.Fatal("the honest message does not come: ", err)
-			}
-			if m.Peer().Metadata() != nil && m.NumParts() == 1 && string(m.Part(0)) == "honest" {
-				break
-			}
-		}
-		for m, err := range xpub.All(ctx) {
-			if err != nil {
-				t.Fatal("the honest subscription does not come: ", err)
-			}
-			if m.NumParts() == 1 && string(m.Part(0)) == "\x01honest topic" {
-				break
-			}
-		}
-		if err := xpub.Send(ctx, zmtp.NewMessageString("honest topic", "text")); err != nil {
-			t.Fatal(err)
-		}
-		if m, err := sub.Recv(ctx); err != nil || m.NumParts() != 2 || string(m.Part(1)) != "text" {
-			t.Fatal("the honest subscriber gets: ", m.Wire(), err)
-		}
-		for _, s := range []io.Closer{push, sub, pull, xpub} {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		}
+		nullSession(t, b, 1<<20)
+		nullSession(t, b, -1)
 	})
+}
+
+func nullSession(t *testing.T, b []byte, maxMessageSize int64) {
+	network := new(zmtptest.Network)
+	// Nobody receives before all was sent.
+	cfg := zmtp.Config{MaxMessageSize: maxMessageSize, RecvHWM: -1, RecvBytes: -1}
+	pull, xpub := zmtp.NewPull(cfg), zmtp.NewXPub(cfg, zmtp.XPubOptions{Verboser: true})
+	hostile(t, network, "pull:1", pull.Socket, wire.PUSH, b)
+	hostile(t, network, "xpub:1", xpub.Socket, wire.XSUB, b)
+
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	dial := zmtp.Config{Dial: dialer(network)}
+	push, sub := zmtp.NewPush(dial), zmtp.NewSub(dial)
+	if err := errors.Join(push.Connect("tcp://pull:1"), sub.Connect("tcp://xpub:1"), sub.Subscribe([]byte("honest topic"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := push.Send(ctx, zmtp.NewMessageString("honest")); err != nil {
+		t.Fatal(err)
+	}
+	for m, err := range pull.All(ctx) {
+		if err != nil {
+			t.Fatal("the honest message does not come: ", err)
+		}
+		if m.Peer().Metadata() != nil && m.NumParts() == 1 && string(m.Part(0)) == "honest" {
+			break
+		}
+	}
+	for m, err := range xpub.All(ctx) {
+		if err != nil {
+			t.Fatal("the honest subscription does not come: ", err)
+		}
+		if m.NumParts() == 1 && string(m.Part(0)) == "\x01honest topic" {
+			break
+		}
+	}
+	if err := xpub.Send(ctx, zmtp.NewMessageString("honest topic", "text")); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := sub.Recv(ctx); err != nil || m.NumParts() != 2 || string(m.Part(1)) != "text" {
+		t.Fatal("the honest subscriber gets: ", m.Wire(), err)
+	}
+	for _, s := range []io.Closer{push, sub, pull, xpub} {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -21,6 +21,7 @@ type Batch struct {
 	slab  *slab
 	spans []span
 	inbox *inbox // that counts it in its budget, else nil
+	note  bool   // it is a notification of an XPUB, not something that a peer has sent
 }
 
 // batchOf makes a batch of one message.

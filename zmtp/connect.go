@@ -139,6 +139,7 @@ func (s *Socket) giveUp(a *attachment) {
 	a.cancel()
 	s.mu.Lock()
 	delete(s.attachments, a)
+	delete(s.leaving, a)
 	if a.outbox != nil {
 		s.drop(DropClosed, a.outbox.close(true))
 		s.stats.addOutbox(a.outbox)

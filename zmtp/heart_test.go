@@ -136,15 +136,15 @@ func TestHeartbeatWhileHeldUp(t *testing.T) {
 			}
 		})
 	})
-	t.Run("by subscriptions", func(t *testing.T) {
+	t.Run("by messages upstream", func(t *testing.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
 			xpub := NewXPub(Config{RecvHWM: 1, HeartbeatInterval: time.Second}, XPubOptions{})
 			defer closeNow(t, xpub)
 			bind(t, n, xpub.Socket, addr)
 			r := dialRaw(t, n, addr)
 			shake(r, wire.SUB, wire.XPUB)
-			for _, topic := range []string{"a", "b", "c"} {
-				r.Send(subscribe(topic))
+			for _, m := range []string{"a", "b", "c"} {
+				r.Send(frame(m))
 			}
 			time.Sleep(time.Minute)
 			stillOpen(t, one(t, xpub.Socket))

@@ -14,6 +14,7 @@ type lane struct {
 	next  int          // first message of the first of them that was not received
 	msgs  int
 	bytes int64
+	notes load // of these, notifications
 	// See budget.
 	pinned int64
 	claim  claim
@@ -36,8 +37,23 @@ type inbox struct {
 	aborted  bool
 	msgs     int
 	bytes    int64
+	notes    load   // of these, notifications
 	block    []byte // of the small messages that tryRecv returned last
 }
+
+// load is a number of messages and of their bytes on the wire.
+type load struct {
+	msgs  int
+	bytes int64
+}
+
+func (l *load) add(msgs int, bytes int64) {
+	l.msgs += msgs
+	l.bytes += bytes
+}
+
+// maxNotes bounds the notifications that wait to be received, of all peers together.
+const maxNotes = DefaultMaxSubscriptions
 
 func newInbox(hwm int, maxBytes, totalBytes int64) *inbox {
 	in := &inbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), abort: make(chan struct{})}
@@ -111,6 +127,21 @@ func (in *inbox) force(l *lane, b *Batch) {
 	in.add(l, b, b.wireBytes(0, b.Len()))
 	in.mu.Unlock()
 	in.signal()
+}
+
+// notify is force for a notification, which does not count against the limits of l. It reports false when it has dropped
+// it, because so many wait that nobody seems to receive.
+func (in *inbox) notify(l *lane, b *Batch) bool {
+	in.mu.Lock()
+	full := in.notes.msgs >= maxNotes || in.maxBytes > 0 && in.notes.bytes >= in.maxBytes
+	in.mu.Unlock()
+	if full {
+		b.Release()
+		return false
+	}
+	b.note = true
+	in.force(l, b)
+	return true
 }
 
 // keep returns a batch with the messages of b that stays valid when the read loop goes on. It waits until the budget has room
@@ -197,6 +228,10 @@ func (in *inbox) add(l *lane, b *Batch, bytes int64) {
 	l.bytes += bytes
 	in.msgs += b.Len()
 	in.bytes += bytes
+	if b.note {
+		l.notes.add(b.Len(), bytes)
+		in.notes.add(b.Len(), bytes)
+	}
 }
 
 // waitRoom waits until l would take another message, which is the back-pressure for what was forced.
@@ -221,10 +256,12 @@ func (in *inbox) waitRoom(l *lane) {
 
 // fits reports whether a message may follow msgs messages of bytes bytes on l. One is always taken by an empty lane.
 func (in *inbox) fits(l *lane, msgs int, bytes int64) bool {
-	if in.hwm > 0 && l.msgs+msgs >= in.hwm {
+	msgs += l.msgs - l.notes.msgs
+	bytes += l.bytes - l.notes.bytes
+	if in.hwm > 0 && msgs >= in.hwm {
 		return false
 	}
-	return in.maxBytes <= 0 || l.msgs+msgs == 0 || l.bytes+bytes < in.maxBytes
+	return in.maxBytes <= 0 || msgs == 0 || bytes < in.maxBytes
 }
 
 func (in *inbox) signal() {
@@ -234,8 +271,13 @@ func (in *inbox) signal() {
 	}
 }
 
-// took takes n messages of bytes wire bytes, the first of l, off the books, and moves l to the end of the turn. Caller holds the lock.
-func (in *inbox) took(l *lane, n int, bytes int64) (wake bool) {
+// took takes n messages of bytes wire bytes of b, the first of l, off the books, and moves l to the end of the turn. Caller
+// holds the lock.
+func (in *inbox) took(l *lane, b *Batch, n int, bytes int64) (wake bool) {
+	if b.note {
+		l.notes.add(-n, -bytes)
+		in.notes.add(-n, -bytes)
+	}
 	l.msgs -= n
 	l.bytes -= bytes
 	in.msgs -= n
@@ -247,7 +289,7 @@ func (in *inbox) took(l *lane, n int, bytes int64) (wake bool) {
 		in.budget.grant() // a peer of whom nothing is queued may go on
 	}
 	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and not once a message.
-	return (in.hwm <= 0 || l.msgs <= in.hwm/2) && (in.maxBytes <= 0 || l.bytes <= in.maxBytes/2)
+	return (in.hwm <= 0 || l.msgs-l.notes.msgs <= in.hwm/2) && (in.maxBytes <= 0 || l.bytes-l.notes.bytes <= in.maxBytes/2)
 }
 
 // tryRecv returns the next message, which owns its memory. The error is ErrWouldBlock or ErrClosed.
@@ -266,7 +308,7 @@ func (in *inbox) tryRecv() (Message, error) {
 	if last {
 		l.pop()
 	}
-	wake := in.took(l, 1, int64(len(m.wire)))
+	wake := in.took(l, b, 1, int64(len(m.wire)))
 	in.finish(l, wake)
 	if last {
 		b.Release()
@@ -305,7 +347,7 @@ func (in *inbox) tryRecvBatch() (*Batch, error) {
 	b := l.queue.all()[0]
 	b.spans = b.spans[l.next:]
 	l.pop()
-	wake := in.took(l, b.Len(), b.wireBytes(0, b.Len()))
+	wake := in.took(l, b, b.Len(), b.wireBytes(0, b.Len()))
 	in.finish(l, wake)
 	return b, nil
 }
@@ -377,9 +419,9 @@ func (in *inbox) discard() int {
 		close(in.abort)
 		for _, l := range in.lanes.all() {
 			rest = append(rest, l.queue.all()...)
-			l.queue, l.msgs, l.bytes = fifo[*Batch]{}, 0, 0
+			l.queue, l.msgs, l.bytes, l.notes = fifo[*Batch]{}, 0, 0, load{}
 		}
-		in.lanes, in.msgs, in.bytes = fifo[*lane]{}, 0, 0
+		in.lanes, in.msgs, in.bytes, in.notes = fifo[*lane]{}, 0, 0, load{}
 		in.budget.grant() // those who wait have nothing queued now
 	}
 	in.mu.Unlock()

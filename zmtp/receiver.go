@@ -9,12 +9,15 @@ import (
 )
 
 // receiver is the half of a socket that the application receives from. It is embedded by the types that have one.
-type receiver struct{ socket *Socket }
+type receiver struct {
+	socket *Socket
+	match  func(topic []byte) bool // whether the application wants a message with this first part; nil for all
+}
 
 // newReceiver gives s an inbox.
 func newReceiver(s *Socket) receiver {
 	s.inbox = newInbox(s.cfg.RecvHWM, s.cfg.RecvBytes, s.cfg.TotalRecvBytes)
-	return receiver{s}
+	return receiver{socket: s}
 }
 
 // deliver queues what came from p for the application.
@@ -24,22 +27,64 @@ func (r receiver) deliver(p *Peer, b *Batch) {
 	}
 }
 
-// Recv returns the next message. Its memory is the caller's; one of at most 128 bytes shares a block
-// of 1 KiB with others. Peers take turns message by message. It waits until there is
+// filter removes the messages of b that do not match. It reports whether any are left.
+func (r receiver) filter(b *Batch) bool {
+	if r.match == nil {
+		return true
+	}
+	kept := b.spans[:0]
+	for i := range b.spans {
+		if r.match(b.Topic(i)) {
+			kept = append(kept, b.spans[i])
+		}
+	}
+	r.socket.filtered.Add(uint64(len(b.spans) - len(kept)))
+	b.spans = kept
+	return len(kept) > 0
+}
+
+// matching calls recv until it returns a message that matches, or an error.
+func (r receiver) matching(recv func() (Message, error)) (Message, error) {
+	for {
+		m, err := recv()
+		if err != nil || r.match == nil {
+			return m, err
+		}
+		if topic, _ := cutPart(m.wire); r.match(topic) {
+			return m, nil
+		}
+		r.socket.filtered.Add(1)
+	}
+}
+
+// matchingBatch is matching for batches.
+func (r receiver) matchingBatch(recv func() (*Batch, error)) (*Batch, error) {
+	for {
+		b, err := recv()
+		if err != nil || r.filter(b) {
+			return b, err
+		}
+		b.Release()
+	}
+}
+
+// Recv returns the next message, which owns its memory. Peers take turns message by message. It waits until there is
 // one, ctx ends (then the error is its cause), or the socket was shut down and the last message taken (ErrClosed).
-func (r receiver) Recv(ctx context.Context) (Message, error) { return r.socket.inbox.recv(ctx) }
+func (r receiver) Recv(ctx context.Context) (Message, error) {
+	return r.matching(func() (Message, error) { return r.socket.inbox.recv(ctx) })
+}
 
 // TryRecv is Recv without waiting: it returns ErrWouldBlock instead.
-func (r receiver) TryRecv() (Message, error) { return r.socket.inbox.tryRecv() }
+func (r receiver) TryRecv() (Message, error) { return r.matching(r.socket.inbox.tryRecv) }
 
 // RecvBatch is Recv for as many messages of one peer as came together. The caller owns the batch and should Release it; with
 // Config.TotalRecvBytes it must.
 func (r receiver) RecvBatch(ctx context.Context) (*Batch, error) {
-	return r.socket.inbox.recvBatch(ctx)
+	return r.matchingBatch(func() (*Batch, error) { return r.socket.inbox.recvBatch(ctx) })
 }
 
 // TryRecvBatch is RecvBatch without waiting: it returns ErrWouldBlock instead.
-func (r receiver) TryRecvBatch() (*Batch, error) { return r.socket.inbox.tryRecvBatch() }
+func (r receiver) TryRecvBatch() (*Batch, error) { return r.matchingBatch(r.socket.inbox.tryRecvBatch) }
 
 // All returns an iterator over the messages to come. It ends when the socket is shut down and the last message taken, or
 // with an error when ctx ends.

@@ -26,6 +26,7 @@ type Socket struct {
 	log      *slog.Logger
 	monitors monitors
 	dropped  drops
+	filtered atomic.Uint64
 	memory   *memory.Holder // of messages that outlive their connection, nil without a budget
 	nextID   atomic.Uint64
 
@@ -38,6 +39,7 @@ type Socket struct {
 	closing     atomic.Bool   // nothing new is started; set under mu
 	ended       chan struct{} // closed when all goroutines are gone
 	attachments map[*attachment]struct{}
+	leaving     map[*attachment]struct{} // connecters that have been disconnected and still send what is queued
 	peers       map[*Peer]struct{}
 	pending     list.List          // of *pending: accepted, handshake not complete, oldest first
 	pendingBy   map[netip.Addr]int // how many of them each address has
@@ -67,6 +69,7 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 		cfg: cfg.withDefaults(), local: local, pattern: pattern,
 		ended:       make(chan struct{}),
 		attachments: make(map[*attachment]struct{}),
+		leaving:     make(map[*attachment]struct{}),
 		peers:       make(map[*Peer]struct{}),
 	}
 	s.live.Store(&s.cfg)
@@ -213,6 +216,9 @@ func (s *Socket) detach(endpoint string, listener bool) error {
 			continue
 		}
 		delete(s.attachments, a)
+		if !listener {
+			s.leaving[a] = struct{}{}
+		}
 		a.stop()
 		for p := range s.peers {
 			if p.owner == a {

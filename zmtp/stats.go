@@ -59,6 +59,7 @@ type Stats struct {
 	In, Out           Traffic                // of all peers, also those that are gone
 	Returned          uint64                 // of the messages in Out, those that a Push took back from a lost peer: they are in Out again when another gets them
 	Dropped           map[DropReason]uint64  // messages
+	Filtered          uint64                 // messages received that a Sub had not subscribed any more
 	RecvQueued        int                    // messages received and not yet taken by the application
 	RecvQueuedBytes   int64
 	RecvPinnedBytes   int64 // what counts for Config.TotalRecvBytes, 0 without it
@@ -122,12 +123,15 @@ func (s *Socket) Stats() Stats {
 			st.addOutbox(p.outbox)
 		}
 	}
-	for a := range s.attachments {
-		if a.outbox != nil {
-			st.addOutbox(a.outbox)
+	for _, all := range []map[*attachment]struct{}{s.attachments, s.leaving} {
+		for a := range all {
+			if a.outbox != nil {
+				st.addOutbox(a.outbox)
+			}
 		}
 	}
 	s.mu.Unlock()
+	st.Filtered = s.filtered.Load()
 	st.Dropped = make(map[DropReason]uint64, numDropReasons)
 	for r, n := range s.dropped.load() {
 		if n > 0 {

@@ -121,8 +121,9 @@ func (s *pubPattern) Subscribe(p *Peer, topic []byte, on bool) error {
 // publisher keeps the subscriptions of a socket's peers and sends to those who match.
 type publisher struct {
 	XPubOptions
-	inbox *inbox // for what subscribers send, nil for a Pub
-	room  gate   // opened when a send that would have blocked should be tried again
+	inbox   *inbox    // for what subscribers send, nil for a Pub
+	unheard sync.Once // a notification was dropped
+	room    gate      // opened when a send that would have blocked should be tried again
 
 	requested topics.Table[*Peer] // what the peers asked for
 	granted   topics.Table[*Peer] // with Manual, what they get
@@ -190,16 +191,31 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 		}
 		tell = ch.Last || ch.Counted && (c.Verboser || c.Manual || c.Verbose && !ch.Held)
 	}
-	m := within
-	if len(m.wire) == 0 && tell {
-		m = notification(p, topic, on)
+	if len(within.wire) == 0 {
+		if tell {
+			c.notify(p, topic, on)
+		}
+		c.mu.Unlock()
+		return nil
 	}
-	c.pass(p, m)
+	c.pass(p, within)
 	c.mu.Unlock()
 	if c.inbox != nil {
 		c.inbox.waitRoom(&p.lane)
 	}
 	return nil
+}
+
+// notify tells the application of a subscription. Notifications do not stop the reading from p: an application that only
+// publishes never receives them. What it leaves beyond maxNotes is dropped and counted. Caller holds the lock.
+func (c *publisher) notify(p *Peer, topic []byte, on bool) {
+	if c.inbox == nil || c.inbox.notify(&p.lane, countedBatchOf(notification(p, topic, on), p.socket.memory)) {
+		return
+	}
+	p.Drop(DropFull, 1)
+	c.unheard.Do(func() {
+		p.socket.log.Warn("the application does not receive its subscribers' subscriptions, the rest is dropped", "waiting", maxNotes)
+	})
 }
 
 // pass queues a message for the application. Caller holds the lock.
@@ -245,14 +261,11 @@ func (c *publisher) detach(p *Peer) {
 			n = 1
 		}
 		for range n {
-			c.pass(p, notification(p, []byte(r.Topic), false))
+			c.notify(p, []byte(r.Topic), false)
 		}
 	}
 	c.mu.Unlock()
 	c.room.open()
-	if c.inbox != nil {
-		c.inbox.waitRoom(&p.lane)
-	}
 }
 
 func (c *publisher) grant(p *Peer, topic []byte, on bool) {

@@ -51,8 +51,8 @@ func (s *xsubPattern) Detach(p *Peer, _ error)           { s.subs.detach(p) }
 func (*xsubPattern) Subscribe(*Peer, []byte, bool) error { return nil }
 func (s *xsubPattern) Receive(p *Peer, b *Batch) error   { s.deliver(p, b); return nil }
 
-// Sub is an XSub that only receives and filters once more what it gets, as libzmq's does: a publisher may not have seen a
-// cancellation yet.
+// Sub is an XSub that only receives. It filters what it gets by its subscriptions, once more when the application receives
+// it (libzmq, xsub.cpp): a publisher may not have seen a cancellation yet.
 type Sub struct {
 	*Socket
 	receiver
@@ -64,6 +64,7 @@ func NewSub(cfg Config) *Sub {
 	s := new(Sub)
 	s.Socket = NewSocket(wire.SUB, (*subPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
+	s.match = func(topic []byte) bool { return s.subs.topics.Root().Any(topic) }
 	return s
 }
 
@@ -81,15 +82,7 @@ func (s *subPattern) Detach(p *Peer, _ error)           { s.subs.detach(p) }
 func (*subPattern) Subscribe(*Peer, []byte, bool) error { return nil }
 
 func (s *subPattern) Receive(p *Peer, b *Batch) error {
-	root := s.subs.topics.Root()
-	kept := b.spans[:0]
-	for i := range b.spans {
-		if root.Any(b.Topic(i)) {
-			kept = append(kept, b.spans[i])
-		}
-	}
-	b.spans = kept
-	if len(kept) > 0 {
+	if s.filter(b) {
 		s.deliver(p, b)
 	}
 	return nil

@@ -9,6 +9,10 @@ import (
 // accept and some room.
 const MaxCommandSize = 128 << 10
 
+// maxInMemory bounds a message in bytes where nothing else does. It leaves room for sums: the size of a frame is what the
+// peer says.
+const maxInMemory = math.MaxInt / 4
+
 // Kind says what a Decoder found.
 type Kind uint8
 
@@ -82,7 +86,7 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 		if d.MaxParts > 0 && d.parts >= d.MaxParts {
 			return Item{}, Errorf(TooManyParts, "message of more than %d parts, the limit", d.MaxParts)
 		}
-		if size > math.MaxInt-int64(at+n) {
+		if size > maxInMemory-int64(at+n) {
 			return Item{}, Errorf(MessageTooLarge, "frame of %d bytes does not fit into memory", size)
 		}
 		end := at + n + int(size)
