@@ -11,6 +11,7 @@ import (
 
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/memory"
 )
 
 // OutletConfig says how much an Outlet may hold and what it does when that is too little.
@@ -32,6 +33,9 @@ type OutletConfig struct {
 	// It must not block. What is queued then stays in the spool, or is dropped by Close and counted;
 	// without room there, what comes is dropped at once, for ReasonGivenUp. Default: nobody is told.
 	Gone func(error)
+	// Memory is the budget in which the memory counts that the outlet has itself: batches from the spool, and copies of small ones.
+	// What the sink was given of a socket's batches counts there. Default: none.
+	Memory *memory.Budget
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -57,6 +61,7 @@ type Outlet struct {
 	log        *slog.Logger
 	ctx        context.Context    // of Sink.Send; ends when Close gives up
 	giveUp     context.CancelFunc // of ctx
+	memory     *memory.Holder     // nil without a budget
 	acct       *Ledger            // has its own lock
 	recovered  Counts             // in the spool when it was opened
 
@@ -128,6 +133,7 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 		dropOldest: cfg.DropOldest,
 		onGone:     cfg.Gone,
 		log:        cfg.Logger,
+		memory:     cfg.Memory.NewHolder("sinks", 0, nil),
 		lanes:      map[laneKey][]*item{},
 	}
 	o.changed.L = &o.mu

@@ -30,6 +30,7 @@ func (e *UndeliveredError) Unwrap() error { return e.Err }
 // there is a spool, which then takes what is left. It returns errors of the sink, and an *UndeliveredError
 // if something is lost.
 func (o *Outlet) Close(ctx context.Context) error {
+	defer o.memory.Close()
 	o.mu.Lock()
 	o.closing = true // so that no lane begins
 	o.mu.Unlock()

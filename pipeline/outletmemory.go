@@ -3,6 +3,8 @@ package pipeline
 import (
 	"sync"
 	"sync/atomic"
+
+	"zmtpd/zmtp/memory"
 )
 
 // Who holds the memory of a batch, and how long.
@@ -40,7 +42,7 @@ func (o *Outlet) take(it *item) {
 		o.forget(it)
 	case it.size < keptSize:
 		memory := it.memory
-		it.memory = o.kept.hold(it)
+		it.memory = o.kept.hold(it, o.memory)
 		memory.release()
 	}
 }
@@ -63,15 +65,19 @@ type arena struct {
 	memory *shared // with the arena as one of its users, nil for none yet
 }
 
-// hold copies an item into the arena and returns its memory, of which it is a user.
-func (a *arena) hold(it *item) *shared {
+// hold copies an item into the arena and returns its memory, of which it is a user. holder counts the arena.
+func (a *arena) hold(it *item, holder *memory.Holder) *shared {
 	n := len(it.Node) + len(it.raw)
 	if len(a.free) < n {
 		if a.memory != nil {
 			a.memory.release()
 		}
 		block := arenaPool.Get().(*[4 * keptSize]byte)
-		a.free, a.memory = block[:], newShared(func() { arenaPool.Put(block) })
+		holder.Add(int64(len(block)))
+		a.free, a.memory = block[:], newShared(func() {
+			holder.Release(int64(len(block)))
+			arenaPool.Put(block)
+		})
 	}
 	nodes := copy(a.free, it.Node)
 	copy(a.free[nodes:], it.raw)

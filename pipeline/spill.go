@@ -90,7 +90,9 @@ var errTorn = errors.New("the record ends too early")
 // putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile: the sink may be done with the item
 // then.
 func (o *Outlet) putSpool(it *item) error {
+	before := cap(o.record)
 	o.record = appendRecord(o.record[:0], it)
+	o.memory.Add(int64(cap(o.record) - before))
 	o.putting = true
 	o.mu.Unlock()
 	seq, err := o.spool.Append(o.record)
@@ -100,6 +102,7 @@ func (o *Outlet) putSpool(it *item) error {
 		}
 	}
 	if cap(o.record) > keepSize {
+		o.memory.Release(int64(cap(o.record)))
 		o.record = nil
 	}
 	o.mu.Lock()
@@ -235,6 +238,9 @@ func (o *Outlet) feed() error {
 		o.setAsideUnusable(seq, record, err)
 		return nil
 	}
+	n := int64(cap(record))
+	o.memory.Add(n)
+	it.memory = newShared(func() { o.memory.Release(n) })
 	it.from, it.log = o.acct.find(it.Node, it.key)
 	it.seq, it.spooled, it.fed = seq, true, true
 	o.add(it)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -125,23 +123,6 @@ func (f *loggerFlags) queues(config zmtp.Config) zmtp.Config {
 	return config
 }
 
-// otherMemory is the memory that a logger takes beside what the nodes have sent: records that are
-// rendered, buffers of files, and garbage.
-const otherMemory = 128 << 20
-
-// limitMemory makes the garbage collector keep the process near the memory that the logger's limits
-// allow. GOMEMLIMIT has precedence.
-func (f *loggerFlags) limitMemory() {
-	if os.Getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	most := int64(math.MaxInt64)
-	if f.TotalRcvBytes > 0 && int64(f.TotalRcvBytes) < most-otherMemory {
-		most = int64(f.TotalRcvBytes) + otherMemory
-	}
-	debug.SetMemoryLimit(most)
-}
-
 // domainPull is the ZAP domain of the logger's socket.
 const domainPull = access.DomainLogs
 
@@ -153,7 +134,6 @@ type loggerJob struct {
 	receiver *pipeline.Receiver
 	sinks    *sinks
 	labels   loggerLabels
-	alone    bool // the only job of the process, whose memory it limits
 }
 
 func newLoggerJob(flags *loggerFlags, env *daemon.Env) (*loggerJob, error) {
@@ -178,9 +158,6 @@ func (j *loggerJob) Reload(now daemon.Command) {
 	j.pull.Reconfigure(flags.queues(daemon.SocketConfig(now)))
 	if j.sinks.files != nil {
 		j.sinks.files.Reopen()
-	}
-	if j.alone {
-		flags.limitMemory()
 	}
 }
 
@@ -241,7 +218,5 @@ func (c *loggerCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	logger.alone = true
-	c.limitMemory()
 	return []daemon.Job{logger}, nil
 }

@@ -104,7 +104,8 @@ func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, env *da
 		sink = lines
 	}
 	config := pipeline.OutletConfig{
-		Name: name, MaxBytes: int64(f.SinkQueue), SpoolFirst: f.SpoolFirst, DropOldest: f.SpoolFull == "drop-oldest", Logger: log,
+		Name: name, MaxBytes: int64(f.SinkQueue), SpoolFirst: f.SpoolFirst, DropOldest: f.SpoolFull == "drop-oldest",
+		Memory: env.Memory, Logger: log,
 		Gone: func(err error) { env.Fail(fmt.Errorf("--sink %s: %w", name, err)) },
 	}
 	if f.Spool != "" {

@@ -289,8 +289,8 @@ func (b *Budget) relieve() {
 // victim returns the holder to close, or nil if that does not help: then most of the memory waits for a sink, which is
 // back-pressure and not the fault of a peer.
 //
-// It is the largest. One that is active, or waits itself, counts a quarter; and the one that has waited longest is spared if
-// it can have what it needs: the memory is for it. Caller holds mu.
+// It is the largest. One that is active, or waits itself, counts a quarter; and the one that has waited longest is spared, as
+// the memory is for it, unless it needs more than there can be: then it is closed. Caller holds mu.
 func (b *Budget) victim() *Holder {
 	sum, fixed := int64(0), int64(0) // what can be freed and what cannot; memory that is pinned can
 	for h := range b.holders {
@@ -315,6 +315,8 @@ func (b *Budget) victim() *Holder {
 		held := w.holder.Held()
 		if others := sum - held; reading(held+w.n, limit-b.used.Load()+others-w.n, limit) {
 			spared = w.holder
+		} else if w.holder.evict != nil && !w.holder.evicted {
+			return w.holder // it cannot go on, whoever else is closed
 		}
 	}
 	var largest *Holder

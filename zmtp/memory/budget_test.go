@@ -187,3 +187,16 @@ func BenchmarkReserve(b *testing.B) {
 		}
 	})
 }
+
+// A holder that needs more than it can ever have is closed itself, though others hold more.
+func TestImpossibleReservationIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, done := New(100*mib, nil), make(chan struct{})
+		b.NewHolder("peer", 0, func(error) { t.Error("the largest is closed") }).Add(60 * mib)
+		h := b.NewHolder("peer", 0, func(error) { close(done) })
+		h.Add(10 * mib)
+		if h.Reserve(90*mib, done) {
+			t.Error("granted")
+		}
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/memory"
 )
 
 // Command is a daemon: a struct with its flags, of which [Flags] are a part.
@@ -28,12 +29,17 @@ type Env struct {
 	Access *Access
 	// Fail ends the daemon as SIGTERM does, but with this error: a job calls it when it can never do
 	// its work again. It does not block, and may be called at any time.
-	Fail  func(error)
-	flags *Flags
+	Fail   func(error)
+	Memory *memory.Budget // of the process, nil for no limit
+	flags  *Flags
 }
 
 // Socket returns the configuration of a socket with the common flags, and without access control.
-func (e *Env) Socket() zmtp.Config { return e.flags.Socket(e.Log) }
+func (e *Env) Socket() zmtp.Config {
+	c := e.flags.Socket(e.Log)
+	c.Memory = e.Memory
+	return c
+}
 
 // SocketConfig is [Env.Socket] for Reload: with the common flags of a command, and without a log.
 func SocketConfig(c Command) zmtp.Config { return c.common().Socket(nil) }

@@ -12,9 +12,9 @@ import (
 func TestWarnDescriptors(t *testing.T) {
 	for limit, want := range map[uint64]string{
 		wantedDescriptors:     "",
-		wantedDescriptors - 1: "enough_for_nodes=999 needed_for_1000_nodes=4024",
-		1024:                  "enough_for_nodes=0 ",
-		10:                    "enough_for_nodes=0 ",
+		wantedDescriptors - 4: "enough_for_nodes=999 needed_for_1000_nodes=4000",
+		1024:                  "enough_for_nodes=256 ",
+		10:                    "enough_for_nodes=2 ",
 	} {
 		var out bytes.Buffer
 		warnDescriptors(slog.New(slog.NewTextHandler(&out, nil)), limit)

@@ -14,17 +14,21 @@ import (
 
 // SocketFlags are the limits of every socket of a daemon.
 type SocketFlags struct {
-	MaxMessageSize    ByteSize      `group:"limits" reload:"" default:"288MiB" help:"Largest message that a peer may send, 0 for no limit. A node of Zeek may send log batches of about 256 MB. A larger message is lost, with a warning, and its connection is closed."`
-	HandshakeTimeout  Positive      `group:"limits" reload:"" default:"30s" help:"How long a new connection may take to become ready."`
-	HeartbeatInterval time.Duration `group:"limits" reload:"" default:"0s" help:"How often to ask idle peers for a sign of life, 0 for never. Peers that ask are always answered."`
-	HeartbeatTTL      HeartbeatTTL  `name:"heartbeat-ttl" group:"limits" reload:"" default:"0s" help:"What to tell peers with each question: for how long they may hear nothing of zmtpd. At most 65.5s, which is what libzmq can take; 0 for nothing."`
-	IPv6              bool          `name:"ipv6" help:"Let * mean all IPv6 and IPv4 addresses, and names resolve to IPv6."`
+	MaxMessageSize           ByteSize        `group:"limits" reload:"" default:"288MiB" help:"Largest message that a peer may send, 0 for no limit. A node of Zeek may send log batches of about 256 MB. A larger message is lost, with a warning, and its connection is closed."`
+	MaxConnections           connectionLimit `group:"limits" reload:"" placeholder:"N" help:"Connections that one socket accepts, 0 for no limit. One more closes one that has sent nothing, else it is refused. Default: a third of what the limit on file descriptors leaves beside log files and HTTP."`
+	MaxConnectionsPerAddress connectionLimit `group:"limits" reload:"" placeholder:"N" help:"The same for one IPv4 address, or one /64 of IPv6. Default: half of --max-connections."`
+	HandshakeTimeout         Positive        `group:"limits" reload:"" default:"30s" help:"How long a new connection may take to become ready."`
+	HeartbeatInterval        time.Duration   `group:"limits" reload:"" default:"0s" help:"How often to ask idle peers for a sign of life, 0 for never. Peers that ask are always answered."`
+	HeartbeatTTL             HeartbeatTTL    `name:"heartbeat-ttl" group:"limits" reload:"" default:"0s" help:"What to tell peers with each question: for how long they may hear nothing of zmtpd. At most 65.5s, which is what libzmq can take; 0 for nothing."`
+	IPv6                     bool            `name:"ipv6" help:"Let * mean all IPv6 and IPv4 addresses, and names resolve to IPv6."`
 }
 
 // Socket returns the configuration of a socket without its queues.
 func (f *SocketFlags) Socket(log *slog.Logger) zmtp.Config {
+	most := f.MaxConnections.or(defaultConnections(descriptorLimit()))
 	return zmtp.Config{
-		MaxMessageSize:    Limit(f.MaxMessageSize),
+		MaxMessageSize: Limit(f.MaxMessageSize),
+		MaxConnections: most, MaxConnectionsPerAddress: f.MaxConnectionsPerAddress.or(most / 2),
 		HandshakeTimeout:  time.Duration(f.HandshakeTimeout),
 		HeartbeatInterval: f.HeartbeatInterval,
 		HeartbeatTTL:      time.Duration(f.HeartbeatTTL),
@@ -119,6 +123,30 @@ func (s *Share) UnmarshalText(text []byte) error {
 	}
 	*s = Share(v / 100)
 	return nil
+}
+
+// connectionLimit is a number of connections on the command line, 0 for no limit.
+type connectionLimit struct {
+	set bool
+	n   int
+}
+
+// UnmarshalText parses it.
+func (l *connectionLimit) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil {
+		return errors.New("a limit on connections is a number, 0 for no limit")
+	}
+	*l = connectionLimit{true, int(n)}
+	return nil
+}
+
+// or returns the limit, or another one if it was not given.
+func (l connectionLimit) or(other int) int {
+	if l.set {
+		return l.n
+	}
+	return other
 }
 
 // Limit converts a share to one for packages where 0 is the default and less is none.

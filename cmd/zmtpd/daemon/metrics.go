@@ -74,6 +74,7 @@ func (d *daemon) Describe(chan<- *prometheus.Desc) {}
 // Collect implements [prometheus.Collector].
 func (d *daemon) Collect(ch chan<- prometheus.Metric) {
 	d.access.collect(ch)
+	collectMemory(ch, d.memory.Stats())
 	for _, j := range d.jobs {
 		j.Collect(ch)
 	}

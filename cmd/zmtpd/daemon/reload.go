@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"zmtpd/zmtp/memory"
 )
 
 // reloadTag is the tag of flags that take effect on SIGHUP.
@@ -26,6 +28,7 @@ type reloader struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	access  *Access
+	memory  *memory.Budget
 	jobs    []Job
 	program *Program
 
@@ -75,6 +78,7 @@ func (r *reloader) configuration() {
 	flags := command.common()
 	r.level.Set(flags.LogLevel)
 	r.access.reload(&flags.AccessFlags)
+	flags.reloadMemory(r.memory)
 	for _, j := range r.jobs {
 		j.Reload(command)
 	}

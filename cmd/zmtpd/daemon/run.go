@@ -8,12 +8,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"zmtpd/zmtp/memory"
 )
 
 // Flags are the flags that all daemons have.
 type Flags struct {
 	SocketFlags
 	AccessFlags
+	Memory          *ByteSize     `group:"limits" reload:"" placeholder:"SIZE" help:"Memory for all that is held for peers and sinks, 0 for no limit; the process takes up to 128 MiB more. When it is exhausted, the peers that hold most are read no longer, and the largest are closed if that lasts. Default: three quarters of the cgroup's limit, or a quarter of the host's memory."`
 	HTTP            string        `name:"http" default:"127.0.0.1:9321" help:"Serve /metrics, /healthz, /readyz and /status there. Empty for no HTTP."`
 	ShutdownTimeout time.Duration `default:"10s" help:"How long to go on with what is under way after SIGINT or SIGTERM. A second signal ends zmtpd at once."`
 	LogFormat       string        `enum:"text,json" default:"text" help:"Form of the log on standard error: text or json."`
@@ -28,6 +31,7 @@ type daemon struct {
 	version string
 	jobs    []Job
 	access  *Access
+	memory  *memory.Budget // nil for none
 	log     *slog.Logger
 	started time.Time
 
@@ -50,13 +54,14 @@ func Run(ctx context.Context, p *Program) error {
 	defer access.close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, Fail: cancel, flags: flags})
+	budget := flags.openMemory(log)
+	raiseDescriptors(log)
+	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, Memory: budget, Fail: cancel, flags: flags})
 	if err != nil {
 		return err
 	}
-	raiseDescriptors(log)
-	d := &daemon{version: p.Version, jobs: jobs, access: access, log: log, started: time.Now()}
-	r := &reloader{log: log, level: level, access: access, jobs: jobs, program: p, current: p.Parsed}
+	d := &daemon{version: p.Version, jobs: jobs, access: access, memory: budget, log: log, started: time.Now()}
+	r := &reloader{log: log, level: level, access: access, memory: budget, jobs: jobs, program: p, current: p.Parsed}
 	defer r.start()()
 	err = d.serve(ctx, flags)
 	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, ctx.Err()) {

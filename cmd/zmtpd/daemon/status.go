@@ -18,6 +18,7 @@ type Status struct {
 	Ready         bool          `json:"ready"`
 	Endpoints     []Endpoint    `json:"endpoints"`
 	Security      *AccessStatus `json:"security"`
+	Memory        *MemoryStatus `json:"memory,omitempty"`
 }
 
 // answer is a Status with the parts of the jobs.
@@ -54,6 +55,7 @@ func (d *daemon) status() answer {
 		Ready:         d.isReady(),
 		Endpoints:     []Endpoint{},
 		Security:      d.access.status(),
+		Memory:        newMemoryStatus(d.memory.Stats()),
 	}
 	if d.ready.Load() {
 		s.Endpoints = d.endpoints

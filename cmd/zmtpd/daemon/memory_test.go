@@ -1,0 +1,27 @@
+package daemon
+
+import "testing"
+
+func TestMemoryLimit(t *testing.T) {
+	const gib = 1 << 30
+	given := ByteSize(5)
+	for name, c := range map[string]struct {
+		flag      *ByteSize
+		available int64
+		source    string
+		want      int64
+	}{
+		"flag":           {&given, gib, "host", 5},
+		"host":           {nil, 16 * gib, "host", 4 * gib},
+		"small host":     {nil, gib / 16, "host", minMemory},
+		"cgroup":         {nil, 4 * gib, "cgroup", 3 * gib},
+		"small cgroup":   {nil, gib / 4, "cgroup", gib/4 - process},
+		"tiny cgroup":    {nil, gib / 8, "cgroup", minMemory},
+		"nothing to ask": {nil, 0, "", unknownMemory},
+	} {
+		f := Flags{Memory: c.flag}
+		if got, source := f.memoryLimit(func() (int64, string) { return c.available, c.source }); got != c.want || source == "" {
+			t.Errorf("%s: %d from %q, want %d", name, got, source, c.want)
+		}
+	}
+}

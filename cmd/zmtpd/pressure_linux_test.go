@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
+	"zmtpd/zmtp/wire"
+)
+
+// beyondMemory is how much more than --memory a daemon may take, in bytes.
+const beyondMemory = 128 << 20
+
+// hostilePeer completes the handshake of a socket of type typ and then does what it is told to.
+func hostilePeer(t *testing.T, endpoint string, typ wire.SocketType) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	greeting := wire.AppendGreeting(nil, "NULL", false)
+	ready := wire.AppendCommand(nil, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
+	if _, err := conn.Write(append(greeting, ready...)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, len(greeting))); err != nil {
+		t.Fatal(err)
+	}
+	var header [2]byte // READY is a short command
+	if _, err := io.ReadFull(conn, header[:]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, header[1])); err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Time{})
+	return conn
+}
+
+// unfinished is a message of n bytes without its last byte.
+func unfinished(n int) []byte {
+	return wire.AppendFrame(nil, 0, make([]byte, n))[:n]
+}
+
+// keepsTo checks that a daemon never took more memory than it may.
+func keepsTo(t *testing.T, p *process, budget int) {
+	t.Helper()
+	peak := testkit.PeakMemory(t, p.cmd.Process.Pid)
+	t.Logf("%d MiB of a budget of %d", peak>>20, budget>>20)
+	if peak > budget+beyondMemory {
+		t.Errorf("%d MiB of memory, the budget is %d MiB", peak>>20, budget>>20)
+	}
+}
+
+// Peers that each leave a large message unfinished do not get more memory than --memory, are closed in the end, and an honest one
+// goes on all the time.
+func TestMemoryUnfinishedMessages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends 1.5 GB")
+	}
+	withRealBinary(t)
+	const budget = 256 << 20
+	d := startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir(), "--memory", "256MiB")
+	message := unfinished(60 << 20)
+	for range 25 {
+		conn := hostilePeer(t, d.endpoint("PULL"), wire.PUSH)
+		go conn.Write(message) // until it is closed at one end
+	}
+	source := testkit.Unpack(t, "cluster-logs") + "/log-writes.bin"
+	honest := start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger", "60s")
+	if status := honest.wait(); status != 0 {
+		t.Errorf("an honest node ends with %d: %s", status, honest.stderr.String())
+	}
+	testkit.Eventually(t, "the largest to be closed", func() bool { return d.metric("zmtpd_memory_closed_total") > 0 })
+	keepsTo(t, d, budget)
+	d.terminate()
+}
+
+// Subscribers that do not read do not get more memory than --memory, whatever may wait for each.
+func TestMemoryStalledSubscribers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills 256 MiB of queues")
+	}
+	withRealBinary(t)
+	const budget = 256 << 20
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory", "256MiB", "--sndhwm", "0")
+	// Messages of alternating topics are copied for each subscriber, instead of being sent from where they were read.
+	topics := [][]byte{[]byte("even"), []byte("odd")}
+	for i := range 100 {
+		conn := hostilePeer(t, d.endpoint("XPUB"), wire.SUB)
+		if _, err := conn.Write(wire.AppendSubscription(nil, false, true, topics[i%2])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	honest := zmtp.NewSub(zmtp.Config{})
+	defer honest.Close()
+	if err := honest.Subscribe(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := honest.Connect(d.endpoint("XPUB")); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the subscriptions", func() bool { return d.metric("zmtpd_forwarder_subscriptions") == 101 })
+	pub := hostilePeer(t, d.endpoint("XSUB"), wire.PUB)
+	go io.Copy(io.Discard, pub)
+	const count, size = 2000, 10_000 // more than the kernel holds for each
+	go func() {
+		for i := range count {
+			pub.Write(zmtp.NewMessage(topics[i%2], make([]byte, size)).Wire())
+		}
+	}()
+	for i := range count {
+		m, err := honest.Recv(t.Context())
+		if err != nil || len(m.Part(1)) != size {
+			t.Fatal(i, err)
+		}
+	}
+	keepsTo(t, d, budget)
+	d.terminate()
+}
+
+// A message of millions of empty parts is refused and costs nearly nothing; without a limit on its size it is passed on for its size.
+func TestMemoryManyParts(t *testing.T) {
+	withRealBinary(t)
+	const budget = 256 << 20
+	parts := append(bytes.Repeat([]byte{byte(wire.More), 0}, 33_000_000), 0, 0)
+	for _, c := range []struct {
+		daemon       []string
+		socket, peer wire.SocketType
+	}{
+		{[]string{"logger", "--listen", anyPort, "--dir", t.TempDir()}, wire.PULL, wire.PUSH},
+		{[]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort}, wire.XSUB, wire.PUB},
+		{[]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort}, wire.XPUB, wire.XSUB},
+	} {
+		t.Run(string(c.socket), func(t *testing.T) {
+			d := startDaemon(t, append(c.daemon, "--memory", "256MiB", "--max-message-size", "1GiB")...)
+			conn := hostilePeer(t, d.endpoint(string(c.socket)), c.peer)
+			conn.Write(parts) // it is closed before the end
+			name := fmt.Sprintf(`zmtpd_socket_closed_connections_total{reason="too_many_parts",socket=%q}`, strings.ToLower(string(c.socket)))
+			testkit.Eventually(t, "the refusal", func() bool { return d.metric(name) == 1 })
+			keepsTo(t, d, budget)
+			d.terminate()
+		})
+	}
+}
+
+// With few file descriptors, connections that do nothing keep neither an honest node nor HTTP out.
+func TestIdleConnections(t *testing.T) {
+	zmtpd, err := exec.LookPath("zmtpd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\nulimit -n 256 && exec %s \"$@\"\n", zmtpd)
+	if err := os.WriteFile(filepath.Join(dir, "zmtpd"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	source := testkit.Unpack(t, "cluster-logs") + "/log-writes.bin"
+	greeting := append(wire.AppendGreeting(nil, "NULL", false),
+		wire.AppendCommand(nil, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(wire.PUSH)))...)
+	for name, first := range map[string][]byte{"before the handshake": nil, "behind the handshake": greeting} {
+		t.Run(name, func(t *testing.T) {
+			d := startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir())
+			for range 300 {
+				conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("PULL"), "tcp://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				conn.Write(first) // it may be refused already
+			}
+			honest := start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger", "60s")
+			if status := honest.wait(); status != 0 {
+				t.Errorf("an honest node ends with %d: %s", status, honest.stderr.String())
+			}
+			if peers := d.metric(`zmtpd_socket_peers{socket="pull"}`); peers > 64 { // by HTTP
+				t.Errorf("%v connections under a limit of 256 file descriptors", peers)
+			}
+			d.terminate()
+		})
+	}
+}
