@@ -18,7 +18,7 @@ type Account struct {
 	Matched   uint64     // the subscriber had subscribed their topic
 	Delivered uint64     // the kernel has taken them
 	Queued    uint64     // they wait in the queue of the subscriber
-	Held      uint64     // they are in the hands of publishers that are routed, or wait for the subscriber
+	Held      uint64     // they were read, and their publisher waits or is being routed
 	Dropped   zmtp.Drops // they were given up, by reason
 }
 
@@ -26,7 +26,7 @@ type Account struct {
 //
 //	Messages = Routed + Unmatched + Denied
 //
-// While a publisher is routed its last messages are in Messages only.
+// The messages of a batch that is being routed may be missing on the right.
 type Received struct {
 	Messages  uint64
 	Routed    uint64 // somebody had subscribed them: they are in the accounts of these subscribers
@@ -34,11 +34,13 @@ type Received struct {
 	Denied    uint64 // the publisher may not publish them
 }
 
-// Upstream is what became of the messages, other than subscriptions, that subscribers sent to the publishers:
+// Upstream is what became of the messages, other than subscriptions, that subscribers sent to the
+// publishers:
 //
 //	Messages = Routed + Unmatched + Denied
 //
-// Those in Routed were offered to each publisher. What a publisher had no room for is in Stats.XSub.Dropped.
+// Those in Routed were offered to each publisher. What a publisher had no room for is in
+// Stats.XSub.Dropped.
 type Upstream struct {
 	Messages  uint64
 	Routed    uint64
@@ -46,36 +48,46 @@ type Upstream struct {
 	Denied    uint64 // the subscriber may not publish them
 }
 
-// received is Received, or Upstream, that several goroutines add to.
+// received counts for Received or Upstream. Several goroutines add to it.
 type received struct{ messages, routed, unmatched, denied atomic.Uint64 }
 
-// ledger has what an Account is made of beside the counters of package zmtp. Several goroutines add to it.
+// load reads the whole last, so that its parts never exceed it.
+func (r *received) load() Received {
+	st := Received{Routed: r.routed.Load(), Unmatched: r.unmatched.Load(), Denied: r.denied.Load()}
+	st.Messages = r.messages.Load()
+	return st
+}
+
+// ledger is what an Account needs beside the counters of package zmtp. Several goroutines add to
+// it.
 type ledger struct {
 	matched atomic.Uint64
 	refused atomic.Uint64 // dropped before they were queued
 }
 
-// match counts the messages in lanes, for each subscriber and in l for all.
-func (l *ledger) match(lanes ...*lane) {
+// match counts the messages of deliveries for each subscriber, and in l for all of them.
+func (l *ledger) match(deliveries ...*delivery) {
 	total := 0
-	for _, one := range lanes {
-		one.sub.ledger.matched.Add(uint64(one.left))
-		total += one.left
+	for _, d := range deliveries {
+		d.sub.ledger.matched.Add(uint64(d.left))
+		total += d.left
 	}
 	if total > 0 {
 		l.matched.Add(uint64(total))
 	}
 }
 
-// refuse counts n messages as dropped that s did not get into its queue; l is the ledger of all.
+// refuse counts n messages that were dropped before they were in the queue of s. l is the ledger of
+// all subscribers.
 func (l *ledger) refuse(s *subscriber, r zmtp.DropReason, n int) {
 	l.refused.Add(uint64(n))
 	s.ledger.refused.Add(uint64(n))
 	s.peer.Drop(r, n)
 }
 
-// account completes the counters of one peer or socket: messages ever queued, those that still are, and all that were
-// dropped. They have to be read before l is, so that nothing seems to be delivered that was never matched.
+// account returns the Account for counters of a peer or socket: the messages ever queued, those
+// queued now, and those dropped. The caller has read them before, so that nothing seems delivered
+// that was never matched.
 func (l *ledger) account(queuedEver, queued uint64, dropped zmtp.Drops) Account {
 	refused, matched := l.refused.Load(), l.matched.Load()
 	a := Account{Matched: matched, Queued: queued, Dropped: dropped}
@@ -85,7 +97,7 @@ func (l *ledger) account(queuedEver, queued uint64, dropped zmtp.Drops) Account 
 	return a
 }
 
-// total is account for all subscribers of a socket, also for those that are gone.
+// total returns the Account of all subscribers of a socket, including those that are gone.
 func (l *ledger) total(socket zmtp.Stats, present []SubscriberStats) Account {
 	queued := uint64(0)
 	for _, s := range present {
@@ -98,8 +110,8 @@ func (l *ledger) total(socket zmtp.Stats, present []SubscriberStats) Account {
 	return l.account(socket.Out.Messages, queued, dropped)
 }
 
-// CheckAccounts returns an error that says which accounts do not add up, or in which messages are still held by
-// publishers. It returns nil when no publisher sends and everything is accounted for.
+// CheckAccounts returns an error that names the accounts that do not add up, and those in which
+// messages are held. It returns nil if all messages are accounted for while no publisher sends.
 func (st Stats) CheckAccounts() error {
 	var all []error
 	check := func(what string, total uint64, parts ...uint64) {
@@ -108,10 +120,13 @@ func (st Stats) CheckAccounts() error {
 			sum += n
 		}
 		if sum != total {
-			all = append(all, fmt.Errorf("%s: %d messages, of which %d are accounted for", what, total, sum))
+			err := fmt.Errorf("%s: %d messages, of which %d are accounted for", what, total, sum)
+			all = append(all, err)
 		}
 	}
-	checkAccount := func(of string, a Account) { check("for "+of, a.Matched, a.Delivered, a.Queued, a.Dropped.Total()) }
+	checkAccount := func(of string, a Account) {
+		check("for "+of, a.Matched, a.Delivered, a.Queued, a.Dropped.Total())
+	}
 	r, u := st.Received, st.Upstream
 	check("from publishers", r.Messages, r.Routed, r.Unmatched, r.Denied)
 	check("from subscribers", u.Messages, u.Routed, u.Unmatched, u.Denied)

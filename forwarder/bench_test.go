@@ -12,8 +12,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// BenchmarkReceive is the cost of routing on the publisher's goroutine: one message of four parts to a number of
-// subscribers, whose connections take everything at once.
+// BenchmarkReceive is the cost of routing on the publisher's goroutine: one message of four parts
+// to a number of subscribers, whose connections take everything at once.
 func BenchmarkReceive(b *testing.B) {
 	for _, size := range []int{100, 500} {
 		for _, topics := range []int{1, 8} {
@@ -62,7 +62,8 @@ func benchMessages(size, topics int) []byte {
 	}
 }
 
-// attachSinks connects subscribers to everything, who never say anything again and take whatever is written.
+// attachSinks connects subscribers to everything, who never say anything again and take whatever is
+// written.
 func attachSinks(tb testing.TB, f *Forwarder, n int) {
 	tb.Helper()
 	attachSinksTo(tb, xpubAddr, f.ServeXPub, n)
@@ -107,8 +108,8 @@ func (l sinkListener) Accept() (net.Conn, error) {
 
 func (sink) Write(b []byte) (int, error) { return len(b), nil }
 
-// hold returns a batch of about the given messages, which are those of one read, and the publisher that sent it; they are
-// valid until release is called.
+// hold returns a batch of about the given messages, which are those of one read, and the publisher
+// that sent it; they are valid until release is called.
 func hold(tb testing.TB, f *Forwarder, msgs []byte) (p *zmtp.Peer, b *zmtp.Batch, release func()) {
 	tb.Helper()
 	var network zmtptest.Network
@@ -157,8 +158,9 @@ func (h *holder) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
 	return nil
 }
 
-// BenchmarkTap is BenchmarkReceive for 500 bytes and one subscriber, with a tap that is off, has nobody, copies nothing, and copies all
-// to a subscriber and to Tap.Take, which keeps each batch for a moment.
+// BenchmarkTap is BenchmarkReceive for 500 bytes and one subscriber, with a tap that is off, has
+// nobody, copies nothing, and copies all to a subscriber and to Tap.Take, which keeps each batch
+// for a moment.
 func BenchmarkTap(b *testing.B) {
 	keep := func(b *zmtp.Batch, runs []zmtp.Run) { b.Keep(runs).Release() }
 	for _, c := range []struct {

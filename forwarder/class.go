@@ -11,21 +11,22 @@ import (
 )
 
 const (
-	// maxClasses bounds the topic classes that are counted by themselves: topics come from peers.
+	// maxClasses bounds the topic classes: topics come from peers.
 	maxClasses = 256
-	// maxClassName is the size in bytes up to which a topic is a class of its own.
+	// maxClassName is the size in bytes up to which a topic can be a class of its own.
 	maxClassName = 128
-	// OtherTopics is the class of the topics beyond that.
+	// OtherTopics is the class of all topics beyond these bounds.
 	OtherTopics = "other"
 )
 
-// normalizations is what Zeek's option Cluster::Telemetry::topic_normalizations does: all topics with the prefix are one class.
+// normalizations are those of Zeek's Cluster::Telemetry::topic_normalizations: all topics with a
+// prefix are one class.
 var normalizations = []struct{ prefix, class string }{
 	{"zeek.cluster.nodeid.", "zeek.cluster.nodeid.__normalized__"},
 	{"zeek/cluster/nodeid/", "zeek/cluster/nodeid/__normalized__"},
 }
 
-// knownClasses exist from the start, so that nobody can take their place with topics of his own.
+// knownClasses exist from the start, so that a peer cannot use up their places with its own topics.
 var knownClasses = []string{
 	"zeek.cluster.manager", "zeek.cluster.logger", "zeek.cluster.proxy", "zeek.cluster.worker",
 	"zeek.cluster.pool.worker", "zeek.cluster.pool.proxy", "zeek.cluster.pool.logger",
@@ -45,32 +46,35 @@ func className(topic []byte) string {
 	return string(topic)
 }
 
-// TopicStats are the counters of a topic class: a topic that was published, all topics of node ids together, or
-// OtherTopics. Bytes are those of the parts.
+// TopicStats are the counters of a topic class: a published topic, all node id topics together, or
+// OtherTopics.
 type TopicStats struct {
-	Messages, Bytes uint64     // from publishers
-	Unmatched       uint64     // of these messages, those that nobody had subscribed
-	Dropped         zmtp.Drops // messages that subscribers lost, counted for each
+	Messages  uint64     // from publishers
+	Bytes     uint64     // of their parts
+	Unmatched uint64     // of these messages, those that nobody had subscribed
+	Dropped   zmtp.Drops // messages that subscribers lost, counted for each subscriber
 }
 
-// class is TopicStats that all publishers add to.
+// class counts for TopicStats. All publishers add to it.
 type class struct {
 	messages, bytes, unmatched atomic.Uint64
 	dropped                    [len(zmtp.Drops{})]atomic.Uint64
 }
 
 func (k *class) stats() TopicStats {
-	st := TopicStats{Messages: k.messages.Load(), Bytes: k.bytes.Load(), Unmatched: k.unmatched.Load()}
+	st := TopicStats{
+		Messages: k.messages.Load(), Bytes: k.bytes.Load(), Unmatched: k.unmatched.Load(),
+	}
 	for r := range k.dropped {
 		st.Dropped[r] = k.dropped[r].Load()
 	}
 	return st
 }
 
-// classes are the topic classes. The zero value is not ready, see newClasses.
+// classes are the topic classes, made by newClasses.
 type classes struct {
 	mu     sync.Mutex
-	byName map[string]*class // guarded by mu; a class stays for ever, as a counter must not go back
+	byName map[string]*class // guarded by mu; none is removed: counters must not go back
 }
 
 func newClasses() *classes {
@@ -85,7 +89,7 @@ func newClasses() *classes {
 func (c *classes) of(topic []byte) *class {
 	name := className(topic)
 	if !utf8.ValidString(name) {
-		name = strings.ToValidUTF8(name, "\uFFFD") // a label has to be
+		name = strings.ToValidUTF8(name, "\uFFFD") // as a label of a metric has to be
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,7 +104,7 @@ func (c *classes) of(topic []byte) *class {
 	return k
 }
 
-// stats returns the counters of the classes of which there has been a message.
+// stats returns the counters of the classes that have had a message.
 func (c *classes) stats() map[string]TopicStats {
 	c.mu.Lock()
 	all := maps.Clone(c.byName)
@@ -114,14 +118,14 @@ func (c *classes) stats() map[string]TopicStats {
 	return st
 }
 
-// tally is what one batch adds to a class. Only the publisher's read goroutine uses it: the class, which all publishers
-// share, is touched once a batch.
+// tally is what one batch adds to a class. Only the publisher's read goroutine uses it, and adds it
+// to the shared class once a batch.
 type tally struct {
 	class                      *class
 	messages, bytes, unmatched int
 }
 
-// count adds the messages from up to but not including to, of the topics of one route.
+// count adds the messages [from, end) of the batch, which have one route.
 func (r *router) count(to *route, b *zmtp.Batch, from, end int) {
 	t := to.tally
 	if t.messages == 0 {
@@ -135,12 +139,12 @@ func (r *router) count(to *route, b *zmtp.Batch, from, end int) {
 		r.copied.parts += parts
 		r.copied.bytes += bytes
 	}
-	if len(to.lanes) == 0 && to.denied == nil {
+	if len(to.deliveries) == 0 && to.denied == nil {
 		t.unmatched += end - from
 	}
 }
 
-// tallied gives what was counted of the batch to the classes.
+// tallied adds the tallies of the batch to the classes.
 func (r *router) tallied() {
 	for _, t := range r.counted {
 		t.class.messages.Add(uint64(t.messages))
@@ -153,13 +157,13 @@ func (r *router) tallied() {
 	r.counted = r.counted[:0]
 }
 
-// drop gives up what the subscriber of l has not taken of b.
-func (r *router) drop(l *lane, b *zmtp.Batch, reason zmtp.DropReason) {
-	for _, run := range l.runs {
+// drop gives up what is left of a delivery.
+func (r *router) drop(d *delivery, b *zmtp.Batch, reason zmtp.DropReason) {
+	for _, run := range d.runs {
 		for i := run.From; i < run.To; i++ {
 			r.route(b.Topic(i)).tally.class.dropped[reason].Add(1)
 		}
 	}
-	l.sub.f.accounts.refuse(l.sub, reason, l.left)
-	l.advance(l.left)
+	d.sub.f.accounts.refuse(d.sub, reason, d.left)
+	d.advance(d.left)
 }

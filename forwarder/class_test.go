@@ -97,7 +97,8 @@ func TestBlockedTime(t *testing.T) {
 	})
 }
 
-// TestPublisherNode: a publisher is known by the events that it sends, not by what else looks like some.
+// TestPublisherNode: a publisher is known by the events that it sends, not by what else looks like
+// some.
 func TestPublisherNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{})

@@ -1,27 +1,36 @@
-// Package forwarder is the broker in the middle of a Zeek cluster: publishers connect to its XSUB side, subscribers to its
-// XPUB side, and what one publishes reaches those who subscribed a prefix of its first part. It takes the place of
-// libzmq's proxy between an XSUB and an XPUB with ZMQ_XPUB_VERBOSER.
+// Package forwarder is the central broker of a Zeek cluster. Publishers connect to its XSUB socket,
+// subscribers to its XPUB socket. A message reaches every subscriber that subscribed a prefix of
+// its first part, the topic. The package takes the place of libzmq's proxy between an XSUB and an
+// XPUB with ZMQ_XPUB_VERBOSER.
 //
-// # A message
+// # Messages
 //
-//  1. The publisher's read goroutine calls Receive with a batch, the messages of one read (publisher.go).
-//  2. It finds the subscribers of each message's topic, in its own cache (route.go) or in the table of subscriptions.
-//     Adjacent messages for the same subscriber become one run.
-//  3. Each subscriber that is concerned is offered its runs, once a batch. The bytes are copied as they came.
-//  4. For those who did not take everything the policy decides (overload.go). If that is to wait, the publisher's
-//     goroutine does, and reads no more meanwhile: that is the back-pressure.
+//  1. The publisher's read goroutine calls Receive with a batch, the messages of one read
+//     (publisher.go).
+//  2. The router finds the subscribers of each topic, in the publisher's cache or in the table of
+//     subscriptions (route.go). Adjacent messages for the same subscriber form one run.
+//  3. Each subscriber is offered its runs once a batch. Short runs are copied into its queue. Long
+//     runs are sent from the memory into which they were read.
+//  4. If a queue is full, the overload policy decides (overload.go). To wait means that the
+//     publisher's goroutine waits and reads no more: that is the back-pressure.
 //
-// There is no goroutine between the reader of one connection and the writer of the other.
+// Between the reader of one connection and the writer of the other there is no goroutine.
 //
-// # A subscription
+// # Subscriptions
 //
-// A publisher keeps, for each connection, a set of topics, and the broker is one connection to it. So every SUBSCRIBE is
-// told to all publishers, which is what Zeek nodes learn of each other from, but a CANCEL only when the last
-// subscriber of the topic is gone (subscriber.go). A publisher that comes later is first told all topics there are.
+// A publisher keeps one set of topics for each connection, and the broker is one connection. So the
+// broker sends every SUBSCRIBE to all publishers, which is how Zeek nodes learn of each other, but
+// a CANCEL only when the last subscriber of a topic is gone (subscriber.go). A publisher that
+// connects later first gets all current topics.
+//
+// # Accounts
+//
+// Every message is accounted for: see Received, Upstream and Account (account.go).
 //
 // # Locks
 //
-// Forwarder.mu is held over a change of the subscriptions and telling it, so that every publisher sees the same order and a
-// new one misses nothing and gets nothing twice. Routing takes no lock of this package. Lock order: Forwarder.mu,
-// subscriber.mu, then those of package zmtp; no lock is held while waiting.
+// Forwarder.mu is held while the subscriptions change and the publishers are told, so that all
+// publishers see the same order and a new one misses nothing and gets nothing twice. Routing takes
+// no lock of this package. The lock order is Forwarder.mu, subscriber.mu, then the locks of package
+// zmtp. No goroutine holds a lock while it waits.
 package forwarder

@@ -14,7 +14,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Forwarder is a broker between publishers and subscribers. All methods may be called from any goroutine at any time.
+// Forwarder is a broker between publishers and subscribers. Its methods may be called from any
+// goroutine.
 type Forwarder struct {
 	// Static.
 	log  *slog.Logger
@@ -24,7 +25,7 @@ type Forwarder struct {
 	table    topics.Table[*subscriber] // changed under mu
 	classes  *classes
 	tap      *tap    // nil for none
-	up       traffic // what came from subscribers, see Stats.Frontend
+	up       traffic // what subscribers sent, see Stats.Frontend
 	accounts ledger  // of all subscribers
 	received received
 	upstream received
@@ -32,20 +33,20 @@ type Forwarder struct {
 	cfg atomic.Pointer[Config] // with defaults; changed under mu, see Reconfigure
 
 	closing atomic.Bool    // Shutdown has begun
-	stop    chan struct{}  // closed when nobody is to wait for a subscriber any more
+	stop    chan struct{}  // closed when publishers must not wait any longer
 	once    sync.Once      // closes stop
-	watches sync.WaitGroup // the goroutines of subscriber.watch
+	watches sync.WaitGroup // the goroutines of slows
 
-	pacing atomic.Int32 // subscribers that wait for publishers, see pace
+	pacing atomic.Int32 // number of subscribers that wait for publishers, see pace
 
 	mu          sync.Mutex
 	topicBytes  int64 // of all topics in table, with frameOverhead
 	publishers  map[*zmtp.Peer]struct{}
 	subscribers map[*subscriber]struct{}
-	denied      map[string]*denied // by user id, of those who may not do everything
+	denied      map[string]*denied // by user id, for clients that may not do everything
 }
 
-// New returns a Forwarder that does not listen yet.
+// New returns a Forwarder. It does not listen yet.
 func New(cfg Config) *Forwarder {
 	f := &Forwarder{
 		classes:     newClasses(),
@@ -65,8 +66,8 @@ func New(cfg Config) *Forwarder {
 	return f
 }
 
-// ListenXSub accepts publishers at an endpoint (see zmtp.Socket.Listen) and returns it with the address actually bound. It
-// does not block, and may be called several times.
+// ListenXSub accepts publishers at an endpoint (see [zmtp.Socket.Listen]) and returns the endpoint
+// with the address that was bound. It does not block. It may be called several times.
 func (f *Forwarder) ListenXSub(endpoint string) (bound string, err error) {
 	return f.xsub.Listen(endpoint)
 }
@@ -82,8 +83,8 @@ func (f *Forwarder) ServeXSub(l net.Listener) (bound string, err error) { return
 // ServeXPub accepts subscribers from l, which it takes over. It does not block.
 func (f *Forwarder) ServeXPub(l net.Listener) (bound string, err error) { return f.xpub.Serve(l) }
 
-// ClosePeers closes the connections of the publishers and subscribers, also those of the tap, for which check returns an error, with
-// that error, as [zmtp.Socket.ClosePeers] does.
+// ClosePeers closes the connection of each publisher and subscriber for which check returns an
+// error, with that error, as [zmtp.Socket.ClosePeers] does. It includes the subscribers of the tap.
 func (f *Forwarder) ClosePeers(check func(*zmtp.Peer) error) {
 	f.xsub.ClosePeers(check)
 	f.xpub.ClosePeers(check)
@@ -92,9 +93,10 @@ func (f *Forwarder) ClosePeers(check func(*zmtp.Peer) error) {
 	}
 }
 
-// Shutdown ends the Forwarder in order: it admits nobody more, reads what the publishers have sent so far, and then gives the
-// subscribers what waits for them, those of the tap for a second at most. When ctx ends first, the rest is dropped and counted, and
-// the error is that of ctx. It returns when all goroutines are gone. It may be called more than once.
+// Shutdown ends the Forwarder in order. It admits no more peers, reads what the publishers have
+// sent so far, and then gives the subscribers what waits for them; those of the tap get a second at
+// most. When ctx ends first, the rest is dropped and counted, and the error is that of ctx.
+// Shutdown returns when all goroutines have ended. It may be called more than once.
 func (f *Forwarder) Shutdown(ctx context.Context) error {
 	f.closing.Store(true)
 	release := context.AfterFunc(ctx, f.abort)
@@ -112,8 +114,9 @@ func (f *Forwarder) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Reconfigure changes Overload and WaitShare, and of XSub, XPub and Tap.Socket what [zmtp.Socket.Reconfigure] does; the rest of cfg
-// has no effect. Publishers that wait for a subscriber follow the new policy within 10 ms, and new limits at once.
+// Reconfigure changes Overload and WaitShare, and in XSub, XPub and Tap.Socket what
+// [zmtp.Socket.Reconfigure] changes. The rest of cfg has no effect. Publishers that wait for a
+// subscriber obey new limits at once, and a new policy within 10 ms.
 func (f *Forwarder) Reconfigure(cfg Config) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,16 +132,17 @@ func (f *Forwarder) Reconfigure(cfg Config) {
 	}
 }
 
-func (f *Forwarder) policy() Policy     { return f.cfg.Load().Overload }
-func (f *Forwarder) waitShare() float64 { return f.cfg.Load().WaitShare }
+func (f *Forwarder) policy() Policy { return f.cfg.Load().Overload }
 
-// budget is for how long of each holdWindow slow subscribers may hold up one publisher.
-func (f *Forwarder) budget() time.Duration { return time.Duration(f.waitShare() * float64(holdWindow)) }
+// budget returns for how long of any holdWindow slow subscribers may hold up a publisher.
+func (f *Forwarder) budget() time.Duration {
+	return time.Duration(f.cfg.Load().WaitShare * float64(holdWindow))
+}
 
-// abort lets those who wait for a subscriber give up.
+// abort makes publishers and subscribers that wait give up.
 func (f *Forwarder) abort() { f.once.Do(func() { close(f.stop) }) }
 
-// Close is Shutdown without waiting for anything: what is on its way is dropped and counted.
+// Close is Shutdown that waits for nothing: what is queued is dropped and counted.
 func (f *Forwarder) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

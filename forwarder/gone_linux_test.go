@@ -12,9 +12,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// TestPublisherGoneWhileHeldBack has a publisher send, and end, while the broker does not read it because a subscriber
-// holds it up. A new subscription, which the broker then sends to the publisher, fails. What the publisher had sent still
-// reaches the subscriber.
+// TestPublisherGoneWhileHeldBack has a publisher send, and end, while the broker does not read it
+// because a subscriber holds it up. A new subscription, which the broker then sends to the
+// publisher, fails. What the publisher had sent still reaches the subscriber.
 func TestPublisherGoneWhileHeldBack(t *testing.T) {
 	const n = 400
 	f := New(Config{Overload: Block, XPub: zmtp.Config{SendHWM: 10, SendBuffer: 16 << 10}})
@@ -63,7 +63,8 @@ func TestPublisherGoneWhileHeldBack(t *testing.T) {
 		return len(st.Publishers) == 1 && st.Account.Held > 0
 	})
 	<-written
-	// Each fails later than the one before: the first is answered with a reset, the next is not sent any more.
+	// Each fails later than the one before: the first is answered with a reset, the next is not
+	// sent any more.
 	other := dial(out, wire.SUB, 0)
 	for i := range 20 {
 		other.subscribe(fmt.Sprint("another", i), true)

@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// A hundred subscribers that do not read stay below the memory budget together, and one that reads gets what is sent. Their topics
-// count too. In the end nothing does.
+// A hundred subscribers that do not read stay below the memory budget together, and one that reads
+// gets what is sent. Their topics count too. In the end nothing does.
 func TestStalledSubscribersKeepToMemoryBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit, stalled = 16 << 20, 100

@@ -139,9 +139,10 @@ func kind(t *rapid.T, op string) string {
 	return rapid.SampledFrom(kinds).Draw(t, "kind")
 }
 
-// TestModel compares the broker with the reference. Without a limit everything must be the same. With one, subscribers
-// that stop or trickle may lose messages, until some time after they go on, but exactly those that were counted, and
-// never their order. The others lose nothing, and nobody holds a publisher up for longer than is allowed.
+// TestModel compares the broker with the reference. Without a limit everything must be the same.
+// With one, subscribers that stop or trickle may lose messages, until some time after they go on,
+// but exactly those that were counted, and never their order. The others lose nothing, and nobody
+// holds a publisher up for longer than is allowed.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		hwm := rapid.SampledFrom([]int{-1, 5}).Draw(rt, "hwm")
@@ -180,7 +181,8 @@ func (s *modelSubscriber) mayLose() bool {
 	return s.since <= recovery
 }
 
-// checkLosses checks that only those lost messages in this step which may, and that publishers did not wait long.
+// checkLosses checks that only those lost messages in this step which may, and that publishers did
+// not wait long.
 func (m *model) checkLosses() error {
 	st := m.Stats()
 	if err := st.CheckAccounts(); err != nil {
@@ -290,7 +292,8 @@ func (m *model) do(s step) {
 		m.ref.subscribe(s.who, s.topic)
 	case s.op == "cancel" && sub != nil:
 		if sub.kind == "sub" {
-			// It filters what it gets by what it holds then, so what is on its way must arrive first.
+			// It filters what it gets by what it holds then, so what is on its way must arrive
+			// first.
 			sub.goOn()
 			synctest.Wait()
 		}

@@ -9,150 +9,180 @@ import (
 )
 
 const (
-	// maxWatched bounds how many subscribers can wake a publisher that waits for them. It looks after
-	// the others at each tick. reflect.Select takes at most 65536.
+	// maxWatched bounds the subscribers that can wake a waiting publisher; at each tick it looks at
+	// the others too. reflect.Select takes at most 65536 cases.
 	maxWatched = 4096
-	// waitTick is how often a publisher that waits looks at the progress of its subscribers.
+	// waitTick is how often a waiting publisher checks the progress of its subscribers.
 	waitTick = 10 * time.Millisecond
 )
 
-// overload applies the policy to the subscribers that did not take everything of b.
+// overload applies the policy to the deliveries that did not fit their queues.
 func (p *publisher) overload(b *zmtp.Batch) {
 	switch p.f.policy() {
 	case Drop:
-		for _, l := range p.blocked {
-			l.sub.slows(losesMessages)
-			p.router.drop(l, b, l.sub.lossReason())
+		for _, d := range p.blocked {
+			d.sub.slows(losesMessages)
+			p.router.drop(d, b, d.sub.lossReason())
 		}
 	case Disconnect:
-		for _, l := range p.blocked {
-			l.sub.disconnect()
-			p.router.drop(l, b, l.sub.lossReason())
+		for _, d := range p.blocked {
+			d.sub.disconnect()
+			p.router.drop(d, b, d.sub.lossReason())
 		}
 	default:
 		p.wait(b)
 	}
 }
 
-// wait offers the rest of b to all blocked subscribers at the same time until each has taken everything,
-// or is gone, or is slow and loses it, or the Forwarder is closed. The publisher is not read meanwhile.
+// wait offers the rest of b to all blocked subscribers at the same time, until each of them has
+// taken everything, is gone, or is slow and loses the rest, or until the Forwarder is closed.
 func (p *publisher) wait(b *zmtp.Batch) {
-	ticker := time.NewTicker(waitTick)
-	defer ticker.Stop()
+	p.ticker.Reset(waitTick)
+	defer p.ticker.Stop()
 	last := time.Now()
 	lastTick := last
-	for _, l := range p.blocked {
-		l.standing = 0
-		l.sub.look(last, 0)
-	}
 	p.uncharged = 0
+	for _, d := range p.blocked {
+		d.standing = 0
+		d.sub.look(last, 0)
+	}
 	for {
-		cases := append(make([]reflect.SelectCase, 0, 2+len(p.blocked)), receive(p.f.stop), receive(ticker.C))
+		rooms := p.rooms[:0]
 		blocked := p.blocked[:0]
-		for _, l := range p.blocked {
-			room := l.sub.peer.Room() // before the offer; a connection that is lost opens it too
-			if p.settle(l, b) {
+		for _, d := range p.blocked {
+			room := d.sub.peer.Room() // before the offer; it opens when the connection is lost, too
+			if p.settle(d, b) {
 				continue
 			}
-			blocked = append(blocked, l)
-			if len(cases) < maxWatched {
-				cases = append(cases, receive(room))
-			}
+			blocked = append(blocked, d)
+			rooms = append(rooms, room)
 		}
-		p.blocked = blocked
+		p.blocked, p.rooms = blocked, rooms
 		if len(blocked) == 0 {
 			return
 		}
 		if policy := p.f.policy(); policy == Drop || policy == Disconnect {
-			p.overload(b) // it has changed
+			p.overload(b) // the policy has changed
 			return
 		}
-		chosen, _, _ := reflect.Select(cases)
+		woken := p.await(rooms)
 		now := time.Now()
 		p.waited.Add(int64(now.Sub(last)))
-		for _, l := range blocked {
-			l.sub.blocked.Add(int64(now.Sub(last)))
+		for _, d := range blocked {
+			d.sub.blocked.Add(int64(now.Sub(last)))
 		}
 		last = now
-		switch chosen {
-		case 0:
-			for _, l := range blocked {
-				p.router.drop(l, b, zmtp.DropClosed)
+		switch woken {
+		case byStop:
+			for _, d := range blocked {
+				p.router.drop(d, b, zmtp.DropClosed)
 			}
 			return
-		case 1:
-			// A tick that comes late says that the machine is too busy to run this process. Then the
-			// subscribers may not run either.
+		case byTick:
+			// A late tick means that the machine is too busy to run this process, and perhaps the
+			// subscribers, so it counts as one on time.
 			p.charge(now, min(now.Sub(lastTick), waitTick))
 			lastTick = now
 		}
 	}
 }
 
+// wake is what ends an await.
+type wake int
+
+const (
+	byStop wake = iota // the Forwarder gives up what waits
+	byTick
+	byRoom // a subscriber has room, or is gone
+)
+
+// await waits until one of rooms opens, the next tick, or the end of the Forwarder.
+func (p *publisher) await(rooms []<-chan struct{}) wake {
+	if len(rooms) == 1 {
+		select {
+		case <-p.f.stop:
+			return byStop
+		case <-p.ticker.C:
+			return byTick
+		case <-rooms[0]:
+			return byRoom
+		}
+	}
+	cases := make([]reflect.SelectCase, 0, 2+min(len(rooms), maxWatched))
+	cases = append(cases, receive(p.f.stop), receive(p.ticker.C))
+	for _, room := range rooms[:min(len(rooms), maxWatched)] {
+		cases = append(cases, receive(room))
+	}
+	chosen, _, _ := reflect.Select(cases)
+	return min(wake(chosen), byRoom)
+}
+
 func receive[T any](ch <-chan T) reflect.SelectCase {
 	return reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ch)}
 }
 
-// settle reports whether the publisher need not wait for the subscriber of l any longer.
-func (p *publisher) settle(l *lane, b *zmtp.Batch) bool {
+// settle reports whether the publisher need not wait for d any longer.
+func (p *publisher) settle(d *delivery, b *zmtp.Batch) bool {
 	switch {
-	case l.offer(b):
-	case l.sub.gone():
-		p.router.drop(l, b, zmtp.DropConnectionLost)
-	case l.sub.loses():
-		p.router.drop(l, b, zmtp.DropFull)
+	case d.offer(b):
+	case d.sub.gone():
+		p.router.drop(d, b, zmtp.DropConnectionLost)
+	case d.sub.loses():
+		p.router.drop(d, b, zmtp.DropFull)
 	default:
 		return false
 	}
 	return true
 }
 
-// charge looks at the progress of the subscribers for which the publisher waits. If one lags, it puts the
-// time of the wait to its account, and finds the subscribers that are slow: those for which the publisher
-// cannot wait any longer without exceeding its budget. What a subscriber has used up counts twice, so that
-// the first slow one leaves half of the budget to the next, and one that pauses for once does not lose
-// messages because of others.
-func (p *publisher) charge(now time.Time, d time.Duration) {
-	p.uncharged += d
+// charge is called at each tick, tick after the one before. If a subscriber lags, it charges the
+// whole wait to the budget of the publisher and to the account of that subscriber, and finds the
+// subscribers for which the publisher cannot wait any longer without exceeding its budget: those
+// are slow.
+//
+// The use of one subscriber counts twice. So the first slow subscriber leaves half of the budget to
+// the next, and a subscriber that pauses for once does not lose messages because of others.
+func (p *publisher) charge(now time.Time, tick time.Duration) {
+	p.uncharged += tick
 	budget := p.f.budget()
 	spent := p.held.sum(now) >= budget
 	held := false
-	for _, l := range p.blocked {
-		l.lags = l.sub.look(now, d) || l.stands(d) > budget/2 || spent && l.sub.relapses(now)
-		held = held || l.lags
+	for _, d := range p.blocked {
+		d.lags = d.sub.look(now, tick) || d.stands(tick) > budget/2 || spent && d.sub.relapses(now)
+		held = held || d.lags
 	}
 	if !held {
 		return
 	}
 	p.held.add(now, p.uncharged)
-	for _, l := range p.blocked {
-		if !l.lags {
+	for _, d := range p.blocked {
+		if !d.lags {
 			continue
 		}
-		used := l.sub.charge(now, p.uncharged)
+		used := d.sub.charge(now, p.uncharged)
 		switch p.f.policy() {
 		case Adaptive:
 			if used+p.held.sum(now) >= budget {
-				l.sub.slows(losesMessages)
+				d.sub.slows(losesMessages)
 			}
 		case Block:
 			if used >= budget {
-				l.sub.slows(isWaitedFor)
+				d.sub.slows(isWaitedFor)
 			}
 		}
 	}
 	p.uncharged = 0
 }
 
-// stands returns for how long the connection of l's subscriber has taken nothing, of which the publisher
-// has now waited for d more.
-func (l *lane) stands(d time.Duration) time.Duration {
-	if _, _, written := l.sub.peer.Queue(); written != l.written {
-		l.written, l.standing = written, 0
+// stands returns for how long the subscriber's connection has taken nothing while the publisher
+// waited, after one more tick.
+func (d *delivery) stands(tick time.Duration) time.Duration {
+	if _, _, written := d.sub.peer.Queue(); written != d.written {
+		d.written, d.standing = written, 0
 	} else {
-		l.standing += d
+		d.standing += tick
 	}
-	return l.standing
+	return d.standing
 }
 
 // gone reports whether the connection was given up.
@@ -165,7 +195,7 @@ func (s *subscriber) gone() bool {
 	}
 }
 
-// lossReason is why messages are lost that s did not take.
+// lossReason returns why messages are lost that s did not take.
 func (s *subscriber) lossReason() zmtp.DropReason {
 	if s.gone() {
 		return zmtp.DropConnectionLost
@@ -173,7 +203,7 @@ func (s *subscriber) lossReason() zmtp.DropReason {
 	return zmtp.DropFull
 }
 
-// disconnect closes the connection of s, which is slow.
+// disconnect closes the connection of s, whose queue is full.
 func (s *subscriber) disconnect() {
 	if s.gone() || s.expelled.Swap(true) {
 		return

@@ -18,7 +18,8 @@ import (
 // stuckID is the node id of the subscriber that does not read.
 const stuckID = "zeromq_worker-1_host_4711_Nabc"
 
-// crowd is a broker with two subscribers of "t", one of which reads and one does not, and a publisher.
+// crowd is a broker with two subscribers of "t", one of which reads and one does not, and a
+// publisher.
 type crowd struct {
 	*broker
 	healthy *collector
@@ -66,8 +67,8 @@ func (c *crowd) close(t *testing.T) {
 	accounted(t, c.Forwarder)
 }
 
-// publish writes the messages at once, and so that they are one batch as far as the buffer of the connection allows, and
-// returns a channel that is closed when all are written.
+// publish writes the messages at once, and so that they are one batch as far as the buffer of the
+// connection allows, and returns a channel that is closed when all are written.
 func (c *crowd) publish(p *raw, msgs []string) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -152,8 +153,8 @@ func TestAdaptive(t *testing.T) {
 	})
 }
 
-// TestSlowForAll has a publisher wait for a subscriber that stands, and another come: neither waits again
-// once the subscriber has used up the budget of the first.
+// TestSlowForAll has a publisher wait for a subscriber that stands, and another come: neither waits
+// again once the subscriber has used up the budget of the first.
 func TestSlowForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{})
@@ -184,7 +185,8 @@ func TestBlock(t *testing.T) {
 		want := sequence("t", 0, 1000)
 		done := c.publish(c.pub, want)
 		healthy := len(c.healthy.all())
-		// What of the batch did not fit the queue of the other one has reached it while the publisher waits.
+		// What of the batch did not fit the queue of the other one has reached it while the
+		// publisher waits.
 		if healthy <= 2*crowdHWM {
 			t.Errorf("head of line: %d messages", healthy)
 		}

@@ -10,30 +10,36 @@ import (
 const (
 	// frameOverhead is about what a subscription takes on the wire beside its topic, in bytes.
 	frameOverhead = 16
-	// paceShare is which part of the backlog that a publisher may have makes subscribers wait.
+
+	// A publisher that leaves more than a limit of subscriptions unread is closed (see
+	// backlogLimit). These are the fractions 1/n of that limit:
+
+	// paceShare is the backlog of a publisher from which on subscribers wait for it.
 	paceShare = 8
-	// paceStep is which part of it one subscriber may cause before it looks whether it has to wait, and stepShare what all
-	// together may.
+	// paceStep is what one subscriber, and stepShare what all together, may send between two checks
+	// whether they have to wait.
 	paceStep, stepShare = 1024, 8
-	// topicShare is which part of it all topics together may take: a publisher that comes is told them at once, and one that is
-	// there is told when all who held them go.
+	// topicShare is what all topics together may take. A publisher gets all of them when it
+	// connects, and their cancellations when all their subscribers go.
 	topicShare = 2
-	// paceInterval is how often a subscriber that waits looks again, if it is one of few.
+
+	// paceInterval is how often a waiting subscriber checks the publishers, if up to paceCrowd
+	// wait.
 	paceInterval = 10 * time.Millisecond
+	paceCrowd    = 16
 	// pacePatience is how long a subscriber waits for publishers that read nothing.
 	pacePatience = 500 * time.Millisecond
-	// paceCrowd is how many of those who wait look as often as one.
-	paceCrowd = 16
 )
 
-// A publisher that makes progress is not closed, since the shares above leave room: it never has more to read than
+// These shares keep a publisher that makes progress from being closed. Its backlog never exceeds
 // limit/paceShare + limit/stepShare + limit/topicShare, and one topic of each subscriber.
 
-// pace says that n bytes of topic were told to the publishers on behalf of s. It is the back-pressure on subscribers: subscriptions must not be
-// dropped, so a publisher that leaves too many of them unread is closed, and one subscriber that changes its mind without end
-// could bring that about for all of them. So once in a while s waits as long as a publisher is behind and makes progress.
-// For one that makes none it waits pacePatience each time, which slows it down and does not stop it: neither may a
-// publisher stop the subscribers. Only the read goroutine of s calls it, without a lock.
+// pace is the back-pressure on subscribers. It is called after the publishers were told a topic of
+// n bytes on behalf of s. Subscriptions must not be dropped, so a publisher that leaves too many of
+// them unread is closed, and a subscriber that changes its subscriptions without end could cause
+// that for all publishers. So s waits, once in a while, as long as a publisher is behind and makes
+// progress. If none makes progress, s waits for pacePatience only: a publisher must not stop the
+// subscribers. Only the read goroutine of s calls it, without a lock.
 func (f *Forwarder) pace(s *subscriber, n int) {
 	s.told += n + frameOverhead
 	if int64(s.told) < f.backlogLimit()/max(paceStep, stepShare*int64(s.crowd)) {
@@ -72,8 +78,9 @@ func (f *Forwarder) pace(s *subscriber, n int) {
 	}
 }
 
-// behind returns the publishers that have too much to read, and how many bytes each has been sent so far. With among it
-// looks at those only: who waits does not wait for others as well.
+// behind returns the publishers whose backlog is too large, and how many bytes each has taken so
+// far. If among is not nil, it considers only the publishers in it: a wait does not extend to
+// others.
 func (f *Forwarder) behind(among map[*zmtp.Peer]uint64) map[*zmtp.Peer]uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,7 +101,8 @@ func (f *Forwarder) behind(among map[*zmtp.Peer]uint64) map[*zmtp.Peer]uint64 {
 	return found
 }
 
-// bound closes the subscriber with the largest topics when all topics together are too large. Caller holds mu.
+// bound closes the subscriber with the largest topics if all topics together are too large. The
+// caller holds mu.
 func (f *Forwarder) bound() {
 	limit := f.backlogLimit() / topicShare
 	if f.topicBytes <= limit {
@@ -113,12 +121,14 @@ func (f *Forwarder) bound() {
 	if most == nil || left <= limit {
 		return
 	}
-	most.log.Warn("all topics together are too large, the subscriber with the largest is disconnected",
-		"node", most.nodeID(), "bytes", most.bytes.Load(), "of", f.topicBytes, "limit", limit)
-	most.peer.Close(wire.Errorf(wire.TooManySubscriptions, "topics of %d bytes, all together may have %d", most.bytes.Load(), limit))
+	size := most.bytes.Load()
+	most.log.Warn("topics are too large together: the subscriber with the most is disconnected",
+		"node", most.nodeID(), "bytes", size, "of", f.topicBytes, "limit", limit)
+	most.peer.Close(wire.Errorf(wire.TooManySubscriptions,
+		"its topics take %d bytes, and those of all subscribers may take %d", size, limit))
 }
 
-// backlogLimit is how many bytes of subscriptions a publisher may leave unread.
+// backlogLimit returns how many bytes of subscriptions a publisher may leave unread.
 func (f *Forwarder) backlogLimit() int64 {
 	if limit := f.cfg.Load().XSub.SendBytes; limit > 0 {
 		return limit

@@ -38,7 +38,8 @@ func flip(r *raw, topic string, times int) <-chan struct{} {
 	return done
 }
 
-// TestPace has a subscriber that changes its mind without end, far more often than a slow publisher may leave unread.
+// TestPace has a subscriber that changes its mind without end, far more often than a slow publisher
+// may leave unread.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 64 << 10}})
@@ -80,7 +81,8 @@ func TestPace(t *testing.T) {
 	})
 }
 
-// TestPaceStoppedPublisher: a publisher that reads nothing slows a subscriber that says a lot and nobody else.
+// TestPaceStoppedPublisher: a publisher that reads nothing slows a subscriber that says a lot and
+// nobody else.
 func TestPaceStoppedPublisher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 64 << 10}})
@@ -158,7 +160,8 @@ func TestTopicBytes(t *testing.T) {
 	})
 }
 
-// TestPaceCrowd has so many subscribers change their minds that a few bytes of each are more than a publisher may leave unread.
+// TestPaceCrowd has so many subscribers change their minds that a few bytes of each are more than a
+// publisher may leave unread.
 func TestPaceCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 1 << 20}})
@@ -195,8 +198,8 @@ func TestPaceCrowd(t *testing.T) {
 	})
 }
 
-// TestAllTopics: when all subscribers together hold more than a publisher can be told, the one with most has to go; the others, and
-// the publishers, also a new one, stay.
+// TestAllTopics: when all subscribers together hold more than a publisher can be told, the one with
+// most has to go; the others, and the publishers, also a new one, stay.
 func TestAllTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 256 << 10}})

@@ -8,15 +8,16 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Permissions are what a peer may do. The zero value allows everything. What a peer may not do has no effect and is
-// counted; the connection stays, since a node whose connection goes and comes tells all others of it.
+// Permissions are what a peer may do. The zero value allows everything. What a peer may not do has
+// no effect and is counted. The connection stays: all other nodes would notice if it came and went.
 type Permissions struct {
-	// Publish and Subscribe are prefixes of the topics that it may publish and subscribe. Nil allows all, empty none.
-	// Messages that a subscriber sends up to the publishers count as published.
+	// Publish and Subscribe are prefixes of the topics that the peer may publish and subscribe. Nil
+	// allows all, an empty slice none. What a subscriber sends to the publishers counts as
+	// published.
 	Publish, Subscribe []string
 }
 
-// Denied is what a client was not allowed to do.
+// Denied counts what a client was not allowed to do.
 type Denied struct{ Messages, Subscriptions uint64 }
 
 // permit is what one peer may do.
@@ -25,10 +26,10 @@ type permit struct {
 	denied *denied // of all connections with its user id; nil if it may do everything
 }
 
-// denied is Denied that several goroutines add to.
+// denied counts for Denied. Several goroutines add to it.
 type denied struct{ messages, subscriptions atomic.Uint64 }
 
-// permit asks what p may do.
+// permit asks Config.Permit what p may do.
 func (f *Forwarder) permit(p *zmtp.Peer) (permit, error) {
 	ask := f.cfg.Load().Permit
 	if ask == nil {
@@ -51,7 +52,7 @@ func (f *Forwarder) permit(p *zmtp.Peer) (permit, error) {
 	return permit{allowed, d}, nil
 }
 
-// allows reports whether one of the prefixes is one of topic, or prefixes is nil.
+// allows reports whether topic has one of the prefixes, or prefixes is nil.
 func allows(prefixes []string, topic []byte) bool {
 	if prefixes == nil {
 		return true
@@ -64,23 +65,24 @@ func allows(prefixes []string, topic []byte) bool {
 	return false
 }
 
-// maxTopicLogged bounds what is logged of a topic, in bytes.
+// maxTopicLogged is how many bytes of a topic are logged.
 const maxTopicLogged = 128
 
-// denyMessages counts n messages that p may not publish, and logs the first of its client.
+// denyMessages counts n messages that p may not publish, and logs the first of each client.
 func (f *Forwarder) denyMessages(p *zmtp.Peer, d *denied, n int, topic []byte) {
 	if d.messages.Add(uint64(n)) == uint64(n) {
-		f.logDenied(p, "client may not publish the topic, messages are dropped; more for this client are only counted", topic)
+		f.logDenied(p, "client may not publish the topic: messages are dropped, and from now on only counted", topic)
 	}
 }
 
-// denySubscription counts a subscription that p may not make, and logs the first of its client.
+// denySubscription counts a subscription that p may not make, and logs the first of each client.
 func (f *Forwarder) denySubscription(p *zmtp.Peer, d *denied, topic []byte) {
 	if d.subscriptions.Add(1) == 1 {
-		f.logDenied(p, "client may not subscribe the topic, it is ignored; more for this client are only counted", topic)
+		f.logDenied(p, "client may not subscribe the topic: it is ignored, and more are only counted", topic)
 	}
 }
 
 func (f *Forwarder) logDenied(p *zmtp.Peer, what string, topic []byte) {
-	f.log.Warn(what, "peer", p.Remote(), "client", p.UserID(), "topic", string(topic[:min(len(topic), maxTopicLogged)]))
+	topic = topic[:min(len(topic), maxTopicLogged)]
+	f.log.Warn(what, "peer", p.Remote(), "client", p.UserID(), "topic", string(topic))
 }

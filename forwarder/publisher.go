@@ -8,29 +8,34 @@ import (
 	"zmtpd/zmtp"
 )
 
-// publisher is a peer of the XSUB side. Only its read goroutine uses it.
+// publisher is a peer of the XSUB socket. Its read goroutine alone uses it, except where it says
+// otherwise.
 type publisher struct {
-	f         *Forwarder
-	permit    permit
-	router    *router
-	node      atomic.Pointer[string] // its Zeek node id, nil until it is known; others read it
-	waited    atomic.Int64           // for how many ns it was not read because of subscribers; others read it
-	held      window                 // for how long it was held up by subscribers that took nothing
-	uncharged time.Duration          // for how long it has waited with the present batch, as far as held does not include it
-	blocked   []*lane                // of the present batch, those who did not take everything
+	f      *Forwarder
+	permit permit
+	router *router
+	node   atomic.Pointer[string] // Zeek node id, nil until it is known; others read it
+	waited atomic.Int64           // ns for which subscribers were waited for; others read it
+
+	held      window            // for how long subscribers that lag held it up
+	uncharged time.Duration     // of the present wait, what held does not include
+	blocked   []*delivery       // of the present batch, what did not fit its queue
+	rooms     []<-chan struct{} // memory for wait
+	ticker    *time.Ticker      // of wait, stopped meanwhile
 }
 
 // xsubPattern is the publishers' side of a Forwarder.
 type xsubPattern Forwarder
 
-// Attach implements zmtp.Pattern: it tells the publisher all topics there are, before any change to them.
+// Attach implements zmtp.Pattern. The publisher gets all current topics before any change of them.
 func (x *xsubPattern) Attach(p *zmtp.Peer) error {
 	f := (*Forwarder)(x)
 	permit, err := f.permit(p)
 	if err != nil {
 		return err
 	}
-	pub := &publisher{f: f, permit: permit, router: newRouter(f)}
+	pub := &publisher{f: f, permit: permit, router: newRouter(f), ticker: time.NewTicker(waitTick)}
+	pub.ticker.Stop()
 	pub.router.publish = permit.Publish
 	p.Value = pub
 	f.mu.Lock()
@@ -52,7 +57,8 @@ func (x *xsubPattern) Detach(p *zmtp.Peer, _ error) {
 // Subscribe implements zmtp.Pattern. It is never called: publishers do not subscribe.
 func (x *xsubPattern) Subscribe(*zmtp.Peer, []byte, bool) error { return nil }
 
-// Receive implements zmtp.Pattern: it gives the messages of b to those who subscribed them.
+// Receive implements zmtp.Pattern: it offers the messages of b to the subscribers of their topics.
+// It blocks as the overload policy says.
 func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	pub := p.Value.(*publisher)
 	if pub.node.Load() == nil {
@@ -64,14 +70,14 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		pub.f.denyMessages(p, pub.permit.denied, n, pub.router.example)
 	}
 	pub.blocked = pub.blocked[:0]
-	for _, l := range pub.router.touched {
-		if l.offer(b) {
+	for _, d := range pub.router.deliveries {
+		if d.offer(b) {
 			continue
 		}
-		if l.sub.loses() {
-			pub.router.drop(l, b, l.sub.lossReason())
+		if d.sub.loses() {
+			pub.router.drop(d, b, d.sub.lossReason())
 		} else {
-			pub.blocked = append(pub.blocked, l)
+			pub.blocked = append(pub.blocked, d)
 		}
 	}
 	if pub.router.tap != nil {
@@ -97,20 +103,22 @@ func (p *publisher) account(n int) {
 	if routed := n - unmatched - denied; routed > 0 {
 		c.routed.Add(uint64(routed))
 	}
-	p.f.accounts.match(p.router.touched...)
+	p.f.accounts.match(p.router.deliveries...)
 }
 
-// The parts of a Zeek event: topic, node id, format, body.
+// The parts of a Zeek event: topic, node id, format, body. See cluster/backend/zeromq/ZeroMQ.cc in
+// Zeek.
 const (
 	eventParts  = 4
 	eventNode   = 1
 	eventFormat = 2
 )
 
-// eventFormats are the formats of events, by which they are told from what others send.
+// eventFormats are the serialization formats of Zeek's events. They tell an event from other
+// messages.
 var eventFormats = []string{"broker-bin-v1", "broker-json-v1"}
 
-// learn takes the node id from a message if it is one of Zeek's.
+// learn takes the node id from a message if it is an event.
 func (p *publisher) learn(m zmtp.Message) {
 	if m.NumParts() != eventParts || !slices.Contains(eventFormats, string(m.Part(eventFormat))) {
 		return

@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestSubscriptionsRace lets subscriptions, cancellations, losses of subscribers and new publishers race: in the end
-// each publisher has been told what holds.
+// TestSubscriptionsRace lets subscriptions, cancellations, losses of subscribers and new publishers
+// race: in the end each publisher has been told what holds.
 func TestSubscriptionsRace(t *testing.T) {
 	f := New(Config{})
 	defer shutdown(t, f)

@@ -96,8 +96,8 @@ func TestReconfigureLimits(t *testing.T) {
 	})
 }
 
-// TestReconfigureLimitsAtRandom changes the limits while publishers wait for a subscriber that reads now and then: with the policy
-// Block nothing is lost, and nothing changes its place.
+// TestReconfigureLimitsAtRandom changes the limits while publishers wait for a subscriber that
+// reads now and then: with the policy Block nothing is lost, and nothing changes its place.
 func TestReconfigureLimitsAtRandom(t *testing.T) {
 	type step struct {
 		hwm   int

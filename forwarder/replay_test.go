@@ -25,8 +25,9 @@ const (
 	xpubPort = 15555
 )
 
-// TestReplay gives our broker what the nodes of a real Zeek cluster sent to theirs, in the recorded order, and expects that
-// every node gets what it got. The recording is the packets of golden/cluster.pcap from and to the two ports.
+// TestReplay gives our broker what the nodes of a real Zeek cluster sent to theirs, in the recorded
+// order, and expects that every node gets what it got. The recording is the packets of
+// golden/cluster.pcap from and to the two ports.
 func TestReplay(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -170,7 +171,8 @@ func (n *node) command(body []byte) {
 	}
 }
 
-// send sends what was recorded and waits until the broker is done with it: it answers a PING on the goroutine that did so.
+// send sends what was recorded and waits until the broker is done with it: it answers a PING on the
+// goroutine that did so.
 func (n *node) send(ev capture.Event) {
 	n.t.Helper()
 	var b []byte
@@ -202,7 +204,8 @@ func (n *node) write(b []byte) {
 	}
 }
 
-// leave takes what the broker still has for the node, closes the connection, and waits until the broker has told the others.
+// leave takes what the broker still has for the node, closes the connection, and waits until the
+// broker has told the others.
 func (n *node) leave(ctx context.Context, f *forwarder.Forwarder) {
 	n.t.Helper()
 	us := n.conn.LocalAddr().String()
@@ -235,9 +238,9 @@ func find(f *forwarder.Forwarder, addr string) (zmtp.PeerStats, bool) {
 	return peers[i], true
 }
 
-// compare checks what the node got. Of the subscriptions, how often one is repeated depends on what came first when several
-// nodes connected at the same time, so the cancellations must be the same, and the set of what was subscribed. Of the
-// messages, the order of each sender must be the same.
+// compare checks what the node got. Of the subscriptions, how often one is repeated depends on what
+// came first when several nodes connected at the same time, so the cancellations must be the same,
+// and the set of what was subscribed. Of the messages, the order of each sender must be the same.
 func (n *node) compare(port uint16) {
 	n.t.Helper()
 	sorted := func(all [][]byte) map[string][][]byte {

@@ -9,72 +9,74 @@ import (
 )
 
 const (
-	// maxRoutes bounds the topics that a router remembers: they come from the peer.
+	// maxRoutes bounds the topics that a router caches: they come from the peer.
 	maxRoutes = 1024
-	// maxRouteTopic is the size in bytes from which on a topic is not remembered.
+	// maxRouteTopic is the size in bytes from which on a topic is not cached.
 	maxRouteTopic = 256
 )
 
-// router turns the batches of one publisher into runs for each subscriber. Only the publisher's read goroutine uses it.
+// router turns the batches of one publisher into deliveries. Only the publisher's read goroutine
+// uses it.
 type router struct {
 	table   *topics.Table[*subscriber]
 	classes *classes
 	publish []string // prefixes of the topics that the publisher may publish, nil for all
 
-	// What was found in root. It is forgotten as soon as the subscriptions have changed.
+	// The cache of what was found in root. It is emptied when the subscriptions change.
 	root   *topics.Root[*subscriber]
 	routes map[string]*route // by topic
-	lanes  map[*subscriber]*lane
+	bySub  map[*subscriber]*delivery
 	found  []*subscriber // memory for Match
 
-	touched   []*lane // of the present batch, those who get something
-	unmatched int     // of the present batch, messages that nobody subscribed
-	denied    int     // of the present batch, messages that it may not publish
-	example   []byte  // the topic of one of them
+	// Of the present batch.
+	deliveries []*delivery
+	unmatched  int      // messages that nobody subscribed
+	denied     int      // messages that the publisher may not publish
+	example    []byte   // the topic of one of them
+	counted    []*tally // those that count something
 
-	tapping // who gets a copy
-
+	tapping
 	tallies map[*class]*tally
-	counted []*tally // of the present batch, those that count something
 }
 
 // route is where the messages of a topic go.
 type route struct {
-	lanes  []*lane
-	tally  *tally
-	denied []byte  // if not nil: the topic, which the publisher may not publish
-	tapped bool    // there is a copy of them
-	copies []*lane // who gets it
+	deliveries []*delivery
+	tally      *tally
+	denied     []byte      // the topic if the publisher may not publish it, else nil
+	tapped     bool        // the tap copies them
+	copies     []*delivery // of the tap
 }
 
-// lane is what one subscriber, or who gets a copy, is to get of the present batch.
-type lane struct {
-	sub    *subscriber // nil for Tap.Take
-	copies bool        // it is of the tap
-	runs   []zmtp.Run
-	left   int // messages in runs
+// delivery is what one subscriber, or the tap's Take, gets of the present batch.
+type delivery struct {
+	sub  *subscriber // nil for Tap.Take
+	copy bool        // it belongs to the tap
+	runs []zmtp.Run
+	left int // messages in runs
 
-	// While the publisher waits:
-	written  uint64        // the bytes that the connection had taken at the last tick
+	// While the publisher waits.
+	written  uint64        // bytes that the connection had taken at the last tick
 	standing time.Duration // for how long it has taken none
-	lags     bool          // it holds the publisher up
+	lags     bool          // the subscriber holds the publisher up
 }
 
 func newRouter(f *Forwarder) *router {
 	return &router{
 		table: &f.table, classes: f.classes, tapping: newTapping(f.tap),
-		routes: make(map[string]*route), lanes: make(map[*subscriber]*lane), tallies: make(map[*class]*tally),
+		routes: make(map[string]*route), bySub: make(map[*subscriber]*delivery),
+		tallies: make(map[*class]*tally),
 	}
 }
 
-// split fills the lanes of those who subscribed messages of b, and counts those that nobody did.
+// split makes the deliveries of b, and counts the messages that nobody gets.
 func (r *router) split(b *zmtp.Batch) {
 	if root := r.table.Root(); r.renew() || root != r.root {
 		r.root = root
 		clear(r.routes)
-		clear(r.lanes)
+		clear(r.bySub)
 	}
-	r.touched, r.denied, r.unmatched = r.touched[:0], 0, 0
+	r.deliveries, r.denied, r.unmatched = r.deliveries[:0], 0, 0
 	from := 0
 	topic := b.Topic(0)
 	to := r.route(topic)
@@ -93,41 +95,41 @@ func (r *router) split(b *zmtp.Batch) {
 		case to.denied != nil:
 			r.denied += i - from
 			r.example = to.denied
-		case len(to.lanes) == 0:
+		case len(to.deliveries) == 0:
 			r.unmatched += i - from
 		}
 		r.count(to, b, from, i)
-		for _, l := range to.lanes {
-			r.add(l, from, i)
+		for _, d := range to.deliveries {
+			r.add(d, from, i)
 		}
-		for _, l := range to.copies {
-			r.add(l, from, i)
+		for _, d := range to.copies {
+			r.add(d, from, i)
 		}
 		from, to = i, next
 	}
 	r.tallied()
 }
 
-// add gives l the messages of the batch from up to but not including to, which follow those that it has.
-func (r *router) add(l *lane, from, to int) {
-	last := len(l.runs) - 1
+// add adds the messages [from, to) of the batch, which follow those that d has.
+func (r *router) add(d *delivery, from, to int) {
+	last := len(d.runs) - 1
 	switch {
 	case last < 0:
-		if l.copies {
-			r.copies = append(r.copies, l)
+		if d.copy {
+			r.copies = append(r.copies, d)
 		} else {
-			r.touched = append(r.touched, l)
+			r.deliveries = append(r.deliveries, d)
 		}
 		fallthrough
-	case l.runs[last].To != from:
-		l.runs = append(l.runs, zmtp.Run{From: from, To: to})
+	case d.runs[last].To != from:
+		d.runs = append(d.runs, zmtp.Run{From: from, To: to})
 	default:
-		l.runs[last].To = to
+		d.runs[last].To = to
 	}
-	l.left += to - from
+	d.left += to - from
 }
 
-// route returns where messages of this topic go.
+// route returns the route of a topic.
 func (r *router) route(topic []byte) *route {
 	if to, ok := r.routes[string(topic)]; ok { // does not allocate
 		return to
@@ -143,16 +145,16 @@ func (r *router) route(topic []byte) *route {
 	if r.tallies[k] == nil {
 		r.tallies[k] = &tally{class: k}
 	}
-	to := &route{lanes: make([]*lane, len(r.found)), tally: r.tallies[k], denied: denied}
+	to := &route{deliveries: make([]*delivery, len(r.found)), tally: r.tallies[k], denied: denied}
 	for i, s := range r.found {
-		to.lanes[i] = r.lane(s, false)
+		to.deliveries[i] = r.delivery(s, false)
 	}
 	r.tapped(to, topic)
 	if len(topic) >= maxRouteTopic {
 		return to
 	}
 	if len(r.routes) >= maxRoutes {
-		for t := range r.routes { // in a random order
+		for t := range r.routes { // in random order
 			delete(r.routes, t)
 			break
 		}
@@ -161,32 +163,32 @@ func (r *router) route(topic []byte) *route {
 	return to
 }
 
-// lane returns the lane of a subscriber; copies says that it is one of the tap.
-func (r *router) lane(s *subscriber, copies bool) *lane {
-	l := r.lanes[s]
-	if l == nil {
-		l = &lane{sub: s, copies: copies}
-		r.lanes[s] = l
+// delivery returns the delivery for a subscriber, of the tap if copy is set.
+func (r *router) delivery(s *subscriber, copy bool) *delivery {
+	d := r.bySub[s]
+	if d == nil {
+		d = &delivery{sub: s, copy: copy}
+		r.bySub[s] = d
 	}
-	return l
+	return d
 }
 
-// offer gives the subscriber as much as it takes and reports whether that was all.
-func (l *lane) offer(b *zmtp.Batch) bool {
-	l.advance(l.sub.peer.Offer(b, l.runs))
-	return l.left == 0
+// offer queues as many messages as fit, and reports whether all did. It does not block.
+func (d *delivery) offer(b *zmtp.Batch) bool {
+	d.advance(d.sub.peer.Offer(b, d.runs))
+	return d.left == 0
 }
 
-// advance takes the first n messages off the lane.
-func (l *lane) advance(n int) {
-	l.left -= n
-	if l.left == 0 {
-		l.runs = l.runs[:0]
+// advance removes the first n messages.
+func (d *delivery) advance(n int) {
+	d.left -= n
+	if d.left == 0 {
+		d.runs = d.runs[:0]
 		return
 	}
 	done := 0
 	for n > 0 {
-		run := &l.runs[done]
+		run := &d.runs[done]
 		if size := run.To - run.From; n >= size {
 			n -= size
 			done++
@@ -195,5 +197,5 @@ func (l *lane) advance(n int) {
 			n = 0
 		}
 	}
-	l.runs = l.runs[:copy(l.runs, l.runs[done:])]
+	d.runs = d.runs[:copy(d.runs, d.runs[done:])]
 }

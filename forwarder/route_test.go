@@ -9,9 +9,9 @@ import (
 	"zmtpd/zmtp"
 )
 
-// drain empties the lanes of the present batch.
+// drain empties the deliveries of the present batch.
 func (r *router) drain() {
-	for _, l := range r.touched {
+	for _, l := range r.deliveries {
 		l.advance(l.left)
 	}
 }
@@ -30,7 +30,7 @@ func TestSplitDoesNotAllocate(t *testing.T) {
 	}
 	r := newRouter(f)
 	if n := testing.AllocsPerRun(100, func() {
-		if r.split(b); r.unmatched != 0 || len(r.touched) != 10 || len(r.touched[9].runs) != 1 || r.touched[9].left != b.Len() {
+		if r.split(b); r.unmatched != 0 || len(r.deliveries) != 10 || len(r.deliveries[9].runs) != 1 || r.deliveries[9].left != b.Len() {
 			t.Fatal("not everybody gets everything in one run")
 		}
 		r.drain()
@@ -47,7 +47,7 @@ func TestSplitUnmatched(t *testing.T) {
 	defer release()
 	table := &f.table
 	r := newRouter(f)
-	if r.split(b); r.unmatched != b.Len() || len(r.touched) != 0 {
+	if r.split(b); r.unmatched != b.Len() || len(r.deliveries) != 0 {
 		t.Errorf("without subscriptions: %d of %d unmatched", r.unmatched, b.Len())
 	}
 	for i := range 4 {
@@ -55,7 +55,7 @@ func TestSplitUnmatched(t *testing.T) {
 	}
 	r.split(b)
 	unmatched := r.unmatched
-	for _, l := range r.touched {
+	for _, l := range r.deliveries {
 		for _, run := range l.runs {
 			if run.To-run.From != 1 {
 				t.Fatalf("run %v", run)
@@ -63,8 +63,8 @@ func TestSplitUnmatched(t *testing.T) {
 			unmatched++
 		}
 	}
-	if unmatched != b.Len() || len(r.touched) != 4 {
-		t.Errorf("%d of %d messages, for %d", unmatched, b.Len(), len(r.touched))
+	if unmatched != b.Len() || len(r.deliveries) != 4 {
+		t.Errorf("%d of %d messages, for %d", unmatched, b.Len(), len(r.deliveries))
 	}
 }
 
@@ -80,15 +80,15 @@ func TestRouterIsBounded(t *testing.T) {
 	defer release()
 	r.split(b)
 	for i := range 3 * maxRoutes {
-		if to := r.route(fmt.Appendf(nil, "topic %d", i)); len(to.lanes) != 1 || to.lanes[0].sub != s {
-			t.Fatalf("topic %d goes to %v", i, to.lanes)
+		if to := r.route(fmt.Appendf(nil, "topic %d", i)); len(to.deliveries) != 1 || to.deliveries[0].sub != s {
+			t.Fatalf("topic %d goes to %v", i, to.deliveries)
 		}
 	}
-	if to := r.route(bytes.Repeat([]byte("x"), maxRouteTopic)); len(to.lanes) != 1 {
-		t.Errorf("a long topic goes to %v", to.lanes)
+	if to := r.route(bytes.Repeat([]byte("x"), maxRouteTopic)); len(to.deliveries) != 1 {
+		t.Errorf("a long topic goes to %v", to.deliveries)
 	}
-	if len(r.routes) != maxRoutes || len(r.lanes) != 1 {
-		t.Errorf("%d routes, %d lanes", len(r.routes), len(r.lanes))
+	if len(r.routes) != maxRoutes || len(r.deliveries) != 1 {
+		t.Errorf("%d routes, %d deliveries", len(r.routes), len(r.deliveries))
 	}
 	for topic := range r.routes {
 		if len(topic) >= maxRouteTopic {
@@ -102,14 +102,14 @@ func TestRouterIsBounded(t *testing.T) {
 		r.split(b)
 		table.Remove(s)
 	}
-	if len(r.lanes) > 2 || len(r.routes) != 1 {
-		t.Errorf("%d routes, %d lanes after the subscribers have gone", len(r.routes), len(r.lanes))
+	if len(r.deliveries) > 2 || len(r.routes) != 1 {
+		t.Errorf("%d routes, %d deliveries after the subscribers have gone", len(r.routes), len(r.deliveries))
 	}
 }
 
 func TestLaneAdvance(t *testing.T) {
 	for n := range 11 {
-		l := &lane{runs: []zmtp.Run{{From: 2, To: 5}, {From: 7, To: 8}, {From: 10, To: 16}}, left: 10}
+		l := &delivery{runs: []zmtp.Run{{From: 2, To: 5}, {From: 7, To: 8}, {From: 10, To: 16}}, left: 10}
 		var want, got []int
 		for _, run := range l.runs {
 			for i := run.From; i < run.To; i++ {

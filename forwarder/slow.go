@@ -6,58 +6,58 @@ import (
 )
 
 const (
-	// queuePatience is how long publishers may wait for each queueful of messages that a subscriber takes.
-	// Who is faster sets the pace of publishers that send as fast as they can, and loses nothing: its CPU,
-	// its link or ours is the limit.
+	// queuePatience is how long publishers may wait for each full queue of messages that a
+	// subscriber takes. A faster subscriber does not lag: it sets the pace of publishers that send
+	// as fast as they can, and loses nothing. Its CPU or link, or ours, is the limit.
 	queuePatience = 20 * time.Millisecond
-	// paceMemory is the time constant with which what a subscriber took is forgotten.
+	// paceMemory is the time constant with which pace forgets.
 	paceMemory = time.Second
-	// minTrial is for how long a slow subscriber has to keep up until it has caught up. It doubles, up to maxTrial,
-	// with each relapse before it is forgiven.
+	// minTrial is for how long a slow subscriber has to keep up until it has caught up. It doubles,
+	// up to maxTrial, with each relapse within the time forgiven.
 	minTrial = time.Second
 	maxTrial = 32 * time.Second
 	forgiven = time.Minute
-	// fullInterval is how often the queue of a slow subscriber is looked at.
+	// fullInterval is how often the queue of a slow subscriber is checked.
 	fullInterval = 100 * time.Millisecond
 )
 
-// pace compares what a subscriber takes with the time for which publishers wait for it. Both fade.
+// pace compares what a subscriber takes with the time for which publishers wait for it.
 type pace struct {
 	at      time.Time // of the last look
-	written uint64    // bytes taken until then
-	waited  float64   // seconds
-	queues  float64   // how many times its queue was taken
+	written uint64    // bytes that the connection had taken then
+	waited  float64   // seconds, fading
+	queues  float64   // full queues taken, fading
 }
 
-// look accounts for what s has taken since the last look, and for the time d of it in which a publisher waited.
-// It reports whether s lags behind.
-func (s *subscriber) look(now time.Time, d time.Duration) (lags bool) {
+// look accounts for what s has taken since the last look, and for waited, the part of that time for
+// which a publisher waited. It reports whether s lags.
+func (s *subscriber) look(now time.Time, waited time.Duration) (lags bool) {
 	_, queued, written := s.peer.Queue()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := &s.pace
 	since := now.Sub(p.at)
 	fade := math.Exp(-since.Seconds() / paceMemory.Seconds())
-	p.waited = p.waited*fade + max(min(d, since), 0).Seconds()
+	p.waited = p.waited*fade + max(min(waited, since), 0).Seconds()
 	taken := float64(written-p.written) / float64(max(queued, 1))
 	p.queues = p.queues*fade + taken*min(1, paceMemory.Seconds()/max(since.Seconds(), 1e-9))
 	p.at, p.written = now, written
 	return p.waited > queuePatience.Seconds()*(1+p.queues)
 }
 
-// charge accounts for the time d until now, in which s held a publisher up, and returns for how long it did so
-// over the last holdWindow. The time of several publishers counts once.
-func (s *subscriber) charge(now time.Time, d time.Duration) time.Duration {
+// charge accounts for the time until now for which s held a publisher up, and returns for how long
+// it did so over the last holdWindow. Time for which several publishers waited counts once.
+func (s *subscriber) charge(now time.Time, held time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d = min(d, now.Sub(s.charged)); d > 0 {
-		s.held.add(now, d)
+	if held = min(held, now.Sub(s.charged)); held > 0 {
+		s.held.add(now, held)
 		s.charged = now
 	}
 	return s.held.sum(now)
 }
 
-// effect says what it means for a subscriber that it is slow. It is a text of the log.
+// effect is the text with which the log tells what it means for a subscriber that it is slow.
 type effect string
 
 const (
@@ -66,14 +66,14 @@ const (
 	isWaitedFor   effect = "slow subscriber: publishers wait for it"
 )
 
-// slows says that s is slow from now on, unless it already is. The log says so, and says it again when
-// s has caught up or is gone.
+// slows makes s slow, unless it already is. The log tells of it, and again when s has caught up or
+// is gone.
 func (s *subscriber) slows(e effect) {
 	now := time.Now()
 	if s.gone() || !s.slow.CompareAndSwap(0, now.UnixNano()) {
 		return
 	}
-	trial := s.sentence(now)
+	trial := s.nextTrial(now)
 	msgs, bytes, written := s.peer.Queue()
 	dropped := s.peer.Stats().Dropped
 	s.log.Warn(string(e), "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
@@ -86,13 +86,13 @@ func (s *subscriber) slows(e effect) {
 		_, _, after := s.peer.Queue()
 		took := time.Since(now)
 		s.log.Warn(text, "node", s.nodeID(), "after", took.Round(time.Millisecond),
-			"dropped", s.peer.Stats().Dropped-dropped, "bytes_per_second", int64(float64(after-written)/took.Seconds()))
+			"dropped", s.peer.Stats().Dropped-dropped,
+			"bytes_per_second", int64(float64(after-written)/took.Seconds()))
 	})
 }
 
-// sentence returns for how long s, which becomes slow, has to keep up until it has caught up: minTrial, and twice
-// as long each time if it relapses.
-func (s *subscriber) sentence(now time.Time) time.Duration {
+// nextTrial returns for how long s, which becomes slow, has to keep up until it has caught up.
+func (s *subscriber) nextTrial(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.slowUntil) > forgiven {
@@ -102,17 +102,17 @@ func (s *subscriber) sentence(now time.Time) time.Duration {
 	return s.trial
 }
 
-// relapses reports whether s was slow not long ago.
+// relapses reports whether s, if it lags now, was slow not long ago.
 func (s *subscriber) relapses(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return now.Sub(s.slowUntil) <= forgiven
 }
 
-// catchUp waits until s has caught up: until, over a whole trial, its queue was full for no longer than publishers
-// may wait for what it took. So a subscriber that takes a little all the time does not come back again and again,
-// and one that takes every burst at once does not have to avoid bursts. It returns false when the connection ends
-// first.
+// catchUp waits until s has caught up: until its queue was full, during a whole trial, for no
+// longer than publishers may wait for what it took. So a subscriber that takes a little all the
+// time does not return again and again, and one that takes every burst at once returns although
+// there are bursts. It returns false when the connection ends first.
 func (s *subscriber) catchUp(trial time.Duration) bool {
 	ticker := time.NewTicker(fullInterval)
 	defer ticker.Stop()
@@ -142,7 +142,7 @@ func (s *subscriber) catchUp(trial time.Duration) bool {
 	}
 }
 
-// loses reports whether s does not get what it does not take at once.
+// loses reports whether s loses at once what does not fit its queue.
 func (s *subscriber) loses() bool { return s.slow.Load() != 0 && s.f.policy() == Adaptive }
 
 // slowSince returns since when s is slow, the zero time if it is not.

@@ -21,7 +21,8 @@ type trickle struct {
 	end error
 }
 
-// start reads at most size bytes every interval from r, until the interval becomes none: then as much as comes.
+// start reads at most size bytes every interval from r, until the interval becomes none: then as
+// much as comes.
 func (k *trickle) start(r io.Reader, size int, interval time.Duration, hurry <-chan struct{}) {
 	go func() {
 		buf := make([]byte, size)
@@ -52,8 +53,9 @@ func (k *trickle) all(t *testing.T) []string {
 	return c.all()
 }
 
-// TestTrickle has a subscriber that reads 2 KiB/s, steadily, while some 13 KiB/s are published for two minutes. What it gets
-// depends on the policy; the other one gets everything, what waits stays within the limits, and the log says who it is.
+// TestTrickle has a subscriber that reads 2 KiB/s, steadily, while some 13 KiB/s are published for
+// two minutes. What it gets depends on the policy; the other one gets everything, what waits stays
+// within the limits, and the log says who it is.
 func TestTrickle(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, Block, Drop, Disconnect} {
 		t.Run(policy.String(), func(t *testing.T) {

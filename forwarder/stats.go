@@ -8,35 +8,36 @@ import (
 	"zmtpd/zmtp/topics"
 )
 
-// Stats are the counters of a Forwarder since it was made, and what it has to do with at present.
+// Stats are the counters of a Forwarder since it was made, and its present state.
 type Stats struct {
-	// Frontend is the side of the publishers, Backend that of the subscribers, counted as libzmq's proxy does: each
-	// message once for where it came from and once for where it went, however many peers got it, and a subscription
-	// or its cancellation as a message of one part, a byte and the topic, in whatever form it came. The cancellations
-	// of a subscriber that is gone are among them. Zeek's metrics zeek_cluster_zeromq_proxy_* are the Parts and Bytes
-	// of these.
+	// Frontend is the side of the publishers, Backend that of the subscribers, counted as in
+	// libzmq's proxy. Each message counts once where it comes from and once where it goes, however
+	// many peers get it. A subscription or cancellation counts as a message of one part, a byte and
+	// the topic, whatever its form, and so does each cancellation on behalf of a subscriber that is
+	// gone. Zeek's metrics zeek_cluster_zeromq_proxy_* are the Parts and Bytes of these.
 	Frontend, Backend Side
-	// XSub and XPub are the counters of the two sockets; they count each message for each peer that it went to. The
-	// messages that subscribers lost are XPub.Dropped.
+	// XSub and XPub are the counters of the two sockets. They count a message for each peer that
+	// gets it. XPub.Dropped are the messages that subscribers lost.
 	XSub, XPub zmtp.Stats
-	// Received and Upstream are what became of the messages from publishers and subscribers. Account is what became of
-	// those that were meant for subscribers, also for those that are gone. See CheckAccounts.
+	// Received and Upstream are what became of the messages from publishers and from subscribers.
+	// Account is what became of those for subscribers, including subscribers that are gone. See
+	// CheckAccounts.
 	Received Received
 	Upstream Upstream
 	Account  Account
-	// Denied is what clients were not allowed to do, by user id, of all that have or had a connection and may not do
-	// everything.
+	// Denied is what clients were not allowed to do, by user id. It has every client that may not
+	// do everything and has, or had, a connection.
 	Denied map[string]Denied
 	// Topics is the number of distinct topics that are subscribed.
 	Topics int
-	// ByTopic has the classes of topics that were published.
+	// ByTopic has the topic classes that were published, by name.
 	ByTopic     map[string]TopicStats
-	Publishers  []PublisherStats  // in no order
-	Subscribers []SubscriberStats // in no order
+	Publishers  []PublisherStats  // in no particular order
+	Subscribers []SubscriberStats // likewise
 	Tap         *TapStats         // nil if there is none
 }
 
-// Side is what went over one side of the Forwarder.
+// Side is the traffic of one side of the Forwarder.
 type Side struct{ In, Out zmtp.Traffic }
 
 // PublisherStats are the counters of one publisher.
@@ -44,37 +45,34 @@ type PublisherStats struct {
 	zmtp.PeerStats
 	// NodeID is the Zeek node id in the events that it publishes, empty if there were none.
 	NodeID string
-	// Blocked is for how long it was not read because subscribers had to be waited for.
+	// Blocked is for how long it was not read because it waited for subscribers.
 	Blocked time.Duration
 }
 
 // SubscriberStats are the counters of one subscriber.
 type SubscriberStats struct {
 	zmtp.PeerStats
-	// NodeID is the Zeek node id in the subscription to zeek.cluster.nodeid.<id>., empty if there is none.
+	// NodeID is the Zeek node id, taken from the topic zeek.cluster.nodeid.<id>. that each node
+	// subscribes; empty if there is none.
 	NodeID string
-	// Account is what became of the messages that were meant for it.
+	// Account is what became of the messages for it.
 	Account Account
 	// Topics is the number of distinct topics that it subscribed.
 	Topics int
-	// SlowSince is since when it has been slow, as Config.Overload says; zero if it is not.
+	// SlowSince is since when it has been slow, the zero time if it is not. A slow subscriber loses
+	// messages, or holds publishers up, as Config.Overload says.
 	SlowSince time.Time
-	// Blocked is for how long publishers have waited for it, the sum of all of them.
+	// Blocked is for how long publishers have waited for it, the sum over all of them.
 	Blocked time.Duration
 }
 
-// Stats returns a snapshot of the counters. It takes a few short locks for each peer, never one that routing waits for long.
+// Stats returns a snapshot of the counters. It takes short locks for each peer and does not block.
 func (f *Forwarder) Stats() Stats {
 	st := Stats{
 		XSub: f.xsub.Stats(), XPub: f.xpub.Stats(),
 		Topics: f.table.Len(), ByTopic: f.classes.stats(),
 	}
-	// What was received is read last, so that its parts are never more than the whole.
-	down, up := &f.received, &f.upstream
-	st.Received = Received{Routed: down.routed.Load(), Unmatched: down.unmatched.Load(), Denied: down.denied.Load()}
-	st.Received.Messages = down.messages.Load()
-	st.Upstream = Upstream{Routed: up.routed.Load(), Unmatched: up.unmatched.Load(), Denied: up.denied.Load()}
-	st.Upstream.Messages = up.messages.Load()
+	st.Received, st.Upstream = f.received.load(), Upstream(f.upstream.load())
 	fromPublishers, fromSubscribers := st.XSub.In, f.up.load()
 	st.Frontend = Side{In: fromPublishers, Out: fromSubscribers}
 	st.Backend = Side{In: fromSubscribers, Out: fromPublishers}
@@ -109,16 +107,17 @@ func (f *Forwarder) Stats() Stats {
 	return st
 }
 
-// stats returns a snapshot of the counters; table has what s holds.
+// stats returns a snapshot of the counters. table has the subscriptions of s.
 func (s *subscriber) stats(table *topics.Table[*subscriber]) SubscriberStats {
 	p := s.peer.Stats()
 	return SubscriberStats{
-		PeerStats: p, Account: s.ledger.account(p.Out.Messages, uint64(p.Queued), p.DroppedBy), NodeID: s.nodeID(), Topics: table.Count(s), SlowSince: s.slowSince(),
-		Blocked: time.Duration(s.blocked.Load()),
+		PeerStats: p, NodeID: s.nodeID(),
+		Account: s.ledger.account(p.Out.Messages, uint64(p.Queued), p.DroppedBy),
+		Topics:  table.Count(s), SlowSince: s.slowSince(), Blocked: time.Duration(s.blocked.Load()),
 	}
 }
 
-// traffic is zmtp.Traffic that several goroutines add to.
+// traffic counts for zmtp.Traffic. Several goroutines add to it.
 type traffic struct{ messages, parts, bytes atomic.Uint64 }
 
 func (t *traffic) add(messages, parts, bytes int) {

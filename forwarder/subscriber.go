@@ -13,36 +13,37 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// subscriber is a peer of the XPUB side, or one of the tap's PUB socket.
+// subscriber is a peer of the XPUB socket, or of the tap's PUB socket.
 type subscriber struct {
 	f      *Forwarder
 	peer   *zmtp.Peer
 	permit permit
-	log    *slog.Logger           // with its address and the client's name
-	node   atomic.Pointer[string] // its Zeek node id, nil until it is known
+	log    *slog.Logger           // with the attributes peer and client
+	node   atomic.Pointer[string] // Zeek node id, nil until it is known
 
-	told  int // bytes told to publishers on its behalf since it last looked after them; only its read goroutine uses it
-	crowd int // how many subscribers there were when something was last told on its behalf; likewise
+	// See pace. Only its read goroutine uses them.
+	told  int // bytes that publishers were told on its behalf since the last check
+	crowd int // number of subscribers then
 
-	bytes atomic.Int64 // of the topics that it subscribed, with frameOverhead; its read goroutine changes it
+	bytes atomic.Int64 // of its topics, each with frameOverhead; its read goroutine changes it
 
 	ledger   ledger
-	blocked  atomic.Int64 // for how many ns publishers have waited for it
+	blocked  atomic.Int64 // ns for which publishers have waited for it
 	expelled atomic.Bool  // it is being disconnected
-	slow     atomic.Int64 // since when it is slow, in ns since 1970; 0 if it is not
+	slow     atomic.Int64 // since when it is slow, in ns since 1970, else 0
 
 	mu        sync.Mutex
 	pace      pace          // guarded by mu
-	held      window        // for how long publishers were held up because it took nothing; guarded by mu
-	charged   time.Time     // until when that is accounted for; guarded by mu
-	trial     time.Duration // see sentence; guarded by mu
+	held      window        // for how long it held publishers up; guarded by mu
+	charged   time.Time     // until when held is complete; guarded by mu
+	trial     time.Duration // see nextTrial; guarded by mu
 	slowUntil time.Time     // when it last caught up; guarded by mu
 }
 
 // xpubPattern is the subscribers' side of a Forwarder.
 type xpubPattern Forwarder
 
-// Attach implements zmtp.Pattern. While the publishers are still being read at the end, nobody else comes in.
+// Attach implements zmtp.Pattern. Once Shutdown has begun, it admits no subscriber.
 func (x *xpubPattern) Attach(p *zmtp.Peer) error {
 	f := (*Forwarder)(x)
 	s, err := f.newSubscriber(p)
@@ -55,7 +56,7 @@ func (x *xpubPattern) Attach(p *zmtp.Peer) error {
 	return nil
 }
 
-// newSubscriber makes p a subscriber, unless it may not be one.
+// newSubscriber makes p a subscriber, unless Config.Permit refuses it or Shutdown has begun.
 func (f *Forwarder) newSubscriber(p *zmtp.Peer) (*subscriber, error) {
 	if f.closing.Load() {
 		return nil, zmtp.ErrClosed
@@ -72,7 +73,8 @@ func (f *Forwarder) newSubscriber(p *zmtp.Peer) (*subscriber, error) {
 	return s, nil
 }
 
-// Detach implements zmtp.Pattern: it cancels what the subscriber held, which is how Zeek nodes see that a node is gone.
+// Detach implements zmtp.Pattern. It cancels the subscriptions of the subscriber, which is how Zeek
+// nodes notice that a node is gone.
 func (x *xpubPattern) Detach(p *zmtp.Peer, _ error) {
 	f, s := (*Forwarder)(x), p.Value.(*subscriber)
 	f.mu.Lock()
@@ -95,11 +97,12 @@ func (x *xpubPattern) Subscribe(p *zmtp.Peer, topic []byte, on bool) error {
 	return (*Forwarder)(x).subscribe(p.Value.(*subscriber), topic, on)
 }
 
-// Receive implements zmtp.Pattern: subscriptions in the form of messages, and messages for the publishers.
+// Receive implements zmtp.Pattern, for subscriptions in the form of messages and for messages to
+// the publishers.
 func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	f, s := (*Forwarder)(x), p.Value.(*subscriber)
 	return b.Upstream(func(u zmtp.Upstream) error {
-		// The subscription itself is passed on without regard to a limit.
+		// A limit on messages applies to the rest, but not to the subscription itself.
 		if m := u.Rest(); len(m.Wire()) > 0 {
 			f.upstream.messages.Add(1)
 			if allows(s.permit.Publish, m.Part(0)) {
@@ -116,12 +119,12 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	})
 }
 
-// maxTopicBytes bounds all topics of one subscriber together, each with frameOverhead: what they take is kept here and by every
-// publisher. What all subscribers may hold together see bound.
+// maxTopicBytes bounds the topics of one subscriber together, each with frameOverhead: the broker
+// and all publishers keep them. For the bound on all subscribers together see bound.
 const maxTopicBytes = 16 << 20
 
-// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of what s does not hold changes nothing, nor does
-// a SUBSCRIBE of what it may not subscribe. It may block for what s has made the publishers wait for, see pace.
+// subscribe acts on a SUBSCRIBE, or on a CANCEL if on is false. A CANCEL of a topic that s has not
+// subscribed changes nothing, nor does a SUBSCRIBE that is not permitted. It may block, see pace.
 func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
 	if on {
 		if ok, err := s.may(&f.table, topic); !ok {
@@ -135,8 +138,8 @@ func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
 	return nil
 }
 
-// may reports whether s may subscribe the topic; table has what it holds. With an error its connection is to be closed. Only the
-// read goroutine of s calls it.
+// may reports whether s may subscribe a topic. table has its subscriptions. An error closes the
+// connection. Only the read goroutine of s calls it.
 func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, error) {
 	if !allows(s.permit.Subscribe, topic) {
 		s.f.denySubscription(s.peer, s.permit.denied, topic)
@@ -149,14 +152,16 @@ func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, 
 		return false, err
 	}
 	if s.bytes.Add(int64(len(topic)+frameOverhead)) > maxTopicBytes {
-		return false, wire.Errorf(wire.TooManySubscriptions, "topics of more than %d bytes", maxTopicBytes)
+		return false, wire.Errorf(wire.TooManySubscriptions,
+			"its topics take more than %d bytes", maxTopicBytes)
 	}
 	s.peer.Memory().Add(topics.Cost(topic))
 	s.learn(topic)
 	return true, nil
 }
 
-// cancelled takes the topic off what s holds, if that is what the CANCEL did. Only the read goroutine of s calls it.
+// cancelled accounts for a topic that s has given up, if that is what the CANCEL did. Only the read
+// goroutine of s calls it.
 func (s *subscriber) cancelled(topic []byte, c topics.Change) {
 	if c.Counted && c.Count == 0 {
 		s.bytes.Add(-int64(len(topic) + frameOverhead))
@@ -164,7 +169,7 @@ func (s *subscriber) cancelled(topic []byte, c topics.Change) {
 	}
 }
 
-// change changes the subscriptions and reports whether the publishers were told.
+// change updates the subscriptions and reports whether the publishers were told.
 func (f *Forwarder) change(s *subscriber, topic []byte, on bool) (told bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -187,14 +192,14 @@ func (f *Forwarder) change(s *subscriber, topic []byte, on bool) (told bool) {
 	return c.Last
 }
 
-// tell sends a subscription or its cancellation to all publishers. Caller holds mu.
+// tell sends a subscription or its cancellation to all publishers. The caller holds mu.
 func (f *Forwarder) tell(topic []byte, on bool) {
 	for p := range f.publishers {
 		p.SendSubscription(topic, on)
 	}
 }
 
-// sendUp offers m to every publisher; those who have no room do not get it.
+// sendUp offers m to every publisher. It drops and counts what does not fit.
 func (f *Forwarder) sendUp(m zmtp.Message) {
 	f.up.add(1, m.NumParts(), m.Size())
 	f.mu.Lock()
@@ -211,13 +216,14 @@ func (f *Forwarder) sendUp(m zmtp.Message) {
 	}
 }
 
-// nodeTopic and the separator behind it enclose the node id in the topic that each Zeek node subscribes for itself.
+// nodeTopic and a final dot enclose the node id in the topic that each Zeek node subscribes for
+// itself. See Cluster::nodeid_topic in Zeek's scripts.
 var nodeTopic = []byte("zeek.cluster.nodeid.")
 
-// maxNodeID bounds a node id, in bytes: its parts are two names and two numbers.
+// maxNodeID bounds a node id, in bytes. Its parts are two names and two numbers.
 const maxNodeID = 512
 
-// learn takes the node id from the topic that has it. Only the read goroutine of s calls it.
+// learn takes the node id from a topic that contains it. Only the read goroutine of s calls it.
 func (s *subscriber) learn(topic []byte) {
 	id, ok := bytes.CutPrefix(topic, nodeTopic)
 	if !ok || s.node.Load() != nil {
@@ -229,7 +235,7 @@ func (s *subscriber) learn(topic []byte) {
 	}
 }
 
-// nodeID returns the Zeek node id of s, empty if it is not known.
+// nodeID returns the Zeek node id, empty if it is not known.
 func (s *subscriber) nodeID() string {
 	if node := s.node.Load(); node != nil {
 		return *node

@@ -151,7 +151,8 @@ func TestOldPublisher(t *testing.T) {
 	})
 }
 
-// TestBadSubscriptions has peers that ask for too much. They are closed, and what they held ends; others stay.
+// TestBadSubscriptions has peers that ask for too much. They are closed, and what they held ends;
+// others stay.
 func TestBadSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XPub: zmtp.Config{MaxTopicSize: 10, MaxSubscriptions: 3}})
@@ -179,7 +180,8 @@ func TestBadSubscriptions(t *testing.T) {
 	})
 }
 
-// TestPublisherIsNoSubscriber publishes what has the form of a subscription: it is data like any other.
+// TestPublisherIsNoSubscriber publishes what has the form of a subscription: it is data like any
+// other.
 func TestPublisherIsNoSubscriber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{})

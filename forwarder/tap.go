@@ -12,43 +12,47 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Tap says of which messages there is a copy, and who gets it. A tap is passive: publishers are told nothing of it, so it sees what they
-// send for others (or without being asked), and it never makes them wait: what one who gets the copy does not take at once,
-// it loses. Messages that a publisher may not publish are not in the copy, nor are those that subscribers send up.
+// Tap copies messages from publishers. A tap is passive. It makes no subscriptions, so it sees what
+// publishers send for others or without being asked. Publishers never wait for it: what does not
+// fit the queue of one of its subscribers, that subscriber loses. The copy has neither messages
+// that a publisher may not publish nor those that subscribers send to publishers.
 type Tap struct {
-	// Topics are prefixes of the topics of which there is a copy. Default: all.
+	// Topics are prefixes of the topics that are copied. Default: all.
 	Topics []string
-	// Socket configures the PUB socket of the copy, see Forwarder.ListenTap. A subscriber gets what it subscribes of the
-	// copy, as far as Config.Permit allows; SendHWM and SendBytes are what may wait for it.
+	// Socket configures the PUB socket of the copy, see Forwarder.ListenTap. A subscriber gets the
+	// messages that it subscribes, as far as Config.Permit allows. SendHWM and SendBytes limit its
+	// queue.
 	Socket zmtp.Config
-	// Take, if it is set, gets the whole copy: the messages of the batch that are in runs, in order for each publisher.
-	// Several publishers call it at once. It must not block. The batch is valid until it returns, see zmtp.Batch.Keep.
+	// Take, if it is not nil, gets the whole copy: the messages of b that are in runs, in order for
+	// each publisher. Several goroutines call it at the same time. It must not block. b is valid
+	// until Take returns, see zmtp.Batch.Keep.
 	Take func(b *zmtp.Batch, runs []zmtp.Run)
 }
 
 // TapStats are the counters of a Tap.
 type TapStats struct {
-	// Copied is what there was a copy of, whether anybody took it or not.
+	// Copied is what was copied, whether or not anybody took it.
 	Copied zmtp.Traffic
-	// Socket is the PUB socket. What its subscribers lost is Socket.Dropped, and in none of the other counters of Stats.
+	// Socket has the counters of the PUB socket. Socket.Dropped is what its subscribers lost; no
+	// other counter of Stats includes it.
 	Socket zmtp.Stats
-	// Account is what became of the messages of the copy that were meant for subscribers.
+	// Account is what became of the copied messages for subscribers.
 	Account Account
-	// Subscribers are those of the copy, in no order. SlowSince is since when one has lost messages.
+	// Subscribers are those of the PUB socket, in no particular order.
 	Subscribers []SubscriberStats
 }
 
-// tapLinger is how long the end of the Forwarder waits for subscribers of the copy.
+// tapLinger is how long Shutdown waits for the subscribers of the tap.
 const tapLinger = time.Second
 
 // tap is a Tap at work.
 type tap struct {
 	Tap
 	f        *Forwarder
-	pub      *zmtp.Socket              // its peers are subscribers of the copy
-	table    topics.Table[*subscriber] // of pub
+	pub      *zmtp.Socket              // its peers are the tap's subscribers
+	table    topics.Table[*subscriber] // of their subscriptions
 	copied   traffic
-	accounts ledger // of all its subscribers
+	accounts ledger // of all subscribers
 
 	mu          sync.Mutex
 	subscribers map[*subscriber]struct{} // guarded by mu
@@ -63,10 +67,10 @@ func newTap(f *Forwarder, cfg Tap) *tap {
 	return t
 }
 
-// errNoTap says that there is nothing to listen for.
+// errNoTap is returned when there is no tap to listen for.
 var errNoTap = errors.New("forwarder: Config has no Tap")
 
-// ListenTap is ListenXPub for subscribers of the copy, see Tap.
+// ListenTap is ListenXPub for subscribers of the tap.
 func (f *Forwarder) ListenTap(endpoint string) (bound string, err error) {
 	if f.tap == nil {
 		return "", errNoTap
@@ -74,7 +78,7 @@ func (f *Forwarder) ListenTap(endpoint string) (bound string, err error) {
 	return f.tap.pub.Listen(endpoint)
 }
 
-// ServeTap accepts subscribers of the copy from l, which it takes over. It does not block.
+// ServeTap accepts subscribers of the tap from l, which it takes over. It does not block.
 func (f *Forwarder) ServeTap(l net.Listener) (bound string, err error) {
 	if f.tap == nil {
 		return "", errNoTap
@@ -82,11 +86,11 @@ func (f *Forwarder) ServeTap(l net.Listener) (bound string, err error) {
 	return f.tap.pub.Serve(l)
 }
 
-// shutdown ends the socket when there is nothing more to copy.
+// shutdown ends the socket. The publishers are gone, so nothing more is copied.
 func (t *tap) shutdown(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, tapLinger)
 	defer cancel()
-	t.pub.Shutdown(limited) // what is lost is counted
+	t.pub.Shutdown(limited) // counts what is lost
 }
 
 func (t *tap) stats() *TapStats {
@@ -104,7 +108,7 @@ func (t *tap) stats() *TapStats {
 	return st
 }
 
-// tapPattern is the side of a tap's subscribers.
+// tapPattern is the subscribers' side of a tap.
 type tapPattern tap
 
 // Attach implements zmtp.Pattern.
@@ -144,7 +148,7 @@ func (t *tapPattern) Subscribe(p *zmtp.Peer, topic []byte, on bool) error {
 	return err
 }
 
-// Receive implements zmtp.Pattern: subscriptions in the form of messages. Others are of no interest to a PUB.
+// Receive implements zmtp.Pattern, for subscriptions in the form of messages. A PUB ignores others.
 func (t *tapPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	return b.Upstream(func(u zmtp.Upstream) error {
 		if u.Subscription {
@@ -154,12 +158,12 @@ func (t *tapPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	})
 }
 
-// tapping is what a router knows of the tap. The zero value is that of a Forwarder without one.
+// tapping is the part of a router for the tap. Its zero value is for a Forwarder without one.
 type tapping struct {
 	tap    *tap
 	root   *topics.Root[*subscriber] // of tap.table
-	take   *lane                     // for Tap.Take
-	copies []*lane                   // of the present batch, those who get something
+	take   *delivery                 // for Tap.Take
+	copies []*delivery               // of the present batch
 	copied struct{ messages, parts, bytes int }
 }
 
@@ -167,10 +171,10 @@ func newTapping(t *tap) tapping {
 	if t == nil {
 		return tapping{}
 	}
-	return tapping{tap: t, take: &lane{copies: true}}
+	return tapping{tap: t, take: &delivery{copy: true}}
 }
 
-// renew reports whether the subscriptions of the copy have changed.
+// renew reports whether the subscriptions of the tap have changed.
 func (t *tapping) renew() bool {
 	if t.tap == nil {
 		return false
@@ -181,7 +185,7 @@ func (t *tapping) renew() bool {
 	return changed
 }
 
-// tapped gives a new route its copies.
+// tapped adds its copies to a new route.
 func (r *router) tapped(to *route, topic []byte) {
 	if r.tap == nil || to.denied != nil || !allows(r.tap.Topics, topic) {
 		return
@@ -191,27 +195,27 @@ func (r *router) tapped(to *route, topic []byte) {
 		to.copies = append(to.copies, r.take)
 	}
 	for _, s := range r.tapping.root.Match(nil, topic) {
-		to.copies = append(to.copies, r.lane(s, true))
+		to.copies = append(to.copies, r.delivery(s, true))
 	}
 }
 
-// copyAll gives b to those who get a copy.
+// copyAll delivers the copies of b.
 func (r *router) copyAll(b *zmtp.Batch) {
 	if c := &r.copied; c.messages > 0 {
 		r.tap.copied.add(c.messages, c.parts, c.bytes)
 		c.messages, c.parts, c.bytes = 0, 0, 0
 	}
-	for _, l := range r.copies {
-		if l.sub == nil {
-			r.tap.Take(b, l.runs)
+	for _, d := range r.copies {
+		if d.sub == nil {
+			r.tap.Take(b, d.runs)
 		} else {
-			r.tap.accounts.match(l)
-			if !l.offer(b) {
-				l.sub.slows(losesCopies)
-				r.tap.accounts.refuse(l.sub, l.sub.lossReason(), l.left)
+			r.tap.accounts.match(d)
+			if !d.offer(b) {
+				d.sub.slows(losesCopies)
+				r.tap.accounts.refuse(d.sub, d.sub.lossReason(), d.left)
 			}
 		}
-		l.runs, l.left = l.runs[:0], 0
+		d.runs, d.left = d.runs[:0], 0
 	}
 	r.copies = r.copies[:0]
 }

@@ -68,8 +68,9 @@ func (m *tapModel) publish(topic, body string) {
 	}
 }
 
-// TestTapModel: the copy has every message of the chosen topics, whoever else gets it, each once and in order, and a
-// subscriber of the copy what it has subscribed of them; publishers are told nothing of it.
+// TestTapModel: the copy has every message of the chosen topics, whoever else gets it, each once
+// and in order, and a subscriber of the copy what it has subscribed of them; publishers are told
+// nothing of it.
 func TestTapModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		topic := rapid.SampledFrom(modelTopics)
@@ -152,8 +153,9 @@ func runTapModel(t *testing.T, prefixes []string, steps []step) string {
 	return ""
 }
 
-// TestTapChangesNothing: one who gets a copy and does not read loses messages, by itself; policy Block, which would wait for a
-// subscriber, does not wait for it. It is logged once at the beginning and at the end.
+// TestTapChangesNothing: one who gets a copy and does not read loses messages, by itself; policy
+// Block, which would wait for a subscriber, does not wait for it. It is logged once at the
+// beginning and at the end.
 func TestTapChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTapBroker(t, Config{Overload: Block, Tap: &Tap{Socket: zmtp.Config{SendHWM: crowdHWM}}})
@@ -242,7 +244,8 @@ func TestTapChangesNothing(t *testing.T) {
 	})
 }
 
-// TestTapPermissions: what a client may not publish is not in the copy; what it may not subscribe it does not get of it either.
+// TestTapPermissions: what a client may not publish is not in the copy; what it may not subscribe
+// it does not get of it either.
 func TestTapPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var file taken

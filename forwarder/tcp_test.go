@@ -37,7 +37,8 @@ func newStage(t *testing.T, policy Policy) *stage {
 	})
 }
 
-// stageConfig is such that the kernel holds little, but not so little that delayed acknowledgements set the pace.
+// stageConfig is such that the kernel holds little, but not so little that delayed acknowledgements
+// set the pace.
 func stageConfig(policy Policy) Config {
 	return Config{
 		Overload: policy,
@@ -45,7 +46,8 @@ func stageConfig(policy Policy) Config {
 	}
 }
 
-// newStageOn is newStage for a broker that listens on an address, to which dial connects the subscriber that does not read.
+// newStageOn is newStage for a broker that listens on an address, to which dial connects the
+// subscriber that does not read.
 func newStageOn(t *testing.T, cfg Config, host string, dial func(xpub string) (net.Conn, error)) *stage {
 	f := New(cfg)
 	s := &stage{Forwarder: f, t: t, ctx: testContext(t)}
@@ -98,7 +100,8 @@ func newStageOn(t *testing.T, cfg Config, host string, dial func(xpub string) (n
 	return s
 }
 
-// send publishes n messages of 4 KiB, at most as many ahead of the healthy subscriber as fit its queue if paced is set.
+// send publishes n messages of 4 KiB, at most as many ahead of the healthy subscriber as fit its
+// queue if paced is set.
 func (s *stage) send(n int, paced bool) error {
 	body := strings.Repeat("x", 4<<10)
 	for range n {

@@ -10,7 +10,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// TestVanishedHost has a subscriber whose host is gone without a word. The others get everything that the policy does not drop.
+// TestVanishedHost has a subscriber whose host is gone without a word. The others get everything
+// that the policy does not drop.
 func TestVanishedHost(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, Block, Drop, Disconnect} {
 		t.Run(policy.String(), func(t *testing.T) {

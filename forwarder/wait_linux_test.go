@@ -95,7 +95,8 @@ func ratedMessage(i uint64) []byte {
 	return zmtp.NewMessage([]byte("t"), body).Wire()
 }
 
-// publish sends at the fixed rate until stop is closed. What is late is made up for, unless the broker does not read.
+// publish sends at the fixed rate until stop is closed. What is late is made up for, unless the
+// broker does not read.
 func (b *rated) publish(t *testing.T, stop <-chan struct{}) {
 	r := b.dial(t, b.in, wire.PUB)
 	r.Conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
@@ -114,9 +115,9 @@ func (b *rated) publish(t *testing.T, stop <-chan struct{}) {
 	}()
 }
 
-// TestSlowSubscribersTCP has two brokers with the same load at the same time, and one of them has slow
-// subscribers as well, of all kinds. The healthy subscriber of that one gets at least 90 % of what that of
-// the other one gets, from the beginning on, and loses nothing.
+// TestSlowSubscribersTCP has two brokers with the same load at the same time, and one of them has
+// slow subscribers as well, of all kinds. The healthy subscriber of that one gets at least 90 % of
+// what that of the other one gets, from the beginning on, and loses nothing.
 func TestSlowSubscribersTCP(t *testing.T) {
 	for _, slow := range []int{1, 10, 200} {
 		t.Run(fmt.Sprint(slow), func(t *testing.T) {

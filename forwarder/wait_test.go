@@ -26,7 +26,8 @@ func (h heldUp) worst() (most time.Duration) {
 	return most
 }
 
-// slowReaders are the ways in which a subscriber does not keep up. Each returns when its connection ends.
+// slowReaders are the ways in which a subscriber does not keep up. Each returns when its connection
+// ends.
 var slowReaders = map[string]func(r io.Reader){
 	"trickles":   func(r io.Reader) { readPaced(r, 4<<10, 50*time.Millisecond) },
 	"half speed": func(r io.Reader) { readPaced(r, 1<<10, 10*time.Millisecond) },
@@ -52,9 +53,10 @@ func readPaced(r io.Reader, size int, interval time.Duration) error {
 	}
 }
 
-// TestWaitShare has a broker with subscribers that do not keep up, in all ways and numbers, and publishers
-// that send 240 kB/s together. Nobody holds a publisher up for longer than the share of the time that is
-// allowed; the healthy subscriber loses nothing; the slow ones lose what they do not take, and are named.
+// TestWaitShare has a broker with subscribers that do not keep up, in all ways and numbers, and
+// publishers that send 240 kB/s together. Nobody holds a publisher up for longer than the share of
+// the time that is allowed; the healthy subscriber loses nothing; the slow ones lose what they do
+// not take, and are named.
 func TestWaitShare(t *testing.T) {
 	for how, read := range slowReaders {
 		for slow, publishers := range map[int]int{1: 1, 10: 3, 200: 1} {

@@ -3,16 +3,16 @@ package forwarder
 import "time"
 
 const (
-	// holdWindow is the time over which Config.WaitShare holds.
+	// holdWindow is the time to which Config.WaitShare refers.
 	holdWindow = 5 * time.Second
-	// windowParts is the number of parts into which it is divided, the granularity of a window.
+	// windowParts is the number of parts of a window. A part is forgotten as a whole.
 	windowParts = 10
 )
 
 // window sums durations over the last holdWindow. The zero value is empty.
 type window struct {
-	parts [windowParts + 1]time.Duration // the current part and the holdWindow before it
-	last  int64                          // the number of the current part, counted from 1970
+	parts [windowParts + 1]time.Duration // the current part and those of the holdWindow before it
+	last  int64                          // number of the current part, counted from 1970
 }
 
 // add adds d at the time now.
