@@ -1,4 +1,5 @@
-# make up     builds the static binary and starts broker and logger with Zeek's default endpoints
+# make up     builds the static binary and starts broker and logger with Zeek's default endpoints;
+#             logs go to run/logs
 # make test   installs what the tests need (or says what is missing) and runs all of them with the race detector
 # .ci/run     everything that has to pass before a change is merged
 
@@ -16,8 +17,10 @@ COMPILES := windows/amd64 windows/arm64
 
 .PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve scale overload hostile clean
 
+# Logs go to run/logs, which git ignores.
 up: build
-	bin/zmtpd up
+	mkdir -p run/logs
+	bin/zmtpd up --dir run/logs
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/zmtpd ./cmd/zmtpd

@@ -91,6 +91,9 @@ func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
 	return j, nil
 }
 
+// Describe implements [daemon.Describer].
+func (j *balanceJob) Describe() []any { return []any{"to", j.flags.To, "sticky", j.flags.Sticky} }
+
 func (j *balanceJob) Name() string { return "balance" }
 
 func (j *balanceJob) Reload(now daemon.Command) {

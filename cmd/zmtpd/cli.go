@@ -17,8 +17,9 @@ import (
 // cli is the grammar of the command line. A command is a field here, and a file with its type: one
 // that implements daemon.Command, or has a Run method, which kong calls.
 type cli struct {
-	Help   helpFlag          `short:"h" help:"Show help."`
-	Config daemon.ConfigFlag `placeholder:"FILE" help:"YAML file with values of flags; flags and variables win."`
+	ShowVersion versionFlag       `name:"version" short:"v" help:"Show the version."`
+	Help        helpFlag          `short:"h" help:"Show help."`
+	Config      daemon.ConfigFlag `placeholder:"FILE" help:"YAML file with values of flags; flags and variables win."`
 
 	Up        upCommand        `cmd:"" group:"daemons" help:"Broker and logger of a Zeek cluster in one process."`
 	Forwarder forwarderCommand `cmd:"" group:"daemons" help:"The broker: XSUB for publishers, XPUB for subscribers."`
@@ -31,6 +32,7 @@ type cli struct {
 	Sub     subCommand     `cmd:"" group:"tools" help:"Subscribe, and print messages."`
 	Push    pushCommand    `cmd:"" group:"tools" help:"Push messages from standard input."`
 	Pull    pullCommand    `cmd:"" group:"tools" help:"Pull messages, and print them."`
+	HelpOn  helpCommand    `cmd:"" name:"help" group:"tools" help:"Show help, of a command if one is named."`
 	Version versionCommand `cmd:"" group:"tools" help:"Show version, commit, Go version and dependencies."`
 }
 
@@ -56,6 +58,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	std := daemon.Stdio{In: stdin, Out: stdout, Err: stderr}
 	parse := func() (*kong.Context, error) { return parseArgs(ctx, args, std) }
 	command, err := parse()
+	if err == nil {
+		if help, ok := command.Selected().Target.Addr().Interface().(*helpCommand); ok {
+			_, err = parseArgs(ctx, append(help.Command, "--help"), std)
+		}
+	}
 	if errors.Is(err, errHelpShown) || errors.Is(err, syscall.EPIPE) {
 		return nil
 	}
@@ -128,6 +135,25 @@ func (helpFlag) IgnoreDefault() {}
 // BeforeReset is called by kong when the flag is given, before anything is checked.
 func (helpFlag) BeforeReset(ctx *kong.Context) error {
 	if err := ctx.PrintUsage(false); err != nil {
+		return err
+	}
+	return errHelpShown
+}
+
+// helpCommand is zmtpd help: the help of a command.
+type helpCommand struct {
+	Command []string `arg:"" optional:"" help:"The command."`
+}
+
+// versionFlag shows the version.
+type versionFlag bool
+
+// IgnoreDefault keeps kong from setting it.
+func (versionFlag) IgnoreDefault() {}
+
+// BeforeReset is called by kong when the flag is given, before anything is checked.
+func (versionFlag) BeforeReset(ctx *kong.Context) error {
+	if err := (versionCommand{}).Run(&daemon.Stdio{Out: ctx.Stdout}); err != nil {
 		return err
 	}
 	return errHelpShown

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/zmtp"
 )
 
 // endpointFlags say where a tool's socket goes.
@@ -19,6 +20,7 @@ type endpointFlags struct {
 type endpointSocket interface {
 	Connect(endpoint string) error
 	Listen(endpoint string) (bound string, err error)
+	Monitor(buffer int) *zmtp.Monitor
 }
 
 // attach connects and binds s, and shows the bound addresses.
@@ -26,6 +28,7 @@ func (f *endpointFlags) attach(s endpointSocket, stderr io.Writer) error {
 	if len(f.Connect)+len(f.Bind) == 0 {
 		return daemon.Usagef("no endpoint: use --connect or --bind, as in --connect tcp://127.0.0.1:5557")
 	}
+	watchConnections(s, stderr)
 	for _, e := range f.Bind {
 		bound, err := s.Listen(e)
 		if err != nil {

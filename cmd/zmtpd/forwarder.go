@@ -84,6 +84,15 @@ func (j *forwarderJob) permit(p *zmtp.Peer) (forwarder.Permissions, error) {
 	return forwarder.Permissions{Publish: client.Publish, Subscribe: client.Subscribe}, nil
 }
 
+// Describe implements [daemon.Describer].
+func (j *forwarderJob) Describe() []any {
+	what := []any{"overload", j.flags.Overload}
+	if j.flags.TapFile != "" {
+		what = append(what, "tap_file", j.flags.TapFile)
+	}
+	return what
+}
+
 func (j *forwarderJob) Name() string { return "forwarder" }
 
 func (j *forwarderJob) Reload(now daemon.Command) {

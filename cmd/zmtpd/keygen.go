@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 type keygenCommand struct {
 	Env  bool   `xor:"form" help:"Print two key pairs, for servers and clients, as the four environment variables that Zeek reads."`
-	Dir  string `xor:"form" placeholder:"DIR" help:"Write the pair as certificate files of CZMQ and pyzmq into this folder: NAME.key and NAME.key_secret."`
+	Dir  string `xor:"form" placeholder:"DIR" help:"Write the pair as certificate files of CZMQ and pyzmq into this folder, which is made if it does not exist: NAME.key and NAME.key_secret."`
 	Zeek string `xor:"form" placeholder:"DIR" help:"Make this folder with all that a Zeek cluster and zmtpd need: keys for both, a script and variables for the nodes."`
 	Name string `default:"zmtpd" help:"NAME of the certificate files of --dir, and of the client."`
 }
@@ -63,13 +64,16 @@ func (c *keygenCommand) Run(std *daemon.Stdio) error {
 
 // writeCertificates writes the two files of a certificate and prints their names.
 func (c *keygenCommand) writeCertificates(std *daemon.Stdio, public curve.Key, secret curve.Secret) error {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
 	name := filepath.Join(c.Dir, c.Name+".key")
 	pair := curve.Certificate{
 		Public: public, Secret: &secret,
 		Metadata: []curve.CertificateProperty{{Name: "name", Value: c.Name}},
 	}
 	if err := pair.WriteFiles(name, time.Now()); err != nil {
-		return err
+		return fmt.Errorf("--dir: %w", err)
 	}
 	_, err := fmt.Fprintf(std.Out, "%s\n%s_secret\n", name, name)
 	return err

@@ -24,17 +24,18 @@ redef Cluster::Backend::ZeroMQ::curve_client_secretkey = "%s";
 func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	serverPublic, serverSecret := curve.GenerateKeyPair()
 	clientPublic, clientSecret := curve.GenerateKeyPair()
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.Mkdir(dir, 0o700)); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("--zeek: %w; name a folder that is not there yet, so that no key in use is lost", err)
 		}
 		return fmt.Errorf("--zeek: %w", err)
 	}
-	server, clients := filepath.Join(dir, "server"), filepath.Join(dir, "clients")
+	server, clients, tools := filepath.Join(dir, "server"), filepath.Join(dir, "clients"), filepath.Join(dir, "tools")
 	script, env := filepath.Join(dir, "curve.zeek"), filepath.Join(dir, "nodes.env")
-	err := errors.Join(os.Mkdir(server, 0o700), os.Mkdir(clients, 0o700))
-	if err != nil {
-		return err
+	for _, folder := range []string{server, clients, tools} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			return fmt.Errorf("--zeek: %w", err)
+		}
 	}
 	pair := curve.Certificate{Public: serverPublic, Secret: &serverSecret, Metadata: []curve.CertificateProperty{{Name: "name", Value: "zmtpd"}}}
 	if err := pair.WriteFiles(filepath.Join(server, "zmtpd.key"), now); err != nil {
@@ -42,6 +43,15 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	}
 	client := curve.Certificate{Public: clientPublic, Metadata: []curve.CertificateProperty{{Name: "name", Value: "zeek"}}}
 	if err := client.WriteFiles(filepath.Join(clients, "zeek.key"), now); err != nil {
+		return err
+	}
+	// The client's pair and the server's public key, as files for zmtpd pub, sub, push and pull.
+	clientPair := curve.Certificate{Public: clientPublic, Secret: &clientSecret, Metadata: client.Metadata}
+	if err := clientPair.WriteFiles(filepath.Join(tools, "zeek.key"), now); err != nil {
+		return err
+	}
+	serverKey := curve.Certificate{Public: serverPublic, Metadata: pair.Metadata}
+	if err := serverKey.WriteFiles(filepath.Join(tools, "server.key"), now); err != nil {
 		return err
 	}
 	// Z85 has neither quote nor backslash, so that Zeek and the shell take every key as it stands.
@@ -58,9 +68,10 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	if err := os.WriteFile(env, text, 0o600); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, `%s	load it on every node of Zeek,
+	_, err := fmt.Fprintf(out, `%s	load it on every node of Zeek,
 %s	or give every node these variables.
-For zmtpd: --curve-secret-key-file %s --curve-clients %s
-`, script, env, server, clients)
+For zmtpd's daemons: --curve-secret-key-file %s --curve-clients %s
+For zmtpd pub, sub, push, pull: --curve-server-key %s --curve-secret-key-file %s
+`, script, env, server, clients, filepath.Join(tools, "server.key"), filepath.Join(tools, "zeek.key_secret"))
 	return err
 }

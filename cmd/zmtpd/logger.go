@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,45 +58,38 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 		}
 		scripts[i] = script
 	}
-	apply := func(o *redef.Options, log *slog.Logger) error {
-		for i, script := range scripts {
-			skipped, err := o.Redefs(script)
-			if err != nil {
-				return daemon.Usagef("--redefs %s: %w", f.Redefs[i], err)
-			}
-			for _, s := range skipped {
-				log.Info("without effect here", "file", f.Redefs[i], "line", s.Line, "what", s.What, "why", s.Why)
-			}
-		}
-		for _, assignment := range f.Redef {
-			if err := o.Redef(assignment); err != nil {
-				return daemon.Usagef("--redef %s: %w", assignment, err)
-			}
-		}
-		return nil
-	}
 	o := redef.DefaultOptions()
-	if err := apply(o, log); err != nil {
-		return nil, err
+	for i, script := range scripts {
+		skipped, err := o.Redefs(script)
+		if err != nil {
+			return nil, daemon.Usagef("--redefs %s: %w", f.Redefs[i], err)
+		}
+		for _, s := range skipped {
+			log.Info("line has no effect on zmtpd", "file", f.Redefs[i], "line", s.Line, "what", s.What, "why", s.Why)
+		}
+	}
+	for _, assignment := range f.Redef {
+		if err := o.Redef(assignment); err != nil {
+			return nil, daemon.Usagef("--redef %s: %w", assignment, err)
+		}
 	}
 
-	// A setting that stays the same whatever it was before is one that the redefs make.
-	other := redef.DefaultOptions()
-	other.Format.UseJSON = !o.Format.UseJSON
-	other.RotationInterval = o.RotationInterval + time.Hour
-	if err := apply(other, slog.New(slog.DiscardHandler)); err != nil {
-		return nil, err
+	// Flags win over the files of --redefs. Two flags that contradict each other are a mistake.
+	on, off := redef.DefaultOptions(), redef.DefaultOptions()
+	on.Format.UseJSON, on.RotationInterval = true, time.Hour
+	for _, assignment := range f.Redef {
+		_, _ = on.Redef(assignment), off.Redef(assignment) // without an error, see above
 	}
 	if useJSON := f.Format == "json"; f.Format != "" {
-		if o.Format.UseJSON == other.Format.UseJSON && o.Format.UseJSON != useJSON {
-			return nil, daemon.Usagef("--format %s contradicts LogAscii::use_json=%s of --redef or --redefs: remove one of the two",
+		if on.Format.UseJSON == off.Format.UseJSON && o.Format.UseJSON != useJSON {
+			return nil, daemon.Usagef("--format %s contradicts LogAscii::use_json=%s of --redef: remove one of the two",
 				f.Format, zeekBool(o.Format.UseJSON))
 		}
 		o.Format.UseJSON = useJSON
 	}
 	if f.Rotate != nil {
-		if o.RotationInterval == other.RotationInterval && o.RotationInterval != *f.Rotate {
-			return nil, daemon.Usagef("--rotate %v contradicts Log::default_rotation_interval=%v of --redef or --redefs: remove one of the two",
+		if on.RotationInterval == off.RotationInterval && o.RotationInterval != *f.Rotate {
+			return nil, daemon.Usagef("--rotate %v contradicts Log::default_rotation_interval=%v of --redef: remove one of the two",
 				*f.Rotate, o.RotationInterval)
 		}
 		o.RotationInterval = *f.Rotate
@@ -149,6 +143,61 @@ func newLoggerJob(flags *loggerFlags, env *daemon.Env) (*loggerJob, error) {
 	env.Access.Cover(pull)
 	receiver := pipeline.Serve(pull, env.Log, sinks.outlets...)
 	return &loggerJob{flags: flags, access: env.Access, pull: pull, sinks: sinks, receiver: receiver}, nil
+}
+
+// Describe implements [daemon.Describer].
+func (j *loggerJob) Describe() []any {
+	what := []any{"sinks", j.flags.Sink}
+	if j.sinks.files != nil {
+		format := "tsv"
+		if j.sinks.options.Format.UseJSON {
+			format = "json"
+		}
+		what = append(what, "format", format, "dir", absolute(j.flags.Dir), "rotate", rotation(j.sinks.options.RotationInterval))
+		if j.flags.Archive != "" {
+			what = append(what, "archive", j.flags.Archive)
+		}
+	}
+	if j.flags.Spool != "" {
+		what = append(what, "spool", absolute(j.flags.Spool))
+	}
+	return what
+}
+
+// absolute returns the absolute path of a folder, as far as it can be told.
+func absolute(dir string) string {
+	if path, err := filepath.Abs(dir); err == nil {
+		return path
+	}
+	return dir
+}
+
+func rotation(interval time.Duration) string {
+	if interval == 0 {
+		return "never"
+	}
+	return interval.String()
+}
+
+// maxWriteErrorAge is how long a failure to write a file says that files cannot be written. A failed
+// write is repeated sooner.
+const maxWriteErrorAge = 10 * time.Second
+
+// Ready implements [daemon.Readier]: nodes wait for a sink, or records wait for files that cannot be
+// written.
+func (j *loggerJob) Ready() error {
+	for _, o := range j.sinks.outlets {
+		st := o.Stats()
+		if st.Waiting != nil {
+			return fmt.Errorf("nodes wait for sink %s: %w", o.Name(), st.Waiting)
+		}
+		if o.Name() == sinkFiles && st.Queued.Records > 0 {
+			if files := j.sinks.files.Stats(); files.LastError != nil && time.Since(files.LastErrorTime) < maxWriteErrorAge {
+				return fmt.Errorf("files cannot be written: %w", files.LastError)
+			}
+		}
+	}
+	return nil
 }
 
 func (j *loggerJob) Name() string { return "logger" }

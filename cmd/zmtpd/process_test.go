@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/pipeline/recording"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -248,4 +249,25 @@ func (s *loggerStatus) sink(t testing.TB, name string) sinkStatus {
 	}
 	t.Fatalf("no sink %s in %+v", name, s)
 	return sinkStatus{}
+}
+
+// writeFile writes a file.
+func writeFile(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeRecording writes a recording of messages with one part each.
+func writeRecording(t testing.TB, name string, messages ...string) {
+	t.Helper()
+	var content []byte
+	for _, m := range messages {
+		var err error
+		if content, err = recording.AppendMessage(content, []byte(m)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, name, string(content))
 }

@@ -15,7 +15,7 @@ type pubCommand struct {
 // Run publishes standard input. It is an XPUB rather than a PUB, which does not learn
 // of subscriptions, and waits for subscribers that are slow.
 func (c *pubCommand) Run(ctx context.Context, std *daemon.Stdio) error {
-	config, err := c.Socket(std.Err)
+	config, err := c.Socket()
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ type pullCommand struct{ receiveFlags }
 
 // Run prints what a PULL socket receives.
 func (c *pullCommand) Run(ctx context.Context, std *daemon.Stdio) error {
-	config, err := c.Socket(std.Err)
+	config, err := c.Socket()
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ type pushCommand struct{ sendFlags }
 
 // Run sends standard input with a PUSH socket.
 func (c *pushCommand) Run(ctx context.Context, std *daemon.Stdio) error {
-	config, err := c.Socket(std.Err)
+	config, err := c.Socket()
 	if err != nil {
 		return err
 	}

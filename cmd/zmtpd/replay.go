@@ -54,7 +54,7 @@ func (c *replayCommand) Validate() error {
 // Run sends the file.
 func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	line := newProgress(std.Err)
-	config, err := c.Socket(line)
+	config, err := c.Socket()
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,8 @@ func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		xpub: zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})}
 	defer r.push.Close()
 	defer r.xpub.Close()
+	watchConnections(r.push, line)
+	watchConnections(r.xpub, line)
 	if err := r.connect(ctx); err != nil {
 		return err
 	}

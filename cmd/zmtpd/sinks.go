@@ -41,6 +41,7 @@ const (
 
 // sinks are where a logger's records go.
 type sinks struct {
+	options *redef.Options
 	outlets []*pipeline.Outlet
 	files   *files.Logger // nil if files are none of them
 	kafka   *kafka.Sink   // likewise
@@ -63,12 +64,12 @@ func (f *loggerFlags) openSinks(env *daemon.Env) (*sinks, error) {
 	case f.SpoolSync < 0:
 		return nil, daemon.Usagef("--spool-sync %v: has to be 0 or more", f.SpoolSync)
 	}
-	s := &sinks{}
+	s := &sinks{options: options}
 	for i, name := range f.Sink {
 		if slices.Contains(f.Sink[:i], name) {
 			err = daemon.Usagef("--sink %s: is there twice", name)
 		} else {
-			err = s.add(name, f, options, env)
+			err = s.add(name, f, env)
 		}
 		if err != nil {
 			ended, cancel := context.WithCancel(context.Background())
@@ -80,9 +81,9 @@ func (f *loggerFlags) openSinks(env *daemon.Env) (*sinks, error) {
 }
 
 // add opens one sink.
-func (s *sinks) add(name string, f *loggerFlags, options *redef.Options, env *daemon.Env) error {
+func (s *sinks) add(name string, f *loggerFlags, env *daemon.Env) error {
 	var sink pipeline.Sink
-	log := env.Log
+	options, log := s.options, env.Log
 	switch name {
 	case sinkFiles:
 		l, err := f.openFiles(options, log)

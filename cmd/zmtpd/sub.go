@@ -14,7 +14,7 @@ type subCommand struct {
 
 // Run prints what a SUB socket receives.
 func (c *subCommand) Run(ctx context.Context, std *daemon.Stdio) error {
-	config, err := c.Socket(std.Err)
+	config, err := c.Socket()
 	if err != nil {
 		return err
 	}

@@ -85,6 +85,12 @@ type Readier interface {
 	Ready() error
 }
 
+// Describer is a Job with settings that the operator should see in the first line of the log.
+type Describer interface {
+	// Describe returns attributes for that line.
+	Describe() []any
+}
+
 // Endpoint is an address at which a daemon listens.
 type Endpoint struct {
 	Flag     string `json:"flag"`     // that asks for it, as in "--xsub"

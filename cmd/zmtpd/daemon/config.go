@@ -34,7 +34,7 @@ func isDaemon(command *kong.Node) bool {
 // NameVariables gives every flag but --help its environment variable.
 func NameVariables(k *kong.Kong) error {
 	name := func(flag *kong.Flag, prefix string) {
-		if flag.Name != "help" {
+		if flag.Name != "help" && flag.Name != "version" {
 			flag.Envs = []string{prefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))}
 			flag.Tag.Envs = flag.Envs
 		}
@@ -203,4 +203,14 @@ func flagValue(flag *kong.Flag, node yaml.Node) (any, error) {
 		return list, nil
 	}
 	return nil, errors.New("neither a value nor a list")
+}
+
+// configName returns the name of the configuration file that was parsed, "" for none.
+func configName(c *kong.Context) string {
+	for _, flag := range c.Flags() {
+		if name, ok := flag.Target.Interface().(ConfigFlag); ok {
+			return string(name)
+		}
+	}
+	return ""
 }

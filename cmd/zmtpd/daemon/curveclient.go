@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"fmt"
-	"io"
-	"log/slog"
 
 	"zmtpd/curve"
 	"zmtpd/zmtp"
@@ -15,15 +13,16 @@ type CurveClientFlags struct {
 	CurveSecretKeyFile string `group:"security" placeholder:"FILE" help:"Certificate file with the own secret key, as zmtpd keygen --dir writes it."`
 }
 
-// Socket returns the configuration of the tool's socket.
-func (f *CurveClientFlags) Socket(stderr io.Writer) (zmtp.Config, error) {
+// Socket returns the configuration of a tool's socket. It tries again after whatever error: the other
+// side may be configured in the meantime.
+func (f *CurveClientFlags) Socket() (zmtp.Config, error) {
+	config := zmtp.Config{RetryAlways: true}
 	client, err := f.Client()
 	if err != nil || client == nil {
-		return zmtp.Config{}, err
+		return config, err
 	}
-	// A refusal is not seen otherwise: the socket goes on trying.
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return zmtp.Config{Mechanism: client.Mechanism, Logger: log}, nil
+	config.Mechanism = client.Mechanism
+	return config, nil
 }
 
 // Client returns the keys that the flags or Zeek's variables make up, nil for none.

@@ -55,9 +55,9 @@ func (d *daemon) registry() *prometheus.Registry {
 		}, func() float64 { return 1 }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "zmtpd_ready",
-			Help: "1 while all endpoints are bound, a balancer has a logger, and zmtpd is not shutting down.",
+			Help: "1 while zmtpd can do its work, as /readyz says.",
 		}, func() float64 {
-			if d.isReady() {
+			if d.notReady() == nil {
 				return 1
 			}
 			return 0

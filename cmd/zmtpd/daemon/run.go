@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"slices"
+	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +63,7 @@ func Run(ctx context.Context, p *Program) error {
 		return err
 	}
 	d := &daemon{version: p.Version, jobs: jobs, access: access, memory: budget, log: log, started: time.Now()}
+	d.describe(p)
 	r := &reloader{log: log, level: level, access: access, memory: budget, jobs: jobs, program: p, current: p.Parsed}
 	defer r.start()()
 	err = d.serve(ctx, flags)
@@ -68,6 +71,17 @@ func Run(ctx context.Context, p *Program) error {
 		err = errors.Join(cause, err)
 	}
 	return err
+}
+
+// describe logs what the daemon was started with.
+func (d *daemon) describe(p *Program) {
+	what := []any{"version", d.version, "command", p.Parsed.Selected().Name, "config", configName(p.Parsed), "encrypted", d.access.Keys() != nil}
+	for _, j := range d.jobs {
+		if j, ok := j.(Describer); ok {
+			what = append(what, j.Describe()...)
+		}
+	}
+	d.log.Info("starting", what...)
 }
 
 // serve listens, serves until ctx ends, and shuts down. The HTTP server ends last: it tells how the
@@ -116,6 +130,7 @@ func (d *daemon) listen(ctx context.Context) error {
 	for _, e := range d.endpoints {
 		d.announce(ctx, e)
 	}
+	d.warnExposed()
 	return nil
 }
 
@@ -142,12 +157,23 @@ func (d *daemon) connect(ctx context.Context) error {
 	return nil
 }
 
-// isReady reports whether all endpoints are bound, the end has not begun, and all jobs are ready.
-func (d *daemon) isReady() bool {
-	return d.ready.Load() && !slices.ContainsFunc(d.jobs, func(j Job) bool {
-		r, ok := j.(Readier)
-		return ok && r.Ready() != nil
-	})
+var errNotListening = errors.New("zmtpd is starting or shutting down")
+
+// notReady returns why the daemon cannot do its work: an endpoint is not bound, the end has begun, or
+// a job is not ready. It returns nil if it can.
+func (d *daemon) notReady() error {
+	if !d.ready.Load() {
+		return errNotListening
+	}
+	var all []error
+	for _, j := range d.jobs {
+		if r, ok := j.(Readier); ok {
+			if err := r.Ready(); err != nil {
+				all = append(all, fmt.Errorf("%s: %w", j.Name(), err))
+			}
+		}
+	}
+	return errors.Join(all...)
 }
 
 // announce logs that an endpoint is bound. The log level does not matter: scripts learn the address
@@ -156,6 +182,24 @@ func (d *daemon) announce(ctx context.Context, e Endpoint) {
 	r := slog.NewRecord(time.Now(), slog.LevelInfo, "listening", 0)
 	r.Add("flag", e.Flag, "socket", e.Socket, "endpoint", e.Endpoint)
 	d.log.Handler().Handle(ctx, r)
+}
+
+// warnExposed warns of endpoints that other hosts reach and that do not protect what they carry.
+func (d *daemon) warnExposed() {
+	for _, e := range d.endpoints {
+		_, address, _ := strings.Cut(e.Endpoint, "://")
+		host, err := netip.ParseAddrPort(address)
+		if err != nil || host.Addr().Unmap().IsLoopback() {
+			continue
+		}
+		if e.Socket == "HTTP" {
+			d.log.Warn("HTTP listens beyond loopback, without encryption and for everybody: it tells names, addresses and topics",
+				"flag", e.Flag, "endpoint", e.Endpoint)
+		} else if d.access.Keys() == nil {
+			d.log.Warn("socket listens beyond loopback without keys: traffic is not encrypted, and clients are not authenticated; "+
+				"make keys with zmtpd keygen --zeek", "flag", e.Flag, "endpoint", e.Endpoint)
+		}
+	}
 }
 
 // shutdown ends all jobs at the same time.

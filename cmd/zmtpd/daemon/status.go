@@ -16,6 +16,7 @@ type Status struct {
 	Started       time.Time     `json:"started"`
 	UptimeSeconds float64       `json:"uptime_seconds"`
 	Ready         bool          `json:"ready"`
+	NotReady      string        `json:"not_ready,omitempty"` // why not
 	Endpoints     []Endpoint    `json:"endpoints"`
 	Security      *AccessStatus `json:"security"`
 	Memory        *MemoryStatus `json:"memory,omitempty"`
@@ -52,10 +53,14 @@ func (d *daemon) status() answer {
 		Version:       d.version,
 		Started:       d.started,
 		UptimeSeconds: time.Since(d.started).Seconds(),
-		Ready:         d.isReady(),
 		Endpoints:     []Endpoint{},
 		Security:      d.access.status(),
 		Memory:        newMemoryStatus(d.memory.Stats()),
+	}
+	if err := d.notReady(); err != nil {
+		s.NotReady = err.Error()
+	} else {
+		s.Ready = true
 	}
 	if d.ready.Load() {
 		s.Endpoints = d.endpoints
