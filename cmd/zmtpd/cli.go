@@ -26,14 +26,15 @@ type cli struct {
 	Logger    loggerCommand    `cmd:"" group:"daemons" help:"The logger: takes log batches, writes log files."`
 	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Distribute log batches to several loggers."`
 
-	Replay  replayCommand  `cmd:"" group:"tools" help:"Send recorded messages to endpoints."`
-	Keygen  keygenCommand  `cmd:"" group:"tools" help:"Make a CURVE key pair."`
-	Pub     pubCommand     `cmd:"" group:"tools" help:"Publish messages from standard input."`
-	Sub     subCommand     `cmd:"" group:"tools" help:"Subscribe, and print messages."`
-	Push    pushCommand    `cmd:"" group:"tools" help:"Push messages from standard input."`
-	Pull    pullCommand    `cmd:"" group:"tools" help:"Pull messages, and print them."`
-	HelpOn  helpCommand    `cmd:"" name:"help" group:"tools" help:"Show help, of a command if one is named."`
-	Version versionCommand `cmd:"" group:"tools" help:"Show version, commit, Go version and dependencies."`
+	Replay        replayCommand  `cmd:"" group:"tools" help:"Send recorded messages to endpoints."`
+	Configuration configCommand  `cmd:"" name:"config" group:"tools" help:"Make, check or show a configuration file."`
+	Keygen        keygenCommand  `cmd:"" group:"tools" help:"Make a CURVE key pair."`
+	Pub           pubCommand     `cmd:"" group:"tools" help:"Publish messages from standard input."`
+	Sub           subCommand     `cmd:"" group:"tools" help:"Subscribe, and print messages."`
+	Push          pushCommand    `cmd:"" group:"tools" help:"Push messages from standard input."`
+	Pull          pullCommand    `cmd:"" group:"tools" help:"Pull messages, and print them."`
+	HelpOn        helpCommand    `cmd:"" name:"help" group:"tools" help:"Show help, of a command if one is named."`
+	Version       versionCommand `cmd:"" group:"tools" help:"Show version, commit, Go version and dependencies."`
 }
 
 var groups = kong.ExplicitGroups([]kong.Group{
@@ -69,10 +70,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return parseError(err)
 	}
+	for _, fault := range daemon.UnknownVariables(command.Model) {
+		fmt.Fprintf(stderr, "zmtpd: %s\n", fault)
+	}
+	reparse := parser(func(args []string) (*kong.Context, error) { return parseArgs(ctx, args, std) })
 	if daemon.IsDaemon(command) {
 		err = daemon.Run(ctx, &daemon.Program{Stdio: std, Version: versionString(), Parsed: command, Parse: parse})
-	} else if err = command.Run(&std); errors.Is(err, syscall.EPIPE) {
-		return nil // the reader of our output has seen enough
+	} else if err = command.Run(&std, reparse); errors.Is(err, syscall.EPIPE) {
+		return nil // the reader of the tool's output has seen enough
 	}
 	if errors.Is(err, zmtp.ErrEndpoint) {
 		return &daemon.UsageError{Err: err}

@@ -188,13 +188,18 @@ const maxWriteErrorAge = 10 * time.Second
 func (j *loggerJob) Ready() error {
 	for _, o := range j.sinks.outlets {
 		st := o.Stats()
-		if st.Waiting != nil {
-			return fmt.Errorf("nodes wait for sink %s: %w", o.Name(), st.Waiting)
-		}
+		var failure error
 		if o.Name() == sinkFiles && st.Queued.Records > 0 {
-			if files := j.sinks.files.Stats(); files.LastError != nil && time.Since(files.LastErrorTime) < maxWriteErrorAge {
-				return fmt.Errorf("files cannot be written: %w", files.LastError)
+			files := j.sinks.files.Stats()
+			if files.LastError != nil && (st.Waiting != nil || time.Since(files.LastErrorTime) < maxWriteErrorAge) {
+				failure = fmt.Errorf("files cannot be written: %w", files.LastError)
 			}
+		}
+		if st.Waiting != nil {
+			failure = errors.Join(fmt.Errorf("nodes wait for sink %s: %w", o.Name(), st.Waiting), failure)
+		}
+		if failure != nil {
+			return failure
 		}
 	}
 	return nil

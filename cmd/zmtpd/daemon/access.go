@@ -47,6 +47,8 @@ func (p *prefix) UnmarshalText(text []byte) error {
 	return nil
 }
 
+func (p prefix) String() string { return netip.Prefix(p).String() }
+
 func prefixes(all []prefix) (p []netip.Prefix) {
 	for _, one := range all {
 		p = append(p, netip.Prefix(one))

@@ -40,10 +40,10 @@ func NameVariables(k *kong.Kong) error {
 		}
 	}
 	for _, flag := range k.Model.Flags {
-		name(flag, "ZMTPD_")
+		name(flag, variablePrefix)
 	}
 	for _, command := range k.Model.Children {
-		prefix := "ZMTPD_"
+		prefix := variablePrefix
 		if !isDaemon(command) {
 			prefix += strings.ToUpper(command.Name) + "_"
 		}
@@ -66,24 +66,54 @@ func (ConfigFlag) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 	if name == "" {
 		return nil
 	}
-	f, err := os.Open(name)
+	file, err := readConfig(name, ctx.Model)
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
+	}
+	ctx.AddResolver(file)
+	return nil
+}
+
+// CheckConfig returns the first fault in a configuration file, with its line.
+func CheckConfig(name string, model *kong.Application) error {
+	_, err := readConfig(name, model)
+	return err
+}
+
+// readConfig reads and checks a configuration file.
+func readConfig(name string, model *kong.Application) (*configFile, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
 	if err != nil {
-		return fmt.Errorf("--config: %w", err)
+		return nil, err
 	}
 	if len(text) > maxConfigSize {
-		return fmt.Errorf("--config %s: more than %d bytes, is this the right file?", name, maxConfigSize)
+		return nil, fmt.Errorf("%s: more than %d bytes; is this the right file?", name, maxConfigSize)
 	}
-	file, err := parseConfig(text, ctx.Model)
+	file, err := parseConfig(text, model)
+	if fault, ok := errors.AsType[*configFault](err); ok {
+		return nil, fmt.Errorf("%s:%d: %w", name, fault.line, err)
+	}
 	if err != nil {
-		return fmt.Errorf("--config %s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	ctx.AddResolver(file)
-	return nil
+	return file, nil
+}
+
+// configFault is a fault in a line of a configuration file.
+type configFault struct {
+	line int
+	text string
+}
+
+func (f *configFault) Error() string { return f.text }
+
+func faultf(node yaml.Node, format string, args ...any) error {
+	return &configFault{node.Line, fmt.Sprintf(format, args...)}
 }
 
 // configFile is a checked configuration file: every key in it is a flag. It is a
@@ -133,19 +163,55 @@ func parseConfig(text []byte, model *kong.Application) (*configFile, error) {
 	return c, checkKeys(c.top, daemons, "daemons")
 }
 
-// checkKeys refuses keys that are none of the flags of whom, and values that a flag
-// cannot take.
+// checkKeys refuses keys that are no flags of whom, and values that a flag cannot take.
 func checkKeys(values map[string]yaml.Node, flags map[string]*kong.Flag, whom string) error {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		node := values[key]
 		flag := flags[key]
 		if flag == nil {
-			known := strings.Join(slices.Sorted(maps.Keys(flags)), ", ")
-			return fmt.Errorf("line %d: %q is no flag of the %s, which have %s; flags of a tool stand in a section with its name",
-				node.Line, key, whom, known)
+			known := slices.Sorted(maps.Keys(flags))
+			if nearest := nearest(key, known); nearest != "" {
+				return faultf(node, "%q is no flag of the %s; the nearest is %q", key, whom, nearest)
+			}
+			return faultf(node, "%q is no flag of the %s, which have %s; flags of a tool stand in a section with its name",
+				key, whom, strings.Join(known, ", "))
 		}
-		if _, err := flagValue(flag, node); err != nil {
-			return fmt.Errorf("line %d: %s: %w", node.Line, key, err)
+		value, err := flagValue(flag, node)
+		if err == nil {
+			err = checkValue(flag, value)
+		}
+		if err != nil {
+			return faultf(node, "%s: %s: %v", key, shorten(node), err)
+		}
+	}
+	return nil
+}
+
+// shorten returns the value of a node for an error.
+func shorten(node yaml.Node) string {
+	if node.Kind == yaml.ScalarNode {
+		return fmt.Sprintf("%.80q", node.Value)
+	}
+	return "the value"
+}
+
+// checkValue reports whether a flag takes a value.
+func checkValue(flag *kong.Flag, value any) error {
+	target := reflect.New(flag.Target.Type()).Elem()
+	scan := kong.Scan().PushTyped(value, kong.FlagValueToken)
+	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan}, target); err != nil {
+		return err
+	}
+	if flag.Enum == "" {
+		return nil
+	}
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	for _, v := range list {
+		if text := fmt.Sprint(v); !flag.EnumMap()[text] {
+			return fmt.Errorf("%q is none of %s", text, strings.Trim(flag.Enum, ","))
 		}
 	}
 	return nil
@@ -157,22 +223,23 @@ func (c *configFile) Validate(*kong.Application) error { return nil }
 // Resolve implements [kong.Resolver]. kong prefers what it returns to the environment,
 // so it has no value for a flag whose variable is set.
 func (c *configFile) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
-	for _, env := range flag.Envs {
-		if _, ok := os.LookupEnv(env); ok {
-			return nil, nil
-		}
-	}
-	if parent.Command == nil {
+	if setVariable(flag) != "" || parent.Command == nil {
 		return nil, nil
 	}
-	node, ok := c.sections[parent.Command.Name][flag.Name]
-	if !ok && isDaemon(parent.Command) {
-		node, ok = c.top[flag.Name]
-	}
+	node, ok := c.lookup(parent.Command, flag)
 	if !ok {
 		return nil, nil
 	}
 	return flagValue(flag, node)
+}
+
+// lookup returns the value of a command's flag.
+func (c *configFile) lookup(command *kong.Node, flag *kong.Flag) (yaml.Node, bool) {
+	node, ok := c.sections[command.Name][flag.Name]
+	if !ok && isDaemon(command) {
+		node, ok = c.top[flag.Name]
+	}
+	return node, ok
 }
 
 // flagValue returns a value in the form in which kong parses it: text as on the command
@@ -205,8 +272,8 @@ func flagValue(flag *kong.Flag, node yaml.Node) (any, error) {
 	return nil, errors.New("neither a value nor a list")
 }
 
-// configName returns the name of the configuration file that was parsed, "" for none.
-func configName(c *kong.Context) string {
+// ConfigName returns the name of the configuration file that was parsed, "" for none.
+func ConfigName(c *kong.Context) string {
 	for _, flag := range c.Flags() {
 		if name, ok := flag.Target.Interface().(ConfigFlag); ok {
 			return string(name)

@@ -53,6 +53,8 @@ func (p *Positive) UnmarshalText(text []byte) error {
 	return nil
 }
 
+func (p Positive) String() string { return time.Duration(p).String() }
+
 // maxHeartbeatTTL is the longest time that libzmq can take: it keeps tenths of a second, as milliseconds in 16 bits.
 const maxHeartbeatTTL = 65500 * time.Millisecond
 
@@ -71,6 +73,8 @@ func (h *HeartbeatTTL) UnmarshalText(text []byte) error {
 	*h = HeartbeatTTL(d)
 	return nil
 }
+
+func (h HeartbeatTTL) String() string { return time.Duration(h).String() }
 
 // HighWaterMark is a limit on messages, 0 for none.
 type HighWaterMark int
@@ -104,6 +108,19 @@ func (s *ByteSize) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is no size; write bytes, or a number with KiB, MiB or GiB, as in 64MiB", text)
+}
+
+// String returns the size in the largest unit of which it is a whole number.
+func (s ByteSize) String() string {
+	for _, unit := range []struct {
+		size ByteSize
+		name string
+	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if s != 0 && s%unit.size == 0 {
+			return fmt.Sprintf("%d%s", s/unit.size, unit.name)
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
 }
 
 var byteUnits = []struct {
@@ -148,6 +165,8 @@ func (l connectionLimit) or(other int) int {
 	}
 	return other
 }
+
+func (s Share) String() string { return strconv.FormatFloat(100*float64(s), 'g', -1, 64) + "%" }
 
 // Limit converts a share to one for packages where 0 is the default and less is none.
 func (s Share) Limit() float64 {

@@ -75,7 +75,7 @@ func Run(ctx context.Context, p *Program) error {
 
 // describe logs what the daemon was started with.
 func (d *daemon) describe(p *Program) {
-	what := []any{"version", d.version, "command", p.Parsed.Selected().Name, "config", configName(p.Parsed), "encrypted", d.access.Keys() != nil}
+	what := []any{"version", d.version, "command", p.Parsed.Selected().Name, "config", ConfigName(p.Parsed), "encrypted", d.access.Keys() != nil}
 	for _, j := range d.jobs {
 		if j, ok := j.(Describer); ok {
 			what = append(what, j.Describe()...)
