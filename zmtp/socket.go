@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/zmtp/loglimit"
 	"zmtpd/zmtp/memory"
 	"zmtpd/zmtp/wire"
 )
@@ -24,6 +25,7 @@ type Socket struct {
 	pattern  Pattern
 	inbox    *inbox // of patterns that receive, else nil
 	log      *slog.Logger
+	failures *loglimit.Limiter // of handshakes, by reason and address
 	monitors monitors
 	dropped  drops
 	filtered atomic.Uint64
@@ -73,7 +75,7 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 		peers:       make(map[*Peer]struct{}),
 	}
 	s.live.Store(&s.cfg)
-	s.log = s.cfg.Logger.With("socket", string(local))
+	s.log, s.failures = s.cfg.Logger.With("socket", string(local)), loglimit.New(maxFailureLines)
 	s.stats.HandshakeFailures = make(map[wire.Reason]uint64)
 	s.stats.Closed = make(map[wire.Reason]uint64)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -369,16 +371,36 @@ func (s *Socket) handshakeFailed(event Event, a *attachment, err error) {
 	r := reasonOf(err)
 	s.mu.Lock()
 	s.stats.HandshakeFailures[r]++
-	first := s.stats.HandshakeFailures[r] == 1
 	s.mu.Unlock()
 	event.Type, event.Value = failure(err)
 	event.Err = err
 	s.monitors.emit(event)
 	event.Type, event.Value = EventDisconnected, 0
 	s.monitors.emit(event)
+	attrs := []any{"endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r, "err", err}
 	level := slog.LevelDebug
-	if first && r != wire.LocalClose {
-		level = slog.LevelWarn // once for each reason; the counters tell of the others
+	if r != wire.LocalClose {
+		// A peer that is refused tries again for ever: each address and reason once in a while.
+		if others, ok := s.failures.Admit(r.String(), hostOf(event.Remote)); ok {
+			level = slog.LevelWarn
+			if others > 0 {
+				attrs = append(attrs, "others", others)
+			}
+		}
 	}
-	s.log.Log(context.Background(), level, "handshake failed", "endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r, "err", err)
+	s.log.Log(context.Background(), level, "handshake failed", attrs...)
+}
+
+// maxFailureLines is how many addresses are logged for one reason in a [loglimit.Window].
+const maxFailureLines = 5
+
+// hostOf returns the address of a peer without its port.
+func hostOf(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.IP.String()
+	}
+	if a == nil {
+		return ""
+	}
+	return a.String()
 }

@@ -30,7 +30,7 @@ type Guard struct {
 	rules    atomic.Pointer[rules]
 	answers  map[string]*[numAnswers]atomic.Uint64 // by ZAP domain; complete before peers connect
 	covered  []PeerCloser                          // complete before peers connect
-	refusals refusalLog
+	refusals *refusalLog
 
 	mu    sync.Mutex // of reloads
 	fault string     // the error of the last reload, "" for none; guarded by mu
@@ -63,7 +63,7 @@ type PeerCloser interface {
 // client list of keys; nil for none.
 func NewGuard(keys *Store, handler zap.Handler, log *slog.Logger) *Guard {
 	g := &Guard{log: log, keys: keys, handler: handler,
-		answers: map[string]*[numAnswers]atomic.Uint64{}, refusals: refusalLog{log: log}}
+		answers: map[string]*[numAnswers]atomic.Uint64{}, refusals: newRefusalLog(log)}
 	g.SetRules(Rules{})
 	return g
 }
@@ -240,9 +240,11 @@ func (g *Guard) Sweep() {
 			return nil
 		})
 	}
-	for _, c := range all {
-		g.log.Info("connection closed", "peer", c.peer.Remote(), "client", c.peer.UserID(), "reason",
-			c.err)
+	for _, c := range all[:min(len(all), maxNamed)] {
+		g.log.Info("connection closed", "peer", c.peer.Remote(), "client", c.peer.UserID(), "reason", c.err)
+	}
+	if len(all) > maxNamed {
+		g.log.Info("more connections were closed for such reasons", "connections", len(all)-maxNamed)
 	}
 }
 

@@ -3,28 +3,23 @@ package access
 import (
 	"encoding/hex"
 	"log/slog"
-	"sync"
-	"time"
 
 	"zmtpd/curve"
+	"zmtpd/zmtp/loglimit"
 	"zmtpd/zmtp/zap"
 )
 
-// refusalLog logs refused clients: each once in refusalWindow, since a client tries again for ever,
-// and at most maxRefusals of them, since a client can make any number of keys.
-type refusalLog struct {
-	log *slog.Logger
+// maxRefusals bounds the refused clients that are logged in a [loglimit.Window]: a client can make
+// any number of keys.
+const maxRefusals = 20
 
-	mu    sync.Mutex
-	since time.Time           // guarded by mu; of the window
-	seen  map[string]struct{} // guarded by mu; logged in it
-	more  uint64              // guarded by mu; not logged in it
+// refusalLog logs refused clients.
+type refusalLog struct {
+	log   *slog.Logger
+	limit *loglimit.Limiter
 }
 
-const (
-	refusalWindow = time.Minute
-	maxRefusals   = 20
-)
+func newRefusalLog(log *slog.Logger) *refusalLog { return &refusalLog{log, loglimit.New(maxRefusals)} }
 
 // add logs a refusal.
 func (l *refusalLog) add(req *zap.Request, reply zap.Reply, err error) {
@@ -38,7 +33,7 @@ func (l *refusalLog) add(req *zap.Request, reply zap.Reply, err error) {
 		}
 		id += " " + credential
 	}
-	more, ok := l.admit(id + " " + req.Domain)
+	more, ok := l.limit.Admit("", id+" "+req.Domain)
 	if !ok {
 		return
 	}
@@ -55,23 +50,4 @@ func (l *refusalLog) add(req *zap.Request, reply zap.Reply, err error) {
 		attrs = append(attrs, "others", more)
 	}
 	l.log.Warn("client refused", attrs...)
-}
-
-// admit reports whether to log a refusal, and how many of the window before were not logged.
-func (l *refusalLog) admit(id string) (more uint64, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now := time.Now(); now.Sub(l.since) > refusalWindow {
-		more, l.more = l.more, 0
-		l.since, l.seen = now, map[string]struct{}{}
-	}
-	if _, ok := l.seen[id]; ok {
-		return 0, false
-	}
-	if len(l.seen) >= maxRefusals {
-		l.more++
-		return 0, false
-	}
-	l.seen[id] = struct{}{}
-	return more, true
 }

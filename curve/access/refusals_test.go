@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zmtpd/curve"
+	"zmtpd/zmtp/loglimit"
 	"zmtpd/zmtp/zap"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		l := refusalLog{log: slog.New(slog.NewTextHandler(&out, nil))}
+		l := newRefusalLog(slog.New(slog.NewTextHandler(&out, nil)))
 		refuse := func(key string) {
 			k, err := curve.ParseKey([]byte(fmt.Sprintf("%-32.32s", key)))
 			if err != nil {
@@ -41,7 +42,7 @@ func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
 			t.Errorf("a thousand keys: %d lines, want %d", n, maxRefusals)
 		}
 		out.Reset()
-		time.Sleep(refusalWindow + time.Second)
+		time.Sleep(loglimit.Window + time.Second)
 		refuse("again and again")
 		if got := out.String(); strings.Count(got, "client refused") != 1 ||
 			!strings.Contains(got, fmt.Sprintf("others=%d", 1001-maxRefusals)) {
