@@ -31,8 +31,8 @@ type Accounts struct {
 	Senders  []SenderStats     // by node id
 }
 
-// Check returns an error that names the first account whose Received is not the sum of Written, Queued
-// and Dropped.
+// Check returns an error that names the first account whose Received is not the sum of Written,
+// Queued and Dropped.
 func (a Accounts) Check() error {
 	var dropped, logs, senders Counts
 	for _, n := range a.Dropped {
@@ -73,8 +73,8 @@ func checkSum(received, written, queued, dropped Counts) error {
 // is known is not in it, such as a batch with a bad header.
 type LogStats struct {
 	Path, Stream string // both empty for all logs beyond the first 10000
-	// File is the name of its file in the log folder, without extension: the path unless another stream has that. Empty
-	// where there are no files.
+	// File is the name of its file in the log folder, without extension: the path unless another
+	// stream has that. Empty where there are no files.
 	File string
 
 	Received, Written, Queued, Dropped Counts

@@ -83,8 +83,8 @@ func (s Shares) Sum() (n Counts) {
 	return n
 }
 
-// Ledger keeps the accounts of a Receiver, an Outlet, or a sink that has accounts of its own. All methods are for
-// concurrent use.
+// Ledger keeps the accounts of a Receiver, an Outlet, or a sink that has accounts of its own. All
+// methods are for concurrent use.
 type Ledger struct {
 	log *slog.Logger
 
@@ -174,7 +174,8 @@ func (a *Ledger) Receive(node []byte, n Counts) *Sender {
 	return s
 }
 
-// GiveBack takes off the books what was received and is somebody else's business again. s is nil if its log is not known.
+// GiveBack takes off the books what was received and is somebody else's business again. s is nil if
+// its log is not known.
 func (a *Ledger) GiveBack(from *Sender, s *LogAccount, n Counts) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -14,20 +14,25 @@ type Reason uint8
 // The reasons for which a message is dropped, beside those of package zeek for
 // which a batch is refused; see BatchReason.
 const (
-	ReasonParts       Reason = iota // not the four parts of a log message
-	ReasonSerializer                // the batch is in another encoding than zeek-bin-serializer
-	ReasonWriter                    // the batch is for another writer than Log::WRITER_ASCII
-	ReasonHeader                    // the batch's header is too large for a log that Zeek can have
-	ReasonPath                      // the log path cannot be a file in the log folder
-	ReasonManyFiles                 // Config.MaxFiles is reached
-	ReasonManySchemas               // more sets of columns for one path than a change of scripts explains
-	ReasonWrite                     // the file could not be written and waiting for it was given up
-	ReasonTooLarge                  // the sink takes no records of that size, or its spool no such batch
-	ReasonRejected                  // the sink's destination will not have the record, whatever the time
-	ReasonGivenUp                   // the sink could not deliver it before the end, and there is no spool
-	ReasonSpoolFull                 // the oldest in a spool, dropped to make room
-	ReasonSetAside                  // a record of the spool at which the process died twice; it is kept in a file
-	reasonBatch                     // the first of package zeek's reasons
+	ReasonParts      Reason = iota // not the four parts of a log message
+	ReasonSerializer               // the batch is in another encoding than zeek-bin-serializer
+	ReasonWriter                   // the batch is for another writer than Log::WRITER_ASCII
+	ReasonHeader                   // the batch's header is too large for a log that Zeek can have
+	ReasonPath                     // the log path cannot be a file in the log folder
+	ReasonManyFiles                // Config.MaxFiles is reached
+	// more sets of columns for one path than a change of scripts explains
+	ReasonManySchemas
+	ReasonWrite // the file could not be written and waiting for it was given up
+	// the sink takes no records of that size, or its spool no such batch
+	ReasonTooLarge
+	// the sink's destination will not have the record, whatever the time
+	ReasonRejected
+	// the sink could not deliver it before the end, and there is no spool
+	ReasonGivenUp
+	ReasonSpoolFull // the oldest in a spool, dropped to make room
+	// a record of the spool at which the process died twice; it is kept in a file
+	ReasonSetAside
+	reasonBatch // the first of package zeek's reasons
 )
 
 var reasonNames = [reasonBatch]string{
@@ -125,8 +130,8 @@ func KeyOf(b zeek.Batch) LogKey { return LogKey{string(b.Path), string(b.Stream)
 // writerASCII is the only writer of Zeek's that there is.
 const writerASCII = "Log::WRITER_ASCII"
 
-// maxHeader limits the bytes of a batch's header, of which a sink keeps what it says for each log. Zeek's widest log, conn, has about a
-// thousand.
+// maxHeader limits the bytes of a batch's header, of which a sink keeps what it says for each log.
+// Zeek's widest log, conn, has about a thousand.
 const maxHeader = 64 << 10
 
 // ParseSchema returns what the header of a batch says, or why no sink takes such a batch.

@@ -18,20 +18,24 @@ import (
 type OutletConfig struct {
 	// Name tells the sink from others, in the log and in Stats.
 	Name string
-	// MaxBytes bounds the batches in memory that the sink was given and is not done with, but for one batch. Default 32 MiB.
+	// MaxBytes bounds the batches in memory that the sink was given and is not done with, but for
+	// one batch. Default 32 MiB.
 	MaxBytes int64
-	// Spool is where batches go when memory is full, until the sink has caught up. Default: none, then the nodes wait.
+	// Spool is where batches go when memory is full, until the sink has caught up. Default: none,
+	// then the nodes wait.
 	Spool *spool.Config
-	// DropOldest lets the oldest batches in a full spool make room for new ones, which is counted as ReasonSpoolFull. It needs
-	// Spool. Default: the nodes wait.
+	// DropOldest lets the oldest batches in a full spool make room for new ones, which is counted
+	// as ReasonSpoolFull. It needs Spool. Default: the nodes wait.
 	DropOldest bool
-	// SpoolFirst puts every batch into the spool before it counts as received, and the sink gets it from
-	// there: kill -9 loses no batch that was counted. It needs Spool, whose SyncInterval and SyncEach
-	// say what a power failure loses. Default: a batch goes to the spool only when memory is full.
+	// SpoolFirst puts every batch into the spool before it counts as received, and the sink gets it
+	// from there: kill -9 loses no batch that was counted. It needs Spool, whose SyncInterval and
+	// SyncEach say what a power failure loses. Default: a batch goes to the spool only when memory
+	// is full.
 	SpoolFirst bool
-	// Gone is called, once, when the sink has said that its destination can never come back (ErrGone).
-	// It must not block. What is queued then stays in the spool, or is dropped by Close and counted;
-	// without room there, what comes is dropped at once, for ReasonGivenUp. Default: nobody is told.
+	// Gone is called, once, when the sink has said that its destination can never come back
+	// (ErrGone). It must not block. What is queued then stays in the spool, or is dropped by Close
+	// and counted; without room there, what comes is dropped at once, for ReasonGivenUp. Default:
+	// nobody is told.
 	Gone func(error)
 	// Memory is the budget in which the memory counts that the outlet has itself: batches from the spool, and copies of small ones.
 	// What the sink was given of a socket's batches counts there. Default: none.
@@ -40,14 +44,17 @@ type OutletConfig struct {
 	Logger *slog.Logger
 }
 
-// Outlet is the bounded queue in front of a [Sink], so that one that is slow or down delays nobody else.
+// Outlet is the bounded queue in front of a [Sink], so that one that is slow or down delays nobody
+// else.
 //
-// Batches of one source and log path are sent one after the other, in their order, all others at the same time. A batch stays in
-// the window, with its memory, until the sink is done with it. When the window is full and there is a spool, the
-// window is copied there, so that kill -9 loses nothing of it, and whatever comes follows it there; from then on the window is
-// filled from the spool, until that is empty. See spill.go.
+// Batches of one source and log path are sent one after the other, in their order, all others at
+// the same time. A batch stays in the window, with its memory, until the sink is done with it. When
+// the window is full and there is a spool, the window is copied there, so that kill -9 loses
+// nothing of it, and whatever comes follows it there; from then on the window is filled from the
+// spool, until that is empty. See spill.go.
 //
-// Locks: putMu, then mu. The sink is never called with one of them held, and calls back (Entry.Done) with whatever it holds.
+// Locks: putMu, then mu. The sink is never called with one of them held, and calls back
+// (Entry.Done) with whatever it holds.
 type Outlet struct {
 	// Static after NewOutlet.
 	name       string
@@ -83,11 +90,12 @@ type Outlet struct {
 	kept     arena               // guarded by mu; of what may have to go to the spool
 	acks     []spool.Seq         // guarded by mu; to be acknowledged
 	closing  bool                // guarded by mu; nothing more is taken out of the spool
-	closed   bool                // guarded by mu; the spool is to be closed once acks are dealt with
-	gone     error               // guarded by mu; why the sink can take nothing more, nil if it can
-	waiting  error               // guarded by mu; why the nodes wait, nil if they do not
-	waits    phase               // guarded by mu; of waiting
-	spills   phase               // guarded by mu; of spilling
+	// guarded by mu; the spool is to be closed once acks are dealt with
+	closed  bool
+	gone    error // guarded by mu; why the sink can take nothing more, nil if it can
+	waiting error // guarded by mu; why the nodes wait, nil if they do not
+	waits   phase // guarded by mu; of waiting
+	spills  phase // guarded by mu; of spilling
 }
 
 const (
@@ -96,8 +104,9 @@ const (
 	keepSize   = 1 << 20 // up to which a buffer is kept for its next use
 )
 
-// laneKey is what order is kept for. The source is the node id that a connection began with: so the order of a node holds when it
-// connects again, and that of something that sends for several nodes, such as a replay, holds as well.
+// laneKey is what order is kept for. The source is the node id that a connection began with: so the
+// order of a node holds when it connects again, and that of something that sends for several nodes,
+// such as a replay, holds as well.
 type laneKey struct{ source, path string }
 
 // item is a batch in the window.
@@ -110,20 +119,21 @@ type item struct {
 	fed    bool // came from the spool
 
 	// Guarded by Outlet.mu.
-	place   *list.Element // nil when the sink is done with it
-	raw     []byte        // of Entry.Batch; only the spool needs it
-	memory  *shared       // of Node and raw, and of Batch unless that was taken; nil when nobody needs it any more
-	size    int64         // of memory, as far as it is this one's
-	taken   bool          // the sink has no need of it
-	seq     spool.Seq     // in the spool, if spooled
+	place *list.Element // nil when the sink is done with it
+	raw   []byte        // of Entry.Batch; only the spool needs it
+	// of Node and raw, and of Batch unless that was taken; nil when nobody needs it any more
+	memory  *shared
+	size    int64     // of memory, as far as it is this one's
+	taken   bool      // the sink has no need of it
+	seq     spool.Seq // in the spool, if spooled
 	spooled bool
 	givenUp error // by the sink
 }
 
 func (it *item) counts() Counts { return Counts{1, uint64(it.Batch.NumRecords)} }
 
-// NewOutlet starts a queue in front of sink, which it takes over: Close closes it. What an earlier process left in the spool goes
-// first. If it fails the sink is still the caller's.
+// NewOutlet starts a queue in front of sink, which it takes over: Close closes it. What an earlier
+// process left in the spool goes first. If it fails the sink is still the caller's.
 func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 	o := &Outlet{
 		name:       cfg.Name,
@@ -168,8 +178,8 @@ func (o *Outlet) Name() string { return o.name }
 
 // put queues a batch from a node, both of which refer to memory, of the log with that key. It waits
 // while there is no room, until giveUp; then the batch is dropped. raw is the whole batch. It keeps
-// memory as long as it needs it. The batch counts as received at once, or with SpoolFirst as soon as
-// it is in the spool.
+// memory as long as it needs it. The batch counts as received at once, or with SpoolFirst as soon
+// as it is in the spool.
 func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, memory *shared) {
 	it := o.newItem(source, key, node, raw, b, memory)
 	if !o.spoolFirst {
@@ -251,11 +261,12 @@ func (o *Outlet) goOn() {
 	}
 }
 
-// phase is something that comes and goes, perhaps many times a second: under load a queue is now full and now is not. It tells what of
-// that is worth to be logged.
+// phase is something that comes and goes, perhaps many times a second: under load a queue is now
+// full and now is not. It tells what of that is worth to be logged.
 type phase struct{ began, ended time.Time }
 
-// newsAfter is how long something must not have been for its beginning to be news, or must have been for its end to be.
+// newsAfter is how long something must not have been for its beginning to be news, or must have
+// been for its end to be.
 const newsAfter = 10 * time.Second
 
 // begin reports whether the beginning is news.
@@ -389,12 +400,13 @@ func (o *Outlet) dropItem(it *item, e *DropError) {
 	}
 }
 
-// OutletStats is what has become of what an Outlet was given. Written is what the sink has delivered; Queued is in
-// memory or in the spool.
+// OutletStats is what has become of what an Outlet was given. Written is what the sink has
+// delivered; Queued is in memory or in the spool.
 type OutletStats struct {
 	Accounts
 	Name string
-	// Recovered is how much of Received an earlier process had received: it was in the spool at the start.
+	// Recovered is how much of Received an earlier process had received: it was in the spool at the
+	// start.
 	Recovered Counts
 	// WindowBytes is the size of the batches in memory.
 	WindowBytes int64

@@ -114,9 +114,9 @@ type outletStep struct {
 	Which        int // modulo of the entries that the sink holds
 }
 
-// An outlet against what it must be: whatever is put into it goes to the sink in the order of its source and path, and is
-// delivered: once, if the processes ended in order; and if one was killed, once at least if it was in the spool then. At
-// every moment everything is on the books.
+// An outlet against what it must be: whatever is put into it goes to the sink in the order of its
+// source and path, and is delivered: once, if the processes ended in order; and if one was killed,
+// once at least if it was in the spool then. At every moment everything is on the books.
 func TestOutletModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) outletStep {
@@ -222,7 +222,8 @@ func (m *outletModel) step(s outletStep) error {
 		}
 		return m.open()
 	case "kill":
-		// What a kill leaves is what the system has of the files. What is only in memory may be lost.
+		// What a kill leaves is what the system has of the files. What is only in memory may be
+		// lost.
 		m.outlet.mu.Lock()
 		for _, it := range m.outlet.unspooled() {
 			delete(m.expected, entryName(&it.Entry))
@@ -286,7 +287,8 @@ func closeNow(t *testing.T, o *Outlet) error {
 	return o.Close(ended)
 }
 
-// A sink that is dead and has a spool delays no other; without a spool it does, since nothing may be lost.
+// A sink that is dead and has a spool delays no other; without a spool it does, since nothing may
+// be lost.
 func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 	for _, spooled := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spool=%v", spooled), func(t *testing.T) {
@@ -331,7 +333,8 @@ func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 	}
 }
 
-// The oldest in a full spool make room, and are counted for their node and path. What the sink has in its hands is not among them.
+// The oldest in a full spool make room, and are counted for their node and path. What the sink has
+// in its hands is not among them.
 func TestOutletDropsOldest(t *testing.T) {
 	sink := &handSink{}
 	o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 2000, DropOldest: true,
@@ -360,7 +363,8 @@ func TestOutletDropsOldest(t *testing.T) {
 	}
 }
 
-// Without a spool the one who puts waits for room. What is left when time is up is lost, counted, and an error.
+// Without a spool the one who puts waits for room. What is left when time is up is lost, counted,
+// and an error.
 func TestOutletGivesUp(t *testing.T) {
 	sink := &handSink{}
 	o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 3000})

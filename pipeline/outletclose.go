@@ -26,9 +26,9 @@ func (e *UndeliveredError) Error() string {
 // Unwrap returns the cause.
 func (e *UndeliveredError) Unwrap() error { return e.Err }
 
-// Close comes after the last message. It lets the sink deliver what is in memory until ctx ends, or for three quarters of that time if
-// there is a spool, which then takes what is left. It returns errors of the sink, and an *UndeliveredError
-// if something is lost.
+// Close comes after the last message. It lets the sink deliver what is in memory until ctx ends, or
+// for three quarters of that time if there is a spool, which then takes what is left. It returns
+// errors of the sink, and an *UndeliveredError if something is lost.
 func (o *Outlet) Close(ctx context.Context) error {
 	defer o.memory.Close()
 	o.mu.Lock()
@@ -59,7 +59,8 @@ func (o *Outlet) Close(ctx context.Context) error {
 	return errors.Join(o.keepRest(), o.closeSpool())
 }
 
-// keepRest puts what the sink has not delivered into the spool, if it is not there, and counts what cannot be kept.
+// keepRest puts what the sink has not delivered into the spool, if it is not there, and counts what
+// cannot be kept.
 func (o *Outlet) keepRest() error {
 	o.putMu.Lock()
 	defer o.putMu.Unlock()
@@ -94,7 +95,8 @@ func (o *Outlet) keepRest() error {
 	return nil
 }
 
-// unspooled returns the items of the window that are not in the spool, in their order. The caller holds mu.
+// unspooled returns the items of the window that are not in the spool, in their order. The caller
+// holds mu.
 func (o *Outlet) unspooled() (items []*item) {
 	for e := o.window.Front(); e != nil; e = e.Next() {
 		if it := e.Value.(*item); !it.spooled {

@@ -140,8 +140,8 @@ func child(t *testing.T, mode, dir string, line func(cmd *exec.Cmd, what, rest s
 	_ = cmd.Wait()
 }
 
-// A record in the spool that kills the process kills two of them. The third sets it aside in a file,
-// counts it, and delivers all others.
+// A record in the spool that kills the process kills two of them. The third sets it aside in a
+// file, counts it, and delivers all others.
 func TestFatalRecordIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	delivered := map[string]bool{}
@@ -234,8 +234,8 @@ func (s *goneSink) Send(_ context.Context, e *Entry) {
 
 func (s *goneSink) Close(context.Context) error { return nil }
 
-// A sink that is gone for good is told once. Nothing waits for it any more; what it had not delivered is
-// in the spool, or counted as lost.
+// A sink that is gone for good is told once. Nothing waits for it any more; what it had not
+// delivered is in the spool, or counted as lost.
 func TestOutletGone(t *testing.T) {
 	for _, spooled := range []bool{false, true} {
 		for _, first := range []bool{false, true} {
@@ -286,8 +286,8 @@ func cpuTime(t testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// A batch that is larger than the spool goes to the sink if there is room in memory, and is dropped and
-// counted if there is none. It holds up no other.
+// A batch that is larger than the spool goes to the sink if there is room in memory, and is dropped
+// and counted if there is none. It holds up no other.
 func TestBatchLargerThanSpool(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		sink := &handSink{}

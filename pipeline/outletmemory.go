@@ -30,8 +30,9 @@ func (s *shared) release() {
 	}
 }
 
-// take is what the sink calls when it has no more need of an item's memory. Only what is not in the spool, and may have to go there, is
-// kept: by itself if it is small, else it would hold the memory of others.
+// take is what the sink calls when it has no more need of an item's memory. Only what is not in the
+// spool, and may have to go there, is kept: by itself if it is small, else it would hold the memory
+// of others.
 func (o *Outlet) take(it *item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -56,7 +57,8 @@ func (o *Outlet) forget(it *item) {
 	o.changed.Broadcast()
 }
 
-// keptSize is from which size in bytes on a batch has memory mostly to itself: zmtp reads such messages so.
+// keptSize is from which size in bytes on a batch has memory mostly to itself: zmtp reads such
+// messages so.
 const keptSize = 64 << 10
 
 // arena is memory for small items, one behind the other.

@@ -10,10 +10,11 @@ import (
 	"zmtpd/zmtp"
 )
 
-// Receiver hands the log messages that a PULL socket receives to outlets, each of which gets all of them.
+// Receiver hands the log messages that a PULL socket receives to outlets, each of which gets all of
+// them.
 //
-// A message is either in the accounts of the Receiver and the outlets or in the socket's: what the Receiver has
-// taken from the socket it hands on, whatever else happens. So the end without loss is
+// A message is either in the accounts of the Receiver and the outlets or in the socket's: what the
+// Receiver has taken from the socket it hands on, whatever else happens. So the end without loss is
 // [Receiver.Shutdown] and then [Outlet.Close].
 //
 // It waits for an outlet that is full, and while it does the nodes wait.
@@ -29,8 +30,9 @@ type Receiver struct {
 	cutOff bool                    // guarded by mu; peers that still send are closed
 }
 
-// Serve starts to hand on what pull receives. It ends with Shutdown, or after the last
-// message of a socket that is shut down by others. It owns neither socket nor outlets. log gets what an operator should know; nil for nobody.
+// Serve starts to hand on what pull receives. It ends with Shutdown, or after the last message of a
+// socket that is shut down by others. It owns neither socket nor outlets. log gets what an operator
+// should know; nil for nobody.
 func Serve(pull *zmtp.Pull, log *slog.Logger, outlets ...*Outlet) *Receiver {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -62,8 +64,8 @@ func (r *Receiver) run() {
 	}
 }
 
-// logParts returns the first five parts of m in the memory of dst: a log message has four, and others are refused without a look
-// at the rest.
+// logParts returns the first five parts of m in the memory of dst: a log message has four, and
+// others are refused without a look at the rest.
 func logParts(dst [][]byte, m zmtp.Message) [][]byte {
 	dst = dst[:0]
 	for part := range m.Parts() {
@@ -90,16 +92,17 @@ func (r *Receiver) hand(source string, parts [][]byte, memory *shared) {
 	r.acct.Wrote(log, Shares{{from, n}}, 0)
 }
 
-// Accounts returns what has become of the messages: Written is what was handed to the outlets, Dropped what is no log message.
+// Accounts returns what has become of the messages: Written is what was handed to the outlets,
+// Dropped what is no log message.
 func (r *Receiver) Accounts() Accounts {
 	return r.acct.Accounts()
 }
 
-// Shutdown shuts the socket down and returns when everything it received is handed to the
-// outlets. It reads what the nodes have sent so far; one that does not stop sending is cut off
-// after half of the time that ctx leaves, at most 5 s, so that the other half is for writing.
-// When ctx ends first, the outlets give up, the rest is dropped and counted, by the socket or by them, and
-// the error is that of ctx.
+// Shutdown shuts the socket down and returns when everything it received is handed to the outlets.
+// It reads what the nodes have sent so far; one that does not stop sending is cut off after half of
+// the time that ctx leaves, at most 5 s, so that the other half is for writing. When ctx ends
+// first, the outlets give up, the rest is dropped and counted, by the socket or by them, and the
+// error is that of ctx.
 func (r *Receiver) Shutdown(ctx context.Context) error {
 	busy := maxBusy
 	if deadline, ok := ctx.Deadline(); ok {
@@ -136,7 +139,8 @@ func (r *Receiver) cutOffSenders() {
 // nodeIDs are what a peer has called itself.
 type nodeIDs struct{ first, last string }
 
-// note remembers that p sends as the node of that id, empty if it did not say, and returns the one as which it was the first to.
+// note remembers that p sends as the node of that id, empty if it did not say, and returns the one
+// as which it was the first to.
 func (r *Receiver) note(p *zmtp.Peer, node []byte) (first string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -64,7 +64,8 @@ func serve(t *testing.T, cfg zmtp.Config, others ...*Outlet) *served {
 	return s
 }
 
-// shutdownLosesNothing shuts the Receiver and the sink down and checks that every message that was received has come to the sink.
+// shutdownLosesNothing shuts the Receiver and the sink down and checks that every message that was
+// received has come to the sink.
 func (s *served) shutdownLosesNothing(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -110,8 +111,8 @@ func checkAccounts(t testing.TB, a Accounts) {
 	}
 }
 
-// Several nodes send and end, the Receiver is told to end right away: everything that arrived is delivered, the
-// records of a node in their order.
+// Several nodes send and end, the Receiver is told to end right away: everything that arrived is
+// delivered, the records of a node in their order.
 func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 	const nodes, messages = 5, 400
 	s := serve(t, zmtp.Config{RecvHWM: 10})

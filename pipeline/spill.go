@@ -12,13 +12,15 @@ import (
 
 // How an Outlet uses its spool.
 //
-// What is in the spool and not acknowledged is what the sink has not delivered, but for the items in the window that came while
-// nothing was spilled. When the window is full, these are put there as well (spill): so everything is there, in order, and
-// whatever comes is put behind it. The spool's reader is always at the end of what is in the window. One goroutine (runSpool) takes
-// from there what the window has room for, and acknowledges what the sink is done with. When it comes to the end, new items
-// go to the window directly again.
+// What is in the spool and not acknowledged is what the sink has not delivered, but for the items
+// in the window that came while nothing was spilled. When the window is full, these are put there
+// as well (spill): so everything is there, in order, and whatever comes is put behind it. The
+// spool's reader is always at the end of what is in the window. One goroutine (runSpool) takes from
+// there what the window has room for, and acknowledges what the sink is done with. When it comes to
+// the end, new items go to the window directly again.
 //
-// A record is: source, node id, batch, the first two with their sizes before them (32 bits, big-endian).
+// A record is: source, node id, batch, the first two with their sizes before them (32 bits,
+// big-endian).
 
 func (o *Outlet) openSpool(cfg spool.Config) error {
 	if cfg.Logger == nil {
@@ -87,8 +89,8 @@ func cutSized(b []byte) (cut, rest []byte, err error) {
 
 var errTorn = errors.New("the record ends too early")
 
-// putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile: the sink may be done with the item
-// then.
+// putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile:
+// the sink may be done with the item then.
 func (o *Outlet) putSpool(it *item) error {
 	before := cap(o.record)
 	o.record = appendRecord(o.record[:0], it)
@@ -125,8 +127,8 @@ func (o *Outlet) dropRecord(record []byte) {
 	o.dropItem(it, Drop(ReasonSpoolFull, "the oldest in the spool made room"))
 }
 
-// spill copies the window to the spool, so that what comes can follow there. The caller holds putMu and mu, which is given up
-// meanwhile.
+// spill copies the window to the spool, so that what comes can follow there. The caller holds putMu
+// and mu, which is given up meanwhile.
 func (o *Outlet) spill() error {
 	for _, it := range o.unspooled() {
 		if it.place == nil {
@@ -205,8 +207,8 @@ func (o *Outlet) runSpool() {
 	}
 }
 
-// feed moves the next record from the spool to the window, or ends the spilling if there is none. The caller holds mu, which is
-// given up meanwhile.
+// feed moves the next record from the spool to the window, or ends the spilling if there is none.
+// The caller holds mu, which is given up meanwhile.
 func (o *Outlet) feed() error {
 	o.mu.Unlock()
 	seq, record, err := o.spool.Next(nil)

@@ -7,10 +7,10 @@ import (
 	"zmtpd/pipeline/spool"
 )
 
-// A record in the spool that makes the process die would be delivered again by each that follows. The
-// spool notes what is being delivered, and this is how an Outlet finds such a record: one that was
-// being delivered when a process died is a suspect, and only one of them is delivered at a time. One
-// that was at the death of a second process is set aside.
+// A record in the spool that makes the process die would be delivered again by each that follows.
+// The spool notes what is being delivered, and this is how an Outlet finds such a record: one that
+// was being delivered when a process died is a suspect, and only one of them is delivered at a
+// time. One that was at the death of a second process is set aside.
 
 const (
 	// fatalDeaths is after how many deaths a record is set aside.
@@ -76,7 +76,8 @@ func (o *Outlet) setAside(it *item, deaths int) {
 }
 
 // setAsideUnusable moves a record from the spool to a file that is no log batch, or none that this
-// version takes. It was never counted as received. The caller holds mu, which is given up meanwhile.
+// version takes. It was never counted as received. The caller holds mu, which is given up
+// meanwhile.
 func (o *Outlet) setAsideUnusable(seq spool.Seq, record []byte, why error) {
 	o.mu.Unlock()
 	path, err := o.spool.SetAside(seq, record)

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// budget is a number of bytes of memory that is shared. Who waits is served in turn. For concurrent use.
+// budget is a number of bytes of memory that is shared. Who waits is served in turn. For concurrent
+// use.
 type budget struct {
 	size int64 // static
 

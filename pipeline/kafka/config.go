@@ -18,11 +18,12 @@ import (
 
 // Config says where records go and how. Brokers is all that must be set.
 type Config struct {
-	// Brokers are addresses, host or host:port, of some brokers of the cluster; the others are learned from them. The port
-	// is 9092 unless given.
+	// Brokers are addresses, host or host:port, of some brokers of the cluster; the others are
+	// learned from them. The port is 9092 unless given.
 	Brokers []string
-	// Topic of the records. With "{path}" in it there is one for each log path, which stands in that place; "_" takes the
-	// place of characters that Kafka does not allow in topics. Default "zeek".
+	// Topic of the records. With "{path}" in it there is one for each log path, which stands in
+	// that place; "_" takes the place of characters that Kafka does not allow in topics. Default
+	// "zeek".
 	Topic string
 	// Key of the records, which decides on their partition. Default KeyNone.
 	Key Key
@@ -31,19 +32,21 @@ type Config struct {
 
 	// Acks is which acknowledgement a broker must give. Default AcksAll.
 	Acks Acks
-	// NoIdempotence turns off that brokers recognize what they were sent twice, which only AcksAll allows. Brokers before
-	// 3.0 demand the right IdempotentWrite for it. Default: on with AcksAll.
+	// NoIdempotence turns off that brokers recognize what they were sent twice, which only AcksAll
+	// allows. Brokers before 3.0 demand the right IdempotentWrite for it. Default: on with AcksAll.
 	NoIdempotence bool
 	// Compression of record batches. Default CompressionSnappy.
 	Compression Compression
-	// Linger is how long a record waits for others to share a record batch with: the longer, the more records of one node
-	// and log path can be under way together. 1 ms to 1 s. Default 5 ms, as in Kafka.
+	// Linger is how long a record waits for others to share a record batch with: the longer, the
+	// more records of one node and log path can be under way together. 1 ms to 1 s. Default 5 ms,
+	// as in Kafka.
 	Linger time.Duration
-	// MaxBatchBytes bounds a record batch before compression, and so a record: set it to max.message.bytes of the topics
-	// if that is less than Kafka's default. Default 1000012, as in Kafka.
+	// MaxBatchBytes bounds a record batch before compression, and so a record: set it to
+	// max.message.bytes of the topics if that is less than Kafka's default. Default 1000012, as in
+	// Kafka.
 	MaxBatchBytes int
-	// MaxBuffered bounds the bytes of memory of records that are on their way. One batch is taken whatever its size. Default
-	// 64 MiB.
+	// MaxBuffered bounds the bytes of memory of records that are on their way. One batch is taken
+	// whatever its size. Default 64 MiB.
 	MaxBuffered int64
 
 	// TLS encrypts the connections. Default: they are not encrypted.
@@ -149,9 +152,10 @@ func checkBroker(address string) error {
 // idempotent says whether brokers recognize what they were sent twice.
 func (c *Config) idempotent() bool { return c.Acks == AcksAll && !c.NoIdempotence }
 
-// clientOptions returns the options of the client, but for hooks. They leave retries to franz-go as far as it can keep order
-// and idempotence: without limits of time and number for what the protocol calls retriable. Topics that do not exist are an
-// exception, their records come back, so that it can be said what is wrong.
+// clientOptions returns the options of the client, but for hooks. They leave retries to franz-go as
+// far as it can keep order and idempotence: without limits of time and number for what the protocol
+// calls retriable. Topics that do not exist are an exception, their records come back, so that it
+// can be said what is wrong.
 //
 // They are for one client only: it changes what is in them.
 func (c *Config) clientOptions(encryption *tls.Config, authentication sasl.Mechanism) []kgo.Opt {

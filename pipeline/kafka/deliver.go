@@ -40,7 +40,8 @@ const (
 	keepRecords = 1 << 14
 )
 
-// deliver returns when every record of the group is acknowledged or refused, or with an error when Close gave up.
+// deliver returns when every record of the group is acknowledged or refused, or with an error when
+// Close gave up.
 func (g *group) deliver() error {
 	s := g.sink
 	g.slab, g.todo = g.slab[:0], g.todo[:0]
@@ -107,8 +108,8 @@ func (g *group) reset() {
 	clear(g.todo)
 }
 
-// worst returns the error that decides on what is done: one that is no reason to refuse records, if there is one; nil if
-// all records that are left were not tried.
+// worst returns the error that decides on what is done: one that is no reason to refuse records, if
+// there is one; nil if all records that are left were not tried.
 func (g *group) worst() error {
 	var worst error
 	for _, r := range g.todo {
@@ -119,8 +120,9 @@ func (g *group) worst() error {
 	return worst
 }
 
-// produce gives records to a client, as many as may be under way together, waits until it has an answer for all of them, and
-// reports whether none is left. Those that came back are left in todo, with those that were not tried.
+// produce gives records to a client, as many as may be under way together, waits until it has an
+// answer for all of them, and reports whether none is left. Those that came back are left in todo,
+// with those that were not tried.
 func (g *group) produce(client *kgo.Client) bool {
 	if len(g.todo) == 0 {
 		return true
@@ -153,7 +155,8 @@ func (g *group) produce(client *kgo.Client) bool {
 	return len(left) == 0
 }
 
-// wait waits for all answers. If that takes long it is noted: the client does not tell what it tries again itself.
+// wait waits for all answers. If that takes long it is noted: the client does not tell what it
+// tries again itself.
 func (g *group) wait(h *handover) {
 	s := g.sink
 	since := time.Now()
@@ -169,8 +172,8 @@ func (g *group) wait(h *handover) {
 	}
 }
 
-// refusable reports whether err is the broker's, or the client's, judgement on a record or on the record batch that it was
-// in.
+// refusable reports whether err is the broker's, or the client's, judgement on a record or on the
+// record batch that it was in.
 func refusable(err error) bool { _, ok := refusal(err); return ok }
 
 func refusal(err error) (pipeline.Reason, bool) {
@@ -183,8 +186,8 @@ func refusal(err error) (pipeline.Reason, bool) {
 	return 0, false
 }
 
-// stuck reports whether the client will never produce again because a broker has refused it a producer id, whatever is done
-// about the reason: it keeps that error.
+// stuck reports whether the client will never produce again because a broker has refused it a
+// producer id, whatever is done about the reason: it keeps that error.
 func (s *Sink) stuck(client *kgo.Client, err error) bool {
 	e, ok := errors.AsType[*kerr.Error](err)
 	if !ok || e.Retriable || !s.cfg.idempotent() || ofTopic(err) {

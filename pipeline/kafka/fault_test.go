@@ -50,8 +50,8 @@ const (
 	ends   = "no longer waited for"
 )
 
-// checkFlow checks that the numbers from 0 to n are there in their order, each of them once unless there may be duplicates:
-// of those, the first counts.
+// checkFlow checks that the numbers from 0 to n are there in their order, each of them once unless
+// there may be duplicates: of those, the first counts.
 func checkFlow(t testing.TB, messages []message, n int, duplicates bool) {
 	t.Helper()
 	seen := map[int]bool{}
@@ -71,7 +71,8 @@ func checkFlow(t testing.TB, messages []message, n int, duplicates bool) {
 	}
 }
 
-// Errors that may get better, whatever franz-go thinks of them, cost neither records nor order, and are logged once.
+// Errors that may get better, whatever franz-go thinks of them, cost neither records nor order, and
+// are logged once.
 func TestTriedAgain(t *testing.T) {
 	for _, test := range []struct {
 		fault  kfake.Fault
@@ -176,7 +177,8 @@ func TestTopicRecreated(t *testing.T) {
 	checkFlow(t, consume(t, c, 20, []string{"zeek"}), 20, false)
 }
 
-// Of a record batch that a broker refuses only the records at fault are refused, and the rest keeps its order.
+// Of a record batch that a broker refuses only the records at fault are refused, and the rest keeps
+// its order.
 func TestRefused(t *testing.T) {
 	bad := func(n int) bool { return n%100 == 7 || n == 550 || n == 551 }
 	for _, test := range []struct {
@@ -204,7 +206,8 @@ func TestRefused(t *testing.T) {
 			const batches, size = 20, 50
 			for i := range batches {
 				s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
-				s.Send(t.Context(), r.entry("other", batch(t, "p", numbers(10000+i*size, size)...))) // shares their record batches
+				// shares their record batches
+				s.Send(t.Context(), r.entry("other", batch(t, "p", numbers(10000+i*size, size)...)))
 			}
 			testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 			shut(t, s)
@@ -294,7 +297,8 @@ func TestTooLarge(t *testing.T) {
 	checkFlow(t, consume(t, c, 300, []string{"zeek"}), 300, false)
 }
 
-// A whole cluster that goes away and comes back at the same address: nothing is missing, order is kept.
+// A whole cluster that goes away and comes back at the same address: nothing is missing, order is
+// kept.
 func TestClusterRestart(t *testing.T) {
 	dir := t.TempDir()
 	ports := []int{freePort(t), freePort(t)}
@@ -393,7 +397,8 @@ func TestLeadersMove(t *testing.T) {
 	checkFlow(t, flow, steps*size, false)
 }
 
-// Faults of all kinds, many flows, keys that spread: every record arrives, in order but for what is documented.
+// Faults of all kinds, many flows, keys that spread: every record arrives, in order but for what is
+// documented.
 func TestStorm(t *testing.T) {
 	const nodes, batches, size = 6, 30, 20
 	c := newCluster(t, kfake.SeedTopics(4, "zeek-p"))
@@ -474,7 +479,8 @@ func TestBackPressure(t *testing.T) {
 	checkFlow(t, consume(t, c, sent+10, []string{"zeek"}), sent+10, false)
 }
 
-// Close gives up when its context ends, whatever the brokers do, and every entry is done with an error.
+// Close gives up when its context ends, whatever the brokers do, and every entry is done with an
+// error.
 func TestCloseGivesUp(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

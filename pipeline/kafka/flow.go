@@ -11,8 +11,8 @@ import (
 // flowKey is what order is kept for.
 type flowKey struct{ node, path string }
 
-// flow is what one node sends to one log path, as long as there is something of it to deliver. Its goroutine delivers one
-// group after the other.
+// flow is what one node sends to one log path, as long as there is something of it to deliver. Its
+// goroutine delivers one group after the other.
 type flow struct {
 	key   flowKey
 	topic string

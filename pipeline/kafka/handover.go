@@ -7,13 +7,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// handover is the handing over of records of one flow to a client: one call of group.produce. It is the Context of each of
-// its records.
+// handover is the handing over of records of one flow to a client: one call of group.produce. It is
+// the Context of each of its records.
 //
-// Records that follow each other in a partition are handed over as long as they come into one record batch of the client, so
-// that they succeed or fail together. Were the next ones already on their way in another one, that could succeed after the
-// first has failed, and when those are tried again the order has changed. The client tells when it begins a record batch by
-// asking the partitioner once more.
+// Records that follow each other in a partition are handed over as long as they come into one
+// record batch of the client, so that they succeed or fail together. Were the next ones already on
+// their way in another one, that could succeed after the first has failed, and when those are tried
+// again the order has changed. The client tells when it begins a record batch by asking the
+// partitioner once more.
 type handover struct {
 	context.Context // of no use but to be one
 
@@ -22,8 +23,10 @@ type handover struct {
 	all   chan struct{} // closed when left is zero
 	stop  atomic.Bool   // the rest is not to be handed over
 
-	batches map[int]joined        // of the client's partitioner; by partition
-	errs    map[*kgo.Record]error // of the client's promise goroutine until all is closed; those that came back, nil if they were not tried
+	batches map[int]joined // of the client's partitioner; by partition
+	// of the client's promise goroutine until all is closed; those that came back, nil if they were
+	// not tried
+	errs map[*kgo.Record]error
 }
 
 // joined is the record batch that records of a handover are in.
@@ -62,15 +65,16 @@ func (h *handover) answered(n int) {
 	}
 }
 
-// partitioner puts records with a key where Kafka's own producers put them, and records without one where their flow has its
-// place. Both are fixed: a partition without a leader is waited for.
+// partitioner puts records with a key where Kafka's own producers put them, and records without one
+// where their flow has its place. Both are fixed: a partition without a leader is waited for.
 type partitioner struct{}
 
 func (partitioner) ForTopic(topic string) kgo.TopicPartitioner {
 	return &topicPartitioner{byKey: kgo.StickyKeyPartitioner(nil).ForTopic(topic)}
 }
 
-// topicPartitioner is called with a lock of the client that is held until the record is in its record batch.
+// topicPartitioner is called with a lock of the client that is held until the record is in its
+// record batch.
 type topicPartitioner struct {
 	byKey   kgo.TopicPartitioner
 	batches []uint64 // by partition, the record batch that was begun last
@@ -85,10 +89,12 @@ var lastBatch atomic.Uint64
 // RequiresConsistency says that all partitions count, whether they can be written to or not.
 func (p *topicPartitioner) RequiresConsistency(*kgo.Record) bool { return true }
 
-// OnNewBatch says that the record needs a new record batch, before Partition is called for it again.
+// OnNewBatch says that the record needs a new record batch, before Partition is called for it
+// again.
 func (p *topicPartitioner) OnNewBatch() { p.fresh = true }
 
-// Partition returns the partition of a record, or an invalid one for a record that is not to be handed over.
+// Partition returns the partition of a record, or an invalid one for a record that is not to be
+// handed over.
 func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
 	h := r.Context.(*handover)
 	pick := int(h.place % uint32(n))

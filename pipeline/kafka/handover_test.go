@@ -14,8 +14,8 @@ type recordBatch struct {
 	records []*kgo.Record
 }
 
-// client is what franz-go does with records that it is given: it asks the partitioner, puts a record into the last record
-// batch of the partition, and asks once more if it needs a new one.
+// client is what franz-go does with records that it is given: it asks the partitioner, puts a
+// record into the last record batch of the partition, and asks once more if it needs a new one.
 type client struct {
 	partitioner *topicPartitioner
 	partitions  [][]*recordBatch
@@ -41,8 +41,9 @@ func (c *client) produce(r *kgo.Record) bool {
 	return true
 }
 
-// Whatever the client does in between, and whoever else gives it records: those of a handover that it has not answered for
-// in a partition are in one record batch, none follows one that has failed, and none that could be taken is turned away.
+// Whatever the client does in between, and whoever else gives it records: those of a handover that
+// it has not answered for in a partition are in one record batch, none follows one that has failed,
+// and none that could be taken is turned away.
 func TestHandoverInOneBatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &client{partitioner: partitioner{}.ForTopic("t").(*topicPartitioner)}
@@ -82,7 +83,8 @@ func TestHandoverInOneBatch(t *testing.T) {
 				case taken && in[i][where] != nil && in[i][where] != at:
 					t.Fatal("two record batches for one handover")
 				case !taken && !stopped && !keyed:
-					// The only partition of the handover: there must be a record batch of it that is no longer open.
+					// The only partition of the handover: there must be a record batch of it that
+					// is no longer open.
 					q := i % len(c.partitions)
 					if b := in[i][q]; b == nil || len(c.partitions[q]) > 0 && c.partitions[q][len(c.partitions[q])-1] == b && !b.sealed {
 						t.Fatal("a record was turned away for which there was room")

@@ -6,11 +6,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// isolate finds the records that a broker will never take among those that came back for that reason, refuses them and
-// delivers the others. It returns false if something else got in the way; what has not ended stays in todo.
+// isolate finds the records that a broker will never take among those that came back for that
+// reason, refuses them and delivers the others. It returns false if something else got in the way;
+// what has not ended stays in todo.
 //
-// A broker refuses a record batch as a whole, and the client then gives back everything it has for the partition, that of
-// other flows too. So the records are given to a client of their own, by halves, until one that is refused was alone.
+// A broker refuses a record batch as a whole, and the client then gives back everything it has for
+// the partition, that of other flows too. So the records are given to a client of their own, by
+// halves, until one that is refused was alone.
 func (g *group) isolate() bool {
 	s := g.sink
 	client, err := s.newClient()
@@ -43,8 +45,8 @@ func (g *group) isolate() bool {
 	return ok
 }
 
-// divide delivers or refuses records. It returns false at the first error that says nothing about a record: what is behind
-// must not overtake.
+// divide delivers or refuses records. It returns false at the first error that says nothing about a
+// record: what is behind must not overtake.
 func (g *group) divide(client *kgo.Client, records []*record) bool {
 	for len(records) > 0 {
 		for _, r := range records {

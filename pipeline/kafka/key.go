@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Key is what the key of a record is. The zero Key is KeyNone. Make others of text: see UnmarshalText.
+// Key is what the key of a record is. The zero Key is KeyNone. Make others of text: see
+// UnmarshalText.
 type Key struct {
 	of    keyOf
 	field string // for keyField
@@ -25,14 +26,16 @@ const (
 
 // The keys that are the same for all records of a batch.
 var (
-	KeyNone = Key{}            // "none": no key; records of one node and log path are in one partition nevertheless
+	// "none": no key; records of one node and log path are in one partition nevertheless
+	KeyNone = Key{}
 	KeyNode = Key{of: keyNode} // "node": the id of the node that sent the record
 	KeyPath = Key{of: keyPath} // "path": the log path
 )
 
-// KeyField returns the Key that is the value of a field, without quotes and otherwise as it stands in the JSON object;
-// records in which it is not set have no key. With "uid" all records about a connection are in one partition, or in
-// partitions of one number if they are in several topics with as many partitions.
+// KeyField returns the Key that is the value of a field, without quotes and otherwise as it stands
+// in the JSON object; records in which it is not set have no key. With "uid" all records about a
+// connection are in one partition, or in partitions of one number if they are in several topics
+// with as many partitions.
 func KeyField(name string) Key { return Key{keyField, name} }
 
 const fieldPrefix = "field:"
@@ -101,9 +104,9 @@ func (k *keys) of(f *flow, value []byte) []byte {
 	return key
 }
 
-// fieldValue returns the value of a field of a flat JSON object, as it stands there but without quotes; nil if it is not
-// there. The pattern is the name of the field between a comma and a colon, which can stand nowhere else: inside a string
-// quotes are escaped.
+// fieldValue returns the value of a field of a flat JSON object, as it stands there but without
+// quotes; nil if it is not there. The pattern is the name of the field between a comma and a colon,
+// which can stand nowhere else: inside a string quotes are escaped.
 func fieldValue(object, pattern []byte) []byte {
 	var v []byte
 	if first := pattern[1:]; bytes.HasPrefix(object[1:], first) {
@@ -133,8 +136,8 @@ func fieldValue(object, pattern []byte) []byte {
 	return nil
 }
 
-// place returns the number that decides on the partition of a flow's records without key. It must never change: after a
-// restart what follows is to be in the same partition.
+// place returns the number that decides on the partition of a flow's records without key. It must
+// never change: after a restart what follows is to be in the same partition.
 func (k flowKey) place() uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(k.node))

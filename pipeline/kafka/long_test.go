@@ -24,7 +24,8 @@ func TestLongBatch(t *testing.T) {
 	const n, before, behind = 40_000, 1e6, 1e6 + 1
 	schema := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []zeek.Field{
 		{Name: "n", Type: zeek.TypeCount}, {Name: "v", Type: zeek.TypeVector, Subtype: zeek.TypeDouble}}}
-	large := map[int]int{100: 2_000, n / 2: 50_000, n/2 + 1: 60_000, n - 1: 5_000} // by record, elements
+	// by record, elements
+	large := map[int]int{100: 2_000, n / 2: 50_000, n/2 + 1: 60_000, n - 1: 5_000}
 	var records [][]zeek.Value
 	var want []int
 	for i := range n {

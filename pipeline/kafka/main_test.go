@@ -175,7 +175,8 @@ type message struct {
 	key, value string
 }
 
-// consume reads all that is in the topics, which must be n messages, in the order of each partition.
+// consume reads all that is in the topics, which must be n messages, in the order of each
+// partition.
 func consume(t testing.TB, c *kfake.Cluster, n int, topics []string, opts ...kgo.Opt) []message {
 	t.Helper()
 	client, err := kgo.NewClient(append(append(impatient(), kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics(topics...), kgo.FetchMaxWait(50*time.Millisecond)), opts...)...)

@@ -12,14 +12,17 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
-// TLS says how connections are encrypted. The zero TLS trusts the certificate authorities of the system.
+// TLS says how connections are encrypted. The zero TLS trusts the certificate authorities of the
+// system.
 type TLS struct {
-	// CAFile is a PEM file with the certificates of the authorities to trust instead of the system's.
+	// CAFile is a PEM file with the certificates of the authorities to trust instead of the
+	// system's.
 	CAFile string
-	// CertFile and KeyFile are PEM files with the client's certificate, if the brokers want one. They are read again for
-	// each connection, so they can be renewed.
+	// CertFile and KeyFile are PEM files with the client's certificate, if the brokers want one.
+	// They are read again for each connection, so they can be renewed.
 	CertFile, KeyFile string
-	// ServerName is the name in the brokers' certificates, if it is not the host that they are connected to.
+	// ServerName is the name in the brokers' certificates, if it is not the host that they are
+	// connected to.
 	ServerName string
 }
 

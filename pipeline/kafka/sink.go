@@ -55,15 +55,15 @@ var _ pipeline.Sink = (*Sink)(nil)
 
 // Stats is what can be said of a Sink at a moment.
 type Stats struct {
-	// Up says that a broker has answered and nothing is in the way of any record, as far as is known;
-	// Since when this is so or not. Err is what is in the way.
+	// Up says that a broker has answered and nothing is in the way of any record, as far as is
+	// known; Since when this is so or not. Err is what is in the way.
 	Up    bool
 	Since time.Time
 	Err   error
 	// Records that were acknowledged, and the bytes of their values; with AcksNone, written.
 	Records, Bytes uint64
-	// Retries counts records that were given to the client once more. What the client itself tries again within the protocol
-	// is not in it.
+	// Retries counts records that were given to the client once more. What the client itself tries
+	// again within the protocol is not in it.
 	Retries uint64
 	// Buffered is how much of Config.MaxBuffered is in use.
 	Buffered int64
@@ -136,8 +136,8 @@ func (s *Sink) Stats() Stats {
 	return st
 }
 
-// Send implements pipeline.Sink. It returns when the records of e wait to be sent, or, if their text
-// is long, when e is done.
+// Send implements pipeline.Sink. It returns when the records of e wait to be sent, or, if their
+// text is long, when e is done.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	b := e.Batch
 	topic, drop := s.topics.of(b.Path)
@@ -210,8 +210,8 @@ func (s *Sink) current() *kgo.Client {
 	return s.client
 }
 
-// replace replaces a client that will not recover by a new one. What others have given to it fails, and is given to the new
-// one.
+// replace replaces a client that will not recover by a new one. What others have given to it fails,
+// and is given to the new one.
 func (s *Sink) replace(old *kgo.Client) {
 	s.mu.Lock()
 	if s.client != old || s.giveUp.Err() != nil {
@@ -228,7 +228,8 @@ func (s *Sink) replace(old *kgo.Client) {
 	}
 }
 
-// recordCost is what a record costs beside its text: a record of ours, and what the client keeps of it.
+// recordCost is what a record costs beside its text: a record of ours, and what the client keeps of
+// it.
 const recordCost = 256
 
 // delivery is the text of an entry, or a part of it, on its way.

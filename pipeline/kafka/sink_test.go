@@ -14,7 +14,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// sendGolden sends the messages of a cluster and returns the lines that a Renderer makes of them, by topic.
+// sendGolden sends the messages of a cluster and returns the lines that a Renderer makes of them,
+// by topic.
 func sendGolden(t *testing.T, s *Sink, format zeek.Options, topic func(path string) string) (want map[string][]string) {
 	t.Helper()
 	want = map[string][]string{}
@@ -53,8 +54,8 @@ func sendGolden(t *testing.T, s *Sink, format zeek.Options, topic func(path stri
 	return want
 }
 
-// What a Zeek cluster logs is in Kafka as Zeek's writer would have it, in all ways to choose topics, compression and
-// acknowledgements.
+// What a Zeek cluster logs is in Kafka as Zeek's writer would have it, in all ways to choose
+// topics, compression and acknowledgements.
 func TestGoldenCluster(t *testing.T) {
 	perPath := func(path string) string { return "zeek-" + path }
 	one := func(string) string { return "logs" }
@@ -120,7 +121,8 @@ func numberOf(t testing.TB, value string) int {
 	return *r.N
 }
 
-// Records of one node and path are in the order in which they were sent, in the partition that their key demands.
+// Records of one node and path are in the order in which they were sent, in the partition that
+// their key demands.
 func TestKeysAndOrder(t *testing.T) {
 	const nodes, batches, size = 5, 20, 50
 	for _, key := range []Key{KeyNone, KeyNode, KeyPath, KeyField("uid"), KeyField("missing")} {

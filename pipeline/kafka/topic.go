@@ -13,8 +13,8 @@ const (
 	placeholder = "{path}"
 	// maxTopicName is the longest name that Kafka allows.
 	maxTopicName = 249
-	// maxTopics limits how many topics there may be, so that a node which makes up paths cannot make the brokers create one
-	// for each. The file logger has the same limit for files.
+	// maxTopics limits how many topics there may be, so that a node which makes up paths cannot
+	// make the brokers create one for each. The file logger has the same limit for files.
 	maxTopics = 1000
 )
 
@@ -71,7 +71,8 @@ func (t *topics) of(path []byte) (string, *pipeline.DropError) {
 	return name, nil
 }
 
-// name replaces what Kafka does not allow. A name that is too long ends with a checksum instead of the rest.
+// name replaces what Kafka does not allow. A name that is too long ends with a checksum instead of
+// the rest.
 func (t *topics) name(path string) string {
 	name := t.before + strings.Map(func(c rune) rune {
 		if legal(c) {

@@ -12,8 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// troubles is what is in the way of records: one trouble for each topic, and one for the cluster. Each begins with the first
-// group that meets it and ends with the last, both is logged. For concurrent use.
+// troubles is what is in the way of records: one trouble for each topic, and one for the cluster.
+// Each begins with the first group that meets it and ends with the last, both is logged. For
+// concurrent use.
 type troubles struct {
 	log *slog.Logger
 
@@ -134,8 +135,8 @@ func (t *troubles) hear() {
 	}
 }
 
-// greet asks the brokers for an answer until one gives it, so that it is known whether they are there
-// before there is something to deliver.
+// greet asks the brokers for an answer until one gives it, so that it is known whether they are
+// there before there is something to deliver.
 func (s *Sink) greet() {
 	var m troubleMark
 	defer m.leave(&s.troubles)
@@ -160,8 +161,10 @@ func (s *Sink) greet() {
 
 // connError is a hook of clients, which keeps the last errors of connections. For concurrent use.
 type connError struct {
-	mu      sync.Mutex
-	connect noted // guarded by mu; they say more than those of requests, which a broker that refuses a client breaks off
+	mu sync.Mutex
+	// guarded by mu; they say more than those of requests, which a broker that refuses a client
+	// breaks off
+	connect noted
 	request noted // guarded by mu
 }
 

@@ -13,9 +13,10 @@ type Acks uint8
 
 // The values of Kafka's producer option acks.
 const (
-	AcksAll    Acks = iota // "all": all in-sync replicas have the records
-	AcksLeader             // "leader": the leader of the partition has them; they are lost if it dies then
-	AcksNone               // "none": none at all
+	AcksAll Acks = iota // "all": all in-sync replicas have the records
+	// "leader": the leader of the partition has them; they are lost if it dies then
+	AcksLeader
+	AcksNone // "none": none at all
 )
 
 var acksNames = []string{AcksAll: "all", AcksLeader: "leader", AcksNone: "none"}

@@ -1,9 +1,10 @@
-// Package lines renders log batches as text lines, one for each record, for sinks that are no files: there is no header, and
-// batches of any number of logs go through one Renderer.
+// Package lines renders log batches as text lines, one for each record, for sinks that are no
+// files: there is no header, and batches of any number of logs go through one Renderer.
 //
-// The line is the one that Zeek's ASCII writer makes. Where records of several logs share a destination, it can begin with
-// the log path: JSON with the field "_path", as in Zeek's JSON streaming logs; TSV with a column. The name of the path is
-// escaped as a string value is. A log that has a column "_path" of its own, from a log extension, is left as it is.
+// The line is the one that Zeek's ASCII writer makes. Where records of several logs share a
+// destination, it can begin with the log path: JSON with the field "_path", as in Zeek's JSON
+// streaming logs; TSV with a column. The name of the path is escaped as a string value is. A log
+// that has a column "_path" of its own, from a log extension, is left as it is.
 package lines
 
 import (
@@ -20,11 +21,11 @@ import (
 const PathField = "_path"
 
 const (
-	// maxCache limits the bytes of all headers in the cache: one for each filter and path of the cluster, times the versions
-	// of its scripts.
+	// maxCache limits the bytes of all headers in the cache: one for each filter and path of the
+	// cluster, times the versions of its scripts.
 	maxCache = 16 << 20
-	// keepSize is the size in bytes up to which a buffer is kept for the next use: a piece, and what
-	// comes behind its limit.
+	// keepSize is the size in bytes up to which a buffer is kept for the next use: a piece, and
+	// what comes behind its limit.
 	keepSize = zeek.PieceBytes + zeek.PieceBytes/4
 )
 
@@ -44,8 +45,8 @@ type columns struct {
 	spare  sync.Pool // of *zeek.Renderer
 }
 
-// New returns a Renderer of lines in this format. With path every line begins with the log path. It refuses a format
-// that cannot be cut into lines.
+// New returns a Renderer of lines in this format. With path every line begins with the log path. It
+// refuses a format that cannot be cut into lines.
 func New(format zeek.Options, path bool) (*Renderer, error) {
 	if err := format.Validate(); err != nil {
 		return nil, err

@@ -64,7 +64,8 @@ func plain(t testing.TB, b zeek.Batch, format zeek.Options) []string {
 	return lines
 }
 
-// Every record is a line, the one that Zeek's writer makes, with the path at its front where that is wanted.
+// Every record is a line, the one that Zeek's writer makes, with the path at its front where that
+// is wanted.
 func TestGolden(t *testing.T) {
 	for name, format := range formats() {
 		for _, path := range []bool{false, true} {
@@ -100,7 +101,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// pathAsValue escapes the bytes of paths in the recordings that do not stand for themselves in a TSV log.
+// pathAsValue escapes the bytes of paths in the recordings that do not stand for themselves in a
+// TSV log.
 var pathAsValue = strings.NewReplacer(`\`, `\\`, "\x01", `\x01`, "\n", `\x0a`, "\t", `\x09`)
 
 func checkLine(t *testing.T, got, want string, b zeek.Batch, format zeek.Options, path bool) {
@@ -144,7 +146,8 @@ func checkLine(t *testing.T, got, want string, b zeek.Batch, format zeek.Options
 	}
 }
 
-// makeBatch returns a batch of one optional string column with these values; those that are empty are unset.
+// makeBatch returns a batch of one optional string column with these values; those that are empty
+// are unset.
 func makeBatch(t testing.TB, path, field string, values ...string) zeek.Batch {
 	t.Helper()
 	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path, Fields: []zeek.Field{{Name: field, Type: zeek.TypeString, Optional: true}}}

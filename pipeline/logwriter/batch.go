@@ -14,8 +14,8 @@ import (
 // logWrite is the first part of a log message (spec 1.9).
 const logWrite = "log-write"
 
-// batch is a log message being built, in wire form, so that it is sent from where it was encoded. Its
-// last frame has a long size whatever it holds (RFC 37 allows that), which makes room for any.
+// batch is a log message being built, in wire form, so that it is sent from where it was encoded.
+// Its last frame has a long size whatever it holds (RFC 37 allows that), which makes room for any.
 type batch struct {
 	head    []byte // what every message begins with, up to the values; sizes and count are zero
 	body    int    // where the last frame's body begins

@@ -51,7 +51,8 @@ func BenchmarkWrite(b *testing.B) {
 	b.Run("http", func(b *testing.B) { benchmarkWrite[http](b, "http") })
 }
 
-// Writing does not allocate, but for the memory of each message, whatever the columns are made from.
+// Writing does not allocate, but for the memory of each message, whatever the columns are made
+// from.
 func TestAllocations(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector allocates")

@@ -20,26 +20,29 @@ const (
 // Config says where records come from and go to, and when a batch is sent. Node, Stream and Path
 // must be set.
 type Config struct {
-	// Node is the id of the sender, any bytes. Loggers account for messages by it; zmtpd's takes at most
-	// 256 bytes. Zeek's nodes have "zeromq_worker-1_" and host name, process id and a random part.
+	// Node is the id of the sender, any bytes. Loggers account for messages by it; zmtpd's takes at
+	// most 256 bytes. Zeek's nodes have "zeromq_worker-1_" and host name, process id and a random
+	// part.
 	Node string
-	// Stream is the full name of the log stream's enum value, "Conn::LOG". A logger of Zeek must know
-	// it, with the same columns; zmtpd's takes any.
+	// Stream is the full name of the log stream's enum value, "Conn::LOG". A logger of Zeek must
+	// know it, with the same columns; zmtpd's takes any.
 	Stream string
 	// Path is the log's name, "conn", which becomes that of a file.
 	Path string
 	// Filter is the name of the stream's filter. A logger of Zeek must know it. Default "default".
 	Filter string
-	// Writer is the full name of the enum value of the writer that the logger is to use. Default "Log::WRITER_ASCII".
+	// Writer is the full name of the enum value of the writer that the logger is to use. Default
+	// "Log::WRITER_ASCII".
 	Writer string
 
-	// BatchSize is how many records a batch has at most. Default 1000, that of Log::write_buffer_size.
+	// BatchSize is how many records a batch has at most. Default 1000, that of
+	// Log::write_buffer_size.
 	BatchSize int
-	// BatchBytes is how many bytes a log message has at most, but a record that is larger goes alone. Default 1 MiB;
-	// not more than 64 MiB.
+	// BatchBytes is how many bytes a log message has at most, but a record that is larger goes
+	// alone. Default 1 MiB; not more than 64 MiB.
 	BatchBytes int
-	// FlushInterval is how long a record waits at most before its batch is sent, unless the network is the
-	// reason. Default 1 s, that of Log::flush_interval.
+	// FlushInterval is how long a record waits at most before its batch is sent, unless the network
+	// is the reason. Default 1 s, that of Log::flush_interval.
 	FlushInterval time.Duration
 }
 

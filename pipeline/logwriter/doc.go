@@ -1,5 +1,5 @@
-// Package logwriter lets a Go program log into a Zeek cluster: it makes log batches of
-// structs and pushes them to the cluster's loggers, as Zeek's nodes do.
+// Package logwriter lets a Go program log into a Zeek cluster: it makes log batches of structs and
+// pushes them to the cluster's loggers, as Zeek's nodes do.
 //
 //	type Login struct {
 //		TS   time.Time  `zeek:"ts"`
@@ -35,26 +35,28 @@
 //	map[T]struct{}                         set       those of T; in any order
 //	struct                                 record: its columns, "id.orig_h"
 //
-// Types that are defined from these, such as type State string, are like them; an embedded struct without
-// a tag is as if its fields stood in its place. The types pattern, any and opaque, and containers in containers, cannot
-// be logged.
+// Types that are defined from these, such as type State string, are like them; an embedded struct
+// without a tag is as if its fields stood in its place. The types pattern, any and opaque, and
+// containers in containers, cannot be logged.
 //
 // A value is unset if it is a nil pointer, also one to a record or in a vector, or with the option
 // optional the zero value, which for slices and maps is nil. The zero time.Time, netip.Addr and
-// netip.Prefix are always unset. Pointers and the option optional give a column Zeek's attribute &optional.
+// netip.Prefix are always unset. Pointers and the option optional give a column Zeek's attribute
+// &optional.
 //
 // Nothing is cut: the limits of Zeek's nodes on strings and containers, such as
 // Log::default_max_field_string_bytes, do not apply.
 //
 // # The receiving side
 //
-// zmtpd's logger takes any stream and any columns. Zeek's own logger must know the stream: a script creates
-// it with Log::create_stream, with a record of the same columns in the same order and with the same types; else it discards the
-// batches.
+// zmtpd's logger takes any stream and any columns. Zeek's own logger must know the stream: a script
+// creates it with Log::create_stream, with a record of the same columns in the same order and with
+// the same types; else it discards the batches.
 //
 // # Delivery
 //
-// Each record that Write has taken is sent once, in order, unless the Writer's Close or the socket's Shutdown say
-// otherwise; what was under way when a connection broke is lost, as ZeroMQ has no acknowledgement. A Writer holds at most two batches.
-// With a logger that is slow or away, the socket's queue fills up (zmtp.Config.SendHWM, SendBytes) and then Write waits.
+// Each record that Write has taken is sent once, in order, unless the Writer's Close or the
+// socket's Shutdown say otherwise; what was under way when a connection broke is lost, as ZeroMQ
+// has no acknowledgement. A Writer holds at most two batches. With a logger that is slow or away,
+// the socket's queue fills up (zmtp.Config.SendHWM, SendBytes) and then Write waits.
 package logwriter

@@ -11,8 +11,8 @@ import (
 	"zmtpd/zmtp"
 )
 
-// maxMessage bounds a log message in bytes: more is what zmtpd's logger does not take, and the limit
-// of Zeek for a record (Log::max_log_record_size).
+// maxMessage bounds a log message in bytes: more is what zmtpd's logger does not take, and the
+// limit of Zeek for a record (Log::max_log_record_size).
 const maxMessage = zmtp.DefaultMaxMessageSize
 
 // errTooLarge refuses a record before it takes much more memory than that.
@@ -43,18 +43,19 @@ func (cs columns) append(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// atomicType is a Go type whose values are single values of Zeek. Each method returns what appends the
-// value in v.
+// atomicType is a Go type whose values are single values of Zeek. Each method returns what appends
+// the value in v.
 type atomicType interface {
 	zeekType() zeek.Type
-	value(v reflect.Value) appendFunc                         // v is of the type
-	optional(v reflect.Value) appendFunc                      // and unset if it is the zero value
-	pointer(v reflect.Value) appendFunc                       // v is a pointer to the type
-	elements(v reflect.Value, container zeek.Type) appendFunc // v is a slice of the type or of pointers to it, or a map with such keys
+	value(v reflect.Value) appendFunc    // v is of the type
+	optional(v reflect.Value) appendFunc // and unset if it is the zero value
+	pointer(v reflect.Value) appendFunc  // v is a pointer to the type
+	// v is a slice of the type or of pointers to it, or a map with such keys
+	elements(v reflect.Value, container zeek.Type) appendFunc
 }
 
-// atom is an atomicType for types whose underlying type is E's. E itself goes without reflection when
-// records are written.
+// atom is an atomicType for types whose underlying type is E's. E itself goes without reflection
+// when records are written.
 type atom[E any] struct {
 	typ    zeek.Type
 	append func(dst []byte, p *E) ([]byte, error)
@@ -163,7 +164,8 @@ type list struct {
 	err   error
 }
 
-// add takes what appending one element returned, and reports whether it was the last that may be appended.
+// add takes what appending one element returned, and reports whether it was the last that may be
+// appended.
 func (l *list) add(dst []byte, err error) (stop bool) {
 	if err == nil && len(dst)-l.start > maxMessage {
 		err = errTooLarge
@@ -198,7 +200,8 @@ func errUnsupported(t reflect.Type) error {
 	return fmt.Errorf("a column cannot be of type %v: %s", t, hint)
 }
 
-// plainAtomic returns how values of type t are sent, nil if they cannot be, and what else they can be by option.
+// plainAtomic returns how values of type t are sent, nil if they cannot be, and what else they can
+// be by option.
 func plainAtomic(t reflect.Type) (plain atomicType, choices []atomicType) {
 	switch t {
 	case timeType:
@@ -288,7 +291,8 @@ func appendBool(dst []byte, p *bool) ([]byte, error) {
 	return zeek.AppendNumberValue(dst, zeek.TypeBool, num), nil
 }
 
-// The zero values of the following types stand for no time, no address and no subnet: they are unset.
+// The zero values of the following types stand for no time, no address and no subnet: they are
+// unset.
 
 func appendTime(dst []byte, p *time.Time) ([]byte, error) {
 	if p.IsZero() {
@@ -320,8 +324,8 @@ func appendDuration(dst []byte, p *time.Duration) ([]byte, error) {
 	return zeek.AppendNumberValue(dst, zeek.TypeInterval, math.Float64bits(seconds(whole, nanos))), nil
 }
 
-// seconds returns the double nearest to so many seconds and nanoseconds, which have the same sign. Among those of
-// whole microseconds, Zeek's resolution of time, there is no exception.
+// seconds returns the double nearest to so many seconds and nanoseconds, which have the same sign.
+// Among those of whole microseconds, Zeek's resolution of time, there is no exception.
 func seconds(whole, nanos int64) float64 {
 	const exact = 1<<53/1_000_000_000 - 1 // of as many nanoseconds every number is a double
 	if -exact < whole && whole < exact {

@@ -34,8 +34,8 @@ type Login struct {
 	Client   *string       `zeek:"client"`
 }
 
-// A program logs over TCP to a logger, which here is in the same process. In a cluster it is "zmtpd logger", or
-// Zeek's.
+// A program logs over TCP to a logger, which here is in the same process. In a cluster it is "zmtpd
+// logger", or Zeek's.
 func Example() {
 	if err := example(); err != nil {
 		fmt.Println(err)

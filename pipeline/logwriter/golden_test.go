@@ -128,7 +128,8 @@ type (
 	}
 )
 
-// rewrite writes the recorded records of a stream's path with a Writer, and wants the recorded messages, all four parts.
+// rewrite writes the recorded records of a stream's path with a Writer, and wants the recorded
+// messages, all four parts.
 func rewrite[T any](t *testing.T, archive, path string, wantRecords int) {
 	t.Run(path, func(t *testing.T) {
 		q := make(queue, 1)
@@ -214,7 +215,8 @@ func goType(f zeek.Field) (t reflect.Type, tag string) {
 	return t, f.Name + tag
 }
 
-// Every recorded record of every log comes back as the same bytes from a struct made for its columns.
+// Every recorded record of every log comes back as the same bytes from a struct made for its
+// columns.
 func TestGoldenAll(t *testing.T) {
 	for name, want := range map[string]struct{ headers, records int }{
 		"cluster-logs":  {33, 3315},
@@ -286,7 +288,8 @@ func mandatoryUnset(records [][]zeek.Value, column int) bool {
 	return false
 }
 
-// oneForTrue makes 1 of all numbers for true in a message. Those of x509's basic_constraints.ca are 255 in the recording.
+// oneForTrue makes 1 of all numbers for true in a message. Those of x509's basic_constraints.ca are
+// 255 in the recording.
 func oneForTrue(t *testing.T, m [][]byte, s *zeek.Schema, records [][]zeek.Value) {
 	odd := false
 	for _, r := range records {

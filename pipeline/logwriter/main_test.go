@@ -36,8 +36,8 @@ func decode(tb testing.TB, raw []byte) (*zeek.Schema, [][]zeek.Value) {
 	return s, records
 }
 
-// fillRecord is the other direction of a Writer: it sets the struct, or what it points to, in v to the values of a
-// record and returns those that are left.
+// fillRecord is the other direction of a Writer: it sets the struct, or what it points to, in v to
+// the values of a record and returns those that are left.
 func fillRecord(v reflect.Value, values []zeek.Value) []zeek.Value {
 	if v.Kind() == reflect.Pointer {
 		p := reflect.New(v.Type().Elem())

@@ -25,7 +25,8 @@ type (
 	namedBytes  []byte
 )
 
-// sample is a type of Go whose values are atomic, and how to draw one of them with what it is in a batch.
+// sample is a type of Go whose values are atomic, and how to draw one of them with what it is in a
+// batch.
 type sample struct {
 	typ    reflect.Type
 	option string
@@ -115,7 +116,8 @@ var samples = []sample{
 	}),
 }
 
-// property is a type of a field, its tag's options, the columns that it is, and how to draw a value.
+// property is a type of a field, its tag's options, the columns that it is, and how to draw a
+// value.
 type property struct {
 	typ    reflect.Type
 	option string
@@ -266,7 +268,8 @@ func drawRecord(t *rapid.T, depth int) property {
 	return r
 }
 
-// Any values of any struct are the bytes that AppendBatch makes of the same values, and are read back as them.
+// Any values of any struct are the bytes that AppendBatch makes of the same values, and are read
+// back as them.
 func TestProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := drawRecord(t, 2)
@@ -373,7 +376,8 @@ func TestMap(t *testing.T) {
 	}
 }
 
-// What cannot be sent is refused with the name of its column, and the next record is as if nothing had been.
+// What cannot be sent is refused with the name of its column, and the next record is as if nothing
+// had been.
 func TestRefusedValues(t *testing.T) {
 	type record struct {
 		N    uint64      `zeek:"n"`

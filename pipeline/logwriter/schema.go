@@ -107,7 +107,8 @@ func compile(v reflect.Value) ([]zeek.Field, columns, error) {
 	return c.fields, cols, err
 }
 
-// record adds the columns of the struct in v. Their names begin with prefix; path is the Go name of v.
+// record adds the columns of the struct in v. Their names begin with prefix; path is the Go name of
+// v.
 func (c *compiler) record(v reflect.Value, prefix, path string) (columns, error) {
 	t := v.Type()
 	if slices.Contains(c.within, t) {

@@ -17,9 +17,9 @@ var ErrClosed = errors.New("logwriter: the writer is closed")
 
 // Sender is where a Writer sends its messages, a *zmtp.Push.
 type Sender interface {
-	// Send queues m. It waits as long as there is no room, until ctx ends, but only then: with room it
-	// takes m though ctx has ended. An error while ctx goes on says that nothing more can be sent. It
-	// keeps m's memory, which is never written to again.
+	// Send queues m. It waits as long as there is no room, until ctx ends, but only then: with room
+	// it takes m though ctx has ended. An error while ctx goes on says that nothing more can be
+	// sent. It keeps m's memory, which is never written to again.
 	Send(ctx context.Context, m zmtp.Message) error
 }
 
@@ -27,11 +27,14 @@ type Sender interface {
 //
 // The way of a record:
 //
-//  1. Write copies it to where the columns are bound to, and they append its values to the batch that is
+//  1. Write copies it to where the columns are bound to, and they append its values to the batch
+//     that is
 //     being built. Nothing refers to it any more.
-//  2. A batch that is full, or whose first record has waited for the flush interval, is sealed: it is
+//  2. A batch that is full, or whose first record has waited for the flush interval, is sealed: it
+//     is
 //     a message, and another is begun.
-//  3. The goroutine of the Writer sends it, or who wants to write and finds that there is no room: one at a
+//  3. The goroutine of the Writer sends it, or who wants to write and finds that there is no room:
+//     one at a
 //     time, the one that has the turn.
 //
 // So there are at most two batches, one that waits to be sent and one that is being built. Records
@@ -63,16 +66,17 @@ type Writer[T any] struct {
 	stats  Stats
 }
 
-// Stats are the numbers of a Writer since New. Written less Sent is what waits; after Close it is what was
-// lost, which is nothing if Close returned nil.
+// Stats are the numbers of a Writer since New. Written less Sent is what waits; after Close it is
+// what was lost, which is nothing if Close returned nil.
 type Stats struct {
 	Written uint64 // records that Write has taken
 	Sent    uint64 // of these, records that the Sender has taken
 	Batches uint64 // messages that the Sender has taken
 }
 
-// New returns a Writer of records of type T, a struct with tags as the package describes them, which sends
-// to push. It has a goroutine until Close. The error says which field cannot be logged and why.
+// New returns a Writer of records of type T, a struct with tags as the package describes them,
+// which sends to push. It has a goroutine until Close. The error says which field cannot be logged
+// and why.
 func New[T any](push Sender, cfg Config) (*Writer[T], error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -101,12 +105,13 @@ func New[T any](push Sender, cfg Config) (*Writer[T], error) {
 func (w *Writer[T]) Schema() *zeek.Schema { return w.schema }
 
 // Write takes a record, or returns an error and has not taken it. It keeps nothing that the record
-// refers to. It does not wait while there is room in the batch, also if ctx has ended; a ctx that has
-// ended thus makes it a Write that never waits. When the batch is full and those before it cannot be sent
-// yet, because the peers take no more or there are none, it waits for that until ctx ends.
+// refers to. It does not wait while there is room in the batch, also if ctx has ended; a ctx that
+// has ended thus makes it a Write that never waits. When the batch is full and those before it
+// cannot be sent yet, because the peers take no more or there are none, it waits for that until ctx
+// ends.
 //
-// A record that cannot be sent is refused with an error that names the column; the Writer goes on. After
-// Close the error is ErrClosed; after the Sender was closed it is that of the Sender.
+// A record that cannot be sent is refused with an error that names the column; the Writer goes on.
+// After Close the error is ErrClosed; after the Sender was closed it is that of the Sender.
 func (w *Writer[T]) Write(ctx context.Context, record T) error {
 	var waited error
 	for {
@@ -121,8 +126,8 @@ func (w *Writer[T]) Write(ctx context.Context, record T) error {
 	}
 }
 
-// take encodes a record into the batch. If there is no room it returns a channel that is closed when it
-// should be tried again.
+// take encodes a record into the batch. If there is no room it returns a channel that is closed
+// when it should be tried again.
 func (w *Writer[T]) take(record *T) (room <-chan struct{}, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -215,8 +220,8 @@ func (w *Writer[T]) takeTurn(ctx context.Context) error {
 	}
 }
 
-// makeRoom returns when the batch may have room. If nobody else does, it sends what could not be sent before,
-// until ctx ends, and then leaves the batch to the goroutine.
+// makeRoom returns when the batch may have room. If nobody else does, it sends what could not be
+// sent before, until ctx ends, and then leaves the batch to the goroutine.
 func (w *Writer[T]) makeRoom(ctx context.Context, room <-chan struct{}) error {
 	select {
 	case <-room:
@@ -245,8 +250,8 @@ func (w *Writer[T]) makeRoom(ctx context.Context, room <-chan struct{}) error {
 	return nil
 }
 
-// send sends what could not be sent before, and then the batch, with onlyFull if it is full. It waits until
-// ctx ends. After an error what was not sent is still there.
+// send sends what could not be sent before, and then the batch, with onlyFull if it is full. It
+// waits until ctx ends. After an error what was not sent is still there.
 func (w *Writer[T]) send(ctx context.Context, onlyFull bool) error {
 	if err := w.takeTurn(ctx); err != nil {
 		return err
@@ -259,8 +264,8 @@ func (w *Writer[T]) send(ctx context.Context, onlyFull bool) error {
 	return w.deliver(ctx)
 }
 
-// seal makes a message of the batch, with onlyFull if it is full, and begins another. The caller has the turn,
-// and has sent the last message.
+// seal makes a message of the batch, with onlyFull if it is full, and begins another. The caller
+// has the turn, and has sent the last message.
 func (w *Writer[T]) seal(onlyFull bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -296,12 +301,13 @@ func (w *Writer[T]) deliver(ctx context.Context) error {
 }
 
 // Flush returns when the Sender has taken all records written before. It waits until ctx ends; what
-// is left then goes on waiting to be sent. That the Sender has taken them does not mean that they have arrived.
+// is left then goes on waiting to be sent. That the Sender has taken them does not mean that they
+// have arrived.
 func (w *Writer[T]) Flush(ctx context.Context) error { return w.send(ctx, false) }
 
-// Close ends the Writer: it takes no more records, and those written before are given to the Sender. It waits for
-// that until ctx ends; the error then says how many records are lost, unless another Close sends
-// them. The Sender stays open: its Shutdown comes after Close.
+// Close ends the Writer: it takes no more records, and those written before are given to the
+// Sender. It waits for that until ctx ends; the error then says how many records are lost, unless
+// another Close sends them. The Sender stays open: its Shutdown comes after Close.
 func (w *Writer[T]) Close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true

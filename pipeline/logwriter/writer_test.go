@@ -186,7 +186,8 @@ func TestFlushInterval(t *testing.T) {
 	})
 }
 
-// While nothing can be sent, there is room for two batches; then Write waits, and its context ends that.
+// While nothing can be sent, there is room for two batches; then Write waits, and its context ends
+// that.
 func TestBackPressure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue)
@@ -239,7 +240,8 @@ func TestBackPressure(t *testing.T) {
 	})
 }
 
-// What a Flush gave up to wait for is sent as soon as there is room, without anybody asking for it again.
+// What a Flush gave up to wait for is sent as soon as there is room, without anybody asking for it
+// again.
 func TestFlushGivesUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue)
@@ -255,7 +257,8 @@ func TestFlushGivesUp(t *testing.T) {
 	})
 }
 
-// With a context that has ended Write takes what there is room for, and sends what can be sent at once.
+// With a context that has ended Write takes what there is room for, and sends what can be sent at
+// once.
 func TestWriteWithoutWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue, 1)
@@ -321,7 +324,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Whoever is sending when Close is called, who waits in Write returns at once, and Close goes on to send.
+// Whoever is sending when Close is called, who waits in Write returns at once, and Close goes on to
+// send.
 func TestCloseDuringWrite(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T) {
@@ -478,7 +482,8 @@ func (s *slowSender) Send(ctx context.Context, m zmtp.Message) error {
 	return s.queue.Send(ctx, m)
 }
 
-// Of many goroutines that write, flush, give up and try again, what was taken arrives once, each one's in order.
+// Of many goroutines that write, flush, give up and try again, what was taken arrives once, each
+// one's in order.
 func TestConcurrent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const writers, records = 8, 300

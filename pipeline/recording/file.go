@@ -9,21 +9,23 @@ import (
 	"os"
 )
 
-// File is a recording that grows. Whatever happens while it is written, it holds whole messages up to its end, but for a
-// process that is killed: what is left of its last message then, readers report and OpenFile cuts off.
-// Not for concurrent use.
+// File is a recording that grows. Whatever happens while it is written, it holds whole messages up
+// to its end, but for a process that is killed: what is left of its last message then, readers
+// report and OpenFile cuts off. Not for concurrent use.
 type File struct {
 	f    *os.File
 	size int64 // up to the end of the last whole message
 	torn bool  // there may be something behind it
 }
 
-// OpenFile opens a recording to append to it. One that does not exist it creates, for the owner alone: messages may be
-// confidential. It returns how many bytes of an incomplete message it has cut off the end. It reads the file once. A
-// file that is none, or no recording, is refused and left as it is.
+// OpenFile opens a recording to append to it. One that does not exist it creates, for the owner
+// alone: messages may be confidential. It returns how many bytes of an incomplete message it has
+// cut off the end. It reads the file once. A file that is none, or no recording, is refused and
+// left as it is.
 func OpenFile(name string) (f *File, cut int64, err error) {
 	if fi, err := os.Stat(name); err == nil && !fi.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("recording: %s is not a regular file", name) // to open a pipe would block
+		// to open a pipe would block
+		return nil, 0, fmt.Errorf("recording: %s is not a regular file", name)
 	}
 	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -41,8 +43,8 @@ func OpenFile(name string) (f *File, cut int64, err error) {
 // Size returns the size in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// Append writes messages, as AppendMessage returns them. It blocks as the disk does. After an error, such as that of a full
-// disk, the file is as before, and Append may be tried again.
+// Append writes messages, as AppendMessage returns them. It blocks as the disk does. After an
+// error, such as that of a full disk, the file is as before, and Append may be tried again.
 func (f *File) Append(messages []byte) error {
 	if err := f.mend(); err != nil {
 		return err
@@ -72,8 +74,8 @@ func (f *File) mend() error {
 // Close closes the file.
 func (f *File) Close() error { return errors.Join(f.mend(), f.f.Close()) }
 
-// wholeSize returns where the last whole message in r ends, and how many bytes are behind it. A message that is larger than
-// may be is an error: r is no recording.
+// wholeSize returns where the last whole message in r ends, and how many bytes are behind it. A
+// message that is larger than may be is an error: r is no recording.
 func wholeSize(r io.Reader) (size, rest int64, err error) {
 	b := bufio.NewReaderSize(r, 256<<10)
 	for {

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestFileTorn cuts a file anywhere: what is whole stays, the rest goes, and what is appended follows.
+// TestFileTorn cuts a file anywhere: what is whole stays, the rest goes, and what is appended
+// follows.
 func TestFileTorn(t *testing.T) {
 	var file []byte
 	var ends []int

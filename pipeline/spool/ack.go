@@ -24,9 +24,10 @@ const (
 	maxRanges = 1 << 20
 )
 
-// Ack notes that records are done: neither this process nor a later one reads them again. They may be
-// in any order, also such as Next has not returned. Numbers that were acknowledged before, dropped, or never
-// given are ignored. It may delete segments; the disk learns of the rest at the next sync.
+// Ack notes that records are done: neither this process nor a later one reads them again. They may
+// be in any order, also such as Next has not returned. Numbers that were acknowledged before,
+// dropped, or never given are ignored. It may delete segments; the disk learns of the rest at the
+// next sync.
 func (s *Spool) Ack(seqs ...Seq) {
 	var gone []*segment
 	s.mu.Lock()
@@ -80,8 +81,8 @@ func parseRange(b []byte) (first, after Seq) {
 	return Seq(binary.BigEndian.Uint64(b)), Seq(binary.BigEndian.Uint64(b[8:]))
 }
 
-// parseAcks checks the content of a file of acknowledgements, which it keeps. The error is errVersion for a whole one of
-// another version, anything else is damage.
+// parseAcks checks the content of a file of acknowledgements, which it keeps. The error is
+// errVersion for a whole one of another version, anything else is damage.
 func parseAcks(b []byte) (acks, error) {
 	if len(b) < acksHeader+4 || !bytes.HasPrefix(b, []byte(acksMagic)) {
 		return acks{}, errors.New("wrong magic")
@@ -113,7 +114,8 @@ func parseAcks(b []byte) (acks, error) {
 	return a, nil
 }
 
-// appendAcks appends the content of the file of acknowledgements as it is to be. It is called with mu held.
+// appendAcks appends the content of the file of acknowledgements as it is to be. It is called with
+// mu held.
 func (s *Spool) appendAcks(dst []byte) []byte {
 	start := len(dst)
 	dst = append(dst, acksMagic...)
@@ -187,7 +189,8 @@ func (s *Spool) readAcks() (acks, error) {
 	return a, nil
 }
 
-// writeAcks replaces the file of acknowledgements unless it is up to date. Only the flusher calls it.
+// writeAcks replaces the file of acknowledgements unless it is up to date. Only the flusher calls
+// it.
 func (s *Spool) writeAcks() (err error) {
 	s.mu.Lock()
 	dirty := s.acksDirty

@@ -12,9 +12,9 @@ const scratchSize = 64 << 10
 // returns without an error the system has the record: it survives kill -9, and a power failure from
 // the next sync on, which with Config.SyncEach has already happened.
 //
-// The error is ErrFull if Config.MaxBytes would be exceeded, ErrTooLarge if no room will ever do, ErrClosed, or one of the
-// file system; then the spool is as before. It waits for other calls of Append and for the system to
-// take the record, and for a sync with Config.SyncEach only.
+// The error is ErrFull if Config.MaxBytes would be exceeded, ErrTooLarge if no room will ever do,
+// ErrClosed, or one of the file system; then the spool is as before. It waits for other calls of
+// Append and for the system to take the record, and for a sync with Config.SyncEach only.
 func (s *Spool) Append(record []byte) (Seq, error) {
 	if len(record) > MaxRecord || segmentHeader+recordSize(record) > s.cfg.MaxBytes {
 		return 0, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(record))
@@ -106,8 +106,8 @@ func (s *Spool) room(size int64) (*segment, error) {
 	return g, nil
 }
 
-// write writes a record at an offset, behind the segment's header if that is 0. It returns how many bytes that are, also
-// if it fails.
+// write writes a record at an offset, behind the segment's header if that is 0. It returns how many
+// bytes that are, also if it fails.
 func (s *Spool) write(g *segment, off int64, record []byte) (n int64, err error) {
 	b := s.scratch
 	if off == 0 {
@@ -124,8 +124,9 @@ func (s *Spool) write(g *segment, off int64, record []byte) (n int64, err error)
 	return n, err
 }
 
-// takeBack cuts off what a failed write of n bytes at the end of a segment has left. It must not stay there: the next
-// record may be shorter, and what follows it would then be content of this one, where the sender of that could have put anything.
+// takeBack cuts off what a failed write of n bytes at the end of a segment has left. It must not
+// stay there: the next record may be shorter, and what follows it would then be content of this
+// one, where the sender of that could have put anything.
 func (s *Spool) takeBack(g *segment, end, n int64) {
 	if g.w.Truncate(end) == nil {
 		return

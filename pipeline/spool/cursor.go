@@ -27,11 +27,13 @@ func (c *cursor) place(first Seq) {
 	c.window, c.windowOff = c.window[:0], 0
 }
 
-// next returns the next good record in buf, which may be a larger one then, and steps over it and over records with damaged
-// content before it: seq-1 is its number. The segment has a readable part that ends at end, and all numbers are below limit.
+// next returns the next good record in buf, which may be a larger one then, and steps over it and
+// over records with damaged content before it: seq-1 is its number. The segment has a readable part
+// that ends at end, and all numbers are below limit.
 //
-// The error is io.EOF if there is no further good record. Then the cursor is where no next record can be found: at the end, or
-// before it if the rest of the segment is unreadable. All other errors are of the file, and leave the cursor at the record.
+// The error is io.EOF if there is no further good record. Then the cursor is where no next record
+// can be found: at the end, or before it if the rest of the segment is unreadable. All other errors
+// are of the file, and leave the cursor at the record.
 func (c *cursor) next(f io.ReaderAt, end int64, limit Seq, buf []byte) ([]byte, error) {
 	for c.seq < limit && end-c.off >= recordHeader {
 		head, err := c.view(f, c.off, recordHeader, end)
@@ -65,7 +67,8 @@ func (c *cursor) content(f io.ReaderAt, off int64, n int, end int64, buf []byte)
 	return buf, readFull(f, buf, off)
 }
 
-// view returns n bytes of the file, at most windowSize, of which all are before end. They are valid until the next call.
+// view returns n bytes of the file, at most windowSize, of which all are before end. They are valid
+// until the next call.
 func (c *cursor) view(f io.ReaderAt, off int64, n int, end int64) ([]byte, error) {
 	if off < c.windowOff || off+int64(n) > c.windowOff+int64(len(c.window)) {
 		if c.window == nil {

@@ -26,8 +26,8 @@ type place struct {
 
 func (p place) end() int64 { return p.off + recordHeader + int64(len(p.content)) }
 
-// build fills a folder with records in several segments, and returns where they are. Some contain what looks
-// like a record.
+// build fills a folder with records in several segments, and returns where they are. Some contain
+// what looks like a record.
 func build(t testing.TB, dir string) (places []place) {
 	t.Helper()
 	cfg := quiet(dir)
@@ -50,15 +50,17 @@ func build(t testing.TB, dir string) (places []place) {
 	return places
 }
 
-// damage changes bytes of a file, three of how per change: two of the position, one to combine with what is there.
+// damage changes bytes of a file, three of how per change: two of the position, one to combine with
+// what is there.
 func damage(content, how []byte) {
 	for ; len(how) >= 3; how = how[3:] {
 		content[int(binary.BigEndian.Uint16(how))%len(content)] ^= how[2]
 	}
 }
 
-// FuzzDamage changes bytes of segments. Only records are lost that are touched, or that follow one in their segment whose size is
-// or its checksum is touched; nothing else is delivered, and all is in order.
+// FuzzDamage changes bytes of segments. Only records are lost that are touched, or that follow one
+// in their segment whose size is or its checksum is touched; nothing else is delivered, and all is
+// in order.
 func FuzzDamage(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for n := range 12 {
@@ -117,8 +119,8 @@ func FuzzDamage(f *testing.F) {
 	})
 }
 
-// FuzzFiles opens a folder with any content in a segment and the file of acknowledgements. The spool works afterwards, and
-// takes no more memory than a few times the files.
+// FuzzFiles opens a folder with any content in a segment and the file of acknowledgements. The
+// spool works afterwards, and takes no more memory than a few times the files.
 func FuzzFiles(f *testing.F) {
 	dir := f.TempDir()
 	build(f, dir)
@@ -249,8 +251,8 @@ func TestLaterVersion(t *testing.T) {
 	}
 }
 
-// Damage that happens while a spool is open loses what it would lose at the next Open, and what is appended afterwards is
-// safe from it.
+// Damage that happens while a spool is open loses what it would lose at the next Open, and what is
+// appended afterwards is safe from it.
 func TestDamageWhileOpen(t *testing.T) {
 	for _, size := range []bool{false, true} {
 		dir := t.TempDir()
@@ -343,8 +345,8 @@ func TestNoRecordInContent(t *testing.T) {
 	}
 }
 
-// What is left of a record that could not be written whole, and could not be cut off either, is no record, whatever
-// is appended instead.
+// What is left of a record that could not be written whole, and could not be cut off either, is no
+// record, whatever is appended instead.
 func TestNoRecordInRemains(t *testing.T) {
 	dir := t.TempDir()
 	d := &disk{space: math.MaxInt}

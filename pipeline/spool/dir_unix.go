@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFolder makes sure that no other process uses a folder, until what it returns is closed. It reports whether
-// one does. A file system that knows no locks has none.
+// lockFolder makes sure that no other process uses a folder, until what it returns is closed. It
+// reports whether one does. A file system that knows no locks has none.
 func lockFolder(root *os.Root) (lock *os.File, taken bool, err error) {
 	lock, err = root.Open(".")
 	if err != nil {

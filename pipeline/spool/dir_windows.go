@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFolder makes sure that no other process uses a folder, until what it returns is closed. It reports whether
-// one does. A folder itself cannot be locked here, so a file in it is.
+// lockFolder makes sure that no other process uses a folder, until what it returns is closed. It
+// reports whether one does. A folder itself cannot be locked here, so a file in it is.
 func lockFolder(root *os.Root) (lock *os.File, taken bool, err error) {
 	lock, err = root.OpenFile("lock", os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {

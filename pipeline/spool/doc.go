@@ -1,13 +1,15 @@
-// Package spool is a queue of records on disk. A sink whose destination is down or slow appends what it cannot
-// deliver; later it, or another process after a crash, reads the records in order and acknowledges what was
-// delivered. A record is any bytes.
+// Package spool is a queue of records on disk. A sink whose destination is down or slow appends
+// what it cannot deliver; later it, or another process after a crash, reads the records in order
+// and acknowledges what was delivered. A record is any bytes.
 //
 // # The life of a record
 //
-//  1. Append writes it to the end of the newest segment. When Append returns the system has it: kill -9 does
+//  1. Append writes it to the end of the newest segment. When Append returns the system has it:
+//     kill -9 does
 //     not lose it. Within Config.SyncInterval it is on the disk, and a power failure does not lose it either.
 //  2. Next reads the records in order, once by each process.
-//  3. Ack says that a record is done. The segment whose last record is done is deleted at once, the one that
+//  3. Ack says that a record is done. The segment whose last record is done is deleted at once, the
+//     one that
 //     is being written within Config.SyncInterval. What is done is noted on disk at the same interval and by Close:
 //     a process that was killed may have acknowledged records that the next one delivers again, never the other way around.
 //  4. DropOldest gives up the oldest segment, done or not.
@@ -23,9 +25,10 @@
 //	aside                          folder of records that were set aside, see SetAside
 //	lock                           on Windows only
 //
-// Other files are left alone. Records are numbered from 1 on, by one a record, in the order of Append. A process
-// never goes on with a segment of another, and begins above all numbers that the files speak of: some may be missing between
-// two segments, and the number of a record that is gone for good may come again.
+// Other files are left alone. Records are numbered from 1 on, by one a record, in the order of
+// Append. A process never goes on with a segment of another, and begins above all numbers that the
+// files speak of: some may be missing between two segments, and the number of a record that is gone
+// for good may come again.
 //
 // A segment is a header and records:
 //
@@ -42,8 +45,8 @@
 //	 8  4  checksum of the content
 //	12     content
 //
-// The length has a checksum of its own so that one which is damaged never leads into the content of a record, where its
-// sender may have put what looks like another. Zeros are no record.
+// The length has a checksum of its own so that one which is damaged never leads into the content of
+// a record, where its sender may have put what looks like another. Zeros are no record.
 //
 // The file of acknowledgements is replaced as a whole:
 //
@@ -56,8 +59,8 @@
 //	        ascending, above floor, with at least one number between two ranges
 //	     4  checksum of all before
 //
-// The file of records that are being delivered has a header and up to 1024 slots, which are changed in
-// place:
+// The file of records that are being delivered has a header and up to 1024 slots, which are changed
+// in place:
 //
 //	 0  8  magic: 89 's' 'p' 'd' 'e' 'l' 0d 0a
 //	 8  4  version: 1
@@ -69,12 +72,14 @@
 //
 // It is not synced: what it is for is a process that dies, not a power failure.
 //
-// A later version of a file keeps magic and version in the same places, so that it is told from damage.
+// A later version of a file keeps magic and version in the same places, so that it is told from
+// damage.
 //
 // # Damage
 //
-// A process that is killed, or a power failure, leaves half a record at the end of the newest segment: Open cuts it off.
-// Elsewhere a record with damaged content is skipped; after one whose length is damaged the rest of the segment is. A
-// damaged segment header costs no record. What is skipped is counted and logged, and deleted with its segment. If the file of
-// acknowledgements is damaged all records are delivered again.
+// A process that is killed, or a power failure, leaves half a record at the end of the newest
+// segment: Open cuts it off. Elsewhere a record with damaged content is skipped; after one whose
+// length is damaged the rest of the segment is. A damaged segment header costs no record. What is
+// skipped is counted and logged, and deleted with its segment. If the file of acknowledgements is
+// damaged all records are delivered again.
 package spool

@@ -48,8 +48,8 @@ func (s *Spool) flush() error {
 	return err
 }
 
-// syncFolder makes it survive a power failure which files are in a folder. Not every system can, and
-// all do what is left without it: its error says nothing that helps.
+// syncFolder makes it survive a power failure which files are in a folder. Not every system can,
+// and all do what is left without it: its error says nothing that helps.
 func (s *Spool) syncFolder(name string) {
 	if f, err := s.open(name, os.O_RDONLY); err == nil {
 		_ = f.Sync()
@@ -57,8 +57,9 @@ func (s *Spool) syncFolder(name string) {
 	}
 }
 
-// deleteIdle deletes the segment that is written if it holds nothing. It is not done by Ack, because then a spool that
-// delivers as fast as it is appended to would make and delete a file for each record.
+// deleteIdle deletes the segment that is written if it holds nothing. It is not done by Ack,
+// because then a spool that delivers as fast as it is appended to would make and delete a file for
+// each record.
 func (s *Spool) deleteIdle() error {
 	s.writing.Lock()
 	s.mu.Lock()
@@ -87,8 +88,8 @@ func (s *Spool) deleteDead() (err error) {
 	return err
 }
 
-// syncSegments syncs the segments that were written to, and closes those that will not be any more. It uses one at a time, so that
-// no more than one outlives its deletion.
+// syncSegments syncs the segments that were written to, and closes those that will not be any more.
+// It uses one at a time, so that no more than one outlives its deletion.
 func (s *Spool) syncSegments() (err error) {
 	for from := Seq(0); ; {
 		s.mu.Lock()

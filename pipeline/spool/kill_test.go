@@ -27,8 +27,8 @@ func killRecord(i int) string {
 	return fmt.Sprintf("%d %s", i, strings.Repeat("x", size))
 }
 
-// killChild appends numbered records and acknowledges some of them until it is killed. It prints what Append has returned for, and
-// what it is going to acknowledge.
+// killChild appends numbered records and acknowledges some of them until it is killed. It prints
+// what Append has returned for, and what it is going to acknowledge.
 func killChild(dir string) {
 	s, err := Open(killConfig(dir), nil)
 	pending := []Seq{}
@@ -58,7 +58,8 @@ func killChild(dir string) {
 	os.Exit(1)
 }
 
-// Whenever a process is killed, the next one has all records for which Append has returned and that it did not acknowledge, in order.
+// Whenever a process is killed, the next one has all records for which Append has returned and that
+// it did not acknowledge, in order.
 func TestKilled(t *testing.T) {
 	for round := range 8 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {

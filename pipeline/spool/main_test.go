@@ -111,8 +111,8 @@ func onDisk(t tb, dir string) (names []string, size int64) {
 	return names, size
 }
 
-// disk makes the files of a spool fail as on a disk with some space left: a write is cut off where the space
-// ends. Syncing costs nothing on it.
+// disk makes the files of a spool fail as on a disk with some space left: a write is cut off where
+// the space ends. Syncing costs nothing on it.
 type disk struct {
 	mu     sync.Mutex
 	space  int

@@ -132,7 +132,8 @@ func (m *model) next() {
 	r.read = true
 }
 
-// ack acknowledges some of what was read, one after the other or scattered, rarely something that was not read.
+// ack acknowledges some of what was read, one after the other or scattered, rarely something that
+// was not read.
 func (m *model) ack(*rapid.T) {
 	if len(m.records) == 0 {
 		return

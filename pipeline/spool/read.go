@@ -7,11 +7,12 @@ import (
 	"os"
 )
 
-// Next returns the oldest record that was neither returned by Next since Open nor acknowledged, and its number. The record
-// is in buf, or in a larger buffer if buf has no room, and belongs to the caller.
+// Next returns the oldest record that was neither returned by Next since Open nor acknowledged, and
+// its number. The record is in buf, or in a larger buffer if buf has no room, and belongs to the
+// caller.
 //
-// The error is ErrEmpty after the last record: more may be appended later. ErrClosed is another, all
-// others are of the file system; then the next call tries the same record again.
+// The error is ErrEmpty after the last record: more may be appended later. ErrClosed is another,
+// all others are of the file system; then the next call tries the same record again.
 func (s *Spool) Next(buf []byte) (Seq, []byte, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -32,8 +33,9 @@ func (s *Spool) Next(buf []byte) (Seq, []byte, error) {
 	}
 }
 
-// enter returns the segment where the next record is, with its readable end and the number after its last record, and
-// puts the cursor there. The segment is in use until unuse. It is called with reading held.
+// enter returns the segment where the next record is, with its readable end and the number after
+// its last record, and puts the cursor there. The segment is in use until unuse. It is called with
+// reading held.
 func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 	s.mu.Lock()
 	if s.closed {
@@ -75,8 +77,8 @@ func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 	return g, end, limit, nil
 }
 
-// step reads the next record of the segment that enter returned. It is fresh unless it is acknowledged. The error is io.EOF if
-// there is none up to limit, and the cursor is there then.
+// step reads the next record of the segment that enter returned. It is fresh unless it is
+// acknowledged. The error is io.EOF if there is none up to limit, and the cursor is there then.
 func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byte, fresh bool, err error) {
 	from, damaged := s.cur.seq, s.cur.damaged
 	record, err = s.cur.next(g.r, end, limit, buf)
@@ -113,7 +115,8 @@ func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byt
 		s.warnDamaged(g, "number", from, "records", good-from, "bytes", s.cur.damaged-damaged)
 	}
 	if broken {
-		// What is appended from now on must not stand behind what a later process cannot read either.
+		// What is appended from now on must not stand behind what a later process cannot read
+		// either.
 		s.writing.Lock()
 		s.mu.Lock()
 		if g == s.active {
@@ -136,12 +139,14 @@ func (s *Spool) warnDamaged(g *segment, args ...any) {
 	}
 }
 
-// DropOldest deletes the oldest segment, also if it is the one being written: the next Append begins another then. It calls dropped
-// for each of its records that was neither read by Next nor acknowledged, in order; the record is valid during the call, which
-// must not call Next, DropOldest or Close. Records of the segment that were read may be acknowledged afterwards as always.
+// DropOldest deletes the oldest segment, also if it is the one being written: the next Append
+// begins another then. It calls dropped for each of its records that was neither read by Next nor
+// acknowledged, in order; the record is valid during the call, which must not call Next, DropOldest
+// or Close. Records of the segment that were read may be acknowledged afterwards as always.
 //
-// The error is ErrEmpty if there is no segment, ErrClosed, or that the file cannot be deleted: it is out of the spool even so, but
-// counts to the bytes on disk until it can. What cannot be read is counted as corrupt, and not told to dropped.
+// The error is ErrEmpty if there is no segment, ErrClosed, or that the file cannot be deleted: it
+// is out of the spool even so, but counts to the bytes on disk until it can. What cannot be read is
+// counted as corrupt, and not told to dropped.
 func (s *Spool) DropOldest(dropped func(record []byte)) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -190,8 +195,8 @@ func (s *Spool) DropOldest(dropped func(record []byte)) error {
 	return s.unuse(g)
 }
 
-// oldest returns the oldest segment, which is in use and no longer written. It returns nil if there is none, or if
-// it held nothing and is deleted.
+// oldest returns the oldest segment, which is in use and no longer written. It returns nil if there
+// is none, or if it held nothing and is deleted.
 func (s *Spool) oldest() (*segment, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()

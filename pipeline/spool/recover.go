@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// recover reads what earlier processes have left, and begins from there. Nobody else has the spool yet.
+// recover reads what earlier processes have left, and begins from there. Nobody else has the spool
+// yet.
 func (s *Spool) recover(recovered func(record []byte)) error {
 	noted, err := s.readAcks()
 	if err != nil {

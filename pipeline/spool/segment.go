@@ -88,8 +88,8 @@ func appendSegmentHeader(dst []byte, first Seq) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// parseSegmentHeader returns the number of the first record. The error is errVersion for a whole header of
-// another version, anything else is damage.
+// parseSegmentHeader returns the number of the first record. The error is errVersion for a whole
+// header of another version, anything else is damage.
 func parseSegmentHeader(b []byte) (Seq, error) {
 	if len(b) < segmentHeader {
 		return 0, fmt.Errorf("a segment header of %d bytes, want %d", len(b), segmentHeader)
@@ -105,8 +105,8 @@ func parseSegmentHeader(b []byte) (Seq, error) {
 	return Seq(binary.BigEndian.Uint64(b[12:])), nil
 }
 
-// headerSum computes the checksums of lengths. It is a type because what is summed up would be an allocation for
-// each record otherwise.
+// headerSum computes the checksums of lengths. It is a type because what is summed up would be an
+// allocation for each record otherwise.
 type headerSum [12]byte
 
 func (h *headerSum) of(seq Seq, length uint32) uint32 {
@@ -122,8 +122,9 @@ func (h *headerSum) appendHeader(dst []byte, seq Seq, content []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(content, castagnoli))
 }
 
-// parseHeader returns the length and the checksum of a record's content. It is not ok if b, which is at least
-// recordHeader long, is not the header of the record with that number, or the record would be larger than any.
+// parseHeader returns the length and the checksum of a record's content. It is not ok if b, which
+// is at least recordHeader long, is not the header of the record with that number, or the record
+// would be larger than any.
 func (h *headerSum) parseHeader(b []byte, seq Seq) (length int64, sum uint32, ok bool) {
 	u := binary.BigEndian.Uint32(b)
 	return int64(u), binary.BigEndian.Uint32(b[8:]), u <= MaxRecord && binary.BigEndian.Uint32(b[4:]) == h.of(seq, u)

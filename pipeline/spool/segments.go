@@ -21,7 +21,8 @@ func (s *Spool) find(seq Seq) *segment {
 	return s.segments[i]
 }
 
-// settle notes that a record is acknowledged or lost, which it was not before. It is called with mu held.
+// settle notes that a record is acknowledged or lost, which it was not before. It is called with mu
+// held.
 func (s *Spool) settle(g *segment, seq Seq) {
 	g.done.add(uint64(seq - g.first))
 	g.live--
@@ -32,17 +33,18 @@ func (s *Spool) settle(g *segment, seq Seq) {
 	s.acksDirty = true
 }
 
-// seal ends the segment that is written, and deletes it if it holds nothing. It is called with writing and mu held. If it returns
-// true the caller removes that segment's file, without mu.
+// seal ends the segment that is written, and deletes it if it holds nothing. It is called with
+// writing and mu held. If it returns true the caller removes that segment's file, without mu.
 func (s *Spool) seal() (gone bool) {
 	g := s.active
 	s.active = nil
 	return g.live == 0 && s.kill(g)
 }
 
-// kill takes a segment out of the spool. It is called with mu held. If it returns true the caller removes the file,
-// without mu; otherwise unuse does so. The file does not count any more, although it may still be there for a moment: who
-// made room shall have it even while the flusher syncs that very segment, or more would be dropped than has to be.
+// kill takes a segment out of the spool. It is called with mu held. If it returns true the caller
+// removes the file, without mu; otherwise unuse does so. The file does not count any more, although
+// it may still be there for a moment: who made room shall have it even while the flusher syncs that
+// very segment, or more would be dropped than has to be.
 func (s *Spool) kill(g *segment) (gone bool) {
 	i := slices.Index(s.segments, g)
 	s.segments = slices.Delete(s.segments, i, i+1)
@@ -64,8 +66,9 @@ func (s *Spool) unuse(g *segment) error {
 	return nil
 }
 
-// remove deletes the file of a dead segment that nobody uses. If it fails the flusher tries again; the file counts
-// as on disk then, and the acknowledgements tell a later process that nothing in it is wanted.
+// remove deletes the file of a dead segment that nobody uses. If it fails the flusher tries again;
+// the file counts as on disk then, and the acknowledgements tell a later process that nothing in it
+// is wanted.
 func (s *Spool) remove(g *segment) error {
 	g.closeFiles()
 	err := s.root.Remove(g.name)

@@ -19,7 +19,8 @@ const MaxRecord = 512 << 20
 const DefaultMaxBytes = 1 << 30
 
 const (
-	maxDefaultSegment   = 64 << 20 // a segment is what DropOldest gives up, and what one undelivered record keeps on disk
+	// a segment is what DropOldest gives up, and what one undelivered record keeps on disk
+	maxDefaultSegment   = 64 << 20
 	segmentsByDefault   = 8
 	defaultSyncInterval = time.Second
 )
@@ -29,11 +30,13 @@ var (
 	ErrFull = errors.New("spool: full")
 	// ErrTooLarge is Append's error for a record that would not fit into an empty spool either.
 	ErrTooLarge = errors.New("spool: record too large")
-	// ErrEmpty is the error of Next when all records are read, and of DropOldest when there are none.
+	// ErrEmpty is the error of Next when all records are read, and of DropOldest when there are
+	// none.
 	ErrEmpty = errors.New("spool: empty")
 	// ErrClosed is the error of all calls after Close.
 	ErrClosed = errors.New("spool: closed")
-	// ErrLocked is Open's error when another process, or another Spool of this one, uses the folder.
+	// ErrLocked is Open's error when another process, or another Spool of this one, uses the
+	// folder.
 	ErrLocked = errors.New("spool: folder is in use")
 )
 
@@ -47,20 +50,22 @@ type Config struct {
 	Dir string
 	// MaxBytes limits the segments on disk, in bytes. Default: 1 GiB.
 	MaxBytes int64
-	// SegmentBytes is the size at which a new segment begins, in bytes; a single larger record has a segment of its own.
-	// Default: an eighth of MaxBytes, at most 64 MiB.
+	// SegmentBytes is the size at which a new segment begins, in bytes; a single larger record has
+	// a segment of its own. Default: an eighth of MaxBytes, at most 64 MiB.
 	SegmentBytes int64
 	// SyncInterval is how long records may wait to be synced to the disk, and acknowledgements
 	// to be noted there. Default: 1 s.
 	SyncInterval time.Duration
-	// SyncEach makes Append sync each record before it returns. Default: they wait for SyncInterval.
+	// SyncEach makes Append sync each record before it returns. Default: they wait for
+	// SyncInterval.
 	SyncEach bool
 	// Logger is told of damage and of failures that no call returns. Default: none.
 	Logger *slog.Logger
 }
 
-// Spool is a queue of records on disk, see the package comment. Append, Next, Ack, DropOldest and Stats may be called from several
-// goroutines; Next and DropOldest wait for each other, and so do calls of Append.
+// Spool is a queue of records on disk, see the package comment. Append, Next, Ack, DropOldest and
+// Stats may be called from several goroutines; Next and DropOldest wait for each other, and so do
+// calls of Append.
 type Spool struct {
 	// Static after construction.
 	cfg     Config
@@ -87,14 +92,16 @@ type Spool struct {
 	// Owned by the flusher, which is a goroutine until Close, and then Close.
 	acksBuf []byte
 
-	mu        sync.Mutex
-	closed    bool
-	segments  []*segment // ascending; the last one may be active
-	active    *segment   // which is written, nil if the next Append begins one; changed only with writing held too
+	mu       sync.Mutex
+	closed   bool
+	segments []*segment // ascending; the last one may be active
+	// which is written, nil if the next Append begins one; changed only with writing held too
+	active    *segment
 	undeleted []*segment // dead, but still in the folder
 	next      Seq        // number of the next record; changed only with writing held too
-	read      Seq        // all below were read by Next, or dropped; changed only with reading held too
-	bytes     int64      // of all in segments and undeleted
+	// all below were read by Next, or dropped; changed only with reading held too
+	read      Seq
+	bytes     int64 // of all in segments and undeleted
 	stats     Stats
 	acksDirty bool // the file of acknowledgements is not up to date
 	dirDirty  bool // the folder has changed since it was synced
@@ -110,22 +117,25 @@ type Stats struct {
 	Bytes    int64
 	// Full counts the records that Append refused with ErrFull.
 	Full uint64
-	// CorruptRecords counts the records that were skipped for damage, as far as they could be told, and CorruptBytes what was
-	// skipped. TornBytes is what was cut off the end of the newest segment by Open.
+	// CorruptRecords counts the records that were skipped for damage, as far as they could be told,
+	// and CorruptBytes what was skipped. TornBytes is what was cut off the end of the newest
+	// segment by Open.
 	CorruptRecords          uint64
 	CorruptBytes, TornBytes int64
 	// SetAside counts the records that SetAside has taken out.
 	SetAside uint64
 	// Err is why syncing or noting acknowledgements failed the last time, nil if it did not. It is
-	// tried again every Config.SyncInterval; meanwhile a power failure loses more, kill -9 delivers more again.
+	// tried again every Config.SyncInterval; meanwhile a power failure loses more, kill -9 delivers
+	// more again.
 	Err error
 }
 
-// Open returns the Spool in a folder. It calls recovered, in order, for each record of earlier processes that was not
-// acknowledged; Next returns them later. The record is valid during the call.
+// Open returns the Spool in a folder. It calls recovered, in order, for each record of earlier
+// processes that was not acknowledged; Next returns them later. The record is valid during the
+// call.
 //
-// It reads all segments. Damage is skipped; an error that the file system returns is an error here, so that nothing is lost
-// that could be read at another time.
+// It reads all segments. Damage is skipped; an error that the file system returns is an error here,
+// so that nothing is lost that could be read at another time.
 func Open(cfg Config, recovered func(record []byte)) (*Spool, error) {
 	return openSpool(cfg, recovered, nil)
 }
@@ -197,8 +207,9 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// Close syncs the records, notes exactly what is acknowledged, and unlocks the folder. After an error, which only the first
-// call returns, all records are in the folder as far as it took them, and acknowledged ones may be delivered again.
+// Close syncs the records, notes exactly what is acknowledged, and unlocks the folder. After an
+// error, which only the first call returns, all records are in the folder as far as it took them,
+// and acknowledged ones may be delivered again.
 func (s *Spool) Close() error {
 	s.reading.Lock()
 	s.writing.Lock()

@@ -319,7 +319,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// Nobody waits for a sync that takes long, and who drops the segment that is being synced has its room at once.
+// Nobody waits for a sync that takes long, and who drops the segment that is being synced has its
+// room at once.
 func TestSlowSync(t *testing.T) {
 	syncing, goOn := make(chan bool, 10), make(chan bool)
 	d := &disk{space: math.MaxInt, syncing: func() { syncing <- true; <-goOn }}
@@ -527,7 +528,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// A file that cannot be deleted counts until it can. A folder in its place prevents that, also for root.
+// A file that cannot be deleted counts until it can. A folder in its place prevents that, also for
+// root.
 func TestUndeleted(t *testing.T) {
 	dir := t.TempDir()
 	cfg := quiet(dir)

@@ -155,7 +155,8 @@ func appendSlot(dst []byte, seq Seq, number uint32) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// parseSuspects returns how many processes have died at which record. What is damaged is passed over.
+// parseSuspects returns how many processes have died at which record. What is damaged is passed
+// over.
 func parseSuspects(b []byte) (map[Seq]uint32, error) {
 	deaths := map[Seq]uint32{}
 	if len(b) < suspectsHeader || !bytes.HasPrefix(b, []byte(suspectsMagic)) {

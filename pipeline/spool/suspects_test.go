@@ -136,7 +136,8 @@ func TestSuspectsBounded(t *testing.T) {
 	}
 }
 
-// With SyncEach a record is synced when Append returns, and so is its segment's place in the folder.
+// With SyncEach a record is synced when Append returns, and so is its segment's place in the
+// folder.
 func TestSyncEach(t *testing.T) {
 	cfg := quiet(t.TempDir())
 	cfg.SyncEach = true

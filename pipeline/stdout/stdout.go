@@ -1,4 +1,5 @@
-// Package stdout writes log records as lines to an [io.Writer], such as the standard output: a [Sink] is a [pipeline.Sink].
+// Package stdout writes log records as lines to an [io.Writer], such as the standard output: a
+// [Sink] is a [pipeline.Sink].
 package stdout
 
 import (
@@ -21,15 +22,16 @@ import (
 
 // Config says what is written where. Writer is all that must be set.
 type Config struct {
-	// Writer gets the records of a batch in one call of Write, unless that writes less or the text has
-	// more than zeek.PieceBytes. Only one goroutine calls it at a time.
+	// Writer gets the records of a batch in one call of Write, unless that writes less or the text
+	// has more than zeek.PieceBytes. Only one goroutine calls it at a time.
 	//
-	// If it is the standard output, the program must ignore SIGPIPE (signal.Ignore), else a reader that ends takes the
-	// program with it.
+	// If it is the standard output, the program must ignore SIGPIPE (signal.Ignore), else a reader
+	// that ends takes the program with it.
 	Writer io.Writer
 	// Format is what the lines look like. Default: zeek.DefaultOptions with UseJSON.
 	Format *zeek.Options
-	// Logger gets what an operator should know. It must not write to Writer. Default: nothing is logged.
+	// Logger gets what an operator should know. It must not write to Writer. Default: nothing is
+	// logged.
 	Logger *slog.Logger
 }
 
@@ -129,8 +131,8 @@ type longText struct {
 // errLong says that a text has more than one piece.
 var errLong = errors.New("more than one piece")
 
-// Send implements pipeline.Sink. It returns when e is done. It renders the batch itself, so that all
-// cores can, unless the text is long.
+// Send implements pipeline.Sink. It returns when e is done. It renders the batch itself, so that
+// all cores can, unless the text is long.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	j := &job{ctx: ctx, text: lines.GetText(), written: make(chan error, 1)}
 	var err error
@@ -185,7 +187,8 @@ func (s *Sink) givenUp(ctx context.Context) error {
 	return fmt.Errorf("stdout: %w", err)
 }
 
-// Close implements pipeline.Sink. If a call of Write hangs it leaves that behind when ctx ends, with its goroutine.
+// Close implements pipeline.Sink. If a call of Write hangs it leaves that behind when ctx ends,
+// with its goroutine.
 func (s *Sink) Close(ctx context.Context) error {
 	close(s.stop)
 	select {

@@ -81,7 +81,8 @@ func AppendContainerValue(dst []byte, t Type, elements int) []byte {
 }
 
 func appendValueHead(dst []byte, t Type, present bool) []byte {
-	dst = binary.BigEndian.AppendUint64(dst, uint64(uint32(t))<<32) // type, and subtype: Zeek sends 0, even for containers
+	// type, and subtype: Zeek sends 0, even for containers
+	dst = binary.BigEndian.AppendUint64(dst, uint64(uint32(t))<<32)
 	return appendBool(dst, present)
 }
 

@@ -11,16 +11,17 @@ type Reason uint8
 
 // The reasons for which a batch is refused.
 const (
-	_                    Reason = iota
-	ReasonTruncated             // the bytes end before the batch does
-	ReasonBadLength             // a string has a negative length
-	ReasonBadCount              // more fields, records or elements than the remaining bytes can hold, or fewer than possible
-	ReasonBadName               // a name that is empty, too long or has control characters
-	ReasonBadType               // a type that cannot be logged
-	ReasonTypeMismatch          // a value's type is not that of its field
-	ReasonBadValue              // an address family or port protocol that does not exist
-	ReasonNesting               // a container inside a container
-	ReasonSchemaMismatch        // the columns are not those of the Renderer
+	_               Reason = iota
+	ReasonTruncated        // the bytes end before the batch does
+	ReasonBadLength        // a string has a negative length
+	// more fields, records or elements than the remaining bytes can hold, or fewer than possible
+	ReasonBadCount
+	ReasonBadName        // a name that is empty, too long or has control characters
+	ReasonBadType        // a type that cannot be logged
+	ReasonTypeMismatch   // a value's type is not that of its field
+	ReasonBadValue       // an address family or port protocol that does not exist
+	ReasonNesting        // a container inside a container
+	ReasonSchemaMismatch // the columns are not those of the Renderer
 	reasonEnd
 )
 

@@ -32,11 +32,13 @@ func appendJSONDouble(dst []byte, v float64) []byte {
 	return appendDecimal(dst, digits[:n], exp)
 }
 
-// wholeMicros returns v in millionths, if Grisu2's digits of v are those of a whole number n of them. Most timestamps are so.
+// wholeMicros returns v in millionths, if Grisu2's digits of v are those of a whole number n of
+// them. Most timestamps are so.
 //
-// Grisu2 looks for the decimal with the fewest digits between the neighbours of v, in an interval that is narrower than that by less than
-// a hundredth. Below 2^32 the interval is shorter than a millionth, so it has at most one n in it; and if it has one, all decimals
-// in it with fewer digits are that same n.
+// Grisu2 looks for the decimal with the fewest digits between the neighbours of v, in an interval
+// that is narrower than that by less than a hundredth. Below 2^32 the interval is shorter than a
+// millionth, so it has at most one n in it; and if it has one, all decimals in it with fewer digits
+// are that same n.
 func wholeMicros(v float64) (n uint64, ok bool) {
 	if v < 1e-6 || v >= 1<<32 {
 		return 0, false
@@ -44,8 +46,9 @@ func wholeMicros(v float64) (n uint64, ok bool) {
 	b := math.Float64bits(v)
 	n = uint64(v*1e6 + 0.5)
 	off := math.FMA(v, 1e6, -float64(n))
-	half := math.Float64frombits((b>>52 - 53) << 52)        // between v and the end of its interval
-	return n, math.Abs(off) < half*(0.99*1e6) && b<<12 != 0 // the interval of a power of two is shorter on one side
+	half := math.Float64frombits((b>>52 - 53) << 52) // between v and the end of its interval
+	// the interval of a power of two is shorter on one side
+	return n, math.Abs(off) < half*(0.99*1e6) && b<<12 != 0
 }
 
 // appendMicros appends n millionths, without zeros at the end but for one behind the point.
@@ -111,7 +114,8 @@ func (x diyFP) mul(y diyFP) diyFP {
 func cachedPower(e int) (c diyFP, k int) {
 	i := (int(math.Ceil(float64(-61-e)*0.30102999566398114+347)) >> 3) + 1
 	k = -348 + 8*i
-	return diyFP{cachedPowers[i], k*217706>>16 - 63}, k // 217706/2^16 is log2(10), exact enough for these k
+	// 217706/2^16 is log2(10), exact enough for these k
+	return diyFP{cachedPowers[i], k*217706>>16 - 63}, k
 }
 
 // grisu2 writes the digits of v, finite and above zero, and returns their number and

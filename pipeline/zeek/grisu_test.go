@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The shortcut for millionths gives what Grisu2 gives, in particular for numbers at the edge of being millionths.
+// The shortcut for millionths gives what Grisu2 gives, in particular for numbers at the edge of
+// being millionths.
 func TestWholeMicrosIsGrisu(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	taken := 0

@@ -47,7 +47,8 @@ func newJSONKey(text []byte) (k jsonKey) {
 	return k
 }
 
-// append appends the key, in a few moves of fixed size where there is room: a call that copies takes longer than most keys do.
+// append appends the key, in a few moves of fixed size where there is room: a call that copies
+// takes longer than most keys do.
 func (k *jsonKey) append(dst []byte) []byte {
 	if n := len(dst); len(k.text) <= len(k.short) && cap(dst)-n >= len(k.short) {
 		*(*[32]byte)(dst[n : n+32]) = k.short

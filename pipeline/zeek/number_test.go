@@ -20,7 +20,8 @@ func anyFloat64() *rapid.Generator[float64] {
 		rapid.Float64Range(-1e10, 1e10),
 		rapid.Float64Range(-2, 2),
 		rapid.Map(rapid.Int64Range(-1<<52, 1<<52), func(n int64) float64 { return float64(n) / (1 << 20) }),
-		rapid.Map(rapid.Int64Range(-1<<30, 1<<30), func(n int64) float64 { return float64(n) / (1 << 7) }), // exact halves
+		// exact halves
+		rapid.Map(rapid.Int64Range(-1<<30, 1<<30), func(n int64) float64 { return float64(n) / (1 << 7) }),
 		rapid.Map(rapid.Int64Range(-1e10, 1e10), func(n int64) float64 { return (float64(n) + 0.5) / 1e6 }),
 		rapid.Map(rapid.Int64(), func(n int64) float64 { return float64(n) }),
 		rapid.Just(math.Copysign(0, -1)),

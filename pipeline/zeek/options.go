@@ -10,12 +10,14 @@ type Options struct {
 
 	Separator    string // LogAscii::separator, between columns; default tab
 	SetSeparator string // LogAscii::set_separator, between elements; default ","
-	EmptyField   string // LogAscii::empty_field, for empty strings and containers; default "(empty)"
-	UnsetField   string // LogAscii::unset_field; default "-"
-	MetaPrefix   string // LogAscii::meta_prefix, before header lines; default "#"
-	IncludeMeta  bool   // LogAscii::include_meta, header and #close; default true
-	EnableUTF8   bool   // LogAscii::enable_utf_8, valid UTF-8 is not escaped; default true
-	TSV          bool   // $config["tsv"], one line of field names is all of the header; default false
+	// LogAscii::empty_field, for empty strings and containers; default "(empty)"
+	EmptyField  string
+	UnsetField  string // LogAscii::unset_field; default "-"
+	MetaPrefix  string // LogAscii::meta_prefix, before header lines; default "#"
+	IncludeMeta bool   // LogAscii::include_meta, header and #close; default true
+	EnableUTF8  bool   // LogAscii::enable_utf_8, valid UTF-8 is not escaped; default true
+	// $config["tsv"], one line of field names is all of the header; default false
+	TSV bool
 
 	// Both.
 
@@ -26,10 +28,13 @@ type Options struct {
 
 	// JSON logs.
 
-	UseJSON                bool               // LogAscii::use_json; default false
-	JSONTimestamps         JSONTimestamps     // LogAscii::json_timestamps; default JSONTimestampsEpoch
-	JSONIncludeUnsetFields bool               // LogAscii::json_include_unset_fields, as null; default false
-	JSONStringEscapePolicy StringEscapePolicy // LogAscii::json_string_escape_policy; default StringEscapeHex
+	UseJSON bool // LogAscii::use_json; default false
+	// LogAscii::json_timestamps; default JSONTimestampsEpoch
+	JSONTimestamps JSONTimestamps
+	// LogAscii::json_include_unset_fields, as null; default false
+	JSONIncludeUnsetFields bool
+	// LogAscii::json_string_escape_policy; default StringEscapeHex
+	JSONStringEscapePolicy StringEscapePolicy
 }
 
 // JSONTimestamps is how JSON logs show values of type time.
@@ -37,10 +42,13 @@ type JSONTimestamps uint8
 
 // The values of LogAscii::json_timestamps.
 const (
-	JSONTimestampsEpoch          JSONTimestamps = iota // JSON::TS_EPOCH: seconds as a double
-	JSONTimestampsMillis                               // JSON::TS_MILLIS: milliseconds as a signed integer
-	JSONTimestampsMillisUnsigned                       // JSON::TS_MILLIS_UNSIGNED: the same, negative ones wrapped around
-	JSONTimestampsISO8601                              // JSON::TS_ISO8601: a string in UTC with microseconds
+	JSONTimestampsEpoch JSONTimestamps = iota // JSON::TS_EPOCH: seconds as a double
+	// JSON::TS_MILLIS: milliseconds as a signed integer
+	JSONTimestampsMillis
+	// JSON::TS_MILLIS_UNSIGNED: the same, negative ones wrapped around
+	JSONTimestampsMillisUnsigned
+	// JSON::TS_ISO8601: a string in UTC with microseconds
+	JSONTimestampsISO8601
 )
 
 // StringEscapePolicy is what JSON logs do with bytes that are not printable text.

@@ -89,8 +89,8 @@ func pieceOptions() map[string]Options {
 	return all
 }
 
-// A text in pieces is the text in one piece, and no piece is much larger than PieceBytes: neither for
-// many records, nor for long lines, long containers or long strings.
+// A text in pieces is the text in one piece, and no piece is much larger than PieceBytes: neither
+// for many records, nor for long lines, long containers or long strings.
 func TestPieces(t *testing.T) {
 	const size = 128 << 10
 	text := func(part string) string { return strings.Repeat(part, 3*size/len(part)) }

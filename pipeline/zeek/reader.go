@@ -151,7 +151,8 @@ func (r *reader) column(v *rawValue, want Type) Reason {
 	return r.payload(v)
 }
 
-// commonAddress returns the address that b, of at least 8 bytes, begins with, and what follows; nil if it is not one.
+// commonAddress returns the address that b, of at least 8 bytes, begins with, and what follows; nil
+// if it is not one.
 func commonAddress(b []byte) (a, rest []byte) {
 	switch {
 	case b[0] == familyV4:
@@ -162,7 +163,8 @@ func commonAddress(b []byte) (a, rest []byte) {
 	return nil, nil
 }
 
-// commonPort returns the port that b, of at least 8 bytes, begins with, and what follows; no rest if it is not one.
+// commonPort returns the port that b, of at least 8 bytes, begins with, and what follows; no rest
+// if it is not one.
 func commonPort(b []byte) (number uint64, rest []byte) {
 	if len(b) < 12 || !Proto(binary.BigEndian.Uint32(b[8:])).valid() {
 		return 0, nil
@@ -201,12 +203,13 @@ func (r *reader) skip(column int, want Type) *fault {
 	return nil
 }
 
-// fault is what a loop over the values of a record found wrong. Where nothing is, it is nil, which costs less to return than
-// an empty one.
+// fault is what a loop over the values of a record found wrong. Where nothing is, it is nil, which
+// costs less to return than an empty one.
 type fault struct {
 	reason Reason
 	column int
 	at     []byte // the rest of the batch from the value that is wrong
 	typ    Type   // that the value claims
-	err    error  // that of who takes the text, or a fault elsewhere in the batch; then nothing else counts
+	// that of who takes the text, or a fault elsewhere in the batch; then nothing else counts
+	err error
 }

@@ -190,8 +190,10 @@ func (r *Renderer) accept(header []byte) error {
 type pager struct {
 	limit int                                         // bytes from which on it does
 	write func(text []byte) (empty []byte, err error) // Renderer.handOver
-	line  int                                         // where the line that is being rendered begins
-	begun bool                                        // its beginning has been handed over, so its end goes by itself
+	// where the line that is being rendered begins
+	line int
+	// its beginning has been handed over, so its end goes by itself
+	begun bool
 }
 
 // turn hands over what is in dst, in the middle of a line: the lines before it, or, if it is long

@@ -1,5 +1,5 @@
-// Logdemo shows that any Go program can log into a Zeek cluster: it writes a log "host", of the machine
-// that it runs on.
+// Logdemo shows that any Go program can log into a Zeek cluster: it writes a log "host", of the
+// machine that it runs on.
 //
 //	zmtpd logger --listen tcp://127.0.0.1:5557 --dir /tmp/logs --format json
 //	go run ./pipeline/logwriter/logdemo --connect tcp://127.0.0.1:5557
