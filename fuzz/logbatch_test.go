@@ -2,6 +2,7 @@ package fuzz_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"zmtpd/pipeline/zeek"
@@ -76,6 +77,18 @@ func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Bat
 	text, ok := bytes.CutPrefix(out, dst)
 	if !ok {
 		t.Fatalf("did not append: %q", out)
+	}
+
+	var pieces []byte
+	rest, _, pieceErr := r.RenderRecords(nil, batch, func(piece []byte) ([]byte, error) {
+		if err != nil {
+			t.Fatalf("a piece of a batch that is refused: %v", err)
+		}
+		pieces = append(pieces, piece...)
+		return piece[:0], nil
+	})
+	if pieces = append(pieces, rest...); fmt.Sprint(pieceErr) != fmt.Sprint(err) || !bytes.Equal(pieces, text) {
+		t.Fatalf("in pieces the text is\n%s\nand in one\n%s\nerrors %v and %v", pieces, text, pieceErr, err)
 	}
 	return text, err
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"zmtpd/pipeline/internal/await"
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp/memory"
@@ -72,7 +73,7 @@ type Outlet struct {
 	acct       *Ledger            // has its own lock
 	recovered  Counts             // in the spool when it was opened
 
-	writers sync.WaitGroup // goroutines of lanes
+	writers sync.WaitGroup // goroutines of flows
 	spooler sync.WaitGroup // the goroutine of the spool
 
 	suspect sync.Mutex // held while a suspect record is delivered: only one at a time
@@ -82,7 +83,7 @@ type Outlet struct {
 
 	mu       sync.Mutex
 	changed  sync.Cond           // of what mu guards, or of ctx
-	lanes    map[laneKey][]*item // guarded by mu; those that a goroutine works on
+	flows    map[flowKey][]*item // guarded by mu; those that a goroutine works on
 	window   list.List           // guarded by mu; of *item, in the order in which they came
 	bytes    int64               // guarded by mu; of the items in window
 	spilling bool                // guarded by mu; what comes goes to the spool
@@ -98,16 +99,12 @@ type Outlet struct {
 	spills  phase // guarded by mu; of spilling
 }
 
-const (
-	minBackoff = 50 * time.Millisecond // before a failed attempt is repeated
-	maxBackoff = time.Second
-	keepSize   = 1 << 20 // up to which a buffer is kept for its next use
-)
+const keepSize = 1 << 20 // bytes up to which a buffer is kept for its next use
 
-// laneKey is what order is kept for. The source is the node id that a connection began with: so the
+// flowKey is what order is kept for. The source is the node id that a connection began with: so the
 // order of a node holds when it connects again, and that of something that sends for several nodes,
 // such as a replay, holds as well.
-type laneKey struct{ source, path string }
+type flowKey struct{ source, path string }
 
 // item is a batch in the window.
 type item struct {
@@ -144,7 +141,7 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 		onGone:     cfg.Gone,
 		log:        cfg.Logger,
 		memory:     cfg.Memory.NewHolder("sinks", 0, nil),
-		lanes:      map[laneKey][]*item{},
+		flows:      map[flowKey][]*item{},
 	}
 	o.changed.L = &o.mu
 	if o.maxBytes <= 0 {
@@ -189,7 +186,8 @@ func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, 
 	defer o.putMu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+	var backoff await.Backoff
+	for {
 		err := o.gone
 		switch {
 		case o.spilling:
@@ -237,7 +235,7 @@ func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, 
 		}
 		o.flush()
 		if o.spool != nil {
-			o.waitFor(backoff)
+			o.waitFor(backoff.Next())
 		} else {
 			o.changed.Wait()
 		}
@@ -306,27 +304,27 @@ func (o *Outlet) newItem(source string, key LogKey, node, raw []byte, b zeek.Bat
 	return it
 }
 
-// add puts an item into the window and its lane. The caller holds mu.
+// add puts an item into the window and its flow. The caller holds mu.
 func (o *Outlet) add(it *item) {
 	it.place = o.window.PushBack(it)
 	o.bytes += it.size
-	key := laneKey{it.source, it.key.Path}
-	lane, running := o.lanes[key]
-	o.lanes[key] = append(lane, it)
+	key := flowKey{it.source, it.key.Path}
+	flow, running := o.flows[key]
+	o.flows[key] = append(flow, it)
 	if !running {
 		o.writers.Go(func() { o.write(key) })
 	}
 }
 
-// write gives the batches of a lane to the sink until there are no more.
-func (o *Outlet) write(key laneKey) {
+// write gives the batches of a flow to the sink until there are no more.
+func (o *Outlet) write(key flowKey) {
 	var items []*item
 	for {
 		o.mu.Lock()
 		clear(items)
-		items, o.lanes[key] = o.lanes[key], items[:0]
+		items, o.flows[key] = o.flows[key], items[:0]
 		if len(items) == 0 {
-			delete(o.lanes, key)
+			delete(o.flows, key)
 		}
 		hurry := o.waiting != nil || o.spilling && o.bytes >= o.maxBytes
 		o.mu.Unlock()

@@ -205,7 +205,7 @@ func (m *outletModel) close() error {
 func (m *outletModel) step(s outletStep) error {
 	switch s.What {
 	case "put":
-		path := s.Path + s.Source // so that the text tells the lane
+		path := s.Path + s.Source // so that the text tells the flow
 		offer(m.t, m.outlet, s.Source, path, m.next[path], s.Size)
 		m.expected[fmt.Sprintf("%s %06d", path, m.next[path])] = true
 		m.next[path]++

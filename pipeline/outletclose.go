@@ -32,7 +32,7 @@ func (e *UndeliveredError) Unwrap() error { return e.Err }
 func (o *Outlet) Close(ctx context.Context) error {
 	defer o.memory.Close()
 	o.mu.Lock()
-	o.closing = true // so that no lane begins
+	o.closing = true // so that no flow begins
 	o.mu.Unlock()
 	deliver, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
-	"zmtpd/zmtp/testkit"
 )
 
 // The process of an Outlet that is killed, for real: the test starts itself.
@@ -29,11 +29,13 @@ const childEnv = "ZMTPD_OUTLET_CHILD"
 // childSink prints each entry. It kills the process at one whose number is in fatal.
 type childSink struct {
 	mu    sync.Mutex
+	ready chan struct{} // closed when it may begin
 	slow  time.Duration
 	fatal string
 }
 
 func (s *childSink) Send(_ context.Context, e *Entry) {
+	<-s.ready
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text := entryName(e)
@@ -78,7 +80,7 @@ func deliverAll(o *Outlet, sink *handSink) (texts []string) {
 // runOutletChild is the child's main: it is told what to do in the environment.
 func runOutletChild(mode string) {
 	dir := os.Getenv("ZMTPD_OUTLET_DIR")
-	sink := &childSink{}
+	sink := &childSink{ready: make(chan struct{})}
 	cfg := OutletConfig{Name: "child", MaxBytes: 20_000, SpoolFirst: true, Spool: &spool.Config{Dir: dir},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	if mode == "fatal" {
@@ -99,6 +101,7 @@ func runOutletChild(mode string) {
 				putNumber(o, i)
 			}
 		}
+		close(sink.ready)
 		for o.Stats().Queued.Messages > 0 {
 			time.Sleep(time.Millisecond)
 		}
@@ -109,6 +112,7 @@ func runOutletChild(mode string) {
 		}
 		fmt.Println("end")
 	case "counted":
+		close(sink.ready)
 		received := o.Stats().Received.Messages
 		for i := 0; ; i++ {
 			putNumber(o, os.Getpid()%1000*1000+i)
@@ -174,13 +178,22 @@ func TestFatalRecordIsSetAside(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%q, %v", files, err)
 	}
-	if content, err := os.ReadFile(files[0]); err != nil || !strings.Contains(string(content), "000007") {
-		t.Errorf("%q, %v", content, err)
+	f, err := os.Open(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	parts, err := recording.NewReader(f).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, drop := ParseMessage(parts); drop != nil || !strings.Contains(string(b.Values), "000007") {
+		t.Errorf("%q, %v", parts, drop)
 	}
 }
 
 // With SpoolFirst, whatever was counted as received when the process was killed is delivered, by it
-// or by a later one.
+// or by a later one, or kept in a file.
 func TestSpoolFirstSurvivesKill(t *testing.T) {
 	dir := t.TempDir()
 	counted, delivered := map[string]bool{}, map[string]bool{}
@@ -205,8 +218,21 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 	for _, text := range deliverAll(o, sink) {
 		delivered[text] = true
 	}
+	// One that was being delivered at two of the kills may have been set aside.
+	files, err := filepath.Glob(filepath.Join(dir, "aside", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var aside strings.Builder
+	for _, name := range files {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		aside.Write(content)
+	}
 	for text := range counted {
-		if !delivered[text] {
+		if _, number, _ := strings.Cut(text, " "); !delivered[text] && !strings.Contains(aside.String(), number) {
 			t.Errorf("%s was counted and is lost", text)
 		}
 	}
@@ -317,9 +343,6 @@ func TestBatchLargerThanSpool(t *testing.T) {
 
 // In no state in which an Outlet is stuck does it use the processor.
 func TestStuckOutletRests(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector uses the processor itself")
-	}
 	for name, c := range map[string]struct {
 		cfg  OutletConfig
 		dir  spool.Config
@@ -363,7 +386,7 @@ func TestStuckOutletRests(t *testing.T) {
 			const watch = time.Second
 			before := cpuTime(t)
 			time.Sleep(watch)
-			if used := cpuTime(t) - before; used > watch/4 {
+			if used := cpuTime(t) - before; used > watch/2 {
 				t.Errorf("%v in %v", used, watch)
 			}
 			stop()

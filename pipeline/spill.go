@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"zmtpd/pipeline/internal/await"
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
 )
@@ -177,7 +178,8 @@ func (o *Outlet) runSpool() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var acks []spool.Seq
-	for backoff := minBackoff; ; {
+	var backoff await.Backoff
+	for {
 		feeds := o.spilling && !o.closing && o.gone == nil && (o.window.Len() == 0 || o.bytes < o.maxBytes)
 		switch {
 		case len(o.acks) > 0:
@@ -188,13 +190,12 @@ func (o *Outlet) runSpool() {
 			o.changed.Broadcast() // there may be room
 		case feeds:
 			if err := o.feed(); err == nil {
-				backoff = minBackoff
+				backoff.Reset()
 			} else {
-				if backoff == minBackoff {
+				if backoff.First() {
 					o.log.Error("the spool cannot be read, another try follows", "err", err)
 				}
-				o.waitFor(backoff)
-				backoff = min(2*backoff, maxBackoff)
+				o.waitFor(backoff.Next())
 			}
 		case o.closed:
 			return

@@ -4,7 +4,9 @@ import (
 	"time"
 
 	"zmtpd/pipeline/internal/await"
+	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/spool"
+	"zmtpd/pipeline/zeek"
 )
 
 // A record in the spool that makes the process die would be delivered again by each that follows.
@@ -56,13 +58,18 @@ func (o *Outlet) sendFed(it *item) {
 
 // setAside moves an item from the spool to a file. While that cannot be written it waits.
 func (o *Outlet) setAside(it *item, deaths int) {
-	record := appendRecord(nil, it)
+	// As a recording it can be sent again.
+	record, err := recording.AppendMessage(nil, []byte("log-write"), it.Node, []byte(zeek.SerializerName), it.raw)
+	if err != nil { // too large for a recording
+		record = appendRecord(nil, it)
+	}
 	path, err := o.spool.SetAside(it.seq, record)
-	for backoff := minBackoff; err != nil; backoff = min(2*backoff, maxBackoff) {
-		if backoff == minBackoff {
+	var backoff await.Backoff
+	for err != nil {
+		if backoff.First() {
 			o.log.Error("a batch in the spool at which the process died cannot be set aside, another try follows", "err", err)
 		}
-		if !await.Sleep(o.ctx, o.ctx, backoff) {
+		if !backoff.Sleep(o.ctx, o.ctx) {
 			return // it is in the spool for the next start
 		}
 		path, err = o.spool.SetAside(it.seq, record)

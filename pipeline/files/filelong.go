@@ -111,7 +111,8 @@ func (f *logFile) writePiece(ctx context.Context, piece []byte) error {
 		f.zip.add(piece, false)
 		data = f.zip.out.Bytes()
 	}
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+	var backoff await.Backoff
+	for {
 		n, err := f.f.Write(data)
 		f.size += int64(n)
 		if err == nil {
@@ -121,7 +122,7 @@ func (f *logFile) writePiece(ctx context.Context, piece []byte) error {
 			return err
 		}
 		_ = f.fail(err)
-		if !await.Sleep(ctx, l.giveUp, backoff) {
+		if !backoff.Sleep(ctx, l.giveUp) {
 			return err
 		}
 	}

@@ -146,16 +146,12 @@ func (l *Logger) begin() bool {
 	return true
 }
 
-const (
-	minBackoff = 50 * time.Millisecond // before a failed write is tried again
-	maxBackoff = time.Second
-)
-
 // write puts a batch into its file's buffer. While the file cannot be written it
 // waits, until it can or ctx or giveUp ends. It returns the account of the log as soon as
 // that is known.
 func (l *Logger) write(ctx context.Context, in *intake) (log *pipeline.LogAccount, _ *pipeline.DropError) {
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+	var backoff await.Backoff
+	for {
 		f, e := l.find(ctx, in.batch)
 		if e != nil {
 			return log, e
@@ -174,7 +170,7 @@ func (l *Logger) write(ctx context.Context, in *intake) (log *pipeline.LogAccoun
 		if l.gone(err) {
 			return log, pipeline.Drop(pipeline.ReasonWrite, "%w: %w", pipeline.ErrGone, err)
 		}
-		if !await.Sleep(ctx, l.giveUp, backoff) {
+		if !backoff.Sleep(ctx, l.giveUp) {
 			return log, pipeline.Drop(pipeline.ReasonWrite, "gave up waiting: %w", err)
 		}
 	}

@@ -149,7 +149,8 @@ func (l *Logger) background(s *streamLog, r *rotation) {
 		defer l.rotationSlots.release()
 		defer l.state.rotating(func(st *RotationStats) { st.Pending-- })
 		l.closeRotated(r)
-		for backoff := minBackoff; ; backoff = min(2*backoff, maxRotationBackoff) {
+		backoff := await.Backoff{Max: maxRotationBackoff}
+		for {
 			err := l.finishRotation(r)
 			if err == nil {
 				return
@@ -157,7 +158,7 @@ func (l *Logger) background(s *streamLog, r *rotation) {
 			l.rotationFailed(err)
 			l.log.Error("rotated log cannot be put in its place, it waits", "path", r.name,
 				"file", l.inLogDir(r.src), "err", err)
-			if !await.Sleep(l.giveUpRotations, l.giveUpRotations, backoff) {
+			if !backoff.Sleep(l.giveUpRotations, l.giveUpRotations) {
 				return
 			}
 		}

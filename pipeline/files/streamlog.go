@@ -228,12 +228,13 @@ func (s *streamLog) close(ctx, hung context.Context) error {
 	defer s.mu.unlock()
 	var errs []error
 	for _, f := range s.files {
-		for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		var backoff await.Backoff
+		for {
 			err := f.end(time.Now())
 			if err == nil {
 				break
 			}
-			if !await.Sleep(ctx, ctx, backoff) {
+			if !backoff.Sleep(ctx, ctx) {
 				errs = append(errs, f.abandon(err))
 				break
 			}

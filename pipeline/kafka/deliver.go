@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/internal/await"
 )
 
 // record is a record of a group.
@@ -63,7 +64,8 @@ func (g *group) deliver() error {
 	}
 	defer g.reset()
 	defer g.trouble.leave(&s.troubles)
-	for backoff := min(minBackoff, s.cfg.maxBackoff); ; {
+	backoff := await.Backoff{Min: minBackoff, Max: s.cfg.maxBackoff}
+	for {
 		client := s.current()
 		if g.produce(client) {
 			return nil
@@ -86,8 +88,7 @@ func (g *group) deliver() error {
 			s.replace(client)
 		}
 		g.trouble.enter(&s.troubles, troubleKey(g.flow.topic, worst), worst)
-		sleep(s.giveUp, backoff)
-		backoff = min(2*backoff, s.cfg.maxBackoff)
+		backoff.Sleep(s.giveUp, s.giveUp)
 	}
 }
 
@@ -207,14 +208,4 @@ func ofTopic(err error) bool {
 		}
 	}
 	return refusable(err)
-}
-
-// sleep returns after d or when ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zmtpd/pipeline/internal/await"
 )
 
 // troubles is what is in the way of records: one trouble for each topic, and one for the cluster.
@@ -140,7 +142,8 @@ func (t *troubles) hear() {
 func (s *Sink) greet() {
 	var m troubleMark
 	defer m.leave(&s.troubles)
-	for backoff := min(minBackoff, s.cfg.maxBackoff); !s.troubles.heard.Load(); backoff = min(2*backoff, s.cfg.maxBackoff) {
+	backoff := await.Backoff{Min: minBackoff, Max: s.cfg.maxBackoff}
+	for !s.troubles.heard.Load() {
 		err := s.current().Ping(s.giveUp)
 		switch {
 		case err == nil:
@@ -154,7 +157,7 @@ func (s *Sink) greet() {
 		select {
 		case <-s.troubles.first:
 		case <-s.giveUp.Done():
-		case <-time.After(backoff):
+		case <-time.After(backoff.Next()):
 		}
 	}
 }

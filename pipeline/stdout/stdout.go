@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/internal/await"
 	"zmtpd/pipeline/lines"
 	"zmtpd/pipeline/zeek"
 )
@@ -76,8 +77,6 @@ type Stats struct {
 }
 
 const (
-	minBackoff = 50 * time.Millisecond // before what failed is tried again
-	maxBackoff = time.Second
 	// slowWrite is how long a write may take until Stats calls that a fault.
 	slowWrite = 10 * time.Second
 )
@@ -255,7 +254,8 @@ func (s *Sink) write(j *job) error {
 // writeText writes text, until it is written, the job's context ends, or the reader has gone.
 func (s *Sink) writeText(j *job, text []byte) error {
 	done := 0
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+	var backoff await.Backoff
+	for {
 		n, err := s.put(s.rest)
 		s.rest = s.rest[:copy(s.rest, s.rest[n:])]
 		if err == nil {
@@ -267,7 +267,7 @@ func (s *Sink) writeText(j *job, text []byte) error {
 			j.size += uint64(len(text))
 			return nil
 		}
-		if s.gone() || !wait(j.ctx, backoff) {
+		if s.gone() || !backoff.Sleep(j.ctx, j.ctx) {
 			s.endLine(text[done:])
 			return s.givenUp(j.ctx)
 		}
@@ -346,16 +346,4 @@ func (s *Sink) note(err error) {
 // broken reports whether a write that failed with err never succeeds any more.
 func broken(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, fs.ErrClosed)
-}
-
-// wait returns true after d, false as soon as ctx ends.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

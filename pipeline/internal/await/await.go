@@ -3,6 +3,7 @@
 package await
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -58,3 +59,27 @@ func Until(ctx context.Context, c <-chan struct{}) bool {
 		return false
 	}
 }
+
+// Backoff is the pause before something that failed is tried again: Min at first, then doubled each
+// time up to Max. The zero Backoff has 50 ms and 1 s.
+type Backoff struct {
+	Min, Max time.Duration
+	next     time.Duration
+}
+
+// Next returns how long to wait now.
+func (b *Backoff) Next() time.Duration {
+	d := max(b.next, cmp.Or(b.Min, 50*time.Millisecond))
+	d = min(d, cmp.Or(b.Max, time.Second))
+	b.next = 2 * d
+	return d
+}
+
+// First reports whether Next was not called yet, or not since Reset.
+func (b *Backoff) First() bool { return b.next == 0 }
+
+// Reset makes the next pause the first again.
+func (b *Backoff) Reset() { b.next = 0 }
+
+// Sleep waits as long as Next says. It returns false as soon as one of the contexts ends.
+func (b *Backoff) Sleep(x, y context.Context) bool { return Sleep(x, y, b.Next()) }
