@@ -235,7 +235,7 @@ func TestAllTopics(t *testing.T) {
 				t.Error("the one with most is still there")
 			}
 		}
-		if len(n.logs.matching("the subscriber with the largest is disconnected")) != 1 {
+		if len(n.logs.matching("the subscriber with the most is disconnected")) != 1 {
 			t.Errorf("logged %q", n.logs.matching())
 		}
 		another, told := n.watcher(t)
