@@ -19,8 +19,8 @@ const (
 	ReasonWriter                   // the batch is for another writer than Log::WRITER_ASCII
 	ReasonHeader                   // the batch's header is too large for a log that Zeek can have
 	ReasonPath                     // the log path cannot be a file in the log folder
-	ReasonManyFiles                // Config.MaxFiles is reached
-	// more sets of columns for one path than a change of scripts explains
+	ReasonManyFiles                // the node has begun as many logs as it may
+	// the node has sent more sets of columns for one log than a change of scripts explains
 	ReasonManySchemas
 	ReasonWrite // the file could not be written and waiting for it was given up
 	// the sink takes no records of that size, or its spool no such batch

@@ -34,6 +34,8 @@ type loggerFlags struct {
 	RcvBytes      daemon.ByteSize      `name:"rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of one node that may wait to be written, 0 for no limit."`
 	TotalRcvBytes daemon.ByteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Memory for what all nodes have sent and is not dealt with, 0 for no limit. A node may always have one message."`
 	MaxOpenFiles  int                  `group:"limits" default:"1000" help:"Log files that are open at a time. When another one is needed, the one that was not used for the longest time is closed until its next record."`
+
+	MaxLogsPerNode int `group:"limits" default:"1000" help:"Logs that one node may begin: one for each path, and for each further stream and set of columns in it. Batches for more are dropped and counted as many_files."`
 }
 
 // archiveFlags are those for logs that are rotated.

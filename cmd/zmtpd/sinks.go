@@ -129,12 +129,15 @@ func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*file
 	if f.MaxOpenFiles < 1 {
 		return nil, daemon.Usagef("--max-open-files %d: has to be at least 1", f.MaxOpenFiles)
 	}
+	if f.MaxLogsPerNode < 1 {
+		return nil, daemon.Usagef("--max-logs-per-node %d: has to be at least 1", f.MaxLogsPerNode)
+	}
 	return files.New(files.Config{
 		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval), Logger: log,
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
 		Compress:      f.ArchiveCompress,
 		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
-		PostprocessorTimeout: f.PostprocessorTimeout, MaxFiles: f.MaxOpenFiles,
+		PostprocessorTimeout: f.PostprocessorTimeout, MaxFiles: f.MaxOpenFiles, MaxNodeLogs: f.MaxLogsPerNode,
 	})
 }
 

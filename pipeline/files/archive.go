@@ -12,15 +12,15 @@ import (
 
 const dayLayout = "2006-01-02"
 
-// archiveName returns the name of a log in zeekctl's archive tree, without extension
-// (spec 3.9): the day of its opening, and both times.
+// archiveName returns the name of a log in the archive tree, without extension, as zeekctl's
+// bin/make-archive-name does: the day of its opening, and the times of opening and closing.
 func (l *Logger) archiveName(r *rotation) string {
 	opened, closed := r.opened.In(l.location), r.closed.In(l.location)
 	return opened.Format(dayLayout) + "/" + r.name + "." + opened.Format(clockLayout) + "-" + closed.Format(clockLayout) + l.dashName()
 }
 
-// archiveTemp returns the name of a file that is about to become base. zeek-archiver names
-// its own alike.
+// archiveTemp returns the temporary name of a file that will be called base. zeek-archiver uses the
+// same prefix.
 func archiveTemp(base string) string {
 	var random [4]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -42,8 +42,8 @@ func (l *Logger) toArchive(r *rotation) (string, error) {
 	return target, err
 }
 
-// copyInto copies a log into dst, and then removes it: it is there until its copy is complete and on disk under its
-// final name. to has no extension and its folder is there.
+// copyInto copies a log into dst and removes the original after the copy is on disk under its final
+// name. to has no extension; its folder exists.
 func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression) (target string, err error) {
 	if how != (Compression{}) {
 		l.compressSlots.acquire()
@@ -66,12 +66,12 @@ func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression)
 	return target, nil
 }
 
-// removeCopied removes a log of which there is a copy with its final name.
+// removeCopied removes the original of a log whose copy has its final name.
 func (l *Logger) removeCopied(r *rotation) {
 	if err := r.in.Remove(r.src); err != nil {
-		// To do it again would make it twice.
+		// Another attempt would archive the log twice.
 		l.rotationFailed(err)
-		l.log.Error("log has its final name, its original cannot be removed", "file", l.inLogDir(r.src), "err", err)
+		l.log.Error("a log is archived, but its original cannot be removed: remove it", "file", l.inLogDir(r.src), "err", err)
 	}
 }
 
@@ -112,8 +112,8 @@ func (c *codec) compress(w io.Writer, in *os.File, level int) error {
 	return z.Close()
 }
 
-// findCopy looks whether a log is in dst already, compressed or not, because its logger was killed before it removed the
-// original.
+// findCopy looks for a copy of a log in dst, compressed or not: the logger may have been killed before
+// it removed the original.
 func (l *Logger) findCopy(dst *os.Root, r *rotation, to string) (target string, found bool) {
 	forms := append([]codec{{newReader: func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil }}}, codecs...)
 	for i := range maxSameName {
@@ -133,7 +133,7 @@ func (l *Logger) findCopy(dst *os.Root, r *rotation, to string) (target string, 
 	return "", false
 }
 
-// isCopy reports whether a file of dst has the content of a log. What cannot be read is no copy.
+// isCopy reports whether a file of dst has the content of a log. A file that cannot be read is no copy.
 func (l *Logger) isCopy(dst *os.Root, name string, form codec, r *rotation) bool {
 	original, err := r.in.Open(r.src)
 	if err != nil {
@@ -153,7 +153,7 @@ func (l *Logger) isCopy(dst *os.Root, name string, form codec, r *rotation) bool
 	return sameContent(original, text)
 }
 
-// sameContent reports whether a and b hold the same to their ends.
+// sameContent reports whether a and b have the same bytes.
 func sameContent(a, b io.Reader) bool {
 	bufA, bufB := make([]byte, 32<<10), make([]byte, 32<<10)
 	for {
@@ -168,6 +168,5 @@ func sameContent(a, b io.Reader) bool {
 	}
 }
 
-// atEnd reports whether io.ReadFull has come to the end. An unexpected one is that of a buffer that it
-// did not fill.
+// atEnd reports whether io.ReadFull met the end of its input, with a full buffer or not.
 func atEnd(err error) bool { return errors.Is(err, io.EOF) || err == io.ErrUnexpectedEOF }

@@ -151,7 +151,7 @@ func TestWriteHangs(t *testing.T) {
 func TestIdleLogsMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l := start(t, Config{Dir: dir, MaxFiles: 3, Location: time.UTC})
+		l := start(t, Config{Dir: dir, MaxNodeLogs: 3, Location: time.UTC})
 		one := func(path string) error {
 			return l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", path, "x", "1"))
 		}

@@ -9,14 +9,14 @@ import (
 	"zmtpd/pipeline/internal/await"
 )
 
-// LostError says what Close could not write to one log.
+// LostError tells what Close could not write to one log.
 type LostError struct {
 	Path string // of the log
 	Lost pipeline.Counts
 	Err  error // why
 }
 
-// Error says it on one line.
+// Error returns it as one line.
 func (e *LostError) Error() string {
 	return fmt.Sprintf("log %q: %d records lost: %v", e.Path, e.Lost.Records, e.Err)
 }
@@ -24,11 +24,11 @@ func (e *LostError) Error() string {
 // Unwrap returns the cause.
 func (e *LostError) Unwrap() error { return e.Err }
 
-// Close ends the logger: Writes that have begun are finished, everything is
-// written, every file gets its #close, and is rotated if there is an
-// interval. It waits for files that cannot be written until ctx ends; what is
-// lost then is counted as dropped and reported, a *LostError for each log,
-// joined. Further calls wait for the first one's result, or for their ctx.
+// Close ends the logger: it finishes the calls of Write and Send that have begun, writes all
+// buffers, ends every file with #close, and rotates the files if there is rotation. It waits for
+// files that cannot be written until ctx ends. Records that are lost then are counted as dropped and
+// returned as a *LostError for each log, joined. Further calls wait for the result of the first one,
+// or until their ctx ends.
 func (l *Logger) Close(ctx context.Context) error {
 	l.mu.Lock()
 	first := !l.closed
@@ -51,9 +51,9 @@ func (l *Logger) close(ctx context.Context) error {
 	close(l.stop)
 	<-l.timerDone
 	l.terminating.Store(true)
-	// From here on those who wait for a file do so only as long as ctx allows.
+	// From here on calls wait for a file only as long as ctx allows.
 	stopWaiting := context.AfterFunc(ctx, l.cancel)
-	// From then on something hangs in a call of the file system, and is left alone.
+	// A call that lasts longer than this hangs in the file system. Nobody waits for it.
 	hung, cancel := await.WithGrace(ctx)
 	defer cancel()
 	var errs []error
@@ -84,8 +84,8 @@ func (l *Logger) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// waitRotations waits for everything in the background. After ctx has ended it gives up what
-// is left for the next start: logs that have not got their final name, and post-processors, which may also run on without us.
+// waitRotations waits for the work in the background. After ctx has ended it leaves the rest for the
+// next start: logs without their final name, and post-processors, which may run on by themselves.
 func (l *Logger) waitRotations(ctx, hung context.Context) error {
 	stop := context.AfterFunc(ctx, l.stopRotations)
 	defer stop()
@@ -96,12 +96,12 @@ func (l *Logger) waitRotations(ctx, hung context.Context) error {
 	ended := await.Until(hung, await.Done(l.postprocessors.Wait))
 	logs, calls := l.leftInWork()
 	if len(errs) == 0 && logs > 0 {
-		errs = append(errs, fmt.Errorf("%d rotated logs have not got their place, they are in %s for the next start", logs, l.inLogDir(workDir)))
+		errs = append(errs, fmt.Errorf("%d rotated logs have no final name yet; they are in %s for the next start", logs, l.inLogDir(workDir)))
 	}
 	if !ended {
-		errs = append(errs, fmt.Errorf("%d post-processors have not ended, nobody waits for them any more; the next start calls them again", l.Stats().Rotation.PostprocessRunning))
+		errs = append(errs, fmt.Errorf("%d post-processors have not ended; the next start calls them again", l.Stats().Rotation.PostprocessRunning))
 	} else if calls > 0 {
-		errs = append(errs, fmt.Errorf("%d post-processors have not been called or were interrupted, the next start calls them", calls))
+		errs = append(errs, fmt.Errorf("%d post-processors were not called or were interrupted; the next start calls them", calls))
 	}
 	return errors.Join(errs...)
 }

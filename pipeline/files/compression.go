@@ -16,27 +16,28 @@ import (
 type Compression struct {
 	// Name is "gzip" or "zstd", empty for none.
 	Name string
-	// Level is from fast to small, 1 to 9 for gzip and 1 to 22 for zstd. Of the latter several do the same: 1 and 2, 3 to 5, 6 to 9, and all from
-	// 10 on, which take five times the memory (40 MB). Default 6 and 3.
+	// Level goes from fast to small: 1 to 9 for gzip, default 6; 1 to 22 for zstd, default 3. These
+	// levels of zstd are the same: 1 and 2, 3 to 5, 6 to 9, and all from 10 on, which take five
+	// times the memory (40 MB).
 	Level int
 }
 
-// codec is one way to compress.
+// codec is a format of compression.
 type codec struct {
 	name, ext    string
 	most, normal int // levels
-	// newWriter compresses to w what the file in holds.
+	// newWriter compresses to w the content of a file with the properties in.
 	newWriter func(w io.Writer, level int, in os.FileInfo) (io.WriteCloser, error)
 	newReader func(r io.Reader) (io.ReadCloser, error)
 }
 
-// codecs are all of them.
+// codecs are all formats.
 var codecs = []codec{
 	{"gzip", ".gz", gzip.BestCompression, 6, newGzipWriter, newGzipReader},
 	{"zstd", ".zst", 22, 3, newZstdWriter, newZstdReader},
 }
 
-// codec returns how c compresses, nil for none.
+// codec returns the format of c, nil for none.
 func (c Compression) codec() *codec {
 	for i := range codecs {
 		if codecs[i].name == c.Name {
@@ -46,20 +47,20 @@ func (c Compression) codec() *codec {
 	return nil
 }
 
-// withDefault returns c with a level, or an error if c is none of those that there are.
+// withDefault returns c with a level, or an error if there is no such format or level.
 func (c Compression) withDefault() (Compression, error) {
 	if c == (Compression{}) {
 		return c, nil
 	}
 	codec := c.codec()
 	if codec == nil {
-		return c, fmt.Errorf("compression %q: use gzip or zstd, with a level if you like, as in zstd:3", c.Name)
+		return c, fmt.Errorf("compression %q: use gzip or zstd, with an optional level as in zstd:3", c.Name)
 	}
 	if c.Level == 0 {
 		c.Level = codec.normal
 	}
 	if c.Level < 1 || c.Level > codec.most {
-		return c, fmt.Errorf("compression %s: its levels are 1 to %d", c, codec.most)
+		return c, fmt.Errorf("compression %s: use a level from 1 to %d", c, codec.most)
 	}
 	return c, nil
 }
@@ -96,12 +97,12 @@ func (c *Compression) UnmarshalText(text []byte) error {
 	if leveled {
 		n, err := strconv.ParseUint(level, 10, 8)
 		if err != nil || n == 0 {
-			return fmt.Errorf("%q: the level has to be a number from 1 on, as in gzip:6 or zstd:3", text)
+			return fmt.Errorf("%q: the level must be a positive number, as in gzip:6 or zstd:3", text)
 		}
 		parsed.Level = int(n)
 	}
 	if name == "" {
-		return fmt.Errorf("%q: use gzip or zstd, with a level if you like, as in zstd:3; or none", text)
+		return fmt.Errorf("%q: use gzip or zstd, with an optional level as in zstd:3, or none", text)
 	}
 	parsed, err := parsed.withDefault()
 	if err != nil {
@@ -111,7 +112,8 @@ func (c *Compression) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// newGzipWriter uses less than half the CPU time of compress/gzip, which reads what it writes.
+// newGzipWriter uses klauspost's gzip: it takes less than half the CPU time of compress/gzip, which
+// reads its output.
 func newGzipWriter(w io.Writer, level int, in os.FileInfo) (io.WriteCloser, error) {
 	z, err := kgzip.NewWriterLevel(w, level)
 	if err == nil {
@@ -122,15 +124,15 @@ func newGzipWriter(w io.Writer, level int, in os.FileInfo) (io.WriteCloser, erro
 
 func newGzipReader(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
 
-// zstdWindow bounds how far back the compressor looks, and with it the memory of both sides. More gains less than
-// a percent with logs; every decoder has room for 8 MiB (RFC 8878, 3.1.1.1.2).
+// zstdWindow bounds how far back the compressor looks, and so the memory of both sides. A larger
+// window gains less than a percent with logs. Every decoder accepts 8 MiB (RFC 8878, 3.1.1.1.2).
 const zstdWindow = 2 << 20
 
 func newZstdWriter(w io.Writer, level int, in os.FileInfo) (io.WriteCloser, error) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(zstdWindow), zstd.WithZeroFrames(true))
 	if err == nil {
-		z.ResetContentSize(w, in.Size()) // zstd -l shows it; other than that many bytes are an error
+		z.ResetContentSize(w, in.Size()) // zstd -l shows it; any other size is an error
 	}
 	return z, err
 }

@@ -17,51 +17,52 @@ import (
 	"zmtpd/pipeline/redef"
 )
 
-// Config says where a Logger writes and how. The zero value writes Zeek's default
-// format to the current folder.
+// Config is the configuration of a Logger. The zero value writes Zeek's default format to the current
+// folder.
 type Config struct {
-	// Dir is the logger's folder; Options.LogDir and Options.RotationDir are relative to
-	// it. It must exist. Default ".".
+	// Dir is the logger's folder, which must exist. Options.LogDir and Options.RotationDir are
+	// relative to it. Default ".".
 	Dir string
-	// Options are Zeek's own. New keeps no reference. Default DefaultOptions.
+	// Options are Zeek's options. New copies them. Default redef.DefaultOptions.
 	Options *redef.Options
-	// Name tells this logger from others that put their logs in the same places: it is in the
-	// names of all rotated logs. Letters, digits, "-", "_" and "."; at most 64.
-	// Default: none, for a cluster with one logger.
+	// Name is part of the names of all rotated logs. Several loggers that rotate into one folder
+	// need different names. Letters, digits, "-", "_" and ".", at most 64. Default: none.
 	Name string
-	// MaxFileSize rotates a log when its file has got as many bytes, in addition to
-	// Options.RotationInterval. Default 0: it may grow.
+	// MaxFileSize is the number of bytes at which a file is rotated, in addition to
+	// Options.RotationInterval. Default 0: no limit.
 	MaxFileSize int64
-	// Archive is the root of a tree of rotated logs as zeekctl keeps it,
-	// Archive/2006-01-02/conn.15:00:00-16:00:00.log, with "-Name" at the end; on Windows with
-	// dots instead of colons. Relative to Dir, made when it is first needed, may be on another file system.
-	// It takes the place of Options.RotationDir and RotationFormat, which must have their
-	// defaults, and logs that a crashed logger left go there too. Default: none.
+	// Archive is the root of a tree of rotated logs like that of zeekctl:
+	// Archive/2006-01-02/conn.15:00:00-16:00:00-Name.log, on Windows with dots instead of colons. It
+	// is relative to Dir, is made when it is first needed, and may be on another file system. It
+	// replaces Options.RotationDir and RotationFormat, which must have their defaults. The logs of a
+	// crashed logger go there, too. Default: none.
 	Archive string
-	// Compress compresses logs on their way to Archive in the background; ".gz" or ".zst" is added to their names. Those
-	// that Options.GzipLevel compressed while they were written stay as they are. Default: not compressed.
+	// Compress compresses logs on their way to Archive and adds ".gz" or ".zst" to their names. Logs
+	// that Options.GzipLevel compressed stay as they are. Default: no compression.
 	Compress Compression
-	// ArchiveMaxAge and ArchiveMaxBytes limit what Archive holds: what is older, and the oldest of what is too much, is
-	// deleted; of all loggers that use it. Nothing but logs with names as above is ever deleted.
-	// Default 0: no limit.
+	// ArchiveMaxAge and ArchiveMaxBytes limit Archive. Older logs, and the oldest ones of too many
+	// bytes, are deleted, those of other loggers included. Only files with names as above are
+	// deleted. Default 0: no limit.
 	ArchiveMaxAge   time.Duration
 	ArchiveMaxBytes int64
-	// PostprocessorTimeout is how long a post-processor may take; then it is killed, with all that it has started,
-	// and counts as failed. Default 0: no limit.
+	// PostprocessorTimeout is how long a post-processor may take. After that it is killed with its
+	// children, and counts as failed. Default 0: no limit.
 	PostprocessorTimeout time.Duration
-	// Suffix is the extension of log files, without dot. Default: the environment's
-	// ZEEK_LOG_SUFFIX as in Zeek, or "log".
+	// Suffix is the extension of log files, without dot. Default: the environment variable
+	// ZEEK_LOG_SUFFIX, as in Zeek, or "log".
 	Suffix string
-	// FlushInterval is how long records may wait before they are in their file. Default
-	// 1 s, Zeek's.
+	// FlushInterval is how long records may wait until they are written. Default 1 s, as in Zeek.
 	FlushInterval time.Duration
-	// Location is the time zone of #open, #close, file names and rotation. Default
-	// time.Local.
+	// Location is the time zone of #open, #close, file names and rotation. Default time.Local.
 	Location *time.Location
-	// MaxFiles limits how many log files are open at a time. If another one is needed, the one that was not used
-	// for the longest time is closed until its next batch. Default 1000.
+	// MaxFiles limits the log files that are open at a time. For another one the least recently used
+	// file is closed until its next batch. Default 1000.
 	MaxFiles int
-	// Logger gets what an operator should know. Default: nothing is logged.
+	// MaxNodeLogs limits the logs that one node may begin: one for each path, and for each further
+	// stream and set of columns in it. A log that was idle for an hour makes room for another one;
+	// otherwise batches for more logs are dropped. Default 1000.
+	MaxNodeLogs int
+	// Logger gets messages for the operator. Default: none are logged.
 	Logger *slog.Logger
 }
 
@@ -71,6 +72,8 @@ func newLogger(cfg Config) (*Logger, error) {
 		interval:        cfg.FlushInterval,
 		location:        cfg.Location,
 		maxFiles:        cfg.MaxFiles,
+		maxLogs:         maxLogs,
+		maxNodeLogs:     cfg.MaxNodeLogs,
 		maxFileSize:     cfg.MaxFileSize,
 		postprocTimeout: cfg.PostprocessorTimeout,
 		archiveMaxAge:   cfg.ArchiveMaxAge,
@@ -80,6 +83,8 @@ func newLogger(cfg Config) (*Logger, error) {
 		logs:            map[pipeline.LogKey]*streamLog{},
 		headers:         map[string]*logFile{},
 		bases:           map[string]bool{},
+		paths:           map[string]*pathName{},
+		nodes:           map[*pipeline.Sender]*node{},
 		open:            map[*logFile]os.FileInfo{},
 		following:       newMutex(),
 		serviceSlots:    make(semaphore, maxServices),
@@ -111,6 +116,9 @@ func newLogger(cfg Config) (*Logger, error) {
 	}
 	if l.maxFiles == 0 {
 		l.maxFiles = 1000
+	}
+	if l.maxNodeLogs == 0 {
+		l.maxNodeLogs = 1000
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
@@ -152,7 +160,7 @@ func newLogger(cfg Config) (*Logger, error) {
 	return l, nil
 }
 
-// setExtension decides on the extension of log files; suffix is what the operator gave.
+// setExtension sets the extension of log files. An empty suffix stands for the default.
 func (l *Logger) setExtension(suffix string) error {
 	if suffix == "" {
 		suffix = os.Getenv("ZEEK_LOG_SUFFIX")
@@ -168,36 +176,35 @@ func (l *Logger) setExtension(suffix string) error {
 		l.ext += "." + l.options.GzipExtension
 	}
 	if len(l.ext) > maxExt {
-		return fmt.Errorf("the extension %q has %d bytes, at most %d are allowed: set ZEEK_LOG_SUFFIX or Config.Suffix to something like \"log\"", l.ext, len(l.ext), maxExt)
+		return fmt.Errorf("the extension %q has %d bytes, at most %d are allowed: set ZEEK_LOG_SUFFIX to something like \"log\"", l.ext, len(l.ext), maxExt)
 	}
 	return nil
 }
 
-// check refuses a configuration that makes no sense, alone or together.
+// check refuses values that make no sense, alone or together.
 func (l *Logger) check() error {
 	switch {
-	case l.interval < 0 || l.maxFiles < 0 || l.maxFileSize < 0 || l.archiveMaxAge < 0 || l.archiveMaxBytes < 0 || l.postprocTimeout < 0:
-		return errors.New("times, numbers and sizes of a Config cannot be negative")
+	case l.interval < 0 || l.maxFiles < 0 || l.maxNodeLogs < 0 || l.maxFileSize < 0 || l.archiveMaxAge < 0 || l.archiveMaxBytes < 0 || l.postprocTimeout < 0:
+		return errors.New("a time, number or size in the configuration is negative")
 	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" || strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
 		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and \".\", at most %d, without \"__\"", l.name, maxName)
 	case l.archive == "" && (l.compress != (Compression{}) || l.archiveMaxAge != 0 || l.archiveMaxBytes != 0):
-		return errors.New("Config.Compress, ArchiveMaxAge and ArchiveMaxBytes need Config.Archive")
+		return errors.New("compression and limits of the archive need an archive: set --archive (Config.Archive)")
 	case l.archive != "" && !l.rotates():
-		return errors.New("an archive without rotation stays empty: set a rotation interval or Config.MaxFileSize")
+		return errors.New("an archive without rotation stays empty: set --rotate or --max-file-size")
 	case l.archive != "" && (l.options.RotationDir != "" || l.options.RotationFormat != redef.RotationFormatDefault):
-		return errors.New("Config.Archive contradicts Log::default_rotation_dir and Log::rotation_format_func: use one of them")
+		return errors.New("--archive (Config.Archive) contradicts Log::default_rotation_dir and Log::rotation_format_func: remove one of them")
 	}
 	return nil
 }
 
-// What a logger's name may consist of, and how long it may be.
+// The bytes and the length that the name of a logger may have.
 const (
 	nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 	maxName   = 64
 )
 
-// resolve returns the absolute path of a directory that the operator gave
-// relative to the logger's folder.
+// resolve returns the absolute path of a folder that is relative to the logger's folder.
 func (l *Logger) resolve(dir string) string {
 	dir = filepath.FromSlash(dir)
 	if filepath.IsAbs(dir) {

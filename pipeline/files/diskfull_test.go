@@ -339,10 +339,11 @@ func TestNothingAfterClose(t *testing.T) {
 		disk.install(l)
 		go l.runTimer()
 		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		time.Sleep(nodeGone + time.Second) // then other columns get the name
 		disk.set(0)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		wantDrop(t, l.Write(ctx, pipelinetest.Message(t, "n", "A::LOG", "a", "y", "lost")), pipeline.ReasonWrite)
+		wantDrop(t, l.Write(ctx, pipelinetest.Message(t, "m", "A::LOG", "a", "y", "lost")), pipeline.ReasonWrite)
 		disk.set(10_000)
 		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "2"))
 		shut(t, l)

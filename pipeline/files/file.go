@@ -11,7 +11,7 @@ import (
 	"zmtpd/pipeline"
 )
 
-// file is what a logFile needs of an *os.File that is opened for appending.
+// file is the part of an *os.File, opened for appending, that a logFile uses.
 type file interface {
 	Write([]byte) (int, error)
 	Truncate(size int64) error
@@ -20,38 +20,41 @@ type file interface {
 	Close() error
 }
 
-const flushSize = 64 << 10 // bytes in the buffer that are written without waiting for the timer
+const flushSize = 64 << 10 // bytes in the buffer that are written at once, before the timer
 
-// logFile is one open file, or the place for one: after a rotation the next batch
-// creates it again. Its log's mu guards it, and is held when its methods are
-// called.
+// logFile writes the records of one log that have the same columns. It has at most one file at a
+// time; after a rotation the next batch creates another one. Its log's mu guards it: callers of its
+// methods hold mu.
 type logFile struct {
 	log    *streamLog
-	render *renderers // lives as long as the logFile: what is escaped may depend on earlier records
+	render *renderers // for all its files: escaping may depend on earlier records
 
-	f       file         // nil while there is none, or it is parked
-	name    string       // of the file, without extension; empty while there is none
+	f       file         // nil while there is no file, or the file is parked
+	name    string       // of the file, without extension; empty without a file
 	info    os.FileInfo  // of the file
-	side    string       // the name to take while other columns have the log's own; empty until needed
-	opened  time.Time    // the opening time for the name of the rotated file
+	side    string       // its name while other columns have the log's own; empty until needed
+	opened  time.Time    // the time of opening in the name of the rotated file
 	used    atomic.Int64 // when the last batch came, in ns since 1970
-	seen    bool         // it had a file before
-	evicted bool         // not to be used any more
+	evicted bool         // out of use
 
-	buf     []byte          // text that is not in f yet; empty while there is no f
+	owner     *node     // the first one that sent these columns
+	ballot    ballot    // the nodes that send these columns; has its own lock
+	nextClaim time.Time // when reclaim looks next
+
+	buf     []byte          // text that is not in f yet; empty without f
 	zip     *gzipStream     // between buf and f, nil without compression
-	zipped  int             // bytes of buf that zip has
+	zipped  int             // bytes of buf that zip has got
 	counted int             // bytes of buf that Logger.buffered has
-	queued  pipeline.Shares // the batches in buf
-	inBuf   []delivery      // those of them that a Sink's caller waits for
-	footer  bool            // #close was appended: the file must be ended before anything else
+	queued  pipeline.Shares // the batches in buf, by sender
+	inBuf   []delivery      // the batches in buf whose Entry is not done
+	footer  bool            // buf ends with #close: the file must end before anything else
 	size    int64           // bytes in the file
-	torn    int             // bytes at the end of f from a write that failed halfway
+	torn    int             // bytes at the end of f of a write that failed halfway
 	err     error           // why it cannot be written now, nil if it can
 }
 
-// accept renders a batch of one sender into the buffer, or, if its text is long, into the file. A
-// DropError means that the batch never can be written; an error that the file cannot be written now.
+// accept renders a batch into the buffer, or a long one into the file. A DropError means that the
+// batch can never be written, an error that the file cannot be written now.
 //
 // If possible it renders before it takes the lock, so that all cores can render for one log.
 func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, error) {
@@ -77,6 +80,8 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 		return nil, errEvicted
 	}
 	now := time.Now()
+	f.ballot.cast(in.node, now)
+	f.log.ballot.cast(in.node, now)
 	if err := f.makeReady(now); err != nil {
 		return nil, err
 	}
@@ -134,7 +139,8 @@ func (f *logFile) buffer(in *intake, text *[]byte) {
 	}
 }
 
-// hopeless returns why a batch need not be rendered: nobody waits for the file any more, and it cannot be written.
+// hopeless returns an error if the file cannot be written and ctx has ended: then rendering the
+// batch would be in vain.
 func (f *logFile) hopeless(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return nil
@@ -146,11 +152,11 @@ func (f *logFile) hopeless(ctx context.Context) error {
 	return f.err
 }
 
-// errBusy says that something hangs with the lock of a log in its hands.
+// errBusy says that a call of the file system does not return and holds the lock of a log.
 var errBusy = errors.New("the file system does not answer")
 
-// makeReady does what must be done before another batch may follow: rotation, and
-// a write that failed.
+// makeReady does what must come before the next batch: rotation, changes of the name, and another
+// attempt at a write that failed.
 func (f *logFile) makeReady(now time.Time) error {
 	if err := f.log.rotateIfDue(now); err != nil {
 		return err
@@ -160,34 +166,40 @@ func (f *logFile) makeReady(now time.Time) error {
 			return err
 		}
 	}
+	if err := f.log.settle(now); err != nil {
+		return err
+	}
+	if err := f.reclaim(now); err != nil {
+		return err
+	}
 	if f.err != nil && f.f != nil {
 		return f.flush()
 	}
 	return nil
 }
 
-// fail notes that the file cannot be written, and logs it if that is news.
+// fail notes that the file cannot be written, and logs the first failure.
 func (f *logFile) fail(err error) error {
 	l := f.log.l
 	l.state.failed(err)
 	if f.err == nil {
-		l.log.Error("log cannot be written, its senders wait", "path", f.log.key.Path, "err", err)
+		l.log.Error("a log cannot be written, its senders wait", "path", f.log.key.Path, "err", err)
 	}
 	f.err = err
 	return err
 }
 
-// succeed notes that the file can be written.
+// succeed notes that the file can be written, and logs the end of a failure.
 func (f *logFile) succeed() {
 	if f.err != nil {
-		f.log.l.log.Info("log can be written again", "path", f.log.key.Path)
+		f.log.l.log.Info("a log can be written again", "path", f.log.key.Path)
 		f.err = nil
 	}
 }
 
-// flush writes the buffer to the file, or to a new one if the file is not where it was. On error the file is as it
-// was before, or torn says by how much it is too long, and the buffer is kept for another try. Afterwards there may
-// be no file.
+// flush writes the buffer to the file, or to a new one if the file is not where it was. On error the
+// buffer is kept for another attempt, and the file is unchanged or torn says by how many bytes it is
+// too long. There may be no file afterwards.
 func (f *logFile) flush() error {
 	if f.f == nil {
 		return nil
@@ -198,7 +210,7 @@ func (f *logFile) flush() error {
 	return f.write(f.footer)
 }
 
-// write is flush for a file that is where it was. last says that the compressed stream ends with it.
+// write writes the buffer to the file. With last the compressed stream ends. Errors are as in flush.
 func (f *logFile) write(last bool) error {
 	if f.f == nil || len(f.buf) == 0 && len(f.queued) == 0 && !f.zip.pending(last) {
 		return nil
@@ -218,7 +230,7 @@ func (f *logFile) write(last bool) error {
 	}
 	if err != nil {
 		f.torn = n
-		_ = f.mend() // else before the next try
+		_ = f.mend() // else before the next attempt
 		if f.log.l.gone(err) {
 			f.giveBack(fmt.Errorf("%w: %w", pipeline.ErrGone, err))
 		}
@@ -246,8 +258,8 @@ func (f *logFile) write(last bool) error {
 	return nil
 }
 
-// mend cuts off what a write left that failed halfway, so that no reader takes
-// half a line for a record. That needs no space on the disk.
+// mend cuts off the bytes of a write that failed halfway, so that no reader takes half a line for a
+// record. That needs no space on the disk.
 func (f *logFile) mend() error {
 	if f.torn == 0 {
 		return nil
@@ -263,8 +275,8 @@ func (f *logFile) mend() error {
 	return nil
 }
 
-// complete writes the rest of the file, with #close at the time at. On error it can
-// be called again. Afterwards there may be no file.
+// complete writes the rest of the file, with #close at the time at. On error it can be called again.
+// There may be no file afterwards.
 func (f *logFile) complete(at time.Time) error {
 	if err := f.resume(); err != nil {
 		return f.fail(err)
@@ -279,7 +291,7 @@ func (f *logFile) complete(at time.Time) error {
 	return f.flush()
 }
 
-// detach lets go of the file, which is not closed, whatever is in the buffer.
+// detach separates the file from f and empties the buffer. The caller closes the file.
 func (f *logFile) detach() file {
 	l := f.log.l
 	detached := f.f
@@ -292,7 +304,7 @@ func (f *logFile) detach() file {
 	return detached
 }
 
-// closeFile makes a file durable that was detached, and closes it.
+// closeFile syncs and closes a detached file.
 func (l *Logger) closeFile(f file, name string) {
 	err := f.Sync()
 	if e := f.Close(); err == nil {
@@ -300,15 +312,14 @@ func (l *Logger) closeFile(f file, name string) {
 	}
 	l.state.closed()
 	if err != nil {
-		// The system took the bytes and then could not keep them. There is nothing left
-		// to try again.
+		// The system had accepted the bytes. They cannot be written again.
 		l.state.failed(err)
-		l.log.Error("log may be incomplete on disk", "path", name, "err", err)
+		l.log.Error("a log may be incomplete on disk", "path", name, "err", err)
 	}
 }
 
-// end ends the file for good: rotated if there is rotation, under its name if
-// not. On error it can be called again.
+// end ends the file for good: rotated if there is rotation, else under its name. On error it can be
+// called again.
 func (f *logFile) end(now time.Time) error {
 	if f.log.l.rotates() {
 		return f.rotate(now)
@@ -320,10 +331,10 @@ func (f *logFile) end(now time.Time) error {
 	return nil
 }
 
-// abandon gives up what is in the buffer, because of err. What a Sink's caller waits for goes back to him; the rest is lost.
+// abandon gives up the buffer because of err. Entries go back to their outlet; other batches are lost.
 func (f *logFile) abandon(err error) error {
 	l := f.log.l
-	if f.f == nil { // it is parked, with all that was for it
+	if f.f == nil { // parked: all records are in the file
 		f.forget()
 		return fmt.Errorf("log %q has no #close: %w", f.log.key.Path, err)
 	}
@@ -339,8 +350,8 @@ func (f *logFile) abandon(err error) error {
 	return &LostError{f.log.key.Path, lost, err}
 }
 
-// giveBack gives what the callers of a Sink wait for back to them, because of err. Its text stays in the
-// buffer.
+// giveBack gives the entries in the buffer back to their outlet because of err. Their text stays in
+// the buffer.
 func (f *logFile) giveBack(err error) {
 	for _, d := range f.inBuf {
 		f.queued.Remove(d.from, d.n)
@@ -350,9 +361,9 @@ func (f *logFile) giveBack(err error) {
 	f.inBuf = nil
 }
 
-// rotate ends the file at the time at and sends it on its way to its rotated name. Without a
-// file only the opening time of the next one changes. On error, which can only be
-// that of the last write, it can be called again.
+// rotate ends the file at the time at and starts its way to its rotated name. Without a file it sets
+// only the opening time of the next one. On error, which is that of the last write, it can be called
+// again.
 func (f *logFile) rotate(at time.Time) error {
 	if err := f.complete(at); err != nil {
 		return fmt.Errorf("rotation: %w", err)

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// Files that are not where they were: an operator has moved, removed, replaced or truncated one that is open, or it
-// was closed to make room for others.
+// Files that somebody moves, removes, replaces or truncates while they are open, and files that are
+// closed for a while to make room for others.
 
-// follow looks whether the name of the file still leads to it. If not, the file ends where it is: what waits for it, and
-// what comes, goes to a new one.
+// follow checks that the name of the file still leads to it. If not, the file ends where it is. The
+// buffer, and the batches that follow, go to a new file.
 func (f *logFile) follow() error {
 	l := f.log.l
 	if l.options.Stdout {
@@ -31,7 +31,7 @@ func (f *logFile) follow() error {
 		}
 		return nil
 	case err != nil && !gone(err):
-		return nil // the write will say more
+		return nil // the write tells more
 	}
 	if err := l.followFolder(); err != nil {
 		return err
@@ -50,21 +50,21 @@ func (f *logFile) follow() error {
 	return nil
 }
 
-// gone reports whether there is no file of a name.
+// gone reports whether an error says that there is no file of a name.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
 
-// tell logs what has happened to the file.
+// tell logs what happened to the file.
 func (f *logFile) tell(what string) {
 	l := f.log.l
 	l.log.Warn("a log file was "+what+" while it was open, a new one begins", "path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext))
 }
 
-// replace makes a new file for what is in the buffer. On error it can be called again.
+// replace makes a new file for the buffer. On error it can be called again.
 func (f *logFile) replace(what string) error {
 	old, zip, begun := f.f, f.zip, f.size > 0
 	whole := begun && f.torn == 0 && f.zipped == 0
 	state := &f.log.l.state
-	state.closed() // the new file may take its place
+	state.closed() // the new file takes its place in the limit
 	err := f.open(f.name)
 	state.open(math.MaxInt)
 	if err != nil {
@@ -80,7 +80,8 @@ func (f *logFile) replace(what string) error {
 	return nil
 }
 
-// closeAway closes a file that has been moved or removed, with #close if it is whole. If that fails nothing is lost.
+// closeAway closes a file that was moved or removed. A whole one gets #close; that may fail, since it
+// holds all its records.
 func (f *logFile) closeAway(away file, zip *gzipStream, whole bool) {
 	l := f.log.l
 	if whole {
@@ -96,7 +97,7 @@ func (f *logFile) closeAway(away file, zip *gzipStream, whole bool) {
 	l.closeFile(away, f.log.key.Path)
 }
 
-// truncated is what happens when the file is shorter than what was written to it.
+// truncated goes on with a file that has lost bytes. An empty one gets a header again.
 func (f *logFile) truncated(size int64) {
 	l := f.log.l
 	l.log.Warn("a log file was truncated while it was open", "path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext),
@@ -107,7 +108,7 @@ func (f *logFile) truncated(size int64) {
 	}
 }
 
-// beginAgain puts a header in front of what waits for the file.
+// beginAgain puts a header in front of the buffer.
 func (f *logFile) beginAgain() {
 	header := f.render.main.AppendHeader(nil, time.Now().In(f.log.l.location))
 	f.buf = append(header, f.buf...)
@@ -117,21 +118,22 @@ func (f *logFile) beginAgain() {
 	}
 }
 
-// park closes the file to make room for another one and reports whether it has. It goes on when the next batch comes.
+// park flushes and closes the file until the next batch, to make room for another file. It reports
+// whether it has closed it.
 func (f *logFile) park() bool {
 	l := f.log.l
 	if f.f == nil || f.footer || f.flush() != nil || f.write(true) != nil {
 		return false
 	}
 	if f.f != nil {
-		_ = f.f.Close() // it is synced when it is rotated
+		_ = f.f.Close() // rotation syncs it
 		l.state.closed()
 		f.f, f.zip = nil, nil
 	}
 	return true
 }
 
-// resume opens a file again that is parked. If it is not there any more, there is no file.
+// resume reopens a parked file. There is no file afterwards if somebody has taken it away.
 func (f *logFile) resume() error {
 	l := f.log.l
 	if f.f != nil || f.name == "" {
@@ -150,7 +152,7 @@ func (f *logFile) resume() error {
 	return f.use(f.name, 0)
 }
 
-// forget lets go of a file that is parked.
+// forget separates a parked file from f.
 func (f *logFile) forget() {
 	l := f.log.l
 	f.name = ""
@@ -159,11 +161,11 @@ func (f *logFile) forget() {
 	delete(l.open, f)
 }
 
-// openInLimit opens a file for f. If too many are open, it parks the one that was not used for the longest time.
+// openInLimit opens a file for f. If too many are open, it parks the least recently used one.
 func (l *Logger) openInLimit(f *logFile, name string, flag int) (file, error) {
 	for !l.state.open(l.maxFiles) {
 		if !l.parkOne(f) {
-			return nil, fmt.Errorf("all %d log files that may be open are in use: raise --max-open-files", l.maxFiles)
+			return nil, fmt.Errorf("all %d log files that may be open at a time are in use: raise --max-open-files", l.maxFiles)
 		}
 	}
 	opened, err := l.openFile(name, flag)
@@ -176,8 +178,9 @@ func (l *Logger) openInLimit(f *logFile, name string, flag int) (file, error) {
 	return opened, err
 }
 
-// parkOne parks the file that was not used for the longest time to make room for one of f, and reports whether there
-// was one. The caller holds the lock of f's log. Files of logs whose lock others hold are in use.
+// parkOne parks the least recently used file to make room for one of f, and reports whether it could.
+// The caller holds the lock of f's log. A file is in use while another goroutine holds the lock of
+// its log.
 func (l *Logger) parkOne(f *logFile) bool {
 	l.mu.Lock()
 	open := slices.Collect(maps.Keys(l.open))

@@ -14,6 +14,7 @@ import (
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
+	"zmtpd/zmtp/testkit"
 )
 
 // fileFormats are the ways in which a log file may be written.
@@ -300,5 +301,28 @@ func TestFilesParkedBusy(t *testing.T) {
 	wantRecords(t, "b", files["b.log"], "2")
 	if st := l.Stats(); st.Dropped[pipeline.ReasonManyFiles] != (pipeline.Counts{}) {
 		t.Errorf("%+v", st.Dropped)
+	}
+}
+
+// A rotated log that waits for its place is removed: the logger says so and waits for it no longer.
+func TestRotatedLogRemoved(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "archive"), nil, 0o666); err != nil { // no folder
+		t.Fatal(err)
+	}
+	var log lockedBuffer
+	cfg := archiving(dir, Compression{})
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	cfg.MaxFileSize = 1
+	l := start(t, cfg)
+	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	testkit.Eventually(t, "the archive to fail", func() bool { return l.Stats().Rotation.Failures > 0 })
+	if err := os.RemoveAll(filepath.Join(dir, workDir)); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the log to be given up", func() bool { return l.Stats().Rotation.Pending == 0 })
+	shut(t, l)
+	if !strings.Contains(log.String(), "a rotated log was removed") {
+		t.Errorf("the log does not say so:\n%s", log.String())
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"zmtpd/pipeline"
 )
 
-// create makes that there is a file: the one that is parked, or a new one, which it begins.
+// create reopens the parked file, or creates a new one and begins it with a header.
 func (f *logFile) create(now time.Time) (*pipeline.DropError, error) {
 	if err := f.resume(); err != nil {
 		return nil, f.fail(err)
@@ -26,7 +26,7 @@ func (f *logFile) create(now time.Time) (*pipeline.DropError, error) {
 	}
 	err = f.open(name)
 	if pathError(err) || errors.Is(err, fs.ErrPermission) && strings.Contains(f.log.key.Path, "/") {
-		// Of a folder of its own a log path may not stop the others.
+		// A path with a folder that cannot be written must not hold up its sender's other logs.
 		return &pipeline.DropError{Reason: pipeline.ReasonPath, Err: err}, nil
 	}
 	if err != nil {
@@ -36,8 +36,8 @@ func (f *logFile) create(now time.Time) (*pipeline.DropError, error) {
 	return nil, nil
 }
 
-// open creates the file of that name, or of another one if the name turns out not
-// to be free. On error everything is as it was.
+// open creates a file of that name, or of another one if the name is not free. On error f is
+// unchanged.
 func (f *logFile) open(name string) (err error) {
 	l := f.log.l
 	if !l.options.Stdout {
@@ -53,7 +53,7 @@ func (f *logFile) open(name string) (err error) {
 	return f.use(name, os.O_CREATE|os.O_EXCL)
 }
 
-// use opens the file of that name, with a flag that says whether it is there, and makes it that of f.
+// use opens a file and makes it that of f. flag is 0 for an existing file, else O_CREATE with O_EXCL.
 func (f *logFile) use(name string, flag int) (err error) {
 	l := f.log.l
 	var zip *gzipStream
@@ -74,7 +74,7 @@ func (f *logFile) use(name string, flag int) (err error) {
 			return err
 		}
 	}
-	f.f, f.zip, f.zipped, f.name, f.info, f.seen = opened, zip, 0, name, fi, true
+	f.f, f.zip, f.zipped, f.name, f.info = opened, zip, 0, name, fi
 	if flag&os.O_CREATE != 0 {
 		f.size = 0
 	}
@@ -87,16 +87,16 @@ func (f *logFile) use(name string, flag int) (err error) {
 	return nil
 }
 
-// claim makes the name free for a file, or finds another one, and makes its folder.
+// claim makes the name free for a new file, or finds another name, and makes its folder.
 func (f *logFile) claim(name string) (string, error) {
 	l := f.log.l
 	for {
 		fi, err := l.folder().Lstat(name + l.ext)
 		switch {
 		case err == nil && !fi.Mode().IsRegular():
-			return "", &fs.PathError{Op: "create", Path: name + l.ext, Err: errors.New("there is something that is no log file")}
+			return "", &fs.PathError{Op: "create", Path: name + l.ext, Err: errors.New("something that is no file has this name")}
 		case err == nil && l.isOpen(fi):
-			// The file system takes two names for the same, by upper and lower case perhaps.
+			// The file system does not tell two names apart, such as by upper and lower case.
 			name = f.log.rename(f, name)
 			continue
 		case err == nil:
@@ -116,12 +116,12 @@ func (f *logFile) claim(name string) (string, error) {
 	return name, nil
 }
 
-// openInFolder opens a file of the log folder for appending. flag says whether it is there.
+// openInFolder opens a file of the log folder for appending. flag is as in use.
 func (l *Logger) openInFolder(name string, flag int) (file, error) {
 	return l.folder().OpenFile(name, os.O_WRONLY|os.O_APPEND|flag, 0o666)
 }
 
-// isOpen reports whether fi is one of the logger's own open files.
+// isOpen reports whether fi is an open or parked file of the logger.
 func (l *Logger) isOpen(fi os.FileInfo) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,16 +133,15 @@ func (l *Logger) isOpen(fi os.FileInfo) bool {
 	return false
 }
 
-// pathError reports whether a file cannot be created because of its name, so
-// that waiting for it would be in vain. What is not known to be so is worth
-// another try: nothing may be lost for an error that goes away.
+// pathError reports whether a file cannot be created because of its name, so that waiting would be
+// in vain. Any other error may go away, so it must not cost records.
 func pathError(err error) bool {
 	if err == nil {
 		return false
 	}
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
-		return errors.As(err, new(*fs.PathError)) // os.Root: a symbolic link leads out of the folder
+		return errors.As(err, new(*fs.PathError)) // from os.Root: a link leads out of the folder
 	}
 	switch errno {
 	case syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.EILSEQ, syscall.EINVAL:

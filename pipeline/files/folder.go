@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-// folder is the log folder as it was opened. When its path leads to another one, new files go there, and what is
-// under way in the old one ends there.
+// folder is an open log folder. When the path of the log folder leads to another one, new files go
+// there; rotations that are under way in the old folder end in it.
 type folder struct {
 	*os.Root
-	lock  *os.File // Root, locked against other loggers
+	lock  *os.File // of Root; keeps other loggers out
 	info  os.FileInfo
-	users atomic.Int32 // the logger, and every rotation; the last one closes it
+	users atomic.Int32 // the logger and every rotation; the last one closes it
 }
 
-// openFolder opens the log folder, which it makes if it has a name of its own, and locks it.
+// openFolder opens and locks the log folder. It makes that of Options.LogDir.
 func (l *Logger) openFolder() (_ *folder, err error) {
 	dir := l.logDir
 	if l.options.LogDir != "" {
@@ -49,8 +49,8 @@ func (l *Logger) openFolder() (_ *folder, err error) {
 	return f, checkWritable(root)
 }
 
-// checkWritable returns an error if no files can be made in a folder, but not if its disk is full: then the senders
-// wait until there is room.
+// checkWritable returns an error if no file can be made in a folder. A full disk is no error: the
+// senders wait until there is room.
 func checkWritable(root *os.Root) error {
 	const probe = ".tmp.probe"
 	f, err := root.OpenFile(probe, os.O_WRONLY|os.O_CREATE, 0o666)
@@ -71,10 +71,10 @@ func (f *folder) close() error {
 	return errors.Join(err, f.Root.Close())
 }
 
-// release ends the use of a folder.
+// release ends one use of a folder.
 func (f *folder) release() {
 	if f.users.Add(-1) == 0 {
-		_ = f.close() // nothing was written through it
+		_ = f.close() // no file was written through it
 	}
 }
 
@@ -85,7 +85,7 @@ func (l *Logger) folder() *folder {
 	return l.current
 }
 
-// useFolder returns the log folder, for a user who releases it.
+// useFolder returns the log folder; the caller releases it.
 func (l *Logger) useFolder() *folder {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,8 +93,8 @@ func (l *Logger) useFolder() *folder {
 	return l.current
 }
 
-// followFolder looks whether the path of the log folder still leads to it. If it was moved or removed and another one
-// is there, that is the log folder from now on.
+// followFolder checks that the path of the log folder still leads to it. If it was moved or removed
+// and there is another one, that is the log folder from now on.
 func (l *Logger) followFolder() error {
 	l.following.lock()
 	defer l.following.unlock()
@@ -123,7 +123,7 @@ func (l *Logger) lookAtFolder() error {
 	return nil
 }
 
-// folderFailed notes that there is no log folder, and logs it if that is news.
+// folderFailed notes that there is no log folder, and logs it once.
 func (l *Logger) folderFailed(err error) error {
 	l.mu.Lock()
 	news := l.folderErr == nil

@@ -6,9 +6,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// gzipStream compresses a log while it is written: one gzip member a file, as in
-// Zeek. What is added can be decompressed as soon as it is in the file, which
-// costs a few bytes each time; Zeek's waits for its buffer to fill.
+// gzipStream compresses a log while it is written. A file is one gzip member, as in Zeek, unless it
+// was parked; then each time adds one. Every flush can be decompressed at once, which costs a few
+// bytes; Zeek waits until its buffer is full.
 type gzipStream struct {
 	w      *gzip.Writer
 	out    bytes.Buffer // not in the file yet
@@ -22,8 +22,7 @@ func newGzipStream(level int) (*gzipStream, error) {
 	return z, err
 }
 
-// add compresses text, and ends the stream if text is the last. A buffer takes
-// everything, so there are no errors.
+// add compresses text, and ends the member if text is the last. Writing to a buffer cannot fail.
 func (z *gzipStream) add(text []byte, last bool) {
 	if len(text) > 0 {
 		if z.closed { // another member follows
@@ -39,19 +38,19 @@ func (z *gzipStream) add(text []byte, last bool) {
 	}
 }
 
-// pending reports whether something is not in the file yet, if this is the last or not.
+// pending reports whether there is something to write; last says that the member has to end.
 func (z *gzipStream) pending(last bool) bool {
 	return z != nil && (z.out.Len() > 0 || last && !z.closed)
 }
 
-// reset begins a new stream and drops what is not in the file yet.
+// reset begins a new stream and drops the output that is not in the file.
 func (z *gzipStream) reset() {
 	z.out.Reset()
 	z.w.Reset(&z.out)
 	z.closed = false
 }
 
-// written drops what is in the file now.
+// written drops the output, which is in the file.
 func (z *gzipStream) written() {
 	if z.out.Cap() > keepSize {
 		z.out = bytes.Buffer{}

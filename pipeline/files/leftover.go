@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// A shadow file stands beside each open log while LogAscii::enable_leftover_log_rotation
-// is on or rotated logs go to an archive, so that after a crash the next start finds what was open. It has two
-// lines: the log's extension with its dot, and the name of the filter's
-// post-processor function, empty for the default one (spec 3.7).
+// A shadow file stands beside each open log while LogAscii::enable_leftover_log_rotation is on or
+// rotated logs go to an archive. It tells the next start after a crash which logs were open. It has
+// two lines: the log's extension with its dot, and the name of the filter's post-processor function,
+// empty for the default one (Zeek's src/logging/writers/ascii/Ascii.cc).
 
 const (
 	shadowPrefix    = ".shadow."
@@ -30,8 +30,8 @@ func (l *Logger) shadows() bool {
 	return (l.options.LeftoverRotation || l.archive != "") && l.rotates()
 }
 
-// writeShadow makes the shadow of the log name, without extension. It appears
-// with all its content or not at all.
+// writeShadow makes the shadow of a log; name has no extension. The shadow appears with all its
+// content or not at all.
 func (l *Logger) writeShadow(name string) error {
 	name += l.ext
 	tmp := path.Join(path.Dir(name), tmpShadowPrefix+path.Base(name))
@@ -41,17 +41,17 @@ func (l *Logger) writeShadow(name string) error {
 	return l.folder().Rename(tmp, shadowOf(name))
 }
 
-// removeShadow removes the shadow of the log that has or had the name file, if there is one.
+// removeShadow removes the shadow of a log file, if there is one.
 func (l *Logger) removeShadow(file string) {
 	if err := l.folder().Remove(shadowOf(file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.state.failed(err)
-		l.log.Error("shadow file cannot be removed", "file", file, "err", err)
+		l.log.Error("the shadow of a log cannot be removed", "file", file, "err", err)
 	}
 }
 
-// rotateLeftovers takes up what a logger left that crashed: logs on their way to their final name, and logs that
-// have a shadow, in the log folder or below it. It removes shadows without a log. What it cannot rotate it leaves
-// and logs.
+// rotateLeftovers rotates the logs of a logger that crashed: those that were on their way to their
+// final name, and those that have a shadow, in the log folder or below it. It removes shadows without
+// a log. Errors are logged; the logs stay where they are.
 func (l *Logger) rotateLeftovers() {
 	errs := []error{l.resumeRotations()}
 	if l.shadows() || l.options.LeftoverRotation {
@@ -69,13 +69,13 @@ func (l *Logger) rotateLeftovers() {
 	}
 }
 
-// findShadows returns the names of all files that have a shadow, in the log folder or below it. It removes shadows
-// that were not finished. Folders of rotated logs have none.
+// findShadows returns the names of all files that have a shadow, in the log folder or below it, but
+// not in folders of rotated logs. It removes unfinished shadows.
 func (l *Logger) findShadows() (files []string, err error) {
 	var errs []error
 	err = fs.WalkDir(l.folder().FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			errs = append(errs, err) // of one folder; the others are looked at
+			errs = append(errs, err) // of one folder; the walk goes on
 			return nil
 		}
 		if d.IsDir() {
@@ -84,7 +84,7 @@ func (l *Logger) findShadows() (files []string, err error) {
 			}
 			return nil
 		}
-		if strings.HasPrefix(d.Name(), tmpShadowPrefix) { // the crash came before its name
+		if strings.HasPrefix(d.Name(), tmpShadowPrefix) { // unfinished
 			errs = append(errs, l.folder().Remove(name))
 		} else if file, ok := strings.CutPrefix(d.Name(), shadowPrefix); ok {
 			files = append(files, path.Join(path.Dir(name), file))
@@ -94,7 +94,7 @@ func (l *Logger) findShadows() (files []string, err error) {
 	return files, errors.Join(append(errs, err)...)
 }
 
-// holdsRotated reports whether a folder below the log folder is where rotated logs go.
+// holdsRotated reports whether rotated logs go to a folder below the log folder.
 func (l *Logger) holdsRotated(name string) bool {
 	dir := l.inLogDir(name)
 	return dir == l.archive || l.options.RotationDir != "" && dir == l.resolve(l.options.RotationDir)
@@ -110,7 +110,7 @@ func (l *Logger) rotateLeftover(file string) error {
 		return err
 	}
 	if !fi.Mode().IsRegular() {
-		return errors.New("it is no regular file")
+		return errors.New("not a regular file")
 	}
 	ext, err := l.readShadow(file)
 	if err != nil {
@@ -118,7 +118,7 @@ func (l *Logger) rotateLeftover(file string) error {
 	}
 	name, ok := strings.CutSuffix(file, ext)
 	if !ok || name == "" || ext != l.ext {
-		return errors.New("its shadow names another extension than it has, or than logs have now: move both away")
+		return errors.New("its shadow names an extension that it does not have, or that logs do not have now: move both away")
 	}
 	shadow, err := l.folder().Lstat(shadowOf(file))
 	if err != nil {
@@ -131,7 +131,7 @@ func (l *Logger) rotateLeftover(file string) error {
 	return l.takeAway(nil, r)
 }
 
-// readShadow returns the extension that the shadow of file names.
+// readShadow returns the extension in the shadow of file.
 func (l *Logger) readShadow(file string) (string, error) {
 	b, err := readShort(l.folder(), shadowOf(file))
 	if err != nil {
@@ -141,7 +141,7 @@ func (l *Logger) readShadow(file string) (string, error) {
 	return ext, nil
 }
 
-// writeSynced writes a file that the logger needs for itself; its content is on disk then.
+// writeSynced writes and syncs a small file.
 func writeSynced(in *folder, name, content string) error {
 	f, err := in.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
@@ -157,7 +157,7 @@ func writeSynced(in *folder, name, content string) error {
 	return err
 }
 
-// readShort reads a file that writeSynced wrote: it is not large.
+// readShort reads a file of writeSynced, at most 64 KiB.
 func readShort(in *folder, name string) ([]byte, error) {
 	f, err := in.Open(name)
 	if err != nil {

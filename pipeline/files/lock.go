@@ -2,8 +2,7 @@ package files
 
 import "context"
 
-// mutex is a lock for which one can wait with a limit: its holder may hang in a
-// call of the file system.
+// mutex is a lock with a limit for waiting: its holder may hang in a call of the file system.
 type mutex chan struct{}
 
 func newMutex() mutex { return make(mutex, 1) }
@@ -35,7 +34,7 @@ func (m mutex) lockUntil(a, b context.Context) bool {
 	return false
 }
 
-// semaphore limits how many do something at a time.
+// semaphore limits the number of goroutines that do something at a time.
 type semaphore chan struct{}
 
 func (s semaphore) acquire() { s <- struct{}{} }

@@ -21,39 +21,40 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// ErrClosed is returned by Write and WriteBatch once Close has been called. The
-// message was not received.
+// ErrClosed is the error of calls after Close: the message was not received.
 var ErrClosed = errors.New("logger is closed")
 
-// Logger writes the log batches of Zeek nodes to files, one for each log path, as
-// Zeek's logger with its ASCII writer does. All methods are for concurrent use.
+// Logger writes the log batches of Zeek nodes to files, one file for each log path, as Zeek's logger
+// with its ASCII writer does. It is a [pipeline.Sink]. All methods are for concurrent use.
 //
-// The way of a batch:
+// The journey of a batch:
 //
-//  1. Write checks the message, WriteBatch parses the batch's header. Send gets both done.
-//  2. find: the header leads to the logFile, the file for these columns of this
-//     stream and path; the first batch makes it.
-//  3. logFile.accept renders the records and puts them in the file's buffer.
-//  4. logFile.flush writes the buffer, at the latest when its log's service comes by.
-//  5. rotate takes the file away, at a tick of the interval, when it is large, when other columns
-//     take the name, or at the end. The rest is done in the background: see rotation.
+//  1. Send takes a batch with a parsed header. Write and WriteBatch parse it themselves.
+//  2. find returns the logFile for the stream, path and columns in the header. The first batch makes
+//     it.
+//  3. logFile.accept renders the records into the buffer of the logFile.
+//  4. logFile.flush writes the buffer: when it is large, and when streamLog.service runs.
+//  5. logFile.rotate moves the file aside: at a tick of the interval, when it is large, when another
+//     file gets its name, or at the end. The rest happens in the background: see rotation.
 //
-// A file is written and created with the lock of its log held, so a call of the file system that hangs
-// holds up its own log and who writes to that. Nothing else waits for it.
+// The lock of a log is held while its files are created and written. So a call of the file system
+// that hangs holds up this log and its senders, and nothing else.
 //
-// Lock order: streamLog.mu, then Logger.mu, then account.mu. Nothing is waited for
-// under the last two.
+// Lock order: streamLog.mu, folder checks (following), Logger.mu, the lock of a ballot or of the
+// accounts. Nobody waits with Logger.mu or one of the last held.
 type Logger struct {
 	// Static after New.
 	options         redef.Options
 	dir             string // absolute
 	logDir          string // absolute path of the log folder
 	name            string
-	suffix, ext     string // of log files: without dot; with it and what compression adds
-	reserve         int    // bytes by which rotated names are longer
+	suffix, ext     string // of log files: without dot; with dot and the extension of compression
+	reserve         int    // bytes that rotated names have in addition
 	interval        time.Duration
 	location        *time.Location
 	maxFiles        int
+	maxLogs         int // replaced by tests
+	maxNodeLogs     int
 	maxFileSize     int64
 	archive         string      // absolute, empty if there is none
 	compress        Compression // on the way to archive
@@ -64,7 +65,7 @@ type Logger struct {
 	copyTo          func(w io.Writer) io.Writer               // replaced by tests
 
 	archiveMaxBytes int64
-	archiveSize     atomic.Int64  // as far as it is known
+	archiveSize     atomic.Int64  // estimate
 	pruneNow        chan struct{} // archiveSize is over the limit
 
 	acct  *pipeline.Ledger // has its own lock
@@ -79,49 +80,51 @@ type Logger struct {
 	headers     map[string]*logFile            // guarded by mu; a cache for find
 	headerBytes int                            // guarded by mu; bytes of the keys of headers
 	bases       map[string]bool                // guarded by mu; file names that are taken, without extension
+	paths       map[string]*pathName           // guarded by mu; of all logs
+	nodes       map[*pipeline.Sender]*node     // guarded by mu
 	files       int                            // guarded by mu; number of logFiles
 	lookedIdle  time.Time                      // guarded by mu; when idle logs were last looked for
-	open        map[*logFile]os.FileInfo       // guarded by mu; the files that are open
+	open        map[*logFile]os.FileInfo       // guarded by mu; open and parked files
 
 	services       sync.WaitGroup // of logs, started by the timer goroutine, and retention
 	serviceSlots   semaphore
 	buffered       atomic.Int64   // bytes in the buffers of all files
-	early          semaphore      // of batches that are rendered before their log is locked
+	early          semaphore      // of batches that are rendered without the lock of their log
 	rendering      semaphore      // of others
 	long           semaphore      // of long texts
-	following      mutex          // held while it is looked whether the folder is where it was
+	following      mutex          // held by followFolder
 	rotations      sync.WaitGroup // in the background
 	rotationSlots  semaphore
 	compressSlots  semaphore
 	postprocessors sync.WaitGroup
 	postprocSlots  semaphore
-	postprocBehind atomic.Bool // that calls wait is logged
+	postprocBehind atomic.Bool // a long wait is logged
 
-	flushNow        chan struct{} // somebody waits for the next flush
+	flushNow        chan struct{} // a caller of Flush waits
 	stop            chan struct{} // closed to end the timer and retention goroutines
 	timerDone       chan struct{} // closed by the timer goroutine
-	terminating     atomic.Bool   // what is rotated now is rotated because of Close
+	terminating     atomic.Bool   // Close has been called
 	giveUp          context.Context
-	cancel          context.CancelFunc // of giveUp: no more waiting for files
+	cancel          context.CancelFunc // of giveUp: calls wait no longer for files
 	giveUpRotations context.Context
-	stopRotations   context.CancelFunc // of giveUpRotations: no more tries
+	stopRotations   context.CancelFunc // of giveUpRotations: no more attempts
 	closeDone       chan struct{}      // closed when closeErr is final
 	closeErr        error
 }
 
 const (
-	// maxHeaderCache limits the bytes of all headers in the cache. There is one for
-	// each filter and path of the cluster, times the versions of its scripts.
+	// maxHeaderCache limits the bytes of all headers in the cache. There is one header for each
+	// filter, path and version of the scripts.
 	maxHeaderCache = 16 << 20
-	// maxLogs is how many logs there may be, so that those that nodes make up do not use up memory.
+	// maxLogs limits the logs of all nodes, and so their memory.
 	maxLogs = 10_000
-	// maxServices is how many logs are flushed by the timer at a time.
+	// maxServices is how many logs the timer flushes at a time.
 	maxServices = 64
 )
 
-// New starts a Logger. It first takes up the logs that a logger which crashed left in the folder: those that
-// were being rotated, and with Options.LeftoverRotation or Config.Archive those that were
-// open. It fails if another logger writes to the folder.
+// New starts a Logger. First it finishes the rotations of a logger that crashed. With
+// Options.LeftoverRotation or Config.Archive it also rotates the logs that were open then. It fails
+// if the folder cannot be written, or if another logger writes to it.
 func New(cfg Config) (*Logger, error) {
 	l, err := newLogger(cfg)
 	if err != nil {
@@ -135,7 +138,8 @@ func New(cfg Config) (*Logger, error) {
 	return l, nil
 }
 
-// begin reports whether a message may come in; inflight.Done must follow then.
+// begin starts a call that takes a message, and returns false after Close. Otherwise inflight.Done
+// must follow.
 func (l *Logger) begin() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,7 +156,7 @@ func (l *Logger) begin() bool {
 func (l *Logger) write(ctx context.Context, in *intake) (log *pipeline.LogAccount, _ *pipeline.DropError) {
 	var backoff await.Backoff
 	for {
-		f, e := l.find(ctx, in.batch)
+		f, e := l.find(ctx, in)
 		if e != nil {
 			return log, e
 		}
@@ -176,11 +180,16 @@ func (l *Logger) write(ctx context.Context, in *intake) (log *pipeline.LogAccoun
 	}
 }
 
-// find returns the file that a batch goes to.
-func (l *Logger) find(ctx context.Context, b zeek.Batch) (*logFile, *pipeline.DropError) {
+// find returns the logFile of a batch.
+func (l *Logger) find(ctx context.Context, in *intake) (*logFile, *pipeline.DropError) {
+	b := in.batch
 	l.mu.Lock()
 	known := l.headers[string(b.Header)]
+	if in.node == nil {
+		in.node = l.node(in.from, in.id)
+	}
 	l.mu.Unlock()
+	in.node.active.Store(time.Now().UnixNano())
 	if known != nil {
 		return known, nil
 	}
@@ -188,9 +197,9 @@ func (l *Logger) find(ctx context.Context, b zeek.Batch) (*logFile, *pipeline.Dr
 	if e != nil {
 		return nil, e
 	}
-	f, e := l.schemaFile(ctx, schema)
+	f, e := l.schemaFile(ctx, schema, in.node)
 	if e != nil && e.Reason == pipeline.ReasonManyFiles && l.evictIdle(time.Now()) {
-		f, e = l.schemaFile(ctx, schema)
+		f, e = l.schemaFile(ctx, schema, in.node)
 	}
 	if e != nil {
 		return nil, e
@@ -205,14 +214,24 @@ func (l *Logger) find(ctx context.Context, b zeek.Batch) (*logFile, *pipeline.Dr
 	return f, nil
 }
 
-// schemaFile returns the file for a stream, path and set of columns.
-func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema) (*logFile, *pipeline.DropError) {
+// node returns what is known of a node. Nodes that share an account count as one. The caller holds mu.
+func (l *Logger) node(from *pipeline.Sender, id []byte) *node {
+	n := l.nodes[from]
+	if n == nil {
+		n = &node{id: string(id[:min(len(id), 256)])}
+		l.nodes[from] = n
+	}
+	return n
+}
+
+// schemaFile returns the logFile for a stream, path and set of columns that a node sends.
+func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema, by *node) (*logFile, *pipeline.DropError) {
 	for {
-		s, e := l.streamLog(schema)
+		s, e := l.streamLog(schema, by)
 		if e != nil {
 			return nil, e
 		}
-		if f, e := s.file(ctx, schema); f != nil || e != nil {
+		if f, e := s.file(ctx, schema, by); f != nil || e != nil {
 			return f, e
 		}
 	}
@@ -221,7 +240,8 @@ func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema) (*logFile,
 // idleInterval is how often idle logs are looked for.
 const idleInterval = time.Minute
 
-// evictIdle makes room for new logs and reports whether it has looked for idle ones.
+// evictIdle makes room for new logs and reports whether there may be some: it removes logs that were
+// idle for an hour, and at the limit of all logs the least recently used ones.
 func (l *Logger) evictIdle(now time.Time) bool {
 	l.mu.Lock()
 	recently := now.Sub(l.lookedIdle) < idleInterval && !now.Before(l.lookedIdle)
@@ -229,47 +249,87 @@ func (l *Logger) evictIdle(now time.Time) bool {
 		l.lookedIdle = now
 	}
 	l.mu.Unlock()
-	if recently {
-		return false
+	if !recently {
+		for _, s := range l.sortedLogs() {
+			s.evictIdle(now)
+		}
 	}
+	l.mu.Lock()
+	full := l.files >= l.maxLogs
+	l.mu.Unlock()
+	if full {
+		l.evictLeastUsed(now)
+	}
+	return full || !recently
+}
+
+// evictLeastUsed removes the least recently used of a hundred logFiles, except those in use.
+func (l *Logger) evictLeastUsed(now time.Time) {
+	var files []*logFile
 	for _, s := range l.sortedLogs() {
-		s.evictIdle(now)
+		if s.mu.tryLock() {
+			files = append(files, s.files...)
+			s.mu.unlock()
+		}
 	}
-	return true
+	slices.SortFunc(files, func(f, g *logFile) int { return cmp.Compare(f.used.Load(), g.used.Load()) })
+	for _, f := range files[:min(len(files), max(1, l.maxLogs/100))] {
+		if !f.log.mu.tryLock() {
+			continue
+		}
+		if !f.evicted && f.log.evict(f, 0, now) {
+			f.log.leave()
+		}
+		f.log.mu.unlock()
+	}
 }
 
 // streamLog returns the log of a stream and path, a new one for the first batch.
-func (l *Logger) streamLog(schema *zeek.Schema) (*streamLog, *pipeline.DropError) {
+func (l *Logger) streamLog(schema *zeek.Schema, by *node) (*streamLog, *pipeline.DropError) {
 	key := pipeline.LogKey{Path: schema.Path, Stream: schema.Stream}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s := l.logs[key]; s != nil {
 		return s, nil
 	}
-	if err := checkPath(schema.Path, l.ext, l.reserve); err != nil {
+	if err := checkPath(schema.Path, l.suffix, l.ext, l.reserve); err != nil {
 		return nil, &pipeline.DropError{Reason: pipeline.ReasonPath, Err: err}
 	}
-	if l.files >= maxLogs {
-		return nil, l.tooManyFiles()
+	if e := l.roomForFile(by); e != nil {
+		return nil, e
 	}
-	base := schema.Path
-	if l.bases[base] {
-		base = l.claim(base + "." + safeName(schema.Stream))
-		l.log.Warn("two streams have the same log path, the second gets a file of its own",
-			"path", schema.Path, "stream", schema.Stream, "file", base+l.ext)
+	p := l.paths[key.Path]
+	if p == nil {
+		p = &pathName{}
+		l.paths[key.Path] = p
 	}
-	l.bases[base] = true
-	s := newStreamLog(l, key, base, time.Now())
+	s := newStreamLog(l, key, key.Path, by, time.Now())
+	if p.holder == nil && !l.bases[s.base] {
+		p.holder = s
+		l.bases[s.base] = true
+	} else {
+		s.base = l.claim(s.sideBase())
+		l.acct.Log(key, s.base)
+		l.log.Warn("two streams have the same log path, the second one gets its own file",
+			"path", key.Path, "stream", key.Stream, "file", s.base+l.ext, "first_from", by.id)
+	}
+	p.streams++
 	l.logs[key] = s
 	return s, nil
 }
 
-func (l *Logger) tooManyFiles() *pipeline.DropError {
-	return pipeline.Drop(pipeline.ReasonManyFiles, "there are %d logs already", maxLogs)
+// roomForFile returns an error if a node may not begin another log. The caller holds mu.
+func (l *Logger) roomForFile(by *node) *pipeline.DropError {
+	switch {
+	case by.files >= l.maxNodeLogs:
+		return pipeline.Drop(pipeline.ReasonManyFiles, "the node has begun %d logs: if it needs them all, raise --max-logs-per-node", by.files)
+	case l.files >= l.maxLogs:
+		return pipeline.Drop(pipeline.ReasonManyFiles, "there are %d logs, and all are in use", l.files)
+	}
+	return nil
 }
 
-// claim takes the file name base, or one with a number if that is taken. The
-// caller holds mu.
+// claim reserves the file name base, or one with a number if base is taken. The caller holds mu.
 func (l *Logger) claim(base string) string {
 	name := base
 	for i := 1; l.bases[name]; i++ {
@@ -288,8 +348,8 @@ func (l *Logger) sortedLogs() []*streamLog {
 	})
 }
 
-// runTimer lets all logs be flushed and rotated until stop is closed. Each has a goroutine
-// of its own for that, so that none waits for another's file.
+// runTimer flushes and rotates all logs until stop is closed, each in its own goroutine, so that none
+// waits for the file of another one.
 func (l *Logger) runTimer() {
 	defer close(l.timerDone)
 	timer := time.NewTimer(0)
@@ -310,7 +370,7 @@ func (l *Logger) runTimer() {
 		}
 		for _, s := range l.sortedLogs() {
 			if !s.serving.CompareAndSwap(false, true) {
-				continue // the last time has not ended
+				continue // the last service has not ended
 			}
 			l.services.Go(func() {
 				defer s.serving.Store(false)
@@ -323,7 +383,8 @@ func (l *Logger) runTimer() {
 	}
 }
 
-// Flush implements Flusher: what is in buffers is written soon, not only after Config.FlushInterval.
+// Flush implements [pipeline.Flusher]: it makes the logger write its buffers now, without waiting for
+// Config.FlushInterval. It does not block.
 func (l *Logger) Flush() {
 	select {
 	case l.flushNow <- struct{}{}:
@@ -331,8 +392,8 @@ func (l *Logger) Flush() {
 	}
 }
 
-// Reopen lets the logger look soon, and not only after Config.FlushInterval, whether its folder and files are where
-// they were, as after a rotation by others. See logFile.follow.
+// Reopen makes the logger check now that its folder and files are where they were, without waiting
+// for Config.FlushInterval: call it after another program has moved them. It does not block.
 func (l *Logger) Reopen() { l.Flush() }
 
 // untilService returns the time until the next flush or rotation.

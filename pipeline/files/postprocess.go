@@ -15,17 +15,18 @@ import (
 	"time"
 )
 
-// callNote is the file in a rotation's folder that says how the post-processor is to be called. It is on disk before the log gets
-// its final name, and is removed when the post-processor has ended; so a crash between the two lets the next start
-// call it, perhaps again. No log has that name, since those have an extension.
+// callNote is a file in a rotation's folder that tells how to call the post-processor. It is on disk
+// before the log gets its final name, and is removed when the post-processor has ended. After a crash
+// between the two the next start calls the post-processor, perhaps again. No log has this name, since
+// all logs have an extension.
 const callNote = "postprocessor"
 
-// noteFormat is what a note holds: the log's name, its path, and whether it was rotated at the end. The path is relative
-// to the log folder if it is in there.
+// noteFormat is the content of a note: the log's name, its path, and whether it was rotated at the end
+// of the logger. The path of a log in the log folder is relative to that.
 const noteFormat = "%q %q %d\n"
 
-// noteCall makes the note for a log that is about to get the name target in dst. Without one, on a full disk
-// say, the log is rotated nevertheless: the post-processor may be what makes room.
+// noteCall makes the note for a log that is about to get the name target in dst. If that fails, such
+// as on a full disk, the log is rotated nevertheless: the post-processor may be what makes room.
 func (l *Logger) noteCall(r *rotation, dst *os.Root, target string) {
 	if l.options.PostprocessorCmd == "" || r.work == "" {
 		return
@@ -39,7 +40,7 @@ func (l *Logger) noteCall(r *rotation, dst *os.Root, target string) {
 		_ = r.in.Remove(note)
 		r.note = false
 		l.state.failed(err)
-		l.log.Error("the post-processor's call cannot be noted, a crash now would prevent it", "path", r.name, "err", err)
+		l.log.Error("the call of the post-processor cannot be noted: after a crash now it would not be made", "path", r.name, "err", err)
 		return
 	}
 	if dir, err := r.in.Open(r.work); err == nil {
@@ -49,7 +50,8 @@ func (l *Logger) noteCall(r *rotation, dst *os.Root, target string) {
 	r.note = true
 }
 
-// resumeCall calls the post-processor that an earlier logger had noted for a log, which has its final name.
+// resumeCall makes a call of the post-processor that an earlier logger has noted. The log has its
+// final name.
 func (l *Logger) resumeCall(r *rotation) error {
 	note := path.Join(r.work, callNote)
 	text, err := readShort(r.in, note)
@@ -60,28 +62,28 @@ func (l *Logger) resumeCall(r *rotation) error {
 	var terminating int
 	if _, err := fmt.Sscanf(string(text), noteFormat, &r.name, &to, &terminating); err != nil {
 		l.forgetCall(r)
-		return fmt.Errorf("%s is damaged: for the log that was rotated then the post-processor is not called", l.inLogDir(note))
+		return fmt.Errorf("%s is damaged: the post-processor is not called for this log", l.inLogDir(note))
 	}
 	r.terminating = terminating != 0
 	if !filepath.IsAbs(to) {
 		to = filepath.Join(r.in.Name(), to)
 	}
-	// Otherwise the post-processor was called, and the log was not to stay.
+	// A log that is gone was removed by its post-processor.
 	_, err = os.Lstat(to)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err != nil || l.options.PostprocessorCmd == "" {
-		l.log.Info("post-processor of an earlier logger is not called again", "file", to, "gone", err != nil)
+		l.log.Info("a post-processor of an earlier logger is not called again", "file", to, "gone", err != nil)
 		l.forgetCall(r)
 		return nil
 	}
-	l.log.Info("post-processor is called for an earlier logger", "file", to)
+	l.log.Info("a post-processor is called for an earlier logger", "file", to)
 	l.postprocess(r, to)
 	return nil
 }
 
-// forgetCall removes the note of a call that is done.
+// forgetCall removes the note of a call that has ended.
 func (l *Logger) forgetCall(r *rotation) {
 	if !r.note {
 		return
@@ -89,7 +91,7 @@ func (l *Logger) forgetCall(r *rotation) {
 	r.note = false
 	err := r.in.Remove(path.Join(r.work, callNote))
 	if errors.Is(err, fs.ErrClosed) {
-		return // nobody waited for the post-processor; the next start calls it again
+		return // the logger has ended; the next start calls it again
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.state.failed(err)
@@ -97,8 +99,9 @@ func (l *Logger) forgetCall(r *rotation) {
 	l.leaveWork(r)
 }
 
-// postprocess runs the post-processor for a rotated log in the background, as Zeek calls
-// it (spec 3.8). to is the log's path.
+// postprocess runs the post-processor for a rotated log in the background, with the arguments of
+// Zeek's run_rotation_postprocessor_cmd (scripts/base/frameworks/logging/main.zeek). to is the path
+// of the log.
 func (l *Logger) postprocess(r *rotation, to string) {
 	if l.options.PostprocessorCmd == "" {
 		return
@@ -118,7 +121,7 @@ func (l *Logger) postprocess(r *rotation, to string) {
 		}
 	})
 	if full {
-		l.postprocessFailed(to, fmt.Errorf("it is not called before the next start: %d others wait or hang", maxPostprocQueue))
+		l.postprocessFailed(to, fmt.Errorf("it is called at the next start only, since %d others wait", maxPostprocQueue))
 		return
 	}
 	r.in.users.Add(1)
@@ -145,12 +148,12 @@ func (l *Logger) postprocess(r *rotation, to string) {
 	})
 }
 
-// waitForPostprocessors waits until there is room for another post-processor, and logs if that takes long.
+// waitForPostprocessors waits until another post-processor may run, and logs a long wait.
 func (l *Logger) waitForPostprocessors() {
 	const long = time.Minute
 	news := time.AfterFunc(long, func() {
 		if l.postprocBehind.CompareAndSwap(false, true) {
-			l.log.Warn("post-processors take long, the next ones wait for them", "running", maxPostprocessors,
+			l.log.Warn("post-processors take long, and others wait for them", "running", maxPostprocessors,
 				"waiting", l.Stats().Rotation.PostprocessRunning-maxPostprocessors, "cmd", l.options.PostprocessorCmd)
 		}
 	})
@@ -158,8 +161,8 @@ func (l *Logger) waitForPostprocessors() {
 	l.postprocSlots.acquire()
 }
 
-// interrupted reports whether a post-processor was killed because everything ends: systemd sends a signal to all processes of
-// a service.
+// interrupted reports whether a post-processor was killed because the logger ends: systemd sends a
+// signal to all processes of a service.
 func (l *Logger) interrupted(err error) bool {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	return ok && exit.ExitCode() < 0 && l.terminating.Load()
@@ -168,10 +171,10 @@ func (l *Logger) interrupted(err error) bool {
 func (l *Logger) postprocessFailed(file string, err error) {
 	err = fmt.Errorf("post-processor: %w", err)
 	l.state.failed(err)
-	l.log.Error("post-processor failed, the log stays where it is", "file", file, "cmd", l.options.PostprocessorCmd, "err", err)
+	l.log.Error("a post-processor failed, its log stays where it is", "file", file, "cmd", l.options.PostprocessorCmd, "err", err)
 }
 
-// runPostprocessor runs a command line. If it takes longer than it may, it is killed with all that it has started.
+// runPostprocessor runs a command line. When its time is up, it kills the command and its children.
 func (l *Logger) runPostprocessor(line string) error {
 	ctx, cancel := context.Background(), func() {}
 	if l.postprocTimeout > 0 {
@@ -188,7 +191,7 @@ func (l *Logger) runPostprocessor(line string) error {
 	}
 	said := &firstBytes{}
 	cmd.Stdout, cmd.Stderr = said, said
-	cmd.WaitDelay = time.Second // it may have started something that keeps its output
+	cmd.WaitDelay = time.Second // a child may keep its output open
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Run() }()
 	var err error
@@ -198,11 +201,11 @@ func (l *Logger) runPostprocessor(line string) error {
 		select {
 		case err = <-ended:
 		case <-time.After(unkillable):
-			return fmt.Errorf("it hangs since %v and cannot be killed", l.postprocTimeout)
+			return fmt.Errorf("it has run for %v and cannot be killed", l.postprocTimeout)
 		}
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("it was killed after %v: make it faster, or raise the limit (--postprocessor-timeout)", l.postprocTimeout)
+		return fmt.Errorf("it was killed after %v: make it faster, or raise --postprocessor-timeout", l.postprocTimeout)
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil
@@ -215,12 +218,12 @@ func (l *Logger) runPostprocessor(line string) error {
 	return err
 }
 
-// unkillable is how long a process that was killed may take to end before it is left alone: the file system that it
-// uses hangs.
+// unkillable is how long to wait for the end of a process that was killed. One that takes longer hangs
+// in a call of the file system and is left alone.
 const unkillable = 10 * time.Second
 
-// absoluteTarget reports whether rotated logs go to a directory that the operator
-// gave as an absolute path, which the post-processor then gets too.
+// absoluteTarget reports whether the operator gave the folder of rotated logs as an absolute path: then
+// the post-processor gets absolute paths, too.
 func (l *Logger) absoluteTarget() bool {
 	dir := l.options.LogDir
 	if l.options.RotationDir != "" {
@@ -244,7 +247,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// firstBytes keeps the beginning of what a post-processor says.
+// firstBytes keeps the beginning of a post-processor's output.
 type firstBytes struct{ b []byte }
 
 func (f *firstBytes) Write(b []byte) (int, error) {

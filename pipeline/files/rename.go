@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 )
 
-// renameReserving is renameNew for systems that can only replace: it makes an empty
-// file of the new name, which fails if there is one, and replaces that. A crash
-// between the two leaves an empty file, never a log less or a log twice.
+// renameReserving is renameNew for systems whose rename replaces files. It creates an empty file of
+// the new name, which fails if there is one, and replaces that. A crash between the two leaves an
+// empty file, but loses or doubles no log.
 func renameReserving(src *os.Root, old string, dst *os.Root, new string) error {
 	f, err := dst.OpenFile(new, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {

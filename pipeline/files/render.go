@@ -6,16 +6,15 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// renderers render the batches of one set of columns, several of them at once.
+// renderers render the batches of one set of columns, several batches at a time.
 type renderers struct {
 	schema *zeek.Schema
 	format zeek.Options
-	// main renders headers, and records too where they depend on those before them. The log's mu
-	// guards it.
+	// main renders headers, and records that depend on those before them. The log's mu guards it.
 	main *zeek.Renderer
 	// ordered says that records depend on those before them (see zeek.Renderer).
 	ordered bool
-	spare   sync.Pool // of *zeek.Renderer, for records that do not
+	spare   sync.Pool // of *zeek.Renderer, for independent records
 }
 
 func newRenderers(schema *zeek.Schema, format zeek.Options) (*renderers, error) {
@@ -46,8 +45,8 @@ func (r *renderers) appendRecords(dst []byte, b zeek.Batch) ([]byte, error) {
 	return dst, err
 }
 
-// keepSize is the size up to which a buffer is kept for the next use, in bytes: that of a piece, and
-// what comes behind its limit.
+// keepSize is the size of the largest buffer that is kept for its next use, in bytes: that of a
+// piece, and what comes behind its limit.
 const keepSize = zeek.PieceBytes + zeek.PieceBytes/4
 
 // scratch holds buffers for the text of batches on their way into a file's buffer.

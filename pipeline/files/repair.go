@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// repairTemp is the prefix of a file that will replace a damaged one.
+// repairTemp is the prefix of a file that is going to replace a damaged one.
 const repairTemp = ".tmp.repair."
 
-// repair takes half a line off the end of a log whose logger was killed while it wrote: it is no record. Of a
-// compressed log it keeps what can be decompressed. It can be called again.
+// repair cuts off half a line at the end of a log whose logger was killed while it wrote. Of a
+// compressed log it keeps the whole lines that can be decompressed. It can be called again.
 func (l *Logger) repair(r *rotation) error {
 	f, err := r.in.OpenFile(r.src, os.O_RDWR, 0)
 	if err != nil {
@@ -44,7 +44,7 @@ func (l *Logger) repair(r *rotation) error {
 		end = start
 	}
 	if end < size {
-		l.log.Warn("the end of a leftover log is cut off, it is half a line", "path", r.name, "bytes", size-end)
+		l.log.Warn("a leftover log ended with half a line, which is cut off", "path", r.name, "bytes", size-end)
 		if err := f.Truncate(end); err != nil {
 			return err
 		}
@@ -52,19 +52,19 @@ func (l *Logger) repair(r *rotation) error {
 	return f.Sync()
 }
 
-// compressed reports whether files with that extension were compressed while they were written.
+// compressed reports whether files with an extension were compressed while they were written.
 func (l *Logger) compressed(ext string) bool {
 	return ext == "."+l.suffix+"."+l.options.GzipExtension
 }
 
-// hasGzipHeader reports whether a file begins as gzip does, and no log.
+// hasGzipHeader reports whether a file begins like a gzip file. No log does.
 func hasGzipHeader(f io.ReaderAt) bool {
 	var magic [2]byte
 	_, err := f.ReadAt(magic[:], 0)
 	return err == nil && magic == [2]byte{0x1f, 0x8b} // RFC 1952, 2.3.1
 }
 
-// repairGzip ends the gzip stream of a log properly.
+// repairGzip replaces a log whose gzip stream is not complete by one with its whole lines.
 func (l *Logger) repairGzip(r *rotation) (err error) {
 	in, err := r.in.Open(r.src)
 	if err != nil {
@@ -98,7 +98,7 @@ func (l *Logger) repairGzip(r *rotation) (err error) {
 		} else if damaged(err) {
 			err = nil
 		}
-		l.log.Warn("the end of a leftover log is missing", "path", r.name, "bytes", len(lines.rest))
+		l.log.Warn("a leftover compressed log has no end; its whole lines are kept", "path", r.name, "bytes", len(lines.rest))
 	}
 	if err == nil {
 		err = z.Close()
@@ -124,13 +124,13 @@ func whole(f io.Reader) bool {
 	return err == nil
 }
 
-// damaged reports whether reading failed for what the file holds.
+// damaged reports whether decompression failed because of the content of the file.
 func damaged(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) ||
 		err != nil && !errors.As(err, new(*fs.PathError)) && strings.HasPrefix(err.Error(), "flate:")
 }
 
-// lineWriter passes whole lines on.
+// lineWriter passes on whole lines.
 type lineWriter struct {
 	w    io.Writer
 	rest []byte

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// pruneInterval is how often the archive is looked through for what has expired.
-// Before that it is when the logs archived since take it over its size.
+// pruneInterval is how often the archive is pruned. It is pruned earlier when new logs take it over
+// its size.
 const pruneInterval = time.Hour
 
-// archivedName is what the last element of an archived log's name looks like; the rest of it is the
-// folder of its day. Nothing else is ever deleted.
+// archivedName matches the last element of an archived log's name, below the folder of its day. No
+// other file is ever deleted.
 var archivedName = regexp.MustCompile(`^.+\.\d\d[:.]\d\d[:.]\d\d-(\d\d[:.]\d\d[:.]\d\d)(-.+)?(_\d+)?\.[^/]+$`)
 
 // archivedLog is a file in the archive.
@@ -28,7 +28,7 @@ type archivedLog struct {
 	size int64
 }
 
-// archived notes that a log has come to the archive.
+// archived notes that a log was archived.
 func (l *Logger) archived(file string) {
 	if l.archiveMaxBytes == 0 {
 		return
@@ -42,15 +42,14 @@ func (l *Logger) archived(file string) {
 	}
 }
 
-// runRetention deletes what has expired, at the start and then from time to time, until
-// stop is closed.
+// runRetention prunes the archive at the start and then from time to time until stop is closed.
 func (l *Logger) runRetention() {
 	tick := time.NewTicker(pruneInterval)
 	defer tick.Stop()
 	for {
 		if err := l.prune(time.Now()); err != nil {
 			l.state.failed(err)
-			l.log.Error("old logs cannot be deleted", "archive", l.archive, "err", err)
+			l.log.Error("archived logs that have expired cannot be deleted", "archive", l.archive, "err", err)
 		}
 		select {
 		case <-l.stop:
@@ -61,9 +60,8 @@ func (l *Logger) runRetention() {
 	}
 }
 
-// prune deletes the logs in the archive that are too old, and then the oldest until
-// the others take no more room than they may. It also deletes what compression left that was
-// killed.
+// prune deletes the logs in the archive that are too old, and then the oldest ones until the others
+// are within the limit. It also deletes the temporary files of a logger that was killed.
 func (l *Logger) prune(now time.Time) error {
 	root, err := os.OpenRoot(l.archive)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +80,7 @@ func (l *Logger) prune(now time.Time) error {
 			continue
 		}
 		if err := root.Remove(a.name); err != nil {
-			if !errors.Is(err, fs.ErrNotExist) { // another logger's work
+			if !errors.Is(err, fs.ErrNotExist) { // another logger was faster
 				errs = append(errs, err)
 				continue
 			}
@@ -91,7 +89,7 @@ func (l *Logger) prune(now time.Time) error {
 				st.Expired++
 				st.ExpiredBytes += uint64(a.size)
 			})
-			l.log.Info("archived log deleted", "file", filepath.Join(l.archive, filepath.FromSlash(a.name)), "age", tooOld, "size", tooMuch)
+			l.log.Info("an archived log was deleted", "file", filepath.Join(l.archive, filepath.FromSlash(a.name)), "age", tooOld, "size", tooMuch)
 		}
 		total -= a.size
 		for dir := path.Dir(a.name); dir != "."; dir = path.Dir(dir) {
@@ -104,10 +102,10 @@ func (l *Logger) prune(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// staleTemp is how long nothing was written to a temporary file that nobody needs.
+// staleTemp is how long a temporary file must not have been written to be out of use.
 const staleTemp = time.Hour
 
-// listArchive returns the archived logs, the oldest first, and their size.
+// listArchive returns the archived logs, the oldest first, and their total size.
 func (l *Logger) listArchive(root *os.Root, now time.Time) (logs []archivedLog, total int64, err error) {
 	days, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
@@ -138,7 +136,7 @@ func (l *Logger) listArchive(root *os.Root, now time.Time) (logs []archivedLog, 
 			if err != nil {
 				return nil
 			}
-			// It may have ended on a later day than it began; then it is younger than this by a day at least.
+			// A log that ended on a later day is younger than this by at least a day.
 			at := date.Add(time.Duration(closed.Hour())*time.Hour + time.Duration(closed.Minute())*time.Minute + time.Duration(closed.Second())*time.Second)
 			if fi.ModTime().After(at) {
 				at = fi.ModTime()
@@ -153,7 +151,7 @@ func (l *Logger) listArchive(root *os.Root, now time.Time) (logs []archivedLog, 
 	return logs, total, errors.Join(errs...)
 }
 
-// ignoreGone passes on errors but for files that are gone meanwhile.
+// ignoreGone returns err unless it says that a file is gone meanwhile.
 func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

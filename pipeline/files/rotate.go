@@ -12,10 +12,10 @@ import (
 	"zmtpd/pipeline/redef"
 )
 
-// nextRotation returns the first tick after now. Ticks are whole intervals from the base time after
-// midnight, or from 1970 UTC. Midnight is that of the day which now is in, at the UTC offset of now, as in
-// Zeek's calc_next_rotate (src/util.cc): so the files of a day on which the clocks change end at the old
-// midnight, and all later ones begin at the new one.
+// nextRotation returns the first tick after now. Ticks are whole intervals after the base time of the
+// day, or after 1970 UTC. The day begins at midnight at the UTC offset of now, as in Zeek's
+// calc_next_rotate (src/util.cc). So when the clocks change, the day's last file ends at the old
+// midnight, and all later files begin at the new one.
 func (l *Logger) nextRotation(now time.Time) time.Time {
 	now = now.In(l.location).Round(0)
 	interval := l.options.RotationInterval
@@ -29,7 +29,7 @@ func (l *Logger) nextRotation(now time.Time) time.Time {
 	since := now.Sub(start)
 	n := since / interval
 	if since >= 0 || since%interval == 0 {
-		n++ // the division rounds towards zero
+		n++ // division rounds towards zero
 	}
 	return start.Add(n * interval)
 }
@@ -39,11 +39,12 @@ func (l *Logger) rotates() bool {
 	return (l.options.RotationInterval > 0 || l.maxFileSize > 0) && !l.options.Stdout
 }
 
-// rotatedLayout is the layout of the times in the names of rotated logs.
+// rotatedLayout is the form of times in the names of rotated logs.
 const rotatedLayout = "2006-01-02-15-04-05"
 
-// rotatedName returns the name of a rotated log, without extension (spec 3.8). With a
-// logger's name no other logger has the same.
+// rotatedName returns the name of a rotated log, without extension, as Zeek's
+// Log::rotation_format_func does (scripts/base/frameworks/logging/main.zeek). The name of the logger
+// keeps it apart from those of other loggers.
 func (l *Logger) rotatedName(r *rotation) string {
 	opened := r.opened.In(l.location).Format(rotatedLayout)
 	if l.options.RotationFormat == redef.RotationFormatArchiver {
@@ -56,7 +57,7 @@ func (l *Logger) rotatedName(r *rotation) string {
 	return r.name + "." + opened + l.dashName()
 }
 
-// dashName is how the name of the logger stands at the end of a file name.
+// dashName returns the name of the logger for the end of a file name.
 func (l *Logger) dashName() string {
 	if l.name == "" {
 		return ""
@@ -64,8 +65,7 @@ func (l *Logger) dashName() string {
 	return "-" + l.name
 }
 
-// rotatedReserve returns how many bytes a rotated name has more than that of the
-// open log, at most.
+// rotatedReserve returns the largest number of bytes that rotation adds to a name.
 func (l *Logger) rotatedReserve() int {
 	r := &rotation{}
 	n := max(len(l.rotatedName(r)), len(path.Base(l.archiveName(r))))
@@ -75,7 +75,7 @@ func (l *Logger) rotatedReserve() int {
 	return n
 }
 
-// place gives a rotated log that is closed its final name, and returns its path.
+// place gives a closed log its final name, and returns its path.
 func (l *Logger) place(r *rotation) (string, error) {
 	if l.archive != "" {
 		return l.toArchive(r)
@@ -87,12 +87,12 @@ func (l *Logger) place(r *rotation) (string, error) {
 			return moved, nil
 		}
 		l.rotationFailed(err)
-		l.log.Error("log cannot be moved to the rotation directory, it is rotated within the log folder", "path", r.name, "err", err)
+		l.log.Error("a log cannot be moved to the rotation folder, it is rotated within the log folder", "path", r.name, "err", err)
 	}
 	return l.moveWithin(r.in.Root, r, to, Compression{})
 }
 
-// moveTo moves a log to the directory dir, which it makes.
+// moveTo moves a log to the folder dir, which it makes.
 func (l *Logger) moveTo(dir string, r *rotation, to string, how Compression) (string, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", err
@@ -105,8 +105,8 @@ func (l *Logger) moveTo(dir string, r *rotation, to string, how Compression) (st
 	return l.moveWithin(root, r, to, how)
 }
 
-// moveWithin moves a log to the name to in dst, which has no extension, and compresses it on the way. It never replaces a
-// file: if the name is taken it adds a number. It returns the new path.
+// moveWithin moves a log to the name to in dst, without extension, and compresses it on the way. It
+// adds a number to a name that is taken, and never replaces a file. It returns the new path.
 func (l *Logger) moveWithin(dst *os.Root, r *rotation, to string, how Compression) (string, error) {
 	if dir := path.Dir(to); dir != "." {
 		if err := dst.MkdirAll(dir, 0o777); err != nil {
@@ -120,7 +120,7 @@ func (l *Logger) moveWithin(dst *os.Root, r *rotation, to string, how Compressio
 	return filepath.Join(dst.Name(), filepath.FromSlash(target)), nil
 }
 
-// moveOrCopy returns the log's name in dst.
+// moveOrCopy does the work of moveWithin and returns the log's name in dst.
 func (l *Logger) moveOrCopy(dst *os.Root, r *rotation, to string, how Compression) (string, error) {
 	if r.found {
 		if target, ok := l.findCopy(dst, r, to); ok {
@@ -138,24 +138,25 @@ func (l *Logger) moveOrCopy(dst *os.Root, r *rotation, to string, how Compressio
 	return l.copyInto(dst, r, to, how)
 }
 
-// giveName moves a rotated log, or a copy of it, to its final name, if that is free. Before that the post-processor's call is noted.
+// giveName notes the post-processor's call and moves a log, or its copy, to its final name. The error
+// is fs.ErrExist if the name is taken.
 func (l *Logger) giveName(r *rotation, src *os.Root, old string, dst *os.Root, target string) error {
 	if _, err := dst.Lstat(target); err == nil {
-		return fs.ErrExist // as renameNew would say, but this takes no note
+		return fs.ErrExist // as from renameNew, but without a note
 	}
 	l.noteCall(r, dst, target)
 	return renameNew(src, old, dst, target)
 }
 
-// maxSameName is how many files there may be that would have the same name.
+// maxSameName is how many numbers are tried for a name.
 const maxSameName = 9999
 
-// numberedName returns the i-th of the names that are tried.
+// numberedName returns the i-th name that is tried.
 func numberedName(to string, i int, ext string) string {
 	if i == 0 {
 		return to + ext
 	}
-	return fmt.Sprintf("%s_%d%s", to, i, ext) // sorts behind the one without
+	return fmt.Sprintf("%s_%d%s", to, i, ext) // sorts behind the name without a number
 }
 
 // freeName calls use with the name to, then with numbered names, until one is free.
@@ -169,9 +170,8 @@ func freeName(to, ext string, use func(target string) error) (string, error) {
 	return "", fmt.Errorf("%s: there are %d files of that name: %w", to+ext, maxSameName, fs.ErrExist)
 }
 
-// moveAside takes away the file of the log name, without extension, that an
-// earlier logger left: it is not truncated, as Zeek would do. Like a leftover
-// log it is named after the times of its files.
+// moveAside rotates an existing file that has the name of a log, without extension. Zeek would
+// truncate it. Like that of a leftover log, its rotated name has the times of its file.
 func (l *Logger) moveAside(s *streamLog, name string, fi os.FileInfo) error {
 	r := &rotation{name: name, opened: fi.ModTime(), closed: fi.ModTime(), leftover: true}
 	if shadow, err := l.folder().Lstat(shadowOf(name + l.ext)); err == nil {

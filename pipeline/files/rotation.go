@@ -14,29 +14,28 @@ import (
 	"zmtpd/pipeline/internal/await"
 )
 
-// rotation is a closed log on its way to its final name. Under its log's lock it is only
-// moved to a folder of its own within workDir, which is quick; what may take long
-// is done in the background: sync, compression, the move to the archive, the
-// post-processor. A crash at any time leaves the log in its folder, or the note of the post-processor's
-// call, and the next start takes it from there.
+// rotation is a closed log on its way to its final name. With the lock of the log held, it only moves
+// to its own folder below workDir, which is quick. Sync, compression, the move to the archive and the
+// post-processor happen in the background. After a crash either the log or the note of its
+// post-processor's call is in that folder, and the next start goes on from there.
 type rotation struct {
 	name           string // of the log, without extension
 	opened, closed time.Time
-	leftover       bool // of an earlier logger, which may have been killed
-	owned          bool // leftover that surely a logger wrote, so it may be repaired
-	found          bool // in workDir at the start: it may have its final name already
+	leftover       bool // of an earlier logger
+	owned          bool // a logger wrote it, which may have been killed: repair it
+	found          bool // was in workDir at the start: there may be a copy with its final name
 	terminating    bool
 
-	file string  // the log's name with extension before it was taken away
-	in   *folder // the log folder of that moment
-	f    file    // to be synced and closed, nil if that is done
+	file string  // the name of the log file before it was moved
+	in   *folder // the log folder that src and work are in
+	f    file    // to be synced and closed, nil when it is
 	ext  string  // of src, with dot
-	src  string  // where the file is now, in the log folder
-	work string  // folder to remove when all is done, empty if there is none
-	note bool    // of the post-processor's call is in work
+	src  string  // where the file is now
+	work string  // its folder below workDir, empty for none
+	note bool    // work has a note of the post-processor's call
 }
 
-// workDir is where rotated logs wait, in the log folder.
+// workDir is the folder of rotated logs without their final name, in the log folder.
 const workDir = ".rotating"
 
 // Limits for work in the background.
@@ -46,10 +45,9 @@ const (
 	maxPostprocQueue  = 10_000
 )
 
-// takeAway takes a file that has the name r.name from the log folder, so that the name is free
-// when it returns, and lets the rest be done in the background. s is nil at the
-// start. If the file cannot be moved to workDir everything is done right here; the
-// error is that of this case. It is counted and logged.
+// takeAway moves the file with the name r.name away, so that the name is free, and leaves the rest to
+// the background. s is nil at the start. If the file cannot be moved to workDir, takeAway does
+// everything itself. Its errors are of this case; they are counted and logged.
 func (l *Logger) takeAway(s *streamLog, r *rotation) error {
 	if r.ext == "" {
 		r.ext = l.ext
@@ -76,18 +74,18 @@ func (l *Logger) takeAway(s *streamLog, r *rotation) error {
 		}
 		l.removeWork(r.in, work, path.Dir(r.name))
 	}
-	// On a full disk, or if it is a mount point that the log's path leads to.
+	// The disk is full, or a folder in the log's path is a mount point.
 	l.closeRotated(r)
 	if err := l.finishRotation(r); err != nil {
 		l.rotationFailed(err)
-		l.log.Error("log cannot be rotated, it keeps its name until the next one needs it", "path", r.name, "err", err)
+		l.log.Error("a log cannot be rotated, it keeps its name until the next file needs it", "path", r.name, "err", err)
 		return err
 	}
 	l.removeShadow(r.file)
 	return nil
 }
 
-// makeWork makes a folder for r, whose name says what must be known about r.
+// makeWork makes a folder for r, with the times of r in its name.
 func (l *Logger) makeWork(r *rotation) (string, error) {
 	if err := r.in.MkdirAll(workDir, 0o777); err != nil {
 		return "", err
@@ -103,7 +101,7 @@ func (l *Logger) makeWork(r *rotation) (string, error) {
 	}
 }
 
-// leaveWork removes the folder of a rotation if nothing is left to do; else what the log was in.
+// leaveWork removes the folder of a rotation, but keeps a note of the post-processor's call.
 func (l *Logger) leaveWork(r *rotation) {
 	switch {
 	case r.work == "":
@@ -114,7 +112,7 @@ func (l *Logger) leaveWork(r *rotation) {
 	}
 }
 
-// removeWork removes the folders of a log that has left.
+// removeWork removes the empty folder of a rotation; the log was in its sub-folder sub.
 func (l *Logger) removeWork(in *folder, work, sub string) {
 	removeFolders(in, work, sub)
 	if err := in.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -122,15 +120,15 @@ func (l *Logger) removeWork(in *folder, work, sub string) {
 	}
 }
 
-// removeFolders removes the folder sub of work, and those that it is in.
+// removeFolders removes the empty folder sub of work, and the folders between them.
 func removeFolders(in *folder, work, sub string) {
 	for ; sub != "." && sub != "/"; sub = path.Dir(sub) {
 		_ = in.Remove(path.Join(work, sub))
 	}
 }
 
-// background finishes r later, after the rotation of the same log before it, so that names
-// with numbers are in order.
+// background finishes r in a goroutine, after the rotation of the same log before it, so that numbers
+// in names are in order.
 func (l *Logger) background(s *streamLog, r *rotation) {
 	var before chan struct{}
 	done := make(chan struct{})
@@ -156,7 +154,12 @@ func (l *Logger) background(s *streamLog, r *rotation) {
 				return
 			}
 			l.rotationFailed(err)
-			l.log.Error("rotated log cannot be put in its place, it waits", "path", r.name,
+			if _, e := r.in.Lstat(r.src); gone(e) {
+				l.log.Error("a rotated log was removed before it had its final name", "path", r.name, "file", l.inLogDir(r.src))
+				l.leaveWork(r)
+				return
+			}
+			l.log.Error("a rotated log cannot get its final name, another attempt follows", "path", r.name,
 				"file", l.inLogDir(r.src), "err", err)
 			if !backoff.Sleep(l.giveUpRotations, l.giveUpRotations) {
 				return
@@ -165,7 +168,7 @@ func (l *Logger) background(s *streamLog, r *rotation) {
 	})
 }
 
-// maxRotationBackoff is how long a rotated log waits at most for another try.
+// maxRotationBackoff is the longest time between two attempts.
 const maxRotationBackoff = time.Minute
 
 func (l *Logger) closeRotated(r *rotation) {
@@ -180,13 +183,12 @@ func (l *Logger) rotationFailed(err error) {
 	l.state.rotating(func(st *RotationStats) { st.Failures++ })
 }
 
-// inLogDir returns the absolute path of a file of the log folder.
+// inLogDir returns the absolute path of a name in the log folder.
 func (l *Logger) inLogDir(name string) string {
 	return filepath.Join(l.logDir, filepath.FromSlash(name))
 }
 
-// finishRotation puts r in its place and calls the post-processor. On error it can be called
-// again.
+// finishRotation gives r its final name and calls the post-processor. On error it can be called again.
 func (l *Logger) finishRotation(r *rotation) error {
 	if r.owned {
 		if err := l.repair(r); err != nil {
@@ -200,13 +202,13 @@ func (l *Logger) finishRotation(r *rotation) error {
 	l.leaveWork(r)
 	l.state.rotating(func(st *RotationStats) { st.Rotated++ })
 	if r.leftover {
-		l.log.Info("rotated leftover log", "old", l.inLogDir(r.file), "new", to)
+		l.log.Info("a leftover log was rotated", "old", l.inLogDir(r.file), "new", to)
 	}
 	l.postprocess(r, to)
 	return nil
 }
 
-// resumeRotations finishes what an earlier logger left in workDir.
+// resumeRotations finishes the rotations of an earlier logger.
 func (l *Logger) resumeRotations() error {
 	in := l.folder()
 	works, err := fs.ReadDir(in.FS(), workDir)
@@ -221,7 +223,7 @@ func (l *Logger) resumeRotations() error {
 		work := path.Join(workDir, d.Name())
 		opened, closed, ok := parseWork(d.Name())
 		if !ok || !d.IsDir() {
-			errs = append(errs, fmt.Errorf("%s is not the logger's own: move it away", l.inLogDir(work)))
+			errs = append(errs, fmt.Errorf("%s was not made by a logger: move it away", l.inLogDir(work)))
 			continue
 		}
 		logs, noted, err := l.listWork(in, work)
@@ -229,7 +231,7 @@ func (l *Logger) resumeRotations() error {
 		note := path.Join(work, callNote)
 		switch {
 		case len(logs) > 0:
-			if noted { // it will be made again
+			if noted { // a new note follows
 				errs = append(errs, in.Remove(note))
 			}
 			for _, r := range logs {
@@ -246,7 +248,8 @@ func (l *Logger) resumeRotations() error {
 	return errors.Join(errs...)
 }
 
-// listWork returns the logs in a folder of workDir, and whether a post-processor's call is noted there.
+// listWork returns the logs in a folder of workDir, and whether there is a note of a post-processor's
+// call.
 func (l *Logger) listWork(in *folder, work string) (logs []*rotation, noted bool, err error) {
 	err = fs.WalkDir(in.FS(), work, func(src string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -261,7 +264,7 @@ func (l *Logger) listWork(in *folder, work string) (logs []*rotation, noted bool
 			return in.Remove(src)
 		}
 		if !d.Type().IsRegular() {
-			return fmt.Errorf("%s is no regular file", l.inLogDir(src))
+			return fmt.Errorf("%s is not a regular file", l.inLogDir(src))
 		}
 		ext := l.extOf(file)
 		logs = append(logs, &rotation{
@@ -273,7 +276,7 @@ func (l *Logger) listWork(in *folder, work string) (logs []*rotation, noted bool
 	return logs, noted, err
 }
 
-// extOf returns the extension of a log that a logger wrote, perhaps with other options than this one.
+// extOf returns the extension of a log, which a logger with other options may have written.
 func (l *Logger) extOf(file string) string {
 	for _, ext := range []string{l.ext, "." + l.suffix + "." + l.options.GzipExtension, "." + l.suffix} {
 		if strings.HasSuffix(file, ext) {
@@ -283,7 +286,7 @@ func (l *Logger) extOf(file string) string {
 	return path.Ext(file)
 }
 
-// parseWork reads the name that makeWork gave a folder.
+// parseWork parses the name of a folder of makeWork.
 func parseWork(name string) (opened, closed time.Time, ok bool) {
 	parts := strings.Split(name, "-")
 	if len(parts) != 2 && len(parts) != 3 {
@@ -299,7 +302,7 @@ func parseWork(name string) (opened, closed time.Time, ok bool) {
 	return time.Unix(seconds[0], 0), time.Unix(seconds[1], 0), true
 }
 
-// leftInWork returns how many logs are in workDir, and how many post-processors have to be called yet for others. It
+// leftInWork returns the numbers of logs and of post-processor calls that are left in workDir. It
 // removes workDir if it is empty.
 func (l *Logger) leftInWork() (logs, calls int) {
 	in := l.folder()

@@ -7,34 +7,34 @@ import (
 	"zmtpd/pipeline"
 )
 
-// Stats is what a Logger has done since New. Written is what was handed to the operating system; Queued
-// is being decoded, or waits for the next flush or for a file that cannot be written. What a Sink gives back is
-// not in it any more.
+// Stats tells what a Logger has done since New. Written counts what the operating system has accepted.
+// Queued counts what is being rendered, or waits for a flush or for a file that cannot be written.
+// Entries that went back to their outlet do not count.
 type Stats struct {
 	pipeline.Accounts
-	// OpenFiles is the number of log files open now.
+	// OpenFiles is the number of log files that are open.
 	OpenFiles int
 	Rotation  RotationStats
 	// LastError is the last failure to write, rotate, archive or sync a file, or of a
-	// post-processor, nil if there was none; LastErrorTime is when it happened.
+	// post-processor, nil for none. LastErrorTime is its time.
 	LastError     error
 	LastErrorTime time.Time
 }
 
-// RotationStats is what has become of rotated logs.
+// RotationStats counts rotated logs.
 type RotationStats struct {
-	Rotated  uint64 // logs that have got their final name
-	Pending  int    // on their way there: being synced, compressed, moved
-	Failures uint64 // attempts that failed; a log whose attempt failed is tried again
-	// Postprocessed and PostprocessFailed count runs of the post-processor that have ended, the second those
-	// with another exit status than 0 and those that could not be started; PostprocessRunning those
-	// that run or wait to run.
+	Rotated  uint64 // logs with their final name
+	Pending  int    // logs without it: being synced, compressed or moved
+	Failures uint64 // failed attempts; others follow
+	// Postprocessed counts the runs of the post-processor that have ended. PostprocessFailed counts
+	// those of them that were killed or had another exit status than 0, and those that could not be
+	// started. PostprocessRunning is the number of those that run or wait.
 	Postprocessed, PostprocessFailed uint64
 	PostprocessRunning               int
-	Expired, ExpiredBytes            uint64 // archived logs that were deleted, for their age or the room they took
+	Expired, ExpiredBytes            uint64 // archived logs that were deleted
 }
 
-// state is what a Logger knows of its files besides the accounts.
+// state is the part of Stats besides the accounts.
 type state struct {
 	mu            sync.Mutex // guards everything below
 	openFiles     int
@@ -43,7 +43,7 @@ type state struct {
 	lastErrorTime time.Time
 }
 
-// open counts a file that is about to be opened, and returns false if there are most of them already.
+// open counts a file that is about to be opened. It returns false if most are open already.
 func (s *state) open(most int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,14 +68,14 @@ func (s *state) rotating(change func(*RotationStats)) {
 	change(&s.rotation)
 }
 
-// failed notes that something went wrong with a file.
+// failed notes the last error.
 func (s *state) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastError, s.lastErrorTime = err, time.Now()
 }
 
-// Stats returns what the logger has done so far. It does not wait for any file.
+// Stats returns what the logger has done so far. It does not wait for files.
 func (l *Logger) Stats() Stats {
 	accounts := l.acct.Accounts()
 	s := &l.state

@@ -7,19 +7,17 @@ import (
 	"sync"
 )
 
-// stdoutPath is the log path of everything if it goes to the standard output, as
-// Zeek's headers have it.
+// stdoutPath is the log path in the headers of all logs on standard output, as in Zeek.
 const stdoutPath = "/dev/stdout"
 
-// stdout is the standard output as the file of all logs. What one of them writes
-// at a time stays together.
+// stdout is the standard output as the file of all logs. Each write stays together.
 type stdout struct {
 	mu   sync.Mutex
 	w    io.Writer // guarded by mu
-	rest []byte    // guarded by mu; of a write that ended halfway: it cannot be taken back, so it goes on
+	rest []byte    // guarded by mu; of a write that failed halfway and cannot be undone
 }
 
-// Write writes b, all of it or nothing: what could not be written comes first the next time.
+// Write takes all of b or nothing. The rest of a write that failed halfway comes first the next time.
 func (s *stdout) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,18 +42,18 @@ func (s *stdout) drain() error {
 	return err
 }
 
-// Sync writes what is left of a write that ended halfway.
+// Sync writes the rest of a write that failed halfway.
 func (s *stdout) Sync() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.drain()
 }
 
-// Close does nothing: the standard output is not the logger's.
+// Close does nothing: the logger does not own the standard output.
 func (s *stdout) Close() error { return nil }
 
-// Truncate is never called: no write ends halfway.
+// Truncate is never called, since no write fails halfway.
 func (s *stdout) Truncate(int64) error { return fs.ErrInvalid }
 
-// Stat says nothing: the output is no file of the log folder.
+// Stat fails: the output is no file of the log folder.
 func (s *stdout) Stat() (os.FileInfo, error) { return nil, fs.ErrInvalid }

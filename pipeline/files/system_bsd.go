@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// renameNew moves the file old of src to the name new in dst, which must not exist;
-// else the error is fs.ErrExist.
+// renameNew moves the file old of src to the name new in dst. The error is fs.ErrExist if that exists.
 func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 	return renameReserving(src, old, dst, new)
 }
@@ -23,7 +22,7 @@ func changeTime(fi os.FileInfo) time.Time {
 	return fi.ModTime()
 }
 
-// links returns how many names a file has.
+// links returns the number of names of a file.
 func links(fi os.FileInfo) uint64 {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Nlink)
@@ -34,8 +33,7 @@ func links(fi os.FileInfo) uint64 {
 // invalidName reports whether the system refuses a file name with errno.
 func invalidName(syscall.Errno) bool { return false }
 
-// crossDevice reports whether a file cannot be moved because the new name is on another
-// file system.
+// crossDevice reports whether a move failed because the new name is on another file system.
 func crossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
 
 // clockLayout is the time of day in the names of archived logs.

@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameNew moves the file old of src to the name new in dst, which must not exist;
-// else the error is fs.ErrExist.
+// renameNew moves the file old of src to the name new in dst. The error is fs.ErrExist if that exists.
 func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 	from, err := src.Open(path.Dir(old))
 	if err != nil {
@@ -32,7 +31,7 @@ func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 	if err != nil {
 		return err
 	}
-	// The move has happened; that a file system cannot sync directories does not undo it.
+	// The file has moved, even if the file system cannot sync folders.
 	_, _ = to.Sync(), from.Sync()
 	return nil
 }
@@ -45,7 +44,7 @@ func changeTime(fi os.FileInfo) time.Time {
 	return fi.ModTime()
 }
 
-// links returns how many names a file has.
+// links returns the number of names of a file.
 func links(fi os.FileInfo) uint64 {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Nlink)
@@ -56,8 +55,7 @@ func links(fi os.FileInfo) uint64 {
 // invalidName reports whether the system refuses a file name with errno.
 func invalidName(syscall.Errno) bool { return false }
 
-// crossDevice reports whether a file cannot be moved because the new name is on another
-// file system.
+// crossDevice reports whether a move failed because the new name is on another file system.
 func crossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
 
 // clockLayout is the time of day in the names of archived logs.

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// renameNew moves the file old of src to the name new in dst, which must not exist;
-// else the error is fs.ErrExist.
+// renameNew moves the file old of src to the name new in dst. The error is fs.ErrExist if that exists.
 func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 	return renameReserving(src, old, dst, new)
 }
@@ -24,8 +23,7 @@ func links(os.FileInfo) uint64 { return 1 }
 // invalidName reports whether the system refuses a file name with errno.
 func invalidName(errno syscall.Errno) bool { return errno == windows.ERROR_INVALID_NAME }
 
-// crossDevice reports whether a file cannot be moved because the new name is on another
-// file system.
+// crossDevice reports whether a move failed because the new name is on another file system.
 func crossDevice(err error) bool { return errors.Is(err, windows.ERROR_NOT_SAME_DEVICE) }
 
 // clockLayout is the time of day in the names of archived logs: a colon cannot be in a name.

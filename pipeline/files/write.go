@@ -7,16 +7,15 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// Write takes a log message, the parts of one ZeroMQ message: "log-write", the
-// sender's node id, "zeek-bin-serializer" and the batch. As in Zeek the first is
-// not looked at and the second may be any bytes. Write keeps nothing of parts.
+// Write takes a log message, the parts of one ZeroMQ message: "log-write", the sender's node id,
+// "zeek-bin-serializer" and the batch. As in Zeek the first part is not checked, and the second may
+// be any bytes. Write keeps no reference to parts.
 //
-// It returns nil when the records are queued for their file or dealt with, which
-// they are in it at most Config.FlushInterval later. It blocks while the file cannot
-// be written, until it can or ctx ends or Close gives up; so a full disk holds up
-// the senders. The error is a *DropError, or ErrClosed for a message that
-// was not received because the logger is closed. For concurrent use; the
-// messages of one sender must come one after the other for their order to hold.
+// It returns nil when the records are in the buffer of their file, which is written at most
+// Config.FlushInterval later. It blocks while the file cannot be written, such as on a full disk,
+// until ctx ends or Close gives up. The error is a *pipeline.DropError, or ErrClosed for a message
+// that was not received. The records of one sender stay in order if its calls come one after the
+// other.
 func (l *Logger) Write(ctx context.Context, parts [][]byte) error {
 	b, e := pipeline.ParseMessage(parts)
 	if e != nil {
@@ -25,8 +24,7 @@ func (l *Logger) Write(ctx context.Context, parts [][]byte) error {
 	return l.writeBatch(ctx, parts[1], b)
 }
 
-// WriteBatch is Write for a message that is known to be a log message: a batch in
-// the encoding zeek-bin-serializer from the node of that id.
+// WriteBatch is Write for the two parts of a message that matter: the node id and the batch.
 func (l *Logger) WriteBatch(ctx context.Context, node, batch []byte) error {
 	b, err := zeek.ParseBatch(batch)
 	if err != nil {
@@ -40,7 +38,7 @@ func (l *Logger) writeBatch(ctx context.Context, node []byte, b zeek.Batch) erro
 		return ErrClosed
 	}
 	defer l.inflight.Done()
-	in := intake{batch: b}
+	in := intake{batch: b, id: node}
 	in.from = l.acct.Receive(node, in.counts())
 	log, e := l.write(ctx, &in)
 	if e == nil {
@@ -52,33 +50,35 @@ func (l *Logger) writeBatch(ctx context.Context, node []byte, b zeek.Batch) erro
 	return e
 }
 
-// intake is a batch that was received and not put into its file's buffer yet.
+// intake is a batch on its way into the buffer of its file.
 type intake struct {
 	batch zeek.Batch
 	from  *pipeline.Sender
-	entry *pipeline.Entry // who is waiting for it to be in the file, nil for nobody
+	id    []byte // of the node
+	node  *node
+	entry *pipeline.Entry // done when the batch is written; nil for none
 }
 
 func (in *intake) counts() pipeline.Counts {
 	return pipeline.Counts{Messages: 1, Records: uint64(in.batch.NumRecords)}
 }
 
-// delivery is an entry on its way into a file.
+// delivery is an entry in the buffer of a file.
 type delivery struct {
 	entry *pipeline.Entry
 	from  *pipeline.Sender
 	n     pipeline.Counts
 }
 
-// Send implements Sink. An entry is done when its records were handed to the operating system, at most Config.FlushInterval
-// after that was possible.
+// Send implements [pipeline.Sink]. An entry is done when the operating system has its records, at most
+// Config.FlushInterval after the file could be written.
 func (l *Logger) Send(ctx context.Context, e *pipeline.Entry) {
 	if !l.begin() {
 		e.Done(ErrClosed)
 		return
 	}
 	defer l.inflight.Done()
-	in := intake{batch: e.Batch, entry: e}
+	in := intake{batch: e.Batch, id: e.Node, entry: e}
 	in.from = l.acct.Receive(e.Node, in.counts())
 	log, why := l.write(ctx, &in)
 	switch {
@@ -93,7 +93,7 @@ func (l *Logger) Send(ctx context.Context, e *pipeline.Entry) {
 	}
 }
 
-// reject counts a message of which no record can be told.
+// reject counts a message whose records are not known.
 func (l *Logger) reject(node []byte, e *pipeline.DropError) error {
 	if !l.begin() {
 		return ErrClosed
