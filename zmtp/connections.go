@@ -10,7 +10,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// silentFor is how long a peer may be connected without having sent anything before it may have to make room.
+// silentFor is how long a peer may be connected without having sent anything before it may have to
+// make room.
 const silentFor = 10 * time.Second
 
 // connections counts the accepted connections of a socket. Guarded by Socket.mu.
@@ -19,8 +20,8 @@ type connections struct {
 	byAddress map[netip.Addr]int
 }
 
-// pending is an accepted connection. Until its handshake is complete it is in Socket.pending. All but the first three are
-// guarded by Socket.mu.
+// pending is an accepted connection. Until its handshake is complete it is in Socket.pending. All
+// but the first three are guarded by Socket.mu.
 type pending struct {
 	conn    net.Conn
 	owner   *attachment
@@ -32,8 +33,8 @@ type pending struct {
 	detail  error  // more about reason, may be nil
 }
 
-// addressOf returns the address to which the connections of one host count: of IPv6 the first 64 bits, which are what a host is
-// given. It is not valid for Unix sockets.
+// addressOf returns the address to which the connections of one host count: of IPv6 the first 64
+// bits, which are what a host is given. It is not valid for Unix sockets.
 func addressOf(conn net.Conn) netip.Addr {
 	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
@@ -69,8 +70,9 @@ func (s *Socket) unpend(e *list.Element) {
 	}
 }
 
-// hog returns the oldest pending connection of an address that has at least its equal share of them, so
-// that an address with many does not push out the connections of others. Caller holds s.mu.
+// hog returns the oldest pending connection of an address that has at least its equal share of
+// them, so that an address with many does not push out the connections of others. Caller holds
+// s.mu.
 func (s *Socket) hog() *list.Element {
 	share := (s.pending.Len() + len(s.pendingBy) - 1) / len(s.pendingBy)
 	e := s.pending.Front()
@@ -80,8 +82,8 @@ func (s *Socket) hog() *list.Element {
 	return e
 }
 
-// count counts c as a connection. When that is one too many, others make room that are of less use; if there is none, c is
-// evicted. Caller holds s.mu.
+// count counts c as a connection. When that is one too many, others make room that are of less use;
+// if there is none, c is evicted. Caller holds s.mu.
 func (s *Socket) count(c *pending, e *list.Element) {
 	live, n := s.live.Load(), &s.connections
 	address := c.address.IsValid()
@@ -118,10 +120,16 @@ func (s *Socket) uncount(c *pending) {
 	}
 }
 
-// makeRoom closes a connection, from the given address if that is valid, and reports whether there was one to close: the oldest
-// whose handshake is not complete, else the peer that has been connected longest of those that have never sent anything. Caller
-// holds s.mu.
+// makeRoom closes a connection, from the given address if that is valid, and reports whether there
+// was one to close: one whose handshake is not complete, see hog, else of the peers that have never
+// sent anything the one that has been connected longest. Caller holds s.mu.
 func (s *Socket) makeRoom(address netip.Addr) bool {
+	if s.pending.Len() > 0 && !address.IsValid() {
+		if e := s.hog(); e.Value.(*pending).counted {
+			s.evict(e, wire.HandshakeEvicted)
+			return true
+		}
+	}
 	for e := s.pending.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(*pending); c.counted && (!address.IsValid() || c.address == address) {
 			s.evict(e, wire.HandshakeEvicted)

@@ -22,8 +22,8 @@ func nothingUsed(t *testing.T, budget *memory.Budget) {
 	}
 }
 
-// Peers that leave large messages unfinished stay below the budget, do not hinder others, and are closed when an honest peer
-// needs the memory.
+// Peers that leave large messages unfinished stay below the budget, do not hinder others, and are
+// closed when an honest peer needs the memory.
 func TestUnfinishedMessagesKeepToBudget(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		const limit, size = 16 << 20, 4 << 20
@@ -69,7 +69,8 @@ func TestUnfinishedMessagesKeepToBudget(t *testing.T) {
 	})
 }
 
-// What waits for subscribers that do not read stays below the budget, and one that reads gets everything.
+// What waits for subscribers that do not read stays below the budget, and one that reads gets
+// everything.
 func TestStalledSubscribersKeepToBudget(t *testing.T) {
 	for _, size := range []int{1000, 10_000, 100_000} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -95,7 +96,8 @@ func TestStalledSubscribersKeepToBudget(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				// What each may leave unread on the way is some MB more than it can have of the budget.
+				// What each may leave unread on the way is some MB more than it can have of the
+				// budget.
 				count := 4 << 20 / size
 				for i := range count {
 					if err := xpub.TrySend(NewMessageString("topic", string(make([]byte, size)))); err != nil {

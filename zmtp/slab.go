@@ -8,8 +8,8 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Sizes of read buffers in bytes. A connection starts small and grows with what it reads, so that thousands of idle
-// peers cost little. Only one that sends a lot without a pause gets a large one.
+// Sizes of read buffers in bytes. A connection starts small and grows with what it reads, so that
+// thousands of idle peers cost little. Only one that sends a lot without a pause gets a large one.
 const (
 	minReadBuffer = 1 << 10
 	slabSize      = 64 << 10
@@ -17,16 +17,16 @@ const (
 	maxSlab       = 8 << 20 // the largest that comes from a pool
 )
 
-// slab is a piece of read memory that may be shared by the batches in it. Those of the sizes in slabPools come from a pool and
-// return to it with the last release; others are left to the garbage collector. A slab that is never released is slow, not
-// wrong.
+// slab is a piece of read memory that may be shared by the batches in it. Those of the sizes in
+// slabPools come from a pool and return to it with the last release; others are left to the garbage
+// collector. A slab that is never released is slow, not wrong.
 type slab struct {
 	buf  []byte
 	pool *sync.Pool // where buf returns to, nil for the garbage collector
 	refs atomic.Int32
 
-	// holder has reserved the memory of buf, nil if it is not counted. It becomes shared once anything but the
-	// read loop refers to the slab: then closing the connection does not free it.
+	// holder has reserved the memory of buf, nil if it is not counted. It becomes shared once
+	// anything but the read loop refers to the slab: then closing the connection does not free it.
 	holder atomic.Pointer[memory.Holder]
 	shared *memory.Holder
 
@@ -35,12 +35,13 @@ type slab struct {
 	kept int   // how many have it: batches that are not released, and a read loop
 }
 
-// slabPools are the pools of slabs, by slabClass. The sizes are the powers of two from slabSize to maxSlab and half way between
-// them, so that a message leaves at most a third of its slab unused. What nobody takes from them for a while the garbage
-// collector frees.
+// slabPools are the pools of slabs, by slabClass. The sizes are the powers of two from slabSize to
+// maxSlab and half way between them, so that a message leaves at most a third of its slab unused.
+// What nobody takes from them for a while the garbage collector frees.
 var slabPools [2*7 + 1]sync.Pool
 
-// slabClass returns the smallest class of slabs of at least n bytes, and their size; the size is n if there is none.
+// slabClass returns the smallest class of slabs of at least n bytes, and their size; the size is n
+// if there is none.
 func slabClass(n int) (class, size int) {
 	if n <= slabSize {
 		return 0, slabSize
@@ -78,7 +79,8 @@ func newSlab(size int) *slab {
 	return s
 }
 
-// slabFor returns the size of a slab for n bytes, one that comes from a pool if that is not much more.
+// slabFor returns the size of a slab for n bytes, one that comes from a pool if that is not much
+// more.
 func slabFor(n int) int {
 	if n <= slabSize/4 {
 		return n
@@ -87,7 +89,8 @@ func slabFor(n int) int {
 	return size
 }
 
-// slabBelow returns the size of the largest slab of at most n bytes, one that comes from a pool if there is one.
+// slabBelow returns the size of the largest slab of at most n bytes, one that comes from a pool if
+// there is one.
 func slabBelow(n int) int {
 	class, size := slabClass(n)
 	if class <= 0 || size == n {
@@ -113,7 +116,8 @@ func (s *slab) retain() {
 	}
 }
 
-// copyFor returns a slab of size bytes for a copy of messages in s, which others than the read loop will have.
+// copyFor returns a slab of size bytes for a copy of messages in s, which others than the read loop
+// will have.
 func (s *slab) copyFor(size int) *slab {
 	s.shared.Add(int64(size))
 	return newCounted(size, s.shared, s.shared)

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Available returns how many bytes of memory the process may use, and what says so: "cgroup" or "host".
-// It reads the limits of cgroup v2 and v1 and /proc/meminfo, and returns 0 and "" where there is none of
-// them.
+// Available returns how many bytes of memory the process may use, and what says so: "cgroup" or
+// "host". It reads the limits of cgroup v2 and v1 and /proc/meminfo, and returns 0 and "" where
+// there is none of them.
 func Available() (bytes int64, source string) { return available(os.DirFS("/")) }
 
 func available(root fs.FS) (bytes int64, source string) {

@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	// patience is how long a reservation waits, or the limit is exceeded, before a holder is closed. A
-	// sink that hesitates or a large message on a slow link takes seconds.
+	// patience is how long a reservation waits, or the limit is exceeded, before a holder is
+	// closed. A sink that hesitates or a large message on a slow link takes seconds.
 	patience = 5 * time.Second
 	// between is how often a shortage is looked at.
 	between = 50 * time.Millisecond
 	// grace is how long a closed holder may take to give its memory back before the next is closed.
 	grace = time.Second
-	// minVictim is the smallest amount, in bytes, for which a holder is closed. To close smaller ones
-	// helps little and punishes many.
+	// minVictim is the smallest amount, in bytes, for which a holder is closed. To close smaller
+	// ones helps little and punishes many.
 	minVictim = 256 << 10
-	// activePart is which part of its memory a holder has to move within patience to be active. Whoever sends a message so
-	// slowly that it is just active has completed it soon.
+	// activePart is which part of its memory a holder has to move within patience to be active.
+	// Whoever sends a message so slowly that it is just active has completed it soon.
 	activePart = 16
 	// quiet is how long memory must have sufficed before a new shortage is logged.
 	quiet = time.Minute
 )
 
-// Budget is a limit on the memory that all its holders take together. Its methods may be called from
-// any goroutine. A nil Budget has no limit and its holders count nothing.
+// Budget is a limit on the memory that all its holders take together. Its methods may be called
+// from any goroutine. A nil Budget has no limit and its holders count nothing.
 type Budget struct {
 	log   *slog.Logger
 	limit atomic.Int64
@@ -50,7 +50,7 @@ type Budget struct {
 	short   bool                 // guarded by mu; a shortage was logged, its end was not
 }
 
-// waiter is a reservation that waits.
+// waiter is a reservation that has to wait.
 type waiter struct {
 	holder  *Holder
 	n       int64
@@ -97,8 +97,8 @@ type Stats struct {
 	ByKind map[string]int64
 	// Holders is the number of holders, Waiting that of the reservations that wait now.
 	Holders, Waiting int
-	// Waits counts reservations that had to wait, Refused those of TryReserve and TryPin that failed,
-	// Evicted the holders that were closed.
+	// Waits counts reservations that had to wait, Refused those of TryReserve and TryPin that
+	// failed, Evicted the holders that were closed.
 	Waits, Refused, Evicted uint64
 }
 
@@ -249,8 +249,8 @@ func (b *Budget) relieve() {
 	b.pressed.Store(true)
 	if !b.short && (b.ended.IsZero() || now.Sub(b.ended) >= quiet) {
 		b.short = true
-		b.log.Warn("memory budget exhausted: the largest holders wait; raise the limit if this is no attack",
-			"used", b.used.Load(), "limit", b.limit.Load())
+		b.log.Warn("memory budget exhausted: peers that hold much are not read; if this is no attack,"+
+			" raise the limit", "used", b.used.Load(), "limit", b.limit.Load())
 	}
 	since := now
 	if len(b.waiting) > 0 {
@@ -271,7 +271,8 @@ func (b *Budget) relieve() {
 		}
 	}
 	var victim *Holder
-	if _, going := b.holders[b.last]; now.Sub(since) >= patience && (!going || now.Sub(b.closed) >= grace) {
+	_, closing := b.holders[b.last]
+	if now.Sub(since) >= patience && (!closing || now.Sub(b.closed) >= grace) {
 		victim = b.victim()
 	}
 	if victim != nil {
@@ -286,11 +287,12 @@ func (b *Budget) relieve() {
 	}
 }
 
-// victim returns the holder to close, or nil if that does not help: then most of the memory waits for a sink, which is
-// back-pressure and not the fault of a peer.
+// victim returns the holder to close, or nil if that does not help: then most of the memory waits
+// for a sink, which is back-pressure and not the fault of a peer.
 //
-// It is the largest. One that is active, or waits itself, counts a quarter; and the one that has waited longest is spared, as
-// the memory is for it, unless it needs more than there can be: then it is closed. Caller holds mu.
+// It is the largest. One that is active, or waits itself, counts a quarter; and the one that has
+// waited longest is spared, as the memory is for it, unless it needs more than there can be: then
+// it is closed. Caller holds mu.
 func (b *Budget) victim() *Holder {
 	sum, fixed := int64(0), int64(0) // what can be freed and what cannot; memory that is pinned can
 	for h := range b.holders {
@@ -336,7 +338,7 @@ func (b *Budget) victim() *Holder {
 	return largest
 }
 
-// ExhaustedError is why a holder is closed: it held most when the budget was exhausted.
+// ExhaustedError says that a holder was closed because the budget was exhausted.
 type ExhaustedError struct {
 	Held  int64 // bytes that it held
 	Limit int64 // of the budget, in bytes
@@ -344,5 +346,6 @@ type ExhaustedError struct {
 
 // Error implements error.
 func (e *ExhaustedError) Error() string {
-	return fmt.Sprintf("held %d bytes, more than any other, when the memory budget of %d bytes was exhausted", e.Held, e.Limit)
+	return fmt.Sprintf("the memory budget of %d bytes was exhausted and this one, of %d bytes, was to be"+
+		" closed: raise the limit if that happens to honest peers", e.Limit, e.Held)
 }

@@ -39,8 +39,8 @@ func TestSmallHolderGoesOn(t *testing.T) {
 	})
 }
 
-// The largest holders are closed, one after the other, when a reservation has waited too long, until it
-// succeeds.
+// The largest holders are closed, one after the other, when a reservation has waited too long,
+// until it succeeds.
 func TestLargestIsClosedWhenShortageLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(100*mib, nil)
@@ -95,8 +95,8 @@ func TestLargestIsClosedWhenLimitIsExceeded(t *testing.T) {
 	})
 }
 
-// When most of the memory belongs to holders that cannot be closed, a sink does not keep up: peers wait
-// and none is closed.
+// When most of the memory belongs to holders that cannot be closed, a sink does not keep up: peers
+// wait and none is closed.
 func TestNobodyIsClosedForASink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, done := New(100*mib, nil), make(chan struct{})

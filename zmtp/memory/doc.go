@@ -1,22 +1,24 @@
 // Package memory bounds the memory that all parts of a process take together.
 //
-// A [Budget] has a limit and any number of holders. A [Holder] reserves memory before it allocates and
-// releases it when nobody uses it any more, in coarse units such as buffers of 64 KiB: accounting has to
-// cost next to nothing for each message.
+// A [Budget] has a limit and any number of holders. A [Holder] reserves memory before it allocates, and
+// releases it when nothing uses it any more, in units such as buffers of 64 KiB: a message must cost next to
+// nothing.
 //
-//   - What comes in waits for memory ([Holder.Reserve]). Whoever reads from a peer stops reading
-//     meanwhile, which is back-pressure.
-//   - What waits to go out does not wait for memory ([Holder.TryReserve]): to the queue it is as if it
-//     were full.
-//   - What must not wait, because it is small or frees memory when it goes on, is counted only
+//   - What comes in waits for memory ([Holder.Reserve]). Meanwhile its peer is not read, which is
+//     back-pressure.
+//   - What waits to go out does not wait for memory ([Holder.TryReserve]). Without memory its queue counts
+//     as full.
+//   - What must not wait, because it is small or because it frees memory in the end, is only counted
 //     ([Holder.Add]).
 //
-// When memory becomes scarce, the holders that have most wait first; a holder that has little goes on.
-// When a reservation has waited for 5 seconds, or the limit was exceeded as long, the largest holder is
-// closed, and others after it until memory suffices. Those that wait themselves, and those whose
-// peers read or send at a fair rate ([Holder.Progress]), are closed last. A holder that cannot be closed, such as a
-// sink's window, is bounded by whoever made it. If these have more than half of the memory, nobody is
-// closed: then a sink does not keep up, which is no peer's fault.
+// When memory becomes scarce, the holders that have most have to wait first. A holder that has little goes
+// on. When a reservation has waited for 5 seconds, or the limit has been exceeded that long, the largest
+// holder is closed, and others after it until there is enough. Holders that wait themselves, and those that
+// move data at a fair rate ([Holder.Progress]), are closed last.
 //
-// [Available] tells how much memory the process may use, for a default of the limit.
+// Some holders cannot be closed, such as the window of a sink. Their owners have to bound them. While they
+// have more than half of the memory, no other is closed either: a sink does not keep up then, which is not
+// the fault of a peer.
+//
+// [Available] returns how much memory the process may use, from which a program derives its limit.
 package memory

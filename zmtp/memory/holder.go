@@ -3,8 +3,8 @@ package memory
 import "sync/atomic"
 
 // Holder is one user of memory in a Budget: a connection, a sink's window, a spool's buffer. Its
-// methods may be called from any goroutine, and do nothing on a nil Holder, which is what a nil Budget
-// makes.
+// methods may be called from any goroutine, and do nothing on a nil Holder, which is what a nil
+// Budget makes.
 type Holder struct {
 	budget *Budget
 	kind   string
@@ -25,11 +25,12 @@ type Holder struct {
 
 // NewHolder adds a holder. kind groups holders in Stats.
 //
-// floor bytes are charged as long as the holder exists, and up to floor bytes it may reserve always, at
-// the price of one atomic addition.
+// floor bytes are charged as long as the holder exists, and up to floor bytes it may reserve
+// always, at the price of one atomic addition.
 //
-// evict closes whatever the holder stands for, so that its memory is released. The budget calls it at
-// most once, from a goroutine of its own and without a lock. With nil the holder is never closed.
+// evict closes whatever the holder stands for, so that its memory is released. The budget calls it
+// at most once, from a goroutine of its own and without a lock. With nil the holder is never
+// closed.
 func (b *Budget) NewHolder(kind string, floor int64, evict func(error)) *Holder {
 	if b == nil {
 		return nil
@@ -64,12 +65,14 @@ func (h *Holder) move(n int64) int64 {
 	return max(after, 0) - max(after-n, 0)
 }
 
-// A rule tells whether a holder may have held bytes if that leaves free bytes of the limit. Both rules are
-// dynamic thresholds, as switches have for the buffers that their ports share: the more a holder has, the more
-// it has to leave free. A part of the limit is for holders that have little, at most small(limit).
+// A rule tells whether a holder may have held bytes if that leaves free bytes of the limit. Both
+// rules are dynamic thresholds, as switches have for the buffers that their ports share: the more a
+// holder has, the more it has to leave free. A part of the limit is for holders that have little,
+// at most small(limit).
 type rule func(held, free, limit int64) bool
 
-// reading is the rule for what comes in. A message under way has to be completed, so the share is generous.
+// reading is the rule for what comes in. A message under way has to be completed, so the share is
+// generous.
 func reading(held, free, limit int64) bool {
 	return held <= 2*(free-limit/8) || free >= 0 && held <= small(limit)
 }
@@ -101,8 +104,9 @@ func (h *Holder) tryReserve(n int64, r rule) bool {
 	return false
 }
 
-// Reserve reserves n bytes for something that comes in. It waits while the budget does not allow them,
-// the largest holders longest. It returns false, and reserves nothing, if done is closed first.
+// Reserve reserves n bytes for something that comes in. It waits while the budget does not allow
+// them, the largest holders longest. It returns false, and reserves nothing, if done is closed
+// first.
 func (h *Holder) Reserve(n int64, done <-chan struct{}) bool {
 	if h == nil || h.tryReserve(n, reading) {
 		return true
@@ -122,8 +126,8 @@ func (h *Holder) Reserve(n int64, done <-chan struct{}) bool {
 	return false
 }
 
-// TryReserve reserves n bytes for something that waits to go out, or returns false. It does not wait.
-// About a quarter of the budget stays free for what comes in.
+// TryReserve reserves n bytes for something that waits to go out, or returns false. It does not
+// wait. About a quarter of the budget stays free for what comes in.
 func (h *Holder) TryReserve(n int64) bool {
 	if h == nil || h.tryReserve(n, queueing) {
 		return true
@@ -132,9 +136,9 @@ func (h *Holder) TryReserve(n int64) bool {
 	return false
 }
 
-// Add reserves n bytes, also beyond the limit. It does not wait. It is for small amounts, for those that
-// something has to take that frees memory, and for what is already there. While the limit is exceeded,
-// Reserve waits and large holders are closed.
+// Add reserves n bytes, also beyond the limit. It does not wait. It is for small amounts, for those
+// that something has to take that frees memory, and for what is already there. While the limit is
+// exceeded, Reserve waits and large holders are closed.
 func (h *Holder) Add(n int64) {
 	if h != nil {
 		h.budget.charge(h.move(n))
@@ -144,8 +148,8 @@ func (h *Holder) Add(n int64) {
 // Release gives n reserved bytes back.
 func (h *Holder) Release(n int64) { h.Add(-n) }
 
-// TryPin is TryReserve for memory that another holder has reserved and that cannot be freed because of
-// this one. It counts for this holder and not once more for the budget.
+// TryPin is TryReserve for memory that another holder has reserved and that cannot be freed because
+// of this one. It counts for this holder and not once more for the budget.
 func (h *Holder) TryPin(n int64) bool {
 	if h == nil {
 		return true
@@ -170,8 +174,8 @@ func (h *Holder) Pin(n int64) {
 // Unpin takes n bytes of TryPin or Pin back.
 func (h *Holder) Unpin(n int64) { h.Pin(-n) }
 
-// Progress says that n bytes were moved with the memory: read from a peer or written to it. In a shortage, holders that
-// hardly move anything are closed first.
+// Progress says that n bytes were moved with the memory: read from a peer or written to it. In a
+// shortage, holders that hardly move anything are closed first.
 func (h *Holder) Progress(n int) {
 	if h != nil {
 		h.moved.Add(int64(n))
@@ -184,7 +188,8 @@ func (h *Holder) look() {
 	h.gained, h.seen = moved-h.seen, moved
 }
 
-// active reports whether a good part of what is held was moved since the last look, or between the two looks before.
+// active reports whether a good part of what is held was moved since the last look, or between the
+// two looks before.
 func (h *Holder) active() bool {
 	return max(h.gained, h.moved.Load()-h.seen) >= h.Held()/activePart
 }

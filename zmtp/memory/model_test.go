@@ -31,9 +31,9 @@ type model struct {
 	holders []*modelHolder
 }
 
-// TestAgainstModel: whatever holders do, what is used is the sum of what they hold, floors included; only
-// Add, floors and what is within a floor exceed the limit; nobody waits who may go on; and after the end
-// nothing is used.
+// TestAgainstModel: whatever holders do, what is used is the sum of what they hold, floors
+// included; only Add, floors and what is within a floor exceed the limit; nobody waits who may go
+// on; and after the end nothing is used.
 func TestAgainstModel(t *testing.T) {
 	type step struct{ what, which, n int }
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
@@ -145,7 +145,8 @@ func (m *model) check() error {
 		waiting++
 		delta := max(h.reserved.Load()+h.asked.Load()-h.floor, 0) - max(h.reserved.Load()-h.floor, 0)
 		free := modelLimit - used - delta
-		// A release that frees nothing, within a floor, does not look at the queue; the next tick does.
+		// A release that frees nothing, within a floor, does not look at the queue; the next tick
+		// does.
 		if free >= 0 && h.reserved.Load()+h.pinned+h.asked.Load() <= max(2*(free-modelLimit/8), modelSmall) {
 			time.Sleep(between)
 			synctest.Wait()

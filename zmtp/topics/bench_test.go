@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// randomKeys makes the keys of libzmq's benchmark_radix_tree: 10 000 of 20 characters out of 36, from
-// std::minstd_rand seeded with 123456789.
+// randomKeys makes the keys of libzmq's benchmark_radix_tree: 10 000 of 20 characters out of 36,
+// from std::minstd_rand seeded with 123456789.
 func randomKeys(n int) [][]byte {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
 	state := uint64(123456789)

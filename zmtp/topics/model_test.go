@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A model is what a Table should do, in the most obvious way: one list that is searched from end to end.
+// A model is what a Table should do, in the most obvious way: one list that is searched from end to
+// end.
 type model []modelEntry
 
 type modelEntry struct {

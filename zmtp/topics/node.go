@@ -5,22 +5,24 @@ import (
 	"strings"
 )
 
-// A node is one place in the path-compressed trie. Once published it never changes.
+// A node is a place in the path-compressed trie. It never changes once it is published.
 type node[P comparable] struct {
-	// label is what the topics below have in common beyond the parent's. Only the root's is empty.
+	// label is the common prefix of the topics below, without that of the parent. Only the root's
+	// is empty.
 	label string
-	// subs are the subscribers of exactly the topic that ends here, in order of id. A node without any has two
-	// children at least, the root excepted.
+	// subs are the subscribers of the topic that ends here, in order of id. A node without
+	// subscribers has at least two children, except for the root.
 	subs []entry[P]
-	// first has the first byte of the label of each child, ascending; children are in the same order.
+	// first has the first byte of each child's label, ascending. children are in the same order.
 	first    string
 	children []*node[P]
-	// gen is the change that made this node. While that change is not yet published its writer may modify the node
-	// in place, so that a change of many topics copies each node once only.
+	// gen is the change that made this node. Until that change is published, the writer may modify
+	// the node in place, so that a change of many topics copies each node only once.
 	gen uint64
 }
 
-// An entry is a subscriber with the small number by which Match recognises it. Numbers are unique in one Root.
+// An entry is a subscriber with the small number by which Match recognises it. Ids are unique in
+// one Root.
 type entry[P comparable] struct {
 	p  P
 	id uint32
@@ -36,7 +38,7 @@ func compareID[P comparable](e entry[P], id uint32) int {
 	return 0
 }
 
-// find returns the node of exactly this topic, nil if there is none. It may be one without subscribers.
+// find returns the node of exactly this topic, or nil. The node may have no subscribers.
 func (n *node[P]) find(topic string) *node[P] {
 	for len(topic) > 0 {
 		i := n.index(topic[0])
@@ -52,7 +54,7 @@ func (n *node[P]) find(topic string) *node[P] {
 	return n
 }
 
-// holds tells whether the subscriber with this number is in n's own list.
+// holds reports whether the subscriber with this id is in n's own list.
 func (n *node[P]) holds(id uint32) bool {
 	if n == nil {
 		return false
@@ -61,7 +63,8 @@ func (n *node[P]) holds(id uint32) bool {
 	return ok
 }
 
-// own returns child i of n, replaced by a copy if it was made by an earlier change. n must be of gen itself.
+// own returns child i of n, replaced by a copy if an earlier change made it. n must be of gen
+// itself.
 func (n *node[P]) own(i int, gen uint64) *node[P] {
 	c := n.children[i]
 	if c.gen != gen {
@@ -78,7 +81,8 @@ func (n *node[P]) clone(gen uint64) *node[P] {
 	return &c
 }
 
-// descend returns the node of exactly this topic below n, made if it is missing. Every node on the way is then of gen.
+// descend returns the node of exactly this topic below n, and makes it if it is missing. Every node
+// on the way is then of gen.
 func (n *node[P]) descend(topic string, gen uint64) *node[P] {
 	for len(topic) > 0 {
 		i := n.index(topic[0])
@@ -108,21 +112,22 @@ func (n *node[P]) insertChild(c *node[P]) {
 	n.children = slices.Insert(n.children, i, c)
 }
 
-// split cuts n's label after its first at bytes: n keeps these, and a new child takes all the rest over.
+// split cuts n's label after its first at bytes. n keeps these, and a new child gets the rest.
 func (n *node[P]) split(at int) {
 	c := *n
 	c.label = n.label[at:]
 	n.first = c.label[:1]
 	n.children = []*node[P]{&c}
 	n.subs = nil
-	// A label shares memory with the topic it came from. Without a copy here a short one would keep a long topic
-	// alive after its last subscriber has gone.
+	// A label shares memory with the topic from which it was cut. Without a copy a short label
+	// would keep a long topic alive after its last subscriber has gone.
 	n.first = strings.Clone(n.first)
 	n.label = strings.Clone(n.label[:at])
 }
 
-// prune restores the rule that a node without subscribers has two children at least, after child i of n lost its last
-// subscriber. Both are of gen; root tells that n is the root, which stays whatever it has.
+// prune restores the rule that a node without subscribers has at least two children, after child i
+// of n has lost its last subscriber. Both are of the present gen. root says that n is the root,
+// which always stays.
 func (n *node[P]) prune(i int, root bool) {
 	c := n.children[i]
 	switch len(c.children) {
@@ -137,13 +142,13 @@ func (n *node[P]) prune(i int, root bool) {
 	}
 }
 
-// merge takes the place of n's only child.
+// merge makes n take the place of its only child.
 func (n *node[P]) merge() {
 	c := n.children[0]
 	n.label += c.label
 	n.subs = c.subs
 	n.first = c.first
-	// The child may be published, and n may be changed again before it is.
+	// The child may be published already, and n may be changed again before it is.
 	n.children = slices.Clone(c.children)
 }
 
@@ -157,10 +162,11 @@ func commonPrefix(a, b string) int {
 	return n
 }
 
-// index returns the place of the child whose label begins with b, -1 if there is none.
+// index returns the index of the child whose label begins with b, or -1.
 func (n *node[P]) index(b byte) int { return strings.IndexByte(n.first, b) }
 
-// step goes from n one node down towards topic, which is what remains of it below n. It returns nil at the end.
+// step returns the next node below n on the way to topic, and the rest of topic below that. topic
+// is the rest below n. At the end step returns nil.
 func (n *node[P]) step(topic []byte) (*node[P], []byte) {
 	if len(topic) == 0 {
 		return nil, nil

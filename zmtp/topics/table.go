@@ -7,54 +7,59 @@ import (
 	"sync"
 )
 
-// A Table keeps the subscriptions of an XPUB as libzmq does: for matching, a set of subscribers a topic, in which one
-// who subscribes twice is once and leaves with its first CANCEL. Beside that it counts SUBSCRIBEs less CANCELs for
-// each subscriber and topic, so that what was told to others can be taken back exactly as often as it was told.
-// The zero value is empty and ready for use. It must not be copied.
+// A Table keeps the subscriptions of an XPUB as libzmq does. Each topic has a set of subscribers,
+// for matching: a subscriber that subscribes twice is in it once, and leaves it with its first
+// CANCEL. Beside that the Table counts SUBSCRIBEs less CANCELs for each subscriber and topic, so
+// that what was passed on can be taken back as often. The zero value is empty and ready for use. It
+// must not be copied.
 //
-// All methods may be called from any goroutine. Those that change the Table exclude each other with a lock; those that
-// only look at topics take none. Whoever turns each [Change] into a message for others has to hold a lock of his own
-// over the change and the queueing of that message: else two changes of one topic may be told in the wrong order.
+// All methods may be called from any goroutine. Those that change the Table exclude each other with
+// a lock; those for matching take none. A caller that passes each [Change] on has to hold a lock of
+// its own over the change and the queueing of the message. Otherwise two changes of one topic may
+// go out in the wrong order.
 //
-// A Table bounds nothing by itself. Length of topic and Count have to be checked before Subscribe.
+// A Table has no limits. Check the length of the topic and Count before Subscribe.
 type Table[P comparable] struct {
 	trie Trie[P] // changed under mu
 
 	mu sync.Mutex
-	// accounts has what each subscriber asked for. An account without topics does not exist.
+	// accounts has the topics of each subscriber. There is no account without topics.
 	accounts map[P]map[string]interest
 }
 
-// An interest is what one subscriber has said of one topic. One that is not held and counts nothing does not exist.
+// An interest is what one subscriber has asked of one topic. There is none that is not held and has
+// a count of 0.
 type interest struct {
 	held  bool
 	count int // SUBSCRIBEs less CANCELs, never below 0
 }
 
-// A Change says what a SUBSCRIBE or a CANCEL did. Fields not named for the one or the other are false then.
+// A Change says what a SUBSCRIBE or a CANCEL did. Fields that are not named for it are false.
 type Change struct {
-	// Fresh, of a SUBSCRIBE: p did not hold the topic before, and so matching has changed.
+	// Fresh (SUBSCRIBE): p did not hold the topic before, so matching has changed.
 	Fresh bool
-	// First, of a SUBSCRIBE: nobody held the topic before.
+	// First (SUBSCRIBE): nobody held the topic before.
 	First bool
-	// Held, of a CANCEL: p held the topic until now, and so matching has changed.
+	// Held (CANCEL): p held the topic until now, so matching has changed.
 	Held bool
-	// Last, of a CANCEL: p held the topic and nobody does any more.
+	// Last (CANCEL): p held the topic, and nobody does any more.
 	Last bool
-	// Counted, of a CANCEL: it took back a SUBSCRIBE of p. One that is not counted answers no SUBSCRIBE, and must not
-	// be told to others: there it would end a subscription of somebody else.
+	// Counted (CANCEL): it took back a SUBSCRIBE of p. A CANCEL that is not counted answers no
+	// SUBSCRIBE and must not be passed on: it would end the subscription of another subscriber
+	// there.
 	Counted bool
-	// Count is the number of SUBSCRIBEs of p for this topic that no CANCEL has taken back, after the change.
+	// Count is the number of SUBSCRIBEs of p for this topic, after the change, that no CANCEL has
+	// taken back.
 	Count int
 }
 
 // Removed is one topic of a subscriber that has gone.
 type Removed struct {
 	Topic string
-	// Held: the subscriber was matched by this topic until now. If not, it had subscribed more than once and
-	// cancelled, and Count is all there is to say.
+	// Held: the subscriber received this topic until now. If it did not, it had subscribed more
+	// often than it had cancelled, which is Count.
 	Held bool
-	// Last: the subscriber held the topic and nobody does any more.
+	// Last: the subscriber held the topic, and nobody does any more.
 	Last bool
 	// Count is the number of SUBSCRIBEs that no CANCEL has taken back, at least 1.
 	Count int
@@ -63,7 +68,7 @@ type Removed struct {
 // Cost returns about how many bytes of memory a Table needs for a topic of one subscriber.
 func Cost[T string | []byte](topic T) int64 { return int64(len(topic)) + 256 }
 
-// Subscribe does what a SUBSCRIBE of p asks for. It keeps a copy of topic, not topic itself.
+// Subscribe applies a SUBSCRIBE of p. It keeps a copy of topic.
 func (t *Table[P]) Subscribe(p P, topic []byte) Change {
 	key := string(topic)
 	t.mu.Lock()
@@ -87,8 +92,8 @@ func (t *Table[P]) Subscribe(p P, topic []byte) Change {
 	return c
 }
 
-// Cancel does what a CANCEL of p asks for. It keeps nothing of topic. A CANCEL of what p never subscribed to, or has
-// cancelled as often as subscribed, gives the zero Change.
+// Cancel applies a CANCEL of p. It does not keep topic. If p has cancelled the topic as often as it
+// has subscribed to it, or has never subscribed to it, the Change is zero.
 func (t *Table[P]) Cancel(p P, topic []byte) Change {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,8 +120,7 @@ func (t *Table[P]) Cancel(p P, topic []byte) Change {
 	return c
 }
 
-// Remove forgets p and returns what it leaves behind, in ascending order of topic. All of p's topics leave matching in
-// one change.
+// Remove removes p and returns its topics in ascending order. They leave matching in one change.
 func (t *Table[P]) Remove(p P) []Removed {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,8 +138,8 @@ func (t *Table[P]) Remove(p P) []Removed {
 	return gone
 }
 
-// Has tells whether p has an account for topic: it holds it, or has subscribed to it more often than cancelled. A
-// further SUBSCRIBE of it does not raise Count.
+// Has reports whether the Table has an account of p for topic: p holds it, or has subscribed to it
+// more often than cancelled. Then another SUBSCRIBE does not raise [Table.Count].
 func (t *Table[P]) Has(p P, topic []byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,7 +147,7 @@ func (t *Table[P]) Has(p P, topic []byte) bool {
 	return ok
 }
 
-// Count returns the number of distinct topics for which the Table keeps memory on behalf of p.
+// Count returns the number of distinct topics for which the Table has an account of p.
 func (t *Table[P]) Count(p P) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,10 +157,10 @@ func (t *Table[P]) Count(p P) int {
 // Root returns the present state for matching. See [Trie.Root].
 func (t *Table[P]) Root() *Root[P] { return t.trie.Root() }
 
-// Match appends to dst everyone whom a message with this topic reaches. See [Root.Match].
+// Match appends the subscribers of a message with this topic to dst. See [Root.Match].
 func (t *Table[P]) Match(dst []P, topic []byte) []P { return t.trie.Root().Match(dst, topic) }
 
-// Topics ranges over the distinct topics that somebody holds at the time of the call, whatever changes meanwhile.
+// Topics returns an iterator over the distinct topics that somebody holds at the time of the call.
 func (t *Table[P]) Topics() iter.Seq[string] { return t.trie.Root().Topics() }
 
 // Len returns the number of distinct topics that somebody holds.

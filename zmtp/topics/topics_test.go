@@ -33,8 +33,8 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// "libzmq's XPUB keeps a set per pipe, one CANCEL removes it" (A35); "forward a CANCEL that removes nothing only while
-// SUBSCRIBEs seen − CANCELs seen > 0" (C19).
+// libzmq's XPUB keeps a set of topics for each pipe, which one CANCEL leaves (mtrie). A CANCEL that
+// removes nothing may only be passed on while there were more SUBSCRIBEs than CANCELs.
 func TestTwiceSubscribed(t *testing.T) {
 	var table Table[string]
 	a := []byte("A")
@@ -57,7 +57,7 @@ func TestTwiceSubscribed(t *testing.T) {
 		}
 	}
 
-	// C20: what was told twice has to be taken back twice when the peer goes.
+	// What was passed on twice has to be taken back twice when the peer goes.
 	table.Subscribe("p", a)
 	table.Subscribe("p", a)
 	table.Subscribe("p", []byte("B"))
@@ -76,8 +76,8 @@ func TestTwiceSubscribed(t *testing.T) {
 	}
 }
 
-// A subscriber of several prefixes of a topic gets a message once, on both sides of the size at which Match needs more
-// than its stack.
+// A subscriber of several prefixes of a topic gets a message once, on both sides of the size at
+// which Match needs more than its stack.
 func TestMatchOnce(t *testing.T) {
 	for _, peers := range []int{1, 64, 65, idWords * 64, idWords*64 + 1} {
 		var table Table[int]
@@ -114,7 +114,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// libzmq once followed a long topic by recursion and overran its stack (B.6).
+// A topic of any length is followed without recursion.
 func TestLongTopics(t *testing.T) {
 	var table Table[int]
 	long := bytes.Repeat([]byte{'x'}, 1<<20)
@@ -151,8 +151,8 @@ func TestLongTopics(t *testing.T) {
 	}
 }
 
-// Readers look at roots while others change the table. What one subscriber does in one call is seen as a whole: all
-// of "a", "ab" and "b" leave together.
+// Readers look at roots while others change the table. What one subscriber does in one call is seen
+// as a whole: all of "a", "ab" and "b" leave together.
 func TestConcurrentReaders(t *testing.T) {
 	var table Table[int]
 	const always = 1000

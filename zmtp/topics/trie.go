@@ -6,17 +6,18 @@ import (
 	"sync/atomic"
 )
 
-// A Trie tells which subscribers a message reaches. The zero value is empty and ready for use. It must not be copied.
+// A Trie finds the subscribers of a message. The zero value is empty and ready for use. It must not
+// be copied.
 //
-// Add and Delete must not run at the same time as each other: that is left to the caller, who usually has a lock
-// already. Root, and everything a Root offers, may be called at any time from any goroutine and never blocks.
+// Only one Add or Delete may run at a time; the caller has to see to that. Root and the methods of
+// [Root] may be called at any time from any goroutine. They never block.
 type Trie[P comparable] struct {
 	root atomic.Pointer[Root[P]]
 
-	// The writer's.
+	// Only the writer uses these.
 	members map[P]member
-	free    []uint32 // numbers below limit that no member has
-	limit   uint32   // no number so far was as large as this
+	free    []uint32 // ids below limit that no member has
+	limit   uint32   // above all ids so far
 	gen     uint64
 }
 
@@ -26,13 +27,13 @@ type member struct {
 	topics int
 }
 
-// Root returns the present state, nil while nothing has ever been added; a nil Root is an empty one. Two calls return
-// the same pointer if and only if nothing about matching has changed between them, provided that the first result was
-// kept: only that keeps its address from being used again.
+// Root returns the present state. It is nil, which is an empty Root, until something is added. Two
+// calls return the same pointer if and only if matching has not changed between them, provided that
+// the caller keeps the first result: otherwise its address may be used again.
 func (t *Trie[P]) Root() *Root[P] { return t.root.Load() }
 
-// Add subscribes p to topic. fresh tells that p did not hold the topic before, first that nobody did. If p holds it
-// already nothing changes. Add keeps topic, and memory of the order of its length.
+// Add subscribes p to topic. fresh is true if p did not hold the topic before, first if nobody did.
+// If p holds it already, nothing changes. Add keeps topic.
 func (t *Trie[P]) Add(p P, topic string) (fresh, first bool) {
 	m, known := t.members[p]
 	if old := t.Root(); known && old != nil && old.top.find(topic).holds(m.id) {
@@ -62,7 +63,8 @@ func (t *Trie[P]) Add(p P, topic string) (fresh, first bool) {
 	return true, first
 }
 
-// Delete ends p's subscription to topic. held tells that there was one, last that nobody holds the topic any more.
+// Delete ends p's subscription to topic. held is true if there was one, last if nobody holds the
+// topic any more.
 func (t *Trie[P]) Delete(p P, topic string) (held, last bool) {
 	if m, known := t.members[p]; !known || !t.Root().top.find(topic).holds(m.id) {
 		return false, false
@@ -73,8 +75,8 @@ func (t *Trie[P]) Delete(p P, topic string) (held, last bool) {
 	return true, last
 }
 
-// deleteAll ends p's subscriptions to the topics of gone that are Held, in one change, and sets Last in those that
-// nobody holds any more.
+// deleteAll ends, in one change, p's subscriptions to the topics of gone that are Held. It sets
+// Last in those that nobody holds any more.
 func (t *Trie[P]) deleteAll(p P, gone []Removed) {
 	if !slices.ContainsFunc(gone, func(g Removed) bool { return g.Held }) {
 		return
@@ -88,7 +90,7 @@ func (t *Trie[P]) deleteAll(p P, gone []Removed) {
 	t.root.Store(r)
 }
 
-// edit begins a change: it returns a copy of the present state that is not published yet.
+// edit begins a change. It returns a copy of the present state that is not published yet.
 func (t *Trie[P]) edit() *Root[P] {
 	t.gen++
 	r := &Root[P]{}
@@ -100,7 +102,8 @@ func (t *Trie[P]) edit() *Root[P] {
 	return r
 }
 
-// remove takes p, which must be there, from topic's subscribers in r, and tells whether it was the last one.
+// remove removes p, which must be there, from the subscribers of topic in r, and reports whether it
+// was the last.
 func (t *Trie[P]) remove(r *Root[P], p P, topic string) (last bool) {
 	m := t.members[p]
 	parent, n, at := (*node[P])(nil), &r.top, 0
@@ -139,11 +142,12 @@ func (t *Trie[P]) newID() uint32 {
 	return t.limit - 1
 }
 
-// A Root is one state of a [Trie] or [Table]. It never changes, and is compared by address. A nil Root is empty.
+// A Root is one state of a [Trie] or [Table]. It never changes and is compared by address. A nil
+// Root is empty.
 type Root[P comparable] struct {
 	top    node[P]
 	topics int
-	limit  uint32 // every id in it is below
+	limit  uint32 // above every id in it
 }
 
 // Len returns the number of distinct topics.
@@ -154,9 +158,9 @@ func (r *Root[P]) Len() int {
 	return r.topics
 }
 
-// Match appends to dst everyone who subscribed to a prefix of topic, each once however many prefixes it holds, in no
-// order that means anything, and returns the extended slice. Apart from growing dst it allocates only where somebody
-// may hold two of the prefixes and the subscribers are more than 4096. It keeps nothing of topic.
+// Match appends the subscribers of all prefixes of topic to dst, each once and in no particular
+// order, and returns the extended slice. It does not keep topic. Beside growing dst it allocates
+// only if several prefixes have subscribers and there are more than 4096 subscribers in all.
 func (r *Root[P]) Match(dst []P, topic []byte) []P {
 	if r == nil {
 		return dst
@@ -181,7 +185,7 @@ func (r *Root[P]) Match(dst []P, topic []byte) []P {
 	}
 }
 
-// Any tells whether anyone subscribed to a prefix of topic.
+// Any reports whether a prefix of topic has a subscriber.
 func (r *Root[P]) Any(topic []byte) bool {
 	if r == nil {
 		return false
@@ -193,11 +197,12 @@ func (r *Root[P]) Any(topic []byte) bool {
 	return n != nil
 }
 
-// idWords is the size of the set of numbers that Match has on its stack, for 4096 subscribers.
+// idWords is the size, in words, of the set of ids that Match has on its stack: enough for 4096
+// subscribers.
 const idWords = 64
 
-// matchMore goes on where Match, which has appended found, comes to a second topic with subscribers: from here on
-// somebody may turn up again.
+// matchMore continues Match at the second prefix with subscribers, n. found are the subscribers of
+// the first, which dst has already. From here on a subscriber may occur again.
 func (r *Root[P]) matchMore(dst []P, found []entry[P], n *node[P], topic []byte) []P {
 	var array [idWords]uint64
 	seen := array[:]
@@ -220,7 +225,8 @@ func (r *Root[P]) matchMore(dst []P, found []entry[P], n *node[P], topic []byte)
 	return dst
 }
 
-// Topics ranges over the distinct topics in ascending order of their bytes. Each has a subscriber in this state.
+// Topics returns an iterator over the distinct topics with subscribers, in ascending order of their
+// bytes.
 func (r *Root[P]) Topics() iter.Seq[string] {
 	type place struct {
 		n    *node[P]

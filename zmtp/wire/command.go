@@ -12,20 +12,23 @@ const (
 	CmdPong      = "PONG"
 )
 
-// MaxPingContext is how much of a PING's context a PONG repeats, in bytes.
+// MaxPingContext is the number of bytes of a PING's context that a PONG repeats (RFC 37).
 const MaxPingContext = 16
 
-// MaxPingTTL is the largest TTL that may be sent, in tenths of a second: libzmq multiplies it by 100 in 16 bits.
+// MaxPingTTL is the largest TTL that libzmq can take, in tenths of a second: it multiplies the TTL
+// by 100 in 16 bits (stream_engine_base.cpp).
 const MaxPingTTL = 655
 
-// ParseCommand splits the body of a command frame into name and data, which alias body. The name may be empty.
+// ParseCommand splits the body of a command frame into name and data, which refer to body. The name
+// may be empty.
 func ParseCommand(body []byte) (name, data []byte, err error) {
 	if len(body) == 0 {
 		return nil, nil, Errorf(MalformedCommand, "empty command frame")
 	}
 	n := int(body[0])
 	if n > len(body)-1 {
-		return nil, nil, Errorf(MalformedCommand, "command name of %d bytes in a body of %d", n, len(body))
+		return nil, nil, Errorf(MalformedCommand, "command name of %d bytes in a body of %d bytes",
+			n, len(body))
 	}
 	return body[1 : 1+n], body[1+n:], nil
 }
@@ -38,8 +41,8 @@ func AppendCommand(dst []byte, name string, data []byte) []byte {
 	return append(dst, data...)
 }
 
-// AppendSubscription appends a subscription or its cancellation in the form that the peer's version wants: a command
-// for 3.1, a message whose first byte is 1 or 0 for 3.0.
+// AppendSubscription appends a subscription or its cancellation in the form of the peer's version:
+// a command for 3.1, a message whose first byte is 1 or 0 for 3.0.
 func AppendSubscription(dst []byte, v30, subscribe bool, topic []byte) []byte {
 	if v30 {
 		dst = AppendHeader(dst, 0, 1+len(topic))
@@ -56,14 +59,15 @@ func AppendSubscription(dst []byte, v30, subscribe bool, topic []byte) []byte {
 	return AppendCommand(dst, CmdCancel, topic)
 }
 
-// AppendPing appends a PING; ttl is in tenths of a second and cut to MaxPingTTL.
+// AppendPing appends a PING. The TTL is in tenths of a second and cut to MaxPingTTL.
 func AppendPing(dst []byte, ttl int) []byte {
 	var data [2]byte
 	binary.BigEndian.PutUint16(data[:], uint16(min(max(ttl, 0), MaxPingTTL)))
 	return AppendCommand(dst, CmdPing, data[:])
 }
 
-// ParsePing takes the data of a PING apart: the TTL in tenths of a second, 0 for none, and the context.
+// ParsePing splits the data of a PING into the TTL in tenths of a second, 0 for none, and the
+// context, which refers to data.
 func ParsePing(data []byte) (ttl int, context []byte, err error) {
 	if len(data) < 2 {
 		return 0, nil, Errorf(MalformedPing, "PING with %d bytes of TTL, want 2", len(data))
@@ -71,7 +75,8 @@ func ParsePing(data []byte) (ttl int, context []byte, err error) {
 	return int(binary.BigEndian.Uint16(data)), data[2:], nil
 }
 
-// AppendPong appends the PONG that answers a PING with this context; what is above MaxPingContext is cut off, as libzmq does.
+// AppendPong appends the PONG to a PING with that context, which is cut to MaxPingContext as in
+// libzmq.
 func AppendPong(dst []byte, context []byte) []byte {
 	return AppendCommand(dst, CmdPong, context[:min(len(context), MaxPingContext)])
 }
@@ -83,7 +88,8 @@ func AppendError(dst []byte, reason string) []byte {
 	return AppendCommand(dst, CmdError, append(data, reason...))
 }
 
-// ParseError returns the reason in the data of an ERROR command; bytes behind it are ignored, as libzmq does.
+// ParseError returns the reason in the data of an ERROR command. Like libzmq it ignores bytes
+// behind it.
 func ParseError(data []byte) (string, error) {
 	if len(data) == 0 || int(data[0]) > len(data)-1 {
 		return "", Errorf(MalformedError, "ERROR whose reason overruns it")

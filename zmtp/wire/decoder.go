@@ -5,12 +5,12 @@ import (
 	"math"
 )
 
-// MaxCommandSize bounds the body of a command after the handshake, in bytes: a subscription to the longest topic we
-// accept and some room.
+// MaxCommandSize bounds the body of a command after the handshake, in bytes. It has room for a
+// subscription to the longest topic that a socket accepts.
 const MaxCommandSize = 128 << 10
 
-// maxInMemory bounds a message in bytes where nothing else does. It leaves room for sums: the size of a frame is what the
-// peer says.
+// maxInMemory bounds a message in bytes where nothing else does. It leaves room for sums: the size
+// of a frame is what the peer says.
 const maxInMemory = math.MaxInt / 4
 
 // Kind says what a Decoder found.
@@ -23,29 +23,32 @@ const (
 	ACommand             // a command
 )
 
-// Item is one item of a stream, found in the buffer that was given to Next.
+// Item is what Next found in its buffer.
 type Item struct {
 	Kind  Kind
-	Size  int    // of a message: its bytes are the first Size of the buffer; for NeedMore how long what is left must become
-	Parts int    // of a message: how many frames it has
-	Bytes int    // of a message: the sum of its bodies
-	Body  []byte // of a command: its body, aliasing the buffer until the next call of Next
+	Size  int    // AMessage: its bytes are the first Size of the buffer; NeedMore: see there
+	Parts int    // AMessage: the number of its frames
+	Bytes int    // AMessage: the sum of its bodies
+	Body  []byte // ACommand: its body, which refers to the buffer until the next call of Next
 
-	// From and To say which part of the buffer is left: the next buffer must begin with it.
+	// The next buffer must begin with the bytes From to To of this one. After NeedMore it has to be
+	// Size bytes long at least.
 	From, To int
 }
 
-// Decoder cuts the stream behind the handshake into messages and commands. It looks at frame headers only: the canonical
-// form of a message is its bytes on the wire of a NULL connection. What follows a command inside a message is moved
-// over the command, each byte once however many commands there are.
+// Decoder cuts the stream behind the handshake into messages and commands. It reads frame headers
+// only: the canonical form of a message is its bytes on the wire of a NULL connection. A command
+// inside a message is cut out by moving what follows, each byte once however many commands there
+// are.
 //
-// The zero Decoder is ready and bounds nothing.
+// The zero Decoder is ready for use and has no limits.
 type Decoder struct {
-	// MaxMessageSize bounds a message in bytes, counted without the header of its first frame: for a message of one frame
-	// that is libzmq's MAXMSGSIZE. 0 means no bound. The header that would go beyond it is refused before its body
-	// has arrived.
+	// MaxMessageSize bounds a message in bytes, without the header of its first frame: for a
+	// message of one frame that is libzmq's ZMQ_MAXMSGSIZE. 0 is no limit. The first header that
+	// exceeds the limit is refused, before its body arrives.
 	MaxMessageSize int64
-	// MaxParts bounds the number of frames of a message. 0 means no bound. The header of the first frame beyond it is refused.
+	// MaxParts bounds the number of frames of a message. 0 is no limit. The header of the first
+	// frame above it is refused.
 	MaxParts int
 
 	scanned int // bytes of whole frames of the unfinished message at the start of the buffer
@@ -55,8 +58,8 @@ type Decoder struct {
 	bytes   int // sum of their bodies
 }
 
-// Next returns the first item of b, in which it may move bytes. What it found in an unfinished message it remembers: the
-// next b must begin with what is left of this one, wherever those bytes are then.
+// Next returns the first item of b, in which it may move bytes. It remembers the frames of an
+// unfinished message, so the next b must begin with what is left of this one.
 func (d *Decoder) Next(b []byte) (Item, error) {
 	for {
 		at := d.scanned + d.hole
@@ -65,7 +68,7 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 			return Item{}, err
 		}
 		if n == 0 {
-			// What is missing of the header is not known before its first byte.
+			// The first byte tells how long the header is.
 			need := 2
 			if len(b) > at && flags&Long != 0 {
 				need = MaxHeaderSize
@@ -81,7 +84,8 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 		}
 		before := int64(d.scanned + n - first)
 		if limit := d.MaxMessageSize; limit > 0 && before > limit-size {
-			return Item{}, Errorf(MessageTooLarge, "message of at least %d bytes, the limit is %d", satAdd(before, size), limit)
+			return Item{}, Errorf(MessageTooLarge, "message of at least %d bytes, the limit is %d",
+				satAdd(before, size), limit)
 		}
 		if d.MaxParts > 0 && d.parts >= d.MaxParts {
 			return Item{}, Errorf(TooManyParts, "message of more than %d parts, the limit", d.MaxParts)
@@ -101,23 +105,25 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 		d.parts++
 		d.bytes += int(size)
 		if flags&More == 0 {
-			it := Item{Kind: AMessage, Size: d.scanned, Parts: d.parts, Bytes: d.bytes, From: end, To: len(b)}
+			it := Item{
+				Kind: AMessage, Size: d.scanned, Parts: d.parts, Bytes: d.bytes, From: end, To: len(b),
+			}
 			d.scanned, d.hole, d.first, d.parts, d.bytes = 0, 0, 0, 0, 0
 			return it, nil
 		}
 	}
 }
 
-// Whole is Next for the usual case: it returns the size of the message at the start of b, the number of its frames and the
-// sum of their bodies. It returns 0 when b does not begin with a whole message without commands in it, or anything is
-// unusual, and then Next says what there is.
+// Whole is a fast Next for the usual case, in which b begins with a whole message without commands
+// in it. It returns the size of the message in bytes, the number of its frames and the sum of their
+// bodies. In all other cases it returns 0, and Next has to be called.
 func (d *Decoder) Whole(b []byte) (size, parts, bytes int) {
 	if d.parts > 0 {
 		return 0, 0, 0
 	}
 	limit := math.MaxInt
 	if d.MaxMessageSize > 0 {
-		limit = int(min(d.MaxMessageSize, math.MaxInt)) // without the allowance for the first header: Next decides there
+		limit = int(min(d.MaxMessageSize, math.MaxInt)) // Next decides whether the first header counts
 	}
 	at := 0
 	for at+MaxHeaderSize <= len(b) {
@@ -152,7 +158,7 @@ func (d *Decoder) Whole(b []byte) (size, parts, bytes int) {
 // Inside reports whether a message has begun and not ended.
 func (d *Decoder) Inside() bool { return d.parts > 0 }
 
-// needMore closes the hole; behind the whole frames of the message there must be n bytes.
+// needMore closes the hole. n bytes have to follow the whole frames of the message.
 func (d *Decoder) needMore(b []byte, n int) Item {
 	to := len(b)
 	if d.hole > 0 {
@@ -167,7 +173,8 @@ func (d *Decoder) command(b []byte, flags Flags, size int64, n int) (Item, error
 		return Item{}, Errorf(MalformedFrame, "a command frame has the MORE bit")
 	}
 	if size > MaxCommandSize {
-		return Item{}, Errorf(CommandTooLarge, "command of %d bytes, the limit is %d", size, MaxCommandSize)
+		return Item{}, Errorf(CommandTooLarge, "command of %d bytes, the limit is %d",
+			size, MaxCommandSize)
 	}
 	at := d.scanned + d.hole
 	end := at + n + int(size)

@@ -19,9 +19,10 @@ const MaxHeaderSize = 9
 
 const maxFrameSize = 1<<63 - 1
 
-// ParseHeader parses the frame header at the start of b: the flags, the size of the body and the length n of the
-// header. It returns n = 0 and no error while b is too short. A size is returned as it stands in the header, at most
-// 2^63-1; the caller bounds it before it allocates. A long size for a short body is legal.
+// ParseHeader parses the frame header at the start of b. It returns the flags, the size of the body
+// in bytes and the length n of the header, or n = 0 and no error while b is too short. The size is
+// that of the header, up to 2^63-1: the caller has to bound it before it allocates. A long size for
+// a short body is legal.
 func ParseHeader(b []byte) (flags Flags, size int64, n int, err error) {
 	if len(b) == 0 {
 		return 0, 0, 0, nil
@@ -46,7 +47,8 @@ func ParseHeader(b []byte) (flags Flags, size int64, n int, err error) {
 	return flags, int64(u), MaxHeaderSize, nil
 }
 
-// AppendHeader appends the header of a frame with a body of size bytes; Long is set as the size demands.
+// AppendHeader appends the header of a frame with a body of size bytes. It sets Long if the size
+// needs it.
 func AppendHeader(dst []byte, flags Flags, size int) []byte {
 	if size <= 255 {
 		return append(dst, byte(flags&^Long), byte(size))

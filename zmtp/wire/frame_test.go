@@ -25,7 +25,7 @@ func reason(err error) Reason {
 	return ReasonNone
 }
 
-// TestByteVectors are those of part H of the conformance notes.
+// TestByteVectors compares with bytes that libzmq 4.3.4 sends.
 func TestByteVectors(t *testing.T) {
 	readyOf := func(typ string, more ...Property) []byte {
 		return AppendCommand(nil, CmdReady, AppendMetadata(nil, append(Metadata{{PropSocketType, []byte(typ)}}, more...)))
@@ -111,7 +111,8 @@ func TestFrameSizes(t *testing.T) {
 	}
 }
 
-// Each form of a subscription becomes a long frame at a length of its own (conformance notes, A36 and H).
+// Each form of a subscription becomes a long frame at a length of its own (conformance notes, A36
+// and H).
 func TestSubscriptionForms(t *testing.T) {
 	for _, c := range []struct {
 		v30, on bool

@@ -88,5 +88,6 @@ func (g Greeting) CheckMechanism(want string) error {
 	if g.Mechanism == want {
 		return nil
 	}
-	return Errorf(MechanismMismatch, "peer wants mechanism %q, we want %q", strings.ToValidUTF8(g.Mechanism, "?"), want)
+	return Errorf(MechanismMismatch, "peer wants mechanism %q, we want %q",
+		strings.ToValidUTF8(g.Mechanism, "?"), want)
 }

@@ -17,11 +17,11 @@ type Property struct {
 	Value []byte
 }
 
-// Metadata is the metadata of one side in the order in which it stood in READY or INITIATE.
+// Metadata are the properties of one side, in their order in READY or INITIATE.
 type Metadata []Property
 
-// Get returns the value of the first property of that name, compared without regard to case (RFC 37). "Routing-Id" is libzmq's
-// name for Identity.
+// Get returns the value of the first property with that name, in upper or lower case (RFC 37).
+// "Routing-Id" is libzmq's name for Identity.
 func (m Metadata) Get(name string) ([]byte, bool) {
 	if strings.EqualFold(name, "Routing-Id") {
 		name = PropIdentity
@@ -50,8 +50,8 @@ func AppendMetadata(dst []byte, m Metadata) []byte {
 	return dst
 }
 
-// ParseMetadata parses metadata up to the end of b; a left-over byte is an error. Names and values are copies.
-// Duplicates are kept in order.
+// ParseMetadata parses metadata up to the end of b. A byte that is left over is an error. Names and
+// values are copies. Duplicates are kept, in order.
 func ParseMetadata(b []byte) (Metadata, error) {
 	var m Metadata
 	for len(b) > 0 {

@@ -30,7 +30,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// TestSocketTypes is the matrix of part A.4 of the conformance notes: a pair accepts each other or not, in both directions.
+// TestSocketTypes is the matrix of part A.4 of the conformance notes: a pair accepts each other or
+// not, in both directions.
 func TestSocketTypes(t *testing.T) {
 	pairs := map[string]bool{}
 	for _, pair := range strings.Fields(`REQ-REP REQ-ROUTER DEALER-REP DEALER-DEALER DEALER-ROUTER ROUTER-ROUTER PUSH-PULL

@@ -2,7 +2,7 @@ package wire
 
 import "slices"
 
-// SocketType is a socket type as it stands in the Socket-Type property.
+// SocketType is the value of the Socket-Type property.
 type SocketType string
 
 // The socket types of libzmq that speak ZMTP.
@@ -28,7 +28,8 @@ const (
 	CHANNEL SocketType = "CHANNEL"
 )
 
-// accepted is the matrix of libzmq's check_socket_type; for the classic types it is that of RFC 37.
+// accepted is the matrix of libzmq's mechanism_t::check_socket_type. For the classic types RFC 37
+// has the same.
 var accepted = map[SocketType][]SocketType{
 	REQ: {REP, ROUTER}, REP: {REQ, DEALER},
 	DEALER: {REP, DEALER, ROUTER}, ROUTER: {REQ, DEALER, ROUTER},
@@ -45,8 +46,8 @@ func (t SocketType) Accepts(peer SocketType) bool { return slices.Contains(accep
 // Publishes reports whether t takes subscriptions from its peers.
 func (t SocketType) Publishes() bool { return t == PUB || t == XPUB }
 
-// HasIdentity reports whether t always sends its Identity property, even when it is empty, as libzmq does.
+// HasIdentity reports whether t sends its Identity property even when it is empty, as in libzmq.
 func (t SocketType) HasIdentity() bool { return t == REQ || t == DEALER || t == ROUTER }
 
-// WantsIdentity reports whether t uses the identity of its peers, which must then obey RFC 37.
+// WantsIdentity reports whether t uses the identity of its peers, which then has to obey RFC 37.
 func (t SocketType) WantsIdentity() bool { return t == ROUTER || t == REP }

@@ -7,16 +7,16 @@ import (
 	"net/netip"
 )
 
-// Addresses lets clients in or keeps them out by their IP address, and asks Next about the others. A client without an IP
-// address, over ipc, is not concerned.
+// Addresses is a Handler that refuses clients by their IP address and asks Next about all others. A
+// client without an IP address, over ipc, is never refused.
 type Addresses struct {
-	// Allow, unless it is empty, names all from which clients may come.
+	// Allow has the addresses that are not refused. Default: all.
 	Allow []netip.Prefix
-	// Deny names those from which they may not; it goes before Allow.
+	// Deny has addresses that are refused although Allow has them.
 	Deny []netip.Prefix
-	// Status is what those who are kept out are told. Default StatusTemporary: a closed connection.
+	// Status is the answer to refused clients. Default StatusTemporary: the connection is closed.
 	Status int
-	// Next decides about the others. Nil lets them in.
+	// Next decides about all other clients. Default: they are accepted.
 	Next Handler
 }
 
@@ -35,7 +35,7 @@ func (a *Addresses) Authenticate(ctx context.Context, req *Request) (Reply, erro
 	return a.Next.Authenticate(ctx, req)
 }
 
-// Admits reports whether clients may come from addr, if Next agrees.
+// Admits reports whether clients from addr are not refused.
 func (a *Addresses) Admits(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	return !contains(a.Deny, addr) && (len(a.Allow) == 0 || contains(a.Allow, addr))
@@ -50,10 +50,11 @@ func contains(all []netip.Prefix, addr netip.Addr) bool {
 	return false
 }
 
-// Passwords lets in the PLAIN clients whose name and password it holds, and makes the name their User-Id. Others are denied.
+// Passwords is a Handler that accepts PLAIN clients by name and password, and makes the name their
+// User-Id. It denies all others.
 type Passwords map[string]string
 
-// Authenticate implements Handler. The time it takes does not tell how much of a password was right.
+// Authenticate implements Handler. Its duration does not depend on how much of a password is right.
 func (p Passwords) Authenticate(_ context.Context, req *Request) (Reply, error) {
 	if req.Mechanism != "PLAIN" || len(req.Credentials) != 2 {
 		return Reply{Status: StatusDenied, Text: "PLAIN is required"}, nil

@@ -11,7 +11,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// TestVectors compares requests with those that libzmq sent to its handler, and what is made of the replies.
+// TestVectors compares requests with those that libzmq sent to its handler, and the effect of
+// replies with the effect that they had on libzmq.
 func TestVectors(t *testing.T) {
 	played := 0
 	for name, v := range zmtptest.Vectors(t) {

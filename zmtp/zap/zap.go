@@ -6,43 +6,44 @@ import (
 	"fmt"
 )
 
-// Version is the protocol's version in every request and reply.
+// Version is the version of the protocol, which every request and reply has.
 const Version = "1.0"
 
-// The status codes of a reply. A client that gets an ERROR does not try again, one that is only hung up on does.
+// The status codes of a reply. A client that gets an ERROR does not try again; one whose connection
+// is closed does.
 const (
-	StatusOK        = 200 // let the client in
-	StatusTemporary = 300 // not now: the connection is closed without a word
-	StatusDenied    = 400 // no: the client is sent ERROR 400
-	StatusFailed    = 500 // the authenticator does not work: the client is sent ERROR 500
+	StatusOK        = 200 // the client is accepted
+	StatusTemporary = 300 // not now: the connection is closed
+	StatusDenied    = 400 // denied: the client gets ERROR 400
+	StatusFailed    = 500 // the authenticator failed: the client gets ERROR 500
 )
 
-// Request asks whether a client may come in.
+// Request asks whether a client is to be accepted.
 type Request struct {
 	ID          string
 	Domain      string
-	Address     string // of the client: the IP address without port
+	Address     string // IP address of the client, without a port
 	Identity    []byte // routing id of the asking socket
 	Mechanism   string
-	Credentials [][]byte // NULL none, PLAIN user and password, CURVE the client's public key of 32 bytes
+	Credentials [][]byte // NULL: none; PLAIN: user, password; CURVE: the client's public key
 }
 
-// Reply is the answer.
+// Reply is the answer to a Request.
 type Reply struct {
 	ID       string
 	Status   int    // one of the status codes
-	Text     string // why, for the log; at most 255 bytes are sent
-	UserID   string // who it is, for the application
+	Text     string // reason for the log; at most 255 bytes are sent
+	UserID   string // name of the client, for the application
 	Metadata []byte // properties for the application, encoded as in READY
 }
 
-// Handler decides about clients. It is called once a handshake, from many goroutines, and may wait for ctx. An error is
-// as good as StatusFailed.
+// Handler decides about clients. It is called once for each handshake, from several goroutines at a
+// time, and may block until ctx ends. An error has the effect of StatusFailed.
 type Handler interface {
 	Authenticate(ctx context.Context, req *Request) (Reply, error)
 }
 
-// HandlerFunc is a function as a Handler.
+// HandlerFunc makes a function a Handler.
 type HandlerFunc func(ctx context.Context, req *Request) (Reply, error)
 
 // Authenticate calls f.
@@ -50,7 +51,7 @@ func (f HandlerFunc) Authenticate(ctx context.Context, req *Request) (Reply, err
 	return f(ctx, req)
 }
 
-// Fault is what is wrong with a reply, with libzmq's numbers (ZMQ_PROTOCOL_ERROR_ZAP_*).
+// Fault says what is wrong with a reply. The numbers are libzmq's ZMQ_PROTOCOL_ERROR_ZAP_*.
 type Fault uint32
 
 // The faults of a reply.
@@ -63,7 +64,7 @@ const (
 	FaultMetadata
 )
 
-// Error is a reply or a request that does not obey the protocol.
+// Error is the error of a reply or a request that breaks the protocol.
 type Error struct {
 	Fault  Fault
 	Detail string
@@ -79,15 +80,17 @@ func faultf(f Fault, format string, args ...any) error {
 // Frames returns the request as frames. They refer to the request.
 func (r *Request) Frames() [][]byte {
 	f := [][]byte{
-		[]byte(Version), []byte(r.ID), []byte(r.Domain), []byte(r.Address), r.Identity, []byte(r.Mechanism),
+		[]byte(Version), []byte(r.ID), []byte(r.Domain), []byte(r.Address),
+		r.Identity, []byte(r.Mechanism),
 	}
 	return append(f, r.Credentials...)
 }
 
-// ParseRequest takes the frames of a request apart; the result refers to them.
+// ParseRequest parses the frames of a request. The result refers to them. The error is an *Error.
 func ParseRequest(frames [][]byte) (Request, error) {
 	if len(frames) < 6 {
-		return Request{}, faultf(FaultMalformed, "request of %d frames, want 6 and the credentials", len(frames))
+		return Request{}, faultf(FaultMalformed, "request of %d frames, want 6 and the credentials",
+			len(frames))
 	}
 	if string(frames[0]) != Version {
 		return Request{}, faultf(FaultVersion, "request of version %.16q, want %q", frames[0], Version)
@@ -102,11 +105,13 @@ func ParseRequest(frames [][]byte) (Request, error) {
 func (r *Reply) Frames() [][]byte {
 	text := r.Text[:min(len(r.Text), 255)]
 	return [][]byte{
-		[]byte(Version), []byte(r.ID), fmt.Appendf(nil, "%03d", r.Status), []byte(text), []byte(r.UserID), r.Metadata,
+		[]byte(Version), []byte(r.ID), fmt.Appendf(nil, "%03d", r.Status), []byte(text),
+		[]byte(r.UserID), r.Metadata,
 	}
 }
 
-// ParseReply takes the frames of the reply to the request id apart; the result refers to them. The error is an *Error.
+// ParseReply parses the frames of the reply to the request with that id. The result refers to them.
+// The error is an *Error.
 func ParseReply(frames [][]byte, id string) (Reply, error) {
 	if len(frames) != 6 {
 		return Reply{}, faultf(FaultMalformed, "reply of %d frames, want 6", len(frames))
@@ -126,7 +131,7 @@ func ParseReply(frames [][]byte, id string) (Reply, error) {
 	return r, CheckMetadata(r.Metadata)
 }
 
-// CheckMetadata returns an *Error unless b is well-formed metadata up to its end.
+// CheckMetadata returns an *Error unless b is well-formed metadata and nothing else.
 func CheckMetadata(b []byte) error {
 	for len(b) > 0 {
 		n := int(b[0])

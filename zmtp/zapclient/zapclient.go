@@ -1,5 +1,5 @@
-// Package zapclient asks a ZAP handler in another process (RFC 27), over a connection to its REP or ROUTER socket, so that
-// an authenticator that exists already can be used.
+// Package zapclient asks an existing ZAP handler (RFC 27) in another process, over a connection to
+// its REP or ROUTER socket.
 package zapclient
 
 import (
@@ -14,11 +14,11 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// ErrUnavailable is returned while the handler is not connected or does not take more requests.
+// ErrUnavailable is returned while the handler is not connected or does not keep up with requests.
 var ErrUnavailable = errors.New("zapclient: the handler is not connected or too slow")
 
-// Client is a zap.Handler that passes requests on. Several may be under way at once; each has an id of its own by which the
-// reply is found.
+// Client is a zap.Handler that passes requests on. Several may be under way at once. Each has its
+// own request id, which the reply repeats.
 type Client struct {
 	socket *zmtp.Socket
 
@@ -33,8 +33,8 @@ type answer struct {
 	err   error
 }
 
-// Dial returns a Client of the handler at endpoint. It does not wait for the connection. Of cfg everything but Mechanism
-// usually keeps its default.
+// Dial returns a Client of the handler at endpoint. It does not wait for the connection. cfg
+// configures the socket; usually only Mechanism is set.
 func Dial(endpoint string, cfg zmtp.Config) (*Client, error) {
 	c := &Client{waiting: make(map[string]chan<- answer)}
 	c.socket = zmtp.NewSocket(wire.DEALER, (*pattern)(c), cfg)
@@ -45,10 +45,10 @@ func Dial(endpoint string, cfg zmtp.Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection; requests that wait fail.
+// Close ends the connection. Requests that wait fail.
 func (c *Client) Close() error { return c.socket.Close() }
 
-// Authenticate implements zap.Handler. It waits for the reply as long as ctx allows.
+// Authenticate implements zap.Handler. It blocks until the reply comes or ctx ends.
 func (c *Client) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply, error) {
 	ch := make(chan answer, 1)
 	c.mu.Lock()
@@ -67,7 +67,7 @@ func (c *Client) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply,
 		delete(c.waiting, r.ID)
 		c.mu.Unlock()
 	}()
-	// The empty frame is what a REQ socket puts in front of a request.
+	// A REQ socket sends an empty frame before the request (RFC 28).
 	if !peer.OfferMessage(zmtp.NewMessage(append([][]byte{nil}, r.Frames()...)...)) {
 		return zap.Reply{}, ErrUnavailable
 	}
@@ -81,6 +81,10 @@ func (c *Client) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply,
 		return zap.Reply{}, context.Cause(ctx)
 	}
 }
+
+// maxParts bounds the parts of a reply that is looked at: the delimiter, six frames, and some that
+// are too many.
+const maxParts = 16
 
 type pattern Client
 
@@ -99,13 +103,14 @@ func (c *pattern) Detach(p *zmtp.Peer, _ error) {
 	}
 }
 
-// Receive gives each reply to who waits for it. One that nobody waits for is late, or invented, and ignored.
+// Receive gives each reply to the call that waits for it. A reply for which no call waits is
+// ignored: it is late or false.
 func (c *pattern) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
 	for m := range b.Messages() {
-		frames := zmtp.NewMessage(m.AppendParts(nil)...).AppendParts(nil) // the batch ends with this call
-		if len(frames) < 3 {
+		if n := m.NumParts(); n < 3 || n > maxParts {
 			continue
 		}
+		frames := zmtp.NewMessage(m.AppendParts(nil)...).AppendParts(nil) // the batch ends with this call
 		id := string(frames[2])
 		c.mu.Lock()
 		ch, ok := c.waiting[id]
@@ -116,7 +121,9 @@ func (c *pattern) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
 		}
 		var a answer
 		if len(frames[0]) != 0 {
-			a.err = &zap.Error{Fault: zap.FaultUnspecified, Detail: "the delimiter of the reply is not empty"}
+			a.err = &zap.Error{
+				Fault: zap.FaultUnspecified, Detail: "the delimiter of the reply is not empty",
+			}
 		} else {
 			a.reply, a.err = zap.ParseReply(frames[1:], id)
 		}

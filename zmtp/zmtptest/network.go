@@ -14,21 +14,21 @@ import (
 // backlog is the number of connections that may wait for Accept before Dial waits itself.
 const backlog = 128
 
-// A Network is a set of addresses at which connections in memory are made. Its zero value is ready for use. All of its
-// methods are safe for use by several goroutines.
+// A Network is a set of addresses for connections in memory. The zero value is ready for use. All
+// methods may be called from several goroutines.
 type Network struct {
-	// Buffer is the size of the buffer of new connections, as for [Pipe]. It must not be changed after the first
-	// Dial. Default DefaultBuffer.
+	// Buffer is the buffer size of new connections in bytes, as for [Pipe]. It must not be changed
+	// after the first Dial. Default DefaultBuffer.
 	Buffer int
 
 	mu        sync.Mutex
 	listeners map[string]*listener
 	conns     map[string][]*Conn // accepted or waiting to be, by listening address, oldest first
-	lastPort  int                // given to a listener or dialer so far
+	lastPort  int                // the last that a listener or dialer was given
 }
 
-// Listen makes connections to addr possible. The address may be any string that is not in use; where it ends in ":0"
-// the number is replaced by a fresh one.
+// Listen listens at addr, which may be any string that is not in use. A ":0" at its end is replaced
+// by a new port number.
 func (n *Network) Listen(addr string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -36,9 +36,13 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 		addr = fmt.Sprintf("%s:%d", host, n.newPort())
 	}
 	if n.listeners[addr] != nil {
-		return nil, &net.OpError{Op: "listen", Net: Addr("").Network(), Addr: Addr(addr), Err: syscall.EADDRINUSE}
+		return nil, &net.OpError{
+			Op: "listen", Net: Addr("").Network(), Addr: Addr(addr), Err: syscall.EADDRINUSE,
+		}
 	}
-	l := &listener{network: n, addr: Addr(addr), queue: make(chan *Conn, backlog), closed: make(chan struct{})}
+	l := &listener{
+		network: n, addr: Addr(addr), queue: make(chan *Conn, backlog), closed: make(chan struct{}),
+	}
 	if n.listeners == nil {
 		n.listeners = make(map[string]*listener)
 	}
@@ -46,7 +50,8 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial connects to addr. As in TCP it does not wait for Accept. It fails with ECONNREFUSED if nobody listens.
+// Dial connects to addr. As with TCP it does not wait for Accept. It fails with ECONNREFUSED if
+// nothing listens there.
 func (n *Network) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: Addr("").Network(), Addr: Addr(addr), Err: err}
@@ -72,7 +77,7 @@ func (n *Network) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	select {
 	case l.queue <- theirs:
 		select {
-		case <-l.closed: // and perhaps with nobody left to empty the queue
+		case <-l.closed: // Close may have emptied the queue already
 			l.reset()
 		default:
 		}
@@ -87,8 +92,8 @@ func (n *Network) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return fail(err)
 }
 
-// Conns returns the listening side's ends of the connections to addr that are not closed at both ends, oldest first.
-// It is the way to a connection that the code under test has made itself, to Stall or Cut it.
+// Conns returns the listening ends of the connections to addr that are not closed at both ends,
+// oldest first. A test can Stall or Cut connections with it that the code under test has made.
 func (n *Network) Conns(addr string) []*Conn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -104,7 +109,7 @@ func dropClosed(conns []*Conn) []*Conn {
 	})
 }
 
-// newPort returns a number no address of the Network has had; n.mu is held.
+// newPort returns a port number that no address of the Network has had. Caller holds n.mu.
 func (n *Network) newPort() int {
 	if n.lastPort == 0 {
 		n.lastPort = 49151
@@ -135,7 +140,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: l.addr.Network(), Addr: l.addr, Err: net.ErrClosed}
 }
 
-// Close frees the address and resets the connections that were not accepted. Accepted ones stay.
+// Close frees the address and resets connections that were not accepted. Accepted ones stay.
 func (l *listener) Close() error {
 	err := net.ErrClosed
 	l.once.Do(func() {

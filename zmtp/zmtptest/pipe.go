@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// DefaultBuffer is the number of bytes a connection holds in each direction if nothing else is asked for.
+// DefaultBuffer is the default buffer size of a connection, in bytes for each direction.
 const DefaultBuffer = 64 << 10
 
-// Pipe returns the two ends of a connection in memory. bufSize is the number of bytes that may be under way in each
-// direction before Write waits, [DefaultBuffer] if it is not positive.
+// Pipe returns the two ends of a connection in memory. Write waits while bufSize bytes are under
+// way in its direction, [DefaultBuffer] if bufSize is not positive.
 func Pipe(bufSize int) (*Conn, *Conn) {
 	return newConns(bufSize, Addr("pipe:1"), Addr("pipe:2"))
 }
@@ -36,24 +36,24 @@ type Addr string
 // Network returns "memory".
 func (Addr) Network() string { return "memory" }
 
-// String returns the address as it was given to Listen, or the one made up for a side without.
+// String returns the address that was given to Listen, or that Dial has made up.
 func (a Addr) String() string { return string(a) }
 
-// A link is what the two ends of a connection share.
+// A link is the state that both ends of a connection share.
 type link struct {
 	max int
 
 	mu      sync.Mutex
-	changed sync.Cond // something that a Read or Write may be waiting for
+	changed sync.Cond // signals what a Read or Write may wait for
 	cut     bool
 }
 
-// A Conn is one end of a connection in memory. It behaves as a TCP connection does, with these differences: it holds
-// an exact number of bytes, Write fails with EPIPE as soon as the other end is closed, and closing with bytes unread
-// does not destroy those under way to the other end.
+// A Conn is one end of a connection in memory. It behaves like a TCP connection, with these
+// differences: its buffer has an exact size, Write fails with EPIPE as soon as the other end is
+// closed, and Close with unread bytes does not destroy those under way to the other end.
 //
-// A Conn is safe for use by several goroutines. Writes of several goroutines may come apart if they do not fit the
-// buffer. Errors are *net.OpError as from package net.
+// A Conn may be used by several goroutines. Their writes may be interleaved if they do not fit the
+// buffer. Errors are *net.OpError, as those of package net.
 type Conn struct {
 	link          *link
 	peer          *Conn
@@ -69,8 +69,8 @@ type Conn struct {
 
 var _ net.Conn = (*Conn)(nil)
 
-// Read waits for at least one byte. It returns io.EOF when the other end has closed, or has finished with CloseWrite,
-// and everything it wrote has been read.
+// Read waits for at least one byte. It returns io.EOF when the other end has called Close or
+// CloseWrite and everything that it wrote has been read.
 func (c *Conn) Read(b []byte) (int, error) {
 	l := c.link
 	l.mu.Lock()
@@ -98,7 +98,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 }
 
-// Write returns when everything fits the buffer of the connection, or with the number of bytes that did and an error.
+// Write waits until all of b fits the buffer of the connection. With an error it returns how many
+// bytes did.
 func (c *Conn) Write(b []byte) (n int, err error) {
 	l := c.link
 	l.mu.Lock()
@@ -126,8 +127,8 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	}
 }
 
-// Close ends the connection at this end. Reads and writes that wait here return net.ErrClosed. The other end can read
-// what is under way, and then gets io.EOF. A second Close returns net.ErrClosed.
+// Close closes this end. Reads and writes that wait here return net.ErrClosed. The other end can
+// read what is under way, and then gets io.EOF. A second Close returns net.ErrClosed.
 func (c *Conn) Close() error {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
@@ -142,7 +143,7 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// CloseWrite tells the other end that nothing more comes: it gets io.EOF when it has read what is under way. This end
+// CloseWrite ends writing. The other end gets io.EOF when it has read what is under way. This end
 // can still read.
 func (c *Conn) CloseWrite() error {
 	c.link.mu.Lock()
@@ -155,8 +156,9 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Stall stops, or lets go on, the delivery of bytes to this end: Read waits as if nothing had come, and the other end's
-// Write waits when the buffer is full. It is what a stopped process looks like to its peer.
+// Stall stops the delivery of bytes to this end, or resumes it. Meanwhile Read waits as if nothing
+// had come, and the other end's Write waits once the buffer is full: so a stopped process looks to
+// its peer.
 func (c *Conn) Stall(on bool) {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
@@ -164,8 +166,8 @@ func (c *Conn) Stall(on bool) {
 	c.link.changed.Broadcast()
 }
 
-// Cut breaks the connection. From now on reads and writes at both ends fail with ECONNRESET; what was under way is
-// lost.
+// Cut breaks the connection. Reads and writes at both ends fail with ECONNRESET from now on. What
+// was under way is lost.
 func (c *Conn) Cut() {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
@@ -177,7 +179,7 @@ func (c *Conn) Cut() {
 // Peer returns the other end.
 func (c *Conn) Peer() *Conn { return c.peer }
 
-// Buffered returns the number of bytes that have been written for this end and not been read.
+// Buffered returns the number of bytes that the other end has written and this one has not read.
 func (c *Conn) Buffered() int {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
@@ -193,10 +195,12 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // SetDeadline sets the read and the write deadline. See net.Conn.
 func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadline(t, &c.read, &c.send) }
 
-// SetReadDeadline sets the time after which Read fails with os.ErrDeadlineExceeded, waiting ones included.
+// SetReadDeadline sets the time at which Read fails with os.ErrDeadlineExceeded, also one that
+// waits already.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(t, &c.read) }
 
-// SetWriteDeadline sets the time after which Write fails with os.ErrDeadlineExceeded, waiting ones included.
+// SetWriteDeadline sets the time at which Write fails with os.ErrDeadlineExceeded, also one that
+// waits already.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(t, &c.send) }
 
 func (c *Conn) setDeadline(t time.Time, deadlines ...*deadline) error {
@@ -215,7 +219,7 @@ func (c *Conn) fail(op string, err error) error {
 	return &net.OpError{Op: op, Net: c.local.Network(), Source: c.local, Addr: c.remote, Err: err}
 }
 
-// A deadline wakes whoever waits on the link when it passes.
+// A deadline wakes the goroutines that wait on the link when it passes.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
@@ -246,8 +250,8 @@ func (d *deadline) set(t time.Time, l *link) {
 	}
 }
 
-// Unacknowledged returns the number of bytes that have been written at this end and not been read at the other. It is 0
-// once one of the ends is closed.
+// Unacknowledged returns the number of bytes that have been written at this end and not been read
+// at the other. It is 0 once one of the ends is closed.
 func (c *Conn) Unacknowledged() int {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()

@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// DefaultTimeout is how long a [Raw] waits for what it expects. Only a test that fails waits that long: the machine may be busy.
+// DefaultTimeout is how long a [Raw] waits for what it expects. It is long because the machine may
+// be busy; only a test that fails waits for it.
 const DefaultTimeout = 60 * time.Second
 
-// maxRawFrame bounds what ReadFrame allocates on a length that it has read.
+// maxRawFrame bounds a frame of ReadFrame, in bytes.
 const maxRawFrame = 64 << 20
 
-// A Raw is a peer that knows no ZMTP: it sends and expects bytes as it is told to, and ends the test with a readable
-// difference where they are not the expected ones. It is to be used on the goroutine of the test.
+// A Raw is a peer without knowledge of ZMTP. It sends given bytes, and ends the test with a
+// readable difference if others arrive than expected. Only the goroutine of the test may use it.
 type Raw struct {
 	// Conn is the connection. A test may use it beside the methods.
 	Conn net.Conn
@@ -36,7 +37,7 @@ func NewRaw(tb testing.TB, conn net.Conn) *Raw {
 	return &Raw{Conn: conn, Timeout: DefaultTimeout, tb: tb}
 }
 
-// Bytes returns what a string of hexadecimal digits says; white space in it is ignored. It panics on anything else.
+// Bytes decodes a string of hexadecimal digits and white space. It panics on anything else.
 func Bytes(digits string) []byte {
 	b, err := hex.DecodeString(strings.Join(strings.Fields(digits), ""))
 	if err != nil {
@@ -54,13 +55,13 @@ func (r *Raw) Send(b []byte) {
 	}
 }
 
-// SendHex writes what the digits say. See [Bytes].
+// SendHex writes the bytes that the digits stand for. See [Bytes].
 func (r *Raw) SendHex(digits string) {
 	r.tb.Helper()
 	r.Send(Bytes(digits))
 }
 
-// Expect reads as many bytes as there are in want, which must be equal.
+// Expect reads len(want) bytes, which must be equal to want.
 func (r *Raw) Expect(want []byte) {
 	r.tb.Helper()
 	got := make([]byte, len(want))
@@ -74,13 +75,14 @@ func (r *Raw) Expect(want []byte) {
 	}
 }
 
-// ExpectHex is Expect of what the digits say. See [Bytes].
+// ExpectHex is Expect of the bytes that the digits stand for. See [Bytes].
 func (r *Raw) ExpectHex(digits string) {
 	r.tb.Helper()
 	r.Expect(Bytes(digits))
 }
 
-// ExpectClose waits for the other end to close the connection, or to reset it. Not a byte may come before.
+// ExpectClose waits until the other end closes or resets the connection. No byte may come before
+// that.
 func (r *Raw) ExpectClose() {
 	r.tb.Helper()
 	r.Conn.SetReadDeadline(time.Now().Add(r.Timeout))
@@ -88,13 +90,13 @@ func (r *Raw) ExpectClose() {
 	if len(got) > 0 {
 		r.tb.Fatalf("expected a close, received\n%s", strings.TrimSuffix(hex.Dump(got), "\n"))
 	}
-	// Whatever else is a reset, under a name that depends on the system.
+	// Any other error is a reset. Its name depends on the system.
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
 		r.tb.Fatalf("expected a close: %v", err)
 	}
 }
 
-// ExpectSilence makes sure that for the time d nothing comes, and that the connection stays open.
+// ExpectSilence checks that nothing comes for the time d and that the connection stays open.
 func (r *Raw) ExpectSilence(d time.Duration) {
 	r.tb.Helper()
 	r.Conn.SetReadDeadline(time.Now().Add(d))
@@ -108,7 +110,7 @@ func (r *Raw) ExpectSilence(d time.Duration) {
 	}
 }
 
-// ReadFrame reads one frame of ZMTP 2.0 or later (RFC 37, "framing"): flags, length, and as many bytes.
+// ReadFrame reads one frame of ZMTP 2.0 or later (RFC 37, "Framing").
 func (r *Raw) ReadFrame() (flags byte, body []byte) {
 	r.tb.Helper()
 	r.Conn.SetReadDeadline(time.Now().Add(r.Timeout))
@@ -133,7 +135,8 @@ func (r *Raw) ReadFrame() (flags byte, body []byte) {
 	return flags, body
 }
 
-// Diff describes the first difference between two byte strings in lines of 16 bytes, and is empty if there is none.
+// Diff describes the first difference between two byte strings, in lines of 16 bytes. It is empty
+// if they are equal.
 func Diff(got, want []byte) string {
 	at := 0
 	for at < len(got) && at < len(want) && got[at] == want[at] {
@@ -143,8 +146,9 @@ func Diff(got, want []byte) string {
 		return ""
 	}
 	var s strings.Builder
-	fmt.Fprintf(&s, "received %d bytes, expected %d, the first difference is at offset %d (0x%x)\n", len(got), len(want), at, at)
-	// One line of what is equal, and at most eight from the difference on.
+	fmt.Fprintf(&s, "received %d bytes, expected %d, the first difference is at offset %d (0x%x)\n",
+		len(got), len(want), at, at)
+	// One line before the difference, and at most eight from there on.
 	start := max(at/16-1, 0) * 16
 	end := min(at/16*16+8*16, max(len(got), len(want)))
 	for off := start; off < end; off += 16 {
@@ -162,7 +166,7 @@ func Diff(got, want []byte) string {
 	return s.String()
 }
 
-// line renders 16 bytes of b from off on, as far as there are any.
+// line renders up to 16 bytes of b from off on.
 func line(b []byte, off int) string {
 	if off >= len(b) {
 		return "(end)"

@@ -14,8 +14,9 @@ import (
 //go:embed testdata/vectors/*.txt
 var files embed.FS
 
-// Vectors returns the recorded exchanges with libzmq: testdata/vectors, whose README.md says how each was made. Their
-// number is checked, so that a loop over them cannot pass by finding none.
+// Vectors returns the recorded exchanges with libzmq in testdata/vectors, whose README.md says how
+// each was made. It checks their number, so that a loop over them cannot pass because there are
+// none.
 func Vectors(tb testing.TB) map[string]Vector {
 	tb.Helper()
 	names, err := fs.Glob(files, "testdata/vectors/*.txt")
@@ -44,17 +45,18 @@ const vectorCount = 168
 
 // A Vector is one recorded exchange.
 type Vector struct {
-	// Headers has the lines before the first empty one. Keys are as in the file; title and expect are always there.
+	// Headers has the lines before the first empty one, by key. title and expect are always there.
 	Headers map[string]string
-	// Connections has the steps of each TCP connection in order of time. There is at least one.
+	// Connections has the steps of each TCP connection in order of time. There is at least one
+	// connection.
 	Connections [][]Step
 }
 
 // A Step is one line of an exchange.
 type Step struct {
 	Kind Kind
-	// Data is what was sent, or the plaintext. It is empty, not nil, where the file has an empty frame ("-") or an
-	// empty plaintext, and nil in a Comment.
+	// Data is what was sent, or the plaintext. It is nil in a Comment only: for an empty frame
+	// ("-") or an empty plaintext it is empty.
 	Data []byte
 	// Text is the comment, or the name of the plaintext.
 	Text string
@@ -67,13 +69,13 @@ type Kind int
 
 // The kinds of steps.
 const (
-	Client    Kind = iota // bytes that the connecting side sent
-	Server                // bytes that the side that bound sent
-	Comment               // what happens next
-	Plaintext             // the content of a box in what follows, perhaps on the next connection
+	Client    Kind = iota // bytes of the side that connects
+	Server                // bytes of the side that binds
+	Comment               // says what happens next
+	Plaintext             // content of a box that follows, perhaps on the next connection
 )
 
-// String returns the form in which a line of that kind begins in a file.
+// String returns the beginning of a line of that kind in a file.
 func (k Kind) String() string {
 	switch k {
 	case Client:
@@ -88,7 +90,7 @@ func (k Kind) String() string {
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// Bytes returns everything that one side sent on a connection, counted from 0.
+// Bytes returns all that one side sent on a connection. Connections are counted from 0.
 func (v Vector) Bytes(connection int, side Kind) []byte {
 	var b []byte
 	for _, s := range v.Connections[connection] {
@@ -99,8 +101,9 @@ func (v Vector) Bytes(connection int, side Kind) []byte {
 	return b
 }
 
-// Outcome returns what our side has to do at the end: the first word of ours, where we deviate from libzmq, else of
-// expect, and the rest of that line. The word is accept, ignored, closed, error or malformed.
+// Outcome returns what this library has to do at the end: the first word and the rest of header
+// ours, which is there if it deviates from libzmq, else of header expect. The word is accept,
+// ignored, closed, error or malformed.
 func (v Vector) Outcome() (word, rest string) {
 	s, ok := v.Headers["ours"]
 	if !ok {
@@ -117,8 +120,8 @@ func (v Vector) Outcome() (word, rest string) {
 	return word, rest
 }
 
-// Key returns the bytes of a header that has hexadecimal digits, such as client-public. It ends the test if there is
-// none.
+// Key returns the bytes of a header of hexadecimal digits, such as client-public. It ends the test
+// if there is none.
 func (v Vector) Key(tb testing.TB, header string) []byte {
 	tb.Helper()
 	b, err := hex.DecodeString(v.Headers[header])
@@ -128,7 +131,7 @@ func (v Vector) Key(tb testing.TB, header string) []byte {
 	return b
 }
 
-// ParseVector reads a file in the form that testdata/vectors/README.md describes.
+// ParseVector parses a file in the form that testdata/vectors/README.md describes.
 func ParseVector(b []byte) (Vector, error) {
 	v := Vector{Headers: make(map[string]string), Connections: [][]Step{nil}}
 	inHeader := true
