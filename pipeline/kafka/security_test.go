@@ -92,7 +92,7 @@ func deliver(t *testing.T, cfg Config) error {
 	s := newTestSink(t, cfg)
 	r := newResults(t)
 	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(0, 10)...)))
-	testkit.Eventually(t, "delivery or trouble", func() bool { return r.left() == 0 || !s.Stats().Up })
+	testkit.Eventually(t, "delivery or trouble", func() bool { return r.left() == 0 || inTrouble(s) })
 	var err error
 	if r.left() > 0 {
 		// What the last word is takes a moment.
