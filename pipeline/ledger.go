@@ -46,16 +46,16 @@ type LogAccount struct {
 	bytes uint64
 }
 
-// Share is what one sender has in a buffer.
+// Share is the part of a buffer that is from one sender.
 type Share struct {
 	From *Sender
 	N    Counts
 }
 
-// Shares is what all senders have in a buffer.
+// Shares are the parts of a buffer by sender.
 type Shares []Share
 
-// Add adds n of one sender.
+// Add adds n to the share of a sender.
 func (s *Shares) Add(from *Sender, n Counts) {
 	for i := range *s {
 		if (*s)[i].From == from {
@@ -66,7 +66,7 @@ func (s *Shares) Add(from *Sender, n Counts) {
 	*s = append(*s, Share{from, n})
 }
 
-// Remove takes out what Add has put in.
+// Remove subtracts n from the share of a sender.
 func (s Shares) Remove(from *Sender, n Counts) {
 	for i := range s {
 		if s[i].From == from {
@@ -75,7 +75,7 @@ func (s Shares) Remove(from *Sender, n Counts) {
 	}
 }
 
-// Sum returns what all senders have together.
+// Sum returns the sum of all shares.
 func (s Shares) Sum() (n Counts) {
 	for _, one := range s {
 		n.Add(one.N)
@@ -139,7 +139,7 @@ func (a *Ledger) admit(node []byte, key LogKey, n Counts) (*Sender, *LogAccount)
 	return from, log
 }
 
-// find returns the accounts of what was admitted before.
+// find returns the accounts of a message that was admitted before.
 func (a *Ledger) find(node []byte, key LogKey) (*Sender, *LogAccount) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -162,7 +162,7 @@ func (a *Ledger) logOf(key LogKey, file string) *LogAccount {
 	return s
 }
 
-// Receive counts a message that came in; it is queued from now on.
+// Receive counts a message as received and queued.
 func (a *Ledger) Receive(node []byte, n Counts) *Sender {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -174,8 +174,8 @@ func (a *Ledger) Receive(node []byte, n Counts) *Sender {
 	return s
 }
 
-// GiveBack takes off the books what was received and is somebody else's business again. s is nil if
-// its log is not known.
+// GiveBack removes a received message from the accounts: it went back to where it came from. s is
+// nil if its log is not known.
 func (a *Ledger) GiveBack(from *Sender, s *LogAccount, n Counts) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -189,7 +189,7 @@ func (a *Ledger) GiveBack(from *Sender, s *LogAccount, n Counts) {
 	}
 }
 
-// ReceiveLog counts for its log a batch that was received.
+// ReceiveLog counts a received batch for its log.
 func (a *Ledger) ReceiveLog(s *LogAccount, n Counts) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -197,7 +197,7 @@ func (a *Ledger) ReceiveLog(s *LogAccount, n Counts) {
 	s.queued.Add(n)
 }
 
-// Wrote counts what was written to a log's file.
+// Wrote moves batches of a log from queued to written.
 func (a *Ledger) Wrote(s *LogAccount, queued Shares, bytes int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -210,7 +210,7 @@ func (a *Ledger) Wrote(s *LogAccount, queued Shares, bytes int) {
 	}
 }
 
-// Abandon counts what a log could not write for good.
+// Abandon moves batches of a log from queued to dropped.
 func (a *Ledger) Abandon(s *LogAccount, queued Shares, r Reason) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -219,8 +219,8 @@ func (a *Ledger) Abandon(s *LogAccount, queued Shares, r Reason) {
 	}
 }
 
-// Drop counts a queued message that was dropped, and reports whether it is the first
-// of its sender for that reason. s is nil if its log is not known.
+// Drop moves a message from queued to dropped, and reports whether it is the first one of its
+// sender for that reason. s is nil if its log is not known.
 func (a *Ledger) Drop(from *Sender, s *LogAccount, n Counts, r Reason) (first bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -241,7 +241,8 @@ func (a *Ledger) Refuse(node []byte, e *DropError) {
 // Warn logs the first drop of a sender for a reason.
 func (a *Ledger) Warn(e *DropError, node []byte, path string) {
 	a.log.Warn("log message dropped, more for this reason from this node are only counted",
-		"reason", e.Reason.String(), "node", string(node[:min(len(node), maxNodeID)]), "path", path, "err", e.Err)
+		"reason", e.Reason.String(), "node", string(node[:min(len(node), maxNodeID)]), "path", path,
+		"err", e.Err)
 }
 
 // dropQueued moves n from queued to dropped. The caller holds mu.
@@ -264,14 +265,19 @@ func (a *Ledger) Accounts() Accounts {
 		Dropped:  maps.Clone(a.total.byReason),
 	}
 	for key, s := range a.logs {
-		st.Logs = append(st.Logs, LogStats{key.Path, key.Stream, s.file, s.received, s.written, s.queued, s.dropped, maps.Clone(s.byReason), s.bytes})
+		st.Logs = append(st.Logs, LogStats{key.Path, key.Stream, s.file, s.received, s.written,
+			s.queued, s.dropped, maps.Clone(s.byReason), s.bytes})
 	}
 	slices.SortFunc(st.Logs, func(x, y LogStats) int {
 		return cmp.Or(strings.Compare(x.Path, y.Path), strings.Compare(x.Stream, y.Stream))
 	})
 	for node, s := range a.senders {
-		st.Senders = append(st.Senders, SenderStats{node, s.received, s.written, s.queued, s.dropped, maps.Clone(s.byReason)})
+		st.Senders = append(st.Senders,
+			SenderStats{node, s.received, s.written, s.queued, s.dropped, maps.Clone(s.byReason)})
 	}
-	slices.SortFunc(st.Senders, func(x, y SenderStats) int { return strings.Compare(x.Node, y.Node) })
+	slices.SortFunc(st.Senders, func(x,
+		y SenderStats) int {
+		return strings.Compare(x.Node, y.Node)
+	})
 	return st
 }

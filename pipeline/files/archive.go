@@ -16,7 +16,8 @@ const dayLayout = "2006-01-02"
 // bin/make-archive-name does: the day of its opening, and the times of opening and closing.
 func (l *Logger) archiveName(r *rotation) string {
 	opened, closed := r.opened.In(l.location), r.closed.In(l.location)
-	return opened.Format(dayLayout) + "/" + r.name + "." + opened.Format(clockLayout) + "-" + closed.Format(clockLayout) + l.dashName()
+	return opened.Format(dayLayout) + "/" + r.name + "." + opened.Format(clockLayout) + "-" +
+		closed.Format(clockLayout) + l.dashName()
 }
 
 // archiveTemp returns the temporary name of a file that will be called base. zeek-archiver uses the
@@ -44,7 +45,8 @@ func (l *Logger) toArchive(r *rotation) (string, error) {
 
 // copyInto copies a log into dst and removes the original after the copy is on disk under its final
 // name. to has no extension; its folder exists.
-func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression) (target string, err error) {
+func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression) (target string,
+	err error) {
 	if how != (Compression{}) {
 		l.compressSlots.acquire()
 		defer l.compressSlots.release()
@@ -56,7 +58,8 @@ func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression)
 	defer in.Close()
 	tmp := path.Join(path.Dir(to), archiveTemp(path.Base(to)))
 	if err = copyFile(dst, tmp, in, how, l.copyTo); err == nil {
-		target, err = freeName(to, r.ext+how.ext(), func(target string) error { return l.giveName(r, dst, tmp, dst, target) })
+		target, err = freeName(to, r.ext+how.ext(),
+			func(target string) error { return l.giveName(r, dst, tmp, dst, target) })
 	}
 	if err != nil {
 		_ = dst.Remove(tmp)
@@ -71,12 +74,14 @@ func (l *Logger) removeCopied(r *rotation) {
 	if err := r.in.Remove(r.src); err != nil {
 		// Another attempt would archive the log twice.
 		l.rotationFailed(err)
-		l.log.Error("a log is archived, but its original cannot be removed: remove it", "file", l.inLogDir(r.src), "err", err)
+		l.log.Error("a log is archived, but its original cannot be removed: remove it",
+			"file", l.inLogDir(r.src), "err", err)
 	}
 }
 
 // copyFile copies in to the new file name of dst and syncs it.
-func copyFile(dst *os.Root, name string, in *os.File, how Compression, through func(io.Writer) io.Writer) error {
+func copyFile(dst *os.Root, name string, in *os.File, how Compression,
+	through func(io.Writer) io.Writer) error {
 	out, err := dst.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
@@ -112,10 +117,13 @@ func (c *codec) compress(w io.Writer, in *os.File, level int) error {
 	return z.Close()
 }
 
-// findCopy looks for a copy of a log in dst, compressed or not: the logger may have been killed before
-// it removed the original.
+// findCopy looks for a copy of a log in dst, compressed or not: the logger may have been killed
+// before it removed the original.
 func (l *Logger) findCopy(dst *os.Root, r *rotation, to string) (target string, found bool) {
-	forms := append([]codec{{newReader: func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil }}}, codecs...)
+	forms := append([]codec{{newReader: func(r io.Reader) (io.ReadCloser,
+		error) {
+		return io.NopCloser(r), nil
+	}}}, codecs...)
 	for i := range maxSameName {
 		taken := false
 		for _, form := range forms {
@@ -133,7 +141,8 @@ func (l *Logger) findCopy(dst *os.Root, r *rotation, to string) (target string, 
 	return "", false
 }
 
-// isCopy reports whether a file of dst has the content of a log. A file that cannot be read is no copy.
+// isCopy reports whether a file of dst has the content of a log. A file that cannot be read is no
+// copy.
 func (l *Logger) isCopy(dst *os.Root, name string, form codec, r *rotation) bool {
 	original, err := r.in.Open(r.src)
 	if err != nil {

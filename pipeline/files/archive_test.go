@@ -17,7 +17,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/zmtp/testkit"
 )
@@ -30,7 +29,8 @@ func archiving(dir string, how Compression) Config {
 
 // withCompression lets a test run for each way to archive a log; ext is that of archived ones.
 func withCompression(t *testing.T, test func(t *testing.T, how Compression, ext string)) {
-	for how, ext := range map[Compression]string{{}: ".log", {"gzip", 6}: ".log.gz", {"zstd", 3}: ".log.zst"} {
+	for how, ext := range map[Compression]string{{}: ".log", {"gzip", 6}: ".log.gz",
+		{"zstd", 3}: ".log.zst"} {
 		t.Run(how.String(), func(t *testing.T) { test(t, how, ext) })
 	}
 }
@@ -58,9 +58,10 @@ func TestArchive(t *testing.T) {
 			}
 			l := start(t, cfg)
 			time.Sleep(23*time.Hour + 10*time.Minute + 5*time.Second)
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"), pipelinetest.Message(t, "n", "A::LOG", "sub/a'b", "x", "s"))
+			write(t, l, message(t, "n", "A::LOG", "a", "x", "1"),
+				message(t, "n", "A::LOG", "sub/a'b", "x", "s"))
 			time.Sleep(2 * time.Hour)
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "2"))
+			write(t, l, message(t, "n", "A::LOG", "a", "x", "2"))
 			shut(t, l)
 			want := []string{
 				"archive/2000-01-01/a.23:10:05-00:00:00" + suffix,
@@ -73,7 +74,9 @@ func TestArchive(t *testing.T) {
 			}
 			for i, record := range []string{"1", "s", "2"} {
 				content := plain(t, got[want[i]])
-				if !slices.Equal(records(content), []string{record}) || !strings.Contains(content, "#close\t") || (how.Name != "") != (content != got[want[i]]) {
+				if !slices.Equal(records(content), []string{record}) ||
+					!strings.Contains(content, "#close\t") ||
+					(how.Name != "") != (content != got[want[i]]) {
 					t.Errorf("%s holds %q", want[i], content)
 				}
 			}
@@ -91,10 +94,11 @@ func TestArchiveOfGzip(t *testing.T) {
 		cfg := archiving(dir, Compression{"zstd", 1})
 		cfg.Options.GzipLevel = 1
 		l := start(t, cfg)
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		shut(t, l)
 		files := tree(t, dir)
-		if name := "archive/2000-01-01/a.00:00:00-00:00:00.log.gz"; len(files) != 1 || !slices.Equal(records(plain(t, files[name])), []string{"1"}) {
+		if name := "archive/2000-01-01/a.00:00:00-00:00:00.log.gz"; len(files) != 1 ||
+			!slices.Equal(records(plain(t, files[name])), []string{"1"}) {
 			t.Errorf("files %q", sortedKeys(files))
 		}
 	})
@@ -106,9 +110,10 @@ func TestArchiveOnOtherFileSystem(t *testing.T) {
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		dir := t.TempDir()
 		cfg := archiving(dir, how)
-		cfg.Archive = filepath.Join(archive, "of-"+how.Name) // none must not be the parent of the others
+		cfg.Archive = filepath.Join(archive,
+			"of-"+how.Name) // none must not be the parent of the others
 		l := start(t, cfg)
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		shut(t, l)
 		if got := archivedRecords(t, cfg.Archive, "a"); !slices.Equal(got, []string{"1"}) {
 			t.Errorf("the archive has %q", got)
@@ -126,12 +131,13 @@ func TestMaxFileSize(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			dir := t.TempDir()
 			const limit = 2000
-			l := start(t, Config{Dir: dir, Location: time.UTC, MaxFileSize: limit, Archive: archive})
+			l := start(t, Config{Dir: dir, Location: time.UTC, MaxFileSize: limit,
+				Archive: archive})
 			var want []string
 			for i := range 300 {
 				line := fmt.Sprintf("%03d %s", i, strings.Repeat("x", i))
 				want = append(want, line)
-				write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", line))
+				write(t, l, message(t, "n", "A::LOG", "a", "x", line))
 				if i%3 == 0 {
 					time.Sleep(time.Second)
 				}
@@ -142,7 +148,8 @@ func TestMaxFileSize(t *testing.T) {
 			}
 			files := tree(t, dir)
 			for name, content := range files {
-				if len(content) > limit+500 || strings.Count(content, "#close") != 1 || name == "a.log" {
+				if len(content) > limit+500 || strings.Count(content, "#close") != 1 ||
+					name == "a.log" {
 					t.Errorf("%s has %d bytes", name, len(content))
 				}
 			}
@@ -182,17 +189,19 @@ func TestArchiveFull(t *testing.T) {
 		var want []string
 		for i := range 5 {
 			want = append(want, fmt.Sprint(i))
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", want[i]))
+			write(t, l, message(t, "n", "A::LOG", "a", "x", want[i]))
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if got := archivedRecords(t, filepath.Join(dir, ".rotating"), "a"); !slices.Equal(got, want) {
+			if got := archivedRecords(t, filepath.Join(dir, ".rotating"), "a"); !slices.Equal(got,
+				want) {
 				t.Errorf("%q wait, want %q", got, want)
 			}
 			if files := tree(t, filepath.Join(dir, "archive")); len(files) != 0 {
 				t.Errorf("the archive has %q", sortedKeys(files))
 			}
 		}
-		if st := l.Stats(); !errors.Is(st.LastError, syscall.ENOSPC) || st.Rotation.Pending != 5 || st.Rotation.Failures < 5 {
+		if st := l.Stats(); !errors.Is(st.LastError, syscall.ENOSPC) || st.Rotation.Pending != 5 ||
+			st.Rotation.Failures < 5 {
 			t.Errorf("last error %v, %+v", st.LastError, st.Rotation)
 		}
 		full.Store(false)
@@ -209,7 +218,8 @@ func TestArchiveFull(t *testing.T) {
 }
 
 // What cannot be archived until the end is for the next start, and so is what a crash left at any
-// time: before or after it came to the archive, with half a line at its end; compressed as it is now or in another way.
+// time: before or after it came to the archive, with half a line at its end; compressed as it is
+// now or in another way.
 func TestArchiveResumed(t *testing.T) {
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -218,14 +228,16 @@ func TestArchiveResumed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "1"))
-			if err := os.WriteFile(filepath.Join(dir, "archive"), nil, 0o666); err != nil { // in the way
+			write(t, l, message(t, "n", "A::LOG", "sub/a", "x", "1"))
+			if err := os.WriteFile(filepath.Join(dir, "archive"), nil,
+				0o666); err != nil { // in the way
 				t.Fatal(err)
 			}
 			go l.runTimer()
 			time.Sleep(time.Hour)
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "b", "x", "2"))
-			if err := l.Close(expired(t)); err == nil || !strings.Contains(err.Error(), "2 rotated logs") {
+			write(t, l, message(t, "n", "A::LOG", "b", "x", "2"))
+			if err := l.Close(expired(t)); err == nil ||
+				!strings.Contains(err.Error(), "2 rotated logs") {
 				t.Errorf("Close: %v", err)
 			}
 			if err := os.Remove(filepath.Join(dir, "archive")); err != nil {
@@ -250,12 +262,15 @@ func TestArchiveResumed(t *testing.T) {
 			check := func(now Compression) {
 				t.Helper()
 				shut(t, start(t, archiving(dir, now)))
-				got, want := tree(t, dir), []string{"archive/2000-01-01/b.01:00:00-01:00:00" + ext, "archive/2000-01-01/sub/a.00:00:00-01:00:00" + ext}
+				got, want := tree(t, dir),
+					[]string{"archive/2000-01-01/b.01:00:00-01:00:00" + ext,
+						"archive/2000-01-01/sub/a.00:00:00-01:00:00" + ext}
 				if !slices.Equal(sortedKeys(got), want) {
 					t.Fatalf("files %q, want %q", sortedKeys(got), want)
 				}
 				for i, record := range []string{"2", "1"} {
-					if content := plain(t, got[want[i]]); !slices.Equal(records(content), []string{record}) || !strings.HasSuffix(content, "\n") {
+					if content := plain(t, got[want[i]]); !slices.Equal(records(content),
+						[]string{record}) || !strings.HasSuffix(content, "\n") {
 						t.Errorf("%s holds %q", want[i], content)
 					}
 				}
@@ -270,12 +285,15 @@ func TestArchiveResumed(t *testing.T) {
 	})
 }
 
-// What has the name of an archived log and another content is no copy of it, whatever it looks like.
+// What has the name of an archived log and another content is no copy of it, whatever it looks
+// like.
 func TestArchiveKeepsOthers(t *testing.T) {
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		dir := t.TempDir()
-		others := map[string]string{".log": "#other\n1\n", ".log.gz": "no gzip", ".log.zst": "\x28\xb5\x2f\xfdno zstd"}
-		name := filepath.Join(dir, "archive", "2023-11-14", "a.22"+clockLayout[2:3]+"13"+clockLayout[2:3]+"20-23"+clockLayout[2:3]+"13"+clockLayout[2:3]+"20")
+		others := map[string]string{".log": "#other\n1\n", ".log.gz": "no gzip",
+			".log.zst": "\x28\xb5\x2f\xfdno zstd"}
+		name := filepath.Join(dir, "archive", "2023-11-14",
+			"a.22"+clockLayout[2:3]+"13"+clockLayout[2:3]+"20-23"+clockLayout[2:3]+"13"+clockLayout[2:3]+"20")
 		work := filepath.Join(dir, workDir, "1700000000-1700003600")
 		for _, d := range []string{filepath.Dir(name), work} {
 			if err := os.MkdirAll(d, 0o777); err != nil {
@@ -298,7 +316,8 @@ func TestArchiveKeepsOthers(t *testing.T) {
 				t.Errorf("%s holds %q", ext, got[filepath.Base(name)+ext])
 			}
 		}
-		if mine := got[filepath.Base(name)+"_1"+ext]; len(got) != 4 || plain(t, mine) != "#mine\n1\n" {
+		if mine := got[filepath.Base(name)+"_1"+ext]; len(got) != 4 ||
+			plain(t, mine) != "#mine\n1\n" {
 			t.Errorf("files %q", got)
 		}
 	})
@@ -307,10 +326,14 @@ func TestArchiveKeepsOthers(t *testing.T) {
 // The logs of a logger that was killed go to the archive, none of their records twice.
 func TestArchiveLeftover(t *testing.T) {
 	dir := t.TempDir()
-	messages := [][][]byte{pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1", "2"), pipelinetest.Message(t, "n", "B::LOG", "b", "x", "3")}
-	crash(t, dir, "redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;", messages)
+	messages := [][][]byte{message(t, "n", "A::LOG", "a", "x", "1", "2"),
+		message(t, "n", "B::LOG", "b", "x", "3")}
+	crash(t, dir,
+		"redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;", messages)
 	shut(t, start(t, archiving(dir, Compression{Name: "zstd"})))
-	if a, b := archivedRecords(t, dir, "a"), archivedRecords(t, dir, "b"); !slices.Equal(a, []string{"1", "2"}) || !slices.Equal(b, []string{"3"}) {
+	if a, b := archivedRecords(t, dir, "a"),
+		archivedRecords(t, dir, "b"); !slices.Equal(a, []string{"1", "2"}) ||
+		!slices.Equal(b, []string{"3"}) {
 		t.Errorf("the archive has %q and %q", a, b)
 	}
 	for name := range tree(t, dir) {
@@ -344,7 +367,8 @@ func TestRepairGzip(t *testing.T) {
 		if err := os.MkdirAll(work, 0o777); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(work, "a.log.gz"), content.Bytes()[:cut], 0o666); err != nil {
+		if err := os.WriteFile(filepath.Join(work, "a.log.gz"), content.Bytes()[:cut],
+			0o666); err != nil {
 			t.Fatal(err)
 		}
 		o := optionsWith(func(o *redef.Options) { o.GzipLevel, o.RotationInterval = 1, time.Hour })
@@ -372,7 +396,8 @@ func TestRetention(t *testing.T) {
 		"2026-11-22/conn.10:00:00-11:00:00-logger-1.log.zst",
 	}
 	others := []string{
-		"conn.00:00:00-01:00:00.log", "2026-11-01/notes.txt", "2026-11-01/conn.log", "2026-11-01/.tmp.abcd.conn.00:00:00-01:00:00",
+		"conn.00:00:00-01:00:00.log", "2026-11-01/notes.txt", "2026-11-01/conn.log",
+		"2026-11-01/.tmp.abcd.conn.00:00:00-01:00:00",
 		"other/conn.00:00:00-01:00:00.log", "2026-13-01/conn.00:00:00-01:00:00.log",
 	}
 	for name, c := range map[string]struct {
@@ -419,13 +444,15 @@ func TestRetention(t *testing.T) {
 			if got := sortedKeys(tree(t, filepath.Join(dir, "archive"))); !slices.Equal(got, want) {
 				t.Errorf("left are\n%q\nwant\n%q", got, want)
 			}
-			if st := l.Stats().Rotation; st.Expired != uint64(5-c.keep) || st.ExpiredBytes != 100*st.Expired {
+			if st := l.Stats().Rotation; st.Expired != uint64(5-c.keep) ||
+				st.ExpiredBytes != 100*st.Expired {
 				t.Errorf("%+v", st)
 			}
 			if err := l.prune(now.Add(2 * staleTemp)); err != nil {
 				t.Error(err)
 			}
-			if _, err := os.Stat(filepath.Join(dir, "archive", "2026-11-01", ".tmp.abcd.conn.00:00:00-01:00:00")); err == nil {
+			if _, err := os.Stat(filepath.Join(dir, "archive", "2026-11-01",
+				".tmp.abcd.conn.00:00:00-01:00:00")); err == nil {
 				t.Error("a file that compression left is still there")
 			}
 		})
@@ -440,7 +467,7 @@ func TestRetentionWhileRunning(t *testing.T) {
 		cfg.ArchiveMaxBytes = 3000
 		l := start(t, cfg)
 		for range 20 {
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", strings.Repeat("x", 800)))
+			write(t, l, message(t, "n", "A::LOG", "a", "x", strings.Repeat("x", 800)))
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			total := 0

@@ -20,7 +20,6 @@ import (
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/internal/await"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp/testkit"
@@ -80,11 +79,12 @@ func TestSyncHangs(t *testing.T) {
 		l := hanging(t, Config{Dir: dir, Options: &o, Location: time.UTC}, nil, letGo)
 		for i := range 5 {
 			for _, path := range []string{"a", "b"} {
-				write(t, l, pipelinetest.Message(t, "n", "A::LOG", path, "x", fmt.Sprint(i)))
+				write(t, l, message(t, "n", "A::LOG", path, "x", fmt.Sprint(i)))
 			}
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
-			if n := len(records(tree(t, dir)[fmt.Sprintf("b.2000-01-01-00-00-%d0.log", i)])); n != 1 {
+			b := records(tree(t, dir)[fmt.Sprintf("b.2000-01-01-00-00-%d0.log", i)])
+			if len(b) != 1 {
 				t.Errorf("rotation %d of b has not happened", i)
 			}
 		}
@@ -93,14 +93,16 @@ func TestSyncHangs(t *testing.T) {
 				t.Errorf("%s has its name before it is synced", name)
 			}
 		}
-		if st := l.Stats(); st.Rotation.Pending != 5 || st.Written.Records != 10 || st.OpenFiles != 5 {
+		if st := l.Stats(); st.Rotation.Pending != 5 || st.Written.Records != 10 ||
+			st.OpenFiles != 5 {
 			t.Errorf("%+v", st)
 		}
 		close(letGo)
 		shut(t, l)
 		for i := range 5 {
-			if r := records(tree(t, dir)[fmt.Sprintf("a.2000-01-01-00-00-%d0.log", i)]); !slices.Equal(r, []string{fmt.Sprint(i)}) {
-				t.Errorf("file %d of a has %q", i, r)
+			a := records(tree(t, dir)[fmt.Sprintf("a.2000-01-01-00-00-%d0.log", i)])
+			if !slices.Equal(a, []string{fmt.Sprint(i)}) {
+				t.Errorf("file %d of a has %q", i, a)
 			}
 		}
 	})
@@ -114,10 +116,10 @@ func TestWriteHangs(t *testing.T) {
 		o := optionsWith(func(o *redef.Options) { o.RotationInterval = 10 * time.Second })
 		letGo := make(chan struct{})
 		l := hanging(t, Config{Dir: dir, Options: &o, Location: time.UTC}, letGo, nil)
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		time.Sleep(2 * time.Second)
 		for i := range 3 {
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "b", "x", "1"))
+			write(t, l, message(t, "n", "A::LOG", "b", "x", "1"))
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 			if n := l.Stats().Rotation.Rotated; n != uint64(i+1) {
@@ -127,7 +129,7 @@ func TestWriteHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		began := time.Now()
-		wantDrop(t, l.Write(ctx, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "2")), pipeline.ReasonWrite)
+		wantDrop(t, l.Write(ctx, message(t, "n", "A::LOG", "a", "x", "2")), pipeline.ReasonWrite)
 		if d := time.Since(began); d != time.Minute {
 			t.Errorf("Write waited for %v", d)
 		}
@@ -153,7 +155,7 @@ func TestIdleLogsMakeRoom(t *testing.T) {
 		dir := t.TempDir()
 		l := start(t, Config{Dir: dir, MaxNodeLogs: 3, Location: time.UTC})
 		one := func(path string) error {
-			return l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", path, "x", "1"))
+			return l.Write(t.Context(), message(t, "n", "A::LOG", path, "x", "1"))
 		}
 		for i := range 10 {
 			for p := range 3 {
@@ -187,10 +189,12 @@ func TestIdleLogsMakeRoom(t *testing.T) {
 	})
 }
 
-// Every log goes to the standard output, with Zeek's path in the header, lines of one batch together.
+// Every log goes to the standard output, with Zeek's path in the header, lines of one batch
+// together.
 func TestStdout(t *testing.T) {
 	dir := t.TempDir()
-	o := redefs(t, []byte(`redef LogAscii::output_to_stdout = T; redef Log::default_rotation_interval = 1 sec;`))
+	o := redefs(t,
+		[]byte(`redef LogAscii::output_to_stdout = T; redef Log::default_rotation_interval = 1 sec;`))
 	l, err := newLogger(Config{Dir: dir, Options: o, MaxFileSize: 10})
 	if err != nil {
 		t.Fatal(err)
@@ -199,10 +203,12 @@ func TestStdout(t *testing.T) {
 	all := &stdout{w: out}
 	l.openFile = func(string, int) (file, error) { return all, nil }
 	go l.runTimer()
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1", "2"), pipelinetest.Message(t, "n", "B::LOG", "b", "y", "3"), pipelinetest.Message(t, "n", "A::LOG", "a", "x y", "4"))
+	write(t, l, message(t, "n", "A::LOG", "a", "x", "1", "2"),
+		message(t, "n", "B::LOG", "b", "y", "3"), message(t, "n", "A::LOG", "a", "x y", "4"))
 	shut(t, l)
 	got := out.b.String()
-	if r := records(got); len(r) != 4 || strings.Count(got, "#path\t/dev/stdout\n") != 3 || strings.Count(got, "#close") != 3 || !strings.Contains(got, "\n1\n2\n") {
+	if r := records(got); len(r) != 4 || strings.Count(got, "#path\t/dev/stdout\n") != 3 ||
+		strings.Count(got, "#close") != 3 || !strings.Contains(got, "\n1\n2\n") {
 		t.Errorf("output\n%s", got)
 	}
 	if files := tree(t, dir); len(files) != 0 {
@@ -224,7 +230,9 @@ func (h *haltingWriter) Write(b []byte) (int, error) {
 // Two loggers do not get in each other's way, neither in one folder nor in one archive.
 func TestSeveralLoggers(t *testing.T) {
 	parent := t.TempDir()
-	o := optionsWith(func(o *redef.Options) { o.RotationInterval, o.RotationDir = time.Hour, "../rotated" })
+	o := optionsWith(func(o *redef.Options) {
+		o.RotationInterval, o.RotationDir = time.Hour, "../rotated"
+	})
 	var all []*Logger
 	for _, name := range []string{"logger-1", "logger-2"} {
 		dir := filepath.Join(parent, name)
@@ -233,19 +241,21 @@ func TestSeveralLoggers(t *testing.T) {
 		}
 		cfg := Config{Dir: dir, Options: &o, Name: name}
 		all = append(all, start(t, cfg))
-		if second, err := New(cfg); runtime.GOOS != "windows" && (err == nil || !strings.Contains(err.Error(), "another logger")) {
+		if second, err := New(cfg); runtime.GOOS != "windows" &&
+			(err == nil || !strings.Contains(err.Error(), "another logger")) {
 			t.Errorf("a second logger in one folder: %v, %v", second, err)
 		}
 	}
 	for i, l := range all {
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
 	}
 	for _, l := range all {
 		shut(t, l)
 	}
 	files := tree(t, parent)
 	for i, name := range sortedKeys(files) {
-		if !strings.HasSuffix(name, fmt.Sprintf("-logger-%d.log", i+1)) || !slices.Equal(records(files[name]), []string{fmt.Sprint(i)}) {
+		if !strings.HasSuffix(name, fmt.Sprintf("-logger-%d.log", i+1)) ||
+			!slices.Equal(records(files[name]), []string{fmt.Sprint(i)}) {
 			t.Errorf("%s holds %q", name, files[name])
 		}
 	}
@@ -261,14 +271,18 @@ func TestConfigRefused(t *testing.T) {
 	}
 	same := func(*redef.Options) {}
 	for want, cfg := range map[string]Config{
-		"cannot be negative":         {MaxFileSize: -1},
-		"need Config.Archive":        {Compress: Compression{Name: "zstd"}},
-		"need Config.Archive ":       {ArchiveMaxAge: 1},
-		"without rotation":           {Archive: "x"},
-		"contradicts":                {Archive: "x", Options: hourly(func(o *redef.Options) { o.RotationDir = "y" })},
-		"contradicts Log":            {Archive: "x", Options: hourly(func(o *redef.Options) { o.RotationFormat = redef.RotationFormatArchiver })},
-		"gzip:10: its levels":        {Archive: "x", Options: hourly(same), Compress: Compression{"gzip", 10}},
-		`compression "lzma"`:         {Archive: "x", Options: hourly(same), Compress: Compression{"lzma", 1}},
+		"is negative":      {MaxFileSize: -1},
+		"need an archive":  {Compress: Compression{Name: "zstd"}},
+		"need an archive ": {ArchiveMaxAge: 1},
+		"without rotation": {Archive: "x"},
+		"contradicts": {Archive: "x",
+			Options: hourly(func(o *redef.Options) { o.RotationDir = "y" })},
+		"contradicts Log": {Archive: "x",
+			Options: hourly(func(o *redef.Options) { o.RotationFormat = redef.RotationFormatArchiver })},
+		"gzip:10: use a level": {Archive: "x", Options: hourly(same),
+			Compress: Compression{"gzip", 10}},
+		`compression "lzma"`: {Archive: "x", Options: hourly(same),
+			Compress: Compression{"lzma", 1}},
 		`"a/b" cannot be the name`:   {Name: "a/b"},
 		`"a__b" cannot be the name`:  {Name: "a__b"},
 		`"a=b,c" cannot be the name`: {Name: "a=b,c"},
@@ -288,21 +302,25 @@ func TestConfigRefused(t *testing.T) {
 
 // postprocessing returns the configuration of a logger that calls cmd.
 func postprocessing(dir, cmd string) Config {
-	o := optionsWith(func(o *redef.Options) { o.RotationInterval, o.PostprocessorCmd = time.Hour, cmd })
+	o := optionsWith(func(o *redef.Options) {
+		o.RotationInterval, o.PostprocessorCmd = time.Hour, cmd
+	})
 	return Config{Dir: dir, Options: &o, Location: time.UTC}
 }
 
 // A post-processor that fails is counted and says why; names are safe from the shell.
 func TestPostprocessor(t *testing.T) {
 	dir := t.TempDir()
-	l := start(t, postprocessing(dir, `sh -c 'echo "$3" >> out; case "$3" in *fail*) echo because >&2; exit 3;; esac' x y`))
+	l := start(t, postprocessing(dir,
+		`sh -c 'echo "$3" >> out; case "$3" in *fail*) echo because >&2; exit 3;; esac' x y`))
 	paths := []string{"fail", "it's $(touch bad) `touch bad`", "-x; touch bad", "sub/a"}
 	for _, path := range paths {
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", path, "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", path, "x", "1"))
 	}
 	shut(t, l)
 	st := l.Stats()
-	if st.Rotation.Postprocessed != 4 || st.Rotation.PostprocessFailed != 1 || st.Rotation.PostprocessRunning != 0 ||
+	if st.Rotation.Postprocessed != 4 || st.Rotation.PostprocessFailed != 1 ||
+		st.Rotation.PostprocessRunning != 0 ||
 		st.LastError == nil || !strings.Contains(st.LastError.Error(), "because") {
 		t.Errorf("%+v, %v", st.Rotation, st.LastError)
 	}
@@ -315,23 +333,26 @@ func TestPostprocessor(t *testing.T) {
 	}
 }
 
-// Post-processors that hang are killed when their time is up, with what they have started, and named; the others run.
+// Post-processors that hang are killed when their time is up, with what they have started, and
+// named; the others run.
 func TestPostprocessorsKilled(t *testing.T) {
 	dir := t.TempDir()
 	var log lockedBuffer
-	cfg := postprocessing(dir, `sh -c 'case "$3" in hangs*) sleep 1000 & echo $! >> children; wait;; esac; echo "$3" >> done' x y`)
+	cfg := postprocessing(dir,
+		`sh -c 'case "$3" in hangs*) sleep 1000 & echo $! >> children; wait;; esac; echo "$3" >> done' x y`)
 	cfg.PostprocessorTimeout = time.Second
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	l := start(t, cfg)
 	const hang, run = maxPostprocessors + 4, 5
 	for i := range hang {
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", fmt.Sprintf("hangs%02d", i), "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", fmt.Sprintf("hangs%02d", i), "x", "1"))
 	}
 	for i := range run {
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", fmt.Sprint("runs", i), "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", fmt.Sprint("runs", i), "x", "1"))
 	}
 	shut(t, l)
-	if st := l.Stats().Rotation; st.Postprocessed != hang+run || st.PostprocessFailed < hang || st.PostprocessRunning != 0 {
+	if st := l.Stats().Rotation; st.Postprocessed != hang+run || st.PostprocessFailed < hang ||
+		st.PostprocessRunning != 0 {
 		t.Errorf("%+v", st)
 	}
 	for i := range hang {
@@ -340,14 +361,16 @@ func TestPostprocessorsKilled(t *testing.T) {
 		}
 	}
 	files := tree(t, dir)
-	if st := l.Stats().Rotation; strings.Count(files["done"], "runs") != run && st.PostprocessFailed == hang {
+	if st := l.Stats().Rotation; strings.Count(files["done"], "runs") != run &&
+		st.PostprocessFailed == hang {
 		t.Errorf("done: %q", files["done"])
 	}
 	for pid := range strings.FieldsSeq(files["children"]) {
 		testkit.Eventually(t, "process "+pid+" to be killed", func() bool {
 			p, err := os.FindProcess(atoi(t, pid))
-			stat, _ := os.ReadFile("/proc/" + pid + "/stat") // of one that has ended and whose parent does not look
-			return err != nil || p.Signal(syscall.Signal(0)) != nil || bytes.Contains(stat, []byte(") Z "))
+			stat, _ := os.ReadFile("/proc/" + pid + "/stat") // of one whose parent does not wait for it
+			return err != nil || p.Signal(syscall.Signal(0)) != nil ||
+				bytes.Contains(stat, []byte(") Z "))
 		})
 	}
 }
@@ -374,10 +397,11 @@ func (l *lockedBuffer) String() string {
 func TestPostprocessorsHang(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "go")
-	l := start(t, postprocessing(dir, `echo >> started; while ! test -e go; do sleep 0.05; done; echo >> ended; true`))
+	l := start(t, postprocessing(dir,
+		`echo >> started; while ! test -e go; do sleep 0.05; done; echo >> ended; true`))
 	const logs = 5
 	for i := range logs {
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", fmt.Sprint("p", i), "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", fmt.Sprint("p", i), "x", "1"))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -387,23 +411,26 @@ func TestPostprocessorsHang(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	testkit.Eventually(t, "all to run at once", func() bool { return tree(t, dir)["started"] == strings.Repeat("\n", logs) })
+	testkit.Eventually(t, "all to run at once",
+		func() bool { return tree(t, dir)["started"] == strings.Repeat("\n", logs) })
 	cancel()
 	closing.Wait()
 	if err := os.WriteFile(fifo, nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "all to end", func() bool {
-		return tree(t, dir)["ended"] == strings.Repeat("\n", logs) && l.Stats().Rotation.PostprocessRunning == 0
+		return tree(t, dir)["ended"] == strings.Repeat("\n", logs) &&
+			l.Stats().Rotation.PostprocessRunning == 0
 	})
 }
 
-// Whatever comes, and whatever happens to the files, every message and record is accounted for at every
-// moment, in all and by log and sender.
+// Whatever comes, and whatever happens to the files, every message and record is accounted for at
+// every moment, in all and by log and sender.
 func TestAccounts(t *testing.T) {
 	good := func(t *rapid.T, tb testing.TB, node, path string) [][]byte {
 		lines := rapid.SliceOfN(rapid.StringMatching(`[a-z]{0,40}`), 0, 5).Draw(t, "lines")
-		return pipelinetest.Message(tb, node, rapid.SampledFrom([]string{"A::LOG", "B::LOG"}).Draw(t, "stream"), path,
+		return message(tb, node, rapid.SampledFrom([]string{"A::LOG", "B::LOG"}).Draw(t, "stream"),
+			path,
 			rapid.SampledFrom([]string{"x", "x y"}).Draw(t, "columns"), lines...)
 	}
 	tb := t
@@ -411,7 +438,8 @@ func TestAccounts(t *testing.T) {
 		synctest.Test(tb, func(st *testing.T) {
 			dir := st.TempDir()
 			o := optionsWith(func(o *redef.Options) {
-				o.RotationInterval = rapid.SampledFrom([]time.Duration{0, 2 * time.Second}).Draw(t, "interval")
+				intervals := rapid.SampledFrom([]time.Duration{0, 2 * time.Second})
+				o.RotationInterval = intervals.Draw(t, "interval")
 				o.GzipLevel = rapid.SampledFrom([]int{0, 1}).Draw(t, "gzip")
 			})
 			l, err := newLogger(Config{Dir: dir, Options: &o, MaxFiles: 5, Location: time.UTC})
@@ -424,7 +452,8 @@ func TestAccounts(t *testing.T) {
 			var records uint64
 			for range rapid.IntRange(1, 30).Draw(t, "messages") {
 				node := rapid.SampledFrom([]string{"n1", "n2", ""}).Draw(t, "node")
-				m := good(t, st, node, rapid.SampledFrom([]string{"a", "b", "c/d", "../x", "e", "f"}).Draw(t, "path"))
+				m := good(t, st, node,
+					rapid.SampledFrom([]string{"a", "b", "c/d", "../x", "e", "f"}).Draw(t, "path"))
 				switch rapid.IntRange(0, 9).Draw(t, "damage") {
 				case 0:
 					m = m[:3]
@@ -433,7 +462,8 @@ func TestAccounts(t *testing.T) {
 				case 2:
 					disk.set(rapid.IntRange(0, 3000).Draw(t, "space"))
 				case 3:
-					time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, 2 * time.Hour}).Draw(t, "sleep"))
+					time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second,
+						2 * time.Hour}).Draw(t, "sleep"))
 				}
 				ctx, cancel := context.WithTimeout(st.Context(), 100*time.Millisecond)
 				if l.Write(ctx, m) == nil {
@@ -462,7 +492,8 @@ func TestAccounts(t *testing.T) {
 				t.Fatal(err)
 			}
 			if stats.Queued != (pipeline.Counts{}) || stats.Written.Records+lost != records {
-				t.Fatalf("%d records were taken, %d lost, written %+v, queued %+v", records, lost, stats.Written, stats.Queued)
+				t.Fatalf("%d records were taken, %d lost, written %+v, queued %+v", records, lost,
+					stats.Written, stats.Queued)
 			}
 		})
 	})

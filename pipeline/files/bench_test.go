@@ -19,8 +19,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// recordedConn returns messages of the recorded conn records, each with about that many of them, as nodes under load would
-// send. The recorded batches are small.
+// recordedConn returns messages of the recorded conn records, each with about that many of them, as
+// nodes under load would send. The recorded batches are small.
 func recordedConn(tb testing.TB, records int) (batch []byte, n int) {
 	tb.Helper()
 	var header, values []byte
@@ -116,7 +116,8 @@ func BenchmarkReceiver(b *testing.B) {
 		var all sync.WaitGroup
 		for s := range senders {
 			child := exec.Command(os.Args[0])
-			child.Env = append(os.Environ(), benchEnv+"="+endpoint, fmt.Sprintf("%s_NODE=node-%d", benchEnv, s), fmt.Sprintf("%s_N=%d", benchEnv, b.N))
+			child.Env = append(os.Environ(), benchEnv+"="+endpoint,
+				fmt.Sprintf("%s_NODE=node-%d", benchEnv, s), fmt.Sprintf("%s_N=%d", benchEnv, b.N))
 			child.Stderr = os.Stderr
 			all.Go(func() {
 				if err := child.Run(); err != nil {
@@ -156,7 +157,8 @@ func benchChild(endpoint string) error {
 	if err := push.Connect(endpoint); err != nil {
 		return err
 	}
-	m := zmtp.NewMessage([]byte("log-write"), []byte(os.Getenv(benchEnv+"_NODE")), []byte(zeek.SerializerName), batch)
+	m := zmtp.NewMessage([]byte("log-write"), []byte(os.Getenv(benchEnv+"_NODE")),
+		[]byte(zeek.SerializerName), batch)
 	for range n {
 		if err := push.Send(context.Background(), m); err != nil {
 			return err

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/spool"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
@@ -88,12 +87,15 @@ func pushHandshake() []byte {
 	return wire.AppendFrame(handshake, wire.Command, ready)
 }
 
-// What Zeek's logger wrote of the messages of a whole cluster is what comes of them whatever pieces they arrive in, over many connections (one for each
-// log, so that its order is known), on all cores, with a queue so small that most go through a spool.
+// What Zeek's logger wrote of the messages of a whole cluster is what comes of them whatever pieces
+// they arrive in, over many connections (one for each log, so that its order is known), on all
+// cores, with a queue so small that most go through a spool.
 func TestGoldenInPiecesThroughSpool(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
-	s := serveOutlet(t, l, zmtp.Config{RecvHWM: 20}, pipeline.OutletConfig{MaxBytes: 3000, Spool: &spool.Config{Dir: t.TempDir(), SegmentBytes: 50_000}})
+	s := serveOutlet(t, l, zmtp.Config{RecvHWM: 20},
+		pipeline.OutletConfig{MaxBytes: 3000,
+			Spool: &spool.Config{Dir: t.TempDir(), SegmentBytes: 50_000}})
 
 	traffic := map[string][]byte{} // by log path
 	total := 0
@@ -125,8 +127,10 @@ func TestGoldenInPiecesThroughSpool(t *testing.T) {
 		})
 	}
 	senders.Wait()
-	testkit.Eventually(t, "all messages", func() bool { return s.outlet.Stats().Received.Messages == uint64(total) })
-	testkit.Eventually(t, "all written", func() bool { return s.outlet.Stats().Written.Messages == uint64(total) })
+	testkit.Eventually(t, "all messages",
+		func() bool { return s.outlet.Stats().Received.Messages == uint64(total) })
+	testkit.Eventually(t, "all written",
+		func() bool { return s.outlet.Stats().Written.Messages == uint64(total) })
 	if err := s.receiver.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +151,8 @@ func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
 	for i := range messages {
 		for n, push := range pushes {
 			for _, path := range []string{"a", "b"} {
-				m := pipelinetest.Message(t, fmt.Sprint("node-", n), "Test::LOG", path, "line", fmt.Sprintf("%d %d", n, i), strings.Repeat("x", 20_000))
+				m := message(t, fmt.Sprint("node-", n), "Test::LOG", path,
+					"line", fmt.Sprintf("%d %d", n, i), strings.Repeat("x", 20_000))
 				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
 					t.Fatal(err)
 				}
@@ -207,12 +212,13 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	defer sender.Wait()
 	defer stop()
 	sender.Go(func() {
-		m := zmtp.NewMessage(pipelinetest.Message(t, "node", "Test::LOG", "test", "line", strings.Repeat("x", 1<<16))...)
+		m := zmtp.NewMessage(message(t, "node", "Test::LOG", "test",
+			"line", strings.Repeat("x", 1<<16))...)
 		for push.Send(sending, m) == nil {
 		}
 	})
-	// The socket stops to read at its high-water mark of 10 and reads again at half of it. So when the
-	// logger stops to take messages there may be any number between.
+	// The socket stops to read at its high-water mark of 10 and reads again at half of it. So when
+	// the logger stops to take messages there may be any number between.
 	testkit.Eventually(t, "the disk to be full and the socket to wait", func() bool {
 		full := s.outlet.Stats().WindowBytes+1<<17 > 32<<20
 		return full && l.Stats().LastError != nil && s.pull.Stats().RecvQueued > 5
@@ -224,20 +230,23 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	err = s.outlet.Close(ctx)
-	if lost, ok := errors.AsType[*pipeline.UndeliveredError](err); !errors.Is(err, syscall.ENOSPC) || !ok || lost.Lost.Messages == 0 {
+	if lost, ok := errors.AsType[*pipeline.UndeliveredError](err); !errors.Is(err,
+		syscall.ENOSPC) || !ok || lost.Lost.Messages == 0 {
 		t.Errorf("Close: %v", err)
 	}
 	in, st := s.pull.Stats(), s.outlet.Stats().Accounts
 	checkAccounts(t, st)
 	checkBalance(t, l.Stats())
-	if st.Received.Messages == 0 || st.Received.Messages+in.Dropped[zmtp.DropClosed] != in.In.Messages || st.Queued != (pipeline.Counts{}) {
+	if st.Received.Messages == 0 ||
+		st.Received.Messages+in.Dropped[zmtp.DropClosed] != in.In.Messages ||
+		st.Queued != (pipeline.Counts{}) {
 		t.Errorf("the socket received %d messages and dropped %d, the outlet got %d, of which %d are queued",
 			in.In.Messages, in.Dropped[zmtp.DropClosed], st.Received.Messages, st.Queued.Messages)
 	}
 }
 
-// The disk of the logs is full, that of the spool is not. Whatever the nodes send is in the log exactly once when there is room
-// after a clean restart, in order.
+// The disk of the logs is full, that of the spool is not. Whatever the nodes send is in the log
+// exactly once when there is room after a clean restart, in order.
 func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 	dir, spoolDir := t.TempDir(), t.TempDir()
 	const messages = 400
@@ -250,11 +259,13 @@ func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 		(&tinyDisk{space: space}).install(l)
 		l.rotateLeftovers()
 		go l.runTimer()
-		s := serveOutlet(t, l, zmtp.Config{}, pipeline.OutletConfig{MaxBytes: 20_000, Spool: &spool.Config{Dir: spoolDir}})
+		s := serveOutlet(t, l, zmtp.Config{},
+			pipeline.OutletConfig{MaxBytes: 20_000, Spool: &spool.Config{Dir: spoolDir}})
 		push := s.connect(t)
 		for range 100 {
 			if number < messages {
-				m := pipelinetest.Message(t, "node", "Test::LOG", "test", "line", fmt.Sprintf("%06d %s", number, strings.Repeat("x", 1000)))
+				m := message(t, "node", "Test::LOG", "test",
+					"line", fmt.Sprintf("%06d %s", number, strings.Repeat("x", 1000)))
 				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
 					t.Fatal(err)
 				}
@@ -267,8 +278,12 @@ func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 		if err := s.receiver.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		done := func() bool { return number == messages && s.outlet.Stats().Queued == (pipeline.Counts{}) }
-		testkit.Eventually(t, "the disk to be full, or all to be written", func() bool { return l.Stats().LastError != nil || done() })
+		done := func() bool {
+			return number == messages &&
+				s.outlet.Stats().Queued == (pipeline.Counts{})
+		}
+		testkit.Eventually(t, "the disk to be full, or all to be written",
+			func() bool { return l.Stats().LastError != nil || done() })
 		ready := done()
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -26,9 +26,9 @@ func (e *LostError) Unwrap() error { return e.Err }
 
 // Close ends the logger: it finishes the calls of Write and Send that have begun, writes all
 // buffers, ends every file with #close, and rotates the files if there is rotation. It waits for
-// files that cannot be written until ctx ends. Records that are lost then are counted as dropped and
-// returned as a *LostError for each log, joined. Further calls wait for the result of the first one,
-// or until their ctx ends.
+// files that cannot be written until ctx ends. Records that are lost then are counted as dropped
+// and returned as a *LostError for each log, joined. Further calls wait for the result of the first
+// one, or until their ctx ends.
 func (l *Logger) Close(ctx context.Context) error {
 	l.mu.Lock()
 	first := !l.closed
@@ -84,24 +84,32 @@ func (l *Logger) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// waitRotations waits for the work in the background. After ctx has ended it leaves the rest for the
-// next start: logs without their final name, and post-processors, which may run on by themselves.
+// waitRotations waits for the work in the background. After ctx has ended it leaves the rest for
+// the next start: logs without their final name, and post-processors, which may run on by
+// themselves.
 func (l *Logger) waitRotations(ctx, hung context.Context) error {
 	stop := context.AfterFunc(ctx, l.stopRotations)
 	defer stop()
 	var errs []error
 	if !await.Until(hung, await.Done(l.rotations.Wait)) {
-		errs = append(errs, fmt.Errorf("%d rotated logs: %w; they are in %s for the next start", l.Stats().Rotation.Pending, errBusy, l.inLogDir(workDir)))
+		errs = append(errs, fmt.Errorf("%d rotated logs: %w; they are in %s for the next start",
+			l.Stats().Rotation.Pending, errBusy, l.inLogDir(workDir)))
 	}
 	ended := await.Until(hung, await.Done(l.postprocessors.Wait))
 	logs, calls := l.leftInWork()
 	if len(errs) == 0 && logs > 0 {
-		errs = append(errs, fmt.Errorf("%d rotated logs have no final name yet; they are in %s for the next start", logs, l.inLogDir(workDir)))
+		errs = append(errs,
+			fmt.Errorf("%d rotated logs have no final name yet; they are in %s for the next start",
+				logs, l.inLogDir(workDir)))
 	}
 	if !ended {
-		errs = append(errs, fmt.Errorf("%d post-processors have not ended; the next start calls them again", l.Stats().Rotation.PostprocessRunning))
+		errs = append(errs,
+			fmt.Errorf("%d post-processors have not ended; the next start calls them again",
+				l.Stats().Rotation.PostprocessRunning))
 	} else if calls > 0 {
-		errs = append(errs, fmt.Errorf("%d post-processors were not called or were interrupted; the next start calls them", calls))
+		errs = append(errs,
+			fmt.Errorf("%d post-processors were not called or were interrupted; "+
+				"the next start calls them", calls))
 	}
 	return errors.Join(errs...)
 }

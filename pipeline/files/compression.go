@@ -54,7 +54,8 @@ func (c Compression) withDefault() (Compression, error) {
 	}
 	codec := c.codec()
 	if codec == nil {
-		return c, fmt.Errorf("compression %q: use gzip or zstd, with an optional level as in zstd:3", c.Name)
+		return c, fmt.Errorf("compression %q: use gzip or zstd, "+
+			"with an optional level as in zstd:3", c.Name)
 	}
 	if c.Level == 0 {
 		c.Level = codec.normal
@@ -97,12 +98,14 @@ func (c *Compression) UnmarshalText(text []byte) error {
 	if leveled {
 		n, err := strconv.ParseUint(level, 10, 8)
 		if err != nil || n == 0 {
-			return fmt.Errorf("%q: the level must be a positive number, as in gzip:6 or zstd:3", text)
+			return fmt.Errorf("%q: the level must be a positive number, as in gzip:6 or zstd:3",
+				text)
 		}
 		parsed.Level = int(n)
 	}
 	if name == "" {
-		return fmt.Errorf("%q: use gzip or zstd, with an optional level as in zstd:3, or none", text)
+		return fmt.Errorf("%q: use gzip or zstd, with an optional level as in zstd:3, or none",
+			text)
 	}
 	parsed, err := parsed.withDefault()
 	if err != nil {
@@ -129,7 +132,8 @@ func newGzipReader(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r
 const zstdWindow = 2 << 20
 
 func newZstdWriter(w io.Writer, level int, in os.FileInfo) (io.WriteCloser, error) {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithEncoderConcurrency(1),
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+		zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(zstdWindow), zstd.WithZeroFrames(true))
 	if err == nil {
 		z.ResetContentSize(w, in.Size()) // zstd -l shows it; any other size is an error

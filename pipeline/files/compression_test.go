@@ -27,20 +27,24 @@ func TestCompressionText(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "use gzip or zstd", "6": "use gzip or zstd", "lz4": "use gzip or zstd", "lz4:1": "use gzip or zstd", "GZIP": "use gzip or zstd",
-		"none:1": "use gzip or zstd", ":3": "use gzip or zstd", "gzip:": "has to be a number", "gzip:0": "has to be a number",
-		"zstd:-1": "has to be a number", "zstd:x": "has to be a number", "zstd:999": "has to be a number",
-		"gzip:10": "levels are 1 to 9", "zstd:23": "levels are 1 to 22",
+		"": "use gzip or zstd", "6": "use gzip or zstd", "lz4": "use gzip or zstd",
+		"lz4:1": "use gzip or zstd", "GZIP": "use gzip or zstd",
+		"none:1": "use gzip or zstd", ":3": "use gzip or zstd", "gzip:": "must be a positive number",
+		"gzip:0":  "must be a positive number",
+		"zstd:-1": "must be a positive number", "zstd:x": "must be a positive number",
+		"zstd:999": "must be a positive number",
+		"gzip:10":  "levels are 1 to 9", "zstd:23": "levels are 1 to 22",
 	} {
 		got := Compression{"zstd", 7}
-		if err := got.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) || got != (Compression{"zstd", 7}) {
+		if err := got.UnmarshalText([]byte(text)); err == nil ||
+			!strings.Contains(err.Error(), want) || got != (Compression{"zstd", 7}) {
 			t.Errorf("%q: %+v, %v; want an error with %q", text, got, err, want)
 		}
 	}
 }
 
-// Whatever is compressed is the same again when it comes out of our reader and of the tool of that name, which also
-// finds it whole.
+// Whatever is compressed is the same again when it comes out of our reader and of the tool of that
+// name, which also finds it whole.
 func TestCompressionIsReversible(t *testing.T) {
 	random := make([]byte, zstdWindow+zstdWindow/2)
 	for i := range random {
@@ -48,9 +52,11 @@ func TestCompressionIsReversible(t *testing.T) {
 	}
 	var log bytes.Buffer
 	for i := range 50_000 {
-		fmt.Fprintf(&log, "%d.%06d\tC%x\t10.0.%d.%d\t%d\n", 1_700_000_000+i/100, rand.IntN(1_000_000), random[i%1000:][:8], i%7, rand.IntN(256), rand.IntN(65536))
+		fmt.Fprintf(&log, "%d.%06d\tC%x\t10.0.%d.%d\t%d\n", 1_700_000_000+i/100,
+			rand.IntN(1_000_000), random[i%1000:][:8], i%7, rand.IntN(256), rand.IntN(65536))
 	}
-	inputs := map[string][]byte{"empty": nil, "short": []byte("#close\n"), "log": log.Bytes(), "random": random}
+	inputs := map[string][]byte{"empty": nil, "short": []byte("#close\n"), "log": log.Bytes(),
+		"random": random}
 	for _, codec := range codecs {
 		tool, _ := exec.LookPath(codec.name)
 		if tool == "" {
@@ -76,7 +82,8 @@ func TestCompressionIsReversible(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer in.Close()
-					if err := copyFile(root, "out", in, Compression{codec.name, level}, func(w io.Writer) io.Writer { return w }); err != nil {
+					if err := copyFile(root, "out", in, Compression{codec.name, level},
+						func(w io.Writer) io.Writer { return w }); err != nil {
 						t.Fatal(err)
 					}
 					out, err := root.Open("out")
@@ -92,7 +99,8 @@ func TestCompressionIsReversible(t *testing.T) {
 					if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, input) {
 						t.Errorf("%d bytes came out, %v; want %d", len(got), err, len(input))
 					}
-					if fi, err := out.Stat(); err != nil || name == "log" && fi.Size() > int64(len(input))/2 {
+					if fi, err := out.Stat(); err != nil || name == "log" &&
+						fi.Size() > int64(len(input))/2 {
 						t.Errorf("compressed to %d of %d bytes, %v", fi.Size(), len(input), err)
 					}
 					if tool == "" {
@@ -102,8 +110,10 @@ func TestCompressionIsReversible(t *testing.T) {
 					if err := os.Rename(filepath.Join(dir, "out"), file); err != nil {
 						t.Fatal(err)
 					}
-					if got, err := exec.Command(tool, "-dc", file).Output(); err != nil || !bytes.Equal(got, input) {
-						t.Errorf("%d bytes came out of %s, %v; want %d", len(got), tool, err, len(input))
+					if got, err := exec.Command(tool, "-dc", file).Output(); err != nil ||
+						!bytes.Equal(got, input) {
+						t.Errorf("%d bytes came out of %s, %v; want %d", len(got), tool, err,
+							len(input))
 					}
 					if said, err := exec.Command(tool, "-t", file).CombinedOutput(); err != nil {
 						t.Errorf("%s -t: %s", tool, said)
@@ -114,7 +124,8 @@ func TestCompressionIsReversible(t *testing.T) {
 	}
 }
 
-// A logger that ran with compression while writing, and now does not, leaves those logs as they are.
+// A logger that ran with compression while writing, and now does not, leaves those logs as they
+// are.
 func TestResumedGzipOfOtherOptions(t *testing.T) {
 	dir := t.TempDir()
 	work := filepath.Join(dir, workDir, "1700000000-1700003600")

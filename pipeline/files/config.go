@@ -17,8 +17,8 @@ import (
 	"zmtpd/pipeline/redef"
 )
 
-// Config is the configuration of a Logger. The zero value writes Zeek's default format to the current
-// folder.
+// Config is the configuration of a Logger. The zero value writes Zeek's default format to the
+// current folder.
 type Config struct {
 	// Dir is the logger's folder, which must exist. Options.LogDir and Options.RotationDir are
 	// relative to it. Default ".".
@@ -32,13 +32,13 @@ type Config struct {
 	// Options.RotationInterval. Default 0: no limit.
 	MaxFileSize int64
 	// Archive is the root of a tree of rotated logs like that of zeekctl:
-	// Archive/2006-01-02/conn.15:00:00-16:00:00-Name.log, on Windows with dots instead of colons. It
-	// is relative to Dir, is made when it is first needed, and may be on another file system. It
-	// replaces Options.RotationDir and RotationFormat, which must have their defaults. The logs of a
-	// crashed logger go there, too. Default: none.
+	// Archive/2006-01-02/conn.15:00:00-16:00:00-Name.log, on Windows with dots instead of colons.
+	// It is relative to Dir, is made when it is first needed, and may be on another file system. It
+	// replaces Options.RotationDir and RotationFormat, which must have their defaults. The logs of
+	// a crashed logger go there, too. Default: none.
 	Archive string
-	// Compress compresses logs on their way to Archive and adds ".gz" or ".zst" to their names. Logs
-	// that Options.GzipLevel compressed stay as they are. Default: no compression.
+	// Compress compresses logs on their way to Archive and adds ".gz" or ".zst" to their names.
+	// Logs that Options.GzipLevel compressed stay as they are. Default: no compression.
 	Compress Compression
 	// ArchiveMaxAge and ArchiveMaxBytes limit Archive. Older logs, and the oldest ones of too many
 	// bytes, are deleted, those of other loggers included. Only files with names as above are
@@ -55,8 +55,8 @@ type Config struct {
 	FlushInterval time.Duration
 	// Location is the time zone of #open, #close, file names and rotation. Default time.Local.
 	Location *time.Location
-	// MaxFiles limits the log files that are open at a time. For another one the least recently used
-	// file is closed until its next batch. Default 1000.
+	// MaxFiles limits the log files that are open at a time. For another one the least recently
+	// used file is closed until its next batch. Default 1000.
 	MaxFiles int
 	// MaxNodeLogs limits the logs that one node may begin: one for each path, and for each further
 	// stream and set of columns in it. A log that was idle for an hour makes room for another one;
@@ -176,7 +176,8 @@ func (l *Logger) setExtension(suffix string) error {
 		l.ext += "." + l.options.GzipExtension
 	}
 	if len(l.ext) > maxExt {
-		return fmt.Errorf("the extension %q has %d bytes, at most %d are allowed: set ZEEK_LOG_SUFFIX to something like \"log\"", l.ext, len(l.ext), maxExt)
+		return fmt.Errorf("the extension %q has %d bytes, at most %d are allowed: "+
+			"set ZEEK_LOG_SUFFIX to something like \"log\"", l.ext, len(l.ext), maxExt)
 	}
 	return nil
 }
@@ -184,16 +185,24 @@ func (l *Logger) setExtension(suffix string) error {
 // check refuses values that make no sense, alone or together.
 func (l *Logger) check() error {
 	switch {
-	case l.interval < 0 || l.maxFiles < 0 || l.maxNodeLogs < 0 || l.maxFileSize < 0 || l.archiveMaxAge < 0 || l.archiveMaxBytes < 0 || l.postprocTimeout < 0:
+	case l.interval < 0 || l.maxFiles < 0 || l.maxNodeLogs < 0 || l.maxFileSize < 0 ||
+		l.archiveMaxAge < 0 || l.archiveMaxBytes < 0 || l.postprocTimeout < 0:
 		return errors.New("a time, number or size in the configuration is negative")
-	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" || strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
-		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and \".\", at most %d, without \"__\"", l.name, maxName)
-	case l.archive == "" && (l.compress != (Compression{}) || l.archiveMaxAge != 0 || l.archiveMaxBytes != 0):
-		return errors.New("compression and limits of the archive need an archive: set --archive (Config.Archive)")
+	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" ||
+		strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
+		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and "+
+			"\".\", at most %d, without \"__\"", l.name, maxName)
+	case l.archive == "" && (l.compress != (Compression{}) || l.archiveMaxAge != 0 ||
+		l.archiveMaxBytes != 0):
+		return errors.New("compression and limits of the archive need an archive: " +
+			"set --archive (Config.Archive)")
 	case l.archive != "" && !l.rotates():
-		return errors.New("an archive without rotation stays empty: set --rotate or --max-file-size")
-	case l.archive != "" && (l.options.RotationDir != "" || l.options.RotationFormat != redef.RotationFormatDefault):
-		return errors.New("--archive (Config.Archive) contradicts Log::default_rotation_dir and Log::rotation_format_func: remove one of them")
+		return errors.New("an archive without rotation stays empty: " +
+			"set --rotate or --max-file-size")
+	case l.archive != "" && (l.options.RotationDir != "" ||
+		l.options.RotationFormat != redef.RotationFormatDefault):
+		return errors.New("--archive (Config.Archive) contradicts Log::default_rotation_dir " +
+			"and Log::rotation_format_func: remove one of them")
 	}
 	return nil
 }

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/zmtp/testkit"
 )
@@ -110,13 +109,15 @@ func TestDiskFullAnywhere(t *testing.T) {
 				path := fmt.Sprint("p", p)
 				var lines []string
 				for i := range 50 {
-					lines = append(lines, fmt.Sprintf("%d %d %s", p, i, strings.Repeat("x", random.IntN(200))))
+					lines = append(lines,
+						fmt.Sprintf("%d %d %s", p, i, strings.Repeat("x", random.IntN(200))))
 				}
 				want[path] = lines
 				pause := time.Duration(random.IntN(1000)) * time.Millisecond
 				sending.Go(func() {
 					for _, line := range lines {
-						if err := l.Write(t.Context(), pipelinetest.Message(t, path, "A::LOG", path, "x", line)); err != nil {
+						if err := l.Write(t.Context(),
+							message(t, path, "A::LOG", path, "x", line)); err != nil {
 							t.Error(err)
 						}
 						time.Sleep(pause)
@@ -146,7 +147,8 @@ func TestDiskFullAnywhere(t *testing.T) {
 				path, _, _ := strings.Cut(name, ".")
 				content := plain(t, files[name])
 				got[path] = append(got[path], records(content)...)
-				if n := strings.Count(content, "#close"); n != 1 || strings.Count(content, "#open") != 1 {
+				if n := strings.Count(content, "#close"); n != 1 ||
+					strings.Count(content, "#open") != 1 {
 					t.Errorf("%s has %d #close:\n%s", name, n, content)
 				}
 			}
@@ -174,7 +176,8 @@ func TestDiskStaysFull(t *testing.T) {
 		blocked := make(chan error, 1)
 		go func() {
 			for {
-				if err := l.Write(context.Background(), pipelinetest.Message(t, "n", "A::LOG", "a", "x", strings.Repeat("1", 50))); err != nil {
+				if err := l.Write(context.Background(),
+					message(t, "n", "A::LOG", "a", "x", strings.Repeat("1", 50))); err != nil {
 					blocked <- err
 					return
 				}
@@ -184,7 +187,8 @@ func TestDiskStaysFull(t *testing.T) {
 		time.Sleep(time.Hour)
 		st := l.Stats()
 		checkBalance(t, st)
-		if st.Queued.Messages == 0 || st.Queued.Messages > 30 || !errors.Is(st.LastError, syscall.ENOSPC) {
+		if st.Queued.Messages == 0 || st.Queued.Messages > 30 ||
+			!errors.Is(st.LastError, syscall.ENOSPC) {
 			t.Errorf("queued %+v, last error %v", st.Queued, st.LastError)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -201,8 +205,10 @@ func TestDiskStaysFull(t *testing.T) {
 		wantDrop(t, <-blocked, pipeline.ReasonWrite)
 		st = l.Stats()
 		checkBalance(t, st)
-		if st.Queued != (pipeline.Counts{}) || st.Dropped[pipeline.ReasonWrite].Messages != lost.Lost.Messages+1 {
-			t.Errorf("after Close queued %+v, dropped %+v, lost %+v", st.Queued, st.Dropped[pipeline.ReasonWrite], lost.Lost)
+		if st.Queued != (pipeline.Counts{}) ||
+			st.Dropped[pipeline.ReasonWrite].Messages != lost.Lost.Messages+1 {
+			t.Errorf("after Close queued %+v, dropped %+v, lost %+v", st.Queued,
+				st.Dropped[pipeline.ReasonWrite], lost.Lost)
 		}
 		wholeLines(t, dir)
 	})
@@ -221,13 +227,13 @@ func TestWriteContext(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		err := l.Write(ctx, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		err := l.Write(ctx, message(t, "n", "A::LOG", "a", "x", "1"))
 		wantDrop(t, err, pipeline.ReasonWrite)
 		if !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("Write: %v, want it to say why", err)
 		}
 		full = false
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 	})
 }
 
@@ -238,7 +244,10 @@ func TestTmpfsFull(t *testing.T) {
 	if err := os.WriteFile(ballast, make([]byte, 200<<10), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	o := optionsWith(func(o *redef.Options) { o.RotationInterval, o.LeftoverRotation = time.Second, true })
+	o := optionsWith(func(o *redef.Options) {
+		o.RotationInterval, o.LeftoverRotation = time.Second,
+			true
+	})
 	l := start(t, Config{Dir: dir, Options: &o, FlushInterval: 10 * time.Millisecond})
 	var want []string
 	sent := make(chan struct{})
@@ -247,7 +256,7 @@ func TestTmpfsFull(t *testing.T) {
 		for i := range 3000 {
 			line := fmt.Sprint(i, strings.Repeat(" more", 8))
 			want = append(want, line)
-			if err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", "a", "x", line)); err != nil {
+			if err := l.Write(t.Context(), message(t, "n", "A::LOG", "a", "x", line)); err != nil {
 				t.Error(err)
 				return
 			}
@@ -312,16 +321,17 @@ func TestTruncateFails(t *testing.T) {
 		}
 		go l.runTimer()
 		want := []string{strings.Repeat("1", 100), "2"}
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", want[0]))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", want[0]))
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if content := tree(t, dir)["a.log"]; failures > 2 || len(content) != 200 {
 			t.Fatalf("the file was not torn, %d failures left: %q", failures, content)
 		}
 		disk.set(1000)
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", want[1]))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", want[1]))
 		shut(t, l)
-		if content := tree(t, dir)["a.log"]; !slices.Equal(records(content), want) || strings.Count(content, "#fields") != 1 {
+		if content := tree(t, dir)["a.log"]; !slices.Equal(records(content), want) ||
+			strings.Count(content, "#fields") != 1 {
 			t.Errorf("the file holds %q", content)
 		}
 	})
@@ -338,22 +348,25 @@ func TestNothingAfterClose(t *testing.T) {
 		disk := &tinyDisk{space: 10_000}
 		disk.install(l)
 		go l.runTimer()
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		time.Sleep(nodeGone + time.Second) // then other columns get the name
 		disk.set(0)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		wantDrop(t, l.Write(ctx, pipelinetest.Message(t, "m", "A::LOG", "a", "y", "lost")), pipeline.ReasonWrite)
+		wantDrop(t, l.Write(ctx, message(t, "m", "A::LOG", "a", "y", "lost")), pipeline.ReasonWrite)
 		disk.set(10_000)
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "2"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "2"))
 		shut(t, l)
 		files := tree(t, dir)
 		if len(files) != 2 {
 			t.Errorf("files %q", sortedKeys(files))
 		}
 		for name, content := range files {
-			if strings.Count(content, "#close") != 1 || !strings.HasPrefix(content[strings.Index(content, "#close"):], "#close\t2000-01-01-") ||
-				strings.Count(content[strings.Index(content, "#close"):], "\n") != 1 || len(records(content)) != 1 {
+			if strings.Count(content, "#close") != 1 ||
+				!strings.HasPrefix(content[strings.Index(content, "#close"):],
+					"#close\t2000-01-01-") ||
+				strings.Count(content[strings.Index(content, "#close"):], "\n") != 1 ||
+				len(records(content)) != 1 {
 				t.Errorf("%s holds %q", name, content)
 			}
 		}

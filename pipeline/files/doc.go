@@ -23,7 +23,7 @@
 //
 // A rotated log gets its final name when it is complete and on disk. Until then it is in the folder
 // ".rotating" of the log folder, where the next start finds it after a crash. Its final place is
-// either [redef.Options].RotationDir with one of Zeek's names, or [Config].Archive, a tree like that
-// of zeekctl. The original of a log that is copied or compressed is removed after the copy is
+// either [redef.Options].RotationDir with one of Zeek's names, or [Config].Archive, a tree like
+// that of zeekctl. The original of a log that is copied or compressed is removed after the copy is
 // synced. Sync, compression and the post-processor run in the background.
 package files

@@ -120,7 +120,8 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 	return nil, err
 }
 
-// buffer puts a batch, whose text this is, into the buffer, and flushes that if there is enough in it.
+// buffer puts a batch, whose text this is, into the buffer, and flushes that if there is enough in
+// it.
 func (f *logFile) buffer(in *intake, text *[]byte) {
 	if len(f.buf) == 0 {
 		f.buf, *text = *text, f.buf
@@ -197,9 +198,9 @@ func (f *logFile) succeed() {
 	}
 }
 
-// flush writes the buffer to the file, or to a new one if the file is not where it was. On error the
-// buffer is kept for another attempt, and the file is unchanged or torn says by how many bytes it is
-// too long. There may be no file afterwards.
+// flush writes the buffer to the file, or to a new one if the file is not where it was. On error
+// the buffer is kept for another attempt, and the file is unchanged or torn says by how many bytes
+// it is too long. There may be no file afterwards.
 func (f *logFile) flush() error {
 	if f.f == nil {
 		return nil
@@ -210,7 +211,8 @@ func (f *logFile) flush() error {
 	return f.write(f.footer)
 }
 
-// write writes the buffer to the file. With last the compressed stream ends. Errors are as in flush.
+// write writes the buffer to the file. With last the compressed stream ends. Errors are as in
+// flush.
 func (f *logFile) write(last bool) error {
 	if f.f == nil || len(f.buf) == 0 && len(f.queued) == 0 && !f.zip.pending(last) {
 		return nil
@@ -275,8 +277,8 @@ func (f *logFile) mend() error {
 	return nil
 }
 
-// complete writes the rest of the file, with #close at the time at. On error it can be called again.
-// There may be no file afterwards.
+// complete writes the rest of the file, with #close at the time at. On error it can be called
+// again. There may be no file afterwards.
 func (f *logFile) complete(at time.Time) error {
 	if err := f.resume(); err != nil {
 		return f.fail(err)
@@ -331,7 +333,8 @@ func (f *logFile) end(now time.Time) error {
 	return nil
 }
 
-// abandon gives up the buffer because of err. Entries go back to their outlet; other batches are lost.
+// abandon gives up the buffer because of err. Entries go back to their outlet; other batches are
+// lost.
 func (f *logFile) abandon(err error) error {
 	l := f.log.l
 	if f.f == nil { // parked: all records are in the file
@@ -361,9 +364,9 @@ func (f *logFile) giveBack(err error) {
 	f.inBuf = nil
 }
 
-// rotate ends the file at the time at and starts its way to its rotated name. Without a file it sets
-// only the opening time of the next one. On error, which is that of the last write, it can be called
-// again.
+// rotate ends the file at the time at and starts its way to its rotated name. Without a file it
+// sets only the opening time of the next one. On error, which is that of the last write, it can be
+// called again.
 func (f *logFile) rotate(at time.Time) error {
 	if err := f.complete(at); err != nil {
 		return fmt.Errorf("rotation: %w", err)

@@ -51,12 +51,16 @@ func (f *logFile) follow() error {
 }
 
 // gone reports whether an error says that there is no file of a name.
-func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) ||
+		errors.Is(err, syscall.ENOTDIR)
+}
 
 // tell logs what happened to the file.
 func (f *logFile) tell(what string) {
 	l := f.log.l
-	l.log.Warn("a log file was "+what+" while it was open, a new one begins", "path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext))
+	l.log.Warn("a log file was "+what+" while it was open, a new one begins",
+		"path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext))
 }
 
 // replace makes a new file for the buffer. On error it can be called again.
@@ -80,8 +84,8 @@ func (f *logFile) replace(what string) error {
 	return nil
 }
 
-// closeAway closes a file that was moved or removed. A whole one gets #close; that may fail, since it
-// holds all its records.
+// closeAway closes a file that was moved or removed. A whole one gets #close; that may fail, since
+// it holds all its records.
 func (f *logFile) closeAway(away file, zip *gzipStream, whole bool) {
 	l := f.log.l
 	if whole {
@@ -100,7 +104,8 @@ func (f *logFile) closeAway(away file, zip *gzipStream, whole bool) {
 // truncated goes on with a file that has lost bytes. An empty one gets a header again.
 func (f *logFile) truncated(size int64) {
 	l := f.log.l
-	l.log.Warn("a log file was truncated while it was open", "path", f.log.key.Path, "file", l.inLogDir(f.name+l.ext),
+	l.log.Warn("a log file was truncated while it was open", "path", f.log.key.Path,
+		"file", l.inLogDir(f.name+l.ext),
 		"bytes", f.size, "left", size)
 	f.size, f.torn = size, 0
 	if size == 0 {
@@ -165,7 +170,8 @@ func (f *logFile) forget() {
 func (l *Logger) openInLimit(f *logFile, name string, flag int) (file, error) {
 	for !l.state.open(l.maxFiles) {
 		if !l.parkOne(f) {
-			return nil, fmt.Errorf("all %d log files that may be open at a time are in use: raise --max-open-files", l.maxFiles)
+			return nil, fmt.Errorf("all %d log files that may be open at a time are in use: "+
+				"raise --max-open-files", l.maxFiles)
 		}
 	}
 	opened, err := l.openFile(name, flag)
@@ -178,14 +184,17 @@ func (l *Logger) openInLimit(f *logFile, name string, flag int) (file, error) {
 	return opened, err
 }
 
-// parkOne parks the least recently used file to make room for one of f, and reports whether it could.
-// The caller holds the lock of f's log. A file is in use while another goroutine holds the lock of
-// its log.
+// parkOne parks the least recently used file to make room for one of f, and reports whether it
+// could. The caller holds the lock of f's log. A file is in use while another goroutine holds the
+// lock of its log.
 func (l *Logger) parkOne(f *logFile) bool {
 	l.mu.Lock()
 	open := slices.Collect(maps.Keys(l.open))
 	l.mu.Unlock()
-	slices.SortFunc(open, func(a, b *logFile) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
+	slices.SortFunc(open, func(a, b *logFile) int {
+		return cmp.Compare(a.used.Load(),
+			b.used.Load())
+	})
 	for _, g := range open {
 		switch {
 		case g == f:

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/zmtp/testkit"
 )
@@ -24,7 +23,8 @@ var fileFormats = map[string]func(o *redef.Options){
 	"gzip": func(o *redef.Options) { o.GzipLevel = 1 },
 }
 
-// wantRecords checks that a log has these records, each of one column, once, and one header if it is not JSON.
+// wantRecords checks that a log has these records, each of one column, once, and one header if it
+// is not JSON.
 func wantRecords(t *testing.T, what, content string, want ...string) {
 	t.Helper()
 	content = plain(t, content)
@@ -42,8 +42,8 @@ func wantRecords(t *testing.T, what, content string, want ...string) {
 	}
 }
 
-// Whatever happens to an open log file, what comes after that is in a file of its name, with a header, and the log says
-// what has happened. A file that was moved is complete.
+// Whatever happens to an open log file, what comes after that is in a file of its name, with a
+// header, and the log says what has happened. A file that was moved is complete.
 func TestFileAway(t *testing.T) {
 	rename := func(t *testing.T, old, new string) {
 		if err := os.Rename(old, new); err != nil {
@@ -56,7 +56,10 @@ func TestFileAway(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"moved": func(t *testing.T, dir, file string) { rename(t, file, filepath.Join(dir, "moved")) },
+		"moved": func(t *testing.T, dir,
+			file string) {
+			rename(t, file, filepath.Join(dir, "moved"))
+		},
 		"replaced": func(t *testing.T, dir, file string) {
 			rename(t, file, filepath.Join(dir, "moved"))
 			if err := os.WriteFile(file, []byte("other\n"), 0o666); err != nil {
@@ -99,10 +102,12 @@ func TestFileAway(t *testing.T) {
 					var log lockedBuffer
 					o := optionsWith(change)
 					synctest.Test(t, func(t *testing.T) {
-						l := start(t, Config{Dir: dir, Options: &o, Location: time.UTC, MaxFiles: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+						l := start(t,
+							Config{Dir: dir, Options: &o, Location: time.UTC, MaxFiles: 1,
+								Logger: slog.New(slog.NewTextHandler(&log, nil))})
 						file := filepath.Join(dir, "sub", "a"+l.ext)
 						put := func(path, line string) {
-							write(t, l, pipelinetest.Message(t, "n", "A::LOG", path, "x", line))
+							write(t, l, message(t, "n", "A::LOG", path, "x", line))
 						}
 						put("sub/a", "1")
 						time.Sleep(2 * time.Second)
@@ -141,7 +146,8 @@ func TestFileAway(t *testing.T) {
 	}
 }
 
-// While the log folder is away the senders wait. When it is there again everything since then is in it.
+// While the log folder is away the senders wait. When it is there again everything since then is in
+// it.
 func TestFolderAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	if err := os.Mkdir(dir, 0o777); err != nil {
@@ -149,8 +155,9 @@ func TestFolderAway(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer
-		l := start(t, Config{Dir: dir, Location: time.UTC, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		put := func(line string) { write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", line)) }
+		l := start(t, Config{Dir: dir, Location: time.UTC,
+			Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		put := func(line string) { write(t, l, message(t, "n", "A::LOG", "a", "x", line)) }
 		put("1")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -163,7 +170,7 @@ func TestFolderAway(t *testing.T) {
 		go func() {
 			defer close(done)
 			put("3")
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "b", "x", "4"))
+			write(t, l, message(t, "n", "A::LOG", "b", "x", "4"))
 		}()
 		time.Sleep(10 * time.Second)
 		if st := l.Stats(); st.Written.Records != 1 || st.LastError == nil {
@@ -215,13 +222,14 @@ func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Config{Dir: dir, FlushInterval: time.Hour})
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		l.Flush()
 		synctest.Wait()
-		if err := os.Rename(filepath.Join(dir, "a.log"), filepath.Join(dir, "a.log.1")); err != nil {
+		if err := os.Rename(filepath.Join(dir, "a.log"),
+			filepath.Join(dir, "a.log.1")); err != nil {
 			t.Fatal(err)
 		}
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "2"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "2"))
 		l.Reopen()
 		synctest.Wait()
 		if moved := tree(t, dir)["a.log.1"]; !strings.Contains(moved, "#close") {
@@ -229,13 +237,14 @@ func TestReopen(t *testing.T) {
 		} else {
 			wantRecords(t, "the moved file", moved, "1")
 		}
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "3"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "3"))
 		shut(t, l)
 		wantRecords(t, "the new file", tree(t, dir)["a.log"], "2", "3")
 	})
 }
 
-// More logs than files may be open: each has one file with one header and one #close, with all its records in order.
+// More logs than files may be open: each has one file with one header and one #close, with all its
+// records in order.
 func TestFilesParked(t *testing.T) {
 	for format, change := range fileFormats {
 		for _, interval := range []time.Duration{0, time.Hour} {
@@ -245,10 +254,12 @@ func TestFilesParked(t *testing.T) {
 				o := optionsWith(change)
 				o.RotationInterval = interval
 				synctest.Test(t, func(t *testing.T) {
-					l := start(t, Config{Dir: dir, Options: &o, Location: time.UTC, MaxFiles: most, FlushInterval: time.Hour})
+					l := start(t, Config{Dir: dir, Options: &o, Location: time.UTC, MaxFiles: most,
+						FlushInterval: time.Hour})
 					for round := range rounds {
 						for i := range logs {
-							write(t, l, pipelinetest.Message(t, "n", "A::LOG", fmt.Sprint("p", i), "x", fmt.Sprint(round)))
+							write(t, l, message(t, "n", "A::LOG", fmt.Sprint("p", i),
+								"x", fmt.Sprint(round)))
 							if n := l.Stats().OpenFiles; n > most {
 								t.Fatalf("%d files are open", n)
 							}
@@ -280,11 +291,11 @@ func TestFilesParkedBusy(t *testing.T) {
 	dir := t.TempDir()
 	letGo := make(chan struct{})
 	l := hanging(t, Config{Dir: dir, MaxFiles: 1, FlushInterval: time.Hour}, letGo, nil)
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 	l.Flush() // hangs with the lock of a
 	started := make(chan error)
 	go func() {
-		started <- l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", "b", "x", "2"))
+		started <- l.Write(t.Context(), message(t, "n", "A::LOG", "b", "x", "2"))
 	}()
 	select {
 	case err := <-started:
@@ -315,12 +326,14 @@ func TestRotatedLogRemoved(t *testing.T) {
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	cfg.MaxFileSize = 1
 	l := start(t, cfg)
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
-	testkit.Eventually(t, "the archive to fail", func() bool { return l.Stats().Rotation.Failures > 0 })
+	write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
+	testkit.Eventually(t, "the archive to fail",
+		func() bool { return l.Stats().Rotation.Failures > 0 })
 	if err := os.RemoveAll(filepath.Join(dir, workDir)); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the log to be given up", func() bool { return l.Stats().Rotation.Pending == 0 })
+	testkit.Eventually(t, "the log to be given up",
+		func() bool { return l.Stats().Rotation.Pending == 0 })
 	shut(t, l)
 	if !strings.Contains(log.String(), "a rotated log was removed") {
 		t.Errorf("the log does not say so:\n%s", log.String())

@@ -10,9 +10,9 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// The text of a batch may be many times as large as the batch. So that memory is bounded, only texts of
-// one piece go through the buffers of files, and of those only maxBuffered bytes. All others are
-// written piece by piece while they are rendered, see acceptLong.
+// The text of a batch may be many times as large as the batch. So that memory is bounded, only
+// texts of one piece go through the buffers of files, and of those only maxBuffered bytes. All
+// others are written piece by piece while they are rendered, see acceptLong.
 
 const (
 	// maxBuffered is how many bytes of text may wait in the buffers of all files.
@@ -28,8 +28,8 @@ var errLong = errors.New("the text has more than one piece")
 
 func refuseLong(text []byte) ([]byte, error) { return text[:0], errLong }
 
-// renderEarly renders a batch before its log is locked, if it may be. It reports whether it has: then
-// l.early is to be released.
+// renderEarly renders a batch before its log is locked, if it may be. It reports whether it has:
+// then l.early is to be released.
 func (f *logFile) renderEarly(dst []byte, b zeek.Batch) (text []byte, early bool, err error) {
 	if f.render.ordered || !f.log.l.early.tryAcquire() {
 		return dst, false, nil
@@ -48,8 +48,8 @@ func (f *logFile) renderLocked(dst []byte, b zeek.Batch) ([]byte, error) {
 }
 
 // acceptLong writes a batch to the file piece by piece. When a write fails it takes back what was
-// written: the batch is in the file as a whole or not at all, and may be tried again. The batch has no
-// fault.
+// written: the batch is in the file as a whole or not at all, and may be tried again. The batch has
+// no fault.
 func (f *logFile) acceptLong(ctx context.Context, in *intake) error {
 	l := f.log.l
 	select {
@@ -102,8 +102,8 @@ func (f *logFile) acceptLong(ctx context.Context, in *intake) error {
 	return nil
 }
 
-// writePiece writes a piece of a long text. If the output is no file, and so nothing can be taken back,
-// it tries again until ctx ends.
+// writePiece writes a piece of a long text. If the output is no file, and so nothing can be taken
+// back, it tries again until ctx ends.
 func (f *logFile) writePiece(ctx context.Context, piece []byte) error {
 	l := f.log.l
 	data := piece

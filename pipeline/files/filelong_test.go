@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/zeek"
 )
@@ -71,18 +70,21 @@ func TestLongText(t *testing.T) {
 				var sending sync.WaitGroup
 				sending.Go(func() {
 					for _, lines := range [][]string{first, long, last, {"last"}} {
-						if err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", "a", "x", lines...)); err != nil {
+						if err := l.Write(t.Context(),
+							message(t, "n", "A::LOG", "a", "x", lines...)); err != nil {
 							t.Error(err)
 						}
 					}
 				})
-				for _, space := range []int{5000, 12_000, zeek.PieceBytes, 2 * zeek.PieceBytes, 100 << 20} {
+				for _, space := range []int{5000, 12_000, zeek.PieceBytes, 2 * zeek.PieceBytes,
+					100 << 20} {
 					time.Sleep(10 * time.Second)
 					synctest.Wait()
 					checkBalance(t, l.Stats())
 					wholeLines(t, dir)
 					for _, content := range tree(t, dir) {
-						if n := strings.Count(content, "x"); !strings.HasPrefix(content, "\x1f\x8b") && n > 100 && n < 1000*2500 {
+						if n := strings.Count(content, "x"); !strings.HasPrefix(content,
+							"\x1f\x8b") && n > 100 && n < 1000*2500 {
 							t.Errorf("a part of the batch is in the file: %d", n)
 						}
 					}
@@ -97,10 +99,12 @@ func TestLongText(t *testing.T) {
 				var got []string
 				for line := range strings.Lines(content) {
 					if line = strings.TrimSuffix(line, "\n"); !strings.HasPrefix(line, "#") {
-						got = append(got, strings.TrimSuffix(strings.TrimPrefix(line, `{"x":"`), `"}`))
+						got = append(got,
+							strings.TrimSuffix(strings.TrimPrefix(line, `{"x":"`), `"}`))
 					}
 				}
-				if want := slices.Concat(first, long, last, []string{"last"}); !slices.Equal(got, want) {
+				if want := slices.Concat(first, long, last, []string{"last"}); !slices.Equal(got,
+					want) {
 					t.Errorf("%d records, want %d, or other ones", len(got), len(want))
 				}
 				if largest > zeek.PieceBytes+zeek.PieceBytes/4 {
@@ -114,7 +118,8 @@ func TestLongText(t *testing.T) {
 	}
 }
 
-// When much waits in the buffers of files, other texts do not: they are in their file when Write returns.
+// When much waits in the buffers of files, other texts do not: they are in their file when Write
+// returns.
 func TestBuffersBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -137,7 +142,7 @@ func TestBuffersBounded(t *testing.T) {
 		text := strings.Repeat("x", 900_000)
 		for i := range 60 {
 			sending.Go(func() {
-				_ = l.Write(ctx, pipelinetest.Message(t, "n", "A::LOG", fmt.Sprint("stuck", i), "x", text))
+				_ = l.Write(ctx, message(t, "n", "A::LOG", fmt.Sprint("stuck", i), "x", text))
 			})
 		}
 		time.Sleep(3 * time.Second) // each attempt renders the texts again, which takes long with race detector
@@ -145,7 +150,7 @@ func TestBuffersBounded(t *testing.T) {
 		if n := l.buffered.Load(); n < maxBuffered || n > maxBuffered+maxEarly*zeek.PieceBytes {
 			t.Errorf("%d bytes are buffered", n)
 		}
-		if err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", "fine", "x", "1")); err != nil {
+		if err := l.Write(t.Context(), message(t, "n", "A::LOG", "fine", "x", "1")); err != nil {
 			t.Error(err)
 		}
 		if got := tree(t, dir)["fine.log"]; !slices.Equal(records(got), []string{"1"}) {
@@ -179,13 +184,14 @@ func TestStdoutGone(t *testing.T) {
 		l.openFile = func(string, int) (file, error) { return all, nil }
 		go l.runTimer()
 		for i, lines := range [][]string{{"in the buffer"}, {"refused"}, longLines(0)} {
-			m := pipelinetest.Message(t, "n", "A::LOG", "a", "x", lines...)
+			m := message(t, "n", "A::LOG", "a", "x", lines...)
 			b, drop := pipeline.ParseMessage(m)
 			if drop != nil {
 				t.Fatal(drop)
 			}
 			done := make(chan error, 1)
-			l.Send(t.Context(), pipeline.NewEntry(m[1], b, func(_ []pipeline.Refusal, err error) { done <- err }))
+			l.Send(t.Context(), pipeline.NewEntry(m[1], b,
+				func(_ []pipeline.Refusal, err error) { done <- err }))
 			if err := <-done; !errors.Is(err, pipeline.ErrGone) {
 				t.Errorf("batch %d: %v", i, err)
 			}

@@ -53,7 +53,8 @@ func (f *logFile) open(name string) (err error) {
 	return f.use(name, os.O_CREATE|os.O_EXCL)
 }
 
-// use opens a file and makes it that of f. flag is 0 for an existing file, else O_CREATE with O_EXCL.
+// use opens a file and makes it that of f. flag is 0 for an existing file, else O_CREATE with
+// O_EXCL.
 func (f *logFile) use(name string, flag int) (err error) {
 	l := f.log.l
 	var zip *gzipStream
@@ -94,7 +95,8 @@ func (f *logFile) claim(name string) (string, error) {
 		fi, err := l.folder().Lstat(name + l.ext)
 		switch {
 		case err == nil && !fi.Mode().IsRegular():
-			return "", &fs.PathError{Op: "create", Path: name + l.ext, Err: errors.New("something that is no file has this name")}
+			return "", &fs.PathError{Op: "create", Path: name + l.ext,
+				Err: errors.New("something that is no file has this name")}
 		case err == nil && l.isOpen(fi):
 			// The file system does not tell two names apart, such as by upper and lower case.
 			name = f.log.rename(f, name)
@@ -144,7 +146,8 @@ func pathError(err error) bool {
 		return errors.As(err, new(*fs.PathError)) // from os.Root: a link leads out of the folder
 	}
 	switch errno {
-	case syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.EILSEQ, syscall.EINVAL:
+	case syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.EILSEQ,
+		syscall.EINVAL:
 		return true
 	}
 	return invalidName(errno)

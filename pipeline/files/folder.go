@@ -44,7 +44,8 @@ func (l *Logger) openFolder() (_ *folder, err error) {
 		return nil, err
 	}
 	if lockDir(f.lock) {
-		return nil, fmt.Errorf("another logger writes to %s: give this one a folder of its own", dir)
+		return nil, fmt.Errorf("another logger writes to %s: give this one a folder of its own",
+			dir)
 	}
 	return f, checkWritable(root)
 }
@@ -119,7 +120,8 @@ func (l *Logger) lookAtFolder() error {
 	l.current, l.folderErr = next, nil
 	l.mu.Unlock()
 	old.release()
-	l.log.Warn("the log folder was moved or removed, logs go on in the one that is there now", "dir", l.logDir)
+	l.log.Warn("the log folder was moved or removed, logs go on in the one that is there now",
+		"dir", l.logDir)
 	return nil
 }
 
@@ -131,7 +133,8 @@ func (l *Logger) folderFailed(err error) error {
 	l.mu.Unlock()
 	l.state.failed(err)
 	if news {
-		l.log.Error("the log folder was moved or removed, the senders wait: make it again", "dir", l.logDir, "err", err)
+		l.log.Error("the log folder was moved or removed, the senders wait: make it again",
+			"dir", l.logDir, "err", err)
 	}
 	return err
 }

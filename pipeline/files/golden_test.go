@@ -41,12 +41,14 @@ func compareLogs(t *testing.T, dir string, recorded map[string][]byte, config st
 		}
 	}
 	got := tree(t, dir)
-	if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); len(w) == 0 || !slices.Equal(g, w) {
+	if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); len(w) == 0 ||
+		!slices.Equal(g, w) {
 		t.Fatalf("files\n%q\nwant\n%q", g, w)
 	}
 	for name := range want {
 		if g := maskTimes(got[name]); g != want[name] {
-			t.Errorf("%q differs:\n%s\nwant\n%s", name, excerpt(g, want[name]), excerpt(want[name], g))
+			t.Errorf("%q differs:\n%s\nwant\n%s", name, excerpt(g, want[name]),
+				excerpt(want[name], g))
 		}
 	}
 }
@@ -63,7 +65,8 @@ func excerpt(a, b string) string {
 // What Zeek's logger wrote of the messages of a whole cluster, in both formats.
 func TestGoldenCluster(t *testing.T) {
 	messages := testkit.Messages(t, "cluster-logs")
-	for config, script := range map[string]string{"tsv": "", "json": "redef LogAscii::use_json = T;"} {
+	for config, script := range map[string]string{"tsv": "",
+		"json": "redef LogAscii::use_json = T;"} {
 		t.Run(config, func(t *testing.T) {
 			dir := t.TempDir()
 			l := start(t, Config{Dir: dir, Options: redefs(t, []byte(script))})
@@ -85,7 +88,8 @@ func TestGoldenEdges(t *testing.T) {
 		for _, config := range testkit.Configs(t, name) {
 			t.Run(name+"/"+config, func(t *testing.T) {
 				dir := t.TempDir()
-				l := start(t, Config{Dir: dir, Options: redefs(t, testkit.Golden(t, name)[config+"/CONFIG"])})
+				l := start(t, Config{Dir: dir,
+					Options: redefs(t, testkit.Golden(t, name)[config+"/CONFIG"])})
 				write(t, l, messages...)
 				shut(t, l)
 				compareLogs(t, dir, testkit.Golden(t, name), config)
@@ -120,7 +124,8 @@ func TestTruncatedBatches(t *testing.T) {
 	shut(t, l)
 	compareLogs(t, dir, testkit.Golden(t, "edge-logs"), "tsv")
 	st := l.Stats()
-	if got := st.Received.Messages - st.Written.Messages; got != refused || st.Written.Messages < uint64(len(messages)) {
+	if got := st.Received.Messages - st.Written.Messages; got != refused ||
+		st.Written.Messages < uint64(len(messages)) {
 		t.Errorf("%d messages dropped, want %d; %d written", got, refused, st.Written.Messages)
 	}
 }
@@ -132,7 +137,8 @@ func rotationConfig(t *testing.T, config, dir string) Config {
 	script := string(testkit.Golden(t, "rotation")[config+"/CONFIG"])
 	cfg := Config{Dir: dir, Options: redefs(t, []byte(script)), Suffix: "log", Location: time.UTC}
 	first, _, _ := strings.Cut(script, "\n")
-	for _, word := range strings.FieldsFunc(first, func(r rune) bool { return r == ' ' || r == ',' }) {
+	for _, word := range strings.FieldsFunc(first,
+		func(r rune) bool { return r == ' ' || r == ',' }) {
 		word = strings.TrimSuffix(word, ".")
 		if zone, ok := strings.CutPrefix(word, "TZ="); ok {
 			location, err := time.LoadLocation(zone)
@@ -278,7 +284,8 @@ func rotatedFiles(t *testing.T, config string) map[string]string {
 func sameRotated(t *testing.T, dir, config string) {
 	t.Helper()
 	got, want := tree(t, dir), rotatedFiles(t, config)
-	for g, w := range sameNames(t, slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(want))) {
+	for g, w := range sameNames(t, slices.Collect(maps.Keys(got)),
+		slices.Collect(maps.Keys(want))) {
 		if path.Base(g) == "calls.txt" {
 			sameCalls(t, got[g], want[w])
 			continue
@@ -288,7 +295,8 @@ func sameRotated(t *testing.T, dir, config string) {
 			t.Errorf("%s differs:\n%s\nwant\n%s", g, got, want)
 			continue
 		}
-		gt, wt := headerTime.FindAllStringSubmatch(got, -1), headerTime.FindAllStringSubmatch(want, -1)
+		gt, wt := headerTime.FindAllStringSubmatch(got, -1),
+			headerTime.FindAllStringSubmatch(want, -1)
 		for i := range gt {
 			d := parseTime(t, wt[i][2]).Sub(parseTime(t, gt[i][2]))
 			if isOpen := i == 0; d != 0 && !(isOpen && d == time.Second) {
@@ -348,8 +356,10 @@ func sizes(t *testing.T, dir string) map[string]int {
 func sameListing(t *testing.T, dir string, m moment) {
 	t.Helper()
 	got := sizes(t, dir)
-	for g, w := range sameNames(t, slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(m.files))) {
-		compressed := strings.HasSuffix(g, ".gz") && !strings.Contains(g, ".shadow.") || strings.HasSuffix(g, ".zz")
+	for g, w := range sameNames(t, slices.Collect(maps.Keys(got)),
+		slices.Collect(maps.Keys(m.files))) {
+		compressed := strings.HasSuffix(g, ".gz") && !strings.Contains(g, ".shadow.") ||
+			strings.HasSuffix(g, ".zz")
 		if got[g] != m.files[w] && !compressed && path.Base(g) != "calls.txt" {
 			t.Errorf("%v %s: %s has %d bytes, want %d", m.at, m.what, g, got[g], m.files[w])
 		}
@@ -376,7 +386,8 @@ func replayTimeline(t *testing.T, config string) {
 				names = []string{"logger-1", "logger-2"}
 			}
 			for _, name := range names {
-				loggers = append(loggers, start(t, nodeConfig(t, config, dir, name, len(names) > 1)))
+				loggers = append(loggers,
+					start(t, nodeConfig(t, config, dir, name, len(names) > 1)))
 			}
 		case s != nil:
 			for i, m := range messages[atoi(t, s[1]) : atoi(t, s[2])+1] {

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/zmtp/testkit"
 )
@@ -25,7 +24,8 @@ const (
 
 // killConfig is a logger that rotates and archives all the time.
 func killConfig(dir string) Config {
-	cfg := Config{Dir: dir, Options: redef.DefaultOptions(), Location: time.UTC, FlushInterval: time.Millisecond, MaxFileSize: 20_000, Archive: "archive"}
+	cfg := Config{Dir: dir, Options: redef.DefaultOptions(), Location: time.UTC,
+		FlushInterval: time.Millisecond, MaxFileSize: 20_000, Archive: "archive"}
 	if how := os.Getenv(killCompressEnv); how == "" {
 		cfg.Options.GzipLevel = 1
 	} else if err := cfg.Compress.UnmarshalText([]byte(how)); err != nil {
@@ -50,11 +50,12 @@ func killChild(dir string) {
 
 func killMessage(log string, i int) [][]byte {
 	var tb testing.B
-	return pipelinetest.Message(&tb, "n", "A::LOG", log, "x", fmt.Sprintf("%06d %s", i, strings.Repeat("x", i%300)))
+	return message(&tb, "n", "A::LOG", log,
+		"x", fmt.Sprintf("%06d %s", i, strings.Repeat("x", i%300)))
 }
 
-// Whenever the logger is killed, all that was in a file is in the archive after the next start: in order, nothing
-// twice, no half line.
+// Whenever the logger is killed, all that was in a file is in the archive after the next start: in
+// order, nothing twice, no half line.
 func TestKilledUnderLoad(t *testing.T) {
 	for round := range 6 {
 		how := []string{"", "gzip:1", "zstd:1"}[round%3]
@@ -84,7 +85,8 @@ func TestKilledUnderLoad(t *testing.T) {
 			// What is in files that are not compressed is what has to be there at least.
 			least := map[string]int{}
 			for name, content := range tree(t, dir) {
-				if log, _, _ := strings.Cut(path.Base(name), "."); strings.HasSuffix(name, ".log") && !strings.HasPrefix(path.Base(name), ".") {
+				if log, _, _ := strings.Cut(path.Base(name), "."); strings.HasSuffix(name,
+					".log") && !strings.HasPrefix(path.Base(name), ".") {
 					for _, r := range records(content[:strings.LastIndexByte(content, '\n')+1]) {
 						least[log] = max(least[log], number(t, r)+1)
 					}
@@ -106,7 +108,8 @@ func TestKilledUnderLoad(t *testing.T) {
 				slices.Sort(numbers) // names with more than nine numbers sort otherwise
 				for i, n := range numbers {
 					if i != n {
-						t.Fatalf("%s: record %d where %d comes next, of %d", log, n, i, len(numbers))
+						t.Fatalf("%s: record %d where %d comes next, of %d", log, n, i,
+							len(numbers))
 					}
 				}
 				if len(numbers) < least[log] {

@@ -12,8 +12,8 @@ import (
 
 // A shadow file stands beside each open log while LogAscii::enable_leftover_log_rotation is on or
 // rotated logs go to an archive. It tells the next start after a crash which logs were open. It has
-// two lines: the log's extension with its dot, and the name of the filter's post-processor function,
-// empty for the default one (Zeek's src/logging/writers/ascii/Ascii.cc).
+// two lines: the log's extension with its dot, and the name of the filter's post-processor
+// function, empty for the default one (Zeek's src/logging/writers/ascii/Ascii.cc).
 
 const (
 	shadowPrefix    = ".shadow."
@@ -50,8 +50,8 @@ func (l *Logger) removeShadow(file string) {
 }
 
 // rotateLeftovers rotates the logs of a logger that crashed: those that were on their way to their
-// final name, and those that have a shadow, in the log folder or below it. It removes shadows without
-// a log. Errors are logged; the logs stay where they are.
+// final name, and those that have a shadow, in the log folder or below it. It removes shadows
+// without a log. Errors are logged; the logs stay where they are.
 func (l *Logger) rotateLeftovers() {
 	errs := []error{l.resumeRotations()}
 	if l.shadows() || l.options.LeftoverRotation {
@@ -97,7 +97,8 @@ func (l *Logger) findShadows() (files []string, err error) {
 // holdsRotated reports whether rotated logs go to a folder below the log folder.
 func (l *Logger) holdsRotated(name string) bool {
 	dir := l.inLogDir(name)
-	return dir == l.archive || l.options.RotationDir != "" && dir == l.resolve(l.options.RotationDir)
+	return dir == l.archive || l.options.RotationDir != "" &&
+		dir == l.resolve(l.options.RotationDir)
 }
 
 // rotateLeftover rotates the log file that has a shadow.
@@ -118,13 +119,15 @@ func (l *Logger) rotateLeftover(file string) error {
 	}
 	name, ok := strings.CutSuffix(file, ext)
 	if !ok || name == "" || ext != l.ext {
-		return errors.New("its shadow names an extension that it does not have, or that logs do not have now: move both away")
+		return errors.New("its shadow names an extension that it does not have, " +
+			"or that logs do not have now: move both away")
 	}
 	shadow, err := l.folder().Lstat(shadowOf(file))
 	if err != nil {
 		return err
 	}
-	r := &rotation{name: name, opened: changeTime(shadow), closed: fi.ModTime(), leftover: true, owned: true, ext: ext, file: file}
+	r := &rotation{name: name, opened: changeTime(shadow), closed: fi.ModTime(), leftover: true,
+		owned: true, ext: ext, file: file}
 	if l.options.GzipLevel > 0 && l.archive == "" {
 		r.name += "." + l.suffix // as in Zeek: conn.log.2006-01-02-15-04-05.log.gz
 	}

@@ -24,18 +24,18 @@ import (
 // ErrClosed is the error of calls after Close: the message was not received.
 var ErrClosed = errors.New("logger is closed")
 
-// Logger writes the log batches of Zeek nodes to files, one file for each log path, as Zeek's logger
-// with its ASCII writer does. It is a [pipeline.Sink]. All methods are for concurrent use.
+// Logger writes the log batches of Zeek nodes to files, one file for each log path, as Zeek's
+// logger with its ASCII writer does. It is a [pipeline.Sink]. All methods are for concurrent use.
 //
 // The journey of a batch:
 //
 //  1. Send takes a batch with a parsed header. Write and WriteBatch parse it themselves.
-//  2. find returns the logFile for the stream, path and columns in the header. The first batch makes
-//     it.
+//  2. find returns the logFile for the stream, path and columns in the header. The first batch
+//     makes it.
 //  3. logFile.accept renders the records into the buffer of the logFile.
 //  4. logFile.flush writes the buffer: when it is large, and when streamLog.service runs.
-//  5. logFile.rotate moves the file aside: at a tick of the interval, when it is large, when another
-//     file gets its name, or at the end. The rest happens in the background: see rotation.
+//  5. logFile.rotate moves the file aside: at a tick of the interval, when it is large, when
+//     another file gets its name, or at the end. The rest happens in the background: see rotation.
 //
 // The lock of a log is held while its files are created and written. So a call of the file system
 // that hangs holds up this log and its senders, and nothing else.
@@ -79,7 +79,7 @@ type Logger struct {
 	logs        map[pipeline.LogKey]*streamLog // guarded by mu
 	headers     map[string]*logFile            // guarded by mu; a cache for find
 	headerBytes int                            // guarded by mu; bytes of the keys of headers
-	bases       map[string]bool                // guarded by mu; file names that are taken, without extension
+	bases       map[string]bool                // guarded by mu; names that are taken, without extension
 	paths       map[string]*pathName           // guarded by mu; of all logs
 	nodes       map[*pipeline.Sender]*node     // guarded by mu
 	files       int                            // guarded by mu; number of logFiles
@@ -150,10 +150,10 @@ func (l *Logger) begin() bool {
 	return true
 }
 
-// write puts a batch into its file's buffer. While the file cannot be written it
-// waits, until it can or ctx or giveUp ends. It returns the account of the log as soon as
-// that is known.
-func (l *Logger) write(ctx context.Context, in *intake) (log *pipeline.LogAccount, _ *pipeline.DropError) {
+// write puts a batch into the buffer of its file. While the file cannot be written, it waits until
+// ctx or giveUp ends. It returns the account of the log if that is known.
+func (l *Logger) write(ctx context.Context, in *intake) (log *pipeline.LogAccount,
+	_ *pipeline.DropError) {
 	var backoff await.Backoff
 	for {
 		f, e := l.find(ctx, in)
@@ -214,7 +214,8 @@ func (l *Logger) find(ctx context.Context, in *intake) (*logFile, *pipeline.Drop
 	return f, nil
 }
 
-// node returns what is known of a node. Nodes that share an account count as one. The caller holds mu.
+// node returns what is known of a node. Nodes that share an account count as one. The caller holds
+// mu.
 func (l *Logger) node(from *pipeline.Sender, id []byte) *node {
 	n := l.nodes[from]
 	if n == nil {
@@ -225,7 +226,8 @@ func (l *Logger) node(from *pipeline.Sender, id []byte) *node {
 }
 
 // schemaFile returns the logFile for a stream, path and set of columns that a node sends.
-func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema, by *node) (*logFile, *pipeline.DropError) {
+func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema, by *node) (*logFile,
+	*pipeline.DropError) {
 	for {
 		s, e := l.streamLog(schema, by)
 		if e != nil {
@@ -240,8 +242,8 @@ func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema, by *node) 
 // idleInterval is how often idle logs are looked for.
 const idleInterval = time.Minute
 
-// evictIdle makes room for new logs and reports whether there may be some: it removes logs that were
-// idle for an hour, and at the limit of all logs the least recently used ones.
+// evictIdle makes room for new logs and reports whether there may be some: it removes logs that
+// were idle for an hour, and at the limit of all logs the least recently used ones.
 func (l *Logger) evictIdle(now time.Time) bool {
 	l.mu.Lock()
 	recently := now.Sub(l.lookedIdle) < idleInterval && !now.Before(l.lookedIdle)
@@ -272,7 +274,10 @@ func (l *Logger) evictLeastUsed(now time.Time) {
 			s.mu.unlock()
 		}
 	}
-	slices.SortFunc(files, func(f, g *logFile) int { return cmp.Compare(f.used.Load(), g.used.Load()) })
+	slices.SortFunc(files, func(f, g *logFile) int {
+		return cmp.Compare(f.used.Load(),
+			g.used.Load())
+	})
 	for _, f := range files[:min(len(files), max(1, l.maxLogs/100))] {
 		if !f.log.mu.tryLock() {
 			continue
@@ -322,9 +327,11 @@ func (l *Logger) streamLog(schema *zeek.Schema, by *node) (*streamLog, *pipeline
 func (l *Logger) roomForFile(by *node) *pipeline.DropError {
 	switch {
 	case by.files >= l.maxNodeLogs:
-		return pipeline.Drop(pipeline.ReasonManyFiles, "the node has begun %d logs: if it needs them all, raise --max-logs-per-node", by.files)
+		return pipeline.Drop(pipeline.ReasonManyFiles,
+			"the node has begun %d logs: if it needs them all, raise --max-logs-per-node", by.files)
 	case l.files >= l.maxLogs:
-		return pipeline.Drop(pipeline.ReasonManyFiles, "there are %d logs, and all are in use", l.files)
+		return pipeline.Drop(pipeline.ReasonManyFiles, "there are %d logs, and all are in use",
+			l.files)
 	}
 	return nil
 }
@@ -344,12 +351,13 @@ func (l *Logger) sortedLogs() []*streamLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.SortedFunc(maps.Values(l.logs), func(a, b *streamLog) int {
-		return cmp.Or(strings.Compare(a.key.Path, b.key.Path), strings.Compare(a.key.Stream, b.key.Stream))
+		return cmp.Or(strings.Compare(a.key.Path, b.key.Path),
+			strings.Compare(a.key.Stream, b.key.Stream))
 	})
 }
 
-// runTimer flushes and rotates all logs until stop is closed, each in its own goroutine, so that none
-// waits for the file of another one.
+// runTimer flushes and rotates all logs until stop is closed, each in its own goroutine, so that
+// none waits for the file of another one.
 func (l *Logger) runTimer() {
 	defer close(l.timerDone)
 	timer := time.NewTimer(0)
@@ -383,8 +391,8 @@ func (l *Logger) runTimer() {
 	}
 }
 
-// Flush implements [pipeline.Flusher]: it makes the logger write its buffers now, without waiting for
-// Config.FlushInterval. It does not block.
+// Flush implements [pipeline.Flusher]: it makes the logger write its buffers now, without waiting
+// for Config.FlushInterval. It does not block.
 func (l *Logger) Flush() {
 	select {
 	case l.flushNow <- struct{}{}:

@@ -19,7 +19,6 @@ import (
 	"pgregory.net/rapid"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/zeek"
 )
@@ -36,13 +35,13 @@ func wideColumns(n int) string {
 func TestMessageChecks(t *testing.T) {
 	var log bytes.Buffer
 	l := start(t, Config{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	good := pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1")
+	good := message(t, "n", "A::LOG", "a", "x", "1")
 	with := func(i int, part string) [][]byte {
 		m := slices.Clone(good)
 		m[i] = []byte(part)
 		return m
 	}
-	wide := pipelinetest.Message(t, "n", "A::LOG", "a", wideColumns(300), "1")
+	wide := message(t, "n", "A::LOG", "a", wideColumns(300), "1")
 	other := slices.Clone(good)
 	other[3] = bytes.Replace(good[3], []byte("WRITER_ASCII"), []byte("WRITER_OTHER"), 1)
 	trunc := zeek.ReasonTruncated
@@ -50,7 +49,8 @@ func TestMessageChecks(t *testing.T) {
 		wantDrop(t, l.Write(t.Context(), nil), pipeline.ReasonParts)
 		wantDrop(t, l.Write(t.Context(), good[:3]), pipeline.ReasonParts)
 		wantDrop(t, l.Write(t.Context(), append(slices.Clone(good), nil)), pipeline.ReasonParts)
-		wantDrop(t, l.Write(t.Context(), with(2, "zeek-bin-serializer2")), pipeline.ReasonSerializer)
+		wantDrop(t, l.Write(t.Context(), with(2, "zeek-bin-serializer2")),
+			pipeline.ReasonSerializer)
 		wantDrop(t, l.Write(t.Context(), with(3, "")), pipeline.BatchReason(trunc))
 		wantDrop(t, l.Write(t.Context(), other), pipeline.ReasonWriter)
 		wantDrop(t, l.Write(t.Context(), wide), pipeline.ReasonHeader)
@@ -58,7 +58,9 @@ func TestMessageChecks(t *testing.T) {
 	}
 	shut(t, l)
 	st := l.Stats()
-	for r, want := range map[pipeline.Reason]uint64{pipeline.ReasonParts: 6, pipeline.ReasonSerializer: 2, pipeline.BatchReason(trunc): 2, pipeline.ReasonWriter: 2, pipeline.ReasonHeader: 2, pipeline.ReasonPath: 0} {
+	for r, want := range map[pipeline.Reason]uint64{pipeline.ReasonParts: 6,
+		pipeline.ReasonSerializer: 2, pipeline.BatchReason(trunc): 2, pipeline.ReasonWriter: 2,
+		pipeline.ReasonHeader: 2, pipeline.ReasonPath: 0} {
 		if got, ok := st.Dropped[r]; !ok || got.Messages != want {
 			t.Errorf("%v: %d dropped, want %d", r, got.Messages, want)
 		}
@@ -67,7 +69,8 @@ func TestMessageChecks(t *testing.T) {
 		t.Errorf("received %+v, want %+v", st.Received, want)
 	}
 	// Once for each sender and reason: a message without parts has no sender.
-	for reason, want := range map[string]int{"parts": 2, "serializer": 1, "truncated": 1, "writer": 1} {
+	for reason, want := range map[string]int{"parts": 2, "serializer": 1, "truncated": 1,
+		"writer": 1} {
 		if n := strings.Count(log.String(), "reason="+reason+" "); n != want {
 			t.Errorf("%s logged %d times, want %d:\n%s", reason, n, want, log.String())
 		}
@@ -83,27 +86,31 @@ func TestPathsConfined(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for link, target := range map[string]string{"away": outside, "relative": "../outside", "link.log": filepath.Join(outside, "target")} {
+	for link, target := range map[string]string{"away": outside, "relative": "../outside",
+		"link.log": filepath.Join(outside, "target")} {
 		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
 			t.Skip(err)
 		}
 	}
 	l := start(t, Config{Dir: dir})
 	for _, path := range []string{
-		"", "/", "/etc/x", "/dev/stdout", "..", "../x", "a/../../x", "a/../b", "a/..", ".", "./x", "a//b", "a/", "a/./b",
+		"", "/", "/etc/x", "/dev/stdout", "..", "../x", "a/../../x", "a/../b", "a/..", ".", "./x",
+		"a//b", "a/", "a/./b",
 		"x\x00y", "\x00", strings.Repeat("x", 256),
-		"away/x", "away/sub/x", "relative/x", "link", "dir", ".shadow.conn", ".tmp.shadow.conn", "sub/.shadow.conn",
+		"away/x", "away/sub/x", "relative/x", "link", "dir", ".shadow.conn", ".tmp.shadow.conn",
+		"sub/.shadow.conn",
 		"conn.log/x", "sub/CONN.Log/x", "conn.log.gz/x",
 	} {
-		if err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", path, "x", "1")); err == nil {
+		if err := l.Write(t.Context(), message(t, "n", "A::LOG", path, "x", "1")); err == nil {
 			t.Errorf("path %q was taken", path)
 		} else {
 			wantDrop(t, err, pipeline.ReasonPath)
 		}
 	}
-	fine := []string{"plain", "sub/x", "sub/deep/er/x", "..x", "x..", "a/..b", "new\nline", "-rf", "~", "x y", "*", "\xff\xfe", strings.Repeat("y", 140)}
+	fine := []string{"plain", "sub/x", "sub/deep/er/x", "..x", "x..", "a/..b", "new\nline", "-rf",
+		"~", "x y", "*", "\xff\xfe", strings.Repeat("y", 140)}
 	for _, path := range fine {
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", path, "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", path, "x", "1"))
 	}
 	shut(t, l)
 	got := tree(t, dir)
@@ -124,12 +131,13 @@ func TestPathsConfined(t *testing.T) {
 func TestPathsInTheWay(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
-	wantDrop(t, l.Write(t.Context(), pipelinetest.Message(t, "n", "B::LOG", "a.log/b", "x", "1")), pipeline.ReasonPath)
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	wantDrop(t, l.Write(t.Context(), message(t, "n", "B::LOG", "a.log/b", "x", "1")),
+		pipeline.ReasonPath)
+	write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 	if err := os.Mkdir(filepath.Join(dir, "c.log"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	wantDrop(t, l.Write(t.Context(), pipelinetest.Message(t, "n", "D::LOG", "c", "x", "1")), pipeline.ReasonPath)
+	wantDrop(t, l.Write(t.Context(), message(t, "n", "D::LOG", "c", "x", "1")), pipeline.ReasonPath)
 }
 
 func TestTwoStreamsOnePath(t *testing.T) {
@@ -137,16 +145,17 @@ func TestTwoStreamsOnePath(t *testing.T) {
 	l := start(t, Config{Dir: dir})
 	for i := range 3 {
 		write(t, l,
-			pipelinetest.Message(t, "n", "First::LOG", "conn", "x", fmt.Sprint("first", i)),
-			pipelinetest.Message(t, "n", "Second/../é::LOG", "conn", "x", fmt.Sprint("second", i)),
-			pipelinetest.Message(t, "n", "Third::LOG", "conn.Second_________LOG", "x", fmt.Sprint("third", i)))
+			message(t, "n", "First::LOG", "conn", "x", fmt.Sprint("first", i)),
+			message(t, "n", "Second/../é::LOG", "conn", "x", fmt.Sprint("second", i)),
+			message(t, "n", "Third::LOG", "conn.Second_________LOG", "x", fmt.Sprint("third", i)))
 	}
 	shut(t, l)
 	got := tree(t, dir)
 	if len(got) != 3 {
 		t.Errorf("files %q", sortedKeys(got))
 	}
-	for name, want := range map[string]string{"conn.log": "first", "conn.Second_______LOG.log": "second", "conn.Second_________LOG.log": "third"} {
+	for name, want := range map[string]string{"conn.log": "first",
+		"conn.Second_______LOG.log": "second", "conn.Second_________LOG.log": "third"} {
 		if r := records(got[name]); !slices.Equal(r, []string{want + "0", want + "1", want + "2"}) {
 			t.Errorf("%s has %q; files %q", name, r, sortedKeys(got))
 		}
@@ -158,12 +167,13 @@ func TestColumnsChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		l := start(t, Config{Dir: dir, Location: time.UTC})
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "old"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "old"))
 		time.Sleep(time.Minute + time.Second) // the node has gone
-		write(t, l, pipelinetest.Message(t, "n2", "A::LOG", "a", "x y", "new"))
+		write(t, l, message(t, "n2", "A::LOG", "a", "x y", "new"))
 		shut(t, l)
 		got := tree(t, dir)
-		if !strings.HasSuffix(got["a.2000-01-01-00-00-00.log"], "old\n#close\t2000-01-01-00-01-01\n") ||
+		if !strings.HasSuffix(got["a.2000-01-01-00-00-00.log"],
+			"old\n#close\t2000-01-01-00-01-01\n") ||
 			!strings.Contains(got["a.log"], "#fields\tx\ty\n") || len(got) != 2 {
 			t.Errorf("files %q", got)
 		}
@@ -181,7 +191,8 @@ func TestColumnsAlternate(t *testing.T) {
 				l := start(t, Config{Dir: dir, Location: time.UTC, Options: &o})
 				columns := []string{"x", "x y", "y"}
 				for i := range 300 {
-					write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", columns[i%3], fmt.Sprint(columns[i%3], " ", i)))
+					write(t, l, message(t, "n", "A::LOG", "a", columns[i%3],
+						fmt.Sprint(columns[i%3], " ", i)))
 				}
 				time.Sleep(interval)
 				shut(t, l)
@@ -199,7 +210,8 @@ func TestColumnsAlternate(t *testing.T) {
 							t.Errorf("%s with columns %q has the record %q", name, fields, r)
 						}
 					}
-					if strings.Count(content, "#fields") != 1 || strings.Count(content, "#close") != 1 {
+					if strings.Count(content, "#fields") != 1 ||
+						strings.Count(content, "#close") != 1 {
 						t.Errorf("%s has another header than one:\n%s", name, content)
 					}
 				}
@@ -217,16 +229,17 @@ func TestColumnsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Config{Dir: t.TempDir()})
 		for i := range maxColumns {
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", fmt.Sprint("c", i), "1"))
+			write(t, l, message(t, "n", "A::LOG", "a", fmt.Sprint("c", i), "1"))
 		}
-		wantDrop(t, l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", "a", "more", "1")), pipeline.ReasonManySchemas)
+		wantDrop(t, l.Write(t.Context(), message(t, "n", "A::LOG", "a", "more", "1")),
+			pipeline.ReasonManySchemas)
 		for i := range 3 * maxColumns {
 			time.Sleep(columnsIdle)
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", fmt.Sprint("later", i), "1"))
+			write(t, l, message(t, "n", "A::LOG", "a", fmt.Sprint("later", i), "1"))
 		}
 		// The first set again, now new.
 		time.Sleep(columnsIdle)
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "c0", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "c0", "1"))
 	})
 }
 
@@ -234,14 +247,14 @@ func TestFilesBounded(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir, MaxNodeLogs: 3})
 	for i := range 10 {
-		err := l.Write(t.Context(), pipelinetest.Message(t, "n", "A::LOG", fmt.Sprint("p", i), "x", "1"))
+		err := l.Write(t.Context(), message(t, "n", "A::LOG", fmt.Sprint("p", i), "x", "1"))
 		if i < 3 && err != nil {
 			t.Errorf("path %d: %v", i, err)
 		} else if i >= 3 {
 			wantDrop(t, err, pipeline.ReasonManyFiles)
 		}
 	}
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "p0", "x", "2"))
+	write(t, l, message(t, "n", "A::LOG", "p0", "x", "2"))
 	if n := len(tree(t, dir)); n != 3 {
 		t.Errorf("%d files", n)
 	}
@@ -250,18 +263,21 @@ func TestFilesBounded(t *testing.T) {
 // A batch with a bad value is lost alone, and leaves no file if it is the first.
 func TestBadValue(t *testing.T) {
 	dir := t.TempDir()
-	o := optionsWith(func(o *redef.Options) { o.RotationInterval, o.LeftoverRotation = time.Hour, true })
+	o := optionsWith(func(o *redef.Options) {
+		o.RotationInterval, o.LeftoverRotation = time.Hour,
+			true
+	})
 	l := start(t, Config{Dir: dir, Options: &o})
-	bad := pipelinetest.Message(t, "n", "A::LOG", "a", "x", "good", "value")
+	bad := message(t, "n", "A::LOG", "a", "x", "good", "value")
 	bad[3] = bad[3][:len(bad[3])-1]
 	err := l.Write(t.Context(), bad)
 	wantDrop(t, err, pipeline.BatchReason(zeek.ReasonTruncated))
 	if files := tree(t, dir); len(files) != 0 {
 		t.Errorf("after a bad first batch there are %q", sortedKeys(files))
 	}
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 	wantDrop(t, l.Write(t.Context(), bad), pipeline.BatchReason(zeek.ReasonTruncated))
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "2"))
+	write(t, l, message(t, "n", "A::LOG", "a", "x", "2"))
 	shut(t, l)
 	for name, content := range tree(t, dir) {
 		if r := records(content); !slices.Equal(r, []string{"1", "2"}) {
@@ -277,7 +293,8 @@ func TestBadValue(t *testing.T) {
 func TestNothingReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		old := map[string]string{"a.log": "crashed\n", "a.2000-01-01-00-00-00.log": "x\n", "a.2000-01-01-00-00-00_1.log": "y\n"}
+		old := map[string]string{"a.log": "crashed\n", "a.2000-01-01-00-00-00.log": "x\n",
+			"a.2000-01-01-00-00-00_1.log": "y\n"}
 		for name, content := range old {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
 				t.Fatal(err)
@@ -289,7 +306,7 @@ func TestNothingReplaced(t *testing.T) {
 		}
 		o := optionsWith(func(o *redef.Options) { o.RotationInterval = time.Hour })
 		l := start(t, Config{Dir: dir, Options: &o, Location: time.UTC})
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		shut(t, l)
 		got := tree(t, dir)
 		old["a.1999-12-31-00-00-00.log"] = old["a.log"]
@@ -299,7 +316,8 @@ func TestNothingReplaced(t *testing.T) {
 				t.Errorf("%s has %q, want %q", name, got[name], content)
 			}
 		}
-		if r := records(got["a.2000-01-01-00-00-00_2.log"]); len(got) != 4 || !slices.Equal(r, []string{"1"}) {
+		if r := records(got["a.2000-01-01-00-00-00_2.log"]); len(got) != 4 ||
+			!slices.Equal(r, []string{"1"}) {
 			t.Errorf("files %q", got)
 		}
 	})
@@ -325,7 +343,7 @@ func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 3 {
 		l := start(t, Config{Dir: dir})
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
 		shut(t, l)
 	}
 	got := tree(t, dir)
@@ -341,7 +359,7 @@ func TestFlushInterval(t *testing.T) {
 		l := start(t, Config{Dir: dir})
 		for i := range 20 {
 			time.Sleep(time.Duration(i) * 77 * time.Millisecond)
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+			write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if n := len(records(tree(t, dir)["a.log"])); n != i+1 {
@@ -364,11 +382,11 @@ func TestRotationOnTime(t *testing.T) {
 		close(l.timerDone)
 		time.Sleep(3 * time.Second)
 		for i := range 20 {
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
+			write(t, l, message(t, "n", "A::LOG", "a", "x", fmt.Sprint(i)))
 			time.Sleep(2 * time.Second)
 		}
 		time.Sleep(time.Hour) // ticks are missed
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "late"))
+		write(t, l, message(t, "n", "A::LOG", "a", "x", "late"))
 		shut(t, l)
 		want := map[string][]string{
 			"a.2000-01-01-00-00-03.log": {"0", "1", "2", "3"},
@@ -384,7 +402,8 @@ func TestRotationOnTime(t *testing.T) {
 				t.Errorf("%s has %q, want %q", name, r, want[name])
 			}
 		}
-		if len(got) != len(want) || !strings.HasSuffix(got["a.2000-01-01-00-00-10.log"], "#close\t2000-01-01-00-00-20\n") {
+		if len(got) != len(want) ||
+			!strings.HasSuffix(got["a.2000-01-01-00-00-10.log"], "#close\t2000-01-01-00-00-20\n") {
 			t.Errorf("files %q", got)
 		}
 	})
@@ -396,12 +415,16 @@ func TestRotationDirFails(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	o := optionsWith(func(o *redef.Options) { o.RotationInterval, o.RotationDir = time.Hour, "file/sub" })
+	o := optionsWith(func(o *redef.Options) {
+		o.RotationInterval, o.RotationDir = time.Hour,
+			"file/sub"
+	})
 	l := start(t, Config{Dir: dir, Options: &o})
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "1"))
+	write(t, l, message(t, "n", "A::LOG", "sub/a", "x", "1"))
 	shut(t, l)
 	files := tree(t, dir)
-	if names := sortedKeys(files); len(names) != 2 || !strings.HasPrefix(names[1], "sub/a.20") || l.Stats().LastError == nil {
+	if names := sortedKeys(files); len(names) != 2 || !strings.HasPrefix(names[1], "sub/a.20") ||
+		l.Stats().LastError == nil {
 		t.Errorf("files %q, last error %v", names, l.Stats().LastError)
 	}
 }
@@ -417,39 +440,43 @@ func TestRotationDirOutside(t *testing.T) {
 		o.RotationInterval, o.RotationDir, o.LeftoverRotation = time.Hour, "../log-queue", true
 	})
 	l := start(t, Config{Dir: dir, Options: &o})
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/a", "x", "1"))
-	if names := sortedKeys(tree(t, dir)); !slices.Equal(names, []string{"sub/.shadow.a.log", "sub/a.log"}) {
+	write(t, l, message(t, "n", "A::LOG", "sub/a", "x", "1"))
+	if names := sortedKeys(tree(t, dir)); !slices.Equal(names,
+		[]string{"sub/.shadow.a.log", "sub/a.log"}) {
 		t.Errorf("while open: %q", names)
 	}
 	shut(t, l)
-	if names := sortedKeys(tree(t, parent)); len(names) != 1 || !strings.HasPrefix(names[0], "log-queue/sub/a.20") {
+	if names := sortedKeys(tree(t, parent)); len(names) != 1 ||
+		!strings.HasPrefix(names[0], "log-queue/sub/a.20") {
 		t.Errorf("files %q", names)
 	}
 }
 
-// A killed logger's log in a sub-folder, which the start does not look into, is
-// moved aside with its shadow's time by the next batch.
-// After a crash the logs below the log folder are rotated as well, without the half line that the crash left, and not
-// only when a node sends to their path again. Unfinished shadows go.
+// A killed logger's log in a sub-folder, which the start does not look into, is moved aside with
+// its shadow's time by the next batch. After a crash the logs below the log folder are rotated as
+// well, without the half line that the crash left, and not only when a node sends to their path
+// again. Unfinished shadows go.
 func TestLeftoverInSubfolder(t *testing.T) {
 	for _, archive := range []string{"", "archive"} {
 		dir := t.TempDir()
 		script := "redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;"
 		crash(t, dir, script, [][][]byte{
-			pipelinetest.Message(t, "n", "A::LOG", "sub/deep/a", "x", "1"),
-			pipelinetest.Message(t, "n", "A::LOG", "sub/b", "x", "2"),
+			message(t, "n", "A::LOG", "sub/deep/a", "x", "1"),
+			message(t, "n", "A::LOG", "sub/b", "x", "2"),
 		})
 		f, err := os.OpenFile(filepath.Join(dir, "sub/deep/a.log"), os.O_WRONLY|os.O_APPEND, 0)
 		if err == nil {
 			_, err = f.WriteString("half a li")
 			err = errors.Join(err, f.Close())
 		}
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "sub", tmpShadowPrefix+"c.log"), nil, 0o666))
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, "sub", tmpShadowPrefix+"c.log"), nil,
+			0o666))
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := start(t, Config{Dir: dir, Options: redefs(t, []byte(script)), Location: time.UTC, Archive: archive})
-		write(t, l, pipelinetest.Message(t, "n", "A::LOG", "sub/b", "x", "3"))
+		l := start(t, Config{Dir: dir, Options: redefs(t, []byte(script)), Location: time.UTC,
+			Archive: archive})
+		write(t, l, message(t, "n", "A::LOG", "sub/b", "x", "3"))
 		shut(t, l)
 		files := tree(t, dir)
 		var all []string
@@ -477,7 +504,7 @@ func TestClose(t *testing.T) {
 		})
 	}
 	closing.Wait()
-	m := pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1")
+	m := message(t, "n", "A::LOG", "a", "x", "1")
 	for _, m := range [][][]byte{m, m[:2]} {
 		if err := l.Write(t.Context(), m); !errors.Is(err, ErrClosed) {
 			t.Errorf("Write after Close: %v", err)
@@ -497,10 +524,11 @@ func TestNewRefuses(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"missing folder": {Dir: filepath.Join(dir, "missing")},
 		"file":           {Dir: file},
-		"log folder":     {Dir: dir, Options: &redef.Options{Format: zeek.DefaultOptions(), LogDir: "file/x"}},
-		"suffix":         {Dir: dir, Suffix: "a/b"},
-		"interval":       {Dir: dir, FlushInterval: -1},
-		"files":          {Dir: dir, MaxFiles: -1},
+		"log folder": {Dir: dir,
+			Options: &redef.Options{Format: zeek.DefaultOptions(), LogDir: "file/x"}},
+		"suffix":   {Dir: dir, Suffix: "a/b"},
+		"interval": {Dir: dir, FlushInterval: -1},
+		"files":    {Dir: dir, MaxFiles: -1},
 	} {
 		if l, err := New(cfg); err == nil {
 			t.Errorf("%s: New took it", name)
@@ -513,7 +541,7 @@ func TestSuffixFromEnvironment(t *testing.T) {
 	t.Setenv("ZEEK_LOG_SUFFIX", "txt")
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
-	write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+	write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 	if names := sortedKeys(tree(t, dir)); !slices.Equal(names, []string{"a.txt"}) {
 		t.Errorf("files %q", names)
 	}
@@ -541,7 +569,8 @@ func TestInterleaving(t *testing.T) {
 				for j := range rapid.IntRange(0, 3).Draw(rt, "lines") {
 					lines = append(lines, fmt.Sprintf("%d:%d:%d", s, i, j))
 				}
-				queues[s] = append(queues[s], batch{pipelinetest.Message(t, fmt.Sprint(s), "A::LOG", path, set, lines...), lines})
+				queues[s] = append(queues[s],
+					batch{message(t, fmt.Sprint(s), "A::LOG", path, set, lines...), lines})
 				key := fmt.Sprint(s, path, strings.Count(set, " "))
 				want[key] = append(want[key], lines...)
 			}
@@ -615,16 +644,18 @@ func TestInterleaving(t *testing.T) {
 // cache and no more memory than it may have.
 func TestHeaderCacheBounded(t *testing.T) {
 	l := start(t, Config{Dir: t.TempDir()})
-	m := pipelinetest.Message(t, "n", "A::LOG", "a", wideColumns(240), "1")
+	m := message(t, "n", "A::LOG", "a", wideColumns(240), "1")
 	const n = 2 * maxHeaderCache / (64 << 10)
 	for i := range n {
 		filter := fmt.Sprintf("%07d", i)
-		m[3] = bytes.Replace(m[3], m[3][bytes.Index(m[3], []byte("ASCII"))+9:][:7], []byte(filter), 1)
+		m[3] = bytes.Replace(m[3], m[3][bytes.Index(m[3], []byte("ASCII"))+9:][:7], []byte(filter),
+			1)
 		write(t, l, m)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if size := len(l.headers) * (64 << 10); size > maxHeaderCache+maxHeaderCache/8 || len(l.headers) < n/8 {
+	if size := len(l.headers) * (64 << 10); size > maxHeaderCache+maxHeaderCache/8 ||
+		len(l.headers) < n/8 {
 		t.Errorf("%d headers in the cache", len(l.headers))
 	}
 }

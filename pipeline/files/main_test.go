@@ -13,8 +13,12 @@ import (
 	"go.uber.org/goleak"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/redef"
 )
+
+// message returns the parts of a log message.
+var message = pipelinetest.Message
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDirEnv); dir != "" {

@@ -14,15 +14,15 @@ const (
 	maxElement = 255 // bytes of one element of a file name: NAME_MAX everywhere
 	maxExt     = 16  // bytes of the extension, with its dot
 	maxMark    = 32  // bytes that safeName returns
-	// nameReserve is the space in an element of a file name for the mark of another stream or set of
-	// columns, two numbers against collisions, and the prefix of a shadow file. The times in a
+	// nameReserve is the space in an element of a file name for the mark of another stream or set
+	// of columns, two numbers against collisions, and the prefix of a shadow file. The times in a
 	// rotated name come in addition.
 	nameReserve = 1 + maxMark + 9 + 2*5 + len(tmpShadowPrefix)
 )
 
 // checkPath refuses a log path that cannot name a file in the log folder, or that has a folder with
-// the name of a log file. The rotated name is longer by reserve bytes. Zeek does not check paths, so
-// any bytes that a file name can have are accepted.
+// the name of a log file. The rotated name is longer by reserve bytes. Zeek does not check paths,
+// so any bytes that a file name can have are accepted.
 func checkPath(path, suffix, ext string, reserve int) error {
 	switch {
 	case path == "":
@@ -39,13 +39,15 @@ func checkPath(path, suffix, ext string, reserve int) error {
 		case e == "" || e == "." || e == "..":
 			return fmt.Errorf("the log path has the element %q, it must stay in the log folder", e)
 		case len(e) > longest:
-			return fmt.Errorf("the log path has an element of %d bytes, at most %d are allowed", len(e), longest)
+			return fmt.Errorf("the log path has an element of %d bytes, at most %d are allowed",
+				len(e), longest)
 		}
 	}
 	for _, folder := range elements[:len(elements)-1] {
 		// With or without an extension of compression; some file systems ignore case.
 		if strings.Contains(strings.ToLower(folder)+".", "."+strings.ToLower(suffix)+".") {
-			return fmt.Errorf("the log path has the folder %q, which is the name of a log file", folder)
+			return fmt.Errorf("the log path has the folder %q, which is the name of a log file",
+				folder)
 		}
 	}
 	if elements[0] == workDir {
@@ -66,7 +68,8 @@ func checkPath(path, suffix, ext string, reserve int) error {
 func safeName(stream string) string {
 	name := []byte(strings.ReplaceAll(stream, "::", "_"))
 	for i, c := range name {
-		if letter, digit := 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9'; !letter && !digit && c != '-' {
+		if letter, digit := 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9'; !letter &&
+			!digit && c != '-' {
 			name[i] = '_'
 		}
 	}

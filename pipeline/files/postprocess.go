@@ -15,18 +15,19 @@ import (
 	"time"
 )
 
-// callNote is a file in a rotation's folder that tells how to call the post-processor. It is on disk
-// before the log gets its final name, and is removed when the post-processor has ended. After a crash
-// between the two the next start calls the post-processor, perhaps again. No log has this name, since
-// all logs have an extension.
+// callNote is a file in a rotation's folder that tells how to call the post-processor. It is on
+// disk before the log gets its final name, and is removed when the post-processor has ended. After
+// a crash between the two the next start calls the post-processor, perhaps again. No log has this
+// name, since all logs have an extension.
 const callNote = "postprocessor"
 
-// noteFormat is the content of a note: the log's name, its path, and whether it was rotated at the end
-// of the logger. The path of a log in the log folder is relative to that.
+// noteFormat is the content of a note: the log's name, its path, and whether it was rotated at the
+// end of the logger. The path of a log in the log folder is relative to that.
 const noteFormat = "%q %q %d\n"
 
-// noteCall makes the note for a log that is about to get the name target in dst. If that fails, such
-// as on a full disk, the log is rotated nevertheless: the post-processor may be what makes room.
+// noteCall makes the note for a log that is about to get the name target in dst. If that fails,
+// such as on a full disk, the log is rotated nevertheless: the post-processor may be what makes
+// room.
 func (l *Logger) noteCall(r *rotation, dst *os.Root, target string) {
 	if l.options.PostprocessorCmd == "" || r.work == "" {
 		return
@@ -36,11 +37,13 @@ func (l *Logger) noteCall(r *rotation, dst *os.Root, target string) {
 		to = rel
 	}
 	note := path.Join(r.work, callNote)
-	if err := writeSynced(r.in, note, fmt.Sprintf(noteFormat, r.name, to, btoi(r.terminating))); err != nil {
+	if err := writeSynced(r.in, note,
+		fmt.Sprintf(noteFormat, r.name, to, btoi(r.terminating))); err != nil {
 		_ = r.in.Remove(note)
 		r.note = false
 		l.state.failed(err)
-		l.log.Error("the call of the post-processor cannot be noted: after a crash now it would not be made", "path", r.name, "err", err)
+		l.log.Error("the call of the post-processor cannot be noted and would not survive a crash",
+			"path", r.name, "err", err)
 		return
 	}
 	if dir, err := r.in.Open(r.work); err == nil {
@@ -62,7 +65,8 @@ func (l *Logger) resumeCall(r *rotation) error {
 	var terminating int
 	if _, err := fmt.Sscanf(string(text), noteFormat, &r.name, &to, &terminating); err != nil {
 		l.forgetCall(r)
-		return fmt.Errorf("%s is damaged: the post-processor is not called for this log", l.inLogDir(note))
+		return fmt.Errorf("%s is damaged: the post-processor is not called for this log",
+			l.inLogDir(note))
 	}
 	r.terminating = terminating != 0
 	if !filepath.IsAbs(to) {
@@ -74,7 +78,8 @@ func (l *Logger) resumeCall(r *rotation) error {
 		return err
 	}
 	if err != nil || l.options.PostprocessorCmd == "" {
-		l.log.Info("a post-processor of an earlier logger is not called again", "file", to, "gone", err != nil)
+		l.log.Info("a post-processor of an earlier logger is not called again", "file", to,
+			"gone", err != nil)
 		l.forgetCall(r)
 		return nil
 	}
@@ -110,8 +115,10 @@ func (l *Logger) postprocess(r *rotation, to string) {
 		to = rel
 	}
 	const layout = "06-01-02_15.04.05"
-	line := fmt.Sprintf("%s %s %s %s %s %d ascii", l.options.PostprocessorCmd, shellQuote(to), shellQuote(r.name),
-		r.opened.In(l.location).Format(layout), r.closed.In(l.location).Format(layout), btoi(r.terminating))
+	line := fmt.Sprintf("%s %s %s %s %s %d ascii", l.options.PostprocessorCmd, shellQuote(to),
+		shellQuote(r.name),
+		r.opened.In(l.location).Format(layout), r.closed.In(l.location).Format(layout),
+		btoi(r.terminating))
 	full := false
 	l.state.rotating(func(st *RotationStats) {
 		if full = st.PostprocessRunning >= maxPostprocQueue; full {
@@ -121,7 +128,9 @@ func (l *Logger) postprocess(r *rotation, to string) {
 		}
 	})
 	if full {
-		l.postprocessFailed(to, fmt.Errorf("it is called at the next start only, since %d others wait", maxPostprocQueue))
+		l.postprocessFailed(to,
+			fmt.Errorf("it is called at the next start only, since %d others wait",
+				maxPostprocQueue))
 		return
 	}
 	r.in.users.Add(1)
@@ -153,8 +162,10 @@ func (l *Logger) waitForPostprocessors() {
 	const long = time.Minute
 	news := time.AfterFunc(long, func() {
 		if l.postprocBehind.CompareAndSwap(false, true) {
-			l.log.Warn("post-processors take long, and others wait for them", "running", maxPostprocessors,
-				"waiting", l.Stats().Rotation.PostprocessRunning-maxPostprocessors, "cmd", l.options.PostprocessorCmd)
+			l.log.Warn("post-processors take long, and others wait for them",
+				"running", maxPostprocessors,
+				"waiting", l.Stats().Rotation.PostprocessRunning-maxPostprocessors,
+				"cmd", l.options.PostprocessorCmd)
 		}
 	})
 	defer news.Stop()
@@ -171,7 +182,8 @@ func (l *Logger) interrupted(err error) bool {
 func (l *Logger) postprocessFailed(file string, err error) {
 	err = fmt.Errorf("post-processor: %w", err)
 	l.state.failed(err)
-	l.log.Error("a post-processor failed, its log stays where it is", "file", file, "cmd", l.options.PostprocessorCmd, "err", err)
+	l.log.Error("a post-processor failed, its log stays where it is", "file", file,
+		"cmd", l.options.PostprocessorCmd, "err", err)
 }
 
 // runPostprocessor runs a command line. When its time is up, it kills the command and its children.
@@ -205,7 +217,8 @@ func (l *Logger) runPostprocessor(line string) error {
 		}
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("it was killed after %v: make it faster, or raise --postprocessor-timeout", l.postprocTimeout)
+		return fmt.Errorf("it was killed after %v: make it faster, or raise --postprocessor-timeout",
+			l.postprocTimeout)
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil
@@ -218,12 +231,12 @@ func (l *Logger) runPostprocessor(line string) error {
 	return err
 }
 
-// unkillable is how long to wait for the end of a process that was killed. One that takes longer hangs
-// in a call of the file system and is left alone.
+// unkillable is how long to wait for the end of a process that was killed. One that takes longer
+// hangs in a call of the file system and is left alone.
 const unkillable = 10 * time.Second
 
-// absoluteTarget reports whether the operator gave the folder of rotated logs as an absolute path: then
-// the post-processor gets absolute paths, too.
+// absoluteTarget reports whether the operator gave the folder of rotated logs as an absolute path:
+// then the post-processor gets absolute paths, too.
 func (l *Logger) absoluteTarget() bool {
 	dir := l.options.LogDir
 	if l.options.RotationDir != "" {

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/zmtp/testkit"
 )
 
-// recordCalls is a post-processor that writes down for which file it is called, and how: the arguments behind the name.
+// recordCalls is a post-processor that writes down for which file it is called, and how: the
+// arguments behind the name.
 const recordCalls = `f() { echo "$@" >> calls; }; f`
 
 // calls returns what recordCalls wrote down in dir, sorted.
@@ -27,7 +27,8 @@ func calls(t testing.TB, dir string) []string {
 	return lines
 }
 
-// Whatever a crash left of a rotation, the next start calls the post-processor for the log, once, unless the log has gone.
+// Whatever a crash left of a rotation, the next start calls the post-processor for the log, once,
+// unless the log has gone.
 func TestPostprocessorResumed(t *testing.T) {
 	const (
 		work   = workDir + "/1700000000-1700003600/"
@@ -45,11 +46,14 @@ func TestPostprocessorResumed(t *testing.T) {
 		"before the note":      {map[string]string{waits: text}, []string{call}},
 		"while it was written": {map[string]string{waits: text, note: noted[:10]}, []string{call}},
 		"before the move":      {map[string]string{waits: text, note: noted}, []string{call}},
-		"before another move":  {map[string]string{waits: text, note: fmt.Sprintf(noteFormat, "sub/a", "elsewhere/a", 0)}, []string{call}},
-		"in the end": {map[string]string{placed: text, note: fmt.Sprintf(noteFormat, "sub/a", filepath.FromSlash(placed), 1)},
+		"before another move": {map[string]string{waits: text,
+			note: fmt.Sprintf(noteFormat, "sub/a", "elsewhere/a", 0)}, []string{call}},
+		"in the end": {map[string]string{placed: text,
+			note: fmt.Sprintf(noteFormat, "sub/a", filepath.FromSlash(placed), 1)},
 			[]string{strings.Replace(call, " 0 ", " 1 ", 1)}},
-		"after the move":           {map[string]string{placed: text, note: noted}, []string{call}},
-		"after the copy":           {map[string]string{placed: text, waits: text, note: noted}, []string{call}},
+		"after the move": {map[string]string{placed: text, note: noted}, []string{call}},
+		"after the copy": {map[string]string{placed: text, waits: text, note: noted},
+			[]string{call}},
 		"after the post-processor": {map[string]string{placed: text}, nil},
 		"which took the log away":  {map[string]string{note: noted}, nil},
 		"damaged":                  {map[string]string{placed: text, note: "what"}, nil},
@@ -110,8 +114,8 @@ func TestPostprocessorIsNoMore(t *testing.T) {
 	}
 }
 
-// A post-processor that is killed when everything ends is called again by the next start. One that fails, or that is killed at
-// another time, is not.
+// A post-processor that is killed when everything ends is called again by the next start. One that
+// fails, or that is killed at another time, is not.
 func TestPostprocessorInterrupted(t *testing.T) {
 	for name, c := range map[string]struct {
 		cmd     string
@@ -126,7 +130,8 @@ func TestPostprocessorInterrupted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			if name == "hangs, is killed" {
-				if out, err := exec.Command("mkfifo", filepath.Join(dir, "fifo")).CombinedOutput(); err != nil {
+				if out, err := exec.Command("mkfifo",
+					filepath.Join(dir, "fifo")).CombinedOutput(); err != nil {
 					t.Skipf("mkfifo: %s", out)
 				}
 			}
@@ -134,20 +139,24 @@ func TestPostprocessorInterrupted(t *testing.T) {
 			cfg.MaxFileSize = 1000
 			l := start(t, cfg)
 			if c.atClose {
-				write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", "1"))
+				write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 			} else {
-				write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", strings.Repeat("x", 1000)))
-				testkit.Eventually(t, "the post-processor", func() bool { return l.Stats().Rotation.Postprocessed == 1 })
+				write(t, l, message(t, "n", "A::LOG", "a", "x", strings.Repeat("x", 1000)))
+				testkit.Eventually(t, "the post-processor",
+					func() bool { return l.Stats().Rotation.Postprocessed == 1 })
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- l.Close(t.Context()) }()
 			if name == "hangs, is killed" {
-				testkit.Eventually(t, "the post-processor", func() bool { return strings.HasSuffix(tree(t, dir)["pid"], "\n") })
-				if out, err := exec.Command("kill", strings.TrimSpace(tree(t, dir)["pid"])).CombinedOutput(); err != nil {
+				testkit.Eventually(t, "the post-processor",
+					func() bool { return strings.HasSuffix(tree(t, dir)["pid"], "\n") })
+				if out, err := exec.Command("kill",
+					strings.TrimSpace(tree(t, dir)["pid"])).CombinedOutput(); err != nil {
 					t.Fatalf("kill: %s", out)
 				}
 			}
-			if err := <-ended; (err != nil) != c.again || c.again && !strings.Contains(err.Error(), "1 post-processors") {
+			if err := <-ended; (err != nil) != c.again || c.again &&
+				!strings.Contains(err.Error(), "1 post-processors") {
 				t.Errorf("Close: %v", err)
 			}
 			if err := os.WriteFile(filepath.Join(dir, "again"), nil, 0o666); err != nil {
@@ -179,7 +188,8 @@ func killCallsChild(dir string) {
 	os.Exit(1)
 }
 
-// killCallsConfig has a post-processor that waits while there is a file "hold", and does nothing then if there is one "killed".
+// killCallsConfig has a post-processor that waits while there is a file "hold", and does nothing
+// then if there is one "killed".
 func killCallsConfig(dir string) Config {
 	cfg := postprocessing(dir, `f() {
 		echo >> begun
@@ -191,7 +201,8 @@ func killCallsConfig(dir string) Config {
 	return cfg
 }
 
-// Whenever the logger is killed, and however often, the post-processor is called in the end for every log.
+// Whenever the logger is killed, and however often, the post-processor is called in the end for
+// every log.
 func TestKilledBeforePostprocessor(t *testing.T) {
 	dir := t.TempDir()
 	set := func(name string, there bool) {

@@ -19,7 +19,8 @@ func renameReserving(src *os.Root, old string, dst *os.Root, new string) error {
 	if src == dst {
 		err = src.Rename(old, new)
 	} else {
-		err = os.Rename(filepath.Join(src.Name(), filepath.FromSlash(old)), filepath.Join(dst.Name(), filepath.FromSlash(new)))
+		err = os.Rename(filepath.Join(src.Name(), filepath.FromSlash(old)),
+			filepath.Join(dst.Name(), filepath.FromSlash(new)))
 	}
 	if err != nil {
 		_ = dst.Remove(new)

@@ -53,7 +53,8 @@ func TestRenameNew(t *testing.T) {
 					t.Errorf("%s to %s: %v, want %v", tc.old, tc.new, err, tc.err)
 				}
 			}
-			want := map[string]string{"src/a": "src/sub/a", "dst/sub/b": "src/sub/b", "src/sub/c": "src/sub/c", "dst/sub/taken": "dst/sub/taken"}
+			want := map[string]string{"src/a": "src/sub/a", "dst/sub/b": "src/sub/b",
+				"src/sub/c": "src/sub/c", "dst/sub/taken": "dst/sub/taken"}
 			if got := tree(t, dir); !maps.Equal(got, want) {
 				t.Errorf("files %q, want %q", got, want)
 			}

@@ -44,7 +44,8 @@ func (l *Logger) repair(r *rotation) error {
 		end = start
 	}
 	if end < size {
-		l.log.Warn("a leftover log ended with half a line, which is cut off", "path", r.name, "bytes", size-end)
+		l.log.Warn("a leftover log ended with half a line, which is cut off", "path", r.name,
+			"bytes", size-end)
 		if err := f.Truncate(end); err != nil {
 			return err
 		}
@@ -98,7 +99,8 @@ func (l *Logger) repairGzip(r *rotation) (err error) {
 		} else if damaged(err) {
 			err = nil
 		}
-		l.log.Warn("a leftover compressed log has no end; its whole lines are kept", "path", r.name, "bytes", len(lines.rest))
+		l.log.Warn("a leftover compressed log has no end; its whole lines are kept", "path", r.name,
+			"bytes", len(lines.rest))
 	}
 	if err == nil {
 		err = z.Close()
@@ -126,8 +128,10 @@ func whole(f io.Reader) bool {
 
 // damaged reports whether decompression failed because of the content of the file.
 func damaged(err error) bool {
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) ||
-		err != nil && !errors.As(err, new(*fs.PathError)) && strings.HasPrefix(err.Error(), "flate:")
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, gzip.ErrChecksum) ||
+		errors.Is(err, gzip.ErrHeader) ||
+		err != nil && !errors.As(err, new(*fs.PathError)) &&
+			strings.HasPrefix(err.Error(), "flate:")
 }
 
 // lineWriter passes on whole lines.

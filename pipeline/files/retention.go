@@ -49,7 +49,8 @@ func (l *Logger) runRetention() {
 	for {
 		if err := l.prune(time.Now()); err != nil {
 			l.state.failed(err)
-			l.log.Error("archived logs that have expired cannot be deleted", "archive", l.archive, "err", err)
+			l.log.Error("archived logs that have expired cannot be deleted", "archive", l.archive,
+				"err", err)
 		}
 		select {
 		case <-l.stop:
@@ -89,7 +90,9 @@ func (l *Logger) prune(now time.Time) error {
 				st.Expired++
 				st.ExpiredBytes += uint64(a.size)
 			})
-			l.log.Info("an archived log was deleted", "file", filepath.Join(l.archive, filepath.FromSlash(a.name)), "age", tooOld, "size", tooMuch)
+			l.log.Info("an archived log was deleted",
+				"file", filepath.Join(l.archive, filepath.FromSlash(a.name)), "age", tooOld,
+				"size", tooMuch)
 		}
 		total -= a.size
 		for dir := path.Dir(a.name); dir != "."; dir = path.Dir(dir) {
@@ -106,7 +109,8 @@ func (l *Logger) prune(now time.Time) error {
 const staleTemp = time.Hour
 
 // listArchive returns the archived logs, the oldest first, and their total size.
-func (l *Logger) listArchive(root *os.Root, now time.Time) (logs []archivedLog, total int64, err error) {
+func (l *Logger) listArchive(root *os.Root, now time.Time) (logs []archivedLog, total int64,
+	err error) {
 	days, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		return nil, 0, err
@@ -137,7 +141,9 @@ func (l *Logger) listArchive(root *os.Root, now time.Time) (logs []archivedLog, 
 				return nil
 			}
 			// A log that ended on a later day is younger than this by at least a day.
-			at := date.Add(time.Duration(closed.Hour())*time.Hour + time.Duration(closed.Minute())*time.Minute + time.Duration(closed.Second())*time.Second)
+			at := date.Add(time.Duration(closed.Hour())*time.Hour +
+				time.Duration(closed.Minute())*time.Minute +
+				time.Duration(closed.Second())*time.Second)
 			if fi.ModTime().After(at) {
 				at = fi.ModTime()
 			}
@@ -147,7 +153,10 @@ func (l *Logger) listArchive(root *os.Root, now time.Time) (logs []archivedLog, 
 		})
 		errs = append(errs, err)
 	}
-	slices.SortFunc(logs, func(a, b archivedLog) int { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.name, b.name)) })
+	slices.SortFunc(logs, func(a, b archivedLog) int {
+		return cmp.Or(a.at.Compare(b.at),
+			strings.Compare(a.name, b.name))
+	})
 	return logs, total, errors.Join(errs...)
 }
 

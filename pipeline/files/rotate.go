@@ -12,8 +12,8 @@ import (
 	"zmtpd/pipeline/redef"
 )
 
-// nextRotation returns the first tick after now. Ticks are whole intervals after the base time of the
-// day, or after 1970 UTC. The day begins at midnight at the UTC offset of now, as in Zeek's
+// nextRotation returns the first tick after now. Ticks are whole intervals after the base time of
+// the day, or after 1970 UTC. The day begins at midnight at the UTC offset of now, as in Zeek's
 // calc_next_rotate (src/util.cc). So when the clocks change, the day's last file ends at the old
 // midnight, and all later files begin at the new one.
 func (l *Logger) nextRotation(now time.Time) time.Time {
@@ -43,8 +43,8 @@ func (l *Logger) rotates() bool {
 const rotatedLayout = "2006-01-02-15-04-05"
 
 // rotatedName returns the name of a rotated log, without extension, as Zeek's
-// Log::rotation_format_func does (scripts/base/frameworks/logging/main.zeek). The name of the logger
-// keeps it apart from those of other loggers.
+// Log::rotation_format_func does (scripts/base/frameworks/logging/main.zeek). The name of the
+// logger keeps it apart from those of other loggers.
 func (l *Logger) rotatedName(r *rotation) string {
 	opened := r.opened.In(l.location).Format(rotatedLayout)
 	if l.options.RotationFormat == redef.RotationFormatArchiver {
@@ -87,7 +87,8 @@ func (l *Logger) place(r *rotation) (string, error) {
 			return moved, nil
 		}
 		l.rotationFailed(err)
-		l.log.Error("a log cannot be moved to the rotation folder, it is rotated within the log folder", "path", r.name, "err", err)
+		l.log.Error("a log cannot be moved to the rotation folder, it stays in the log folder",
+			"path", r.name, "err", err)
 	}
 	return l.moveWithin(r.in.Root, r, to, Compression{})
 }
@@ -130,7 +131,8 @@ func (l *Logger) moveOrCopy(dst *os.Root, r *rotation, to string, how Compressio
 		}
 	}
 	if how == (Compression{}) {
-		target, err := freeName(to, r.ext, func(target string) error { return l.giveName(r, r.in.Root, r.src, dst, target) })
+		target, err := freeName(to, r.ext,
+			func(target string) error { return l.giveName(r, r.in.Root, r.src, dst, target) })
 		if !crossDevice(err) {
 			return target, err
 		}
@@ -138,9 +140,10 @@ func (l *Logger) moveOrCopy(dst *os.Root, r *rotation, to string, how Compressio
 	return l.copyInto(dst, r, to, how)
 }
 
-// giveName notes the post-processor's call and moves a log, or its copy, to its final name. The error
-// is fs.ErrExist if the name is taken.
-func (l *Logger) giveName(r *rotation, src *os.Root, old string, dst *os.Root, target string) error {
+// giveName notes the post-processor's call and moves a log, or its copy, to its final name. The
+// error is fs.ErrExist if the name is taken.
+func (l *Logger) giveName(r *rotation, src *os.Root, old string, dst *os.Root,
+	target string) error {
 	if _, err := dst.Lstat(target); err == nil {
 		return fs.ErrExist // as from renameNew, but without a note
 	}
@@ -167,7 +170,8 @@ func freeName(to, ext string, use func(target string) error) (string, error) {
 			return target, err
 		}
 	}
-	return "", fmt.Errorf("%s: there are %d files of that name: %w", to+ext, maxSameName, fs.ErrExist)
+	return "", fmt.Errorf("%s: there are %d files of that name: %w", to+ext, maxSameName,
+		fs.ErrExist)
 }
 
 // moveAside rotates an existing file that has the name of a log, without extension. Zeek would

@@ -14,9 +14,9 @@ import (
 	"zmtpd/pipeline/internal/await"
 )
 
-// rotation is a closed log on its way to its final name. With the lock of the log held, it only moves
-// to its own folder below workDir, which is quick. Sync, compression, the move to the archive and the
-// post-processor happen in the background. After a crash either the log or the note of its
+// rotation is a closed log on its way to its final name. With the lock of the log held, it only
+// moves to its own folder below workDir, which is quick. Sync, compression, the move to the archive
+// and the post-processor happen in the background. After a crash either the log or the note of its
 // post-processor's call is in that folder, and the next start goes on from there.
 type rotation struct {
 	name           string // of the log, without extension
@@ -45,8 +45,8 @@ const (
 	maxPostprocQueue  = 10_000
 )
 
-// takeAway moves the file with the name r.name away, so that the name is free, and leaves the rest to
-// the background. s is nil at the start. If the file cannot be moved to workDir, takeAway does
+// takeAway moves the file with the name r.name away, so that the name is free, and leaves the rest
+// to the background. s is nil at the start. If the file cannot be moved to workDir, takeAway does
 // everything itself. Its errors are of this case; they are counted and logged.
 func (l *Logger) takeAway(s *streamLog, r *rotation) error {
 	if r.ext == "" {
@@ -78,7 +78,8 @@ func (l *Logger) takeAway(s *streamLog, r *rotation) error {
 	l.closeRotated(r)
 	if err := l.finishRotation(r); err != nil {
 		l.rotationFailed(err)
-		l.log.Error("a log cannot be rotated, it keeps its name until the next file needs it", "path", r.name, "err", err)
+		l.log.Error("a log cannot be rotated, it keeps its name until the next file needs it",
+			"path", r.name, "err", err)
 		return err
 	}
 	l.removeShadow(r.file)
@@ -127,8 +128,8 @@ func removeFolders(in *folder, work, sub string) {
 	}
 }
 
-// background finishes r in a goroutine, after the rotation of the same log before it, so that numbers
-// in names are in order.
+// background finishes r in a goroutine, after the rotation of the same log before it, so that
+// numbers in names are in order.
 func (l *Logger) background(s *streamLog, r *rotation) {
 	var before chan struct{}
 	done := make(chan struct{})
@@ -155,11 +156,13 @@ func (l *Logger) background(s *streamLog, r *rotation) {
 			}
 			l.rotationFailed(err)
 			if _, e := r.in.Lstat(r.src); gone(e) {
-				l.log.Error("a rotated log was removed before it had its final name", "path", r.name, "file", l.inLogDir(r.src))
+				l.log.Error("a rotated log was removed before it had its final name",
+					"path", r.name, "file", l.inLogDir(r.src))
 				l.leaveWork(r)
 				return
 			}
-			l.log.Error("a rotated log cannot get its final name, another attempt follows", "path", r.name,
+			l.log.Error("a rotated log cannot get its final name, another attempt follows",
+				"path", r.name,
 				"file", l.inLogDir(r.src), "err", err)
 			if !backoff.Sleep(l.giveUpRotations, l.giveUpRotations) {
 				return
@@ -188,7 +191,8 @@ func (l *Logger) inLogDir(name string) string {
 	return filepath.Join(l.logDir, filepath.FromSlash(name))
 }
 
-// finishRotation gives r its final name and calls the post-processor. On error it can be called again.
+// finishRotation gives r its final name and calls the post-processor. On error it can be called
+// again.
 func (l *Logger) finishRotation(r *rotation) error {
 	if r.owned {
 		if err := l.repair(r); err != nil {
@@ -223,7 +227,8 @@ func (l *Logger) resumeRotations() error {
 		work := path.Join(workDir, d.Name())
 		opened, closed, ok := parseWork(d.Name())
 		if !ok || !d.IsDir() {
-			errs = append(errs, fmt.Errorf("%s was not made by a logger: move it away", l.inLogDir(work)))
+			errs = append(errs, fmt.Errorf("%s was not made by a logger: move it away",
+				l.inLogDir(work)))
 			continue
 		}
 		logs, noted, err := l.listWork(in, work)
@@ -240,7 +245,8 @@ func (l *Logger) resumeRotations() error {
 			}
 		case err != nil:
 		case noted:
-			errs = append(errs, l.resumeCall(&rotation{in: in, opened: opened, closed: closed, work: work, note: true}))
+			errs = append(errs, l.resumeCall(&rotation{in: in, opened: opened, closed: closed,
+				work: work, note: true}))
 		default:
 			_ = in.RemoveAll(work) // nothing but folders
 		}
@@ -248,8 +254,8 @@ func (l *Logger) resumeRotations() error {
 	return errors.Join(errs...)
 }
 
-// listWork returns the logs in a folder of workDir, and whether there is a note of a post-processor's
-// call.
+// listWork returns the logs in a folder of workDir, and whether there is a note of a
+// post-processor's call.
 func (l *Logger) listWork(in *folder, work string) (logs []*rotation, noted bool, err error) {
 	err = fs.WalkDir(in.FS(), work, func(src string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -278,7 +284,8 @@ func (l *Logger) listWork(in *folder, work string) (logs []*rotation, noted bool
 
 // extOf returns the extension of a log, which a logger with other options may have written.
 func (l *Logger) extOf(file string) string {
-	for _, ext := range []string{l.ext, "." + l.suffix + "." + l.options.GzipExtension, "." + l.suffix} {
+	for _, ext := range []string{l.ext, "." + l.suffix + "." + l.options.GzipExtension,
+		"." + l.suffix} {
 		if strings.HasSuffix(file, ext) {
 			return ext
 		}
@@ -312,7 +319,8 @@ func (l *Logger) leftInWork() (logs, calls int) {
 	}
 	for _, d := range works {
 		files, _ := fs.ReadDir(in.FS(), path.Join(workDir, d.Name()))
-		noted := slices.ContainsFunc(files, func(d fs.DirEntry) bool { return d.Name() == callNote })
+		noted := slices.ContainsFunc(files,
+			func(d fs.DirEntry) bool { return d.Name() == callNote })
 		if noted && len(files) == 1 {
 			calls++
 		} else {

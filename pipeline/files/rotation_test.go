@@ -23,7 +23,6 @@ import (
 	"pgregory.net/rapid"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/redef"
 	"zmtpd/zmtp/testkit"
@@ -60,7 +59,8 @@ func crashChild(dir string) {
 	_, err := options.Redefs([]byte(os.Getenv("PIPELINE_TEST_REDEFS")))
 	var l *Logger
 	if err == nil {
-		l, err = New(Config{Dir: dir, Options: options, Location: time.UTC, FlushInterval: 10 * time.Millisecond})
+		l, err = New(Config{Dir: dir, Options: options, Location: time.UTC,
+			FlushInterval: 10 * time.Millisecond})
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -161,7 +161,8 @@ func goldenLeftover(t *testing.T, config string) {
 		}
 	}
 	slices.Sort(opened)
-	for name, content := range map[string]string{".shadow.gone.log": ext + "\n\n", "alone.log": "alone\n"} {
+	for name, content := range map[string]string{".shadow.gone.log": ext + "\n\n",
+		"alone.log": "alone\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -180,35 +181,44 @@ func goldenLeftover(t *testing.T, config string) {
 		return all
 	}
 	l := start(t, cfg)
-	testkit.Eventually(t, "the calls of the post-processor", func() bool { return l.Stats().Rotation.Postprocessed == 4 })
-	if got, want := masked(sortedKeys(tree(t, parent))), masked(sortedKeys(again.files)); !slices.Equal(got, want) {
+	testkit.Eventually(t, "the calls of the post-processor",
+		func() bool { return l.Stats().Rotation.Postprocessed == 4 })
+	if got, want := masked(sortedKeys(tree(t, parent))),
+		masked(sortedKeys(again.files)); !slices.Equal(got, want) {
 		t.Errorf("after the start there are\n%q\nwant\n%q", got, want)
 	}
 	var gotOpened []string
 	calls := tree(t, dir)["calls.txt"]
 	for line := range strings.Lines(calls) {
 		gotOpened = append(gotOpened, rotatedTime.FindStringSubmatch(line)[1])
-		if want := "<" + closed.UTC().Format("06-01-02_15.04.05") + "> <0>"; !strings.Contains(line, want) {
+		if want := "<" + closed.UTC().Format("06-01-02_15.04.05") + "> <0>"; !strings.Contains(line,
+			want) {
 			t.Errorf("call %q, want %s", line, want)
 		}
 	}
 	if slices.Sort(gotOpened); !slices.Equal(gotOpened, opened) {
 		t.Errorf("opened at %q, want %q", gotOpened, opened)
 	}
-	testkit.Eventually(t, "another second", func() bool { return time.Now().UTC().Format("2006-01-02-15-04-05") > opened[len(opened)-1] })
+	testkit.Eventually(t, "another second",
+		func() bool { return time.Now().UTC().Format("2006-01-02-15-04-05") > opened[len(opened)-1] })
 	write(t, l, messages[11:16]...)
 	shut(t, l)
 	want := rotatedFiles(t, config)
 	calls = tree(t, dir)["calls.txt"]
-	if got, want := masked(strings.SplitAfter(calls, "\n")), masked(strings.SplitAfter(want["logger/calls.txt"], "\n")); !slices.Equal(got, want) {
+	if got, want := masked(strings.SplitAfter(calls, "\n")),
+		masked(strings.SplitAfter(want["logger/calls.txt"], "\n")); !slices.Equal(got, want) {
 		t.Errorf("calls\n%q\nwant\n%q", got, want)
 	}
-	// All records are there, in order and once, as in the recording of what is not compressed: there Zeek
-	// loses what its buffer had.
+	// All records are there, in order and once, as in the recording of what is not compressed:
+	// there Zeek loses what its buffer had.
 	all := func(files map[string]string) map[string][]string {
 		logs := map[string][]string{}
 		names := sortedKeys(files)
-		slices.SortStableFunc(names, func(a, b string) int { return strings.Compare(times.FindString(a), times.FindString(b)) })
+		slices.SortStableFunc(names,
+			func(a, b string) int {
+				return strings.Compare(times.FindString(a),
+					times.FindString(b))
+			})
 		for _, name := range names {
 			if log, _, _ := strings.Cut(path.Base(name), "."); times.MatchString(name) {
 				logs[log] = append(logs[log], records(plain(t, files[name]))...)
@@ -216,7 +226,8 @@ func goldenLeftover(t *testing.T, config string) {
 		}
 		return logs
 	}
-	if got, want := all(tree(t, dir)), all(rotatedFiles(t, "leftover")); !reflect.DeepEqual(got, want) || len(want) != 4 {
+	if got, want := all(tree(t, dir)),
+		all(rotatedFiles(t, "leftover")); !reflect.DeepEqual(got, want) || len(want) != 4 {
 		t.Errorf("records\n%q\nwant\n%q", got, want)
 	}
 }
@@ -242,8 +253,8 @@ func nextRotationSlow(now, start time.Time, interval time.Duration) time.Time {
 	return tick
 }
 
-// midnightAtOffsetOf returns the beginning of the day that now is in, in a zone that always has the offset which
-// its own has now.
+// midnightAtOffsetOf returns the beginning of the day that now is in, in a zone that always has the
+// offset which its own has now.
 func midnightAtOffsetOf(now time.Time) time.Time {
 	name, offset := now.Zone()
 	y, m, d := now.Date()
@@ -257,23 +268,30 @@ func TestNextRotation(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		l := &Logger{location: zone}
-		l.options.RotationInterval = time.Duration(rapid.Int64Range(60, 100_000).Draw(t, "interval")) * time.Second
-		l.options.RotationBase = time.Duration(rapid.Int64Range(0, 24*60-1).Draw(t, "base")) * time.Minute
+		l.options.RotationInterval = time.Duration(rapid.Int64Range(60, 100_000).Draw(t,
+			"interval")) * time.Second
+		l.options.RotationBase = time.Duration(rapid.Int64Range(0, 24*60-1).Draw(t,
+			"base")) * time.Minute
 		// A year with its changes of summer time.
-		now := time.Unix(1_790_000_000+rapid.Int64Range(0, 366*86400).Draw(t, "seconds"), rapid.Int64Range(0, 1).Draw(t, "nanoseconds")).In(zone)
+		now := time.Unix(1_790_000_000+rapid.Int64Range(0, 366*86400).Draw(t, "seconds"),
+			rapid.Int64Range(0, 1).Draw(t, "nanoseconds")).In(zone)
 		start := midnightAtOffsetOf(now).Add(l.options.RotationBase)
-		if got, want := l.nextRotation(now), nextRotationSlow(now, start, l.options.RotationInterval); !got.Equal(want) {
+		if got, want := l.nextRotation(now),
+			nextRotationSlow(now, start, l.options.RotationInterval); !got.Equal(want) {
 			t.Fatalf("at %v the next tick is %v, want %v", now, got, want)
 		}
 	})
 	// Seen in Zeek: 7 s; bases 0:00, 12:34 and empty.
 	now := time.Date(2026, 11, 22, 16, 15, 26, 0, time.UTC)
 	for base, want := range map[time.Duration]time.Time{
-		0:                             nextRotationSlow(now, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), 7*time.Second),
-		12*time.Hour + 34*time.Minute: nextRotationSlow(now, time.Date(2026, 11, 22, 12, 34, 0, 0, time.UTC), 7*time.Second),
-		-1:                            time.Unix(now.Unix()/7*7+7, 0),
+		0: nextRotationSlow(now,
+			time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), 7*time.Second),
+		12*time.Hour + 34*time.Minute: nextRotationSlow(now,
+			time.Date(2026, 11, 22, 12, 34, 0, 0, time.UTC), 7*time.Second),
+		-1: time.Unix(now.Unix()/7*7+7, 0),
 	} {
-		l := &Logger{location: time.UTC, options: redef.Options{RotationInterval: 7 * time.Second, RotationBase: base}}
+		l := &Logger{location: time.UTC,
+			options: redef.Options{RotationInterval: 7 * time.Second, RotationBase: base}}
 		if got := l.nextRotation(now); !got.Equal(want) {
 			t.Errorf("base %v: next tick %v, want %v", base, got, want)
 		}
@@ -293,11 +311,12 @@ func clockChanges(zone *time.Location) (changes []time.Time) {
 	return changes
 }
 
-// Around the days on which the clocks change the ticks are those of Zeek, no file is longer than the interval, and
-// from the second midnight on all begin at whole intervals of the day. In Lord Howe the clocks change by half an hour,
-// in Havana at midnight.
+// Around the days on which the clocks change the ticks are those of Zeek, no file is longer than
+// the interval, and from the second midnight on all begin at whole intervals of the day. In Lord
+// Howe the clocks change by half an hour, in Havana at midnight.
 func TestRotationWhenClocksChange(t *testing.T) {
-	for _, name := range []string{"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana"} {
+	for _, name := range []string{"Europe/Berlin", "America/New_York", "Australia/Lord_Howe",
+		"America/Havana"} {
 		zone, err := time.LoadLocation(name)
 		if err != nil {
 			t.Fatal(err)
@@ -314,14 +333,19 @@ func TestRotationWhenClocksChange(t *testing.T) {
 				now := change.Add(-30 * time.Hour)
 				for now.Before(change.Add(80 * time.Hour)) {
 					tick := l.nextRotation(now)
-					if want := nextRotationSlow(now, midnightAtOffsetOf(now.In(zone)), interval); !tick.Equal(want) {
-						t.Fatalf("%s, every %v: after %v comes %v, want %v", name, interval, now.In(zone), tick.In(zone), want.In(zone))
+					if want := nextRotationSlow(now, midnightAtOffsetOf(now.In(zone)),
+						interval); !tick.Equal(want) {
+						t.Fatalf("%s, every %v: after %v comes %v, want %v", name, interval,
+							now.In(zone), tick.In(zone), want.In(zone))
 					}
 					if tick.Sub(now) > interval || !tick.After(now) {
-						t.Fatalf("%s, every %v: a file from %v to %v", name, interval, now.In(zone), tick.In(zone))
+						t.Fatalf("%s, every %v: a file from %v to %v", name, interval, now.In(zone),
+							tick.In(zone))
 					}
-					if h, m, s := tick.In(zone).Clock(); tick.After(change.Add(49*time.Hour)) && (h%hours != 0 || m != 0 || s != 0) {
-						t.Errorf("%s, every %v: long after the change a file begins at %v", name, interval, tick.In(zone))
+					if h, m, s := tick.In(zone).Clock(); tick.After(change.Add(49*time.Hour)) &&
+						(h%hours != 0 || m != 0 || s != 0) {
+						t.Errorf("%s, every %v: long after the change a file begins at %v", name,
+							interval, tick.In(zone))
 					}
 					now = tick
 				}
@@ -330,8 +354,8 @@ func TestRotationWhenClocksChange(t *testing.T) {
 	}
 }
 
-// The clocks of Berlin go back on Sunday, 25 October 2026. With a file each day, what was logged on Monday is in the
-// archive of Monday.
+// The clocks of Berlin go back on Sunday, 25 October 2026. With a file each day, what was logged on
+// Monday is in the archive of Monday.
 func TestArchiveWhenClocksChange(t *testing.T) {
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
@@ -343,9 +367,10 @@ func TestArchiveWhenClocksChange(t *testing.T) {
 		time.Sleep(time.Until(begin))
 		o := redef.DefaultOptions()
 		o.RotationInterval = 24 * time.Hour
-		l := start(t, Config{Dir: dir, Options: o, Location: zone, Archive: "archive", FlushInterval: time.Hour})
+		l := start(t, Config{Dir: dir, Options: o, Location: zone, Archive: "archive",
+			FlushInterval: time.Hour})
 		for range 5 * 24 {
-			write(t, l, pipelinetest.Message(t, "n", "A::LOG", "a", "x", time.Now().In(zone).Format(dayLayout)))
+			write(t, l, message(t, "n", "A::LOG", "a", "x", time.Now().In(zone).Format(dayLayout)))
 			time.Sleep(time.Hour)
 		}
 		shut(t, l)

@@ -7,9 +7,9 @@ import (
 	"zmtpd/pipeline"
 )
 
-// Stats tells what a Logger has done since New. Written counts what the operating system has accepted.
-// Queued counts what is being rendered, or waits for a flush or for a file that cannot be written.
-// Entries that went back to their outlet do not count.
+// Stats tells what a Logger has done since New. Written counts what the operating system has
+// accepted. Queued counts what is being rendered, or waits for a flush or for a file that cannot be
+// written. Entries that went back to their outlet do not count.
 type Stats struct {
 	pipeline.Accounts
 	// OpenFiles is the number of log files that are open.

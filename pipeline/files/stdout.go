@@ -17,7 +17,8 @@ type stdout struct {
 	rest []byte    // guarded by mu; of a write that failed halfway and cannot be undone
 }
 
-// Write takes all of b or nothing. The rest of a write that failed halfway comes first the next time.
+// Write takes all of b or nothing. The rest of a write that failed halfway comes first the next
+// time.
 func (s *stdout) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,22 +13,23 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// streamLog is the log of one stream and path. A file has one header, so the log has a file for each
-// set of columns: usually one, and more while nodes have different scripts.
+// streamLog is the log of one stream and path. A file has one header, so the log has a file for
+// each set of columns: usually one, and more while nodes have different scripts.
 //
 //   - A file gets the log's own name, such as "conn.log", if no other file of the log has it.
 //   - Columns that more nodes send than those of the file with that name take the name over: the
 //     scripts have changed. The file before is closed and moved away as at a rotation.
-//   - Other columns go to a second file, "conn.5bd8ff41.log", marked with a checksum of the columns.
+//   - Other columns go to a second file, "conn.5bd8ff41.log", marked with a checksum of the
+//     columns.
 //
-// A node that has ended has no vote (see ballot). So a change of scripts costs two to four files, in
-// whatever order the batches come, and a single node with other columns does not get the name.
+// A node that has ended has no vote (see ballot). So a change of scripts costs two to four files,
+// in whatever order the batches come, and a single node with other columns does not get the name.
 type streamLog struct {
 	l   *Logger
 	key pipeline.LogKey
 
 	stats *pipeline.LogAccount
-	last  chan struct{} // guarded by mu; closed when the last rotated file has its name; nil for none
+	last  chan struct{} // guarded by mu; closed when the last rotated file has its name
 
 	serving atomic.Bool // service runs
 	native  bool        // key.Path is Zeek's default for the stream
@@ -54,7 +55,8 @@ const (
 )
 
 func newStreamLog(l *Logger, key pipeline.LogKey, base string, by *node, now time.Time) *streamLog {
-	s := &streamLog{l: l, key: key, base: base, stats: l.acct.Log(key, base), mu: newMutex(), made: now, first: by.id,
+	s := &streamLog{l: l, key: key, base: base, stats: l.acct.Log(key, base), mu: newMutex(),
+		made: now, first: by.id,
 		native: isNative(key.Stream, key.Path)}
 	if l.options.RotationInterval > 0 && l.rotates() {
 		s.nextTick = l.nextRotation(now)
@@ -62,9 +64,10 @@ func newStreamLog(l *Logger, key pipeline.LogKey, base string, by *node, now tim
 	return s
 }
 
-// file returns the logFile for the columns of schema, which it makes for new columns, and nil if the
-// log is out of use. It waits for the lock until ctx ends.
-func (s *streamLog) file(ctx context.Context, schema *zeek.Schema, by *node) (*logFile, *pipeline.DropError) {
+// file returns the logFile for the columns of schema, which it makes for new columns, and nil if
+// the log is out of use. It waits for the lock until ctx ends.
+func (s *streamLog) file(ctx context.Context, schema *zeek.Schema, by *node) (*logFile,
+	*pipeline.DropError) {
 	if !s.mu.lockUntil(ctx, s.l.giveUp) {
 		return nil, pipeline.Drop(pipeline.ReasonWrite, "gave up waiting: %w", errBusy)
 	}
@@ -80,7 +83,8 @@ func (s *streamLog) file(ctx context.Context, schema *zeek.Schema, by *node) (*l
 	now := time.Now()
 	if !s.roomForColumns(by, now) {
 		return nil, pipeline.Drop(pipeline.ReasonManySchemas,
-			"the node has sent %d other sets of columns for this log in the last %v: its scripts must agree on the columns", maxColumns, columnsIdle)
+			"the node has sent %d other sets of columns for this log in the last %v: "+
+				"its scripts must agree on the columns", maxColumns, columnsIdle)
 	}
 	if s.l.options.Stdout {
 		shown := *schema
@@ -147,8 +151,8 @@ func (s *streamLog) evict(f *logFile, idle time.Duration, now time.Time) bool {
 	return true
 }
 
-// evictIdle removes all idle files from the log, and the log itself if none is left. A log whose lock
-// is held is not idle.
+// evictIdle removes all idle files from the log, and the log itself if none is left. A log whose
+// lock is held is not idle.
 func (s *streamLog) evictIdle(now time.Time) {
 	if !s.mu.tryLock() {
 		return
@@ -200,7 +204,8 @@ func (s *streamLog) name(f *logFile, now time.Time) (string, error) {
 	case holder == nil && s.leads(f, true, now):
 		return s.base, nil
 	case holder != nil && f.ballot.count(now) > holder.ballot.count(now):
-		s.l.log.Info("most nodes send a log with other columns now, a new file begins", "path", s.key.Path, "stream", s.key.Stream)
+		s.l.log.Info("most nodes send a log with other columns now, a new file begins",
+			"path", s.key.Path, "stream", s.key.Stream)
 		return s.base, holder.rotate(now)
 	}
 	if f.side == "" {
@@ -208,7 +213,8 @@ func (s *streamLog) name(f *logFile, now time.Time) (string, error) {
 		f.side = s.l.claim(s.base + "." + columnsMark(f.render.schema))
 		s.l.mu.Unlock()
 		s.l.log.Warn("nodes disagree on the columns of a log: the columns of fewer nodes go to another file",
-			"path", s.key.Path, "stream", s.key.Stream, "file", f.side+s.l.ext, "first_from", f.owner.id)
+			"path", s.key.Path, "stream", s.key.Stream, "file", f.side+s.l.ext,
+			"first_from", f.owner.id)
 	}
 	return f.side, nil
 }
@@ -245,8 +251,8 @@ func (s *streamLog) service() {
 	}
 }
 
-// close ends all files. It repeats failed attempts until ctx ends, and waits for the lock until hung
-// ends.
+// close ends all files. It repeats failed attempts until ctx ends, and waits for the lock until
+// hung ends.
 func (s *streamLog) close(ctx, hung context.Context) error {
 	if !s.mu.lockUntil(hung, hung) {
 		return fmt.Errorf("log %q: %w", s.key.Path, errBusy)
@@ -269,9 +275,9 @@ func (s *streamLog) close(ctx, hung context.Context) error {
 	return errors.Join(errs...)
 }
 
-// rotateIfDue rotates all files at a tick of the interval. It runs before every batch as well: however
-// late the timer is, no record that came after a tick is in the file that ended at the tick. The
-// caller holds mu.
+// rotateIfDue rotates all files at a tick of the interval. It runs before every batch as well:
+// however late the timer is, no record that came after a tick is in the file that ended at the
+// tick. The caller holds mu.
 func (s *streamLog) rotateIfDue(now time.Time) error {
 	interval := s.l.options.RotationInterval
 	if s.nextTick.IsZero() {

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameNew moves the file old of src to the name new in dst. The error is fs.ErrExist if that exists.
+// renameNew moves the file old of src to the name new in dst. The error is fs.ErrExist if that
+// exists.
 func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 	from, err := src.Open(path.Dir(old))
 	if err != nil {
@@ -22,11 +23,13 @@ func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 		return err
 	}
 	defer to.Close()
-	err = unix.Renameat2(int(from.Fd()), path.Base(old), int(to.Fd()), path.Base(new), unix.RENAME_NOREPLACE)
+	err = unix.Renameat2(int(from.Fd()), path.Base(old), int(to.Fd()), path.Base(new),
+		unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS { // the file system cannot do it
 		err = renameReserving(src, old, dst, new)
 	} else if err != nil {
-		err = &os.LinkError{Op: "rename", Old: path.Join(src.Name(), old), New: path.Join(dst.Name(), new), Err: err}
+		err = &os.LinkError{Op: "rename", Old: path.Join(src.Name(), old),
+			New: path.Join(dst.Name(), new), Err: err}
 	}
 	if err != nil {
 		return err

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// renameNew moves the file old of src to the name new in dst. The error is fs.ErrExist if that exists.
+// renameNew moves the file old of src to the name new in dst. The error is fs.ErrExist if that
+// exists.
 func renameNew(src *os.Root, old string, dst *os.Root, new string) error {
 	return renameReserving(src, old, dst, new)
 }

@@ -42,7 +42,8 @@ func (b *ballot) cast(n *node, now time.Time) {
 	b.voters[n], b.last = now, n
 }
 
-// count returns the number of nodes that have sent a batch in the last columnsIdle and are not gone.
+// count returns the number of nodes that have sent a batch in the last columnsIdle and are not
+// gone.
 func (b *ballot) count(now time.Time) (votes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,15 +69,19 @@ type pathName struct {
 // HTTP::LOG, notice_alarm for Notice::ALARM_LOG (Log::default_path_func in
 // scripts/base/frameworks/logging/main.zeek).
 func isNative(stream, path string) bool {
-	plain := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "::", "").Replace(s)) }
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer("_", "", "::",
+			"").Replace(s))
+	}
 	module, isLog := strings.CutSuffix(stream, "LOG")
 	return isLog && plain(module) == plain(path)
 }
 
-// settle decides at most once a second whether the log gets the name of its path or has to let go of
-// it. The caller holds mu.
+// settle decides at most once a second whether the log gets the name of its path or has to let go
+// of it. The caller holds mu.
 func (s *streamLog) settle(now time.Time) error {
-	if s.gone || s.l.options.Stdout || now.Before(s.nextSettle) && now.After(s.nextSettle.Add(-time.Minute)) {
+	if s.gone || s.l.options.Stdout || now.Before(s.nextSettle) &&
+		now.After(s.nextSettle.Add(-time.Minute)) {
 		return nil
 	}
 	s.nextSettle = now.Add(time.Second)
@@ -87,7 +92,8 @@ func (s *streamLog) settle(now time.Time) error {
 		p.next = s
 		if p.holder != nil {
 			l.log.Warn("most nodes send another stream to a log path: it gets the name of the path",
-				"path", s.key.Path, "stream", s.key.Stream, "had", p.holder.key.Stream, "from", p.holder.first)
+				"path", s.key.Path, "stream", s.key.Stream, "had", p.holder.key.Stream,
+				"from", p.holder.first)
 		}
 	}
 	letGo := p.holder == s && p.next != nil
@@ -116,7 +122,8 @@ func (s *streamLog) settle(now time.Time) error {
 	return nil
 }
 
-// outvotes reports whether more nodes send s than other, or as many if the path is native to s only.
+// outvotes reports whether more nodes send s than other, or as many if the path is native to s
+// only.
 func (s *streamLog) outvotes(other *streamLog, now time.Time) bool {
 	mine, others := s.ballot.count(now), other.ballot.count(now)
 	return mine > others || mine == others && s.native && !other.native
@@ -144,7 +151,8 @@ func (s *streamLog) leads(f *logFile, ties bool, now time.Time) bool {
 // log's mu.
 func (f *logFile) reclaim(now time.Time) error {
 	s := f.log
-	if f.side == "" || f.name != f.side || now.Before(f.nextClaim) && now.After(f.nextClaim.Add(-time.Minute)) {
+	if f.side == "" || f.name != f.side || now.Before(f.nextClaim) &&
+		now.After(f.nextClaim.Add(-time.Minute)) {
 		return nil
 	}
 	f.nextClaim = now.Add(time.Second)

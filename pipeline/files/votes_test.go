@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/pipelinetest"
 )
 
 // allRecords returns the records of all files below dir, sorted.
@@ -23,15 +22,17 @@ func allRecords(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// A node sends one odd set of columns after the other to a log, before and between what all others send. It is
-// refused when it has sent many, and named; the others lose nothing, and the file of the log's name is theirs.
+// A node sends one odd set of columns after the other to a log, before and between what all others
+// send. It is refused when it has sent many, and named; the others lose nothing, and the file of
+// the log's name is theirs.
 func TestOddColumns(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer
-		l := start(t, Config{Dir: dir, Location: time.UTC, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		l := start(t, Config{Dir: dir, Location: time.UTC,
+			Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		for i := range 2 * maxColumns {
-			m := pipelinetest.Message(t, "evil", "DNS::LOG", "dns", fmt.Sprint("odd", i), "odd")
+			m := message(t, "evil", "DNS::LOG", "dns", fmt.Sprint("odd", i), "odd")
 			if err := l.Write(t.Context(), m); err != nil {
 				wantDrop(t, err, pipeline.ReasonManySchemas)
 			}
@@ -40,12 +41,13 @@ func TestOddColumns(t *testing.T) {
 		for i := range 100 {
 			for _, node := range []string{"a", "b"} {
 				line := fmt.Sprintf("%s %03d", node, i)
-				write(t, l, pipelinetest.Message(t, node, "DNS::LOG", "dns", "x", line))
+				write(t, l, message(t, node, "DNS::LOG", "dns", "x", line))
 				if i > 0 {
 					want = append(want, line)
 				}
 			}
-			_ = l.Write(t.Context(), pipelinetest.Message(t, "evil", "DNS::LOG", "dns", fmt.Sprint("odd", i%4), "odd"))
+			_ = l.Write(t.Context(),
+				message(t, "evil", "DNS::LOG", "dns", fmt.Sprint("odd", i%4), "odd"))
 			time.Sleep(time.Second)
 		}
 		shut(t, l)
@@ -69,26 +71,27 @@ func TestOddColumns(t *testing.T) {
 	})
 }
 
-// A node sends another stream to a log's path before the others come. The path's name is theirs within seconds, and
-// nothing is lost.
+// A node sends another stream to a log's path before the others come. The path's name is theirs
+// within seconds, and nothing is lost.
 func TestOddStream(t *testing.T) {
 	for _, honest := range [][]string{{"a"}, {"a", "b", "c"}} {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			var log lockedBuffer
-			l := start(t, Config{Dir: dir, Location: time.UTC, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-			write(t, l, pipelinetest.Message(t, "evil", "EVIL::LOG", "http", "x", "evil"))
+			l := start(t, Config{Dir: dir, Location: time.UTC,
+				Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			write(t, l, message(t, "evil", "EVIL::LOG", "http", "x", "evil"))
 			var all, late []string
 			for i := range 10 {
 				for _, node := range honest {
 					line := fmt.Sprintf("%s %03d", node, i)
-					write(t, l, pipelinetest.Message(t, node, "HTTP::LOG", "http", "x", line))
+					write(t, l, message(t, node, "HTTP::LOG", "http", "x", line))
 					all = append(all, line)
 					if i > 5 {
 						late = append(late, line)
 					}
 				}
-				write(t, l, pipelinetest.Message(t, "evil", "EVIL::LOG", "http", "x", "evil"))
+				write(t, l, message(t, "evil", "EVIL::LOG", "http", "x", "evil"))
 				time.Sleep(time.Second)
 			}
 			shut(t, l)
@@ -114,15 +117,16 @@ func TestOddStream(t *testing.T) {
 	}
 }
 
-// A node makes up paths without end. It is refused, counted and named; others get the paths that they need.
+// A node makes up paths without end. It is refused, counted and named; others get the paths that
+// they need.
 func TestManyPaths(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir, MaxNodeLogs: 20})
 	for i := range 100 {
-		_ = l.Write(t.Context(), pipelinetest.Message(t, "evil", "EVIL::LOG", fmt.Sprint("p", i), "x", "1"))
+		_ = l.Write(t.Context(), message(t, "evil", "EVIL::LOG", fmt.Sprint("p", i), "x", "1"))
 	}
 	for i := range 10 {
-		write(t, l, pipelinetest.Message(t, "a", "A::LOG", fmt.Sprint("a", i), "x", "1"))
+		write(t, l, message(t, "a", "A::LOG", fmt.Sprint("a", i), "x", "1"))
 	}
 	shut(t, l)
 	st := l.Stats()
@@ -139,8 +143,8 @@ func TestManyPaths(t *testing.T) {
 	}
 }
 
-// Many nodes make up paths. Whoever comes gets a file; the logs that were not used for the longest time make room, and
-// nothing is lost.
+// Many nodes make up paths. Whoever comes gets a file; the logs that were not used for the longest
+// time make room, and nothing is lost.
 func TestLeastUsedLogsMakeRoom(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -150,7 +154,7 @@ func TestLeastUsedLogsMakeRoom(t *testing.T) {
 		for i := range 100 {
 			for _, name := range []string{"busy", fmt.Sprintf("p%02d", i%30)} {
 				line := fmt.Sprintf("%s %d", name, i)
-				write(t, l, pipelinetest.Message(t, fmt.Sprint("n", i%7), "A::LOG", name, "x", line))
+				write(t, l, message(t, fmt.Sprint("n", i%7), "A::LOG", name, "x", line))
 				want = append(want, line)
 			}
 			time.Sleep(time.Second)
@@ -169,8 +173,9 @@ func TestLeastUsedLogsMakeRoom(t *testing.T) {
 	})
 }
 
-// The scripts of a cluster change: its nodes end and others come, one after the other or all at once. Few files come of
-// it, each with one set of columns, and the new columns have the log's name.
+// The scripts of a cluster change: its nodes end and others come, one after the other or all at
+// once. Few files come of it, each with one set of columns, and the new columns have the log's
+// name.
 func TestScriptsChange(t *testing.T) {
 	for _, pause := range []time.Duration{0, 10 * time.Second, time.Minute} {
 		dir := t.TempDir()
@@ -185,7 +190,7 @@ func TestScriptsChange(t *testing.T) {
 			seconds := func(n time.Duration) {
 				for range n / time.Second {
 					for i, c := range columns {
-						write(t, l, pipelinetest.Message(t, ids[i], "A::LOG", "a", c, c))
+						write(t, l, message(t, ids[i], "A::LOG", "a", c, c))
 					}
 					time.Sleep(time.Second)
 				}

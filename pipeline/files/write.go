@@ -70,8 +70,8 @@ type delivery struct {
 	n     pipeline.Counts
 }
 
-// Send implements [pipeline.Sink]. An entry is done when the operating system has its records, at most
-// Config.FlushInterval after the file could be written.
+// Send implements [pipeline.Sink]. An entry is done when the operating system has its records, at
+// most Config.FlushInterval after the file could be written.
 func (l *Logger) Send(ctx context.Context, e *pipeline.Entry) {
 	if !l.begin() {
 		e.Done(ErrClosed)

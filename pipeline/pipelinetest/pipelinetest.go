@@ -8,8 +8,8 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// Message returns the parts of a log message from a node. columns are the names of its string columns,
-// separated by spaces; each line is a record that has that text in every column.
+// Message returns the parts of a log message from a node. columns are the names of its string
+// columns, separated by spaces; each line is a record that has that text in every column.
 func Message(t testing.TB, node, stream, path, columns string, lines ...string) [][]byte {
 	t.Helper()
 	s := &zeek.Schema{Stream: stream, Writer: "Log::WRITER_ASCII", Filter: "default", Path: path}

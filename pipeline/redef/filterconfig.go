@@ -1,15 +1,14 @@
 package redef
 
-// The one thing that a logger can take from an event handler: a zeek_init that
-// sets keys of $config, the writer's options of a filter, for every filter of
-// every stream. A logger has no streams and filters of its own, so whatever else
-// is done with $config cannot be carried out.
+// The only event handler with an effect on the logger: a zeek_init that sets keys of $config, the
+// writer's options of a filter, for every filter of every stream. The logger has no streams and
+// filters, so it cannot carry out any other use of $config.
 
 const configUsage = `$config counts only where it is set for every filter: ` +
 	`for ( id in Log::active_streams ) for ( name in Log::get_filter_names(id) ) ` +
 	`{ local f = Log::get_filter(id, name); f$config["KEY"] = "VALUE"; Log::add_filter(id, f); }`
 
-// zeekInit handles an event zeek_init handler.
+// zeekInit handles a handler of zeek_init.
 func (p *scriptParser) zeekInit(decl []token, conditional bool) {
 	body := decl
 	for len(body) > 0 && !body[0].is("{") {
@@ -25,7 +24,8 @@ func (p *scriptParser) zeekInit(decl []token, conditional bool) {
 		config, n := matchFilterLoop(body)
 		if n > 0 {
 			if conditional {
-				p.errorf(body[0].line, "$config: the logger cannot evaluate @if, set it outside of @if")
+				p.errorf(body[0].line,
+					"$config: the logger cannot evaluate @if, set it outside of @if")
 			} else {
 				p.setFilterConfig(config)
 			}
@@ -38,7 +38,8 @@ func (p *scriptParser) zeekInit(decl []token, conditional bool) {
 		body = body[n:]
 	}
 	if ignored > 0 {
-		p.skip(decl[0].line, "event zeek_init", "of its statements only those count that set $config of every filter")
+		p.skip(decl[0].line, "event zeek_init",
+			"of its statements only those count that set $config of every filter")
 	}
 }
 
@@ -71,7 +72,7 @@ func (p *scriptParser) setFilterConfig(config []filterAssignment) {
 	}
 }
 
-// rejectConfig reports a use of $config among tokens whose meaning is not known.
+// rejectConfig reports a use of $config among tokens that are not understood.
 func (p *scriptParser) rejectConfig(tokens []token) {
 	for i := range tokens[:max(0, len(tokens)-1)] {
 		if tokens[i].is("$") && tokens[i+1].word("config") {
@@ -81,8 +82,7 @@ func (p *scriptParser) rejectConfig(tokens []token) {
 	}
 }
 
-// statementLength returns the number of tokens of the statement, or of the block,
-// that tokens start with.
+// statementLength returns the number of tokens of the first statement or block.
 func statementLength(tokens []token) int {
 	depth := 0
 	for i, t := range tokens {
@@ -99,8 +99,8 @@ func statementLength(tokens []token) int {
 	return len(tokens)
 }
 
-// matchFilterLoop recognises the loop over all filters. It returns what the loop
-// sets and the number of its tokens, 0 if tokens do not start with such a loop.
+// matchFilterLoop matches a loop over all filters. It returns the assignments in the loop and the
+// number of its tokens, 0 if tokens do not start with such a loop.
 func matchFilterLoop(tokens []token) (config []filterAssignment, n int) {
 	m := matcher{rest: tokens}
 	m.words("for", "(")
@@ -133,8 +133,7 @@ func matchFilterLoop(tokens []token) (config []filterAssignment, n int) {
 	return config, len(tokens) - len(m.rest)
 }
 
-// matcher compares tokens with what is expected, one after the other, until one
-// differs.
+// matcher compares tokens one by one with expected ones until one differs.
 type matcher struct {
 	rest   []token
 	failed bool
@@ -154,7 +153,7 @@ func (m *matcher) next(kind tokenKind) token {
 func (m *matcher) name() string  { return m.next(tokenWord).text }
 func (m *matcher) string() token { return m.next(tokenString) }
 
-// optional takes a word or punctuation that is text, if it comes next.
+// optional takes the next token if it is text.
 func (m *matcher) optional(text string) bool {
 	if m.failed || len(m.rest) == 0 {
 		return false

@@ -1,5 +1,5 @@
-// Package redef has the options of Zeek's log files and of log rotation under their names in Zeek, and reads the
-// scripts in which an operator sets them: "redef LogAscii::use_json = T;".
+// Package redef has Zeek's options for log files and their rotation. It reads the scripts in which
+// an operator sets them, such as "redef LogAscii::use_json = T;".
 package redef
 
 import (
@@ -13,52 +13,50 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// Options are the settings of Zeek's ASCII writer and of its log rotation, under
-// their names in Zeek. Start from DefaultOptions; change fields, or apply what
-// an operator wrote for Zeek with Redef and Redefs.
+// Options are the settings of Zeek's ASCII writer and of its log rotation. Start from
+// DefaultOptions; then set fields, or apply an operator's settings with Redef and Redefs.
 type Options struct {
 	// Format is what a line looks like.
 	Format zeek.Options
 
-	// LogDir is Log::default_logdir: where open logs stand. Relative to the
-	// logger's folder, made if it is missing. Default: the folder itself.
+	// LogDir is Log::default_logdir, the folder of open logs. It is relative to the logger's
+	// folder, and made if it is missing. Default: the logger's folder.
 	LogDir string
-	// RotationInterval is Log::default_rotation_interval: 0 never, else at least a
-	// second. Default 0.
+	// RotationInterval is Log::default_rotation_interval, at least a second. Default 0: no
+	// rotation.
 	RotationInterval time.Duration
-	// RotationDir is Log::default_rotation_dir: where rotated logs go. Relative to the
-	// logger's folder, may lie outside of it, made when it is first needed.
-	// Default: LogDir.
+	// RotationDir is Log::default_rotation_dir, the folder of rotated logs. It is relative to the
+	// logger's folder, may lie outside of it, and is made when it is first needed. Default: LogDir.
 	RotationDir string
-	// RotationBase is log_rotate_base_time: rotations happen at this time after local
-	// midnight and whole intervals before and after it. Negative stands for an empty
-	// log_rotate_base_time: whole intervals since 1970 UTC. Default 0.
+	// RotationBase is log_rotate_base_time. Rotations happen at this time after local midnight, and
+	// whole intervals before and after it. A negative value stands for an empty
+	// log_rotate_base_time: rotations happen at whole intervals since 1970 UTC. Default 0.
 	RotationBase time.Duration
-	// LeftoverRotation is LogAscii::enable_leftover_log_rotation: with a rotation
-	// interval, shadow files say which logs are open, and logs that a crashed logger
-	// left are rotated at start. Default false.
+	// LeftoverRotation is LogAscii::enable_leftover_log_rotation. With a rotation interval, shadow
+	// files tell which logs are open, and the next start rotates the logs of a logger that crashed.
+	// Default false.
 	LeftoverRotation bool
-	// RotationFormat is Log::rotation_format_func: the names of rotated logs. Default
+	// RotationFormat is Log::rotation_format_func, the form of the names of rotated logs. Default
 	// RotationFormatDefault.
 	RotationFormat RotationFormat
-	// PostprocessorCmd is Log::default_rotation_postprocessor_cmd: a command that sh runs
-	// for each rotated log, in the logger's folder, with six arguments: file, log path, times
-	// of opening and closing, 1 if the logger is ending, "ascii". Empty, the default: none.
+	// PostprocessorCmd is Log::default_rotation_postprocessor_cmd, a command that sh runs for each
+	// rotated log in the logger's folder. It gets six arguments: file, log path, times of opening
+	// and closing, 1 if the logger is ending, and "ascii". Default: none.
 	PostprocessorCmd string
-	// PostprocessorEnv is Log::default_rotation_postprocessor_cmd_env: the command has
-	// each value in its environment, with ZEEK_ARG_ before the key. Default: none.
+	// PostprocessorEnv is Log::default_rotation_postprocessor_cmd_env. The command gets each value
+	// in its environment, with ZEEK_ARG_ before the key. Default: none.
 	PostprocessorEnv map[string]string
-	// GzipLevel is LogAscii::gzip_level: logs are compressed while they are written, at a
-	// level from 1 to 9. Default 0: they are not.
+	// GzipLevel is LogAscii::gzip_level. Logs are compressed while they are written, at a level
+	// from 1 to 9. Default 0: no compression.
 	GzipLevel int
-	// GzipExtension is LogAscii::gzip_file_extension: what compressed logs have after
-	// their extension, without dot. Default "gz".
+	// GzipExtension is LogAscii::gzip_file_extension, the second extension of compressed logs,
+	// without dot. Default "gz".
 	GzipExtension string
-	// Stdout is LogAscii::output_to_stdout: all logs go to the standard output, without
-	// rotation, under the path /dev/stdout. Default false.
+	// Stdout is LogAscii::output_to_stdout. All logs go to the standard output, without rotation,
+	// with the path /dev/stdout. Default false.
 	Stdout bool
 
-	// pinned has bit i set if a filter's $config has set settings[i]: that wins over
+	// pinned has bit i set if the $config of a filter has set settings[i]. It has precedence over
 	// the LogAscii:: constant, whichever comes first.
 	pinned uint64
 }
@@ -68,20 +66,19 @@ func DefaultOptions() *Options {
 	return &Options{Format: zeek.DefaultOptions(), GzipExtension: "gz"}
 }
 
-// RotationFormat says how rotated logs are named (spec 3.8).
+// RotationFormat is a form of the names of rotated logs.
 type RotationFormat uint8
 
 const (
-	// RotationFormatDefault is conn.2006-01-02-15-04-05.log, with the time at which the log
-	// was opened.
+	// RotationFormatDefault is conn.2006-01-02-15-04-05.log, with the time of opening.
 	RotationFormatDefault RotationFormat = iota
-	// RotationFormatArchiver is what zeek-archiver understands,
-	// conn__2006-01-02-15-04-05__2006-01-02-16-04-05__.log, with the times of opening
-	// and closing: Zeek's archiver_rotation_format_func.
+	// RotationFormatArchiver is conn__2006-01-02-15-04-05__2006-01-02-16-04-05__.log, with the
+	// times of opening and closing: the form of Zeek's archiver_rotation_format_func for
+	// zeek-archiver.
 	RotationFormatArchiver
 )
 
-// Validate refuses what makes no sense, alone or together.
+// Validate returns an error for values that make no sense, alone or together.
 func (o *Options) Validate() error {
 	if err := checkInterval(o.RotationInterval); err != nil {
 		return err
@@ -91,14 +88,14 @@ func (o *Options) Validate() error {
 	}
 	for _, dir := range []string{o.LogDir, o.RotationDir} {
 		if strings.ContainsRune(dir, 0) {
-			return fmt.Errorf("directory %q has a NUL byte in it", dir)
+			return fmt.Errorf("folder %q contains a NUL byte", dir)
 		}
 	}
 	switch {
 	case o.RotationFormat > RotationFormatArchiver:
-		return fmt.Errorf("rotation format %d is not known", o.RotationFormat)
+		return fmt.Errorf("unknown rotation format %d", o.RotationFormat)
 	case strings.ContainsRune(o.PostprocessorCmd, 0):
-		return fmt.Errorf("post-processor %q has a NUL byte in it", o.PostprocessorCmd)
+		return fmt.Errorf("post-processor %q contains a NUL byte", o.PostprocessorCmd)
 	}
 	for key, v := range o.PostprocessorEnv {
 		if err := checkEnv(key, v); err != nil {
@@ -130,67 +127,91 @@ func checkGzipLevel(level int) error {
 	return nil
 }
 
-// CheckExtension refuses what cannot be the extension of a file; what is where
-// it was given.
+// CheckExtension returns an error if ext cannot be the extension of a file. what names the setting.
 func CheckExtension(what, ext string) error {
 	if ext == "" || strings.ContainsAny(ext, "/\\\x00") {
-		return fmt.Errorf("%s: %q cannot be the extension of a file, use something like \"log\" or \"gz\"", what, ext)
+		return fmt.Errorf("%s: %q cannot be the extension of a file, "+
+			"use something like \"log\" or \"gz\"", what, ext)
 	}
 	return nil
 }
 
 func checkInterval(d time.Duration) error {
 	if d < 0 || d > 0 && d < time.Second {
-		return fmt.Errorf("rotation interval %v: use 0 sec for no rotation, or at least 1 sec, the resolution of rotated file names", d)
+		return fmt.Errorf("rotation interval %v: use 0 sec for no rotation, "+
+			"or at least 1 sec, the resolution of rotated file names", d)
 	}
 	return nil
 }
 
-// setting is one name that Zeek scripts may redef.
+// setting is an option that Zeek scripts may redef.
 type setting struct {
 	name string // "LogAscii::use_json"
-	// filter says that the part of name after :: is a key of a filter's $config, too;
-	// filterOnly that name is such a key and nothing else.
+	// filter: the part of name after :: is also a key of a filter's $config.
+	// filterOnly: name is such a key and nothing else.
 	filter, filterOnly bool
-	// kind is that of its values.
+	// kind is the kind of its values.
 	kind valueKind
-	// set stores a value of that kind; nil if there is nothing to store.
+	// set stores a value of that kind. It is nil for an option without effect.
 	set func(o *Options, v value) error
 	// addable allows +=.
 	addable bool
-	// inert is why a valid value has no effect, empty if it has.
+	// inert tells why a valid value has no effect. It is empty for an option with effect.
 	inert string
 }
 
 const inertSender = "has no effect at a logger: the nodes that send the logs decide it"
 
-// settings are all the names known.
+// settings are all options that are known.
 var settings = [...]setting{
-	{name: "LogAscii::separator", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.Format.Separator })},
-	{name: "LogAscii::set_separator", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.Format.SetSeparator })},
-	{name: "LogAscii::empty_field", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.Format.EmptyField })},
-	{name: "LogAscii::unset_field", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.Format.UnsetField })},
-	{name: "LogAscii::meta_prefix", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.Format.MetaPrefix })},
-	{name: "LogAscii::include_meta", kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Format.IncludeMeta })},
-	{name: "LogAscii::enable_utf_8", filter: true, kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Format.EnableUTF8 })},
-	{name: "LogAscii::use_json", filter: true, kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Format.UseJSON })},
-	{name: "LogAscii::json_include_unset_fields", filter: true, kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Format.JSONIncludeUnsetFields })},
-	{name: "LogAscii::json_timestamps", filter: true, kind: kindName, set: setEnum(func(o *Options) *zeek.JSONTimestamps { return &o.Format.JSONTimestamps },
-		"JSON::TS_EPOCH", "JSON::TS_MILLIS", "JSON::TS_MILLIS_UNSIGNED", "JSON::TS_ISO8601")},
-	{name: "LogAscii::json_string_escape_policy", filter: true, kind: kindName, set: setEnum(func(o *Options) *zeek.StringEscapePolicy { return &o.Format.JSONStringEscapePolicy },
-		"JSON::STRING_ESCAPE_POLICY_HEX", "JSON::STRING_ESCAPE_POLICY_PUA", "JSON::STRING_ESCAPE_POLICY_TSV")},
-	{name: "LogAscii::output_to_stdout", filter: true, kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Stdout })},
+	{name: "LogAscii::separator", filter: true, kind: kindString,
+		set: setString(func(o *Options) *string { return &o.Format.Separator })},
+	{name: "LogAscii::set_separator", filter: true, kind: kindString,
+		set: setString(func(o *Options) *string { return &o.Format.SetSeparator })},
+	{name: "LogAscii::empty_field", filter: true, kind: kindString,
+		set: setString(func(o *Options) *string { return &o.Format.EmptyField })},
+	{name: "LogAscii::unset_field", filter: true, kind: kindString,
+		set: setString(func(o *Options) *string { return &o.Format.UnsetField })},
+	{name: "LogAscii::meta_prefix", filter: true, kind: kindString,
+		set: setString(func(o *Options) *string { return &o.Format.MetaPrefix })},
+	{name: "LogAscii::include_meta", kind: kindBool,
+		set: setBool(func(o *Options) *bool { return &o.Format.IncludeMeta })},
+	{name: "LogAscii::enable_utf_8", filter: true, kind: kindBool,
+		set: setBool(func(o *Options) *bool { return &o.Format.EnableUTF8 })},
+	{name: "LogAscii::use_json", filter: true, kind: kindBool,
+		set: setBool(func(o *Options) *bool { return &o.Format.UseJSON })},
+	{name: "LogAscii::json_include_unset_fields", filter: true, kind: kindBool,
+		set: setBool(func(o *Options) *bool { return &o.Format.JSONIncludeUnsetFields })},
+	{name: "LogAscii::json_timestamps", filter: true, kind: kindName,
+		set: setEnum(func(o *Options) *zeek.JSONTimestamps { return &o.Format.JSONTimestamps },
+			"JSON::TS_EPOCH", "JSON::TS_MILLIS", "JSON::TS_MILLIS_UNSIGNED", "JSON::TS_ISO8601")},
+	{name: "LogAscii::json_string_escape_policy", filter: true, kind: kindName,
+		set: setEnum(
+			func(o *Options) *zeek.StringEscapePolicy { return &o.Format.JSONStringEscapePolicy },
+			"JSON::STRING_ESCAPE_POLICY_HEX", "JSON::STRING_ESCAPE_POLICY_PUA",
+			"JSON::STRING_ESCAPE_POLICY_TSV")},
+	{name: "LogAscii::output_to_stdout", filter: true, kind: kindBool,
+		set: setBool(func(o *Options) *bool { return &o.Stdout })},
 	{name: "LogAscii::gzip_level", filter: true, kind: kindNumber, set: setGzipLevel},
-	{name: "LogAscii::gzip_file_extension", filter: true, kind: kindString, set: setString(func(o *Options) *string { return &o.GzipExtension })},
-	{name: "LogAscii::enable_leftover_log_rotation", kind: kindBool, set: setBool(func(o *Options) *bool { return &o.LeftoverRotation })},
-	{name: "tsv", filter: true, filterOnly: true, kind: kindBool, set: setBool(func(o *Options) *bool { return &o.Format.TSV })},
+	{name: "LogAscii::gzip_file_extension", filter: true, kind: kindString,
+		set: setString(func(o *Options) *string { return &o.GzipExtension })},
+	{name: "LogAscii::enable_leftover_log_rotation", kind: kindBool,
+		set: setBool(func(o *Options) *bool { return &o.LeftoverRotation })},
+	{name: "tsv", filter: true, filterOnly: true, kind: kindBool,
+		set: setBool(func(o *Options) *bool { return &o.Format.TSV })},
 
-	{name: "Log::default_logdir", kind: kindString, set: setString(func(o *Options) *string { return &o.LogDir })},
+	{name: "Log::default_logdir", kind: kindString,
+		set: setString(func(o *Options) *string { return &o.LogDir })},
 	{name: "Log::default_rotation_interval", kind: kindInterval, set: setRotationInterval},
-	{name: "Log::default_rotation_dir", kind: kindString, set: setString(func(o *Options) *string { return &o.RotationDir })},
-	{name: "Log::default_rotation_postprocessor_cmd", kind: kindString, set: setString(func(o *Options) *string { return &o.PostprocessorCmd })},
-	{name: "Log::default_rotation_postprocessor_cmd_env", kind: kindTable, set: setPostprocessorEnv, addable: true},
-	{name: "Log::default_rotation_postprocessors", kind: kindAny, set: refuse("the logger runs no scripts, use Log::default_rotation_postprocessor_cmd"), addable: true},
+	{name: "Log::default_rotation_dir", kind: kindString,
+		set: setString(func(o *Options) *string { return &o.RotationDir })},
+	{name: "Log::default_rotation_postprocessor_cmd", kind: kindString,
+		set: setString(func(o *Options) *string { return &o.PostprocessorCmd })},
+	{name: "Log::default_rotation_postprocessor_cmd_env", kind: kindTable,
+		set: setPostprocessorEnv, addable: true},
+	{name: "Log::default_rotation_postprocessors", kind: kindAny,
+		set:     refuse("the logger runs no scripts, use Log::default_rotation_postprocessor_cmd"),
+		addable: true},
 	{name: "Log::rotation_format_func", kind: kindAny, set: setRotationFormat},
 	{name: "log_rotate_base_time", kind: kindString, set: setRotationBase},
 
@@ -219,19 +240,20 @@ func (s *setting) filterKey() string {
 	return s.name[strings.LastIndexByte(s.name, ':')+1:]
 }
 
-// findSetting returns the index of the setting that a redef of name is about, -1
-// if there is none.
+// findSetting returns the index of the setting that a redef of name changes, -1 for none.
 func findSetting(name string) int {
-	return slices.IndexFunc(settings[:], func(s setting) bool { return s.name == name && !s.filterOnly })
+	return slices.IndexFunc(settings[:],
+		func(s setting) bool { return s.name == name && !s.filterOnly })
 }
 
-// findFilterKey returns the index of the setting behind a key of a filter's
-// $config, -1 if there is none.
+// findFilterKey returns the index of the setting that a key of a filter's $config changes, -1 for
+// none.
 func findFilterKey(key string) int {
-	return slices.IndexFunc(settings[:], func(s setting) bool { return s.filter && s.filterKey() == key })
+	return slices.IndexFunc(settings[:],
+		func(s setting) bool { return s.filter && s.filterKey() == key })
 }
 
-// errUnknownName lists the names that are known, because the one given is not.
+// errUnknownName returns an error for an unknown name, with the known ones.
 func errUnknownName(name string) error {
 	var known []string
 	for _, s := range settings {
@@ -240,10 +262,12 @@ func errUnknownName(name string) error {
 		}
 	}
 	slices.Sort(known)
-	return fmt.Errorf("%s is not an option of the logger; known are %s", name, strings.Join(known, ", "))
+	return fmt.Errorf("%s is not an option of the logger; use one of %s", name,
+		strings.Join(known, ", "))
 }
 
-// errUnknownFilterKey does the same for the keys of a filter's $config.
+// errUnknownFilterKey returns an error for an unknown key of a filter's $config, with the known
+// ones.
 func errUnknownFilterKey(key string) error {
 	var known []string
 	for _, s := range settings {
@@ -252,11 +276,11 @@ func errUnknownFilterKey(key string) error {
 		}
 	}
 	slices.Sort(known)
-	return fmt.Errorf("%q is not a key of a filter's $config that the logger knows; known are %s", key, strings.Join(known, ", "))
+	return fmt.Errorf("%q is not a key of a filter's $config that the logger knows; use one of %s",
+		key, strings.Join(known, ", "))
 }
 
-// apply stores v in the setting at index i; op is = or +=, and of an addition v
-// is what is added. On error o is unchanged.
+// apply assigns v to the setting at index i, or adds it; op is = or +=. On error o is unchanged.
 func (o *Options) apply(i int, op string, v value) error {
 	s := &settings[i]
 	if op != "=" && !(op == "+=" && s.addable) {
@@ -295,8 +319,7 @@ func setBool(field func(*Options) *bool) func(*Options, value) error {
 	}
 }
 
-// setEnum stores the index of the value in names, which are in the order of T's
-// constants.
+// setEnum stores the index of a value in names, which have the order of T's constants.
 func setEnum[T ~uint8](field func(*Options) *T, names ...string) func(*Options, value) error {
 	return func(o *Options, v value) error {
 		i := slices.Index(names, v.text)
@@ -331,7 +354,8 @@ func setRotationBase(o *Options, v value) error {
 
 func setRotationFormat(o *Options, v value) error {
 	if v.kind != kindName || v.text != "archiver_rotation_format_func" {
-		return errWant("archiver_rotation_format_func: the logger runs no scripts and knows only this function", v)
+		return errWant("archiver_rotation_format_func: the logger runs no scripts "+
+			"and knows only this function", v)
 	}
 	o.RotationFormat = RotationFormatArchiver
 	return nil
@@ -349,8 +373,8 @@ func setGzipLevel(o *Options, v value) error {
 	return nil
 }
 
-// setPostprocessorEnv adds to the environment of the post-processor. A copy of the
-// options keeps what it had.
+// setPostprocessorEnv assigns or adds to the environment of the post-processor. It clones the map,
+// which copies of the options share.
 func setPostprocessorEnv(o *Options, v value) error {
 	env := maps.Clone(o.PostprocessorEnv)
 	if env == nil || v.op == "=" {
@@ -369,7 +393,7 @@ func setPostprocessorEnv(o *Options, v value) error {
 	return nil
 }
 
-// refuse refuses all values: to go on without what Zeek would do would be a surprise.
+// refuse returns an error for every value of an option that the logger cannot carry out.
 func refuse(why string) func(*Options, value) error {
 	return func(_ *Options, v value) error {
 		return fmt.Errorf("%s is not possible here: %s", v.source(), why)

@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// Skipped is a part of a script that Redefs understood to be without effect on
-// the logger.
+// Skipped is a part of a script that has no effect on the logger.
 type Skipped struct {
-	Line int    // where it starts, from 1
+	Line int    // of its beginning, from 1
 	What string // "redef Site::local_nets", "@load misc/loaded-scripts"
 	Why  string
 }
@@ -19,10 +18,9 @@ func (s Skipped) String() string {
 	return fmt.Sprintf("line %d: %s: %s", s.Line, s.What, s.Why)
 }
 
-// Redef applies one setting in the form in which Zeek's command line takes it,
-// NAME=VALUE: "LogAscii::use_json=T", "Log::default_rotation_interval=1hr". A
-// string may stand without quotes; it is then taken as it is. The error for a
-// name that is not known lists those that are. On error o is unchanged.
+// Redef applies one setting in the form of Zeek's command line, NAME=VALUE: "LogAscii::use_json=T",
+// "Log::default_rotation_interval=1hr". A string without quotes is taken literally. The error for
+// an unknown name lists the known ones. On error o is unchanged.
 func (o *Options) Redef(assignment string) error {
 	name, text, ok := strings.Cut(assignment, "=")
 	if !ok {
@@ -38,7 +36,7 @@ func (o *Options) Redef(assignment string) error {
 	}
 	kind := settings[i].kind
 	if strings.HasPrefix(strings.TrimSpace(text), `"`) {
-		kind = kindAny // a literal; what a shell has left without quotes is none
+		kind = kindAny // a literal: the shell has kept the quotes
 	}
 	v, err := literal(kind, text)
 	if err == nil {
@@ -50,9 +48,8 @@ func (o *Options) Redef(assignment string) error {
 	return nil
 }
 
-// Redefs applies the redef statements of a Zeek script, such as an operator's
-// local.zeek, in their order. Of everything else only this has a meaning for a
-// logger and takes effect:
+// Redefs applies the redef statements of a Zeek script, such as local.zeek, in their order. Besides
+// them only this has an effect on the logger:
 //
 //	event zeek_init()
 //		{
@@ -65,12 +62,11 @@ func (o *Options) Redef(assignment string) error {
 //				}
 //		}
 //
-// What is about other parts of Zeek is returned as skipped, so that the operator
-// can be told once. Refused are names of Zeek's logging framework that are not
-// known (the error lists those that are), options that are not supported yet,
-// any other use of $config, and all of these between @if and @endif, which
-// cannot be evaluated here. Redefs reports every error it finds, with its line;
-// the options before and after it are applied.
+// Statements for other parts of Zeek are returned as skipped, so that the operator can be told.
+// These are errors: unknown names of Zeek's logging framework, options that the logger cannot carry
+// out, any other use of $config, and options of the logger between @if and @endif, which it cannot
+// evaluate. Redefs returns all errors with their lines, joined; the options before and after an
+// error are applied.
 func (o *Options) Redefs(script []byte) (skipped []Skipped, err error) {
 	tokens, err := tokenize(string(script))
 	if err != nil {
@@ -81,10 +77,10 @@ func (o *Options) Redefs(script []byte) (skipped []Skipped, err error) {
 	return p.skipped, errors.Join(p.errs...)
 }
 
-// scriptParser goes through a script one declaration after the other.
+// scriptParser parses a script declaration by declaration.
 type scriptParser struct {
 	options *Options
-	tokens  []token // those that are left
+	tokens  []token // that are left
 	module  string  // of the last module statement
 	ifs     int     // @if and the like that are open
 	exports int     // export { that are open
@@ -127,7 +123,7 @@ func (p *scriptParser) script() {
 	}
 }
 
-// directive handles what starts with an @, at any place.
+// directive handles a directive, such as @if, at any place.
 func (p *scriptParser) directive(t token) {
 	switch t.text {
 	case "@if", "@ifdef", "@ifndef":
@@ -145,8 +141,7 @@ func (p *scriptParser) directive(t token) {
 	}
 }
 
-// balanced returns the number of tokens from the bracket at tokens[0] through the
-// one that closes it.
+// balanced returns the number of tokens from the bracket at tokens[0] to the one that closes it.
 func balanced(tokens []token) (n int, ok bool) {
 	depth := 0
 	for i, t := range tokens {
@@ -162,11 +157,11 @@ func balanced(tokens []token) (n int, ok bool) {
 	return 0, false
 }
 
-// hasBody are the words that start something which ends with a block.
-var hasBody = map[string]bool{"event": true, "function": true, "hook": true, "if": true, "else": true, "for": true, "while": true, "switch": true, "when": true}
+// hasBody are the words at the start of declarations that end with a block.
+var hasBody = map[string]bool{"event": true, "function": true, "hook": true, "if": true,
+	"else": true, "for": true, "while": true, "switch": true, "when": true}
 
-// declaration takes one declaration or statement and handles it. It reports
-// whether there was a whole one.
+// declaration handles the next declaration or statement. It reports whether it was complete.
 func (p *scriptParser) declaration() bool {
 	first := p.tokens[0]
 	conditional := p.ifs > 0
@@ -200,7 +195,8 @@ func (p *scriptParser) declaration() bool {
 	switch second := decl[min(1, len(decl)-1)]; {
 	case first.word("module"):
 		p.module = second.text
-	case first.word("redef") && second.kind == tokenWord && second.text != "enum" && second.text != "record":
+	case first.word("redef") && second.kind == tokenWord && second.text != "enum" &&
+		second.text != "record":
 		p.redef(decl[1:len(decl)-1], conditional)
 	default:
 		p.other(decl, conditional)
@@ -208,7 +204,7 @@ func (p *scriptParser) declaration() bool {
 	return true
 }
 
-// redef handles the tokens of a redef statement between its first and last.
+// redef handles a redef statement, without its first and last token.
 func (p *scriptParser) redef(decl []token, conditional bool) {
 	line, name := decl[0].line, decl[0].text
 	i := findSetting(name)
@@ -227,12 +223,12 @@ func (p *scriptParser) redef(decl []token, conditional bool) {
 		return
 	}
 	if conditional {
-		p.errorf(line, "redef %s: the logger cannot evaluate @if, give it outside of @if", name)
+		p.errorf(line, "redef %s: the logger cannot evaluate @if: move it out of the @if", name)
 		return
 	}
 	decl = decl[1:]
 	for len(decl) > 0 && !decl[0].is("=") && !decl[0].is("+=") && !decl[0].is("-=") {
-		decl = decl[1:] // a type, which may stand before the value
+		decl = decl[1:] // an optional type in front of the value
 	}
 	if len(decl) == 0 {
 		p.errorf(line, "redef %s: the value is missing", name)
@@ -251,8 +247,8 @@ func (p *scriptParser) redef(decl []token, conditional bool) {
 	}
 }
 
-// aboutLogging reports whether the name belongs to the logging framework, where
-// one that is not known is a mistake rather than about another part of Zeek.
+// aboutLogging reports whether a name belongs to the logging framework. An unknown name of that is
+// a mistake; other unknown names are for other parts of Zeek.
 func aboutLogging(name string) bool {
 	module, _, ok := strings.Cut(strings.ToLower(name), "::")
 	if !ok {
@@ -261,7 +257,7 @@ func aboutLogging(name string) bool {
 	return module == "log" || module == "logascii"
 }
 
-// other handles a declaration that is no redef of an option.
+// other handles a declaration that does not redef an option.
 func (p *scriptParser) other(decl []token, conditional bool) {
 	what := sourceText(decl[:min(2, len(decl))])
 	if what == "event zeek_init" {

@@ -187,13 +187,15 @@ func TestRedefsOfLocalZeek(t *testing.T) {
 	for _, s := range skipped {
 		what = append(what, s.What)
 	}
-	for _, w := range []string{"@load misc/loaded-scripts", "redef digest_salt", "redef Site::local_nets", "function f",
+	for _, w := range []string{"@load misc/loaded-scripts", "redef digest_salt",
+		"redef Site::local_nets", "function f",
 		"event connection_state_remove", "redef Weird::actions", "redef Log::default_ext_func"} {
 		if !slices.ContainsFunc(what, func(s string) bool { return strings.HasPrefix(s, w) }) {
 			t.Errorf("%q is not among what was skipped: %q", w, what)
 		}
 	}
-	if i := slices.IndexFunc(skipped, func(s Skipped) bool { return s.What == "redef digest_salt" }); skipped[i].Line != 5 {
+	if i := slices.IndexFunc(skipped,
+		func(s Skipped) bool { return s.What == "redef digest_salt" }); skipped[i].Line != 5 {
 		t.Errorf("line of digest_salt is %d, want 5", skipped[i].Line)
 	}
 }
@@ -233,7 +235,8 @@ func TestFilterConfig(t *testing.T) {
 		} else if !reflect.DeepEqual(values(o), want) {
 			t.Errorf("%s\ngot %+v, want %+v", script, *o, want)
 		}
-		if err := o.Redef("LogAscii::use_json=T"); err != nil || !reflect.DeepEqual(values(o), want) {
+		if err := o.Redef("LogAscii::use_json=T"); err != nil ||
+			!reflect.DeepEqual(values(o), want) {
 			t.Errorf("a constant won over $config: %+v, %v", *o, err)
 		}
 	}
@@ -257,13 +260,18 @@ func TestRedefsRefused(t *testing.T) {
 		"event x() {":                                             "has no end",
 		"}":                                                       "closes nothing",
 		"print \"a\n\";":                                          "line 1: a string must end on its line",
-		strings.ReplaceAll(filterLoop, `"tsv"`, `"tvs"`):          `line 8: "tvs" is not a key of a filter's $config that the logger knows; known are empty_field`,
+		strings.ReplaceAll(filterLoop, `"tsv"`,
+			`"tvs"`): `line 8: "tvs" is not a key of a filter's $config that the logger knows; known are empty_field`,
 		strings.ReplaceAll(filterLoop, `"tsv"`, `"include_meta"`): "not a key",
 		strings.ReplaceAll(filterLoop, `"T"`, `"yes"`):            "want T or F",
-		strings.ReplaceAll(filterLoop, `["tsv"] = "T"`, `["gzip_level"] = "x"`):                     "want a number",
-		strings.ReplaceAll(filterLoop, "Log::active_streams", "some_streams"):                       "$config counts only",
-		strings.ReplaceAll(filterLoop, "zeek_init", "zeek_done"):                                    "$config counts only",
-		strings.ReplaceAll(filterLoop, `"T"`, `value`):                                              "$config counts only",
+		strings.ReplaceAll(filterLoop, `["tsv"] = "T"`,
+			`["gzip_level"] = "x"`): "want a number",
+		strings.ReplaceAll(filterLoop, "Log::active_streams",
+			"some_streams"): "$config counts only",
+		strings.ReplaceAll(filterLoop, "zeek_init",
+			"zeek_done"): "$config counts only",
+		strings.ReplaceAll(filterLoop, `"T"`,
+			`value`): "$config counts only",
 		`event zeek_init() { Log::add_filter(A::LOG, [$name="x", $config=table(["tsv"] = "T")]); }`: "$config counts only",
 		`redef Mine::filters += { Log::Filter($config=table()) };`:                                  "$config counts only",
 	} {
@@ -278,7 +286,8 @@ func TestRedefsRefused(t *testing.T) {
 // All errors are reported, not only the first.
 func TestRedefsReportsAll(t *testing.T) {
 	_, err := DefaultOptions().Redefs([]byte("redef LogAscii::a = T;\nredef LogAscii::use_json = T;\nredef LogAscii::b = T;"))
-	if err == nil || !strings.Contains(err.Error(), "LogAscii::a") || !strings.Contains(err.Error(), "line 3: redef LogAscii::b") {
+	if err == nil || !strings.Contains(err.Error(), "LogAscii::a") ||
+		!strings.Contains(err.Error(), "line 3: redef LogAscii::b") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -300,7 +309,8 @@ func TestEnumNames(t *testing.T) {
 	o := DefaultOptions()
 	o.Format.JSONTimestamps = zeek.JSONTimestampsISO8601
 	p := DefaultOptions()
-	if err := p.Redef("LogAscii::json_timestamps=JSON::TS_ISO8601"); err != nil || !reflect.DeepEqual(o, p) {
+	if err := p.Redef("LogAscii::json_timestamps=JSON::TS_ISO8601"); err != nil ||
+		!reflect.DeepEqual(o, p) {
 		t.Errorf("JSON::TS_ISO8601 is %v", p.Format.JSONTimestamps)
 	}
 }
@@ -353,7 +363,8 @@ func FuzzRedefs(f *testing.F) {
 			t.Errorf("first %+v, %v; then %+v, %v", o, err, p, err2)
 		}
 		if err == nil && o.Format.Separator != "" && o.Format.SetSeparator != "" {
-			if strings.ContainsRune(o.LogDir+o.RotationDir+o.PostprocessorCmd, 0) || CheckExtension("", o.GzipExtension) != nil {
+			if strings.ContainsRune(o.LogDir+o.RotationDir+o.PostprocessorCmd, 0) ||
+				CheckExtension("", o.GzipExtension) != nil {
 				return
 			}
 			if err := o.Validate(); err != nil {

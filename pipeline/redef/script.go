@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// The tokens of a Zeek script, as far as they are needed to find its redef
-// statements and to skip the rest safely: strings, patterns and comments may
-// hold anything, so they must be known for what they are.
+// The tokens of a Zeek script, to find its redef statements and to skip the rest. Strings, patterns
+// and comments may contain anything, so they must be recognised.
 
 type tokenKind uint8
 
@@ -29,19 +28,19 @@ type token struct {
 func (t token) is(punct string) bool  { return t.kind == tokenPunct && t.text == punct }
 func (t token) word(name string) bool { return t.kind == tokenWord && t.text == name }
 
-// operators are those of two characters that hold one which means something
-// else when it stands alone.
+// operators are the operators of two characters that contain a character with another meaning.
 var operators = []string{"+=", "-=", "==", "!=", "<=", ">=", "&&", "||", "?$"}
 
-// lineDirectives take the rest of their line as argument.
-var lineDirectives = map[string]bool{"@load": true, "@load-sigs": true, "@load-plugin": true, "@unload": true, "@prefixes": true, "@pragma": true}
+// lineDirectives have the rest of their line as argument.
+var lineDirectives = map[string]bool{"@load": true, "@load-sigs": true, "@load-plugin": true,
+	"@unload": true, "@prefixes": true, "@pragma": true}
 
 // scriptError is an error at a line of a script.
 func scriptError(line int, format string, args ...any) error {
 	return fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
 }
 
-// tokenize splits a Zeek script into its tokens. Comments are left out.
+// tokenize splits a Zeek script into tokens, without comments.
 func tokenize(src string) ([]token, error) {
 	var tokens []token
 	line := 1
@@ -97,7 +96,7 @@ func tokenize(src string) ([]token, error) {
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' }
 
-// span returns the length of the longest start of s that is all in class.
+// span returns the length of the longest prefix of s whose bytes are all in class.
 func span(s string, class func(byte) bool) int {
 	for i := range len(s) {
 		if !class(s[i]) {
@@ -126,8 +125,9 @@ func wordLength(s string) int {
 func numberLength(s string) int {
 	inNumber := func(c byte) bool { return isLetter(c) || isDigit(c) || c == '.' }
 	n := span(s, inNumber)
-	// 1e-5: the sign belongs to it only where a mantissa and an e stand before it.
-	exponent := n > 1 && s[n-1]|0x20 == 'e' && span(s, func(c byte) bool { return isDigit(c) || c == '.' }) == n-1
+	// 1e-5: the sign belongs to the number only after a mantissa and an e.
+	exponent := n > 1 && s[n-1]|0x20 == 'e' &&
+		span(s, func(c byte) bool { return isDigit(c) || c == '.' }) == n-1
 	if exponent && len(s) > n+1 && (s[n] == '-' || s[n] == '+') && isDigit(s[n+1]) {
 		n += 1 + span(s[n+1:], inNumber)
 	}
@@ -145,13 +145,14 @@ func patternMayStart(before []token) bool {
 	case tokenPunct:
 		return !last.is(")") && !last.is("]") && !last.is("}")
 	case tokenWord:
-		return last.text == "in" || last.text == "return" || last.text == "case" || last.text == "print"
+		return last.text == "in" || last.text == "return" || last.text == "case" ||
+			last.text == "print"
 	}
 	return false
 }
 
-// patternLength returns the length of the pattern that s starts with, 0 if it
-// does not end on the same line.
+// patternLength returns the length of the pattern at the start of s, 0 if it does not end on its
+// line.
 func patternLength(s string) int {
 	for i := 1; i < len(s) && s[i] != '\n'; i++ {
 		switch s[i] {
@@ -164,10 +165,9 @@ func patternLength(s string) int {
 	return 0
 }
 
-// unquote returns the value of the string literal that s starts with, and the
-// literal's length. The escapes are Zeek's: \a \b \f \n \r \t \v, up to three
-// octal digits, \x and up to two hexadecimal digits; any other character after
-// a backslash stands for itself.
+// unquote returns the value and the length of the string literal at the start of s. The escapes are
+// Zeek's: \a \b \f \n \r \t \v, up to three octal digits, \x and up to two hexadecimal digits; any
+// other character after a backslash stands for itself.
 func unquote(s string) (value string, size int, err error) {
 	var b strings.Builder
 	for i := 1; i < len(s); {
@@ -191,8 +191,7 @@ func unquote(s string) (value string, size int, err error) {
 	return "", 0, fmt.Errorf("a string is not closed")
 }
 
-// unescape returns the byte that the escape sequence s, without its backslash,
-// stands for, and the sequence's length.
+// unescape returns the byte and the length of an escape sequence; s begins behind its backslash.
 func unescape(s string) (v byte, size int, err error) {
 	if s == "" || s[0] == '\n' {
 		return 0, 0, fmt.Errorf("a string is not closed")
@@ -205,7 +204,8 @@ func unescape(s string) (v byte, size int, err error) {
 	switch {
 	case s[0] == 'x':
 		base, start = 16, 1
-		digits = span(s[1:min(3, len(s))], func(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' })
+		digits = span(s[1:min(3, len(s))],
+			func(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' })
 		if digits == 0 {
 			return 0, 0, fmt.Errorf(`\x in a string needs hexadecimal digits`)
 		}

@@ -22,7 +22,7 @@ const (
 	kindTable                     // { ["key"] = "value", ... }
 )
 
-// example says what a value of the kind looks like.
+// example returns a description of a value of the kind.
 func (k valueKind) example() string {
 	switch k {
 	case kindBool:
@@ -44,7 +44,7 @@ func (k valueKind) example() string {
 // value is the right side of a redef statement.
 type value struct {
 	kind     valueKind
-	text     string // source text; of a string its value
+	text     string // the source; for a string its value
 	number   float64
 	interval time.Duration
 	table    []tableEntry
@@ -54,7 +54,7 @@ type value struct {
 // tableEntry is ["key"] = "value".
 type tableEntry struct{ key, value string }
 
-// source shows the value as a script has it.
+// source returns the value as it is written in a script.
 func (v value) source() string {
 	if v.kind == kindString {
 		return strconv.Quote(v.text)
@@ -62,8 +62,7 @@ func (v value) source() string {
 	return v.text
 }
 
-// literal reads text as a value of the kind: a string as it is, anything else as
-// a script has it.
+// literal parses text as a value of the kind. A string has no quotes.
 func literal(kind valueKind, text string) (value, error) {
 	if kind == kindString {
 		return value{kind: kindString, text: text}, nil
@@ -75,12 +74,13 @@ func literal(kind valueKind, text string) (value, error) {
 	return parseValue(tokens)
 }
 
-// parseValue reads the literal that tokens are. What is none is of kindOther;
-// an error is a literal that makes no sense.
+// parseValue parses a literal. Any other expression is of kindOther. The error is for a literal
+// that makes no sense.
 func parseValue(tokens []token) (value, error) {
 	v := value{text: sourceText(tokens)}
 	sign := 1.0
-	if len(tokens) > 1 && tokens[1].kind == tokenNumber && (tokens[0].is("-") || tokens[0].is("+")) {
+	if len(tokens) > 1 && tokens[1].kind == tokenNumber &&
+		(tokens[0].is("-") || tokens[0].is("+")) {
 		if tokens[0].is("-") {
 			sign = -1
 		}
@@ -122,17 +122,17 @@ var intervalUnits = map[string]time.Duration{
 	"day":  24 * time.Hour,
 }
 
-// parseNumber sets v to the number digits, or to an interval if it has a unit,
-// glued to the digits or not.
+// parseNumber sets v to a number, or to an interval if there is a unit, with or without a space.
 func parseNumber(v value, sign float64, digits, unit string) (value, error) {
-	if n := span(digits, func(c byte) bool { return isDigit(c) || c == '.' }); n < len(digits) && unit == "" {
+	if n := span(digits, func(c byte) bool { return isDigit(c) || c == '.' }); n < len(digits) &&
+		unit == "" {
 		if _, ok := intervalUnits[strings.TrimSuffix(digits[n:], "s")]; ok {
 			digits, unit = digits[:n], digits[n:]
 		}
 	}
 	number, err := strconv.ParseFloat(digits, 64)
 	if err != nil || strings.ContainsAny(digits, "xXpP_") {
-		return v, nil // an address, a port: of no interest here
+		return v, nil // an address or a port: not needed here
 	}
 	v.number = sign * number
 	if unit == "" {
@@ -141,7 +141,8 @@ func parseNumber(v value, sign float64, digits, unit string) (value, error) {
 	}
 	size, ok := intervalUnits[strings.TrimSuffix(unit, "s")]
 	if !ok {
-		return v, fmt.Errorf("unknown unit %q in %q: use usec, msec, sec, min, hr or day", unit, v.text)
+		return v, fmt.Errorf("unknown unit %q in %q: use usec, msec, sec, min, hr or day", unit,
+			v.text)
 	}
 	v.kind = kindInterval
 	ns := math.Round(v.number * float64(size))
@@ -152,17 +153,19 @@ func parseNumber(v value, sign float64, digits, unit string) (value, error) {
 	return v, nil
 }
 
-// parseTable reads { ["key"] = "value", ... } and table(...).
+// parseTable parses { ["key"] = "value", ... } and table(...).
 func parseTable(tokens []token) (entries []tableEntry, ok bool) {
 	if tokens[0].word("table") {
 		tokens = tokens[1:]
 	}
 	n := len(tokens)
-	if n < 2 || !(tokens[0].is("{") && tokens[n-1].is("}") || tokens[0].is("(") && tokens[n-1].is(")")) {
+	if n < 2 || !(tokens[0].is("{") && tokens[n-1].is("}") || tokens[0].is("(") &&
+		tokens[n-1].is(")")) {
 		return nil, false
 	}
 	for rest := tokens[1 : n-1]; len(rest) > 0; {
-		if len(rest) < 5 || !rest[0].is("[") || rest[1].kind != tokenString || !rest[2].is("]") || !rest[3].is("=") || rest[4].kind != tokenString {
+		if len(rest) < 5 || !rest[0].is("[") || rest[1].kind != tokenString || !rest[2].is("]") ||
+			!rest[3].is("=") || rest[4].kind != tokenString {
 			return nil, false
 		}
 		entries = append(entries, tableEntry{rest[1].text, rest[4].text})
@@ -177,7 +180,7 @@ func parseTable(tokens []token) (entries []tableEntry, ok bool) {
 	return entries, true
 }
 
-// sourceText shows tokens to a person, shortened.
+// sourceText returns the source of tokens for a message, shortened.
 func sourceText(tokens []token) string {
 	const limit = 60
 	var b strings.Builder

@@ -1,5 +1,5 @@
-// Package await has the ways in which the logger and its sinks wait with a limit: for a time, and for
-// something that may hang in a call of the file system.
+// Package await has the ways in which the logger and its sinks wait with a limit: for a time, and
+// for something that may hang in a call of the file system.
 package await
 
 import (
