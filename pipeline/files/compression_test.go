@@ -33,7 +33,7 @@ func TestCompressionText(t *testing.T) {
 		"gzip:0":  "must be a positive number",
 		"zstd:-1": "must be a positive number", "zstd:x": "must be a positive number",
 		"zstd:999": "must be a positive number",
-		"gzip:10":  "levels are 1 to 9", "zstd:23": "levels are 1 to 22",
+		"gzip:10":  "use a level from 1 to 9", "zstd:23": "use a level from 1 to 22",
 	} {
 		got := Compression{"zstd", 7}
 		if err := got.UnmarshalText([]byte(text)); err == nil ||

@@ -84,7 +84,7 @@ func TestRedef(t *testing.T) {
 func TestRedefRefused(t *testing.T) {
 	for assignment, want := range map[string]string{
 		`LogAscii::use_json`:                         "want NAME=VALUE",
-		`LogAscii::use_xml=T`:                        "known are Log::default_ext_func, ",
+		`LogAscii::use_xml=T`:                        "use one of Log::default_ext_func, ",
 		`Site::local_nets=T`:                         "LogAscii::use_json",
 		`tsv=T`:                                      "not an option",
 		`use_json=T`:                                 "not an option",
@@ -244,9 +244,9 @@ func TestFilterConfig(t *testing.T) {
 
 func TestRedefsRefused(t *testing.T) {
 	for script, want := range map[string]string{
-		"\n\nredef LogAscii::use_xml = T;":                        "line 3: redef LogAscii::use_xml is not an option of the logger; known are Log::",
-		"redef Log::nonsense = T;":                                "known are",
-		"redef log_rotate_interval = 1 hr;":                       "known are",
+		"\n\nredef LogAscii::use_xml = T;":                        "line 3: redef LogAscii::use_xml is not an option of the logger; use one of Log::",
+		"redef Log::nonsense = T;":                                "use one of",
+		"redef log_rotate_interval = 1 hr;":                       "use one of",
 		"redef LogAscii::use_json = 1;":                           "line 1: redef LogAscii::use_json: want T or F, got 1",
 		"redef LogAscii::use_json;":                               "the value is missing",
 		"redef LogAscii::use_json = ;":                            "the value is missing",
@@ -261,7 +261,7 @@ func TestRedefsRefused(t *testing.T) {
 		"}":                                                       "closes nothing",
 		"print \"a\n\";":                                          "line 1: a string must end on its line",
 		strings.ReplaceAll(filterLoop, `"tsv"`,
-			`"tvs"`): `line 8: "tvs" is not a key of a filter's $config that the logger knows; known are empty_field`,
+			`"tvs"`): `line 8: "tvs" is not a key of a filter's $config that the logger knows; use one of empty_field`,
 		strings.ReplaceAll(filterLoop, `"tsv"`, `"include_meta"`): "not a key",
 		strings.ReplaceAll(filterLoop, `"T"`, `"yes"`):            "want T or F",
 		strings.ReplaceAll(filterLoop, `["tsv"] = "T"`,
