@@ -436,13 +436,19 @@ func TestAccounts(t *testing.T) {
 	tb := t
 	rapid.Check(t, func(t *rapid.T) {
 		synctest.Test(tb, func(st *testing.T) {
-			dir := st.TempDir()
+			dir := filepath.Join(st.TempDir(), "logs")
+			if err := os.Mkdir(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
 			o := optionsWith(func(o *redef.Options) {
 				intervals := rapid.SampledFrom([]time.Duration{0, 2 * time.Second})
 				o.RotationInterval = intervals.Draw(t, "interval")
 				o.GzipLevel = rapid.SampledFrom([]int{0, 1}).Draw(t, "gzip")
 			})
-			l, err := newLogger(Config{Dir: dir, Options: &o, MaxFiles: 5, Location: time.UTC})
+			l, err := newLogger(Config{Dir: dir, Options: &o, Location: time.UTC,
+				MaxFiles:    rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "files"),
+				MaxNodeLogs: rapid.SampledFrom([]int{3, 100}).Draw(t, "logs"),
+				MaxFileSize: rapid.SampledFrom([]int64{0, 500}).Draw(t, "file size")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -464,6 +470,10 @@ func TestAccounts(t *testing.T) {
 				case 3:
 					time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second,
 						2 * time.Hour}).Draw(t, "sleep"))
+				case 4:
+					synctest.Wait()
+					takeAway(dir, rapid.SampledFrom([]string{"file", "folder", "moved folder"}).
+						Draw(t, "away"))
 				}
 				ctx, cancel := context.WithTimeout(st.Context(), 100*time.Millisecond)
 				if l.Write(ctx, m) == nil {
@@ -497,6 +507,21 @@ func TestAccounts(t *testing.T) {
 			}
 		})
 	})
+}
+
+// takeAway removes a log file, or removes or moves the log folder and makes it again.
+func takeAway(dir, what string) {
+	switch what {
+	case "file":
+		if files, _ := filepath.Glob(filepath.Join(dir, "*.log*")); len(files) > 0 {
+			_ = os.Remove(files[0])
+		}
+	case "folder":
+		_ = os.RemoveAll(dir)
+	default:
+		_ = os.Rename(dir, fmt.Sprintf("%s.%d", dir, time.Now().UnixNano()))
+	}
+	_ = os.Mkdir(dir, 0o777)
 }
 
 // lostRecords returns the number of records that Close says it lost.
