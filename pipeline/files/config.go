@@ -82,6 +82,7 @@ func newLogger(cfg Config) (*Logger, error) {
 		pruneNow:        make(chan struct{}, 1),
 		logs:            map[pipeline.LogKey]*streamLog{},
 		headers:         map[string]*logFile{},
+		files:           map[*logFile]struct{}{},
 		bases:           map[string]bool{},
 		paths:           map[string]*pathName{},
 		nodes:           map[*pipeline.Sender]*node{},

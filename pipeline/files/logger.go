@@ -82,7 +82,7 @@ type Logger struct {
 	bases       map[string]bool                // guarded by mu; names that are taken, without extension
 	paths       map[string]*pathName           // guarded by mu; of all logs
 	nodes       map[*pipeline.Sender]*node     // guarded by mu
-	files       int                            // guarded by mu; number of logFiles
+	files       map[*logFile]struct{}          // guarded by mu; all of them
 	lookedIdle  time.Time                      // guarded by mu; when idle logs were last looked for
 	open        map[*logFile]os.FileInfo       // guarded by mu; open and parked files
 
@@ -198,7 +198,7 @@ func (l *Logger) find(ctx context.Context, in *intake) (*logFile, *pipeline.Drop
 		return nil, e
 	}
 	f, e := l.schemaFile(ctx, schema, in.node)
-	if e != nil && e.Reason == pipeline.ReasonManyFiles && l.evictIdle(time.Now()) {
+	if e != nil && e.Reason == pipeline.ReasonManyFiles && l.evictIdle(ctx, time.Now()) {
 		f, e = l.schemaFile(ctx, schema, in.node)
 	}
 	if e != nil {
@@ -244,7 +244,7 @@ const idleInterval = time.Minute
 
 // evictIdle makes room for new logs and reports whether there may be some: it removes logs that
 // were idle for an hour, and at the limit of all logs the least recently used ones.
-func (l *Logger) evictIdle(now time.Time) bool {
+func (l *Logger) evictIdle(ctx context.Context, now time.Time) bool {
 	l.mu.Lock()
 	recently := now.Sub(l.lookedIdle) < idleInterval && !now.Before(l.lookedIdle)
 	if !recently {
@@ -257,36 +257,48 @@ func (l *Logger) evictIdle(now time.Time) bool {
 		}
 	}
 	l.mu.Lock()
-	full := l.files >= l.maxLogs
+	full := len(l.files) >= l.maxLogs
 	l.mu.Unlock()
 	if full {
-		l.evictLeastUsed(now)
+		l.evictLeastUsed(ctx, now)
 	}
 	return full || !recently
 }
 
-// evictLeastUsed removes the least recently used of a hundred logFiles, except those in use.
-func (l *Logger) evictLeastUsed(now time.Time) {
-	var files []*logFile
-	for _, s := range l.sortedLogs() {
-		if s.mu.tryLock() {
-			files = append(files, s.files...)
-			s.mu.unlock()
+// evictLeastUsed removes the least recently used of a hundred logFiles. It passes over those in use,
+// but waits for one of them until ctx ends if there are no others among the least recently used half.
+func (l *Logger) evictLeastUsed(ctx context.Context, now time.Time) {
+	l.mu.Lock()
+	files := slices.Collect(maps.Keys(l.files))
+	l.mu.Unlock()
+	slices.SortFunc(files, func(f, g *logFile) int {
+		return cmp.Compare(f.used.Load(), g.used.Load())
+	})
+	wanted := max(1, l.maxLogs/100)
+	for _, f := range files[:(len(files)+1)/2] {
+		if f.log.mu.tryLock() {
+			if f.evictNow(now) {
+				wanted--
+			}
+			f.log.mu.unlock()
+		}
+		if wanted == 0 {
+			return
 		}
 	}
-	slices.SortFunc(files, func(f, g *logFile) int {
-		return cmp.Compare(f.used.Load(),
-			g.used.Load())
-	})
-	for _, f := range files[:min(len(files), max(1, l.maxLogs/100))] {
-		if !f.log.mu.tryLock() {
-			continue
-		}
-		if !f.evicted && f.log.evict(f, 0, now) {
-			f.log.leave()
-		}
+	if f := files[0]; f.log.mu.lockUntil(ctx, l.giveUp) {
+		f.evictNow(now)
 		f.log.mu.unlock()
 	}
+}
+
+// evictNow removes f from its log, and the log if it was the last one. The caller holds the log's mu.
+func (f *logFile) evictNow(now time.Time) bool {
+	if f.evicted || !f.log.evict(f, 0, now) {
+		return false
+	}
+	f.log.leave()
+	return true
 }
 
 // streamLog returns the log of a stream and path, a new one for the first batch.
@@ -329,9 +341,9 @@ func (l *Logger) roomForFile(by *node) *pipeline.DropError {
 	case by.files >= l.maxNodeLogs:
 		return pipeline.Drop(pipeline.ReasonManyFiles,
 			"the node has begun %d logs: if it needs them all, raise --max-logs-per-node", by.files)
-	case l.files >= l.maxLogs:
+	case len(l.files) >= l.maxLogs:
 		return pipeline.Drop(pipeline.ReasonManyFiles, "there are %d logs, and all are in use",
-			l.files)
+			len(l.files))
 	}
 	return nil
 }

@@ -101,11 +101,11 @@ func (s *streamLog) file(ctx context.Context, schema *zeek.Schema, by *node) (*l
 	if e := l.roomForFile(by); e != nil {
 		return nil, e
 	}
-	l.files++
 	by.files++
 	f := &logFile{log: s, render: render, opened: now, owner: by}
 	f.used.Store(now.UnixNano())
 	s.files = append(s.files, f)
+	l.files[f] = struct{}{}
 	return f, nil
 }
 
@@ -140,7 +140,7 @@ func (s *streamLog) evict(f *logFile, idle time.Duration, now time.Time) bool {
 	l := s.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.files--
+	delete(l.files, f)
 	f.owner.files--
 	delete(l.bases, f.side)
 	for header, g := range l.headers {

@@ -159,8 +159,8 @@ func TestLeastUsedLogsMakeRoom(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if len(l.logs) > 10 || l.files > 10 {
-			t.Errorf("%d logs, %d files", len(l.logs), l.files)
+		if len(l.logs) > 10 || len(l.files) > 10 {
+			t.Errorf("%d logs, %d files", len(l.logs), len(l.files))
 		}
 		shut(t, l)
 		slices.Sort(want)
