@@ -319,7 +319,7 @@ func (in *inbox) tryRecv() (Message, error) {
 // Small messages are copied into blocks: an allocation costs as much as all else that receiving one
 // takes. One that the application keeps holds its block.
 const (
-	blockSize = 1 << 10
+	blockSize = 4 << 10
 	smallSize = blockSize / 8 // largest message that goes into a block, with its framing
 )
 

@@ -68,8 +68,9 @@ func (r receiver) matchingBatch(recv func() (*Batch, error)) (*Batch, error) {
 	}
 }
 
-// Recv returns the next message, which owns its memory. Peers take turns message by message. It waits until there is
-// one, ctx ends (then the error is its cause), or the socket was shut down and the last message taken (ErrClosed).
+// Recv returns the next message, which owns its memory; one of at most 512 bytes shares a block of 4 KiB
+// with others. Peers take turns message by message. Recv waits until there is a message, ctx ends (then the error is its cause), or the socket
+// was shut down and the last message taken (ErrClosed).
 func (r receiver) Recv(ctx context.Context) (Message, error) {
 	return r.matching(func() (Message, error) { return r.socket.inbox.recv(ctx) })
 }

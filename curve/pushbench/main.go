@@ -37,6 +37,10 @@ import (
 //go:embed testdata/pushpull.c
 var source []byte
 
+// minCount is the smallest number of messages of a measurement: with fewer the start of the program
+// counts more than the messages.
+const minCount = 2000
+
 // sizes are the sizes of messages in bytes, by mode.
 var sizes = map[string][]int{
 	"curve": {32, 100, 500, 1500, 4096, 16 << 10, 64 << 10},
@@ -91,14 +95,14 @@ func compare(w io.Writer, mode string, runs int, span time.Duration) error {
 			for i, program := range []string{program, self} {
 				n := counts[i]
 				if run == 0 { // to find out how many messages take that long
-					n = max(200, min(100_000, 64<<20/size))
+					n = max(minCount, min(100_000, 64<<20/size))
 				}
 				took, cpu, err := once(program, mode, size, n)
 				if err != nil {
 					return err
 				}
 				if run == 0 {
-					counts[i] = max(200, int(float64(n)*span.Seconds()/took.Seconds()))
+					counts[i] = max(minCount, int(float64(n)*span.Seconds()/took.Seconds()))
 					continue
 				}
 				rates[i] = append(rates[i], float64(n-1)/took.Seconds())
