@@ -16,9 +16,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait of a test.
-const patience = 60 * time.Second
-
 func logBatch(t *testing.T, path string) []byte {
 	t.Helper()
 	b, err := zeek.AppendBatch(nil, &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: path,

@@ -19,7 +19,7 @@ import (
 type Command interface {
 	// Jobs makes the jobs of the daemon. They neither listen nor connect yet.
 	Jobs(env *Env) ([]Job, error)
-	common() *Flags // from Flags
+	Common() *Flags // from Flags
 }
 
 // Env is what jobs are made with.
@@ -42,7 +42,7 @@ func (e *Env) Socket() zmtp.Config {
 }
 
 // SocketConfig is [Env.Socket] for Reload: with the common flags of a command, and without a log.
-func SocketConfig(c Command) zmtp.Config { return c.common().Socket(nil) }
+func SocketConfig(c Command) zmtp.Config { return c.Common().Socket(nil) }
 
 // Stdio are the standard streams of the process.
 type Stdio struct {

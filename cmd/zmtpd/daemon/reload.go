@@ -75,7 +75,7 @@ func (r *reloader) configuration() {
 		return
 	}
 	command := selected(now)
-	flags := command.common()
+	flags := command.Common()
 	r.level.Set(flags.LogLevel)
 	r.access.reload(&flags.AccessFlags)
 	flags.reloadMemory(r.memory)

@@ -25,7 +25,8 @@ type Flags struct {
 	LogLevel        slog.Level    `default:"info" reload:"" help:"Least important level to log: debug, info, warn or error."`
 }
 
-func (f *Flags) common() *Flags { return f }
+// Common returns the flags that a command shares with all daemons.
+func (f *Flags) Common() *Flags { return f }
 
 // daemon is a running daemon.
 type daemon struct {
@@ -45,7 +46,7 @@ type daemon struct {
 // Run runs the daemon whose command was parsed until ctx ends. nil says that it ended in order.
 func Run(ctx context.Context, p *Program) error {
 	command := selected(p.Parsed)
-	flags := command.common()
+	flags := command.Common()
 	level := new(slog.LevelVar)
 	level.Set(flags.LogLevel)
 	log := newLog(p.Err, flags.LogFormat, level)

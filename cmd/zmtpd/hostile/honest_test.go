@@ -174,7 +174,6 @@ type logs struct {
 	ended    context.CancelFunc
 	offering sync.WaitGroup
 	sent     atomic.Int64
-	records  func() int
 }
 
 // honestNode is the name of a node that sends logs.

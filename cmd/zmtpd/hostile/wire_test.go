@@ -79,7 +79,7 @@ func TestHugeSizes(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if _, err := c.Write(append(header, "some of the body"...)); err == nil {
+				if _, err = c.Write(append(header, "some of the body"...)); err == nil {
 					err = closed(c)
 				}
 				if err != nil {
