@@ -158,6 +158,14 @@ func (l *connectionLimit) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// String returns the limit as UnmarshalText takes it, or nothing if it was not given.
+func (l connectionLimit) String() string {
+	if !l.set {
+		return ""
+	}
+	return strconv.Itoa(l.n)
+}
+
 // or returns the limit, or another one if it was not given.
 func (l connectionLimit) or(other int) int {
 	if l.set {

@@ -37,16 +37,24 @@ func (f *Flags) memoryLimit(available func() (int64, string)) (limit int64, sour
 	return unknownMemory, "default"
 }
 
-// openMemory makes the memory budget, nil for no limit, and says in the log how large it is.
+// openMemory makes the memory budget, nil for no limit.
 func (f *Flags) openMemory(log *slog.Logger) *memory.Budget {
-	limit, source := f.memoryLimit(memory.Available)
+	limit, _ := f.memoryLimit(memory.Available)
 	limitRuntime(limit)
 	if limit == 0 {
-		log.Warn("memory is not limited: --memory is 0")
 		return nil
 	}
-	log.Info("memory budget", "limit", size(limit), "from", source)
 	return memory.New(limit, log)
+}
+
+// describeMemory says in the log how large the memory budget is.
+func (f *Flags) describeMemory(log *slog.Logger) {
+	limit, source := f.memoryLimit(memory.Available)
+	if limit == 0 {
+		log.Warn("memory is not limited: --memory is 0")
+		return
+	}
+	log.Info("memory budget", "limit", size(limit), "from", source)
 }
 
 // reloadMemory changes the size of the budget. One cannot come or go while the daemon runs.

@@ -65,6 +65,7 @@ func Run(ctx context.Context, p *Program) error {
 	}
 	d := &daemon{version: p.Version, jobs: jobs, access: access, memory: budget, log: log, started: time.Now()}
 	d.describe(p)
+	flags.describeMemory(log)
 	r := &reloader{log: log, level: level, access: access, memory: budget, jobs: jobs, program: p, current: p.Parsed}
 	defer r.start()()
 	err = d.serve(ctx, flags)
