@@ -259,7 +259,7 @@ func (rd *reader) replace(size int) error {
 	p := rd.p
 	in := p.socket.inbox
 	counted := in.reserve(&p.lane, size)
-	if !p.memory.Reserve(int64(size), p.closed) {
+	if !p.memory.Reserve(int64(size), int64(rd.need), p.closed) {
 		if counted {
 			in.unreserve(&p.lane, size)
 		}

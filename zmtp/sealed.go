@@ -45,7 +45,8 @@ func (rd *reader) fillSealed() (int, error) {
 // until the connection is given up.
 func (rd *reader) resizeSealed(size int) error {
 	p := rd.p
-	if !p.memory.Reserve(int64(size), p.closed) {
+	_, frame, _, _ := wire.ParseHeader(rd.sealed)
+	if !p.memory.Reserve(int64(size), frame, p.closed) {
 		return p.cause
 	}
 	p.memory.Release(int64(cap(rd.sealed)))

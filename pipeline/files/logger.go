@@ -239,8 +239,12 @@ func (l *Logger) schemaFile(ctx context.Context, schema *zeek.Schema, by *node) 
 	}
 }
 
-// idleInterval is how often idle logs are looked for.
-const idleInterval = time.Minute
+const (
+	// idleInterval is how often idle logs are looked for.
+	idleInterval = time.Minute
+	// busyTimeout is how long that waits for logs that are in use, all together.
+	busyTimeout = time.Second
+)
 
 // evictIdle makes room for new logs and reports whether there may be some: it removes logs that
 // were idle for an hour, and at the limit of all logs the least recently used ones.
@@ -252,8 +256,11 @@ func (l *Logger) evictIdle(ctx context.Context, now time.Time) bool {
 	}
 	l.mu.Unlock()
 	if !recently {
+		// One that is being flushed just now is idle all the same.
+		soon, cancel := context.WithTimeout(ctx, busyTimeout)
+		defer cancel()
 		for _, s := range l.sortedLogs() {
-			s.evictIdle(now)
+			s.evictIdle(soon, now)
 		}
 	}
 	l.mu.Lock()

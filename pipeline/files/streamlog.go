@@ -151,10 +151,10 @@ func (s *streamLog) evict(f *logFile, idle time.Duration, now time.Time) bool {
 	return true
 }
 
-// evictIdle removes all idle files from the log, and the log itself if none is left. A log whose
-// lock is held is not idle.
-func (s *streamLog) evictIdle(now time.Time) {
-	if !s.mu.tryLock() {
+// evictIdle removes all idle files from the log, and the log itself if none is left. It waits for
+// the lock until ctx ends.
+func (s *streamLog) evictIdle(ctx context.Context, now time.Time) {
+	if !s.mu.lockUntil(ctx, s.l.giveUp) {
 		return
 	}
 	defer s.mu.unlock()

@@ -54,6 +54,7 @@ type Budget struct {
 type waiter struct {
 	holder  *Holder
 	n       int64
+	whole   int64 // what it has to have in the end for what is under way, n at least
 	since   time.Time
 	granted chan struct{} // closed once n is reserved
 }
@@ -164,10 +165,10 @@ func (b *Budget) tryCharge(n int64, allowed func(free int64) bool) bool {
 }
 
 // wait queues a reservation, or returns nil if it succeeds after all.
-func (b *Budget) wait(h *Holder, n int64) *waiter {
+func (b *Budget) wait(h *Holder, n, whole int64) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	w := &waiter{holder: h, n: n, since: time.Now(), granted: make(chan struct{})}
+	w := &waiter{holder: h, n: n, whole: max(n, whole), since: time.Now(), granted: make(chan struct{})}
 	b.waiting = append(b.waiting, w)
 	b.press() // from here on each release looks at the queue
 	if b.grant(); w.done() {
@@ -290,9 +291,10 @@ func (b *Budget) relieve() {
 // victim returns the holder to close, or nil if that does not help: then most of the memory waits
 // for a sink, which is back-pressure and not the fault of a peer.
 //
-// It is the largest. One that is active, or waits itself, counts a quarter; and the one that has
-// waited longest is spared, as the memory is for it, unless it needs more than there can be: then
-// it is closed. Caller holds mu.
+// It is the largest, where one that waits counts with all that it has to have in the end: to close
+// the one that lacks little would waste what it holds. One that is active, or waits, counts a
+// quarter. The holder that has waited longest is spared, as the memory is for it, unless it needs
+// more than there can be: then it is closed. Caller holds mu.
 func (b *Budget) victim() *Holder {
 	sum, fixed := int64(0), int64(0) // what can be freed and what cannot; memory that is pinned can
 	for h := range b.holders {
@@ -307,9 +309,9 @@ func (b *Budget) victim() *Holder {
 	if fixed > limit/2 {
 		return nil
 	}
-	waiting := make(map[*Holder]bool, len(b.waiting))
+	waiting := make(map[*Holder]int64, len(b.waiting))
 	for _, w := range b.waiting {
-		waiting[w.holder] = true
+		waiting[w.holder] = max(waiting[w.holder], w.whole)
 	}
 	var spared *Holder
 	if len(b.waiting) > 0 {
@@ -328,8 +330,8 @@ func (b *Budget) victim() *Holder {
 		if h.evict == nil || h.evicted || h == spared || held < minVictim {
 			continue
 		}
-		if waiting[h] || h.active() {
-			held /= 4
+		if whole, waits := waiting[h]; waits || h.active() {
+			held = max(held, whole) / 4
 		}
 		if held > most {
 			largest, most = h, held

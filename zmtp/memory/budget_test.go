@@ -21,14 +21,14 @@ func TestSmallHolderGoesOn(t *testing.T) {
 		for range 10 {
 			h := b.NewHolder("large", 0, nil)
 			go func() {
-				for h.Reserve(mib, done) {
+				for h.Reserve(mib, 0, done) {
 				}
 			}()
 		}
 		synctest.Wait()
 		little := b.NewHolder("small", 0, nil)
 		for range 1000 {
-			if !little.TryReserve(64<<10) || !little.Reserve(256<<10, nil) {
+			if !little.TryReserve(64<<10) || !little.Reserve(256<<10, 0, nil) {
 				t.Fatalf("refused: %+v", b.Stats())
 			}
 			little.Release(320 << 10)
@@ -63,7 +63,7 @@ func TestLargestIsClosedWhenShortageLasts(t *testing.T) {
 		hold(2, 30*mib)
 		small := hold(3, 5*mib)
 		began := time.Now()
-		if !small.Reserve(30*mib, nil) {
+		if !small.Reserve(30*mib, 0, nil) {
 			t.Fatal("not granted")
 		}
 		if took := time.Since(began); took < patience || took > patience+4*between {
@@ -104,7 +104,7 @@ func TestNobodyIsClosedForASink(t *testing.T) {
 		peer := b.NewHolder("peer", 0, func(error) { t.Error("closed") })
 		peer.Add(15 * mib)
 		waited := false
-		go func() { waited = !peer.Reserve(20*mib, done) }()
+		go func() { waited = !peer.Reserve(20*mib, 0, done) }()
 		time.Sleep(time.Hour)
 		close(done)
 		synctest.Wait()
@@ -120,7 +120,7 @@ func TestSetLimit(t *testing.T) {
 		b := New(mib, nil)
 		h := b.NewHolder("peer", 0, nil)
 		granted := false
-		go func() { granted = h.Reserve(10*mib, nil) }()
+		go func() { granted = h.Reserve(10*mib, 0, nil) }()
 		synctest.Wait()
 		if granted {
 			t.Error("granted beyond the limit")
@@ -146,7 +146,7 @@ func TestConcurrentUse(t *testing.T) {
 					n := random.Int64N(mib) + 1
 					switch {
 					case random.IntN(2) == 0:
-						h.Reserve(n, nil)
+						h.Reserve(n, 0, nil)
 					case !h.TryReserve(n):
 						continue
 					}
@@ -168,7 +168,7 @@ func TestNilBudget(t *testing.T) {
 	b.SetLimit(1)
 	h := b.NewHolder("peer", 1, nil)
 	h.Add(mib)
-	if !h.Reserve(mib, nil) || !h.TryReserve(mib) || !h.TryPin(mib) || h.Held() != 0 || b.Stats().Limit != 0 {
+	if !h.Reserve(mib, 0, nil) || !h.TryReserve(mib) || !h.TryPin(mib) || h.Held() != 0 || b.Stats().Limit != 0 {
 		t.Error("a nil Budget counts")
 	}
 	h.Unpin(mib)
@@ -195,7 +195,7 @@ func TestImpossibleReservationIsClosed(t *testing.T) {
 		b.NewHolder("peer", 0, func(error) { t.Error("the largest is closed") }).Add(60 * mib)
 		h := b.NewHolder("peer", 0, func(error) { close(done) })
 		h.Add(10 * mib)
-		if h.Reserve(90*mib, done) {
+		if h.Reserve(90*mib, 0, done) {
 			t.Error("granted")
 		}
 	})

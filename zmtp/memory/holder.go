@@ -106,12 +106,13 @@ func (h *Holder) tryReserve(n int64, r rule) bool {
 
 // Reserve reserves n bytes for something that comes in. It waits while the budget does not allow
 // them, the largest holders longest. It returns false, and reserves nothing, if done is closed
-// first.
-func (h *Holder) Reserve(n int64, done <-chan struct{}) bool {
+// first. whole is how many bytes what is under way takes in the end, as far as that is known:
+// a holder that still lacks much is closed before one that lacks little.
+func (h *Holder) Reserve(n, whole int64, done <-chan struct{}) bool {
 	if h == nil || h.tryReserve(n, reading) {
 		return true
 	}
-	w := h.budget.wait(h, n)
+	w := h.budget.wait(h, n, whole)
 	if w == nil {
 		return true
 	}

@@ -80,7 +80,7 @@ func (m *model) step(what int, h *modelHolder, n int64) error {
 		h.stop = make(chan struct{})
 		h.asked.Store(n)
 		go func(stop chan struct{}) {
-			if h.Reserve(n, stop) {
+			if h.Reserve(n, 0, stop) {
 				h.reserved.Add(n)
 			}
 			h.asked.Store(0)
