@@ -15,7 +15,8 @@
 //  2. link.go, decode.go: cut off the link header; gopacket decodes IP and TCP.
 //  3. reader.go: find the session by its two endpoints. session.go: follow SYN, FIN and RST.
 //  4. assembler.go: let gopacket put the segments of each direction in order.
-//  5. dissect.go: cut a direction into greeting, handshake, messages and commands, which become events.
+//  5. dissect.go: cut a direction into greeting, handshake, messages and commands, which become
+//     events.
 //
 // A capture is hostile input. The memory of a session is bounded (limits.go), and so is the number
 // of sessions: the one that was idle for longest makes room for a new one. The same file always

@@ -165,8 +165,9 @@ type model struct {
 	seq  int
 	cfg  zmtp.Config
 
-	limited bool                     // the queues of the subscribers have a limit, which may change
-	held    map[uint64]time.Duration // for how long each publisher was held up before the present step
+	limited bool // the queues of the subscribers have a limit, which may change
+	// for how long each publisher was held up before the present step
+	held map[uint64]time.Duration
 }
 
 // recovery is the number of steps after which a subscriber that goes on has caught up.

@@ -164,7 +164,8 @@ func TestSlowForAll(t *testing.T) {
 		other := c.publisher(t)
 		defer other.Close()
 		c.publish(other, sequence("t", 0, 1))
-		c.publish(other, []string{"t|behind"}) // which is read when the broker has done with the one before
+		// which is read when the broker has done with the one before
+		c.publish(other, []string{"t|behind"})
 		got := func() bool { return slices.Contains(c.healthy.all(), "t|behind") }
 		if got() {
 			t.Error("the second publisher did not wait")

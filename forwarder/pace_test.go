@@ -151,7 +151,8 @@ func TestTopicBytes(t *testing.T) {
 			}
 		}
 		for i := range fit + 2 {
-			sub.Write(wire.AppendSubscription(nil, false, true, []byte(topic(i)))) // the last may meet a closed connection
+			// the last may meet a closed connection
+			sub.Write(wire.AppendSubscription(nil, false, true, []byte(topic(i))))
 		}
 		synctest.Wait()
 		if st := n.Stats(); len(st.Subscribers) != 0 || st.XPub.Closed[wire.TooManySubscriptions] != 1 || st.Topics != 0 {

@@ -31,7 +31,9 @@ func TestReconfigure(t *testing.T) {
 				if d := time.Since(begin); d > defaultBudget {
 					t.Errorf("the publisher waited another %v", d)
 				}
-				if policy == Adaptive { // under the others the healthy one may lose something as well: the batch is larger than its queue
+				// under the others the healthy one may lose something as well: the batch is larger
+				// than its queue
+				if policy == Adaptive {
 					equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
 				}
 				stuck := 0

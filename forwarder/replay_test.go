@@ -66,8 +66,9 @@ func TestReplay(t *testing.T) {
 	}
 	st := f.Stats()
 	want := forwarder.Side{
-		In:  zmtp.Traffic{Messages: 36, Parts: 4 * 36, Bytes: st.Frontend.In.Bytes},
-		Out: zmtp.Traffic{Messages: 29 + 29, Parts: 29 + 29, Bytes: st.Backend.In.Bytes}, // each subscription and its end
+		In: zmtp.Traffic{Messages: 36, Parts: 4 * 36, Bytes: st.Frontend.In.Bytes},
+		// each subscription and its end
+		Out: zmtp.Traffic{Messages: 29 + 29, Parts: 29 + 29, Bytes: st.Backend.In.Bytes},
 	}
 	if st.Frontend != want || len(st.XPub.Dropped)+len(st.XSub.Dropped) > 0 || st.Received.Unmatched > 0 || st.Topics > 0 {
 		t.Errorf("%+v", st)

@@ -59,7 +59,8 @@ func TestUpstreamLimits(t *testing.T) {
 		defer pub.Close()
 		sub := n.dialRaw(t, xpubAddr, wire.XSUB)
 		defer sub.Close()
-		synctest.Wait() // a publisher that is not attached yet is told of no subscription that ends before
+		// a publisher that is not attached yet is told of no subscription that ends before
+		synctest.Wait()
 		var want []string
 		for i, m := range sequence("\x02", 0, 200) {
 			sub.send(m)

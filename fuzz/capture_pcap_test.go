@@ -13,13 +13,15 @@ import (
 	"zmtpd/capture"
 )
 
-// The seeds in testdata/pcap are cuts of recorded captures: one session each of most kinds, and the same with
-// segments missing, repeated, cut off and in another order, in other file formats and with other link types.
+// The seeds in testdata/pcap are cuts of recorded captures: one session each of most kinds, and the
+// same with segments missing, repeated, cut off and in another order, in other file formats and
+// with other link types.
 func init() {
 	corpora["FuzzPcap"] = func(tb testing.TB) [][]byte { return seeds(tb, "testdata/pcap") }
 }
 
-// capturedSize returns how large a file is, uncompressed if it is compressed, up to what is of interest.
+// capturedSize returns how large a file is, uncompressed if it is compressed, up to what is of
+// interest.
 func capturedSize(b []byte) int64 {
 	if len(b) < 2 || b[0] != 0x1f || b[1] != 0x8b {
 		return int64(len(b))
@@ -48,8 +50,8 @@ func captured(b []byte, opts capture.Options) (events []capture.Event, stats cap
 	return events, r.Stats(), err
 }
 
-// Whatever the file, its events are a function of it, make sense in their order, and hold no more than the file does. What
-// reading them takes is in proportion to the file.
+// Whatever the file, its events are a function of it, make sense in their order, and hold no more
+// than the file does. What reading them takes is in proportion to the file.
 func FuzzPcap(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -62,8 +64,9 @@ func FuzzPcap(f *testing.F) {
 		runtime.ReadMemStats(&before)
 		events, stats, err := captured(b, opts)
 		runtime.ReadMemStats(&after)
-		// An empty Reader has pages for segments that wait, of which one of 57 bytes in the file takes 1,900. An event takes some 300,
-		// twice that in a slice that grows, and a message of 2 bytes in the file is one.
+		// An empty Reader has pages for segments that wait, of which one of 57 bytes in the file
+		// takes 1,900. An event takes some 300, twice that in a slice that grows, and a message of
+		// 2 bytes in the file is one.
 		if took := after.TotalAlloc - before.TotalAlloc; took > 8<<20+1000*uint64(size) {
 			t.Errorf("took %d bytes for a file of %d", took, size)
 		}

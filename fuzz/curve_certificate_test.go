@@ -24,7 +24,8 @@ func curveCertificates(testing.TB) [][]byte {
 	}
 }
 
-// A certificate that is accepted is the same after it was written and read again, if it can be written.
+// A certificate that is accepted is the same after it was written and read again, if it can be
+// written.
 func FuzzCurveCertificate(f *testing.F) {
 	addSeeds(f)
 	dir := f.TempDir()

@@ -48,7 +48,8 @@ func curveFrames(tb testing.TB) [][]byte {
 	return all
 }
 
-// eachFrame calls take with the bodies of the whole frames in b, until it says that it wants no more.
+// eachFrame calls take with the bodies of the whole frames in b, until it says that it wants no
+// more.
 func eachFrame(b []byte, take func(body []byte) bool) {
 	for {
 		_, size, n, err := wire.ParseHeader(b)
@@ -59,8 +60,8 @@ func eachFrame(b []byte, take func(body []byte) bool) {
 	}
 }
 
-// Whatever a stranger sends, which can be no more than what somebody else once sent to the same server: a server says at most
-// WELCOME, and neither side is ever Ready.
+// Whatever a stranger sends, which can be no more than what somebody else once sent to the same
+// server: a server says at most WELCOME, and neither side is ever Ready.
 func FuzzCurveStranger(f *testing.F) {
 	addSeeds(f)
 	newClient, newServer := curveSides(f)
@@ -103,8 +104,8 @@ func curveChanges(testing.TB) [][]byte {
 	return append(all, []byte{0, 0, 20, 1}, []byte{0, 0, 111, 0x80}, []byte{2, 0, 10, 255})
 }
 
-// A handshake in which one command is changed on its way. The first byte says which, each three that follow where and how. If
-// both sides are Ready, nothing was changed but padding.
+// A handshake in which one command is changed on its way. The first byte says which, each three
+// that follow where and how. If both sides are Ready, nothing was changed but padding.
 func FuzzCurveHandshake(f *testing.F) {
 	addSeeds(f)
 	newClient, newServer := curveSides(f)

@@ -50,8 +50,8 @@ func slowOpen(stream []byte, last uint64) (out []byte, ok bool) {
 	return out, true
 }
 
-// Sealed frames that the input takes apart, changes, repeats and exchanges on their way: Open does what a slow one does, and what comes out
-// is what went in, in order, perhaps without some.
+// Sealed frames that the input takes apart, changes, repeats and exchanges on their way: Open does
+// what a slow one does, and what comes out is what went in, in order, perhaps without some.
 func FuzzCurveOpen(f *testing.F) {
 	addSeeds(f)
 	var plain [][]byte

@@ -8,10 +8,11 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// The seeds in testdata/logbatch are batches that real Zeek workers sent, the smallest of each log path.
+// The seeds in testdata/logbatch are batches that real Zeek workers sent, the smallest of each log
+// path.
 
-// A batch either is refused, and then nothing of it is rendered, or it decodes to values that encode to a batch that
-// renders to the same text. What that takes is in proportion to the batch.
+// A batch either is refused, and then nothing of it is rendered, or it decodes to values that
+// encode to a batch that renders to the same text. What that takes is in proportion to the batch.
 func FuzzLogBatch(f *testing.F) {
 	addSeeds(f)
 	asJSON := zeek.DefaultOptions()
@@ -93,8 +94,8 @@ func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Bat
 	return text, err
 }
 
-// mixedElements tells whether a set or vector has elements that are not of the column's subtype. Zeek takes and renders
-// them, but nothing sends them.
+// mixedElements tells whether a set or vector has elements that are not of the column's subtype.
+// Zeek takes and renders them, but nothing sends them.
 func mixedElements(schema *zeek.Schema, values [][]zeek.Value) bool {
 	for _, record := range values {
 		for i, v := range record {
@@ -108,8 +109,9 @@ func mixedElements(schema *zeek.Schema, values [][]zeek.Value) bool {
 	return false
 }
 
-// textLimit is the most that a batch may become as text: the names of the columns once a record (JSON, where a byte may
-// be six), a number with all its digits for each value or element, and all bytes escaped.
+// textLimit is the most that a batch may become as text: the names of the columns once a record
+// (JSON, where a byte may be six), a number with all its digits for each value or element, and all
+// bytes escaped.
 func textLimit(batch zeek.Batch, schema *zeek.Schema, size int) int {
 	record := 16
 	for _, f := range schema.Fields {

@@ -15,14 +15,15 @@ import (
 func salsaSeeds(testing.TB) [][]byte {
 	return [][]byte{
 		{0, 0, 0, 1},
-		{1, 100, 0, 1, 100, 0, 2, 100, 0, 3, 100, 0, 4, 100, 0, 5}, // small ones, which share vectors
-		{2, 0x40, 0x1f, 1, 32, 0, 2, 0xf4, 1, 3},                   // a large one before them
+		// small ones, which share vectors
+		{1, 100, 0, 1, 100, 0, 2, 100, 0, 3, 100, 0, 4, 100, 0, 5},
+		{2, 0x40, 0x1f, 1, 32, 0, 2, 0xf4, 1, 3}, // a large one before them
 		append([]byte{3}, bytes.Repeat([]byte{0xff, 0, 0x80}, 20)...),
 	}
 }
 
-// Whatever the sizes, a batch is sealed and opened as secretbox does it one by one, and the first message that is not
-// what was sealed is where opening ends.
+// Whatever the sizes, a batch is sealed and opened as secretbox does it one by one, and the first
+// message that is not what was sealed is where opening ends.
 func FuzzSalsa(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, program []byte) {

@@ -41,7 +41,8 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-// seeds returns the content of each file of a folder. One without files, or with an empty one, ends the test.
+// seeds returns the content of each file of a folder. One without files, or with an empty one, ends
+// the test.
 func seeds(tb testing.TB, dir string) [][]byte {
 	tb.Helper()
 	files, err := os.ReadDir(dir)
@@ -65,8 +66,8 @@ func seeds(tb testing.TB, dir string) [][]byte {
 	return all
 }
 
-// recorded returns what each side sent on each connection of the recorded exchanges with libzmq, those that are bytes
-// of a TCP connection, and for which keep says so.
+// recorded returns what each side sent on each connection of the recorded exchanges with libzmq,
+// those that are bytes of a TCP connection, and for which keep says so.
 func recorded(tb testing.TB, keep func(name string, v zmtptest.Vector) bool) [][]byte {
 	tb.Helper()
 	var all [][]byte

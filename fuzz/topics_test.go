@@ -10,7 +10,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// topicsSeeds are programs for the table, of which any bytes are one: first what peers of publishers really sent.
+// topicsSeeds are programs for the table, of which any bytes are one: first what peers of
+// publishers really sent.
 func topicsSeeds(tb testing.TB) [][]byte {
 	all := recorded(tb, func(name string, _ zmtptest.Vector) bool {
 		return strings.HasPrefix(name, "sub-") || strings.HasPrefix(name, "xpub-") || strings.HasPrefix(name, "xsub-")
@@ -22,7 +23,8 @@ func topicsSeeds(tb testing.TB) [][]byte {
 	)
 }
 
-// A slow table: for each subscriber and topic how often it was subscribed to, and whether it is held.
+// A slow table: for each subscriber and topic how often it was subscribed to, and whether it is
+// held.
 type slowTable map[subscription]*state
 
 type subscription struct {
@@ -44,8 +46,9 @@ func (s slowTable) holders(topic string) (n int) {
 	return n
 }
 
-// FuzzTopics runs a program of changes on the table and on the slow one. Each change begins with a byte: two bits for
-// what to do, three for the subscriber, three for the length of the topic that follows.
+// FuzzTopics runs a program of changes on the table and on the slow one. Each change begins with a
+// byte: two bits for what to do, three for the subscriber, three for the length of the topic that
+// follows.
 func FuzzTopics(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, program []byte) {

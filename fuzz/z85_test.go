@@ -29,7 +29,8 @@ func z85Data(testing.TB) [][]byte {
 	}
 }
 
-// What is accepted is exactly what encoding gives, and the length is always the one that was foretold.
+// What is accepted is exactly what encoding gives, and the length is always the one that was
+// foretold.
 func FuzzZ85Decode(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -16,7 +16,8 @@ func dialer(n *zmtptest.Network) func(context.Context, string, string) (net.Conn
 	return func(ctx context.Context, _, address string) (net.Conn, error) { return n.Dial(ctx, address) }
 }
 
-// hostile makes s listen, and sends it b on two connections: as it is, and behind the handshake of a peer of type typ.
+// hostile makes s listen, and sends it b on two connections: as it is, and behind the handshake of
+// a peer of type typ.
 func hostile(t *testing.T, n *zmtptest.Network, address string, s *zmtp.Socket, typ wire.SocketType, b []byte) {
 	t.Helper()
 	l, err := n.Listen(address)

@@ -47,7 +47,8 @@ func framesSeeds(tb testing.TB) [][]byte {
 	return all
 }
 
-// commands returns the bodies of the recorded commands, or if data is set the data of those of that name.
+// commands returns the bodies of the recorded commands, or if data is set the data of those of that
+// name.
 func commands(tb testing.TB, only string, data bool) [][]byte {
 	tb.Helper()
 	var all [][]byte
@@ -73,7 +74,8 @@ func commands(tb testing.TB, only string, data bool) [][]byte {
 	return all
 }
 
-// refusal says whether err is one of the wire format, with a reason; anything else is a fault of ours.
+// refusal says whether err is one of the wire format, with a reason; anything else is a fault of
+// ours.
 func refusal(t *testing.T, err error) bool {
 	t.Helper()
 	if err == nil {
@@ -86,8 +88,9 @@ func refusal(t *testing.T, err error) bool {
 	return true
 }
 
-// FuzzGreeting: a greeting is refused with all its beginnings that are long enough, whatever follows, or accepted at
-// exactly 64 bytes; what was accepted says the same when it is written again.
+// FuzzGreeting: a greeting is refused with all its beginnings that are long enough, whatever
+// follows, or accepted at exactly 64 bytes; what was accepted says the same when it is written
+// again.
 func FuzzGreeting(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -171,8 +174,8 @@ func decode(t *testing.T, stream []byte, limit int64, cuts []byte) (found []item
 	return found, len(buf), nil
 }
 
-// FuzzFrames: a stream says the same whatever the cuts; a message holds its frames, the limit and nothing else; commands
-// between its frames do not change it.
+// FuzzFrames: a stream says the same whatever the cuts; a message holds its frames, the limit and
+// nothing else; commands between its frames do not change it.
 func FuzzFrames(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -274,9 +277,9 @@ func FuzzMetadata(f *testing.F) {
 	})
 }
 
-// FuzzNullSession gives the bytes to sockets that listen, as a whole connection and behind a good handshake, with a limit
-// on the size of messages and without one. Whatever they are, nobody panics, and an honest client of the same socket is
-// served.
+// FuzzNullSession gives the bytes to sockets that listen, as a whole connection and behind a good
+// handshake, with a limit on the size of messages and without one. Whatever they are, nobody
+// panics, and an honest client of the same socket is served.
 func FuzzNullSession(f *testing.F) {
 	addSeeds(f)
 	f.Add([]byte("\x02\x7f\xff\xff\xff\xff\xff\xff\xf6")) // a frame of 2^63-10 bytes

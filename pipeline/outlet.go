@@ -38,8 +38,9 @@ type OutletConfig struct {
 	// and counted; without room there, what comes is dropped at once, for ReasonGivenUp. Default:
 	// nobody is told.
 	Gone func(error)
-	// Memory is the budget in which the memory counts that the outlet has itself: batches from the spool, and copies of small ones.
-	// What the sink was given of a socket's batches counts there. Default: none.
+	// Memory is the budget in which the memory counts that the outlet has itself: batches from the
+	// spool, and copies of small ones. What the sink was given of a socket's batches counts there.
+	// Default: none.
 	Memory *memory.Budget
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger

@@ -67,7 +67,8 @@ type arena struct {
 	memory *shared // with the arena as one of its users, nil for none yet
 }
 
-// hold copies an item into the arena and returns its memory, of which it is a user. holder counts the arena.
+// hold copies an item into the arena and returns its memory, of which it is a user. holder counts
+// the arena.
 func (a *arena) hold(it *item, holder *memory.Holder) *shared {
 	n := len(it.Node) + len(it.raw)
 	if len(a.free) < n {

@@ -12,9 +12,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// handshake brings the connection of p up to its traffic and returns what came behind. The end of the owner ends it. But
-// a peer to which something was sent behind the greeting may take the handshake for complete and have sent messages, so
-// it gets answerTime.
+// handshake brings the connection of p up to its traffic and returns what came behind. The end of
+// the owner ends it. But a peer to which something was sent behind the greeting may take the
+// handshake for complete and have sent messages, so it gets answerTime.
 func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 	var committed atomic.Bool
 	hurried := make(chan struct{})
@@ -39,7 +39,8 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 	return first, err
 }
 
-// exchange is the handshake up to its time limit. It sets committed before it sends something behind the greeting.
+// exchange is the handshake up to its time limit. It sets committed before it sends something
+// behind the greeting.
 func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err error) {
 	conn := p.conn
 	live := s.live.Load()
@@ -92,8 +93,8 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 	}
 }
 
-// lingerClose lets a peer read the ERROR that it was sent: a close with unread input would be a reset, which takes back
-// what is under way.
+// lingerClose lets a peer read the ERROR that it was sent: a close with unread input would be a
+// reset, which takes back what is under way.
 func lingerClose(conn net.Conn) {
 	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		conn.SetReadDeadline(time.Now().Add(lastLook))
@@ -120,8 +121,9 @@ func (in *inlet) read() error {
 	return err
 }
 
-// authorize lets the mechanism ask whether the peer may come in, and watches the peer meanwhile: one that hangs up is not waited
-// for, and one that sends what it may not send yet is refused, as in libzmq.
+// authorize lets the mechanism ask whether the peer may come in, and watches the peer meanwhile:
+// one that hangs up is not waited for, and one that sends what it may not send yet is refused, as
+// in libzmq.
 func (s *Socket) authorize(p *Peer, h *handshake, in *inlet, out []byte, deadline time.Time) ([]byte, Progress, error) {
 	ctx, cancel := context.WithDeadline(p.owner.ctx, deadline)
 	defer cancel()

@@ -12,7 +12,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A SUB gives out nothing of a topic that was cancelled before the application receives it, as libzmq's does.
+// A SUB gives out nothing of a topic that was cancelled before the application receives it, as
+// libzmq's does.
 func TestSubFiltersWhenReceiving(t *testing.T) {
 	for _, batches := range []bool{false, true} {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {

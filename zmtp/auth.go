@@ -22,9 +22,9 @@ type Auth struct {
 	Domain string
 }
 
-// Ask asks about one client, and returns what the handler wants the application to know of it. If the client may not
-// come in, the error says why and status is what it has to be told in an ERROR command: "400", "500", or nothing, when
-// it is only hung up on.
+// Ask asks about one client, and returns what the handler wants the application to know of it. If
+// the client may not come in, the error says why and status is what it has to be told in an ERROR
+// command: "400", "500", or nothing, when it is only hung up on.
 func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string, credentials ...[]byte) (m wire.Metadata, status string, err error) {
 	if a.Handler == nil {
 		if a.Open {
@@ -59,8 +59,8 @@ func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string, credent
 // PropUserID is the property with the user id of an authenticated peer.
 const PropUserID = "User-Id"
 
-// PeerMetadata parses what a peer says of itself. It cannot say that it is authenticated as somebody: a User-Id among it is
-// left out.
+// PeerMetadata parses what a peer says of itself. It cannot say that it is authenticated as
+// somebody: a User-Id among it is left out.
 func PeerMetadata(b []byte) (wire.Metadata, error) {
 	m, err := wire.ParseMetadata(b)
 	return slices.DeleteFunc(m, func(p wire.Property) bool { return strings.EqualFold(p.Name, PropUserID) }), err

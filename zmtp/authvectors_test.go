@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// authVectors are the recordings with an authenticator or with PLAIN, and what the authenticator answers, 0 for nothing within
-// the time of the handshake.
+// authVectors are the recordings with an authenticator or with PLAIN, and what the authenticator
+// answers, 0 for nothing within the time of the handshake.
 var authVectors = map[string]int{
 	"plain-client-client-to-client":  0,
 	"plain-client-error-libzmq-form": 0,
@@ -101,7 +101,8 @@ func playAuthVector(t *testing.T, v zmtptest.Vector, status int) {
 	if word, _ := v.Outcome(); word == "accept" {
 		alive(raw)
 	} else {
-		raw.ExpectClose() // after an ERROR, which is one of our lines, libzmq waits; ours says that it does not
+		// after an ERROR, which is one of our lines, libzmq waits; ours says that it does not
+		raw.ExpectClose()
 	}
 	if want, ok := strings.CutPrefix(v.Headers["delivered"], kind+" "); ok {
 		if got := sock.received(t); strings.Join(got, " ; ") != want {
@@ -126,7 +127,8 @@ func playAuthVector(t *testing.T, v zmtptest.Vector, status int) {
 			reconnects = "yes"
 		}
 	}
-	want := strings.ReplaceAll(v.Headers["event"], " HANDSHAKE_FAILED_NO_DETAIL(11),", "") // of the end of libzmq's wait
+	// of the end of libzmq's wait
+	want := strings.ReplaceAll(v.Headers["event"], " HANDSHAKE_FAILED_NO_DETAIL(11),", "")
 	if want == "none" {
 		want = ""
 	}

@@ -6,33 +6,36 @@ import (
 )
 
 const (
-	// maxBacklog is how many bytes of a peer that has closed its connection its kernel and ours may still hold: the
-	// largest buffers that Linux gives a connection by itself (tcp_wmem, tcp_rmem), and some room.
+	// maxBacklog is how many bytes of a peer that has closed its connection its kernel and ours may
+	// still hold: the largest buffers that Linux gives a connection by itself (tcp_wmem, tcp_rmem),
+	// and some room.
 	maxBacklog = 16 << 20
-	// maxHeld is how many bytes of subscriptions are held back. A peer that leaves more unread is told at once.
+	// maxHeld is how many bytes of subscriptions are held back. A peer that leaves more unread is
+	// told at once.
 	maxHeld = 1 << 20
-	// maxHold is for how long something is held back. A publisher that the pattern does not read for longer must learn of
-	// its subscriptions nevertheless.
+	// maxHold is for how long something is held back. A publisher that the pattern does not read
+	// for longer must learn of its subscriptions nevertheless.
 	maxHold = 5 * time.Second
 	// bulkRead is from how many bytes in one read on the receive window may have been full.
 	bulkRead = 4 << 10
-	// A peer whose window may have been full has nothing left when there was nothing to read calmLooks times, calmPause
-	// apart.
+	// A peer whose window may have been full has nothing left when there was nothing to read
+	// calmLooks times, calmPause apart.
 	calmLooks = 10
 	calmPause = 5 * time.Millisecond
 )
 
 // backlog says whether the peer may have sent something that has not been read yet.
 //
-// If so, the write loop holds PING, PONG and subscriptions back. The peer may have closed its connection, with data in
-// its kernel for which we have no room yet. Anything that arrives there now is answered with RST, which throws that data
-// away (RFC 1122, section 4.2.2.13). Messages are not held back: two peers that wait for each other to read would wait
-// for ever.
+// If so, the write loop holds PING, PONG and subscriptions back. The peer may have closed its
+// connection, with data in its kernel for which we have no room yet. Anything that arrives there
+// now is answered with RST, which throws that data away (RFC 1122, section 4.2.2.13). Messages are
+// not held back: two peers that wait for each other to read would wait for ever.
 type backlog struct {
-	waiting atomic.Bool   // the read loop waits for the peer
-	holding atomic.Bool   // the write loop holds something back
-	bulk    atomic.Bool   // a read took bulkRead bytes or more, or all that it could, and there was no calm since
-	read    atomic.Uint64 // bytes read so far
+	waiting atomic.Bool // the read loop waits for the peer
+	holding atomic.Bool // the write loop holds something back
+	// a read took bulkRead bytes or more, or all that it could, and there was no calm since
+	bulk atomic.Bool
+	read atomic.Uint64 // bytes read so far
 
 	// The write loop alone uses these.
 	began  time.Time // when it began to hold something back
@@ -41,7 +44,8 @@ type backlog struct {
 	calm   int       // how often it found nothing to read
 }
 
-// wait says that the read loop waits for the peer. It reports whether the write loop should look again.
+// wait says that the read loop waits for the peer. It reports whether the write loop should look
+// again.
 func (b *backlog) wait() (wake bool) {
 	b.waiting.Store(true)
 	return b.holding.Load()
@@ -56,7 +60,8 @@ func (b *backlog) got(n int, room bool) {
 	b.read.Store(b.read.Load() + uint64(n)) // the read loop alone writes it
 }
 
-// holdsBack reports whether PING, PONG and subscriptions have to wait. The write loop asks again after calmPause.
+// holdsBack reports whether PING, PONG and subscriptions have to wait. The write loop asks again
+// after calmPause.
 func (p *Peer) holdsBack() bool {
 	b := &p.backlog
 	now := time.Now()

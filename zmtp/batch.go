@@ -14,8 +14,8 @@ type span struct {
 	bytes      int // sum of the bodies
 }
 
-// Batch is messages in order: those of one read of one peer, of which there is at least one, or those
-// of a [BatchBuilder]. It owns their memory until Release.
+// Batch is messages in order: those of one read of one peer, of which there is at least one, or
+// those of a [BatchBuilder]. It owns their memory until Release.
 type Batch struct {
 	peer  *Peer
 	slab  *slab
@@ -67,7 +67,8 @@ func (b *Batch) Messages() iter.Seq[Message] {
 	}
 }
 
-// Topic returns the first part of message i, to which subscriptions are compared. It refers to the batch.
+// Topic returns the first part of message i, to which subscriptions are compared. It refers to the
+// batch.
 func (b *Batch) Topic(i int) []byte {
 	m := b.slab.buf[b.spans[i].start:b.spans[i].end]
 	if wire.Flags(m[0])&wire.Long == 0 { // nearly always
@@ -78,8 +79,8 @@ func (b *Batch) Topic(i int) []byte {
 	return part
 }
 
-// Counts returns the number of parts of the messages from up to but not including to, and the sum of their sizes in
-// bytes without the frame headers.
+// Counts returns the number of parts of the messages from up to but not including to, and the sum
+// of their sizes in bytes without the frame headers.
 func (b *Batch) Counts(from, to int) (parts, bytes int) {
 	for _, s := range b.spans[from:to] {
 		parts += s.parts
@@ -88,8 +89,9 @@ func (b *Batch) Counts(from, to int) (parts, bytes int) {
 	return parts, bytes
 }
 
-// Release gives the memory of the batch back. Neither the batch nor its messages may be used afterwards. With
-// Config.Memory or Config.TotalRecvBytes the memory counts until then; without them Release is optional, for speed.
+// Release gives the memory of the batch back. Neither the batch nor its messages may be used
+// afterwards. With Config.Memory or Config.TotalRecvBytes the memory counts until then; without
+// them Release is optional, for speed.
 func (b *Batch) Release() {
 	if b.slab == nil {
 		return
@@ -110,15 +112,16 @@ func (b *Batch) wireBytes(from, to int) int64 {
 	return n
 }
 
-// keeps returns how many bytes the messages are, and whether a batch that outlives this one shares its slab: unless that would
-// pin much more memory than they need, which somebody else has not pinned already.
+// keeps returns how many bytes the messages are, and whether a batch that outlives this one shares
+// its slab: unless that would pin much more memory than they need, which somebody else has not
+// pinned already.
 func (b *Batch) keeps() (used int, shared bool) {
 	used = int(b.wireBytes(0, len(b.spans)))
 	return used, used >= len(b.slab.buf)/4 || b.slab.refs.Load() > 1
 }
 
-// keep returns a batch with the same messages, of so many bytes, that stays valid when the read loop goes on. It shares the slab
-// or has one of its own.
+// keep returns a batch with the same messages, of so many bytes, that stays valid when the read
+// loop goes on. It shares the slab or has one of its own.
 func (b *Batch) keep(used int, shared bool) *Batch {
 	k := &Batch{peer: b.peer, spans: make([]span, len(b.spans))}
 	if shared {
@@ -137,7 +140,8 @@ func (b *Batch) keep(used int, shared bool) *Batch {
 	return k
 }
 
-// slice returns the messages from up to but not including to as a batch of their own, which shares the memory of b.
+// slice returns the messages from up to but not including to as a batch of their own, which shares
+// the memory of b.
 func (b *Batch) slice(from, to int) *Batch {
 	b.slab.retain()
 	return &Batch{peer: b.peer, slab: b.slab, spans: b.spans[from:to:to], inbox: b.inbox}

@@ -6,8 +6,8 @@ import "zmtpd/zmtp/wire"
 // ready for use. It is not for concurrent use.
 //
 // A builder copies all that is added to it. Its memory goes to the Batch, and comes back for other
-// batches with [Batch.Release]: release a batch as soon as SendBatch has returned. What was not copied
-// into a queue by then stays in place until it is sent.
+// batches with [Batch.Release]: release a batch as soon as SendBatch has returned. What was not
+// copied into a queue by then stays in place until it is sent.
 type BatchBuilder struct {
 	slab  *slab // nil while empty
 	used  int   // bytes of it
@@ -45,8 +45,8 @@ func (b *BatchBuilder) Len() int { return len(b.spans) }
 // Size returns the size of the messages on the wire in bytes, with their framing.
 func (b *BatchBuilder) Size() int { return b.used }
 
-// Batch returns the messages, in the order in which they were added, and leaves the builder empty. The
-// caller owns the batch and should Release it. It may be a batch of no messages.
+// Batch returns the messages, in the order in which they were added, and leaves the builder empty.
+// The caller owns the batch and should Release it. It may be a batch of no messages.
 func (b *BatchBuilder) Batch() *Batch {
 	all := &Batch{slab: b.slab, spans: b.spans}
 	*b = BatchBuilder{spans: make([]span, 0, len(b.spans))}

@@ -2,14 +2,16 @@ package zmtp
 
 import "sync/atomic"
 
-// budget bounds the memory in which the messages of all peers of a socket lie that were received and not yet given back. It counts
-// whole slabs, from the first batch in one that is queued to the last that is released; those above largeSlab already when they
-// are there to be read into. inbox.mu guards it.
+// budget bounds the memory in which the messages of all peers of a socket lie that were received
+// and not yet given back. It counts whole slabs, from the first batch in one that is queued to the
+// last that is released; those above largeSlab already when they are there to be read into.
+// inbox.mu guards it.
 //
-// So that one peer does not take all of it, a peer may have as much as is left free beside it (a dynamic threshold, as
-// switches have for the buffers that their ports share): of n peers that send without end each gets one part in
-// n+1, and what is always left free lets others begin. A peer of whom nothing is queued may always go on, so nothing stands
-// still; by that much, one read for each peer, the limit may be exceeded.
+// So that one peer does not take all of it, a peer may have as much as is left free beside it (a
+// dynamic threshold, as switches have for the buffers that their ports share): of n peers that send
+// without end each gets one part in n+1, and what is always left free lets others begin. A peer of
+// whom nothing is queued may always go on, so nothing stands still; by that much, one read for each
+// peer, the limit may be exceeded.
 type budget struct {
 	limit   atomic.Int64 // bytes, 0 for no limit; set under inbox.mu
 	used    int64
@@ -38,7 +40,8 @@ func (g *budget) charge(l *lane, n int64) {
 	l.pinned += n
 }
 
-// ask charges n bytes for l if they are allowed. Otherwise it returns a channel that is closed when they are, and charged.
+// ask charges n bytes for l if they are allowed. Otherwise it returns a channel that is closed when
+// they are, and charged.
 func (g *budget) ask(l *lane, n int64) (granted <-chan struct{}) {
 	if g.allows(l, n) {
 		g.charge(l, n)

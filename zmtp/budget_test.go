@@ -21,8 +21,8 @@ func readOf(size int) *Batch {
 	return batchOfAll(string(make([]byte, size-header)))
 }
 
-// TestBudgetAgainstModel: peers put reads, an application takes and releases them. What is held is never above the limit but for one
-// read of each peer, and nobody waits who may go on.
+// TestBudgetAgainstModel: peers put reads, an application takes and releases them. What is held is
+// never above the limit but for one read of each peer, and nobody waits who may go on.
 func TestBudgetAgainstModel(t *testing.T) {
 	type step struct{ what, which, size int }
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
@@ -217,7 +217,8 @@ func TestBudgetWakesInOrder(t *testing.T) {
 	})
 }
 
-// TestTotalRecvBytes: a socket reads no more from its peers than its limit allows, and from each at least one message.
+// TestTotalRecvBytes: a socket reads no more from its peers than its limit allows, and from each at
+// least one message.
 func TestTotalRecvBytes(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{TotalRecvBytes: 1 << 20})
@@ -259,8 +260,9 @@ func TestTotalRecvBytes(t *testing.T) {
 	})
 }
 
-// Read buffers for large messages count while the message is under way, too: of each peer there is one message beyond the limit, queued
-// or under way. They count no more when the connection is lost.
+// Read buffers for large messages count while the message is under way, too: of each peer there is
+// one message beyond the limit, queued or under way. They count no more when the connection is
+// lost.
 func TestLargeMessagesUnderWayCount(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{TotalRecvBytes: 1 << 20})

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// control sets the receive buffer of a TCP socket before it listens or connects, as libzmq does. Afterwards would be too
-// late: the other end has been told of a window by then, and what it sends into one that has shrunk is thrown away and sent
-// again.
+// control sets the receive buffer of a TCP socket before it listens or connects, as libzmq does.
+// Afterwards would be too late: the other end has been told of a window by then, and what it sends
+// into one that has shrunk is thrown away and sent again.
 func (c *Config) control(_, _ string, raw syscall.RawConn) error {
 	n := c.RecvBuffer
 	if n <= 0 {

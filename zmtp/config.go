@@ -12,76 +12,87 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Config is how a socket behaves. The zero value works. A socket keeps a copy; Socket.Reconfigure changes some of it later.
+// Config is how a socket behaves. The zero value works. A socket keeps a copy; Socket.Reconfigure
+// changes some of it later.
 type Config struct {
-	// SendHWM and RecvHWM are the high-water marks: how many whole messages may wait for one peer, in each direction.
-	// Default 1000 as in libzmq, negative for no limit.
+	// SendHWM and RecvHWM are the high-water marks: how many whole messages may wait for one peer,
+	// in each direction. Default 1000 as in libzmq, negative for no limit.
 	SendHWM, RecvHWM int
-	// SendBytes and RecvBytes bound the same queues in bytes on the wire. One message is taken whatever its size.
-	// Default 64 MiB, negative for no limit.
+	// SendBytes and RecvBytes bound the same queues in bytes on the wire. One message is taken
+	// whatever its size. Default 64 MiB, negative for no limit.
 	SendBytes, RecvBytes int64
-	// TotalRecvBytes bounds the memory in which the messages of all peers lie that wait to be received, or were received with RecvBatch
-	// and not released: whole read buffers, which may be up to four times the messages. What Recv returned does not count. A peer
-	// may take as much of it as it leaves free, and one message always when nothing of it waits, so that none is starved; beyond the
-	// limit there may be that one message and 256 KiB for each peer. Default half of Memory, or no limit without it; negative for no
-	// limit.
+	// TotalRecvBytes bounds the memory in which the messages of all peers lie that wait to be
+	// received, or were received with RecvBatch and not released: whole read buffers, which may be
+	// up to four times the messages. What Recv returned does not count. A peer may take as much of
+	// it as it leaves free, and one message always when nothing of it waits, so that none is
+	// starved; beyond the limit there may be that one message and 256 KiB for each peer. Default
+	// half of Memory, or no limit without it; negative for no limit.
 	TotalRecvBytes int64
-	// Memory is the budget in which everything counts that is held for the peers: unfinished messages, read buffers, what
-	// waits to be received or sent, subscriptions. When it is exhausted the peers that have most are read no longer, and
-	// the largest is closed if that lasts (wire.MemoryExhausted). With it, batches must be released. Default: none.
+	// Memory is the budget in which everything counts that is held for the peers: unfinished
+	// messages, read buffers, what waits to be received or sent, subscriptions. When it is
+	// exhausted the peers that have most are read no longer, and the largest is closed if that
+	// lasts (wire.MemoryExhausted). With it, batches must be released. Default: none.
 	Memory *memory.Budget
-	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only as the bytes arrive. Default 64 MiB,
-	// negative for no limit.
+	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only
+	// as the bytes arrive. Default 64 MiB, negative for no limit.
 	MaxMessageSize int64
-	// MaxParts bounds the number of parts of a received message. Default 65536, negative for no limit.
+	// MaxParts bounds the number of parts of a received message. Default 65536, negative for no
+	// limit.
 	MaxParts int
 	// MaxTopicSize bounds the topic of a subscription that a peer makes, in bytes. Default 65535.
 	MaxTopicSize int
 	// MaxSubscriptions bounds how many topics one peer may subscribe. Default 100000.
 	MaxSubscriptions int
 
-	// HandshakeTimeout is how long a connection may take from connect or accept to the end of its handshake;
-	// arriving bytes do not extend it. Default 30 s as in libzmq.
+	// HandshakeTimeout is how long a connection may take from connect or accept to the end of its
+	// handshake; arriving bytes do not extend it. Default 30 s as in libzmq.
 	HandshakeTimeout time.Duration
-	// MaxConnections bounds the accepted connections of the socket, MaxConnectionsPerAddress those from one IPv4 address or one /64
-	// of IPv6. One more closes a connection whose handshake is not complete, the oldest first, else one that has never sent
-	// anything, else it is refused (wire.TooManyConnections). Default 0: no limit.
+	// MaxConnections bounds the accepted connections of the socket, MaxConnectionsPerAddress those
+	// from one IPv4 address or one /64 of IPv6. One more closes a connection whose handshake is not
+	// complete, the oldest first, else one that has never sent anything, else it is refused
+	// (wire.TooManyConnections). Default 0: no limit.
 	MaxConnections, MaxConnectionsPerAddress int
 	// MaxPendingHandshakes bounds the accepted connections of the socket whose handshake is not
 	// complete. One more closes the oldest of an address that has its equal share or more of them.
 	// Default 4096.
 	MaxPendingHandshakes int
-	// HeartbeatInterval is how often a PING is sent to each peer. Default 0: none. PINGs are answered always.
+	// HeartbeatInterval is how often a PING is sent to each peer. Default 0: none. PINGs are
+	// answered always.
 	HeartbeatInterval time.Duration
-	// HeartbeatTimeout is how long after a PING something must come from the peer. Default HeartbeatInterval.
+	// HeartbeatTimeout is how long after a PING something must come from the peer. Default
+	// HeartbeatInterval.
 	HeartbeatTimeout time.Duration
-	// HeartbeatTTL is sent with each PING: how long the peer may wait for the next. It is cut to 65.5 s, which is what
-	// libzmq can take. Default 0: none.
+	// HeartbeatTTL is sent with each PING: how long the peer may wait for the next. It is cut to
+	// 65.5 s, which is what libzmq can take. Default 0: none.
 	HeartbeatTTL time.Duration
 
-	// ReconnectInterval is the pause before the second attempt to connect; it doubles with each failure up to
-	// ReconnectMax, and up to half of it is added at random. A completed handshake starts it anew. Defaults 100 ms and 5 s.
+	// ReconnectInterval is the pause before the second attempt to connect; it doubles with each
+	// failure up to ReconnectMax, and up to half of it is added at random. A completed handshake
+	// starts it anew. Defaults 100 ms and 5 s.
 	ReconnectInterval, ReconnectMax time.Duration
 	// ConnectTimeout bounds one attempt to connect. Default 0: that of the operating system.
 	ConnectTimeout time.Duration
-	// RetryAlways makes Connect try on, with the pauses above, also at an endpoint whose peer breaks the protocol or speaks
-	// another mechanism: it may be put right. Default false: such an endpoint is given up, as in libzmq.
+	// RetryAlways makes Connect try on, with the pauses above, also at an endpoint whose peer
+	// breaks the protocol or speaks another mechanism: it may be put right. Default false: such an
+	// endpoint is given up, as in libzmq.
 	RetryAlways bool
-	// Immediate makes a Push give messages only to peers whose handshake is complete, not to endpoints that are still
-	// being connected: libzmq's ZMQ_IMMEDIATE. What waits for a peer that is lost goes to the others. Default false.
+	// Immediate makes a Push give messages only to peers whose handshake is complete, not to
+	// endpoints that are still being connected: libzmq's ZMQ_IMMEDIATE. What waits for a peer that
+	// is lost goes to the others. Default false.
 	Immediate bool
-	// Key makes a Push sticky: messages with the same key go to the same peer, see Push. It returns the key of a message, which may
-	// refer to the message, or nil for one that any peer may get. It is called with a lock held and must not call the socket.
-	// Default: no message has a key.
+	// Key makes a Push sticky: messages with the same key go to the same peer, see Push. It returns
+	// the key of a message, which may refer to the message, or nil for one that any peer may get.
+	// It is called with a lock held and must not call the socket. Default: no message has a key.
 	Key func(Message) []byte
 
-	// IPv6 makes "*" in Listen mean all IPv6 and IPv4 addresses instead of all IPv4 ones, and lets names resolve to IPv6.
-	// Literal IPv6 addresses work always. Default false as in libzmq.
+	// IPv6 makes "*" in Listen mean all IPv6 and IPv4 addresses instead of all IPv4 ones, and lets
+	// names resolve to IPv6. Literal IPv6 addresses work always. Default false as in libzmq.
 	IPv6 bool
 	// KeepAlive configures TCP keepalive. Default: that of the operating system, as in libzmq.
 	KeepAlive net.KeepAliveConfig
-	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. Default 0: that of the operating system. With Serve and
-	// Dial, RecvBuffer of TCP is the caller's to set, as it must be set before the connection is there.
+	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. Default 0: that of the
+	// operating system. With Serve and Dial, RecvBuffer of TCP is the caller's to set, as it must
+	// be set before the connection is there.
 	SendBuffer, RecvBuffer int
 	// Dial replaces the dialer of the tcp and ipc transports: network is "tcp", "tcp4" or "unix".
 	// Default: the net package.
@@ -90,12 +101,14 @@ type Config struct {
 	// scheme "tcp" or "ipc" replaces the transport of the package. Default none.
 	Transports map[string]Transport
 
-	// Metadata are application properties for READY; their names must begin with "X-". Default none.
+	// Metadata are application properties for READY; their names must begin with "X-". Default
+	// none.
 	Metadata wire.Metadata
-	// Mechanism makes the security mechanism of each connection from the metadata that this side sends. Default NULL.
+	// Mechanism makes the security mechanism of each connection from the metadata that this side
+	// sends. Default NULL.
 	Mechanism func(local wire.Metadata) Mechanism
-	// Logger gets what an operator should know, with the attributes socket, endpoint, peer, stage, reason and err.
-	// Default: nothing is logged.
+	// Logger gets what an operator should know, with the attributes socket, endpoint, peer, stage,
+	// reason and err. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -113,7 +126,8 @@ const (
 	DefaultReconnectMax         = 5 * time.Second
 )
 
-// withDefaults returns a copy in which every field has its effective value; 0 means no limit where negative did.
+// withDefaults returns a copy in which every field has its effective value; 0 means no limit where
+// negative did.
 func (c Config) withDefaults() Config {
 	limit := func(v *int, def int) {
 		if *v == 0 {

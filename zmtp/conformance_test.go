@@ -92,7 +92,8 @@ func TestEveryTypeChecksItsPeer(t *testing.T) {
 			for _, other := range types {
 				r := dialRaw(t, n, addr)
 				r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(other)...))
-				time.Sleep(time.Second) // a refusal leaves the peer time to read what was said before
+				// a refusal leaves the peer time to read what was said before
+				time.Sleep(time.Second)
 				if open := s.Stats().Peers == 1; open != typ.Accepts(other) {
 					t.Errorf("a %s that binds takes a %q: %v", typ, other, open)
 				}
@@ -118,7 +119,8 @@ func TestEveryTypeChecksItsPeer(t *testing.T) {
 	})
 }
 
-// Whatever bytes come behind a handshake, the socket goes on with the others, and says why it closed.
+// Whatever bytes come behind a handshake, the socket goes on with the others, and says why it
+// closed.
 func TestEveryTypeSurvivesGarbage(t *testing.T) {
 	for name, c := range map[string]struct {
 		in     []byte
@@ -155,7 +157,8 @@ func TestEveryTypeSurvivesGarbage(t *testing.T) {
 	}
 }
 
-// Commands that are unknown, or mean nothing to the type, or nothing behind the handshake, are ignored.
+// Commands that are unknown, or mean nothing to the type, or nothing behind the handshake, are
+// ignored.
 func TestEveryTypeIgnores(t *testing.T) {
 	forEachKind(t, func(t *testing.T, typ wire.SocketType, k kind) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -180,7 +183,8 @@ func TestEveryTypeIgnores(t *testing.T) {
 	})
 }
 
-// Everything may be called at any time by anybody. What it is about is the race detector, and that nothing hangs.
+// Everything may be called at any time by anybody. What it is about is the race detector, and that
+// nothing hangs.
 func TestEveryTypeConcurrently(t *testing.T) {
 	forEachKind(t, func(t *testing.T, typ wire.SocketType, k kind) {
 		for _, end := range []string{"Shutdown", "Close"} {
@@ -237,7 +241,8 @@ func TestEveryTypeConcurrently(t *testing.T) {
 				var ends sync.WaitGroup
 				for range 3 {
 					ends.Go(func() {
-						// The half of the sockets that receive goes on meanwhile, as Shutdown wants it.
+						// The half of the sockets that receive goes on meanwhile, as Shutdown wants
+						// it.
 						limit, cancel := context.WithTimeout(ctx, 2*time.Second)
 						defer cancel()
 						var err error

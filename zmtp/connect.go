@@ -10,11 +10,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Connect connects the socket to an endpoint, in the background and again whenever the connection is
-// lost; nobody needs to listen there yet. It fails only for an endpoint that can never work. A Sub or
-// Pub ignores a second Connect to the same text, as in libzmq; other sockets make a second connection.
-// Forms: tcp://host:port, tcp://source:port;host:port, ipc://path, ipc://@name, and those of
-// Config.Transports.
+// Connect connects the socket to an endpoint, in the background and again whenever the connection
+// is lost; nobody needs to listen there yet. It fails only for an endpoint that can never work. A
+// Sub or Pub ignores a second Connect to the same text, as in libzmq; other sockets make a second
+// connection. Forms: tcp://host:port, tcp://source:port;host:port, ipc://path, ipc://@name, and
+// those of Config.Transports.
 func (s *Socket) Connect(endpoint string) error {
 	pk, ok := s.pattern.(parker)
 	if !ok {
@@ -80,8 +80,8 @@ func (s *Socket) connected(endpoint string) bool {
 	return false
 }
 
-// connectLoop keeps one connection up. The pause between attempts doubles until a handshake is complete: a peer that
-// accepts and hangs up is no better than one that is not there.
+// connectLoop keeps one connection up. The pause between attempts doubles until a handshake is
+// complete: a peer that accepts and hangs up is no better than one that is not there.
 func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn, error)) {
 	defer s.giveUp(a)
 	pause := s.cfg.ReconnectInterval

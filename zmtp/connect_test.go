@@ -103,8 +103,8 @@ func TestReconnectBacksOff(t *testing.T) {
 	})
 }
 
-// A peer that accepts and hangs up, or lets the handshake fail in time, is no better than one that is not there. One whose
-// handshake was complete starts the pauses anew.
+// A peer that accepts and hangs up, or lets the handshake fail in time, is no better than one that
+// is not there. One whose handshake was complete starts the pauses anew.
 func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *zmtptest.Network) {
 		var a attempts
@@ -242,7 +242,8 @@ func TestEndDuringHandshake(t *testing.T) {
 	}
 }
 
-// What a publisher must know reaches each that comes or comes back, once for each topic, before anything else.
+// What a publisher must know reaches each that comes or comes back, once for each topic, before
+// anything else.
 func TestResubscription(t *testing.T) {
 	for _, typ := range []wire.SocketType{wire.SUB, wire.XSUB} {
 		t.Run(string(typ), func(t *testing.T) {

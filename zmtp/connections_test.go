@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A socket with as many connections as it may have closes one whose handshake is not complete, then one that has never sent
-// anything, then it refuses; and when one ends, another may come.
+// A socket with as many connections as it may have closes one whose handshake is not complete, then
+// one that has never sent anything, then it refuses; and when one ends, another may come.
 func TestMaxConnections(t *testing.T) {
 	for _, c := range []Config{{MaxConnections: 3}, {MaxConnectionsPerAddress: 3}, {MaxConnections: 3, MaxConnectionsPerAddress: 9}} {
 		t.Run(fmt.Sprint(c.MaxConnections, c.MaxConnectionsPerAddress), func(t *testing.T) {
@@ -101,7 +101,8 @@ func TestConnectionsAreUncounted(t *testing.T) {
 	})
 }
 
-// The connections of one address count together, those of a /64 of IPv6 too, and those without one only in all.
+// The connections of one address count together, those of a /64 of IPv6 too, and those without one
+// only in all.
 func TestAddressOf(t *testing.T) {
 	for remote, want := range map[string]string{
 		"10.1.2.3:5":               "10.1.2.3",

@@ -11,8 +11,9 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// TestShutdownWaitsForTheLastWrite has a peer that reads nothing for longer than a closing connection waits for more of what
-// the peer may have to say, while the last of the queue is being written.
+// TestShutdownWaitsForTheLastWrite has a peer that reads nothing for longer than a closing
+// connection waits for more of what the peer may have to say, while the last of the queue is being
+// written.
 func TestShutdownWaitsForTheLastWrite(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 256

@@ -15,8 +15,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// dialTCP connects a raw peer of type typ to s over TCP and plays the handshake. With small, s gives it a small receive
-// buffer.
+// dialTCP connects a raw peer of type typ to s over TCP and plays the handshake. With small, s
+// gives it a small receive buffer.
 func dialTCP(t *testing.T, s *Socket, typ wire.SocketType) *zmtptest.Raw {
 	t.Helper()
 	bound, err := s.Listen("tcp://127.0.0.1:*")
@@ -42,7 +42,8 @@ func wait(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// sendAndClose sends n numbered messages, with a PING in front of each if pings is set, and closes the connection.
+// sendAndClose sends n numbered messages, with a PING in front of each if pings is set, and closes
+// the connection.
 func sendAndClose(t *testing.T, r *zmtptest.Raw, n int, pings bool) {
 	t.Helper()
 	var b []byte
@@ -72,7 +73,8 @@ func expectAll(t *testing.T, recv func(context.Context) (Message, error), n int)
 	}
 }
 
-// What a peer has sent before it closed its connection is received, whatever this side writes meanwhile.
+// What a peer has sent before it closed its connection is received, whatever this side writes
+// meanwhile.
 func TestEverythingOfAPeerThatHasGone(t *testing.T) {
 	const count = 300
 	t.Run("a message provokes a reset", func(t *testing.T) {
@@ -151,7 +153,8 @@ func TestHeldBackIsNotForgotten(t *testing.T) {
 	})
 }
 
-// Shutdown waits for the host of a peer that reads slowly: after a close its PING would be answered with RST.
+// Shutdown waits for the host of a peer that reads slowly: after a close its PING would be answered
+// with RST.
 func TestShutdownWaitsForTheHost(t *testing.T) {
 	push := NewPush(Config{SendBuffer: 1 << 20})
 	r := dialTCP(t, push.Socket, wire.PULL)

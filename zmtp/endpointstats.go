@@ -1,17 +1,19 @@
 package zmtp
 
-// EndpointStats are the counters of an endpoint given to Connect, of all its connections together. They are of one moment:
-// Out.Messages-Returned-Queued of a Push is what was handed to the kernel whole, and never becomes less.
+// EndpointStats are the counters of an endpoint given to Connect, of all its connections together.
+// They are of one moment: Out.Messages-Returned-Queued of a Push is what was handed to the kernel
+// whole, and never becomes less.
 type EndpointStats struct {
 	Endpoint    string
 	Connected   bool    // there is a connection whose handshake is complete
 	Connections uint64  // whose handshake was completed
 	In, Out     Traffic // Out as soon as a message is queued
-	Returned    uint64  // messages in Out that a Push took back when a connection was lost, for other peers
-	Dropped     Drops   // messages that were meant for it and given up
-	Queued      int     // messages that wait for it
-	QueuedBytes int64   // on the wire
-	Written     uint64  // bytes handed to the kernel
+	// messages in Out that a Push took back when a connection was lost, for other peers
+	Returned    uint64
+	Dropped     Drops  // messages that were meant for it and given up
+	Queued      int    // messages that wait for it
+	QueuedBytes int64  // on the wire
+	Written     uint64 // bytes handed to the kernel
 }
 
 // add counts a connection.
@@ -36,7 +38,8 @@ func (e *EndpointStats) addQueue(o *outbox) {
 	e.Written += o.written
 }
 
-// Connecters returns a snapshot of the counters of each endpoint given to Connect that was not given up, in no order.
+// Connecters returns a snapshot of the counters of each endpoint given to Connect that was not
+// given up, in no order.
 func (s *Socket) Connecters() []EndpointStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

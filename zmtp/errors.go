@@ -12,13 +12,16 @@ import (
 
 // Errors of the sockets. Compare with errors.Is.
 var (
-	// ErrWouldBlock is returned by the methods that do not wait, when they would have to: libzmq's EAGAIN.
+	// ErrWouldBlock is returned by the methods that do not wait, when they would have to: libzmq's
+	// EAGAIN.
 	ErrWouldBlock error = &sentinel{"zmtp: operation would block", syscall.EAGAIN}
 	// ErrClosed is returned once a socket is closed: libzmq's ETERM. It wraps net.ErrClosed.
 	ErrClosed error = &sentinel{"zmtp: socket is closed", net.ErrClosed}
-	// ErrEndpoint is wrapped by the errors about an endpoint that is not well formed or not supported.
+	// ErrEndpoint is wrapped by the errors about an endpoint that is not well formed or not
+	// supported.
 	ErrEndpoint = errors.New("zmtp: bad endpoint")
-	// ErrNoEndpoint is returned by Unbind and Disconnect for an endpoint that is not in use: libzmq's ENOENT.
+	// ErrNoEndpoint is returned by Unbind and Disconnect for an endpoint that is not in use:
+	// libzmq's ENOENT.
 	ErrNoEndpoint error = &sentinel{"zmtp: no such endpoint", os.ErrNotExist}
 	// ErrMessage is returned for a message that cannot be sent: one without parts.
 	ErrMessage = errors.New("zmtp: message has no parts")
@@ -34,9 +37,11 @@ func (e *sentinel) Unwrap() error { return e.is }
 
 // LingerError is what Shutdown returns when its context ends before everything was delivered.
 type LingerError struct {
-	Dropped        uint64 // messages that were dropped then, in either direction; Stats counts them by reason
-	Unacknowledged int    // bytes on the wire that were written and that the hosts of the peers have not acknowledged
-	Err            error  // the cause of the context's end
+	// messages that were dropped then, in either direction; Stats counts them by reason
+	Dropped uint64
+	// bytes on the wire that were written and that the hosts of the peers have not acknowledged
+	Unacknowledged int
+	Err            error // the cause of the context's end
 }
 
 // Error implements error.

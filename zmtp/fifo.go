@@ -1,6 +1,7 @@
 package zmtp
 
-// fifo is a queue in a slice. Each operation costs the same however long it is, which matters where a peer decides how long.
+// fifo is a queue in a slice. Each operation costs the same however long it is, which matters where
+// a peer decides how long.
 type fifo[T any] struct {
 	items []T
 	head  int // items[head:] are queued

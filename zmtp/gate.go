@@ -2,7 +2,8 @@ package zmtp
 
 import "sync"
 
-// gate wakes all who wait for a condition that they check themselves: take wait's channel, check, then receive from it.
+// gate wakes all who wait for a condition that they check themselves: take wait's channel, check,
+// then receive from it.
 type gate struct {
 	mu sync.Mutex
 	ch chan struct{} // nil while nobody waits

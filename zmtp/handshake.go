@@ -6,8 +6,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// maxHandshakeFrame bounds a frame of the handshake in bytes. Nobody sends more than a few hundred; RFC 37 metadata with
-// generous application properties still fits.
+// maxHandshakeFrame bounds a frame of the handshake in bytes. Nobody sends more than a few hundred;
+// RFC 37 metadata with generous application properties still fits.
 const maxHandshakeFrame = 64 << 10
 
 // handshake is one side of a connection from its first byte to the end of the mechanism, without
@@ -86,7 +86,8 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 		}
 	}
 	for {
-		// MORE and COMMAND are not looked at: libzmq does not either, and old peers do not set COMMAND.
+		// MORE and COMMAND are not looked at: libzmq does not either, and old peers do not set
+		// COMMAND.
 		_, size, header, err := wire.ParseHeader(b[n:])
 		if err != nil {
 			return dst, n, Continue, err
@@ -119,8 +120,8 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 	}
 }
 
-// early refuses what a peer has sent before the authenticator has answered: its READY may be there, if it need not wait
-// for ours, but nothing behind it.
+// early refuses what a peer has sent before the authenticator has answered: its READY may be there,
+// if it need not wait for ours, but nothing behind it.
 func (h *handshake) early(b []byte) error {
 	allowed := int64(0)
 	if h.mutual {
@@ -141,8 +142,9 @@ func (h *handshake) early(b []byte) error {
 	return nil
 }
 
-// checkMetadata applies libzmq's rules to the metadata of a peer: every Socket-Type among it must fit, none is fine. Names
-// are compared without regard to case (RFC 37), so that a wrong "socket-type" is wrong as well.
+// checkMetadata applies libzmq's rules to the metadata of a peer: every Socket-Type among it must
+// fit, none is fine. Names are compared without regard to case (RFC 37), so that a wrong
+// "socket-type" is wrong as well.
 func checkMetadata(local wire.SocketType, m wire.Metadata) error {
 	for _, p := range m {
 		switch {

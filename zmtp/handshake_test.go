@@ -243,7 +243,8 @@ func TestHandshakeTolerance(t *testing.T) {
 	}
 }
 
-// One more handshake than may be pending closes the one that has waited longest, and not one that is complete.
+// One more handshake than may be pending closes the one that has waited longest, and not one that
+// is complete.
 func TestPendingHandshakesAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{MaxPendingHandshakes: 3})

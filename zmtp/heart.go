@@ -8,8 +8,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// heart keeps a peer's heartbeats (RFC 37, "Heartbeating"): it sends PING at each interval and gives the connection up when
-// nothing comes, neither within the timeout after our PING nor within the TTL of the peer's.
+// heart keeps a peer's heartbeats (RFC 37, "Heartbeating"): it sends PING at each interval and
+// gives the connection up when nothing comes, neither within the timeout after our PING nor within
+// the TTL of the peer's.
 type heart struct {
 	armed atomic.Bool // one of the two deadlines runs
 
@@ -20,8 +21,8 @@ type heart struct {
 	ttl     *time.Timer // after the peer's PING
 }
 
-// start begins to send PINGs, if the socket is configured to. When its configuration has changed it is called again; a
-// PING that is under way goes on to want its answer.
+// start begins to send PINGs, if the socket is configured to. When its configuration has changed it
+// is called again; a PING that is under way goes on to want its answer.
 func (h *heart) start(p *Peer) {
 	cfg := p.socket.live.Load()
 	frame := wire.AppendPing(nil, int(cfg.HeartbeatTTL/(100*time.Millisecond)))
@@ -55,7 +56,8 @@ func (h *heart) start(p *Peer) {
 	h.ping = ping
 }
 
-// deadline returns a timer that after d gives the connection up, unless there is something to read. Caller holds the lock.
+// deadline returns a timer that after d gives the connection up, unless there is something to read.
+// Caller holds the lock.
 func (h *heart) deadline(p *Peer, d time.Duration, r Reason, self **time.Timer) *time.Timer {
 	var t *time.Timer
 	t = time.AfterFunc(d, func() {

@@ -81,7 +81,8 @@ func TestHeartbeatTTLIsCut(t *testing.T) {
 	})
 }
 
-// The TTL of a peer's PING is honoured as it is, also above what libzmq can count; any frame disarms it.
+// The TTL of a peer's PING is honoured as it is, also above what libzmq can count; any frame
+// disarms it.
 func TestPeersTTL(t *testing.T) {
 	for _, ttl := range []int{1, 5, 656, 65535} {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -184,7 +185,8 @@ func TestEveryTypeAnswersPing(t *testing.T) {
 	}
 }
 
-// A peer that sends PINGs and does not read the answers is read no more, instead of filling the memory.
+// A peer that sends PINGs and does not read the answers is read no more, instead of filling the
+// memory.
 func TestPingFlood(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{})

@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// What a peer may leave with us is RecvHWM messages or RecvBytes, then it is read no more; nothing is dropped. The marks
-// count whole messages, whatever their parts.
+// What a peer may leave with us is RecvHWM messages or RecvBytes, then it is read no more; nothing
+// is dropped. The marks count whole messages, whatever their parts.
 func TestReceiveLimits(t *testing.T) {
 	one := NewMessageString("part", "part", "part").Wire()
 	for name, c := range map[string]struct {
@@ -75,8 +75,8 @@ func TestOversizeMessagePasses(t *testing.T) {
 	})
 }
 
-// A message may have MaxMessageSize bytes, and not one more; what came before it is delivered. That it is lost is
-// counted, and a warning with the peer, its size and the limit.
+// A message may have MaxMessageSize bytes, and not one more; what came before it is delivered. That
+// it is lost is counted, and a warning with the peer, its size and the limit.
 func TestMaxMessageSize(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		var log bytes.Buffer

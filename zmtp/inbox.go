@@ -20,11 +20,11 @@ type lane struct {
 	claim  claim
 }
 
-// inbox is the receiving end of a socket: a fair queue over its peers, message by message or batch by batch (libzmq's fq),
-// with limits per peer and one for the memory of all.
+// inbox is the receiving end of a socket: a fair queue over its peers, message by message or batch
+// by batch (libzmq's fq), with limits per peer and one for the memory of all.
 type inbox struct {
-	// ready has room for one signal: there may be something to receive. Who takes it and leaves something behind gives
-	// it back.
+	// ready has room for one signal: there may be something to receive. Who takes it and leaves
+	// something behind gives it back.
 	ready chan struct{}
 	abort chan struct{} // closed when nobody receives any more
 
@@ -73,8 +73,8 @@ func (in *inbox) limit(hwm int, maxBytes, totalBytes int64) {
 	}
 }
 
-// put queues the messages of b on l, and waits while l is full: that is the back-pressure on the peer. It returns how many
-// messages were dropped because the inbox was discarded first.
+// put queues the messages of b on l, and waits while l is full: that is the back-pressure on the
+// peer. It returns how many messages were dropped because the inbox was discarded first.
 func (in *inbox) put(l *lane, b *Batch) (dropped int) {
 	k := in.keep(l, b)
 	defer k.Release()
@@ -111,7 +111,8 @@ func (in *inbox) put(l *lane, b *Batch) (dropped int) {
 	return 0
 }
 
-// force queues b on l without regard to the limits. Unlike put it takes the batch over and does not wait.
+// force queues b on l without regard to the limits. Unlike put it takes the batch over and does not
+// wait.
 func (in *inbox) force(l *lane, b *Batch) {
 	in.mu.Lock()
 	if in.aborted {
@@ -129,8 +130,8 @@ func (in *inbox) force(l *lane, b *Batch) {
 	in.signal()
 }
 
-// notify is force for a notification, which does not count against the limits of l. It reports false when it has dropped
-// it, because so many wait that nobody seems to receive.
+// notify is force for a notification, which does not count against the limits of l. It reports
+// false when it has dropped it, because so many wait that nobody seems to receive.
 func (in *inbox) notify(l *lane, b *Batch) bool {
 	in.mu.Lock()
 	full := in.notes.msgs >= maxNotes || in.maxBytes > 0 && in.notes.bytes >= in.maxBytes
@@ -144,8 +145,8 @@ func (in *inbox) notify(l *lane, b *Batch) bool {
 	return true
 }
 
-// keep returns a batch with the messages of b that stays valid when the read loop goes on. It waits until the budget has room
-// for it.
+// keep returns a batch with the messages of b that stays valid when the read loop goes on. It waits
+// until the budget has room for it.
 func (in *inbox) keep(l *lane, b *Batch) *Batch {
 	used, shared := b.keeps()
 	if in.budget.limit.Load() <= 0 {
@@ -165,8 +166,9 @@ func (in *inbox) keep(l *lane, b *Batch) *Batch {
 	return k
 }
 
-// reserve waits until there is room for a slab of size bytes for the read loop of the peer of l, if it is a large one, which an
-// inbox with a budget counts, and reports whether it does. Then made or unreserve has to follow.
+// reserve waits until there is room for a slab of size bytes for the read loop of the peer of l, if
+// it is a large one, which an inbox with a budget counts, and reports whether it does. Then made or
+// unreserve has to follow.
 func (in *inbox) reserve(l *lane, size int) (counted bool) {
 	if size <= largeSlab || in == nil || in.budget.limit.Load() <= 0 {
 		return false
@@ -192,7 +194,8 @@ func (in *inbox) unreserve(l *lane, size int) {
 	in.budget.grant()
 }
 
-// charge waits until n bytes more are allowed for l and charges them. Caller holds the lock, which is given up while it waits.
+// charge waits until n bytes more are allowed for l and charges them. Caller holds the lock, which
+// is given up while it waits.
 func (in *inbox) charge(l *lane, n int) {
 	if granted := in.budget.ask(l, int64(n)); granted != nil {
 		in.mu.Unlock()
@@ -234,7 +237,8 @@ func (in *inbox) add(l *lane, b *Batch, bytes int64) {
 	}
 }
 
-// waitRoom waits until l would take another message, which is the back-pressure for what was forced.
+// waitRoom waits until l would take another message, which is the back-pressure for what was
+// forced.
 func (in *inbox) waitRoom(l *lane) {
 	for {
 		room := l.room.wait()
@@ -254,7 +258,8 @@ func (in *inbox) waitRoom(l *lane) {
 	}
 }
 
-// fits reports whether a message may follow msgs messages of bytes bytes on l. One is always taken by an empty lane.
+// fits reports whether a message may follow msgs messages of bytes bytes on l. One is always taken
+// by an empty lane.
 func (in *inbox) fits(l *lane, msgs int, bytes int64) bool {
 	msgs += l.msgs - l.notes.msgs
 	bytes += l.bytes - l.notes.bytes
@@ -271,8 +276,8 @@ func (in *inbox) signal() {
 	}
 }
 
-// took takes n messages of bytes wire bytes of b, the first of l, off the books, and moves l to the end of the turn. Caller
-// holds the lock.
+// took takes n messages of bytes wire bytes of b, the first of l, off the books, and moves l to the
+// end of the turn. Caller holds the lock.
 func (in *inbox) took(l *lane, b *Batch, n int, bytes int64) (wake bool) {
 	if b.note {
 		l.notes.add(-n, -bytes)
@@ -288,7 +293,8 @@ func (in *inbox) took(l *lane, b *Batch, n int, bytes int64) (wake bool) {
 	} else if l.claim.granted != nil {
 		in.budget.grant() // a peer of whom nothing is queued may go on
 	}
-	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and not once a message.
+	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and
+	// not once a message.
 	return (in.hwm <= 0 || l.msgs-l.notes.msgs <= in.hwm/2) && (in.maxBytes <= 0 || l.bytes-l.notes.bytes <= in.maxBytes/2)
 }
 
@@ -409,7 +415,8 @@ func (in *inbox) finished() {
 	in.signal()
 }
 
-// discard drops everything, and all that is put from now on. It returns how many messages were dropped.
+// discard drops everything, and all that is put from now on. It returns how many messages were
+// dropped.
 func (in *inbox) discard() int {
 	in.mu.Lock()
 	dropped := in.msgs

@@ -27,7 +27,8 @@ func batchOfAll(messages ...string) *Batch {
 	return b
 }
 
-// TestInboxAgainstModel compares what is received with queues per peer of which the first takes its turn and goes to the end.
+// TestInboxAgainstModel compares what is received with queues per peer of which the first takes its
+// turn and goes to the end.
 func TestInboxAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hwm = 1000

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// What is kept is what the runs say, shared if that pins little and copied if not, and outlives the batch.
+// What is kept is what the runs say, shared if that pins little and copied if not, and outlives the
+// batch.
 func TestBatchKeep(t *testing.T) {
 	for _, c := range []struct {
 		slab   int

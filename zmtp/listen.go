@@ -18,10 +18,11 @@ const (
 	maxAcceptPause = time.Second
 )
 
-// Listen binds the socket to an endpoint and returns it with the address actually bound, which Unbind
-// takes. It may be called several times. Forms: tcp://address:port, where address may be *, a name, an
-// IPv4 or IPv6 address or a network interface, and port may be * or 0 for an ephemeral one; ipc://path,
-// ipc://@name (abstract, Linux), ipc://* (a new path); and those of Config.Transports.
+// Listen binds the socket to an endpoint and returns it with the address actually bound, which
+// Unbind takes. It may be called several times. Forms: tcp://address:port, where address may be *,
+// a name, an IPv4 or IPv6 address or a network interface, and port may be * or 0 for an ephemeral
+// one; ipc://path, ipc://@name (abstract, Linux), ipc://* (a new path); and those of
+// Config.Transports.
 func (s *Socket) Listen(endpoint string) (bound string, err error) {
 	l, bound, err := s.listen(endpoint)
 	if err != nil {
@@ -90,7 +91,8 @@ func (s *Socket) acceptLoop(a *attachment) {
 				return
 			}
 			s.monitors.emit(Event{Type: EventAcceptFailed, Endpoint: a.endpoint, Err: err})
-			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // no descriptors: one that is of no use may have one
+			// no descriptors: one that is of no use may have one
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 				s.mu.Lock()
 				s.makeRoom(netip.Addr{})
 				s.mu.Unlock()
@@ -113,7 +115,8 @@ func (s *Socket) acceptLoop(a *attachment) {
 	}
 }
 
-// runAccepted runs an accepted connection; until its handshake is complete it is among the pending ones.
+// runAccepted runs an accepted connection; until its handshake is complete it is among the pending
+// ones.
 func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.tune(conn)
 	s.mu.Lock()
@@ -135,7 +138,8 @@ func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.mu.Unlock()
 }
 
-// settle takes a connection off the pending ones and returns why it was closed meanwhile, if it was.
+// settle takes a connection off the pending ones and returns why it was closed meanwhile, if it
+// was.
 func (s *Socket) settle(e *list.Element) error {
 	if e == nil {
 		return nil

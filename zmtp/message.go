@@ -7,8 +7,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Message is a whole message of one or more parts. It is immutable: the memory behind it must not be changed by anybody
-// once the Message exists. The zero Message has no parts and cannot be sent.
+// Message is a whole message of one or more parts. It is immutable: the memory behind it must not
+// be changed by anybody once the Message exists. The zero Message has no parts and cannot be sent.
 type Message struct {
 	wire []byte // canonical form: the bytes on the wire of a NULL connection
 	peer *Peer  // from whom it came, or nil
@@ -26,7 +26,8 @@ func NewMessage(parts ...[]byte) Message {
 	return Message{wire: AppendMessage(make([]byte, 0, n), parts...)}
 }
 
-// joinMessage is NewMessage for large messages. bytes.Join does not clear the memory before it copies.
+// joinMessage is NewMessage for large messages. bytes.Join does not clear the memory before it
+// copies.
 func joinMessage(parts [][]byte) Message {
 	pieces := make([][]byte, 0, 2*len(parts))
 	headers := make([]byte, 0, wire.MaxHeaderSize*len(parts))
@@ -63,7 +64,8 @@ func AppendMessage(dst []byte, parts ...[]byte) []byte {
 	return dst
 }
 
-// ParseMessage checks that b is the wire form of exactly one message and returns it. The message refers to b.
+// ParseMessage checks that b is the wire form of exactly one message and returns it. The message
+// refers to b.
 func ParseMessage(b []byte) (Message, error) {
 	var d wire.Decoder
 	it, err := d.Next(b)

@@ -12,19 +12,21 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// EventType is what happened to a connection, with the numbers and meanings of libzmq's ZMQ_EVENT_*.
+// EventType is what happened to a connection, with the numbers and meanings of libzmq's
+// ZMQ_EVENT_*.
 type EventType uint16
 
 // The events (zmq_socket_monitor).
 const (
-	EventConnected               EventType = 0x0001 // the transport is connected
-	EventConnectDelayed          EventType = 0x0002 // an attempt to connect began
-	EventConnectRetried          EventType = 0x0004 // the next attempt comes after Interval
-	EventListening               EventType = 0x0008
-	EventBindFailed              EventType = 0x0010
-	EventAccepted                EventType = 0x0020
-	EventAcceptFailed            EventType = 0x0040
-	EventClosed                  EventType = 0x0080 // a listener, or an attempt to connect, was closed
+	EventConnected      EventType = 0x0001 // the transport is connected
+	EventConnectDelayed EventType = 0x0002 // an attempt to connect began
+	EventConnectRetried EventType = 0x0004 // the next attempt comes after Interval
+	EventListening      EventType = 0x0008
+	EventBindFailed     EventType = 0x0010
+	EventAccepted       EventType = 0x0020
+	EventAcceptFailed   EventType = 0x0040
+	// a listener, or an attempt to connect, was closed
+	EventClosed                  EventType = 0x0080
 	EventDisconnected            EventType = 0x0200
 	EventMonitorStopped          EventType = 0x0400 // the last event of every Monitor
 	EventHandshakeFailedNoDetail EventType = 0x0800
@@ -61,8 +63,8 @@ type Event struct {
 	Err      error         // why, if something failed or ended
 }
 
-// Monitor receives the events of a socket. It never holds the socket up: events that find it full are dropped and
-// counted.
+// Monitor receives the events of a socket. It never holds the socket up: events that find it full
+// are dropped and counted.
 type Monitor struct {
 	ch      chan Event
 	dropped atomic.Uint64
@@ -81,10 +83,11 @@ type monitors struct {
 	closed bool
 }
 
-// Monitor starts to record the events of the socket, at most buffer of them not yet received. StopMonitor ends it, and
-// so does the end of the socket.
+// Monitor starts to record the events of the socket, at most buffer of them not yet received.
+// StopMonitor ends it, and so does the end of the socket.
 func (s *Socket) Monitor(buffer int) *Monitor {
-	m := &Monitor{ch: make(chan Event, max(buffer, 1)+1)} // one place is kept for EventMonitorStopped
+	// one place is kept for EventMonitorStopped
+	m := &Monitor{ch: make(chan Event, max(buffer, 1)+1)}
 	s.monitors.mu.Lock()
 	defer s.monitors.mu.Unlock()
 	if s.monitors.closed {

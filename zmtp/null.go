@@ -7,8 +7,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Null is the NULL mechanism with an authenticator (RFC 37, "The NULL Security Mechanism"): peers are let in by their
-// address. Without one, leave Config.Mechanism nil.
+// Null is the NULL mechanism with an authenticator (RFC 37, "The NULL Security Mechanism"): peers
+// are let in by their address. Without one, leave Config.Mechanism nil.
 type Null struct {
 	Auth
 }
@@ -37,8 +37,8 @@ func (m *null) Metadata() wire.Metadata { return append(m.zap, m.peer...) }
 
 func (*null) Traffic() (Sealer, Opener) { return nil, nil }
 
-// Handshake sends READY at once, on both sides, as libzmq does; RFC 37 lets the client go first. With an authenticator
-// it sends it when that has agreed.
+// Handshake sends READY at once, on both sides, as libzmq does; RFC 37 lets the client go first.
+// With an authenticator it sends it when that has agreed.
 func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	if cmd == nil {
 		if m.auth != nil {

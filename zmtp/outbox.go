@@ -9,11 +9,12 @@ import (
 const (
 	// chunkSize is the size of the pieces into which small messages are copied.
 	chunkSize = 64 << 10
-	// referSize is from which size in bytes on messages are sent from the memory in which they are: smaller ones are
-	// copied, so that a queue of many needs few pieces. See referred as well.
+	// referSize is from which size in bytes on messages are sent from the memory in which they are:
+	// smaller ones are copied, so that a queue of many needs few pieces. See referred as well.
 	referSize = slabSize / 4
-	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in bytes. Beyond it they are
-	// not held back (see backlog), and nothing more is read until they are written.
+	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in
+	// bytes. Beyond it they are not held back (see backlog), and nothing more is read until they
+	// are written.
 	maxControl = 64 << 10
 )
 
@@ -21,12 +22,13 @@ var chunkPool = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // chunk is a piece of the outbound stream: whole messages and commands, never a piece of one.
 type chunk struct {
-	b        []byte
-	mem      *[chunkSize]byte // b's memory if it is from the pool
-	slab     *slab            // b's memory if it is shared with what was read
-	msgs     int              // how many messages b holds
-	forced   int              // how many of its bytes no limit applies to
-	reserved int              // bytes reserved for it in the memory budget, or pinned if it has a slab
+	b      []byte
+	mem    *[chunkSize]byte // b's memory if it is from the pool
+	slab   *slab            // b's memory if it is shared with what was read
+	msgs   int              // how many messages b holds
+	forced int              // how many of its bytes no limit applies to
+	// bytes reserved for it in the memory budget, or pinned if it has a slab
+	reserved int
 }
 
 // free gives the memory back, which holder has reserved.
@@ -42,15 +44,18 @@ func (c *chunk) free(holder *memory.Holder) {
 	}
 }
 
-// outbox is what waits to be written to one peer: whole messages in wire form, under two limits, and commands that are
-// exempt from them. A message counts until it has been handed to the kernel.
+// outbox is what waits to be written to one peer: whole messages in wire form, under two limits,
+// and commands that are exempt from them. A message counts until it has been handed to the kernel.
 type outbox struct {
-	// ready has room for one signal: something was put into an outbox in which the writer found nothing.
+	// ready has room for one signal: something was put into an outbox in which the writer found
+	// nothing.
 	ready chan struct{}
-	// onRoom, if set, is called without the lock when a full outbox has drained to half of its limits.
+	// onRoom, if set, is called without the lock when a full outbox has drained to half of its
+	// limits.
 	onRoom func()
 	room   gate
-	// memory is the account for what waits. Only a chunk that is begun for the only message of the outbox does not need its consent.
+	// memory is the account for what waits. Only a chunk that is begun for the only message of the
+	// outbox does not need its consent.
 	memory *memory.Holder
 
 	mu        sync.Mutex
@@ -77,7 +82,8 @@ func newOutbox(hwm int, maxBytes int64, holder *memory.Holder) *outbox {
 	return o
 }
 
-// limit changes the limits. What waits stays, also when it is above them: then nothing more is taken until it is not.
+// limit changes the limits. What waits stays, also when it is above them: then nothing more is
+// taken until it is not.
 func (o *outbox) limit(hwm int, maxBytes int64) {
 	o.mu.Lock()
 	o.hwm, o.maxBytes, o.maxForced = hwm, maxBytes, maxBytes
@@ -93,8 +99,8 @@ func (o *outbox) limit(hwm int, maxBytes int64) {
 	}
 }
 
-// fits reports whether a message of n wire bytes is within the limits. One that is larger than the limit on bytes fits
-// into an empty outbox, else it could never be sent.
+// fits reports whether a message of n wire bytes is within the limits. One that is larger than the
+// limit on bytes fits into an empty outbox, else it could never be sent.
 func (o *outbox) fits(n int64) bool {
 	if o.closed || o.hwm > 0 && o.msgs >= o.hwm {
 		return false
@@ -102,8 +108,8 @@ func (o *outbox) fits(n int64) bool {
 	return o.maxBytes <= 0 || o.bytes+n <= o.maxBytes || o.msgs == 0
 }
 
-// offer appends messages of b, the given runs in order, until one does not fit, and returns what it took. Adjacent
-// messages are copied together, or kept where they are if they are many bytes.
+// offer appends messages of b, the given runs in order, until one does not fit, and returns what it
+// took. Adjacent messages are copied together, or kept where they are if they are many bytes.
 func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 	o.mu.Lock()
 	for _, r := range runs {
@@ -119,7 +125,8 @@ func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 	return took
 }
 
-// offerRun takes as many messages of one run as fit and returns their number. Caller holds the lock.
+// offerRun takes as many messages of one run as fit and returns their number. Caller holds the
+// lock.
 func (o *outbox) offerRun(b *Batch, r Run) int {
 	i := r.From
 	for i < r.To {
@@ -153,8 +160,8 @@ func (o *outbox) offerRun(b *Batch, r Run) int {
 	return i - r.From
 }
 
-// putRun puts msgs adjacent messages of b into a chunk. It reports false if the memory budget does not allow that, and must
-// does not say that it has to be. Caller holds the lock.
+// putRun puts msgs adjacent messages of b into a chunk. It reports false if the memory budget does
+// not allow that, and must does not say that it has to be. Caller holds the lock.
 func (o *outbox) putRun(b *Batch, start, end, msgs int, must bool) bool {
 	run := b.slab.buf[start:end:end]
 	if referred(len(run), b.slab) {
@@ -177,11 +184,12 @@ func (o *outbox) putRun(b *Batch, start, end, msgs int, must bool) bool {
 	return true
 }
 
-// referred reports whether n bytes of s are sent from where they are: what is shared pins at most four times what it counts.
+// referred reports whether n bytes of s are sent from where they are: what is shared pins at most
+// four times what it counts.
 func referred(n int, s *slab) bool { return n >= max(referSize, len(s.buf)/4) }
 
-// tail returns the last chunk, with room for n bytes, or nil if that needs a new one, which the memory budget does not allow, and
-// must does not say that it has to be. Caller holds the lock.
+// tail returns the last chunk, with room for n bytes, or nil if that needs a new one, which the
+// memory budget does not allow, and must does not say that it has to be. Caller holds the lock.
 func (o *outbox) tail(n int, must bool) *chunk {
 	queued := o.chunks.all()
 	if last := len(queued) - 1; last >= 0 {
@@ -230,8 +238,8 @@ func (o *outbox) offerMessage(m Message) bool {
 	return ok
 }
 
-// put puts m into a chunk. It reports false if the memory budget does not allow that, and must does not say that it has to be.
-// Caller holds the lock.
+// put puts m into a chunk. It reports false if the memory budget does not allow that, and must does
+// not say that it has to be. Caller holds the lock.
 func (o *outbox) put(m Message, must bool) bool {
 	if len(m.wire) >= referSize {
 		if !o.reserve(len(m.wire), must) {
@@ -260,8 +268,8 @@ func (o *outbox) hasRoom(n int64) bool {
 	return false
 }
 
-// force appends one frame that the limits do not apply to, a subscription with size bytes of content. It reports whether the
-// outbox holds no more than maxForced bytes of such frames.
+// force appends one frame that the limits do not apply to, a subscription with size bytes of
+// content. It reports whether the outbox holds no more than maxForced bytes of such frames.
 func (o *outbox) force(frame []byte, size int) bool {
 	o.mu.Lock()
 	if o.closed {
@@ -286,8 +294,8 @@ func (o *outbox) forcedLevel() (bytes, limit int64) {
 	return o.forced, o.maxForced
 }
 
-// command appends a command that overtakes the messages. It reports false, and takes it nevertheless, when so many wait
-// that the caller should read no more before there is room.
+// command appends a command that overtakes the messages. It reports false, and takes it
+// nevertheless, when so many wait that the caller should read no more before there is room.
 func (o *outbox) command(frame []byte) bool {
 	o.mu.Lock()
 	if o.closed {
@@ -319,9 +327,9 @@ func (o *outbox) unlockAndSignal(put bool) {
 	}
 }
 
-// take moves up to about limit bytes into dst, commands first, which are control bytes in the first chunk. When there are
-// commands or subscriptions, it asks hold whether they have to wait. It returns nothing when there is nothing to be
-// written, and then the next put signals ready.
+// take moves up to about limit bytes into dst, commands first, which are control bytes in the first
+// chunk. When there are commands or subscriptions, it asks hold whether they have to wait. It
+// returns nothing when there is nothing to be written, and then the next put signals ready.
 func (o *outbox) take(dst []chunk, limit int, hold func() bool) (taken []chunk, control int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -377,8 +385,8 @@ func (o *outbox) traffic() Traffic {
 	return o.sent
 }
 
-// finished reports whether the outbox is closed, holds nothing that take would return, and nothing that it did return is
-// still being written.
+// finished reports whether the outbox is closed, holds nothing that take would return, and nothing
+// that it did return is still being written.
 func (o *outbox) finished() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -393,7 +401,8 @@ func (o *outbox) progress(n int) {
 	o.mu.Unlock()
 }
 
-// done says that what take returned is written, or lost, gives its memory back, and returns how many messages it was.
+// done says that what take returned is written, or lost, gives its memory back, and returns how
+// many messages it was.
 func (o *outbox) done(taken []chunk, control int) int {
 	msgs, bytes, forced := 0, -control, 0
 	for i := range taken {
@@ -423,8 +432,8 @@ func (o *outbox) account(msgs, bytes, forced int) {
 	}
 }
 
-// drain reports whether a full outbox has come down to half of its limits, libzmq's low-water mark, or one that is awaited
-// has become empty. Caller holds the lock.
+// drain reports whether a full outbox has come down to half of its limits, libzmq's low-water mark,
+// or one that is awaited has become empty. Caller holds the lock.
 func (o *outbox) drain() bool {
 	if o.awaited && o.nothing() {
 		o.awaited, o.full = false, false
@@ -444,7 +453,8 @@ func (o *outbox) wakeWaiters() {
 	}
 }
 
-// close makes the outbox refuse everything. With discard it drops what it holds; it returns how many messages were lost.
+// close makes the outbox refuse everything. With discard it drops what it holds; it returns how
+// many messages were lost.
 func (o *outbox) close(discard bool) int {
 	o.mu.Lock()
 	o.closed = true

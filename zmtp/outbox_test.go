@@ -77,7 +77,8 @@ func opened(ch <-chan struct{}) bool {
 	}
 }
 
-// genMessage draws a message that is small, or too large for one chunk, or sent from its own memory.
+// genMessage draws a message that is small, or too large for one chunk, or sent from its own
+// memory.
 func genMessage(t *rapid.T) Message {
 	size := rapid.OneOf(
 		rapid.IntRange(0, 300), rapid.IntRange(0, 300), rapid.IntRange(0, 300),
@@ -312,7 +313,8 @@ func testOutbox(t *rapid.T, parked bool) {
 	}
 	check()
 	for _, s := range slabs {
-		if refs := s.refs.Load(); !parked && refs != 1 { // restore leaves some to the garbage collector
+		// restore leaves some to the garbage collector
+		if refs := s.refs.Load(); !parked && refs != 1 {
 			t.Fatalf("a slab has %d references, want that of the batch alone", refs)
 		}
 	}
@@ -345,7 +347,8 @@ func TestOutboxDiscard(t *testing.T) {
 	}
 }
 
-// The subscriptions that one peer leaves unread have a limit of their own, which counts what waits and not what ever was.
+// The subscriptions that one peer leaves unread have a limit of their own, which counts what waits
+// and not what ever was.
 func TestOutboxForcedLimit(t *testing.T) {
 	frame := subscribe("topic")
 	limit := int64(3 * len(frame))

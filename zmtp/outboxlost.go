@@ -6,10 +6,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// restore puts back what take returned and a lost connection did not take: of the messages in taken, of which the
-// first n bytes were handed to the kernel, those that were not handed over whole, so that no peer can have got them. The
-// others count as lost: the peer may or may not have got them. Commands are dropped, they belong to the connection. It
-// returns how many messages were lost. It is for outboxes whose messages outlive a connection, into which nobody forces
+// restore puts back what take returned and a lost connection did not take: of the messages in
+// taken, of which the first n bytes were handed to the kernel, those that were not handed over
+// whole, so that no peer can have got them. The others count as lost: the peer may or may not have
+// got them. Commands are dropped, they belong to the connection. It returns how many messages were
+// lost. It is for outboxes whose messages outlive a connection, into which nobody forces
 // subscriptions.
 func (o *outbox) restore(taken []chunk, control, n int) int {
 	if control > 0 {
@@ -48,8 +49,9 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 	return lost
 }
 
-// reclaim closes the outbox of a connection that has ended and takes out what waits, in order. Nobody is woken. The messages own
-// their memory, or share it with each other: what they had in common with others is copied.
+// reclaim closes the outbox of a connection that has ended and takes out what waits, in order.
+// Nobody is woken. The messages own their memory, or share it with each other: what they had in
+// common with others is copied.
 func (o *outbox) reclaim() []Message {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -12,7 +12,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A message with more parts than MaxParts is refused, one with as many is not, and a negative limit is none.
+// A message with more parts than MaxParts is refused, one with as many is not, and a negative limit
+// is none.
 func TestMaxParts(t *testing.T) {
 	many := func(n int) []byte {
 		return append(bytes.Repeat([]byte{byte(wire.More), 0}, n-1), 0, 0)
@@ -40,7 +41,8 @@ func TestMaxParts(t *testing.T) {
 	}
 }
 
-// What a message is cut into is the same as with all its parts in a slice, and Rest is a piece without its subscription.
+// What a message is cut into is the same as with all its parts in a slice, and Rest is a piece
+// without its subscription.
 func TestUpstreamPieces(t *testing.T) {
 	part := rapid.Custom(func(t *rapid.T) []byte {
 		return slices.Concat(rapid.SampledFrom([][]byte{{}, {0}, {1}, {2}}).Draw(t, "first"), bytes.Repeat([]byte("x"), rapid.SampledFrom([]int{0, 1, 300}).Draw(t, "size")))

@@ -6,18 +6,20 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Pattern is what a socket type does with its peers. The methods of one peer are called in this order: Attach once, then
-// Receive and Subscribe from the peer's read goroutine, then Detach once. Those of different peers run at the same time.
+// Pattern is what a socket type does with its peers. The methods of one peer are called in this
+// order: Attach once, then Receive and Subscribe from the peer's read goroutine, then Detach once.
+// Those of different peers run at the same time.
 type Pattern interface {
-	// Attach takes a peer whose handshake is complete. It must not block. What it puts into the peer's outbox goes out
-	// before anything else. An error refuses the peer.
+	// Attach takes a peer whose handshake is complete. It must not block. What it puts into the
+	// peer's outbox goes out before anything else. An error refuses the peer.
 	Attach(*Peer) error
-	// Receive takes the messages of one read, in order. The batch is valid until Receive returns. Blocking stops the
-	// reading from this peer, which is its back-pressure. An error closes the connection.
+	// Receive takes the messages of one read, in order. The batch is valid until Receive returns.
+	// Blocking stops the reading from this peer, which is its back-pressure. An error closes the
+	// connection.
 	Receive(*Peer, *Batch) error
-	// Subscribe takes a SUBSCRIBE, or a CANCEL if on is false, that came as a command; only sockets that publish get it.
-	// The same as a message is among what Receive gets, see Batch.Upstream. The topic is valid until
-	// Subscribe returns. An error closes the connection.
+	// Subscribe takes a SUBSCRIBE, or a CANCEL if on is false, that came as a command; only sockets
+	// that publish get it. The same as a message is among what Receive gets, see Batch.Upstream.
+	// The topic is valid until Subscribe returns. An error closes the connection.
 	Subscribe(p *Peer, topic []byte, on bool) error
 	// Detach says that the connection is gone, and why.
 	Detach(*Peer, error)
@@ -29,13 +31,15 @@ type Upstream struct {
 	Subscription bool
 	On           bool
 	Topic        []byte
-	// Message, unless it is empty, is a message for the application. With Subscription, the subscription is its last part.
+	// Message, unless it is empty, is a message for the application. With Subscription, the
+	// subscription is its last part.
 	Message Message
 }
 
-// Upstream calls f for each piece of the messages of b, in order, until it returns an error. A part that begins with a
-// byte 1 or 0 is a subscription or its cancellation, in whatever place of a message it stands: it ends the message before
-// it, as in libzmq's XPUB. What f gets refers to the batch, unless it is a message that had to be taken apart.
+// Upstream calls f for each piece of the messages of b, in order, until it returns an error. A part
+// that begins with a byte 1 or 0 is a subscription or its cancellation, in whatever place of a
+// message it stands: it ends the message before it, as in libzmq's XPUB. What f gets refers to the
+// batch, unless it is a message that had to be taken apart.
 func (b *Batch) Upstream(f func(Upstream) error) error {
 	for i := range b.spans {
 		m := b.Message(i)
@@ -64,8 +68,8 @@ func subscription(part []byte) (on, ok bool) {
 	return len(part) > 0 && part[0] == 1, len(part) > 0 && part[0] <= 1
 }
 
-// split takes a message of several parts apart at the subscriptions in it. It allocates nothing for a part, however many a peer
-// sends.
+// split takes a message of several parts apart at the subscriptions in it. It allocates nothing for
+// a part, however many a peer sends.
 func split(m Message, f func(Upstream) error) error {
 	begin, last := 0, 0 // where the present piece and its last part begin
 	for at := 0; at < len(m.wire); last = at {
@@ -93,14 +97,16 @@ func split(m Message, f func(Upstream) error) error {
 	return nil
 }
 
-// piece returns a copy of the parts of m that are in wire[from:to], of which the last begins at last.
+// piece returns a copy of the parts of m that are in wire[from:to], of which the last begins at
+// last.
 func (m Message) piece(from, to, last int) Message {
 	b := bytes.Clone(m.wire[from:to])
 	b[last-from] &^= byte(wire.More)
 	return Message{wire: b, peer: m.peer}
 }
 
-// Rest returns Message without the subscription in it, an empty one if nothing else is in it. It owns its memory.
+// Rest returns Message without the subscription in it, an empty one if nothing else is in it. It
+// owns its memory.
 func (u Upstream) Rest() Message {
 	m := u.Message
 	if !u.Subscription {
@@ -121,7 +127,8 @@ func (u Upstream) Rest() Message {
 	return m.piece(0, end, last)
 }
 
-// CheckTopic returns the error with which a peer must be closed that subscribes this topic while it holds held others, or nil.
+// CheckTopic returns the error with which a peer must be closed that subscribes this topic while it
+// holds held others, or nil.
 func (p *Peer) CheckTopic(topic []byte, held int) error {
 	switch cfg := &p.socket.cfg; {
 	case len(topic) > cfg.MaxTopicSize:

@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Peer is one connection whose handshake is complete. Its methods may be called from any goroutine, also after the
-// connection is gone.
+// Peer is one connection whose handshake is complete. Its methods may be called from any goroutine,
+// also after the connection is gone.
 type Peer struct {
 	// Static.
 	socket   *Socket
@@ -28,8 +28,8 @@ type Peer struct {
 	opener   Opener // likewise
 	outbox   *outbox
 	parked   bool // the outbox belongs to the connecter and outlives the peer
-	// takeBack, unless it is nil, is called when nothing more can be sent, to take what waits out of the outbox. The
-	// Pattern sets it in Attach.
+	// takeBack, unless it is nil, is called when nothing more can be sent, to take what waits out
+	// of the outbox. The Pattern sets it in Attach.
 	takeBack func()
 	mute     bool // stopSending was called
 
@@ -64,7 +64,8 @@ func (p *Peer) ID() uint64 { return p.id }
 // Remote returns the address at the other end of the connection.
 func (p *Peer) Remote() net.Addr { return p.conn.RemoteAddr() }
 
-// Endpoint returns the endpoint of ours that the peer belongs to, as given to Connect or returned by Listen.
+// Endpoint returns the endpoint of ours that the peer belongs to, as given to Connect or returned
+// by Listen.
 func (p *Peer) Endpoint() string { return p.owner.endpoint }
 
 // Metadata returns what the peer said of itself. It must not be changed.
@@ -82,43 +83,49 @@ func (p *Peer) UserID() string {
 	return string(v)
 }
 
-// Done returns a channel that is closed when nothing more can be sent to the peer: the connection has been given up, or a
-// write has failed. In the second case the socket still reads what the peer had sent before.
+// Done returns a channel that is closed when nothing more can be sent to the peer: the connection
+// has been given up, or a write has failed. In the second case the socket still reads what the peer
+// had sent before.
 func (p *Peer) Done() <-chan struct{} { return p.done }
 
 // Close closes the connection at once; the pattern's Detach gets err. It does not wait for it.
 func (p *Peer) Close(err error) { p.fail(err) }
 
-// Memory returns the peer's account in Config.Memory, nil without one. A Pattern counts there what it keeps for the peer and frees
-// in Detach.
+// Memory returns the peer's account in Config.Memory, nil without one. A Pattern counts there what
+// it keeps for the peer and frees in Detach.
 func (p *Peer) Memory() *memory.Holder { return p.memory }
 
-// Offer appends messages of b to the peer's outbox, the given runs in order, until one does not fit its limits, and
-// returns how many it took. It never blocks. What it does not copy it keeps the batch's memory for.
+// Offer appends messages of b to the peer's outbox, the given runs in order, until one does not fit
+// its limits, and returns how many it took. It never blocks. What it does not copy it keeps the
+// batch's memory for.
 func (p *Peer) Offer(b *Batch, runs []Run) int { return p.outbox.offer(b, runs) }
 
-// OfferMessage appends one message to the peer's outbox if it fits its limits. It never blocks. The message may be kept.
+// OfferMessage appends one message to the peer's outbox if it fits its limits. It never blocks. The
+// message may be kept.
 func (p *Peer) OfferMessage(m Message) bool { return p.outbox.offerMessage(m) }
 
 // HasRoom reports whether Offer would take a message of n bytes on the wire.
 func (p *Peer) HasRoom(n int) bool { return p.outbox.hasRoom(int64(n)) }
 
-// Room returns a channel that is closed when an outbox that refused something has drained to half of its limits, or is
-// closed. Take it first, then try, then wait.
+// Room returns a channel that is closed when an outbox that refused something has drained to half
+// of its limits, or is closed. Take it first, then try, then wait.
 func (p *Peer) Room() <-chan struct{} { return p.outbox.room.wait() }
 
-// Queue returns how many messages and bytes wait for the peer, and how many bytes were ever handed to the kernel for it: if
-// that number stands still while the queue is not empty, the peer does not read.
+// Queue returns how many messages and bytes wait for the peer, and how many bytes were ever handed
+// to the kernel for it: if that number stands still while the queue is not empty, the peer does not
+// read.
 func (p *Peer) Queue() (msgs int, bytes int64, written uint64) { return p.outbox.level() }
 
-// SendSubscription sends a subscription, or its cancellation, in the form that the peer's version wants. No limit on
-// messages applies. A peer that leaves more than Config.SendBytes of them unread is closed.
+// SendSubscription sends a subscription, or its cancellation, in the form that the peer's version
+// wants. No limit on messages applies. A peer that leaves more than Config.SendBytes of them unread
+// is closed.
 func (p *Peer) SendSubscription(topic []byte, on bool) {
 	p.sendSubscription(topic, on, p.greeting.V30())
 }
 
 func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
-	var memory [128]byte // for nearly all topics: a broker tells each subscription to each of its publishers
+	// for nearly all topics: a broker tells each subscription to each of its publishers
+	var memory [128]byte
 	frame := wire.AppendSubscription(memory[:0], asMessage, on, topic)
 	if !p.outbox.force(frame, 1+len(topic)) {
 		bytes, limit := p.SubscriptionBacklog()
@@ -126,7 +133,8 @@ func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
 	}
 }
 
-// SubscriptionBacklog returns how many bytes of subscriptions wait for the peer, and with how many it is closed.
+// SubscriptionBacklog returns how many bytes of subscriptions wait for the peer, and with how many
+// it is closed.
 func (p *Peer) SubscriptionBacklog() (bytes, limit int64) {
 	return p.outbox.forcedLevel()
 }
@@ -165,15 +173,17 @@ func (p *Peer) fail(err error) {
 	})
 }
 
-// suspect ends the read loop with err unless there is something to read. It does not wait. The read loop decides, when it
-// comes to it: until then what the peer has sent may be waiting in the kernel.
+// suspect ends the read loop with err unless there is something to read. It does not wait. The read
+// loop decides, when it comes to it: until then what the peer has sent may be waiting in the
+// kernel.
 func (p *Peer) suspect(err error) {
 	if p.suspicion.CompareAndSwap(nil, &err) {
 		p.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-// finish begins the orderly end: what is queued is written, then the peer is told, and what it has sent is read.
+// finish begins the orderly end: what is queued is written, then the peer is told, and what it has
+// sent is read.
 func (p *Peer) finish() { p.outbox.close(false) }
 
 // ioError turns an error of the network into one with a reason.

@@ -8,8 +8,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// lastLook is how long the read loop waits for something of a peer before it gives the peer up, if it cannot ask whether
-// there is something. What is there is read at once; the time is for a process that is seldom given the processor.
+// lastLook is how long the read loop waits for something of a peer before it gives the peer up, if
+// it cannot ask whether there is something. What is there is read at once; the time is for a
+// process that is seldom given the processor.
 const lastLook = 250 * time.Millisecond
 
 // reader is the state of a peer's read loop, which alone may touch it.
@@ -36,7 +37,8 @@ type reader struct {
 	looked  *error // the suspicion with which the read that is under way looks once more
 }
 
-// readLoop reads until the connection ends and returns why. first is what came behind the handshake.
+// readLoop reads until the connection ends and returns why. first is what came behind the
+// handshake.
 func (p *Peer) readLoop(first []byte) error {
 	live := p.socket.live.Load()
 	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: live.MaxMessageSize, MaxParts: live.MaxParts}}
@@ -91,8 +93,9 @@ func (rd *reader) trust() {
 	}
 }
 
-// lookAgain is for a read that has timed out. It returns the suspicion if there is nothing to read. Otherwise the next
-// read looks once more: the last one may have begun when its time was over, and then it saw nothing.
+// lookAgain is for a read that has timed out. It returns the suspicion if there is nothing to read.
+// Otherwise the next read looks once more: the last one may have begun when its time was over, and
+// then it saw nothing.
 func (rd *reader) lookAgain() error {
 	conn, suspicion := rd.p.conn, rd.p.suspicion.Load()
 	if suspicion == nil {
@@ -197,25 +200,27 @@ func (rd *reader) flush() error {
 }
 
 const (
-	// bulkSize is from which size in bytes on a message is read for itself: the read ends where it ends, so that nearly nothing has to
-	// be moved to the next slab.
+	// bulkSize is from which size in bytes on a message is read for itself: the read ends where it
+	// ends, so that nearly nothing has to be moved to the next slab.
 	bulkSize = slabSize
-	// lookAhead is how many bytes behind such a message are read with it: enough to see how large the next one is.
+	// lookAhead is how many bytes behind such a message are read with it: enough to see how large
+	// the next one is.
 	lookAhead = 4 << 10
 	// provenFor is for how long it counts that a peer has sent a message of some size.
 	provenFor = 10 * time.Second
 )
 
-// makeRoom sees to it that there is free space to read into. What is left of the last read stays where it is or moves to the
-// front or to another slab, for which it may have to wait.
+// makeRoom sees to it that there is free space to read into. What is left of the last read stays
+// where it is or moves to the front or to another slab, for which it may have to wait.
 func (rd *reader) makeRoom() (err error) {
 	left, size, want := rd.w-rd.r, len(rd.slab.buf), rd.want()
-	bulk := rd.need > bulkSize && rd.r+rd.need <= size // a bulk message that can stay where it has begun
+	// a bulk message that can stay where it has begun
+	bulk := rd.need > bulkSize && rd.r+rd.need <= size
 	switch shared := rd.slab.refs.Load() > 1; {
 	case bulk:
 	case shared, left == 0 && size != want:
-		// What was decoded must not be overwritten while somebody keeps a batch in it. There may be room behind it, but small reads
-		// make small batches, which cost more than another slab.
+		// What was decoded must not be overwritten while somebody keeps a batch in it. There may be
+		// room behind it, but small reads make small batches, which cost more than another slab.
 		err = rd.replace(want)
 	case size < want && (rd.w == size || rd.need > size && rd.need <= want): // a stream seldom ends where a slab does
 		err = rd.replace(want)
@@ -230,8 +235,9 @@ func (rd *reader) makeRoom() (err error) {
 	return err
 }
 
-// want returns the size of the slab with which to go on. It follows what has arrived, not what was announced: for a large
-// message it at most doubles, unless the peer has sent one of that size a short while ago.
+// want returns the size of the slab with which to go on. It follows what has arrived, not what was
+// announced: for a large message it at most doubles, unless the peer has sent one of that size a
+// short while ago.
 func (rd *reader) want() int {
 	if rd.need <= rd.size {
 		return rd.size
@@ -253,8 +259,8 @@ func (rd *reader) prove(size int) {
 	}
 }
 
-// replace goes on with another slab of size bytes, into which it copies what is left. It waits while the inbox or the memory
-// budget has no room for it, or until the connection is given up.
+// replace goes on with another slab of size bytes, into which it copies what is left. It waits
+// while the inbox or the memory budget has no room for it, or until the connection is given up.
 func (rd *reader) replace(size int) error {
 	p := rd.p
 	in := p.socket.inbox
@@ -285,11 +291,11 @@ func (rd *reader) release() {
 }
 
 const (
-	// fullReads is after how many full reads in a row a peer gets a large slab: it must not be what thousands of peers
-	// hold that have all said something once.
+	// fullReads is after how many full reads in a row a peer gets a large slab: it must not be what
+	// thousands of peers hold that have all said something once.
 	fullReads = 16
-	// manyMsgs is the number of messages in a slab of slabSize from which on a large one gains nothing: it would
-	// fill a queue of DefaultHWM at once.
+	// manyMsgs is the number of messages in a slab of slabSize from which on a large one gains
+	// nothing: it would fill a queue of DefaultHWM at once.
 	manyMsgs = DefaultHWM * slabSize / largeSlab / 2
 )
 
@@ -325,8 +331,8 @@ func (p *Peer) speak() {
 	}
 }
 
-// command acts on a command of the peer. Unknown ones are ignored, and so are those that have no meaning for this socket
-// type; ERROR and READY have none behind the handshake.
+// command acts on a command of the peer. Unknown ones are ignored, and so are those that have no
+// meaning for this socket type; ERROR and READY have none behind the handshake.
 func (p *Peer) command(body []byte) error {
 	p.heart.seen()
 	name, data, err := wire.ParseCommand(body)

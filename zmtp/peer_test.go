@@ -19,8 +19,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A message may come in many reads and in many parts. What is spent on it must be in proportion to its size, else one
-// peer costs the time of all.
+// A message may come in many reads and in many parts. What is spent on it must be in proportion to
+// its size, else one peer costs the time of all.
 func TestLargeMessageCostsInProportion(t *testing.T) {
 	const size = 16 << 20
 	one := wire.AppendFrame(nil, 0, make([]byte, size))
@@ -43,7 +43,8 @@ func TestLargeMessageCostsInProportion(t *testing.T) {
 					r.Send(stream)
 					synctest.Wait()
 				})
-				// 2 is what doubling costs, 1 the copy for the queue, and the rest is for the growth by a quarter.
+				// 2 is what doubling costs, 1 the copy for the queue, and the rest is for the
+				// growth by a quarter.
 				if limit := uint64(8 * len(stream)); got > limit {
 					t.Errorf("%d bytes allocated for a message of %d", got, len(stream))
 				}

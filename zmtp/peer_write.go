@@ -10,16 +10,18 @@ import (
 )
 
 const (
-	// maxWrite is about how many bytes one write takes, so that the outbox's count follows what the kernel accepts.
+	// maxWrite is about how many bytes one write takes, so that the outbox's count follows what the
+	// kernel accepts.
 	maxWrite = 256 << 10
 	// writeSlice is how long one write to the kernel may take before its progress is counted.
 	writeSlice = 100 * time.Millisecond
-	// writePiece is how many bytes are written at once to a connection whose writes cannot be interrupted.
+	// writePiece is how many bytes are written at once to a connection whose writes cannot be
+	// interrupted.
 	writePiece = 16 << 10
 )
 
-// writeLoop writes what the outbox holds until a write fails, the connection ends, or the outbox is closed and empty. It
-// returns when the read loop has ended.
+// writeLoop writes what the outbox holds until a write fails, the connection ends, or the outbox is
+// closed and empty. It returns when the read loop has ended.
 func (p *Peer) writeLoop() {
 	w := newWriter(p)
 	defer func() { p.memory.Release(w.counted) }()
@@ -53,8 +55,8 @@ func (p *Peer) writeLoop() {
 	}
 }
 
-// writeFailed ends the sending after a write that took n bytes of taken. The read loop goes on: what the peer had sent
-// before is still in the kernel, also after a reset.
+// writeFailed ends the sending after a write that took n bytes of taken. The read loop goes on:
+// what the peer had sent before is still in the kernel, also after a reset.
 func (p *Peer) writeFailed(taken []chunk, control, n int, err error) {
 	p.ended(err)
 	lost := 0
@@ -70,8 +72,9 @@ func (p *Peer) writeFailed(taken []chunk, control, n int, err error) {
 	p.linger(true)
 }
 
-// stopSending says that nothing more is sent on this connection. What waits goes on waiting for the endpoint, is taken
-// back by the pattern, or is lost. The write loop calls it, or whoever has waited for the write loop.
+// stopSending says that nothing more is sent on this connection. What waits goes on waiting for the
+// endpoint, is taken back by the pattern, or is lost. The write loop calls it, or whoever has
+// waited for the write loop.
 func (p *Peer) stopSending() {
 	if p.mute {
 		return
@@ -89,7 +92,8 @@ func (p *Peer) stopSending() {
 	}
 }
 
-// closeWrite tells the peer that nothing more will come, so that it can take what is under way before it closes.
+// closeWrite tells the peer that nothing more will come, so that it can take what is under way
+// before it closes.
 func (p *Peer) closeWrite() {
 	if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()
@@ -97,18 +101,19 @@ func (p *Peer) closeWrite() {
 }
 
 const (
-	// answerTime is how long a peer may take to close its end after we have closed ours, or after a write to it has
-	// failed. It begins anew with everything that comes from the peer.
+	// answerTime is how long a peer may take to close its end after we have closed ours, or after a
+	// write to it has failed. It begins anew with everything that comes from the peer.
 	answerTime = 2 * time.Second
 	// Pauses between two looks at what the peer's host has acknowledged.
 	minPoll = time.Millisecond
 	maxPoll = 100 * time.Millisecond
 )
 
-// linger waits behind the last write until the read loop has ended. It ends the read loop when the peer's host has
-// acknowledged everything and the peer says nothing and does not close its end. Before that a close could take back
-// what is under way: our kernel answers what a peer sends to a closed connection with RST, and forgets the rest.
-// After a failed write there is nothing to wait for but what comes from the peer.
+// linger waits behind the last write until the read loop has ended. It ends the read loop when the
+// peer's host has acknowledged everything and the peer says nothing and does not close its end.
+// Before that a close could take back what is under way: our kernel answers what a peer sends to a
+// closed connection with RST, and forgets the rest. After a failed write there is nothing to wait
+// for but what comes from the peer.
 func (p *Peer) linger(failed bool) {
 	quiet, read := time.Now(), p.backlog.read.Load()
 	timer := time.NewTimer(minPoll)
@@ -131,8 +136,8 @@ func (p *Peer) linger(failed bool) {
 	}
 }
 
-// delivered reports whether the peer's host has acknowledged everything that was written. Where that cannot be known, it
-// is true only if no message was sent.
+// delivered reports whether the peer's host has acknowledged everything that was written. Where
+// that cannot be known, it is true only if no message was sent.
 func (p *Peer) delivered() bool {
 	if _, n, ok := queued(p.conn); ok {
 		return n == 0
@@ -204,8 +209,9 @@ func (w *writer) flushSlices() (n int, err error) {
 	}
 }
 
-// flushPieces writes w.vec to a connection of another kind. It has no deadline: after a write that has timed
-// out such a connection may be of no use any more, as those of crypto/tls are. The end of the peer closes it.
+// flushPieces writes w.vec to a connection of another kind. It has no deadline: after a write that
+// has timed out such a connection may be of no use any more, as those of crypto/tls are. The end of
+// the peer closes it.
 func (w *writer) flushPieces() (n int, err error) {
 	for _, b := range w.vec {
 		for len(b) > 0 {

@@ -15,12 +15,13 @@ const (
 	cmdWelcome  = "WELCOME"
 	cmdInitiate = "INITIATE"
 
-	// plainError is the name under which libzmq sends and understands ERROR in PLAIN since 4.3.0: what stands for the length of the
-	// name is 0x5e, and the name begins behind it.
+	// plainError is the name under which libzmq sends and understands ERROR in PLAIN since 4.3.0:
+	// what stands for the length of the name is 0x5e, and the name begins behind it.
 	plainError = "\x5eRROR"
 )
 
-// PlainClient is the client side of PLAIN (RFC 24): a name and a password of at most 255 bytes each, sent in clear.
+// PlainClient is the client side of PLAIN (RFC 24): a name and a password of at most 255 bytes
+// each, sent in clear.
 type PlainClient struct {
 	User, Password string
 }

@@ -8,31 +8,37 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Push is the sending end of a pipeline (RFC 30): each message goes to one of its peers, by one of two strategies.
+// Push is the sending end of a pipeline (RFC 30): each message goes to one of its peers, by one of
+// two strategies.
 //
-// Round robin, past those whose queue is full, is for messages without a key, which without Config.Key are all.
+// Round robin, past those whose queue is full, is for messages without a key, which without
+// Config.Key are all.
 //
-// Sticky is for those with one: messages with the same key go to the same peer as long as it is there, chosen by rendezvous
-// hashing over the endpoints. The loss of a peer moves its keys and no others; when it comes back they do too. Every Push
-// with the same endpoints chooses alike, also in another process. While the queue of that peer is full the sender waits,
-// whoever else has room: spilling over would lose the order for which keys are there.
+// Sticky is for those with one: messages with the same key go to the same peer as long as it is
+// there, chosen by rendezvous hashing over the endpoints. The loss of a peer moves its keys and no
+// others; when it comes back they do too. Every Push with the same endpoints chooses alike, also in
+// another process. While the queue of that peer is full the sender waits, whoever else has room:
+// spilling over would lose the order for which keys are there.
 //
-// An endpoint given to Connect takes part from the beginning, before anybody listens there, and what is queued for it
-// survives the loss of the connection. With Config.Immediate only peers take part whose handshake is complete. What waits
-// for a peer of that kind, or of one that was accepted, goes back when it is lost: to the other peers, before anything that
-// is sent from then on, in its order. Messages without a key then come behind those that wait there; those of one key keep
-// their order as long as the peers that were lost stay away. ZMTP has no acknowledgements: what was handed to the kernel
-// and not read by the peer is lost. Of that the messages of the write that failed are counted, the rest nobody knows.
+// An endpoint given to Connect takes part from the beginning, before anybody listens there, and
+// what is queued for it survives the loss of the connection. With Config.Immediate only peers take
+// part whose handshake is complete. What waits for a peer of that kind, or of one that was
+// accepted, goes back when it is lost: to the other peers, before anything that is sent from then
+// on, in its order. Messages without a key then come behind those that wait there; those of one key
+// keep their order as long as the peers that were lost stay away. ZMTP has no acknowledgements:
+// what was handed to the kernel and not read by the peer is lost. Of that the messages of the write
+// that failed are counted, the rest nobody knows.
 type Push struct {
 	*Socket
 	room gate // opened when a send that would have blocked should be tried again
 
 	// mu may be taken with Socket.mu held, so nothing that is done with it calls the socket.
-	mu       sync.Mutex
-	ended    bool        // takes nothing more
-	lanes    []*pushLane // of peers, and of endpoints, which outlive theirs
-	next     int         // whose turn it is
-	returned []Message   // of peers that are lost, for which no other had room; nothing else is sent before them
+	mu    sync.Mutex
+	ended bool        // takes nothing more
+	lanes []*pushLane // of peers, and of endpoints, which outlive theirs
+	next  int         // whose turn it is
+	// of peers that are lost, for which no other had room; nothing else is sent before them
+	returned []Message
 }
 
 // NewPush returns a Push socket.
@@ -42,16 +48,16 @@ func NewPush(cfg Config) *Push {
 	return s
 }
 
-// Send queues m for one peer. While those that it may go to are full, or there is no peer, it waits for ctx. The message may be
-// kept.
+// Send queues m for one peer. While those that it may go to are full, or there is no peer, it waits
+// for ctx. The message may be kept.
 func (s *Push) Send(ctx context.Context, m Message) error {
 	return s.wait(ctx, func() error { return s.TrySend(m) })
 }
 
-// SendBatch is Send for the messages of b, in order, as received or made by a [BatchBuilder]. Without a
-// key as many as fit go to one peer together. It returns how many were queued, which are all unless
-// there is an error. The caller keeps the batch and may Release it at once: what was not copied holds
-// its memory until it is sent.
+// SendBatch is Send for the messages of b, in order, as received or made by a [BatchBuilder].
+// Without a key as many as fit go to one peer together. It returns how many were queued, which are
+// all unless there is an error. The caller keeps the batch and may Release it at once: what was not
+// copied holds its memory until it is sent.
 func (s *Push) SendBatch(ctx context.Context, b *Batch) (n int, err error) {
 	if b.Len() == 0 {
 		return 0, nil
@@ -100,7 +106,8 @@ func (s *Push) TrySend(m Message) error {
 	return nil
 }
 
-// trySendBatch queues the messages of b from first on, until one would have to wait, and returns how many it has queued.
+// trySendBatch queues the messages of b from first on, until one would have to wait, and returns
+// how many it has queued.
 func (s *Push) trySendBatch(b *Batch, first int) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +132,8 @@ func (s *Push) takes() error {
 	return nil
 }
 
-// Returned returns how many messages of peers that are lost wait until another has room, and their bytes on the wire.
+// Returned returns how many messages of peers that are lost wait until another has room, and their
+// bytes on the wire.
 func (s *Push) Returned() (msgs int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,8 +143,8 @@ func (s *Push) Returned() (msgs int, bytes int64) {
 	return len(s.returned), bytes
 }
 
-// Shutdown is that of Socket. While messages wait that would come back when their peer is lost, or have, it goes on to
-// listen and to connect, so that whoever is there last can have them.
+// Shutdown is that of Socket. While messages wait that would come back when their peer is lost, or
+// have, it goes on to listen and to connect, so that whoever is there last can have them.
 func (s *Push) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.ended = true
@@ -167,8 +175,8 @@ func (s *Push) Close() error {
 	return err
 }
 
-// settled reports whether nothing waits that is not bound to an endpoint. If so, who waits for room is woken when it has
-// changed.
+// settled reports whether nothing waits that is not bound to an endpoint. If so, who waits for room
+// is woken when it has changed.
 func (s *Push) settled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +189,8 @@ func (s *Push) settled() bool {
 	return settled
 }
 
-// discardReturned drops what no peer will have and returns how many messages that was. The socket's goroutines are gone.
+// discardReturned drops what no peer will have and returns how many messages that was. The socket's
+// goroutines are gone.
 func (s *Push) discardReturned() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

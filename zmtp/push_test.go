@@ -50,11 +50,12 @@ func TestPushBeforeAnybodyListens(t *testing.T) {
 	})
 }
 
-// With Immediate only those whose handshake is complete take part, and what waits for one that goes waits for another, before
-// anything else.
+// With Immediate only those whose handshake is complete take part, and what waits for one that goes
+// waits for another, before anything else.
 func TestPushImmediate(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		n.Buffer = 100 // less than each of the ten messages below: none of them can be written whole
+		// less than each of the ten messages below: none of them can be written whole
+		n.Buffer = 100
 		push := NewPush(inMemory(n, Config{Immediate: true}))
 		defer closeNow(t, push)
 		push.Connect("tcp://a:1")
@@ -101,8 +102,8 @@ func TestPushImmediate(t *testing.T) {
 	})
 }
 
-// What waits for an endpoint survives the connection. What was being written is lost, and counted; nothing comes twice,
-// and nothing comes in pieces.
+// What waits for an endpoint survives the connection. What was being written is lost, and counted;
+// nothing comes twice, and nothing comes in pieces.
 func TestPushQueueSurvivesTheConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 1000
@@ -146,7 +147,8 @@ func TestPushQueueSurvivesTheConnection(t *testing.T) {
 		}
 		alive(r)
 		st := push.Stats()
-		// Those that were read before the connection broke were under way as well, and may be counted.
+		// Those that were read before the connection broke were under way as well, and may be
+		// counted.
 		if got := int(st.Dropped[DropConnectionLost]); got < lost || got > lost+100 {
 			t.Errorf("%d counted as lost, %d were", got, lost)
 		}
@@ -179,7 +181,8 @@ func TestNoPongOfAnOlderConnection(t *testing.T) {
 	})
 }
 
-// Those who are full are passed over; a sender that waits goes on when any of them has drained to half.
+// Those who are full are passed over; a sender that waits goes on when any of them has drained to
+// half.
 func TestPushPassesOverWhoIsFull(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 150

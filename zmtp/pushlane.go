@@ -16,8 +16,8 @@ func newPushLane(ob *outbox, name string, parked bool) *pushLane {
 	return &pushLane{ob, hash(name), parked}
 }
 
-// name is what a peer is called for rendezvous hashing: the endpoint to which it was connected, which is the same when it
-// comes back. One that was accepted is a stranger each time.
+// name is what a peer is called for rendezvous hashing: the endpoint to which it was connected,
+// which is the same when it comes back. One that was accepted is a stranger each time.
 func (p *Peer) name() string {
 	if p.owner.listener == nil {
 		return p.owner.endpoint
@@ -25,7 +25,8 @@ func (p *Peer) name() string {
 	return fmt.Sprint("peer ", p.id)
 }
 
-// hash is FNV-1a. It must not change: who chooses among the same peers elsewhere, or after a restart, should choose alike.
+// hash is FNV-1a. It must not change: who chooses among the same peers elsewhere, or after a
+// restart, should choose alike.
 func hash[T string | []byte](s T) uint64 {
 	h := uint64(0xcbf29ce484222325)
 	for i := range len(s) {
@@ -34,7 +35,8 @@ func hash[T string | []byte](s T) uint64 {
 	return h
 }
 
-// score is how much a lane wants a key: a bijection that mixes all bits (the finalizer of SplitMix64).
+// score is how much a lane wants a key: a bijection that mixes all bits (the finalizer of
+// SplitMix64).
 func score(key, seed uint64) uint64 {
 	x := key ^ seed
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -86,8 +88,8 @@ func (s *Push) put(m Message) bool {
 	}
 }
 
-// putBatch queues the messages of b from first on, until one has nowhere to go, and returns how many it has queued. Caller
-// holds the lock.
+// putBatch queues the messages of b from first on, until one has nowhere to go, and returns how
+// many it has queued. Caller holds the lock.
 func (s *Push) putBatch(b *Batch, first int) (n int) {
 	for c := s.choose(b.Message(first)); first < b.Len(); {
 		r := Run{first, first + 1}
@@ -130,8 +132,8 @@ func (s *Push) putRun(b *Batch, r Run, c choice) (n int) {
 	return n
 }
 
-// robin calls f for the lanes, beginning with the one whose turn it is, until it returns true. Those that are closed have
-// left. Caller holds the lock.
+// robin calls f for the lanes, beginning with the one whose turn it is, until it returns true.
+// Those that are closed have left. Caller holds the lock.
 func (s *Push) robin(f func(*pushLane) bool) bool {
 	for range len(s.lanes) {
 		if s.next >= len(s.lanes) {
@@ -188,8 +190,8 @@ func (s *Push) hasRoom() {
 	s.room.open()
 }
 
-// takeBack removes the lane of a peer that is lost and gives to others what waited for it. All at once: the next home of a
-// key gets nothing new before what was there.
+// takeBack removes the lane of a peer that is lost and gives to others what waited for it. All at
+// once: the next home of a key gets nothing new before what was there.
 func (s *Push) takeBack(ob *outbox) {
 	s.mu.Lock()
 	s.removeLane(ob)
@@ -197,14 +199,16 @@ func (s *Push) takeBack(ob *outbox) {
 	for _, m := range unsent {
 		s.memory.Add(int64(len(m.wire)))
 	}
-	// In front: nothing is sent while anything is returned, so what waits there was sent later, or was further behind.
+	// In front: nothing is sent while anything is returned, so what waits there was sent later, or
+	// was further behind.
 	s.returned = append(unsent, s.returned...)
 	s.putReturned()
 	s.mu.Unlock()
 	s.room.open()
 }
 
-// putReturned queues what was taken back, as far as there is room, in order for each choice. Caller holds the lock.
+// putReturned queues what was taken back, as far as there is room, in order for each choice. Caller
+// holds the lock.
 func (s *Push) putReturned() {
 	kept := s.returned[:0]
 	var full []choice // where one had no room, so that none overtakes it

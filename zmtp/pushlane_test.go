@@ -13,7 +13,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// keyOf is the key of a test message: what comes before the colon of its first part, nil if there is none.
+// keyOf is the key of a test message: what comes before the colon of its first part, nil if there
+// is none.
 func keyOf(m Message) []byte {
 	key, _, ok := bytes.Cut(m.Part(0), []byte(":"))
 	if !ok {
@@ -47,7 +48,8 @@ func batchOfTexts(all []string) *Batch {
 	return b
 }
 
-// pushTest drives a Push without connections: it puts lanes in and takes them away, and plays their writers.
+// pushTest drives a Push without connections: it puts lanes in and takes them away, and plays their
+// writers.
 type pushTest struct {
 	push     *Push
 	hwm      int
@@ -63,8 +65,8 @@ type pushTest struct {
 	last     map[string]int // number of the last message of each key that was written
 }
 
-// home returns the endpoint at which the messages of a key belong, computed in another way than by Push: the first one in
-// the key's own order of all endpoints that is there.
+// home returns the endpoint at which the messages of a key belong, computed in another way than by
+// Push: the first one in the key's own order of all endpoints that is there.
 func (p *pushTest) home(key string) string {
 	all := []string{"tcp://a:1", "tcp://b:1", "tcp://c:1", "tcp://d:1"}
 	slices.SortFunc(all, func(a, b string) int {
@@ -268,8 +270,8 @@ func testPush(t *rapid.T, stayAway bool) {
 	p.check(t)
 }
 
-// Whatever comes and goes, each accepted message is in one place, and goes out in the end; those with a key are where the key
-// belongs; there is back-pressure exactly when there is no room.
+// Whatever comes and goes, each accepted message is in one place, and goes out in the end; those
+// with a key are where the key belongs; there is back-pressure exactly when there is no room.
 func TestPushLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { testPush(t, false) })
 }

@@ -16,7 +16,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// wholeMessages returns the messages in what was read of a connection, without what is not whole at its end.
+// wholeMessages returns the messages in what was read of a connection, without what is not whole at
+// its end.
 func wholeMessages(b []byte) (all []string) {
 	var d wire.Decoder
 	for {
@@ -29,8 +30,8 @@ func wholeMessages(b []byte) (all []string) {
 	}
 }
 
-// Peers come and go, each takes all that was handed over for it before it goes: then every message comes exactly once, in
-// whatever place it was when the connection ended, also half on the wire.
+// Peers come and go, each takes all that was handed over for it before it goes: then every message
+// comes exactly once, in whatever place it was when the connection ended, also half on the wire.
 func TestPushGivesNothingTwice(t *testing.T) {
 	for _, sticky := range []bool{false, true} {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {

@@ -4,7 +4,8 @@ package zmtp
 
 import "syscall"
 
-// kernelQueues returns how many bytes of a connection its receive queue and its send queue hold. A closed one has none.
+// kernelQueues returns how many bytes of a connection its receive queue and its send queue hold. A
+// closed one has none.
 func kernelQueues(c syscall.Conn) (unread, unsent int, ok bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {

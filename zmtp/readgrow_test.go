@@ -21,7 +21,8 @@ func (l *largestBatch) Receive(_ *Peer, b *Batch) error {
 	return nil
 }
 
-// TestReadsGrowInAStream: the reads of a peer that never pauses become large, although none ends at the end of a message.
+// TestReadsGrowInAStream: the reads of a peer that never pauses become large, although none ends at
+// the end of a message.
 func TestReadsGrowInAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := zmtptest.Network{Buffer: 2 * slabSize}

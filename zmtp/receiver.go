@@ -8,10 +8,12 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// receiver is the half of a socket that the application receives from. It is embedded by the types that have one.
+// receiver is the half of a socket that the application receives from. It is embedded by the types
+// that have one.
 type receiver struct {
 	socket *Socket
-	match  func(topic []byte) bool // whether the application wants a message with this first part; nil for all
+	// whether the application wants a message with this first part; nil for all
+	match func(topic []byte) bool
 }
 
 // newReceiver gives s an inbox.
@@ -68,9 +70,10 @@ func (r receiver) matchingBatch(recv func() (*Batch, error)) (*Batch, error) {
 	}
 }
 
-// Recv returns the next message, which owns its memory; one of at most 512 bytes shares a block of 4 KiB
-// with others. Peers take turns message by message. Recv waits until there is a message, ctx ends (then the error is its cause), or the socket
-// was shut down and the last message taken (ErrClosed).
+// Recv returns the next message, which owns its memory; one of at most 512 bytes shares a block of
+// 4 KiB with others. Peers take turns message by message. Recv waits until there is a message, ctx
+// ends (then the error is its cause), or the socket was shut down and the last message taken
+// (ErrClosed).
 func (r receiver) Recv(ctx context.Context) (Message, error) {
 	return r.matching(func() (Message, error) { return r.socket.inbox.recv(ctx) })
 }
@@ -78,8 +81,8 @@ func (r receiver) Recv(ctx context.Context) (Message, error) {
 // TryRecv is Recv without waiting: it returns ErrWouldBlock instead.
 func (r receiver) TryRecv() (Message, error) { return r.matching(r.socket.inbox.tryRecv) }
 
-// RecvBatch is Recv for as many messages of one peer as came together. The caller owns the batch and should Release it; with
-// Config.TotalRecvBytes it must.
+// RecvBatch is Recv for as many messages of one peer as came together. The caller owns the batch
+// and should Release it; with Config.TotalRecvBytes it must.
 func (r receiver) RecvBatch(ctx context.Context) (*Batch, error) {
 	return r.matchingBatch(func() (*Batch, error) { return r.socket.inbox.recvBatch(ctx) })
 }
@@ -87,8 +90,8 @@ func (r receiver) RecvBatch(ctx context.Context) (*Batch, error) {
 // TryRecvBatch is RecvBatch without waiting: it returns ErrWouldBlock instead.
 func (r receiver) TryRecvBatch() (*Batch, error) { return r.matchingBatch(r.socket.inbox.tryRecvBatch) }
 
-// All returns an iterator over the messages to come. It ends when the socket is shut down and the last message taken, or
-// with an error when ctx ends.
+// All returns an iterator over the messages to come. It ends when the socket is shut down and the
+// last message taken, or with an error when ctx ends.
 func (r receiver) All(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
@@ -100,8 +103,9 @@ func (r receiver) All(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-// Pull is the receiving end of a pipeline (RFC 30): it takes messages from all its peers in turn. When the application does not
-// receive, each peer may send up to RecvHWM messages and RecvBytes, and all together about TotalRecvBytes, then they are read no more.
+// Pull is the receiving end of a pipeline (RFC 30): it takes messages from all its peers in turn.
+// When the application does not receive, each peer may send up to RecvHWM messages and RecvBytes,
+// and all together about TotalRecvBytes, then they are read no more.
 type Pull struct {
 	*Socket
 	receiver

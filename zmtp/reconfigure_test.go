@@ -20,7 +20,8 @@ func numbered(from, to int) (all []string) {
 	return all
 }
 
-// What waits to be received may be more or less from one moment to the next; nothing of it is lost or changes its place.
+// What waits to be received may be more or less from one moment to the next; nothing of it is lost
+// or changes its place.
 func TestReconfigureReceiveLimits(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{RecvHWM: 10})
@@ -57,8 +58,8 @@ func TestReconfigureReceiveLimits(t *testing.T) {
 	})
 }
 
-// Those who wait to send go on when the limit is raised, on connections that there are and on endpoints without one. What waits
-// above a limit that was lowered goes out as it would have.
+// Those who wait to send go on when the limit is raised, on connections that there are and on
+// endpoints without one. What waits above a limit that was lowered goes out as it would have.
 func TestReconfigureSendLimits(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{SendHWM: 2}))

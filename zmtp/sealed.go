@@ -4,12 +4,12 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// maxSealOverhead is how much longer than its content a protected frame may be: CURVE's MESSAGE adds 33 bytes to a part, and the
-// bound on a command applies to its content.
+// maxSealOverhead is how much longer than its content a protected frame may be: CURVE's MESSAGE
+// adds 33 bytes to a part, and the bound on a command applies to its content.
 const maxSealOverhead = 64
 
-// fillSealed reads protected frames and opens those that are whole into the slab. The buffer grows with what
-// is read, and shrinks when that is little for a while.
+// fillSealed reads protected frames and opens those that are whole into the slab. The buffer grows
+// with what is read, and shrinks when that is little for a while.
 func (rd *reader) fillSealed() (int, error) {
 	n, err := rd.p.conn.Read(rd.sealed[len(rd.sealed):cap(rd.sealed)])
 	rd.short = n < cap(rd.sealed)-len(rd.sealed)
@@ -41,8 +41,8 @@ func (rd *reader) fillSealed() (int, error) {
 	return n, err
 }
 
-// resizeSealed goes on with a buffer of size bytes for protected frames. It waits while the memory budget has no room for it, or
-// until the connection is given up.
+// resizeSealed goes on with a buffer of size bytes for protected frames. It waits while the memory
+// budget has no room for it, or until the connection is given up.
 func (rd *reader) resizeSealed(size int) error {
 	p := rd.p
 	_, frame, _, _ := wire.ParseHeader(rd.sealed)
@@ -74,7 +74,8 @@ func (rd *reader) open() error {
 	return bad
 }
 
-// wholeFrames returns the length of the whole frames at the front, and refuses one that is too large before it has arrived.
+// wholeFrames returns the length of the whole frames at the front, and refuses one that is too
+// large before it has arrived.
 func (rd *reader) wholeFrames() (int, error) {
 	limit := rd.decoder.MaxMessageSize
 	for at := 0; ; {
@@ -92,8 +93,8 @@ func (rd *reader) wholeFrames() (int, error) {
 	}
 }
 
-// writeSealed is write for a connection whose frames are protected. n counts the bytes of taken, those of frames whose protected
-// form the kernel took whole.
+// writeSealed is write for a connection whose frames are protected. n counts the bytes of taken,
+// those of frames whose protected form the kernel took whole.
 func (w *writer) writeSealed(taken []chunk) (n int, err error) {
 	for i := 0; i < len(taken); {
 		w.sealed = w.sealed[:0]
@@ -119,7 +120,8 @@ func (w *writer) writeSealed(taken []chunk) (n int, err error) {
 	return n, nil
 }
 
-// countSealed lets the memory budget know how large w.sealed is. It does not wait: what it holds goes out.
+// countSealed lets the memory budget know how large w.sealed is. It does not wait: what it holds
+// goes out.
 func (w *writer) countSealed() {
 	if n := int64(cap(w.sealed)); n != w.counted {
 		w.p.memory.Add(n - w.counted)

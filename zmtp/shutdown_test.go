@@ -247,7 +247,8 @@ func TestDisconnectSendsWhatIsQueued(t *testing.T) {
 	})
 }
 
-// Each peer is attached and detached once, in this order, however its connection ends, and Detach is told why.
+// Each peer is attached and detached once, in this order, however its connection ends, and Detach
+// is told why.
 func TestAttachAndDetachOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		end    func(*Socket, *Peer, *zmtptest.Raw)

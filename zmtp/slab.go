@@ -49,7 +49,8 @@ func slabClass(n int) (class, size int) {
 	if n > maxSlab {
 		return -1, n
 	}
-	octave := bits.Len(uint(n-1)) - bits.Len(slabSize) // n is above slabSize<<octave and at most twice that
+	// n is above slabSize<<octave and at most twice that
+	octave := bits.Len(uint(n-1)) - bits.Len(slabSize)
 	class, size = 2*octave+2, 2*slabSize<<octave
 	if n <= size/4*3 {
 		return class - 1, size / 4 * 3

@@ -9,7 +9,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// TestSlabFollowsReads: only a peer that sends large messages without a pause gets a large slab, and it loses it.
+// TestSlabFollowsReads: only a peer that sends large messages without a pause gets a large slab,
+// and it loses it.
 func TestSlabFollowsReads(t *testing.T) {
 	read := func(rd *reader, times int, full bool) {
 		for range times {
@@ -63,7 +64,8 @@ func TestSharedMemoryIsCounted(t *testing.T) {
 	}
 }
 
-// batches receives all that is there and returns how many messages each batch has, and the sizes of the slabs in which they were.
+// batches receives all that is there and returns how many messages each batch has, and the sizes of
+// the slabs in which they were.
 func batches(t *testing.T, pull *Pull) (msgs, slabs []int) {
 	t.Helper()
 	for {
@@ -80,8 +82,9 @@ func batches(t *testing.T, pull *Pull) (msgs, slabs []int) {
 	}
 }
 
-// What was announced and has not come takes memory for what has come, at most twice that; but a peer that has sent large messages gets
-// memory for the next one at once, and nearly nothing of it is moved. All that is given back.
+// What was announced and has not come takes memory for what has come, at most twice that; but a
+// peer that has sent large messages gets memory for the next one at once, and nearly nothing of it
+// is moved. All that is given back.
 func TestSlabForLargeMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		const size = 1_000_000

@@ -16,8 +16,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Socket is what all socket types share: listeners, connecters and the peers that they bring. The types of this package
-// embed one; NewSocket makes one for a Pattern of the caller.
+// Socket is what all socket types share: listeners, connecters and the peers that they bring. The
+// types of this package embed one; NewSocket makes one for a Pattern of the caller.
 type Socket struct {
 	cfg      Config                 // with defaults, as it was made
 	live     atomic.Pointer[Config] // cfg with what Reconfigure has changed; set under mu
@@ -41,7 +41,8 @@ type Socket struct {
 	closing     atomic.Bool   // nothing new is started; set under mu
 	ended       chan struct{} // closed when all goroutines are gone
 	attachments map[*attachment]struct{}
-	leaving     map[*attachment]struct{} // connecters that have been disconnected and still send what is queued
+	// connecters that have been disconnected and still send what is queued
+	leaving     map[*attachment]struct{}
 	peers       map[*Peer]struct{}
 	pending     list.List          // of *pending: accepted, handshake not complete, oldest first
 	pendingBy   map[netip.Addr]int // how many of them each address has
@@ -62,7 +63,8 @@ type attachment struct {
 	past EndpointStats // of its connections that have ended; guarded by Socket.mu
 }
 
-// peerFloor is what a connection takes in memory at rest, in bytes: two goroutines, buffers, and its place in tables.
+// peerFloor is what a connection takes in memory at rest, in bytes: two goroutines, buffers, and
+// its place in tables.
 const peerFloor = 32 << 10
 
 // NewSocket makes a socket of the given type whose peers are in the hands of pattern.
@@ -86,8 +88,8 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 // Type returns the socket's type.
 func (s *Socket) Type() wire.SocketType { return s.local }
 
-// start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All goroutines that a socket
-// waits for at its end start here or in attach.
+// start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All
+// goroutines that a socket waits for at its end start here or in attach.
 func (s *Socket) start(f func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,15 +100,16 @@ func (s *Socket) start(f func()) error {
 	return nil
 }
 
-// Shutdown closes the socket in order. It accepts and connects no more, sends what is queued, and tells the peers that
-// nothing more will come. It reads what they have sent until they close their ends, as libzmq and this package do at
-// once. What was received can still be taken with Recv, which must go on meanwhile; after the last message Recv returns
-// ErrClosed.
+// Shutdown closes the socket in order. It accepts and connects no more, sends what is queued, and
+// tells the peers that nothing more will come. It reads what they have sent until they close their
+// ends, as libzmq and this package do at once. What was received can still be taken with Recv,
+// which must go on meanwhile; after the last message Recv returns ErrClosed.
 //
-// ctx is the linger period. As long as it allows, Shutdown waits until each peer has closed its end, or until the
-// peer's host has acknowledged everything and the peer has been silent for 2 s. Linux, FreeBSD and macOS tell what was
-// acknowledged; elsewhere Shutdown waits for a peer to which messages were sent until it closes its end. When ctx
-// ends first, the rest is dropped and counted, and the error is a [*LingerError].
+// ctx is the linger period. As long as it allows, Shutdown waits until each peer has closed its
+// end, or until the peer's host has acknowledged everything and the peer has been silent for 2 s.
+// Linux, FreeBSD and macOS tell what was acknowledged; elsewhere Shutdown waits for a peer to which
+// messages were sent until it closes its end. When ctx ends first, the rest is dropped and counted,
+// and the error is a [*LingerError].
 //
 // Shutdown returns when all goroutines of the socket are gone. It may be called more than once.
 func (s *Socket) Shutdown(ctx context.Context) error {
@@ -135,7 +138,8 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 	return e
 }
 
-// Close is Shutdown without waiting for anything: what is queued in either direction is dropped and counted.
+// Close is Shutdown without waiting for anything: what is queued in either direction is dropped and
+// counted.
 func (s *Socket) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -160,7 +164,8 @@ func (s *Socket) end() {
 	close(s.ended)
 }
 
-// abort ends what Shutdown would wait for, and returns how many bytes the hosts of the peers have not acknowledged.
+// abort ends what Shutdown would wait for, and returns how many bytes the hosts of the peers have
+// not acknowledged.
 func (s *Socket) abort() (unsent int) {
 	s.cancel()
 	if s.inbox != nil {
@@ -199,12 +204,12 @@ func (a *attachment) stop() {
 	}
 }
 
-// Unbind stops to listen on an endpoint, as returned by Listen, and closes the connections that it brought. It does
-// not wait for them.
+// Unbind stops to listen on an endpoint, as returned by Listen, and closes the connections that it
+// brought. It does not wait for them.
 func (s *Socket) Unbind(endpoint string) error { return s.detach(endpoint, true) }
 
-// Disconnect ends the connection to an endpoint, as given to Connect, after what is queued for it was sent. It does not
-// wait for that. Of several connections to the same endpoint it ends one.
+// Disconnect ends the connection to an endpoint, as given to Connect, after what is queued for it
+// was sent. It does not wait for that. Of several connections to the same endpoint it ends one.
 func (s *Socket) Disconnect(endpoint string) error { return s.detach(endpoint, false) }
 
 func (s *Socket) detach(endpoint string, listener bool) error {
@@ -245,8 +250,8 @@ func (s *Socket) Endpoints() []string {
 	return all
 }
 
-// evict closes a pending connection and takes it off the list: its goroutine may need a while to notice. Caller holds
-// s.mu.
+// evict closes a pending connection and takes it off the list: its goroutine may need a while to
+// notice. Caller holds s.mu.
 func (s *Socket) evict(e *list.Element, r Reason) {
 	c := e.Value.(*pending)
 	s.unpend(e)
@@ -255,8 +260,8 @@ func (s *Socket) evict(e *list.Element, r Reason) {
 	c.conn.Close()
 }
 
-// runPeer takes a connection through its whole life; e is its place among the pending ones if it was accepted. It returns
-// whether it got through the handshake, and why it ended.
+// runPeer takes a connection through its whole life; e is its place among the pending ones if it
+// was accepted. It returns whether it got through the handshake, and why it ended.
 func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool, err error) {
 	p := &Peer{
 		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox, parked: a.outbox != nil,

@@ -13,11 +13,13 @@ type DropReason uint8
 
 // The reasons for drops.
 const (
-	DropFull           DropReason = iota // the queue of the peer was at its high-water mark
-	DropNoPeer                           // there was nobody to send to
-	DropConnectionLost                   // the connection broke while they were sent or waited to be
-	DropClosed                           // the socket was closed before they were sent or received
-	DropTooLarge                         // above MaxMessageSize or MaxParts: the connection was closed, and counts as one message
+	DropFull   DropReason = iota // the queue of the peer was at its high-water mark
+	DropNoPeer                   // there was nobody to send to
+	// the connection broke while they were sent or waited to be
+	DropConnectionLost
+	DropClosed // the socket was closed before they were sent or received
+	// above MaxMessageSize or MaxParts: the connection was closed, and counts as one message
+	DropTooLarge
 	numDropReasons
 )
 
@@ -47,7 +49,8 @@ func (d *drops) load() (n Drops) {
 	return n
 }
 
-// Stats are the counters of a socket since it was made. Bytes are those of the parts, without framing.
+// Stats are the counters of a socket since it was made. Bytes are those of the parts, without
+// framing.
 type Stats struct {
 	Peers             int // connections whose handshake is complete
 	PendingHandshakes int
@@ -57,12 +60,16 @@ type Stats struct {
 	HandshakeFailures map[wire.Reason]uint64 // connections that did not get through the handshake
 	Closed            map[wire.Reason]uint64 // connections that did, and ended
 	In, Out           Traffic                // of all peers, also those that are gone
-	Returned          uint64                 // of the messages in Out, those that a Push took back from a lost peer: they are in Out again when another gets them
-	Dropped           map[DropReason]uint64  // messages
-	Filtered          uint64                 // messages received that a Sub had not subscribed any more
-	RecvQueued        int                    // messages received and not yet taken by the application
-	RecvQueuedBytes   int64
-	RecvPinnedBytes   int64 // what counts for Config.TotalRecvBytes, 0 without it
+	// of the messages in Out, those that a Push took back from a lost peer: they are in Out again
+	// when another gets them
+	Returned uint64
+	Dropped  map[DropReason]uint64 // messages
+	// messages received that a Sub had not subscribed any more
+	Filtered uint64
+	// messages received and not yet taken by the application
+	RecvQueued      int
+	RecvQueuedBytes int64
+	RecvPinnedBytes int64 // what counts for Config.TotalRecvBytes, 0 without it
 }
 
 // Traffic counts what went in one direction.
@@ -163,8 +170,9 @@ func (s *Socket) Peers() []PeerStats {
 	return all
 }
 
-// ClosePeers closes the connection of every peer for which f returns an error, with that error. It does not wait for them. A
-// connection whose handshake is under way is not among the peers yet. f must not call methods of the socket.
+// ClosePeers closes the connection of every peer for which f returns an error, with that error. It
+// does not wait for them. A connection whose handshake is under way is not among the peers yet. f
+// must not call methods of the socket.
 func (s *Socket) ClosePeers(f func(*Peer) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

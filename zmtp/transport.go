@@ -8,8 +8,8 @@ import (
 )
 
 // Transport makes the connections of one endpoint scheme, such as tcp. The methods get the address,
-// which is what follows "scheme://" in the endpoint, and the configuration of the socket, which they
-// must not change. They are called from any goroutine.
+// which is what follows "scheme://" in the endpoint, and the configuration of the socket, which
+// they must not change. They are called from any goroutine.
 type Transport interface {
 	// Listen binds address and returns the listener with the address actually bound, which Connect
 	// takes. It does not wait for connections. The listener's Close releases everything that Listen

@@ -66,8 +66,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// listenUnix listens on path. It takes a path over that a dead process left behind, but neither that
-// of a live listener nor a file that is no socket.
+// listenUnix listens on path. It takes a path over that a dead process left behind, but neither
+// that of a live listener nor a file that is no socket.
 func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
 	listen := func() (*net.UnixListener, error) {
 		l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
@@ -109,8 +109,8 @@ type ipcListener struct {
 	once sync.Once
 }
 
-// Close removes the socket file only if it is still the one that this listener made: another process
-// may have put its own in the same place.
+// Close removes the socket file only if it is still the one that this listener made: another
+// process may have put its own in the same place.
 func (l *ipcListener) Close() error {
 	l.once.Do(func() {
 		if now := lstat(l.path); l.file != nil && now != nil && os.SameFile(l.file, now) {

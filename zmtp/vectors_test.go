@@ -17,8 +17,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// later are the recorded exchanges with libzmq that are played elsewhere or need what does not exist yet, by name or, with a *
-// at the end, by the beginning of it.
+// later are the recorded exchanges with libzmq that are played elsewhere or need what does not
+// exist yet, by name or, with a * at the end, by the beginning of it.
 var later = map[string]string{
 	"curve-*":       "package curve plays them",
 	"zap-request-*": "package zap plays them",
@@ -39,8 +39,8 @@ var vectorConfig = map[string]Config{
 	},
 }
 
-// TestVectors plays the other end of each recorded exchange and compares what we say with what libzmq said, what the
-// application gets, the events, and how it ends.
+// TestVectors plays the other end of each recorded exchange and compares what we say with what
+// libzmq said, what the application gets, the events, and how it ends.
 func TestVectors(t *testing.T) {
 	used := map[string]bool{}
 	vectors := zmtptest.Vectors(t)
@@ -83,8 +83,8 @@ func isLater(name string) (key string, ok bool) {
 	return "", false
 }
 
-// rolesOf returns the sides that are ours. Where libzmq itself loses framing we are its victim, and also what it should
-// have been.
+// rolesOf returns the sides that are ours. Where libzmq itself loses framing we are its victim, and
+// also what it should have been.
 func rolesOf(name string, v zmtptest.Vector) []zmtptest.Kind {
 	both := []zmtptest.Kind{zmtptest.Client, zmtptest.Server}
 	switch who := v.Headers["libzmq"]; {
@@ -127,7 +127,8 @@ func newExchange(t *testing.T, name string, v zmtptest.Vector, ours zmtptest.Kin
 	x := &exchange{t: t, name: name, v: v, ours: ours}
 	x.word, _ = v.Outcome()
 	if x.word == "malformed" {
-		// The side that errs is the connecting one. In its place we say it right, and at the other end we hang up.
+		// The side that errs is the connecting one. In its place we say it right, and at the other
+		// end we hang up.
 		x.word = "accept"
 		if ours == zmtptest.Server {
 			x.word = "closed"
@@ -161,8 +162,8 @@ func (x *exchange) run() {
 		bind(t, &x.network, x.sock.Socket, addr)
 	}
 	if x.name == "xsub-raw-31" {
-		// In the recording "pending" is sent by the application between connect and handshake, and so goes out as a
-		// message; ours is told again like every other topic.
+		// In the recording "pending" is sent by the application between connect and handshake, and
+		// so goes out as a message; ours is told again like every other topic.
 		x.sock.act("subscribe", []byte("before"))
 		x.sock.act("subscribe", []byte("pending"))
 	}
@@ -190,7 +191,8 @@ func (x *exchange) run() {
 	x.end()
 }
 
-// signature lets a peer with a long identity greet us, of whose greeting only the signature was recorded.
+// signature lets a peer with a long identity greet us, of whose greeting only the signature was
+// recorded.
 func (x *exchange) signature() {
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	copy(greeting, x.v.Bytes(0, zmtptest.Server))
@@ -208,7 +210,8 @@ func (x *exchange) identity() {
 		x.t.Fatal(err)
 	}
 	want := x.v.Bytes(0, x.ours)
-	copy(want[1:9], "\x00\x00\x00\x00\x00\x00\x00\x01") // padding: libzmq writes the size of the identity and one
+	// padding: libzmq writes the size of the identity and one
+	copy(want[1:9], "\x00\x00\x00\x00\x00\x00\x00\x01")
 	if diff := zmtptest.Diff(got, want); diff != "" {
 		x.t.Fatal(diff)
 	}
@@ -347,8 +350,8 @@ func (x *exchange) greetingDue() int {
 	return wire.GreetingSize
 }
 
-// right is what libzmq wanted to say in the recordings in which it loses framing, and what we say of the topics that
-// libzmq's application had asked for before the connection was there.
+// right is what libzmq wanted to say in the recordings in which it loses framing, and what we say
+// of the topics that libzmq's application had asked for before the connection was there.
 func (x *exchange) right(line []byte) []byte {
 	switch {
 	case x.v.Headers["expect"] == "malformed" && x.ours == zmtptest.Server && len(line) == wire.GreetingSize:
@@ -396,7 +399,8 @@ func (x *exchange) end() {
 	x.checkEvents()
 }
 
-// expectRest expects what libzmq had not come to say before it closed: the rest of the greeting, and perhaps READY.
+// expectRest expects what libzmq had not come to say before it closed: the rest of the greeting,
+// and perhaps READY.
 func (x *exchange) expectRest() {
 	due := x.greetingDue()
 	if _, _, err := wire.ParseGreeting(x.heard); err != nil {
@@ -436,8 +440,8 @@ func (x *exchange) delivered() ([]string, bool) {
 	return nil, false
 }
 
-// more are the recordings in which we tell a monitor more than libzmq does: it has no event for a mismatch of types and
-// for bad metadata, and waits where we know at once.
+// more are the recordings in which we tell a monitor more than libzmq does: it has no event for a
+// mismatch of types and for bad metadata, and waits where we know at once.
 var more = map[string]EventType{
 	"greeting-http":           EventHandshakeFailedProtocol,
 	"ready-huge-value":        EventHandshakeFailedProtocol,
@@ -449,7 +453,8 @@ var more = map[string]EventType{
 	"error-client-text":       EventHandshakeFailedNoDetail,
 }
 
-// checkEvents compares what a monitor saw after the connection was there, and whether there is another attempt.
+// checkEvents compares what a monitor saw after the connection was there, and whether there is
+// another attempt.
 func (x *exchange) checkEvents() {
 	time.Sleep(time.Minute) // of the bubble's time, for the attempts
 	var got []string
@@ -529,8 +534,8 @@ func applicationDoes(comment string) (do []action, ok bool) {
 	return nil, false
 }
 
-// onlySubscriptions reports whether b is whole subscriptions and cancellations in the form of commands, the only thing
-// whose order is free.
+// onlySubscriptions reports whether b is whole subscriptions and cancellations in the form of
+// commands, the only thing whose order is free.
 func onlySubscriptions(b []byte) bool {
 	for _, s := range subscriptionsOf(b) {
 		if !strings.HasPrefix(s, "\x09SUBSCRIBE") {

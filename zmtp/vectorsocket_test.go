@@ -9,8 +9,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// A vectorSocket is a socket of any type behind the few things that the applications of the recordings do. Those types
-// that do not exist yet have a pattern that sends to everybody and keeps what comes.
+// A vectorSocket is a socket of any type behind the few things that the applications of the
+// recordings do. Those types that do not exist yet have a pattern that sends to everybody and keeps
+// what comes.
 type vectorSocket struct {
 	*Socket
 	sendTo      func(Message) error

@@ -11,27 +11,28 @@ import (
 
 // XPubOptions are the options of an XPub beside Config. The zero value is libzmq's default.
 type XPubOptions struct {
-	// Verbose also passes on subscriptions to topics that somebody has subscribed already (ZMQ_XPUB_VERBOSE).
+	// Verbose also passes on subscriptions to topics that somebody has subscribed already
+	// (ZMQ_XPUB_VERBOSE).
 	Verbose bool
 	// Verboser passes on every subscription and every cancellation (ZMQ_XPUB_VERBOSER).
 	Verboser bool
-	// NoDrop makes Send wait until every subscriber has room, instead of dropping for those who have none
-	// (ZMQ_XPUB_NODROP).
+	// NoDrop makes Send wait until every subscriber has room, instead of dropping for those who
+	// have none (ZMQ_XPUB_NODROP).
 	NoDrop bool
-	// Manual leaves it to the application what a subscriber gets: all requests are passed on, and only Grant and Revoke
-	// have an effect (ZMQ_XPUB_MANUAL).
+	// Manual leaves it to the application what a subscriber gets: all requests are passed on, and
+	// only Grant and Revoke have an effect (ZMQ_XPUB_MANUAL).
 	Manual bool
-	// Welcome, unless it is empty, is sent to each subscriber before anything else (ZMQ_XPUB_WELCOME_MSG). A SUB filters it
-	// like any other message.
+	// Welcome, unless it is empty, is sent to each subscriber before anything else
+	// (ZMQ_XPUB_WELCOME_MSG). A SUB filters it like any other message.
 	Welcome Message
 }
 
-// XPub publishes messages to those who subscribed a prefix of their first part (RFC 29), and receives what subscribers send
-// upstream: messages, and their subscriptions in the form of a message of one part, a byte 1 or 0 for a subscription or
-// its cancellation and the topic.
+// XPub publishes messages to those who subscribed a prefix of their first part (RFC 29), and
+// receives what subscribers send upstream: messages, and their subscriptions in the form of a
+// message of one part, a byte 1 or 0 for a subscription or its cancellation and the topic.
 //
-// Unlike libzmq's, a cancellation that answers no subscription of the same peer is not passed on, and with Verboser the loss
-// of a peer gives as many cancellations as it had subscriptions.
+// Unlike libzmq's, a cancellation that answers no subscription of the same peer is not passed on,
+// and with Verboser the loss of a peer gives as many cancellations as it had subscriptions.
 type XPub struct {
 	*Socket
 	receiver
@@ -47,8 +48,8 @@ func NewXPub(cfg Config, opt XPubOptions) *XPub {
 	return s
 }
 
-// Send publishes m. With NoDrop it waits until every subscriber that gets m has room; otherwise it does not wait. The message may
-// be kept.
+// Send publishes m. With NoDrop it waits until every subscriber that gets m has room; otherwise it
+// does not wait. The message may be kept.
 func (s *XPub) Send(ctx context.Context, m Message) error {
 	for {
 		if err := s.TrySend(m); err != ErrWouldBlock {
@@ -68,11 +69,12 @@ func (s *XPub) Send(ctx context.Context, m Message) error {
 	}
 }
 
-// TrySend is Send without waiting: with NoDrop it returns ErrWouldBlock instead, and nobody gets the message.
+// TrySend is Send without waiting: with NoDrop it returns ErrWouldBlock instead, and nobody gets
+// the message.
 func (s *XPub) TrySend(m Message) error { return s.pub.send(s.Socket, m) }
 
-// Grant makes p a subscriber of topic, whatever it asked for; for Manual. p is that of the request, Message.Peer. A peer that is
-// gone is ignored.
+// Grant makes p a subscriber of topic, whatever it asked for; for Manual. p is that of the request,
+// Message.Peer. A peer that is gone is ignored.
 func (s *XPub) Grant(p *Peer, topic []byte) { s.pub.grant(p, topic, true) }
 
 // Revoke takes a Grant back.
@@ -90,7 +92,8 @@ func (s *xpubPattern) Subscribe(p *Peer, topic []byte, on bool) error {
 	return s.pub.subscribe(p, topic, on, Message{})
 }
 
-// Pub is an XPub that does not receive: messages for subscribers without room are dropped, and so is what they send upstream.
+// Pub is an XPub that does not receive: messages for subscribers without room are dropped, and so
+// is what they send upstream.
 type Pub struct {
 	*Socket
 	pub publisher
@@ -128,13 +131,13 @@ type publisher struct {
 	requested topics.Table[*Peer] // what the peers asked for
 	granted   topics.Table[*Peer] // with Manual, what they get
 
-	// mu is held over a change and its notification, so that the application sees changes in their order, and over a
-	// NoDrop send, so that nothing comes between looking for room and using it.
+	// mu is held over a change and its notification, so that the application sees changes in their
+	// order, and over a NoDrop send, so that nothing comes between looking for room and using it.
 	mu sync.Mutex
 }
 
-// told is a peer's Value: how many of its subscriptions were passed on and not taken back. Its read goroutine alone uses
-// it.
+// told is a peer's Value: how many of its subscriptions were passed on and not taken back. Its read
+// goroutine alone uses it.
 type told struct{ n int }
 
 // matching returns the subscriptions that count.
@@ -155,8 +158,8 @@ func (c *publisher) attach(p *Peer) {
 	}
 }
 
-// subscribe acts on a subscription or its cancellation. within, unless it is empty, is the message that it ended, which is
-// passed on in place of the notification.
+// subscribe acts on a subscription or its cancellation. within, unless it is empty, is the message
+// that it ended, which is passed on in place of the notification.
 func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) error {
 	fresh := on && !c.requested.Has(p, topic)
 	if fresh {
@@ -206,8 +209,9 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 	return nil
 }
 
-// notify tells the application of a subscription. Notifications do not stop the reading from p: an application that only
-// publishes never receives them. What it leaves beyond maxNotes is dropped and counted. Caller holds the lock.
+// notify tells the application of a subscription. Notifications do not stop the reading from p: an
+// application that only publishes never receives them. What it leaves beyond maxNotes is dropped
+// and counted. Caller holds the lock.
 func (c *publisher) notify(p *Peer, topic []byte, on bool) {
 	if c.inbox == nil || c.inbox.notify(&p.lane, countedBatchOf(notification(p, topic, on), p.socket.memory)) {
 		return

@@ -24,14 +24,15 @@ func rawSub(t *testing.T, n *zmtptest.Network, other wire.SocketType) *zmtptest.
 	return r
 }
 
-// TestNotifications is the table of what an XPUB hands to the application (conformance notes, C18), with the rows C19
-// corrects: what answers no subscription is not passed on.
+// TestNotifications is the table of what an XPUB hands to the application (conformance notes, C18),
+// with the rows C19 corrects: what answers no subscription is not passed on.
 func TestNotifications(t *testing.T) {
 	type want struct{ plain, verbose, verboser string }
 	const no = ""
 	for _, row := range []struct {
 		event string
-		// before and do are steps: a peer, then + or - for a subscription or its cancellation, or x for its end
+		// before and do are steps: a peer, then + or - for a subscription or its cancellation, or x
+		// for its end
 		before, do string
 		want       want
 	}{

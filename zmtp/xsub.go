@@ -7,9 +7,10 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// XSub receives from publishers what it has subscribed (RFC 29). It delivers whatever arrives, without a filter of its
-// own. Subscriptions are counted: each is sent, a cancellation only when it is the last for its topic. A publisher that
-// comes later, or comes back, gets every current topic first.
+// XSub receives from publishers what it has subscribed (RFC 29). It delivers whatever arrives,
+// without a filter of its own. Subscriptions are counted: each is sent, a cancellation only when it
+// is the last for its topic. A publisher that comes later, or comes back, gets every current topic
+// first.
 type XSub struct {
 	*Socket
 	receiver
@@ -24,14 +25,17 @@ func NewXSub(cfg Config) *XSub {
 	return s
 }
 
-// Subscribe asks all publishers for the messages whose first part begins with topic. It does not wait.
+// Subscribe asks all publishers for the messages whose first part begins with topic. It does not
+// wait.
 func (s *XSub) Subscribe(topic []byte) error { return s.subs.change(s.Socket, topic, true, false) }
 
-// Unsubscribe takes one Subscribe of the topic back. One that was never subscribed is ignored, as in libzmq.
+// Unsubscribe takes one Subscribe of the topic back. One that was never subscribed is ignored, as
+// in libzmq.
 func (s *XSub) Unsubscribe(topic []byte) error { return s.subs.change(s.Socket, topic, false, false) }
 
-// Send sends a message upstream to every publisher whose queue has room. One whose only part begins with a byte 1 or 0 is a
-// subscription of the rest, or its cancellation, as in libzmq, and goes out in that form. Send does not wait.
+// Send sends a message upstream to every publisher whose queue has room. One whose only part begins
+// with a byte 1 or 0 is a subscription of the rest, or its cancellation, as in libzmq, and goes out
+// in that form. Send does not wait.
 func (s *XSub) Send(m Message) error {
 	if len(m.wire) == 0 {
 		return ErrMessage
@@ -51,8 +55,8 @@ func (s *xsubPattern) Detach(p *Peer, _ error)           { s.subs.detach(p) }
 func (*xsubPattern) Subscribe(*Peer, []byte, bool) error { return nil }
 func (s *xsubPattern) Receive(p *Peer, b *Batch) error   { s.deliver(p, b); return nil }
 
-// Sub is an XSub that only receives. It filters what it gets by its subscriptions, once more when the application receives
-// it (libzmq, xsub.cpp): a publisher may not have seen a cancellation yet.
+// Sub is an XSub that only receives. It filters what it gets by its subscriptions, once more when
+// the application receives it (libzmq, xsub.cpp): a publisher may not have seen a cancellation yet.
 type Sub struct {
 	*Socket
 	receiver
@@ -68,11 +72,12 @@ func NewSub(cfg Config) *Sub {
 	return s
 }
 
-// Subscribe asks all publishers for the messages whose first part begins with topic; the empty topic is for all messages. It does not
-// wait.
+// Subscribe asks all publishers for the messages whose first part begins with topic; the empty
+// topic is for all messages. It does not wait.
 func (s *Sub) Subscribe(topic []byte) error { return s.subs.change(s.Socket, topic, true, false) }
 
-// Unsubscribe takes one Subscribe of the topic back. One that was never subscribed is ignored, as in libzmq.
+// Unsubscribe takes one Subscribe of the topic back. One that was never subscribed is ignored, as
+// in libzmq.
 func (s *Sub) Unsubscribe(topic []byte) error { return s.subs.change(s.Socket, topic, false, false) }
 
 type subPattern Sub
@@ -97,8 +102,8 @@ type subscriber struct {
 	peers  map[*Peer]struct{}
 }
 
-// change counts a subscription or its cancellation and tells the publishers what they have to know, as a message if asMessage
-// is set, else in the form that each wants.
+// change counts a subscription or its cancellation and tells the publishers what they have to know,
+// as a message if asMessage is set, else in the form that each wants.
 func (c *subscriber) change(s *Socket, topic []byte, on, asMessage bool) error {
 	if len(topic) > DefaultMaxTopicSize {
 		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic), DefaultMaxTopicSize)
@@ -117,7 +122,8 @@ func (c *subscriber) change(s *Socket, topic []byte, on, asMessage bool) error {
 	return nil
 }
 
-// count reports whether the change has to be told: every subscription, and the last cancellation. Caller holds the lock.
+// count reports whether the change has to be told: every subscription, and the last cancellation.
+// Caller holds the lock.
 func (c *subscriber) count(topic string, on bool) bool {
 	n := c.counts[topic]
 	switch {

@@ -26,7 +26,8 @@ type balanceFlags struct {
 	SndBytes      daemon.ByteSize         `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one logger, 0 for no limit."`
 }
 
-// connectTimeout bounds an attempt to reach a logger. One whose host is down should be tried again soon after it is up.
+// connectTimeout bounds an attempt to reach a logger. One whose host is down should be tried again
+// soon after it is up.
 const connectTimeout = 10 * time.Second
 
 // check refuses what makes no sense.

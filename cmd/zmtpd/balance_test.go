@@ -120,7 +120,8 @@ func (ns *nodes) await(n uint64) {
 	testkit.Eventually(ns.t, fmt.Sprint(n, " more messages sent"), func() bool { return ns.sent.Load() >= until })
 }
 
-// finish stops sending, waits until everything has gone out and returns how many messages that were.
+// finish stops sending, waits until everything has gone out and returns how many messages that
+// were.
 func (ns *nodes) finish() uint64 {
 	ns.t.Helper()
 	ns.stop()
@@ -136,7 +137,8 @@ func (ns *nodes) finish() uint64 {
 	return ns.sent.Load()
 }
 
-// Through three loggers comes what Zeek's logger wrote: in turn the same records, and sticky the same files, each at one logger.
+// Through three loggers comes what Zeek's logger wrote: in turn the same records, and sticky the
+// same files, each at one logger.
 func TestBalanceGolden(t *testing.T) {
 	recording := testkit.Unpack(t, "cluster-logs")
 	want := logs(t, filepath.Join(recording, "tsv"), true)
@@ -203,8 +205,8 @@ func withoutHeader(content string) (lines []string) {
 	return lines
 }
 
-// One of three loggers stops to read, and then is killed, under load: the nodes never notice, and what waited for it goes to
-// the others. Only what it had been sent is missing.
+// One of three loggers stops to read, and then is killed, under load: the nodes never notice, and
+// what waited for it goes to the others. Only what it had been sent is missing.
 func TestBalanceKilledLogger(t *testing.T) {
 	loggers := startLoggers(t, 3)
 	balance := startBalance(t, loggers, "--sndhwm", "100")
@@ -258,7 +260,8 @@ func TestBalanceKilledLogger(t *testing.T) {
 	}
 }
 
-// While no logger is there the nodes wait, and the balancer is not ready; nothing is lost when they come, or come back.
+// While no logger is there the nodes wait, and the balancer is not ready; nothing is lost when they
+// come, or come back.
 func TestBalanceWithoutLoggers(t *testing.T) {
 	dir := t.TempDir()
 	endpoints := []string{"ipc://" + filepath.Join(dir, "a"), "ipc://" + filepath.Join(dir, "b")}
@@ -306,7 +309,8 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	if sum["received"] != n || sum["dropped"] != 0 {
 		t.Errorf("%v, the nodes have sent %d", sum, n)
 	}
-	// Not even those are missing that were under way when the loggers ended: they have read to the end.
+	// Not even those are missing that were under way when the loggers ended: they have read to the
+	// end.
 	if got != n {
 		t.Errorf("%d messages came of %d", got, n)
 	}
@@ -347,7 +351,8 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 	}
 }
 
-// When no logger takes anything within the time, what was received is counted, and the exit status says so.
+// When no logger takes anything within the time, what was received is counted, and the exit status
+// says so.
 func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	loggers := startLoggers(t, 2)
 	balance := startBalance(t, loggers, "--sndhwm", "10", "--shutdown-timeout", "500ms")
@@ -356,7 +361,8 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	for _, l := range loggers {
 		l.signal(syscall.SIGSTOP)
 	}
-	// On a busy machine nodes wait before the loggers' kernels are full. Then nothing moves for a while.
+	// On a busy machine nodes wait before the loggers' kernels are full. Then nothing moves for a
+	// while.
 	var received uint64
 	since := time.Now()
 	testkit.Eventually(t, "both nodes to wait for good", func() bool {

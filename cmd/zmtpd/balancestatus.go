@@ -16,7 +16,8 @@ type balanceStatus struct {
 	Homeless int                   `json:"homeless"` // messages of loggers that were lost, for which no other has room
 }
 
-// balanceLoggerStatus is about a logger, whether it is there or not. The counters are of all its connections.
+// balanceLoggerStatus is about a logger, whether it is there or not. The counters are of all its
+// connections.
 type balanceLoggerStatus struct {
 	Endpoint    string `json:"endpoint"`
 	Connected   bool   `json:"connected"`

@@ -53,8 +53,8 @@ const description = `ZeroMQ broker and log writer for Zeek clusters.
 Every flag can also be set by an environment variable, which the help of its command names, and in the file
 that --config names.`
 
-// run is the whole program. It returns when the command is done. A daemon is done when ctx ends; nil
-// says that it ended in order.
+// run is the whole program. It returns when the command is done. A daemon is done when ctx ends;
+// nil says that it ended in order.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	std := daemon.Stdio{In: stdin, Out: stdout, Err: stderr}
 	parse := func() (*kong.Context, error) { return parseArgs(ctx, args, std) }

@@ -10,8 +10,8 @@ import (
 )
 
 // watchConnections prints why a tool's socket is not connected: the first failure of each endpoint,
-// and again when the reason changes. It also prints the connection that ends a failure. It ends with
-// the socket.
+// and again when the reason changes. It also prints the connection that ends a failure. It ends
+// with the socket.
 func watchConnections(s interface {
 	Monitor(buffer int) *zmtp.Monitor
 }, stderr io.Writer) {
@@ -24,7 +24,8 @@ func watchConnections(s interface {
 	}()
 }
 
-// maxWatched bounds the peers of listening sockets of which a connectionWatch remembers the failure.
+// maxWatched bounds the peers of listening sockets of which a connectionWatch remembers the
+// failure.
 const maxWatched = 100
 
 // connectionWatch prints changes in the state of connections.

@@ -252,7 +252,8 @@ func TestUpForwardsAndLogs(t *testing.T) {
 	if got, want := sub.stdout.String(), "zeek.cluster.nodeid.node-7.\tone\nzeek.cluster.nodeid.node-7.\ttwo\n"; got != want {
 		t.Errorf("sub printed %q, want %q", got, want)
 	}
-	// Zeek counts parts: two messages of two. The third nobody had subscribed, so that pub did not send it.
+	// Zeek counts parts: two messages of two. The third nobody had subscribed, so that pub did not
+	// send it.
 	for series, want := range map[string]float64{
 		"zeek_cluster_zeromq_proxy_frontend_messages_received_total": 4,
 		"zeek_cluster_zeromq_proxy_frontend_bytes_received_total":    2*27 + 6,
@@ -315,8 +316,10 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	greeting[0], greeting[9], greeting[10] = 0xff, 0x7f, 3
 	copy(greeting[12:], "NULL")
 	stalled.Send(greeting)
-	stalled.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542") // READY, Socket-Type SUB
-	stalled.SendHex("00 01 01")                                                      // subscribes everything, and reads nothing
+	// READY, Socket-Type SUB
+	stalled.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542")
+	// subscribes everything, and reads nothing
+	stalled.SendHex("00 01 01")
 	testkit.Eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
 
 	pub := start(t, bytes.NewReader(bytes.Repeat([]byte(strings.Repeat("x", 1<<16)+"\n"), 500)), "pub", "--connect", d.endpoint("XSUB"))

@@ -14,7 +14,8 @@ import (
 	"zmtpd/zmtp"
 )
 
-// maxSlowPeers is how many subscribers have metrics of their own: the slowest. It bounds the series whatever peers there are.
+// maxSlowPeers is how many subscribers have metrics of their own: the slowest. It bounds the series
+// whatever peers there are.
 const maxSlowPeers = 32
 
 // The metrics of the slowest subscribers. A series exists while its peer is among them.
@@ -116,7 +117,8 @@ func address(p zmtp.PeerStats) string {
 // minRateTime is the shortest time over which rates are computed.
 const minRateTime = time.Second
 
-// rateMeter computes rates of peers between one answer to /status and the next. The zero value is ready for use.
+// rateMeter computes rates of peers between one answer to /status and the next. The zero value is
+// ready for use.
 type rateMeter struct {
 	mu    sync.Mutex
 	at    time.Time
@@ -130,8 +132,8 @@ type peerKey struct {
 	id     uint64
 }
 
-// measure returns the rates of peers since the last call, but over a second at least: a caller that is faster gets those of
-// the last one. A peer that is new has the rates of its whole life.
+// measure returns the rates of peers since the last call, but over a second at least: a caller that
+// is faster gets those of the last one. A peer that is new has the rates of its whole life.
 func (m *rateMeter) measure(now time.Time, peers map[peerKey]zmtp.PeerStats) map[peerKey][2]daemon.Rate {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -34,7 +34,8 @@ func TestSlowestFirst(t *testing.T) {
 	}
 }
 
-// TestSlowPeersAreBounded: whatever peers there are, and whatever they call themselves, there are few series.
+// TestSlowPeersAreBounded: whatever peers there are, and whatever they call themselves, there are
+// few series.
 func TestSlowPeersAreBounded(t *testing.T) {
 	var all []forwarder.SubscriberStats
 	for i := range 1000 {

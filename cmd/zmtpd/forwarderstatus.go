@@ -17,7 +17,8 @@ type forwarderStatus struct {
 	XPub      daemon.SocketStatus `json:"xpub"`      // subscribers, the slowest first
 	// ByTopic has the classes of topics that were published.
 	ByTopic map[string]topicStatus `json:"by_topic"`
-	// What became of the messages from publishers, of those from subscribers, and of those for subscribers.
+	// What became of the messages from publishers, of those from subscribers, and of those for
+	// subscribers.
 	Received receivedStatus        `json:"received"`
 	Upstream receivedStatus        `json:"upstream"`
 	Account  daemon.DeliveryStatus `json:"account"`
@@ -26,7 +27,8 @@ type forwarderStatus struct {
 	Denied map[string]deniedStatus `json:"denied,omitempty"`
 }
 
-// receivedStatus is what became of the messages from one side: messages = routed + unmatched + denied.
+// receivedStatus is what became of the messages from one side: messages = routed + unmatched +
+// denied.
 type receivedStatus struct {
 	Messages  uint64 `json:"messages"`
 	Routed    uint64 `json:"routed"`

@@ -38,7 +38,8 @@ func TestDaemonsAtRestUseNoCPU(t *testing.T) {
 			time.Sleep(time.Second) // the start itself
 			before := cpuTime(t, d.cmd.Process.Pid)
 			time.Sleep(watched)
-			// With the race detector a tick costs more; a loop that spins takes all of the time that it gets.
+			// With the race detector a tick costs more; a loop that spins takes all of the time
+			// that it gets.
 			if used := cpuTime(t, d.cmd.Process.Pid) - before; used > watched/10 {
 				t.Errorf("%v of CPU time in %v", used, watched)
 			}
@@ -53,7 +54,8 @@ func cpuTime(t *testing.T, pid int) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// proc(5): utime and stime are fields 14 and 15, in ticks of 10 ms; the name, field 2, may have spaces.
+	// proc(5): utime and stime are fields 14 and 15, in ticks of 10 ms; the name, field 2, may have
+	// spaces.
 	_, after, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(after)
 	var ticks time.Duration

@@ -12,7 +12,8 @@ import (
 	"zmtpd/curve"
 )
 
-// zeekScript is what nodes load. Zeek takes its keys from variables of scripts or of the environment, never from both.
+// zeekScript is what nodes load. Zeek takes its keys from variables of scripts or of the
+// environment, never from both.
 const zeekScript = `# CURVE keys of the nodes, made by zmtpd keygen --zeek. They talk to zmtpd as clients, so the server's secret key is not here.
 # Load it on every node, or give the nodes the variables in nodes.env, but not both.
 redef Cluster::Backend::ZeroMQ::curve_server_publickey = "%s";
@@ -20,7 +21,8 @@ redef Cluster::Backend::ZeroMQ::curve_client_publickey = "%s";
 redef Cluster::Backend::ZeroMQ::curve_client_secretkey = "%s";
 `
 
-// writeZeekFolder makes the folder dir, which must not be there yet, and says what its files are for.
+// writeZeekFolder makes the folder dir, which must not be there yet, and says what its files are
+// for.
 func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	serverPublic, serverSecret := curve.GenerateKeyPair()
 	clientPublic, clientSecret := curve.GenerateKeyPair()

@@ -61,7 +61,8 @@ const (
 	handshakeFailedAuth = 0x4000
 )
 
-// event waits for one of these events and returns it with its value. None of the others may come before.
+// event waits for one of these events and returns it with its value. None of the others may come
+// before.
 func (z *libzmq) event(name string, want uint16, not ...uint16) uint32 {
 	z.t.Helper()
 	for deadline := time.Now().Add(patience); ; {

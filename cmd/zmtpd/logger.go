@@ -181,12 +181,12 @@ func rotation(interval time.Duration) string {
 	return interval.String()
 }
 
-// maxWriteErrorAge is how long a failure to write a file says that files cannot be written. A failed
-// write is repeated sooner.
+// maxWriteErrorAge is how long a failure to write a file says that files cannot be written. A
+// failed write is repeated sooner.
 const maxWriteErrorAge = 10 * time.Second
 
-// Ready implements [daemon.Readier]: nodes wait for a sink, or records wait for files that cannot be
-// written.
+// Ready implements [daemon.Readier]: nodes wait for a sink, or records wait for files that cannot
+// be written.
 func (j *loggerJob) Ready() error {
 	for _, o := range j.sinks.outlets {
 		st := o.Stats()

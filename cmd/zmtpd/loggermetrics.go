@@ -8,8 +8,9 @@ import (
 	"zmtpd/pipeline/files"
 )
 
-// The metrics of the logger: what came, what each sink has done with it, and what became of the files. For each sink, log path
-// and node, received is at all times the sum of written, queued and dropped.
+// The metrics of the logger: what came, what each sink has done with it, and what became of the
+// files. For each sink, log path and node, received is at all times the sum of written, queued and
+// dropped.
 var (
 	loggerMessages = daemon.Counter("zmtpd_logger_received_messages_total",
 		"Log messages received.")

@@ -16,7 +16,8 @@ func main() {
 	go func() {
 		<-signals
 		cancel()
-		// The first asks for an end in order, the second for one at once, with the exit status that a shell gives to it.
+		// The first asks for an end in order, the second for one at once, with the exit status that
+		// a shell gives to it.
 		os.Exit(128 + int((<-signals).(syscall.Signal)))
 	}()
 

@@ -19,7 +19,8 @@ const loggerBudget = 128 << 20
 // burst is how many bytes the nodes send together.
 const burst = 382_000_000
 
-// largeBatches is a recording of a message of conn records, as many as a node under load collects, made of recorded ones.
+// largeBatches is a recording of a message of conn records, as many as a node under load collects,
+// made of recorded ones.
 func largeBatches(t *testing.T, source string, records int) (file string) {
 	t.Helper()
 	content, err := os.ReadFile(source)
@@ -56,15 +57,17 @@ func largeBatches(t *testing.T, source string, records int) (file string) {
 	return file
 }
 
-// withRealBinary lets the test start zmtpd as operators have it: the race detector multiplies memory.
+// withRealBinary lets the test start zmtpd as operators have it: the race detector multiplies
+// memory.
 func withRealBinary(t *testing.T) {
 	t.Helper()
 	dir := filepath.Dir(testkit.Build(t, "zmtpd/cmd/zmtpd"))
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
 
-// TestLoggerMemory: nodes that send as fast as they can, small batches or large ones, cost the logger no more memory than its budget
-// allows, whether the disk takes what they send or nothing at all.
+// TestLoggerMemory: nodes that send as fast as they can, small batches or large ones, cost the
+// logger no more memory than its budget allows, whether the disk takes what they send or nothing at
+// all.
 func TestLoggerMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sends 4 GB")

@@ -63,8 +63,8 @@ func keepsTo(t *testing.T, p *process, budget int) {
 	}
 }
 
-// Peers that each leave a large message unfinished do not get more memory than --memory, are closed in the end, and an honest one
-// goes on all the time.
+// Peers that each leave a large message unfinished do not get more memory than --memory, are closed
+// in the end, and an honest one goes on all the time.
 func TestMemoryUnfinishedMessages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sends 1.5 GB")
@@ -95,7 +95,8 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	withRealBinary(t)
 	const budget = 256 << 20
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory", "256MiB", "--sndhwm", "0")
-	// Messages of alternating topics are copied for each subscriber, instead of being sent from where they were read.
+	// Messages of alternating topics are copied for each subscriber, instead of being sent from
+	// where they were read.
 	topics := [][]byte{[]byte("even"), []byte("odd")}
 	for i := range 100 {
 		conn := hostilePeer(t, d.endpoint("XPUB"), wire.SUB)
@@ -130,7 +131,8 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	d.terminate()
 }
 
-// A message of millions of empty parts is refused and costs nearly nothing; without a limit on its size it is passed on for its size.
+// A message of millions of empty parts is refused and costs nearly nothing; without a limit on its
+// size it is passed on for its size.
 func TestMemoryManyParts(t *testing.T) {
 	withRealBinary(t)
 	const budget = 256 << 20

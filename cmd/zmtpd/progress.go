@@ -23,8 +23,8 @@ type progress struct {
 	drawn int // columns that the line takes now; guarded by mu
 }
 
-// newProgress returns a progress on w, which nothing else should write to. There is a line only if w
-// is a terminal.
+// newProgress returns a progress on w, which nothing else should write to. There is a line only if
+// w is a terminal.
 func newProgress(w io.Writer) *progress {
 	p := &progress{w: w}
 	if f, ok := w.(interface{ Fd() uintptr }); ok && term.IsTerminal(int(f.Fd())) {

@@ -71,8 +71,8 @@ func replayOn(t *testing.T, stderr io.Writer) {
 
 var progressLine = regexp.MustCompile(`\r(\d+)%, (\d+) messages, (\d+) B, (\d+)/s, 0:0(\d) left`)
 
-// On a terminal the line is there while the replay goes on, counts up, fits in, and leaves nothing but the
-// summary.
+// On a terminal the line is there while the replay goes on, counts up, fits in, and leaves nothing
+// but the summary.
 func TestReplayProgress(t *testing.T) {
 	master, terminal := openTerminal(t, 60)
 	var shown bytes.Buffer

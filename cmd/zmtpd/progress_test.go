@@ -32,7 +32,8 @@ func TestMeter(t *testing.T) {
 		"becomes slower": {0, 1, []at{
 			{1, 1000, 1, 0.1, "10%, 1000 messages, 1 B, 1000/s, 0:09 left"},
 			{10, 1090, 1, 0.109, "10%, 1090 messages, 1 B, 109/s, 1:22 left"},
-			{11, 1100, 1, 0.11, "11%, 1100 messages, 1 B, 10/s, 14:50 left"}, // the first second counts no more
+			// the first second counts no more
+			{11, 1100, 1, 0.11, "11%, 1100 messages, 1 B, 10/s, 14:50 left"},
 		}},
 		"stands still": {0, 1, []at{
 			{1, 10, 1, 0.1, "10%, 10 messages, 1 B, 10/s, 0:09 left"},
@@ -117,7 +118,8 @@ func screen(written string) (lines []string) {
 	return lines
 }
 
-// Whatever is drawn and written, the lines that were written stand alone, and below them what was drawn last.
+// Whatever is drawn and written, the lines that were written stand alone, and below them what was
+// drawn last.
 func TestProgressDraws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var out bytes.Buffer

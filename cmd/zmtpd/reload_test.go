@@ -43,7 +43,8 @@ func startReloaded(t *testing.T, text string, args ...string) *reloaded {
 	return d
 }
 
-// hangup sends SIGHUP with another configuration and waits until the log has answered with all that is wanted.
+// hangup sends SIGHUP with another configuration and waits until the log has answered with all that
+// is wanted.
 func (d *reloaded) hangup(text string, want ...string) {
 	d.t.Helper()
 	if err := os.WriteFile(d.file, []byte(text), 0o600); err != nil {
@@ -62,7 +63,8 @@ func (d *reloaded) hangup(text string, want ...string) {
 	d.said = len(d.stderr.String())
 }
 
-// What the log says of a configuration that has changed, of one that cannot be read, and of flags that cannot change.
+// What the log says of a configuration that has changed, of one that cannot be read, and of flags
+// that cannot change.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "overload: block\n", "forwarder")
@@ -135,7 +137,8 @@ func TestReloadAddresses(t *testing.T) {
 	testkit.Eventually(t, "connected again", connected(1))
 }
 
-// subscribeRaw connects a subscriber of everything that does nothing by itself, not even answer a PING.
+// subscribeRaw connects a subscriber of everything that does nothing by itself, not even answer a
+// PING.
 func subscribeRaw(t *testing.T, endpoint string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
@@ -181,8 +184,8 @@ func TestReloadHeartbeats(t *testing.T) {
 	}
 }
 
-// numberedMessages reads the messages of a raw connection, whose second part is a number, and returns an error unless each is one
-// more than the one before. It adds them to got.
+// numberedMessages reads the messages of a raw connection, whose second part is a number, and
+// returns an error unless each is one more than the one before. It adds them to got.
 func numberedMessages(c io.Reader, got *atomic.Int64) error {
 	var d wire.Decoder
 	var b []byte
@@ -218,8 +221,9 @@ func numberedMessages(c io.Reader, got *atomic.Int64) error {
 	}
 }
 
-// The limits of the queues change again and again while publishers wait for a subscriber that reads late: with the policy block
-// nothing is lost or changes its place, no connection is closed, and what waits keeps to the limits.
+// The limits of the queues change again and again while publishers wait for a subscriber that reads
+// late: with the policy block nothing is lost or changes its place, no connection is closed, and
+// what waits keeps to the limits.
 func TestReloadLimitsUnderLoad(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "overload: block\nsndhwm: 1000\n", "forwarder")
@@ -308,7 +312,8 @@ func TestReloadReceiveLimits(t *testing.T) {
 	}
 }
 
-// SIGHUP does not end a daemon that is shutting down, which takes as long as a subscriber does not read.
+// SIGHUP does not end a daemon that is shutting down, which takes as long as a subscriber does not
+// read.
 func TestHangupInShutdown(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "forwarder", "--shutdown-timeout", "2s")

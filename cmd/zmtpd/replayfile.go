@@ -33,8 +33,9 @@ type replayFile struct {
 	read  int64        // bytes of this pass that were read
 	taken atomic.Int64 // bytes of all passes that messages were made of
 
-	torn     error // the recording ends within a message, as when its writer was killed
-	problems int   // sessions of a capture, or halves of them, that could not be read, of the last pass
+	torn error // the recording ends within a message, as when its writer was killed
+	// sessions of a capture, or halves of them, that could not be read, of the last pass
+	problems int
 	problem  error // the first of them
 }
 
@@ -65,8 +66,8 @@ func openReplay(name string) (*replayFile, error) {
 	return r, nil
 }
 
-// passes returns how often the file was taken, the pass that goes on as a fraction; 0 if its size is
-// not known. It may be called by another goroutine than the one that takes the messages.
+// passes returns how often the file was taken, the pass that goes on as a fraction; 0 if its size
+// is not known. It may be called by another goroutine than the one that takes the messages.
 func (f *replayFile) passes() float64 {
 	if f.size == 0 {
 		return 0

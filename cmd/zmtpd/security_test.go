@@ -103,7 +103,8 @@ func parts(t *testing.T, m zmtp.Message) (all []string) {
 	return all
 }
 
-// The nodes of a Zeek cluster that encrypts: libzmq with Zeek's keys, which broker and logger take from Zeek's variables.
+// The nodes of a Zeek cluster that encrypts: libzmq with Zeek's keys, which broker and logger take
+// from Zeek's variables.
 func TestZeekNodesWithZeeksVariables(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "curve", "testdata", "zeek.env"))
 	if err != nil {
@@ -161,8 +162,8 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 	d.terminate()
 }
 
-// A node that is refused tries on, and comes in when its key is added; one whose key is removed is cut off; others do not
-// notice any of it.
+// A node that is refused tries on, and comes in when its key is added; one whose key is removed is
+// cut off; others do not notice any of it.
 func TestClientsComeAndGoByReload(t *testing.T) {
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")

@@ -91,7 +91,8 @@ func TestReplayOfGrowingFileEnds(t *testing.T) {
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", name)
 	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "topic.", "--count", fmt.Sprint(n))
 	testkit.Eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
-	// At this rate the recording of the first messages is in the file long before the last one is read.
+	// At this rate the recording of the first messages is in the file long before the last one is
+	// read.
 	p := start(t, nil, "replay", name, "--xsub", d.endpoint("XSUB"), "--rate", "30")
 	if status := p.wait(); status != 0 || !strings.Contains(p.stderr.String(), fmt.Sprintf("replayed %d messages", n)) {
 		t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())

@@ -152,7 +152,8 @@ func (f *loggerFlags) openStdout(options *redef.Options, std *daemon.Stdio, log 
 	return s, nil
 }
 
-// close ends all sinks at the same time, and waits until they have what they were given, until ctx ends.
+// close ends all sinks at the same time, and waits until they have what they were given, until ctx
+// ends.
 func (s *sinks) close(ctx context.Context) error {
 	errs := make([]error, len(s.outlets))
 	var ending sync.WaitGroup

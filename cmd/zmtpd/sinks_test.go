@@ -128,8 +128,9 @@ func TestLoggerWritesToStdout(t *testing.T) {
 
 }
 
-// A logger whose standard output has lost its reader ends, with an error. What the reader has not got is in the spool if
-// there is one, and counted as lost if there is none; other sinks have everything.
+// A logger whose standard output has lost its reader ends, with an error. What the reader has not
+// got is in the spool if there is one, and counted as lost if there is none; other sinks have
+// everything.
 func TestLoggerEndsWithItsReader(t *testing.T) {
 	for _, spooled := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spool=%v", spooled), func(t *testing.T) {
@@ -185,8 +186,9 @@ func TestLoggerEndsWithItsReader(t *testing.T) {
 	}
 }
 
-// The largest batch that Zeek may send has 1,000 records of 256,000 bytes of strings, each with numbers and containers of 500
-// elements beside them. The limit on messages has room for it, and the logger takes one of 70 MB.
+// The largest batch that Zeek may send has 1,000 records of 256,000 bytes of strings, each with
+// numbers and containers of 500 elements beside them. The limit on messages has room for it, and
+// the logger takes one of 70 MB.
 func TestLoggerTakesLargeBatch(t *testing.T) {
 	dir := t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
@@ -220,7 +222,8 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 	}
 }
 
-// A message above the limit is lost with a warning that names peer, size and limit, and is counted to the end.
+// A message above the limit is lost with a warning that names peer, size and limit, and is counted
+// to the end.
 func TestLoggerRefusesLargerMessage(t *testing.T) {
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(), "--max-message-size", "1MiB")
 	push := connect(t, d.endpoint("PULL"))
@@ -243,8 +246,9 @@ func TestLoggerRefusesLargerMessage(t *testing.T) {
 	}
 }
 
-// Kafka is down and nodes send all the time. Whenever the logger is killed, what its spool has then comes to Kafka once that is
-// up, in order; nothing but that is counted as recovered; and no log file has half a line.
+// Kafka is down and nodes send all the time. Whenever the logger is killed, what its spool has then
+// comes to Kafka once that is up, in order; nothing but that is counted as recovered; and no log
+// file has half a line.
 func TestSpoolSurvivesKill(t *testing.T) {
 	kafka, broker := startKafka(t, 0)
 	kafka.Close()
@@ -338,8 +342,8 @@ func TestSpoolSurvivesKill(t *testing.T) {
 	}
 }
 
-// With --spool-first, the logger may be killed at any moment: whatever it had counted as received is in
-// the files in the end, or set aside in one.
+// With --spool-first, the logger may be killed at any moment: whatever it had counted as received
+// is in the files in the end, or set aside in one.
 func TestSpoolFirstSurvivesKill(t *testing.T) {
 	dir, spoolDir := t.TempDir(), t.TempDir()
 	args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--spool", spoolDir, "--spool-first"}
@@ -408,7 +412,8 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 	}
 }
 
-// Kafka is down at the end: the spool keeps what it has not got, and that is a clean end. Without a spool it is lost, and that is not.
+// Kafka is down at the end: the spool keeps what it has not got, and that is a clean end. Without a
+// spool it is lost, and that is not.
 func TestLoggerEndsWithKafkaDown(t *testing.T) {
 	kafka, broker := startKafka(t, 0)
 	kafka.Close()

@@ -40,8 +40,9 @@ func value(t testing.TB, series map[string]string) float64 {
 	return v
 }
 
-// TestSlowestSubscribersAndTopicsInMetrics: of 40 subscribers for which different amounts wait, and some that are not slow, the metrics have
-// the 32 slowest, with what they lost by reason; and of all topics no more classes than there may be, which have every message.
+// TestSlowestSubscribersAndTopicsInMetrics: of 40 subscribers for which different amounts wait, and
+// some that are not slow, the metrics have the 32 slowest, with what they lost by reason; and of
+// all topics no more classes than there may be, which have every message.
 func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 	const slow, hwm = 40, 20
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--overload", "drop", "--sndhwm", fmt.Sprint(hwm))

@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// Whoever does not keep up is named by its address, its node id and its key: in one line of the log, in the metrics and in the
-// status. The others get everything.
+// Whoever does not keep up is named by its address, its node id and its key: in one line of the
+// log, in the metrics and in the status. The others get everything.
 func TestSlowPeerIsNamed(t *testing.T) {
 	const nodeID = "zeromq_worker-1_host_4711_Nabc"
 	lines := map[string]map[string]string{
@@ -97,7 +97,8 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					defer close(publishing)
 					body := make([]byte, 16<<10)
 					for ctx.Err() == nil {
-						if sent.Load()-got.Load() > 50 { // else with two of the policies it would lose something as well
+						// else with two of the policies it would lose something as well
+						if sent.Load()-got.Load() > 50 {
 							select {
 							case <-time.After(100 * time.Microsecond):
 							case <-ctx.Done():

@@ -28,8 +28,8 @@ type tapJob struct {
 	file  *recorder.Recorder // nil for none
 }
 
-// open opens the file, and returns the tap as the forwarder wants it; nil if there is none. config is that of the broker's socket for
-// subscribers, without access.
+// open opens the file, and returns the tap as the forwarder wants it; nil if there is none. config
+// is that of the broker's socket for subscribers, without access.
 func (f *tapFlags) open(config zmtp.Config, env *daemon.Env) (*tapJob, *forwarder.Tap, error) {
 	if len(f.Tap) == 0 && f.TapFile == "" {
 		if len(f.TapTopic) > 0 {

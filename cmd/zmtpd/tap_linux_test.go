@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestTapFullDisk: a full disk takes nothing from anybody but the file, and from that nothing either if there is room soon enough; what does
-// not fit is counted, and the file is whole.
+// TestTapFullDisk: a full disk takes nothing from anybody but the file, and from that nothing
+// either if there is room soon enough; what does not fit is counted, and the file is whole.
 func TestTapFullDisk(t *testing.T) {
 	dir := testkit.Tmpfs(t, 4<<20)
 	file, filler := filepath.Join(dir, "tap"), filepath.Join(dir, "filler")

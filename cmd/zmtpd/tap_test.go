@@ -21,7 +21,8 @@ import (
 
 const anyPort = "tcp://127.0.0.1:*"
 
-// publisher returns a socket that loses nothing, when all topics are subscribed that it is to publish.
+// publisher returns a socket that loses nothing, when all topics are subscribed that it is to
+// publish.
 func publisher(t testing.TB, d *process, topics int) *zmtp.XPub {
 	t.Helper()
 	pub := zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{NoDrop: true})
@@ -56,7 +57,8 @@ func subscribe(t testing.TB, endpoint string, topics ...string) *zmtp.Sub {
 	return sub
 }
 
-// readRecording returns the messages of a file, their parts joined with "|"; the file must hold whole ones only.
+// readRecording returns the messages of a file, their parts joined with "|"; the file must hold
+// whole ones only.
 func readRecording(t testing.TB, name string) (all []string) {
 	t.Helper()
 	f, err := os.Open(name)
@@ -83,8 +85,9 @@ func bySender(all []string) map[string][]string {
 	return sorted
 }
 
-// TestTapFileIsReplayed: of what two nodes publish a subscriber of the copy, libzmq's, and a file get the chosen topics, and the file sent
-// through a second broker gives its subscribers the same messages, in the order of each node.
+// TestTapFileIsReplayed: of what two nodes publish a subscriber of the copy, libzmq's, and a file
+// get the chosen topics, and the file sent through a second broker gives its subscribers the same
+// messages, in the order of each node.
 func TestTapFileIsReplayed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tap")
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort,
@@ -172,14 +175,15 @@ func stuckSubscriber(t testing.TB, endpoint string, topics ...string) {
 	greeting[0], greeting[9], greeting[10] = 0xff, 0x7f, 3
 	copy(greeting[12:], "NULL")
 	raw.Send(greeting)
-	raw.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542") // READY, Socket-Type SUB
+	// READY, Socket-Type SUB
+	raw.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542")
 	for _, topic := range topics {
 		raw.Send(append([]byte{0, byte(1 + len(topic)), 1}, topic...))
 	}
 }
 
-// TestTapSubscriberThatDoesNotRead: it loses messages, which are counted for it alone. Those who read get everything, though with the policy
-// block everybody waits for a subscriber of the broker.
+// TestTapSubscriberThatDoesNotRead: it loses messages, which are counted for it alone. Those who
+// read get everything, though with the policy block everybody waits for a subscriber of the broker.
 func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort, "--overload", "block", "--sndhwm", "50")
 	stuckSubscriber(t, d.endpoint("PUB"), "")
@@ -236,7 +240,8 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// TestTapFileLimits: a file is not larger than it may be, goes on where it ended, and what a killed process left of a message is cut off.
+// TestTapFileLimits: a file is not larger than it may be, goes on where it ended, and what a killed
+// process left of a message is cut off.
 func TestTapFileLimits(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tap")
 	run := func(limit string, n int) *process {
@@ -305,7 +310,8 @@ func TestTapUsage(t *testing.T) {
 	}
 }
 
-// TestTapIsGuarded: only clients get in, and get of the copy what they may subscribe; what one may not publish is not in it.
+// TestTapIsGuarded: only clients get in, and get of the copy what they may subscribe; what one may
+// not publish is not in it.
 func TestTapIsGuarded(t *testing.T) {
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")

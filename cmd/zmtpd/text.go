@@ -17,8 +17,9 @@ import (
 type format string
 
 const (
-	// formatText: a message is a line, its parts are separated by tabs. In a part stand \t, \n, \r and \\ for a tab,
-	// line feed, carriage return and backslash, and \xNN for any byte. What cannot be printed is written so.
+	// formatText: a message is a line, its parts are separated by tabs. In a part stand \t, \n, \r
+	// and \\ for a tab, line feed, carriage return and backslash, and \xNN for any byte. What
+	// cannot be printed is written so.
 	formatText format = "text"
 	// formatRaw: a message is a line, taken and printed as it is. A line is one part; the
 	// parts of a message are printed with tabs between them.

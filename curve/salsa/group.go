@@ -6,12 +6,12 @@ import (
 
 // A group is a number of messages that go through these steps together.
 //
-//  1. start computes the first block of key stream of each message. Its first 32 bytes are the key of
-//     the message's tag, the other half encrypts the first 32 bytes of the text.
-//  2. sum computes the tags, after crypt when sealing and before it when opening: an opened message is
-//     written only if its tag is good.
-//  3. crypt encrypts or decrypts message by message. It computes further blocks when it needs them, as
-//     many as there are lanes, for this message and the next ones.
+//  1. start computes the first block of key stream of each message. Its first 32 bytes are the key
+//     of the message's tag, the other half encrypts the first 32 bytes of the text.
+//  2. sum computes the tags, after crypt when sealing and before it when opening: an opened message
+//     is written only if its tag is good.
+//  3. crypt encrypts or decrypts message by message. It computes further blocks when it needs them,
+//     as many as there are lanes, for this message and the next ones.
 //
 // Both slices of a message end with the text; the longer one begins with the tag. So no step
 // depends on the direction.

@@ -66,7 +66,8 @@ func (g *generator) wireSize(messages []byte) int {
 	return size
 }
 
-// curveConn is a connection behind its handshake. What is written is sealed, what is read is opened.
+// curveConn is a connection behind its handshake. What is written is sealed, what is read is
+// opened.
 type curveConn struct {
 	net.Conn
 	sealer             zmtp.Sealer

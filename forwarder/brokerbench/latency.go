@@ -36,9 +36,9 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-// latencies prints the table of latencies: messages are sent at fixed times, whatever became of those before, and each has its
-// time in it, from which on its delay counts. So a pause of the broker, or of the generator, counts for every message that had
-// to wait for it.
+// latencies prints the table of latencies: messages are sent at fixed times, whatever became of
+// those before, and each has its time in it, from which on its delay counts. So a pause of the
+// broker, or of the generator, counts for every message that had to wait for it.
 func latencies(ctx context.Context, names []string, commands map[string][]string, only string, runs, rate int, d time.Duration, undisturbed bool) error {
 	fmt.Printf("%d cores, %s, load average %s; latency in µs at %d messages/s over %v, medians of %d runs\n\n",
 		runtime.NumCPU(), runtime.Version(), loadAverage(), rate, d, runs)
@@ -96,7 +96,8 @@ func loadAverage() string {
 	return first
 }
 
-// measureLatency runs a load against a fresh broker, which is undisturbed if it goes before all other work of the machine.
+// measureLatency runs a load against a fresh broker, which is undisturbed if it goes before all
+// other work of the machine.
 func measureLatency(ctx context.Context, argv []string, zmtpHandshake bool, l load, rate int, d time.Duration, undisturbed bool) (delays, error) {
 	var b *broker
 	var err error

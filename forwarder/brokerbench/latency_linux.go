@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// paced sends for d at a rate over all publishers together, and measures how long each message takes. Every connection has a thread
-// that blocks in the kernel, as Go's own scheduler would add delays that are not the broker's.
+// paced sends for d at a rate over all publishers together, and measures how long each message
+// takes. Every connection has a thread that blocks in the kernel, as Go's own scheduler would add
+// delays that are not the broker's.
 func (g *generator) paced(b *broker, p *peers, rate int, d time.Duration) (delays, error) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(p.all) + 2)) // a thread that comes back from the kernel waits for nobody
+	// a thread that comes back from the kernel waits for nobody
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(p.all) + 2))
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	runtime.GC()
 
@@ -34,7 +36,8 @@ func (g *generator) paced(b *broker, p *peers, rate int, d time.Duration) (delay
 	do := func(c net.Conn, into *[]time.Duration, f func(fd int) ([]time.Duration, error)) {
 		all.Go(func() {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
-			// It should be on time, whoever else is at work. It may not be allowed to; then the table shows how late it was.
+			// It should be on time, whoever else is at work. It may not be allowed to; then the
+			// table shows how late it was.
 			_ = realTime(generatorPriority)
 			measured, err := onDescriptor(c, f)
 			mu.Lock()
@@ -64,7 +67,8 @@ func (g *generator) paced(b *broker, p *peers, rate int, d time.Duration) (delay
 	return r, err
 }
 
-// Priorities of the generator, which is the clock, and of an undisturbed broker. Both go before all work without one.
+// Priorities of the generator, which is the clock, and of an undisturbed broker. Both go before all
+// work without one.
 const (
 	generatorPriority = 2
 	brokerPriority    = 1
@@ -75,7 +79,8 @@ func realTime(priority uint32) error {
 	return unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: priority}, 0)
 }
 
-// inRealTime calls f, which starts a broker, on a thread with the priority that the broker is to have.
+// inRealTime calls f, which starts a broker, on a thread with the priority that the broker is to
+// have.
 func inRealTime(f func() error) error {
 	failed := make(chan error)
 	go func() {
@@ -93,8 +98,9 @@ func inRealTime(f func() error) error {
 
 // pacedRun is what senders and receivers of one measurement agree on.
 type pacedRun struct {
-	template   []byte // of a message; all have its size
-	stamp      int    // where in it stand the time at which it is due, in ns, the publisher, and its number
+	template []byte // of a message; all have its size
+	// where in it stand the time at which it is due, in ns, the publisher, and its number
+	stamp      int
 	interval   time.Duration
 	publishers int
 	messages   int // of each publisher
@@ -102,13 +108,15 @@ type pacedRun struct {
 	begin      time.Duration
 }
 
-// Layout of the stamp, big-endian: 8 bytes of time, 4 of publisher, 4 of number. It fits the smallest body.
+// Layout of the stamp, big-endian: 8 bytes of time, 4 of publisher, 4 of number. It fits the
+// smallest body.
 const (
 	stampPublisher = 8
 	stampNumber    = 12
 )
 
-// send sends one publisher's messages, each when it is due or, behind a delay, at once, and returns how late they were.
+// send sends one publisher's messages, each when it is due or, behind a delay, at once, and returns
+// how late they were.
 func (r *pacedRun) send(fd, publisher int) ([]time.Duration, error) {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("timer slack: %w", err)
@@ -137,8 +145,8 @@ func (r *pacedRun) send(fd, publisher int) ([]time.Duration, error) {
 	return late, nil
 }
 
-// receive takes what all publishers send and returns how long each message took. One that is missing or in the wrong place is an
-// error.
+// receive takes what all publishers send and returns how long each message took. One that is
+// missing or in the wrong place is an error.
 func (r *pacedRun) receive(fd int) ([]time.Duration, error) {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 30}); err != nil {
 		return nil, err

@@ -52,7 +52,8 @@ func (g *generator) message(b []byte, topic int) []byte {
 		[]byte("zeromq_worker-1_host1_4711_NABCDEF"), []byte("broker-bin-v1"), make([]byte, g.body))
 }
 
-// block returns prepared messages of about 64 KiB, and their number; there are equally many of each topic.
+// block returns prepared messages of about 64 KiB, and their number; there are equally many of each
+// topic.
 func (g *generator) block() ([]byte, int) {
 	var b []byte
 	n := 0
@@ -75,8 +76,8 @@ func (p *peers) close() {
 	}
 }
 
-// connect connects publishers and subscribers to a broker, and waits until the publishers know of the subscriptions. close must
-// follow, also behind an error.
+// connect connects publishers and subscribers to a broker, and waits until the publishers know of
+// the subscriptions. close must follow, also behind an error.
 func (g *generator) connect(b *broker) (*peers, error) {
 	p := new(peers)
 	dial := func(addr, socketType string) (net.Conn, error) {
@@ -178,8 +179,9 @@ func (g *generator) run(b *broker) (result, error) {
 // onlyReader hides what would let io.Copy splice.
 type onlyReader struct{ io.Reader }
 
-// subscribed begins the topic that each subscriber subscribes last, one of its own. A broker that takes in a publisher late
-// tells it a topic once, however many have subscribed it, so only distinct ones can be waited for.
+// subscribed begins the topic that each subscriber subscribes last, one of its own. A broker that
+// takes in a publisher late tells it a topic once, however many have subscribed it, so only
+// distinct ones can be waited for.
 const subscribed = "brokerbench."
 
 // awaitSubscriptions reads until the broker has told of every subscriber.

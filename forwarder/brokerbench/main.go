@@ -1,17 +1,19 @@
-// Command brokerbench measures what a broker costs: libzmq's proxy with Zeek's options, a bare relay of bytes, and zmtpd's
-// forwarder, each in a process of its own, in turn, under the same load from a generator that spends next to nothing on
-// ZeroMQ: it writes prepared bytes and counts what arrives.
+// Command brokerbench measures what a broker costs: libzmq's proxy with Zeek's options, a bare
+// relay of bytes, and zmtpd's forwarder, each in a process of its own, in turn, under the same load
+// from a generator that spends next to nothing on ZeroMQ: it writes prepared bytes and counts what
+// arrives.
 //
 //	go run ./forwarder/brokerbench [-runs 5] [-messages 1000000] [-case 100B] [-curve]
 //	go run ./forwarder/brokerbench -latency [-rate 10000] [-duration 5s] [-undisturbed]
 //
-// It needs cc and libzmq3-dev. Messages have the four parts that Zeek sends: topic, node id of 34 bytes, "broker-bin-v1", body. The
-// table gives CPU seconds of the broker for a million messages in, the median of the runs, and the ratio to the proxy. With -curve
-// everything is encrypted; then the publishers of the generator have to work, and the subscribers do not decrypt.
+// It needs cc and libzmq3-dev. Messages have the four parts that Zeek sends: topic, node id of 34
+// bytes, "broker-bin-v1", body. The table gives CPU seconds of the broker for a million messages
+// in, the median of the runs, and the ratio to the proxy. With -curve everything is encrypted; then
+// the publishers of the generator have to work, and the subscribers do not decrypt.
 //
-// With -latency it measures how long messages take through the broker that are sent at a fixed rate, without encryption. The
-// generator then runs with real-time priority if it may; with -undisturbed the brokers do so as well, for a machine that has other
-// things to do.
+// With -latency it measures how long messages take through the broker that are sent at a fixed
+// rate, without encryption. The generator then runs with real-time priority if it may; with
+// -undisturbed the brokers do so as well, for a machine that has other things to do.
 package main
 
 import (
@@ -93,7 +95,8 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 		if keys, err = newKeys(dir); err != nil {
 			return err
 		}
-		names = slices.DeleteFunc(names, func(n string) bool { return n == "relay" }) // which knows no CURVE
+		// which knows no CURVE
+		names = slices.DeleteFunc(names, func(n string) bool { return n == "relay" })
 	}
 	commands, err := build(dir, binary, keys)
 	if err != nil {

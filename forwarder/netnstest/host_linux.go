@@ -30,8 +30,8 @@ func New(t testing.TB) *Host {
 	if os.Getuid() != 0 {
 		t.Skip("cannot make a network namespace: run as root, as .ci/run does")
 	}
-	// Other tests may have hosts at the same time, in this process and in others. The addresses are from those reserved for benchmarks
-	// of networks, 198.18.0.0/15; each link has four.
+	// Other tests may have hosts at the same time, in this process and in others. The addresses are
+	// from those reserved for benchmarks of networks, 198.18.0.0/15; each link has four.
 	n := made.Add(1)
 	link := (uint32(os.Getpid())<<3 + n&7) % (1 << 15)
 	address := func(i uint32) string {
@@ -44,7 +44,8 @@ func New(t testing.TB) *Host {
 		t.Skipf("cannot make a network namespace: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
-		exec.Command("ip", "link", "del", h.name).Run() // gone already if the namespace has taken it along
+		// gone already if the namespace has taken it along
+		exec.Command("ip", "link", "del", h.name).Run()
 		h.ip("netns", "del", h.name)
 	})
 	h.ip("link", "add", h.name, "type", "veth", "peer", "name", "eth0", "netns", h.name)
@@ -67,7 +68,8 @@ func (h *Host) Dial(addr string) (conn net.Conn, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace with it
+		// for good: the thread ends with the goroutine, and its namespace with it
+		runtime.LockOSThread()
 		var ns *os.File
 		if ns, err = os.Open("/var/run/netns/" + h.name); err != nil {
 			return

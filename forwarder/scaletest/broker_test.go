@@ -41,7 +41,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serve runs the broker: each line on standard input is answered with a report. It ends with the input.
+// serve runs the broker: each line on standard input is answered with a report. It ends with the
+// input.
 func serve() error {
 	f := forwarder.New(forwarder.Config{XPub: zmtp.Config{MaxPendingHandshakes: 20_000}, XSub: zmtp.Config{MaxPendingHandshakes: 20_000}})
 	defer f.Close()
@@ -75,7 +76,8 @@ func serve() error {
 	return nil
 }
 
-// resident returns the memory of this process that is resident, or, where that cannot be told, what the runtime has.
+// resident returns the memory of this process that is resident, or, where that cannot be told, what
+// the runtime has.
 func resident() int64 {
 	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if field := strings.Fields(string(text)); len(field) > 1 {

@@ -54,8 +54,8 @@ func number(topic []byte) (int, error) {
 	return strconv.Atoi(string(topic[len(topic)-8 : len(topic)-1]))
 }
 
-// node is a cluster node: it publishes over one connection and subscribes over another, and keeps what it is told of
-// others.
+// node is a cluster node: it publishes over one connection and subscribes over another, and keeps
+// what it is told of others.
 type node struct {
 	pub, sub net.Conn
 	done     chan struct{} // closed when pub has ended
@@ -65,7 +65,8 @@ type node struct {
 	err  error        // why the reading ended, if not with the connection
 }
 
-// join connects a node and subscribes the topics with the numbers from first up to but not including first+topics.
+// join connects a node and subscribes the topics with the numbers from first up to but not
+// including first+topics.
 func (b *broker) join(first, topics int) (*node, error) {
 	n := &node{done: make(chan struct{}), held: make(map[int]bool)}
 	var err error
@@ -140,7 +141,8 @@ func (n *node) take(d *wire.Decoder, b *[]byte) error {
 	return nil
 }
 
-// sees reports how many topics the node knows to be subscribed. It may be called from any goroutine.
+// sees reports how many topics the node knows to be subscribed. It may be called from any
+// goroutine.
 func (n *node) sees(t *testing.T) int {
 	t.Helper()
 	n.mu.Lock()

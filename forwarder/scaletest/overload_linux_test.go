@@ -13,9 +13,9 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestOverload has many subscribers that do not keep up in all ways at once. The healthy ones get everything in order whatever the
-// policy, the others everything that it does not drop; what waits, and the broker's memory, stay within limits; and the log names
-// those who do not keep up.
+// TestOverload has many subscribers that do not keep up in all ways at once. The healthy ones get
+// everything in order whatever the policy, the others everything that it does not drop; what waits,
+// and the broker's memory, stay within limits; and the log names those who do not keep up.
 func TestOverload(t *testing.T) {
 	binary := testkit.Build(t, "zmtpd/cmd/zmtpd")
 	for _, policy := range []string{"adaptive", "block", "drop", "disconnect"} {
@@ -25,8 +25,10 @@ func TestOverload(t *testing.T) {
 
 func testOverload(t *testing.T, binary, policy string) {
 	h := netnstest.New(t)
-	messages := overloadHWM + kernelHolds()/overloadBody + int64(scaled(200, 800)) // more than can wait for who never reads
-	rate := scaled(256<<10, 96<<10)                                                // of the slowest that trickles
+	// more than can wait for who never reads
+	messages := overloadHWM + kernelHolds()/overloadBody + int64(scaled(200, 800))
+	// of the slowest that trickles
+	rate := scaled(256<<10, 96<<10)
 	sizes := [numRoles]int{healthy: scaled(4, 50), trickles: scaled(4, 100), neverReads: scaled(4, 100), vanishes: scaled(3, 50)}
 	args := []string{
 		"forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--xpub", "tcp://" + h.Here + ":*", "--http", "127.0.0.1:0",
@@ -87,7 +89,8 @@ func testOverload(t *testing.T, binary, policy string) {
 
 	// The load.
 	begin := time.Now()
-	paced := policy == "drop" || policy == "disconnect" // under which whoever is full loses something
+	// under which whoever is full loses something
+	paced := policy == "drop" || policy == "disconnect"
 	published := make(chan error, 1)
 	var sent atomic.Int64
 	go func() {
@@ -111,7 +114,8 @@ func testOverload(t *testing.T, binary, policy string) {
 		"adaptive": "it loses messages", "block": "publishers wait", "drop": "it loses messages", "disconnect": "it is disconnected",
 	}[policy]
 	const slow = "slow subscriber: "
-	// With block, publishers wait for the first whose queue is full; those of the others need not be.
+	// With block, publishers wait for the first whose queue is full; those of the others need not
+	// be.
 	o.until("the log names those that never read", func() bool {
 		named := 0
 		for _, m := range o.of(neverReads) {

@@ -57,7 +57,8 @@ type member struct {
 	ended chan struct{} // closed when the connection has
 	err   error         // set before ended, if what came was wrong
 
-	begin, hurry chan struct{} // closed when it is to read, and when it is to read as fast as it can
+	// closed when it is to read, and when it is to read as fast as it can
+	begin, hurry chan struct{}
 }
 
 // node is its Zeek node id.
@@ -205,7 +206,8 @@ type peerState struct {
 	Blocked float64          `json:"blocked_seconds"`
 }
 
-// status returns the subscribers by address, and how many connections of them were closed by reason.
+// status returns the subscribers by address, and how many connections of them were closed by
+// reason.
 func (o *overloaded) status() (peers map[string]peerState, closed map[string]int) {
 	o.t.Helper()
 	r, err := http.Get(o.http + "/status")
@@ -231,7 +233,8 @@ func (o *overloaded) status() (peers map[string]peerState, closed map[string]int
 	return peers, s.Forwarder.XPub.Closed
 }
 
-// until polls until the condition holds, so seldom that it is no load itself, and checks what waits for each subscriber meanwhile.
+// until polls until the condition holds, so seldom that it is no load itself, and checks what waits
+// for each subscriber meanwhile.
 func (o *overloaded) until(what string, ok func() bool) {
 	o.t.Helper()
 	end := time.After(patience)
@@ -277,7 +280,8 @@ func (o *overloaded) join(h *netnstest.Host, r role, id int) *member {
 	m := &member{role: r, id: id, ended: make(chan struct{}), begin: make(chan struct{}), hurry: make(chan struct{})}
 	dialer := new(net.Dialer)
 	if r != healthy {
-		// Else the kernel would hold more than is sent, and take it from the broker in pieces that a trickle needs seconds for.
+		// Else the kernel would hold more than is sent, and take it from the broker in pieces that
+		// a trickle needs seconds for.
 		dialer.Control = func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
 		}

@@ -27,8 +27,8 @@ func scaled(small, big int) int {
 
 const topicsOfNode = 5
 
-// TestStartAndEnd starts all nodes of a cluster at once, and then ends all but a few at once. Every node has to learn of every
-// subscription, and every survivor of every unsubscription.
+// TestStartAndEnd starts all nodes of a cluster at once, and then ends all but a few at once. Every
+// node has to learn of every subscription, and every survivor of every unsubscription.
 func TestStartAndEnd(t *testing.T) {
 	b := start(t)
 	nodes, survivors := scaled(50, 1000), scaled(5, 20)

@@ -134,9 +134,9 @@ func (b *Balancer) Blocked() (n int) {
 var errStillSending = errors.New("the balancer is shutting down and the node does not close its end")
 
 // Shutdown reads what the nodes have sent until they close their ends, and gives it to the loggers.
-// Zeek's nodes and zmtpd close theirs as soon as the balancer has closed its own. Shutdown cuts off a
-// node that does not when half of the time that ctx leaves has passed. When ctx ends first, the rest
-// is dropped and counted, and the error is a [*zmtp.LingerError].
+// Zeek's nodes and zmtpd close theirs as soon as the balancer has closed its own. Shutdown cuts off
+// a node that does not when half of the time that ctx leaves has passed. When ctx ends first, the
+// rest is dropped and counted, and the error is a [*zmtp.LingerError].
 func (b *Balancer) Shutdown(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		cut := time.AfterFunc(time.Until(deadline)/2, func() {

@@ -368,7 +368,8 @@ func TestPostprocessorsKilled(t *testing.T) {
 	for pid := range strings.FieldsSeq(files["children"]) {
 		testkit.Eventually(t, "process "+pid+" to be killed", func() bool {
 			p, err := os.FindProcess(atoi(t, pid))
-			stat, _ := os.ReadFile("/proc/" + pid + "/stat") // of one whose parent does not wait for it
+			// of one whose parent does not wait for it
+			stat, _ := os.ReadFile("/proc/" + pid + "/stat")
 			return err != nil || p.Signal(syscall.Signal(0)) != nil ||
 				bytes.Contains(stat, []byte(") Z "))
 		})

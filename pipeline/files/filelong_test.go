@@ -145,7 +145,8 @@ func TestBuffersBounded(t *testing.T) {
 				_ = l.Write(ctx, message(t, "n", "A::LOG", fmt.Sprint("stuck", i), "x", text))
 			})
 		}
-		time.Sleep(3 * time.Second) // each attempt renders the texts again, which takes long with race detector
+		// each attempt renders the texts again, which takes long with race detector
+		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		if n := l.buffered.Load(); n < maxBuffered || n > maxBuffered+maxEarly*zeek.PieceBytes {
 			t.Errorf("%d bytes are buffered", n)

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	killDirEnv      = "PIPELINE_TEST_KILL_DIR"
-	killCompressEnv = "PIPELINE_TEST_KILL_COMPRESS" // on the way to the archive; empty: while writing
+	killDirEnv = "PIPELINE_TEST_KILL_DIR"
+	// on the way to the archive; empty: while writing
+	killCompressEnv = "PIPELINE_TEST_KILL_COMPRESS"
 )
 
 // killConfig is a logger that rotates and archives all the time.

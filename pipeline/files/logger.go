@@ -79,12 +79,13 @@ type Logger struct {
 	logs        map[pipeline.LogKey]*streamLog // guarded by mu
 	headers     map[string]*logFile            // guarded by mu; a cache for find
 	headerBytes int                            // guarded by mu; bytes of the keys of headers
-	bases       map[string]bool                // guarded by mu; names that are taken, without extension
-	paths       map[string]*pathName           // guarded by mu; of all logs
-	nodes       map[*pipeline.Sender]*node     // guarded by mu
-	files       map[*logFile]struct{}          // guarded by mu; all of them
-	lookedIdle  time.Time                      // guarded by mu; when idle logs were last looked for
-	open        map[*logFile]os.FileInfo       // guarded by mu; open and parked files
+	// guarded by mu; names that are taken, without extension
+	bases      map[string]bool
+	paths      map[string]*pathName       // guarded by mu; of all logs
+	nodes      map[*pipeline.Sender]*node // guarded by mu
+	files      map[*logFile]struct{}      // guarded by mu; all of them
+	lookedIdle time.Time                  // guarded by mu; when idle logs were last looked for
+	open       map[*logFile]os.FileInfo   // guarded by mu; open and parked files
 
 	services       sync.WaitGroup // of logs, started by the timer goroutine, and retention
 	serviceSlots   semaphore
@@ -272,8 +273,9 @@ func (l *Logger) evictIdle(ctx context.Context, now time.Time) bool {
 	return full || !recently
 }
 
-// evictLeastUsed removes the least recently used of a hundred logFiles. It passes over those in use,
-// but waits for one of them until ctx ends if there are no others among the least recently used half.
+// evictLeastUsed removes the least recently used of a hundred logFiles. It passes over those in
+// use, but waits for one of them until ctx ends if there are no others among the least recently
+// used half.
 func (l *Logger) evictLeastUsed(ctx context.Context, now time.Time) {
 	l.mu.Lock()
 	files := slices.Collect(maps.Keys(l.files))
@@ -299,7 +301,8 @@ func (l *Logger) evictLeastUsed(ctx context.Context, now time.Time) {
 	}
 }
 
-// evictNow removes f from its log, and the log if it was the last one. The caller holds the log's mu.
+// evictNow removes f from its log, and the log if it was the last one. The caller holds the log's
+// mu.
 func (f *logFile) evictNow(now time.Time) bool {
 	if f.evicted || !f.log.evict(f, 0, now) {
 		return false

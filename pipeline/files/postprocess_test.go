@@ -251,7 +251,8 @@ func TestKilledBeforePostprocessor(t *testing.T) {
 		t.Fatalf("%d logs of %d have been processed: this tests nothing", n, len(logs()))
 	}
 	shut(t, start(t, killCallsConfig(dir)))
-	called := map[string]bool{} // once each, but for one that was about to begin when the logger was killed
+	// once each, but for one that was about to begin when the logger was killed
+	called := map[string]bool{}
 	for _, line := range calls(t, dir) {
 		name, _, _ := strings.Cut(line, " ")
 		called[name] = true

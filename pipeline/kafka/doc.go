@@ -9,10 +9,9 @@
 //  1. Send renders it, and waits for its share of Config.MaxBuffered.
 //  2. flow: it is queued behind the batches of the same node and log path.
 //  3. As soon as nothing of that flow is under way, a group of what is queued, all of it up to a
-//     limit, is given to the
-//     client, record by record, see deliver.go: as many as have room in the record batch that the client is filling,
-//     together with those of other flows. So all of the flow that is under way to a partition is in one record batch: see
-//     handover.go.
+//     limit, is given to the client, record by record, see deliver.go: as many as have room in the
+//     record batch that the client is filling, together with those of other flows. So all of the
+//     flow that is under way to a partition is in one record batch: see handover.go.
 //  4. When all of them are acknowledged the next ones follow; when the group is, its entries are
 //     done.
 //

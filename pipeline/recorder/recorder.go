@@ -61,7 +61,8 @@ type Recorder struct {
 	dropped [numReasons]atomic.Uint64
 	refuse  atomic.Int32 // the Reason for which nothing more is taken, or taking
 	failing atomic.Bool  // the last attempt to write failed
-	full    atomic.Int64 // since when the queue is now and then full, in ns since 1970; 0 if it is not
+	// since when the queue is now and then full, in ns since 1970; 0 if it is not
+	full atomic.Int64
 
 	mu    sync.Mutex
 	queue []*zmtp.Batch // guarded by mu
@@ -294,8 +295,8 @@ func (w *lossWatch) look() {
 	w.r.full.Store(0)
 }
 
-// Close writes what is queued and closes the file. If the disk hangs, it returns after 5 s and counts
-// the rest as lost. Take must not be called afterwards.
+// Close writes what is queued and closes the file. If the disk hangs, it returns after 5 s and
+// counts the rest as lost. Take must not be called afterwards.
 func (r *Recorder) Close() {
 	close(r.closing)
 	limit := time.NewTimer(grace)

@@ -11,12 +11,13 @@ import (
 type tokenKind uint8
 
 const (
-	tokenWord      tokenKind = iota // identifier or keyword, with its module: "Log::default_logdir"
-	tokenNumber                     // anything that starts with a digit: "5", "1hr", "10.0.0.0"
-	tokenString                     // text is the value, without quotes and escapes
-	tokenPattern                    // /.../
-	tokenPunct                      // one character, or one of the operators below
-	tokenDirective                  // "@load", "@if"; those that take the rest of the line have it in text
+	tokenWord    tokenKind = iota // identifier or keyword, with its module: "Log::default_logdir"
+	tokenNumber                   // anything that starts with a digit: "5", "1hr", "10.0.0.0"
+	tokenString                   // text is the value, without quotes and escapes
+	tokenPattern                  // /.../
+	tokenPunct                    // one character, or one of the operators below
+	// "@load", "@if"; those that take the rest of the line have it in text
+	tokenDirective
 )
 
 type token struct {

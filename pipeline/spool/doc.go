@@ -5,13 +5,13 @@
 // # The life of a record
 //
 //  1. Append writes it to the end of the newest segment. When Append returns the system has it:
-//     kill -9 does
-//     not lose it. Within Config.SyncInterval it is on the disk, and a power failure does not lose it either.
+//     kill -9 does not lose it. Within Config.SyncInterval it is on the disk, and a power failure
+//     does not lose it either.
 //  2. Next reads the records in order, once by each process.
 //  3. Ack says that a record is done. The segment whose last record is done is deleted at once, the
-//     one that
-//     is being written within Config.SyncInterval. What is done is noted on disk at the same interval and by Close:
-//     a process that was killed may have acknowledged records that the next one delivers again, never the other way around.
+//     one that is being written within Config.SyncInterval. What is done is noted on disk at the
+//     same interval and by Close: a process that was killed may have acknowledged records that the
+//     next one delivers again, never the other way around.
 //  4. DropOldest gives up the oldest segment, done or not.
 //
 // # Files

@@ -40,7 +40,8 @@ func forwarderBroker(t *testing.T) (xsub, xpub string) {
 	return xsub, xpub
 }
 
-// socketBroker is a broker as any application would build one: what comes from an XSUB goes to an XPUB, and back.
+// socketBroker is a broker as any application would build one: what comes from an XSUB goes to an
+// XPUB, and back.
 func socketBroker(t *testing.T) (xsub, xpub string) {
 	t.Helper()
 	in := zmtp.NewXSub(zmtp.Config{})
@@ -92,8 +93,8 @@ func socketBroker(t *testing.T) (xsub, xpub string) {
 	return xsub, xpub
 }
 
-// TestBroker is libzmq's sub_forward: subscriptions, cancellations and messages go through a broker, between ends of either
-// library.
+// TestBroker is libzmq's sub_forward: subscriptions, cancellations and messages go through a
+// broker, between ends of either library.
 func TestBroker(t *testing.T) {
 	t.Parallel()
 	for name, broker := range brokers {
@@ -149,7 +150,8 @@ func throughBroker(t *testing.T, xsub, xpub string, pubSide, subSide side) {
 	}
 }
 
-// TestBrokerRestart kills libzmq's broker and starts it again on the same ports: nodes of ours subscribe again and go on.
+// TestBrokerRestart kills libzmq's broker and starts it again on the same ports: nodes of ours
+// subscribe again and go on.
 func TestBrokerRestart(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)

@@ -1,8 +1,10 @@
 // Package interop tests package zmtp against libzmq. It has no code of its own.
 //
-// The other end is a process (zmtp/testkit/peer.py, through pyzmq; testdata/*.c where that hides something) which a test
-// drives with JSON lines, so that it can also be stopped and killed. [zmtpd/zmtp] and libzmq have the same face in the
-// tests, the interface end: a scenario is written once and run with the one or the other at each place.
+// The other end is a process (zmtp/testkit/peer.py, through pyzmq; testdata/*.c where that hides
+// something) which a test drives with JSON lines, so that it can also be stopped and killed.
+// [zmtpd/zmtp] and libzmq have the same face in the tests, the interface end: a scenario is written
+// once and run with the one or the other at each place.
 //
-// The tests need python3-zmq, libzmq3-dev and a C compiler, and fail without. They use ephemeral ports only.
+// The tests need python3-zmq, libzmq3-dev and a C compiler, and fail without. They use ephemeral
+// ports only.
 package interop

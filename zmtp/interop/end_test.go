@@ -9,8 +9,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// end is a socket, ours or libzmq's. Its methods fail the test when something goes wrong, and must be called from the test's
-// goroutine.
+// end is a socket, ours or libzmq's. Its methods fail the test when something goes wrong, and must
+// be called from the test's goroutine.
 type end interface {
 	listen(endpoint string) (bound string)
 	connect(endpoint string)
@@ -23,8 +23,8 @@ type end interface {
 	recv() []string
 	// tryRecv waits for d.
 	tryRecv(d time.Duration) ([]string, bool)
-	// burst sends [topic, source, number, size bytes] n times, numbers from 0, waiting for room. It returns a function
-	// that waits for the end. The end must not be used meanwhile.
+	// burst sends [topic, source, number, size bytes] n times, numbers from 0, waiting for room. It
+	// returns a function that waits for the end. The end must not be used meanwhile.
 	burst(topic, source string, n, size int) (wait func())
 	// pump is burst without waiting for room: it returns how many messages were sent.
 	pump(topic, source string, n, size int) int
@@ -53,8 +53,8 @@ func (ta tally) add(later tally) {
 	}
 }
 
-// gather receives from all ends until as many messages have come as want returns in the end, and then nothing more
-// does.
+// gather receives from all ends until as many messages have come as want returns in the end, and
+// then nothing more does.
 func gather(t *testing.T, want func() int, all ...end) tally {
 	t.Helper()
 	got := tally{}
@@ -106,7 +106,8 @@ func (ta tally) increasing(t *testing.T) {
 	}
 }
 
-// options are those of a socket that both libraries have, by the meaning that libzmq gives them. Zero means the default.
+// options are those of a socket that both libraries have, by the meaning that libzmq gives them.
+// Zero means the default.
 type options struct {
 	sendHWM, recvHWM  int
 	sendBuf, recvBuf  int // of the kernel, bytes

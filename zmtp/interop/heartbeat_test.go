@@ -15,16 +15,16 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// idle is how long connections with heartbeats are watched. It is longer than their timeout, so that one PING without an
-// answer ends a connection in time.
+// idle is how long connections with heartbeats are watched. It is longer than their timeout, so
+// that one PING without an answer ends a connection in time.
 const (
 	idle             = 12 * time.Second
 	heartbeat        = 50 * time.Millisecond
 	heartbeatTimeout = 10 * time.Second // a busy machine may well stop a process for seconds
 )
 
-// TestHeartbeatsKeepUp has connections between all types with heartbeats of libzmq, of ours and of both: while nothing
-// else is sent, they stay.
+// TestHeartbeatsKeepUp has connections between all types with heartbeats of libzmq, of ours and of
+// both: while nothing else is sent, they stay.
 func TestHeartbeatsKeepUp(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
@@ -76,8 +76,8 @@ func TestHeartbeatsKeepUp(t *testing.T) {
 	}
 }
 
-// TestHeartbeatOfAStoppedPeer stops libzmq's process: nothing answers our PINGs, and the connection is given up. When the process
-// goes on, it connects again.
+// TestHeartbeatOfAStoppedPeer stops libzmq's process: nothing answers our PINGs, and the connection
+// is given up. When the process goes on, it connects again.
 func TestHeartbeatOfAStoppedPeer(t *testing.T) {
 	t.Parallel()
 	stopped(t, options{heartbeat: heartbeat, heartbeatTimeout: time.Second}, options{}, wire.HeartbeatTimeout)
@@ -100,7 +100,8 @@ func stopped(t *testing.T, o, theirs options, want wire.Reason) {
 	checkMessage(t, sub.recv(), []string{"a", "first"})
 	var e zmtp.Event
 	testkit.Eventually(t, "the end of the connection", func() bool {
-		// A peer that was stopped before its first PING has set no time to live, so it gets another try.
+		// A peer that was stopped before its first PING has set no time to live, so it gets another
+		// try.
 		<-time.After(4 * heartbeat)
 		p.Signal(syscall.SIGSTOP)
 		deadline := time.After(idle)
@@ -159,7 +160,8 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// TestHeartbeatsBetweenMessages has PINGs and PONGs go between and within large messages: order and content stay.
+// TestHeartbeatsBetweenMessages has PINGs and PONGs go between and within large messages: order and
+// content stay.
 func TestHeartbeatsBetweenMessages(t *testing.T) {
 	t.Parallel()
 	o := options{heartbeat: time.Millisecond, heartbeatTimeout: patience}

@@ -105,7 +105,8 @@ func (s *libzmqEnd) unsubscribe(topic string) {
 	s.change(topic, "UNSUBSCRIBE", "\x00")
 }
 
-// change subscribes in the way of the socket's type: an XSUB sends the message that a SUB's option stands for.
+// change subscribes in the way of the socket's type: an XSUB sends the message that a SUB's option
+// stands for.
 func (s *libzmqEnd) change(topic, option, message string) {
 	s.t.Helper()
 	if s.kind == "XSUB" {

@@ -12,8 +12,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestPullKilled kills one of three PULLs of libzmq while messages wait for all: what had not gone out to it goes to the two
-// others, once each, and in order for messages with a key.
+// TestPullKilled kills one of three PULLs of libzmq while messages wait for all: what had not gone
+// out to it goes to the two others, once each, and in order for messages with a key.
 func TestPullKilled(t *testing.T) {
 	t.Parallel()
 	for _, sticky := range []bool{false, true} {

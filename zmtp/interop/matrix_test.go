@@ -28,7 +28,8 @@ var transports = map[string]func(*testing.T) string{
 	"ipc":  ipcEndpoint,
 }
 
-// ipcEndpoint returns an endpoint with a path that is short enough for every system, which t.TempDir's is not.
+// ipcEndpoint returns an endpoint with a path that is short enough for every system, which
+// t.TempDir's is not.
 func ipcEndpoint(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "zmq-")
 	if err != nil {
@@ -45,8 +46,9 @@ func link(listener, connecter end, endpoint string) string {
 	return bound
 }
 
-// settle returns when messages go from snd to rcv, and none of its own are left. Nothing says when a PUB has taken a subscription, so it
-// sends until something arrives. rcv must have subscribed everything.
+// settle returns when messages go from snd to rcv, and none of its own are left. Nothing says when
+// a PUB has taken a subscription, so it sends until something arrives. rcv must have subscribed
+// everything.
 func settle(t *testing.T, snd, rcv end) {
 	t.Helper()
 	testkit.Eventually(t, "a first message", func() bool {
@@ -77,8 +79,8 @@ func theMessages() [][]string {
 	return append(all, []string{"topic", testkit.Pattern(65536), testkit.Pattern(5 << 20), "", testkit.Pattern(65535)})
 }
 
-// TestEveryPair sends messages of all sizes between all pairs of types, in both directions, with either end listening, over all
-// transports.
+// TestEveryPair sends messages of all sizes between all pairs of types, in both directions, with
+// either end listening, over all transports.
 func TestEveryPair(t *testing.T) {
 	t.Parallel()
 	for _, pair := range pairs {
@@ -130,7 +132,8 @@ func checkMessage(t *testing.T, got, want []string) {
 	}
 }
 
-// TestUpstream sends messages from subscriber to publisher: XPUB passes them to the application, PUB drops them.
+// TestUpstream sends messages from subscriber to publisher: XPUB passes them to the application,
+// PUB drops them.
 func TestUpstream(t *testing.T) {
 	t.Parallel()
 	for _, role := range roles(startPeer(t)) {

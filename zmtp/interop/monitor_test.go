@@ -16,7 +16,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// eventSource gives the events of a socket one after the other, with types and values in libzmq's numbers.
+// eventSource gives the events of a socket one after the other, with types and values in libzmq's
+// numbers.
 type eventSource interface {
 	end
 	// watch begins; it must come before what is to be seen.
@@ -57,8 +58,9 @@ func (s *watchedEnd) nextEvent() zmtp.Event {
 	return zmtp.Event{}
 }
 
-// TestMonitor has both libraries go through the same scenes, each with itself as the subject and libzmq, or bytes of ours, as the
-// other end, and compares the events with those libzmq's documentation lists.
+// TestMonitor has both libraries go through the same scenes, each with itself as the subject and
+// libzmq, or bytes of ours, as the other end, and compares the events with those libzmq's
+// documentation lists.
 func TestMonitor(t *testing.T) {
 	t.Parallel()
 	mismatch := wire.AppendGreeting(nil, "PLAIN", false)
@@ -66,7 +68,8 @@ func TestMonitor(t *testing.T) {
 	scenes := []struct {
 		name string
 		want []string
-		// run does the scene with the socket under observation, a PULL, and returns after its last event can come.
+		// run does the scene with the socket under observation, a PULL, and returns after its last
+		// event can come.
 		run func(t *testing.T, subject end, p *peer)
 	}{
 		{"listens and accepts", []string{"LISTENING", "ACCEPTED", "HANDSHAKE_SUCCEEDED"}, func(t *testing.T, s end, p *peer) {
@@ -129,11 +132,13 @@ func TestMonitor(t *testing.T) {
 				scene.run(t, s, p)
 				want := slices.Clone(scene.want)
 				if i := slices.Index(want, "HANDSHAKE_FAILED_NO_DETAIL"); i >= 0 && name == "ours" && strings.HasSuffix(scene.name, "HTTP") {
-					// Ours knows at the first byte; libzmq takes it for ZMTP 1.0 until the peer closes.
+					// Ours knows at the first byte; libzmq takes it for ZMTP 1.0 until the peer
+					// closes.
 					want[i] = "HANDSHAKE_FAILED_PROTOCOL(0x10000000)"
 				}
 				if i := slices.Index(want, protocolError); i >= 0 && name == "libzmq" {
-					// With a monitor it sometimes forgets the error while it tells of it, and leaves the connection open.
+					// With a monitor it sometimes forgets the error while it tells of it, and
+					// leaves the connection open.
 					want = want[:i+1]
 				}
 				var got []string
@@ -156,8 +161,8 @@ func eventText(e zmtp.Event) string {
 	return e.Type.String()
 }
 
-// rawClient connects, sends some bytes, and closes when the other side has sent its signature; behind a whole greeting, when the
-// other side closes or the test ends.
+// rawClient connects, sends some bytes, and closes when the other side has sent its signature;
+// behind a whole greeting, when the other side closes or the test ends.
 func rawClient(t *testing.T, endpoint string, send []byte) {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))

@@ -9,8 +9,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestNetwork has three publishers, or three PUSHes, and three receivers, every other one libzmq's, all connected with all. Below
-// the high-water mark nothing is lost.
+// TestNetwork has three publishers, or three PUSHes, and three receivers, every other one libzmq's,
+// all connected with all. Below the high-water mark nothing is lost.
 func TestNetwork(t *testing.T) {
 	t.Parallel()
 	for _, pair := range pairs {
@@ -24,7 +24,8 @@ func TestNetwork(t *testing.T) {
 }
 
 func network(t *testing.T, pair [2]string, sendersListen bool) {
-	const n = 900 // of each sender; the mark is 1000, and the messages with which it begins may count as well
+	// of each sender; the mark is 1000, and the messages with which it begins may count as well
+	const n = 900
 	// Each socket of libzmq has a process of its own, so that all work at the same time.
 	socket := func(ofOurs bool, kind string) end {
 		if ofOurs {

@@ -12,7 +12,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestRoundRobin is libzmq's spec_pushpull: a PUSH gives each of three PULLs as much, whoever listens.
+// TestRoundRobin is libzmq's spec_pushpull: a PUSH gives each of three PULLs as much, whoever
+// listens.
 func TestRoundRobin(t *testing.T) {
 	t.Parallel()
 	const n = 300
@@ -81,7 +82,8 @@ func joined(t *testing.T, push end, pulls []end) {
 	}
 }
 
-// TestFairQueue has three PUSHes fill a PULL that does not receive, and takes their messages: they take turns.
+// TestFairQueue has three PUSHes fill a PULL that does not receive, and takes their messages: they
+// take turns.
 func TestFairQueue(t *testing.T) {
 	t.Parallel()
 	const n = 50
@@ -115,7 +117,8 @@ func TestNobodyToSendTo(t *testing.T) {
 	}
 }
 
-// TestBackPressure lets a PULL not receive: the PUSH is told that there is no room, and nothing is lost.
+// TestBackPressure lets a PULL not receive: the PUSH is told that there is no room, and nothing is
+// lost.
 func TestBackPressure(t *testing.T) {
 	t.Parallel()
 	const hwm, size, most = 10, 10000, 100000
@@ -143,8 +146,9 @@ func TestBackPressure(t *testing.T) {
 	}
 }
 
-// TestImmediate is libzmq's test of that name: with one live and one dead endpoint, ten messages go five and five, or with
-// ZMQ_IMMEDIATE all to the live one; and when that is gone, there is no room.
+// TestImmediate is libzmq's test of that name: with one live and one dead endpoint, ten messages go
+// five and five, or with ZMQ_IMMEDIATE all to the live one; and when that is gone, there is no
+// room.
 func TestImmediate(t *testing.T) {
 	t.Parallel()
 	for _, immediate := range []bool{false, true} {
@@ -179,7 +183,8 @@ func TestImmediate(t *testing.T) {
 	}
 }
 
-// TestTermEndpoint is libzmq's term_endpoint: Unbind and Disconnect end the connections, and then there is nobody to send to.
+// TestTermEndpoint is libzmq's term_endpoint: Unbind and Disconnect end the connections, and then
+// there is nobody to send to.
 func TestTermEndpoint(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
@@ -236,7 +241,8 @@ func TestTermEndpoint(t *testing.T) {
 	})
 }
 
-// TestLinger closes a socket with messages queued for an endpoint on which somebody listens only later.
+// TestLinger closes a socket with messages queued for an endpoint on which somebody listens only
+// later.
 func TestLinger(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)

@@ -13,8 +13,9 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// notifications is what an XPUB tells its application in each step of xpubScript, by its mode: libzmq's xpub_verbose with more steps.
-// "+a" is a subscription, "-a" a cancellation. A SUB sends each of its subscriptions, but a cancellation only for the last.
+// notifications is what an XPUB tells its application in each step of xpubScript, by its mode:
+// libzmq's xpub_verbose with more steps. "+a" is a subscription, "-a" a cancellation. A SUB sends
+// each of its subscriptions, but a cancellation only for the last.
 var notifications = map[string][]string{
 	//             sub1 +a  sub1 +a  sub2 +a  sub1 -a  sub1 -a  sub2 -a  both +b   sub2 closes  sub1 closes
 	"default":  {"+a", "", "", "", "", "-a", "+b", "", "-b"},
@@ -22,8 +23,8 @@ var notifications = map[string][]string{
 	"verboser": {"+a", "+a", "+a", "", "-a", "-a", "+b +b", "-b", "-b"},
 }
 
-// TestXPubNotifications has each side's XPUB and SUB go through the same steps, libzmq's among themselves too: that shows that the
-// table is libzmq's.
+// TestXPubNotifications has each side's XPUB and SUB go through the same steps, libzmq's among
+// themselves too: that shows that the table is libzmq's.
 func TestXPubNotifications(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
@@ -40,7 +41,8 @@ func TestXPubNotifications(t *testing.T) {
 					}
 					want := slices.Clone(want)
 					if role[0] == side(ours{}) && mode == "verboser" {
-						// Two subscriptions were told and one cancellation; ours makes that even when the peer goes.
+						// Two subscriptions were told and one cancellation; ours makes that even
+						// when the peer goes.
 						want[len(want)-1] = "-a -b"
 					}
 					checkNotifications(t, xpub, observer, s1, s2, want)
@@ -50,7 +52,8 @@ func TestXPubNotifications(t *testing.T) {
 	}
 }
 
-// checkNotifications does the steps. Behind each one, whoever did it subscribes a topic of its own, which comes last.
+// checkNotifications does the steps. Behind each one, whoever did it subscribes a topic of its own,
+// which comes last.
 func checkNotifications(t *testing.T, xpub, observer, s1, s2 end, want []string) {
 	t.Helper()
 	marks := 0
@@ -75,8 +78,9 @@ func checkNotifications(t *testing.T, xpub, observer, s1, s2 end, want []string)
 		}
 		return strings.Join(told, " ")
 	}
-	// closed returns what the XPUB told of a peer that closed: nothing says when that is over, so the cancellation of a
-	// topic which is the peer's alone is waited for, and comes in any order with the others.
+	// closed returns what the XPUB told of a peer that closed: nothing says when that is over, so
+	// the cancellation of a topic which is the peer's alone is waited for, and comes in any order
+	// with the others.
 	closed := func(s end) string {
 		t.Helper()
 		s.subscribe("last")
@@ -101,7 +105,8 @@ func checkNotifications(t *testing.T, xpub, observer, s1, s2 end, want []string)
 		step(func() { s1.subscribe("a") }, s1),
 		step(func() { s1.subscribe("a") }, s1),
 		step(func() { s2.subscribe("a") }, s2),
-		step(func() { s1.unsubscribe("a") }, s1), // the first of two, which stays with the subscriber
+		// the first of two, which stays with the subscriber
+		step(func() { s1.unsubscribe("a") }, s1),
 		step(func() { s1.unsubscribe("a") }, s1),
 		step(func() { s2.unsubscribe("a") }, s2),
 		strings.TrimSpace(step(func() { s1.subscribe("b") }, s1) + " " + step(func() { s2.subscribe("b") }, s2)),
@@ -116,8 +121,9 @@ func checkNotifications(t *testing.T, xpub, observer, s1, s2 end, want []string)
 // topicSizes are around the sizes at which the frame of a SUBSCRIBE changes its form.
 var topicSizes = []int{0, 1, 244, 245, 246, 247, 248, 249, 254, 255, 256, 65535}
 
-// TestTopicSizes subscribes topics of all sizes, gets what is published under them, and cancels them. The SUBSCRIBE of libzmq 4.3.4
-// has no correct size for topics of 246 to 255 bytes; as messages, which its XSUB sends, all are correct.
+// TestTopicSizes subscribes topics of all sizes, gets what is published under them, and cancels
+// them. The SUBSCRIBE of libzmq 4.3.4 has no correct size for topics of 246 to 255 bytes; as
+// messages, which its XSUB sends, all are correct.
 func TestTopicSizes(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
@@ -149,7 +155,8 @@ func TestTopicSizes(t *testing.T) {
 	}
 }
 
-// TestRawSubscriptions has our XSUB send subscriptions as messages, and all at once to a publisher that comes later.
+// TestRawSubscriptions has our XSUB send subscriptions as messages, and all at once to a publisher
+// that comes later.
 func TestRawSubscriptions(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
@@ -165,7 +172,8 @@ func TestRawSubscriptions(t *testing.T) {
 		checkMessage(t, first.recv(), []string{"\x01" + testkit.Pattern(n)})
 		want = append(want, "\x01"+testkit.Pattern(n))
 	}
-	xsub.send("\x01" + testkit.Pattern(3)) // counted: told to those who are there, and once to those who come
+	// counted: told to those who are there, and once to those who come
+	xsub.send("\x01" + testkit.Pattern(3))
 	checkMessage(t, first.recv(), []string{"\x01" + testkit.Pattern(3)})
 	xsub.send("\x00" + testkit.Pattern(3)) // one of two
 	xsub.send("\x00unknown")
@@ -204,7 +212,8 @@ func TestWelcome(t *testing.T) {
 	}
 }
 
-// TestDropBeyondHWM is libzmq's hwm_pubsub: a PUB drops for a subscriber that does not receive, and goes on when it does.
+// TestDropBeyondHWM is libzmq's hwm_pubsub: a PUB drops for a subscriber that does not receive, and
+// goes on when it does.
 func TestDropBeyondHWM(t *testing.T) {
 	t.Parallel()
 	const n, size, hwm = 20000, 1000, 100
@@ -244,8 +253,8 @@ func TestDropBeyondHWM(t *testing.T) {
 	}
 }
 
-// TestNoDrop is libzmq's xpub_nodrop: nothing is lost, the XPUB says when there is no room, and a subscriber of something else
-// does not matter.
+// TestNoDrop is libzmq's xpub_nodrop: nothing is lost, the XPUB says when there is no room, and a
+// subscriber of something else does not matter.
 func TestNoDrop(t *testing.T) {
 	t.Parallel()
 	for _, role := range roles(startPeer(t)) {
@@ -277,8 +286,9 @@ func TestNoDrop(t *testing.T) {
 	}
 }
 
-// TestManySubscriptions has more topics than the high-water mark: ours are all told, at once and again after a reconnection.
-// libzmq's SUB loses those above its mark, and counts those before a reconnection.
+// TestManySubscriptions has more topics than the high-water mark: ours are all told, at once and
+// again after a reconnection. libzmq's SUB loses those above its mark, and counts those before a
+// reconnection.
 func TestManySubscriptions(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)

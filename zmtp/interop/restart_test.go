@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestRestart lets one end die without a word and come back on the same endpoint: the other reconnects, subscribes again
-// and goes on. libzmq dies by kill -9.
+// TestRestart lets one end die without a word and come back on the same endpoint: the other
+// reconnects, subscribes again and goes on. libzmq dies by kill -9.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	for _, pair := range pairs {
@@ -107,8 +107,8 @@ func listenAgain(t *testing.T, e end, endpoint string) {
 	}
 }
 
-// reserve returns a TCP endpoint on which nobody listens, and nobody but the test will: connections are refused. Both libraries can
-// listen there, as they set SO_REUSEADDR.
+// reserve returns a TCP endpoint on which nobody listens, and nobody but the test will: connections
+// are refused. Both libraries can listen there, as they set SO_REUSEADDR.
 func reserve(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -130,7 +130,8 @@ func reserve(t *testing.T) string {
 	return fmt.Sprintf("tcp://127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
 }
 
-// TestConnectBeforeBind is libzmq's bind_after_connect: what was sent before anybody listened arrives.
+// TestConnectBeforeBind is libzmq's bind_after_connect: what was sent before anybody listened
+// arrives.
 func TestConnectBeforeBind(t *testing.T) {
 	t.Parallel()
 	for _, role := range roles(startPeer(t)) {
@@ -161,7 +162,8 @@ func TestConnectBeforeBind(t *testing.T) {
 	}
 }
 
-// TestLostSubscriber kills a subscriber: an XPUB tells of its cancellations, once for each topic that nobody has any more.
+// TestLostSubscriber kills a subscriber: an XPUB tells of its cancellations, once for each topic
+// that nobody has any more.
 func TestLostSubscriber(t *testing.T) {
 	t.Parallel()
 	t.Run("libzmq killed", func(t *testing.T) {
@@ -192,7 +194,8 @@ func lostSubscriber(t *testing.T, xpub, lost, stays end, kill func()) {
 	checkMessage(t, xpub.recv(), []string{"\x00both"})
 }
 
-// TestReconnectUntilTheHandshake lets a listener hang up several times before a libzmq peer takes its place.
+// TestReconnectUntilTheHandshake lets a listener hang up several times before a libzmq peer takes
+// its place.
 func TestReconnectUntilTheHandshake(t *testing.T) {
 	t.Parallel()
 	endpoint := reserve(t)
@@ -218,7 +221,8 @@ func TestReconnectUntilTheHandshake(t *testing.T) {
 	checkMessage(t, pull.recv(), []string{"patient"})
 }
 
-// TestTruncatedNever kills a PUSH in the middle of its messages, which have ten parts: none arrives incomplete.
+// TestTruncatedNever kills a PUSH in the middle of its messages, which have ten parts: none arrives
+// incomplete.
 func TestTruncatedNever(t *testing.T) {
 	t.Parallel()
 	const nparts, size = 10, 20000
@@ -272,8 +276,9 @@ func TestTruncatedNever(t *testing.T) {
 	})
 }
 
-// TestTruncatedNeverThere is the same with a PUSH of ours between two PULLs, of which one is killed while it receives: the other gets
-// whole messages, once each, and all that had not gone out to the one that is gone.
+// TestTruncatedNeverThere is the same with a PUSH of ours between two PULLs, of which one is killed
+// while it receives: the other gets whole messages, once each, and all that had not gone out to the
+// one that is gone.
 func TestTruncatedNeverThere(t *testing.T) {
 	t.Parallel()
 	const n = 600

@@ -20,8 +20,8 @@ import (
 // zeekResult is what testdata/zeeknode.c writes.
 type zeekResult struct{ Sent, Full int }
 
-// startZeekNode starts the C program. It returns a function that waits for its result, and a channel that is closed when it has
-// ended.
+// startZeekNode starts the C program. It returns a function that waits for its result, and a
+// channel that is closed when it has ended.
 func startZeekNode(t *testing.T, args ...string) (wait func() zeekResult, ended <-chan struct{}) {
 	t.Helper()
 	program, err := zeekNode()
@@ -61,8 +61,8 @@ func startZeekNode(t *testing.T, args ...string) (wait func() zeekResult, ended 
 	}, done
 }
 
-// TestZeekNodes has nodes with Zeek's use of libzmq, one of them ours, talk to each other through each broker: all publish,
-// and all get everything in order.
+// TestZeekNodes has nodes with Zeek's use of libzmq, one of them ours, talk to each other through
+// each broker: all publish, and all get everything in order.
 func TestZeekNodes(t *testing.T) {
 	t.Parallel()
 	const count = 300
@@ -115,8 +115,8 @@ func ourZeekNode(t *testing.T, xsub, xpub, name string, count int, nodes []strin
 	sub.send("\x00cluster.")
 }
 
-// TestZeekNodeWithoutRoom has a node publish more than we receive, part by part and without waiting: what it counts as sent
-// arrives, whole and in order.
+// TestZeekNodeWithoutRoom has a node publish more than we receive, part by part and without
+// waiting: what it counts as sent arrives, whole and in order.
 func TestZeekNodeWithoutRoom(t *testing.T) {
 	t.Parallel()
 	const count, size = 20000, 5000

@@ -33,8 +33,8 @@ func New(subjects int) *Limiter {
 	return &Limiter{subjects: subjects, causes: map[string]*cause{}}
 }
 
-// Admit reports whether an event is to be logged, and how many events for this cause were not logged
-// for want of room in the window before: with the first event of a new window, else 0.
+// Admit reports whether an event is to be logged, and how many events for this cause were not
+// logged for want of room in the window before: with the first event of a new window, else 0.
 func (l *Limiter) Admit(name, subject string) (more uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

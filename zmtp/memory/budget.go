@@ -42,12 +42,13 @@ type Budget struct {
 	mu      sync.Mutex
 	holders map[*Holder]struct{} // guarded by mu
 	waiting []*waiter            // guarded by mu; oldest first
-	over    time.Time            // guarded by mu; since when the limit is exceeded, zero if it is not
-	looked  time.Time            // guarded by mu; when Holder.look was called
-	last    *Holder              // guarded by mu; the last that was closed
-	closed  time.Time            // guarded by mu; when
-	ended   time.Time            // guarded by mu; when the last shortage ended
-	short   bool                 // guarded by mu; a shortage was logged, its end was not
+	// guarded by mu; since when the limit is exceeded, zero if it is not
+	over   time.Time
+	looked time.Time // guarded by mu; when Holder.look was called
+	last   *Holder   // guarded by mu; the last that was closed
+	closed time.Time // guarded by mu; when
+	ended  time.Time // guarded by mu; when the last shortage ended
+	short  bool      // guarded by mu; a shortage was logged, its end was not
 }
 
 // waiter is a reservation that has to wait.

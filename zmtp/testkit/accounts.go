@@ -64,8 +64,8 @@ type (
 	}
 )
 
-// dropped is how many messages a socket had received and then dropped. A message that is too large was
-// refused before it was received.
+// dropped is how many messages a socket had received and then dropped. A message that is too large
+// was refused before it was received.
 func (s accountedSocket) dropped() uint64 { return total(s.Dropped) - s.Dropped["too_large"] }
 
 func total(byReason map[string]uint64) (n uint64) {
@@ -96,14 +96,16 @@ func (a account) accounted() counts {
 	return n
 }
 
-// Unbalanced takes a daemon's answer to /status and returns an error that says where its accounts do not add up: all that was
-// received was delivered, was dropped for a reason that is counted, or waits. It returns nil if they do.
+// Unbalanced takes a daemon's answer to /status and returns an error that says where its accounts
+// do not add up: all that was received was delivered, was dropped for a reason that is counted, or
+// waits. It returns nil if they do.
 //
-// The counters of sockets are read one after the other, so these agree only when nothing moves. Those of a logger's
-// sinks agree at all times.
+// The counters of sockets are read one after the other, so these agree only when nothing moves.
+// Those of a logger's sinks agree at all times.
 //
-// A broker delivers a message to each of its subscribers. everything are the addresses of those that have subscribed to all that
-// was published, since before the first message: each of these must account for all messages.
+// A broker delivers a message to each of its subscribers. everything are the addresses of those
+// that have subscribed to all that was published, since before the first message: each of these
+// must account for all messages.
 func Unbalanced(status []byte, everything ...string) error {
 	var s accounts
 	if err := json.Unmarshal(status, &s); err != nil {
@@ -157,7 +159,8 @@ func Unbalanced(status []byte, everything ...string) error {
 	return errors.Join(faults...)
 }
 
-// WantBalanced waits until the accounts of a daemon add up, which they must as soon as nothing moves. See [Unbalanced].
+// WantBalanced waits until the accounts of a daemon add up, which they must as soon as nothing
+// moves. See [Unbalanced].
 func (p *Process) WantBalanced(everything ...string) {
 	p.t.Helper()
 	var fault error

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// Build builds a program of this module as operators have it, without cgo and the race detector, and returns the file.
-// The file is removed at the end of the test; the go command's cache makes the next build cheap.
+// Build builds a program of this module as operators have it, without cgo and the race detector,
+// and returns the file. The file is removed at the end of the test; the go command's cache makes
+// the next build cheap.
 func Build(t testing.TB, pkg string) (program string) {
 	t.Helper()
 	program = filepath.Join(t.TempDir(), filepath.Base(pkg))
@@ -25,7 +26,8 @@ func Build(t testing.TB, pkg string) (program string) {
 	return program
 }
 
-// Compile compiles a C file to the file program. The arguments, libraries for example, follow the source.
+// Compile compiles a C file to the file program. The arguments, libraries for example, follow the
+// source.
 func Compile(program, source string, args ...string) error {
 	cc := exec.Command("cc", append([]string{"-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source}, args...)...)
 	if out, err := cc.CombinedOutput(); err != nil {

@@ -30,10 +30,10 @@ var recordings struct {
 	files map[string]map[string][]byte
 }
 
-// Golden returns the files of a recording by their slash-separated path within it: log messages of real
-// Zeek nodes (log-writes.bin), and in a folder for each configuration what Zeek's own logger wrote of them. The
-// content is shared by all tests of the process and must not be changed. Golden may be called from any goroutine
-// of the test.
+// Golden returns the files of a recording by their slash-separated path within it: log messages of
+// real Zeek nodes (log-writes.bin), and in a folder for each configuration what Zeek's own logger
+// wrote of them. The content is shared by all tests of the process and must not be changed. Golden
+// may be called from any goroutine of the test.
 func Golden(t testing.TB, name string) map[string][]byte {
 	t.Helper()
 	recordings.mu.Lock()
@@ -102,8 +102,8 @@ func Unpack(t testing.TB, name string) (dir string) {
 	return dir
 }
 
-// Messages returns the log messages of a recording as a PUSH socket sent them, each with its parts. The parts belong to
-// the caller.
+// Messages returns the log messages of a recording as a PUSH socket sent them, each with its parts.
+// The parts belong to the caller.
 func Messages(t testing.TB, name string) [][][]byte {
 	t.Helper()
 	b := bytes.Clone(Golden(t, name)["log-writes.bin"])
@@ -117,8 +117,8 @@ func Messages(t testing.TB, name string) [][][]byte {
 	return messages
 }
 
-// parseRecording cuts a recording: for each message the number of parts, for each part its length and its bytes. Numbers
-// have four bytes, big-endian.
+// parseRecording cuts a recording: for each message the number of parts, for each part its length
+// and its bytes. Numbers have four bytes, big-endian.
 func parseRecording(b []byte) (messages [][][]byte, err error) {
 	number := func() int {
 		if len(b) < 4 {
@@ -163,7 +163,8 @@ func Configs(t testing.TB, name string) []string {
 	return names
 }
 
-// Root returns the folder of the module: go test runs a package's tests in the package's folder, below it.
+// Root returns the folder of the module: go test runs a package's tests in the package's folder,
+// below it.
 func Root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()

@@ -18,7 +18,8 @@ import (
 	"time"
 )
 
-// Libzmq is a process with sockets of libzmq, which is driven from outside: peer.py, whose methods are the commands.
+// Libzmq is a process with sockets of libzmq, which is driven from outside: peer.py, whose methods
+// are the commands.
 type Libzmq struct {
 	t       testing.TB
 	cmd     *exec.Cmd
@@ -49,8 +50,8 @@ type Reply struct {
 //go:embed peer.py
 var peerProgram string
 
-// python finds a Python that has pyzmq with CURVE. Debian's package belongs to Debian's Python, which need not be the first in
-// PATH.
+// python finds a Python that has pyzmq with CURVE. Debian's package belongs to Debian's Python,
+// which need not be the first in PATH.
 var python = sync.OnceValues(func() (string, error) {
 	var all error
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
@@ -134,8 +135,9 @@ func (z *Libzmq) Signal(s os.Signal) {
 	}
 }
 
-// Start sends a command and returns a function that waits for the answer. Answers must be taken in the order of the
-// commands. What fails, fails t, which may be a part of the test that started the process.
+// Start sends a command and returns a function that waits for the answer. Answers must be taken in
+// the order of the commands. What fails, fails t, which may be a part of the test that started the
+// process.
 func (z *Libzmq) Start(t testing.TB, op string, a Args) func() Reply {
 	t.Helper()
 	line := Args{"op": op}
@@ -178,8 +180,8 @@ const maxHex = 128 << 10
 
 var patterns sync.Map // of int to string
 
-// Pattern returns n bytes that the process can make too, which is how large parts go to and from it. Patterns of different
-// sizes have nothing in common.
+// Pattern returns n bytes that the process can make too, which is how large parts go to and from
+// it. Patterns of different sizes have nothing in common.
 func Pattern(n int) string {
 	if s, ok := patterns.Load(n); ok {
 		return s.(string)
@@ -188,7 +190,8 @@ func Pattern(n int) string {
 	return s.(string)
 }
 
-// Blob is bytes on their way to or from the process. Those of more than 128 KiB must be a [Pattern].
+// Blob is bytes on their way to or from the process. Those of more than 128 KiB must be a
+// [Pattern].
 type Blob string
 
 type blobJSON struct {

@@ -30,8 +30,9 @@ func CPUTime(t testing.TB, pid int) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Behind the name, which may hold anything and stands in parentheses; utime and stime are fields 14 and 15 of
-	// proc_pid_stat(5), in clock ticks, of which Linux has 100 a second on all that Go runs on.
+	// Behind the name, which may hold anything and stands in parentheses; utime and stime are
+	// fields 14 and 15 of proc_pid_stat(5), in clock ticks, of which Linux has 100 a second on all
+	// that Go runs on.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	var user, system int64
 	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {

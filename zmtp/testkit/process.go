@@ -43,13 +43,15 @@ func (o *Output) String() string {
 	return o.b.String()
 }
 
-// ephemeral keeps a daemon from the ports of its defaults, which another zmtpd on this machine may have.
+// ephemeral keeps a daemon from the ports of its defaults, which another zmtpd on this machine may
+// have.
 var ephemeral = []string{
 	"ZMTPD_HTTP=127.0.0.1:0", "ZMTPD_XSUB=tcp://127.0.0.1:*", "ZMTPD_XPUB=tcp://127.0.0.1:*", "ZMTPD_LISTEN=tcp://127.0.0.1:*",
 }
 
-// Start starts a program, which is zmtpd or runs it, with the arguments. It listens on ephemeral ports unless an argument
-// says otherwise. The test kills it at its end, and logs what it wrote to standard error if the test failed.
+// Start starts a program, which is zmtpd or runs it, with the arguments. It listens on ephemeral
+// ports unless an argument says otherwise. The test kills it at its end, and logs what it wrote to
+// standard error if the test failed.
 func Start(t testing.TB, program string, stdin io.Reader, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, Cmd: exec.Command(program, args...), done: make(chan struct{})}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Tmpfs returns an empty folder that is a file system of size bytes. It ends with the test. The test is
-// skipped where the user may not mount one.
+// Tmpfs returns an empty folder that is a file system of size bytes. It ends with the test. The
+// test is skipped where the user may not mount one.
 func Tmpfs(t testing.TB, size int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

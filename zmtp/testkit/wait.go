@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what must happen. It is far longer than anything takes, because
-// the machine may be busy with other work; only a test that fails waits that long.
+// Patience is how long a test waits for what must happen. It is far longer than anything takes,
+// because the machine may be busy with other work; only a test that fails waits that long.
 const Patience = 60 * time.Second
 
-// Eventually polls ok until it returns true, and fails the test if it does not within Patience. what
-// completes the sentence "not within 1m0s: ...". In a bubble of testing/synctest the time is the bubble's.
+// Eventually polls ok until it returns true, and fails the test if it does not within Patience.
+// what completes the sentence "not within 1m0s: ...". In a bubble of testing/synctest the time is
+// the bubble's.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	Within(t, Patience, what, ok)
@@ -20,7 +21,8 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 func Within(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
-	// Soon at first, for what is about to happen; then less often, to leave the processor to what is waited for.
+	// Soon at first, for what is about to happen; then less often, to leave the processor to what
+	// is waited for.
 	for pause := time.Millisecond; !ok(); pause = min(2*pause, 32*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", limit, what)
@@ -29,8 +31,8 @@ func Within(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	}
 }
 
-// Done waits until c is closed, and fails the test if it is not within Patience. It does not take values from c
-// that others wait for: c must be a channel that is only ever closed.
+// Done waits until c is closed, and fails the test if it is not within Patience. It does not take
+// values from c that others wait for: c must be a channel that is only ever closed.
 func Done(t testing.TB, what string, c <-chan struct{}) {
 	t.Helper()
 	select {

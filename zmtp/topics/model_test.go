@@ -169,7 +169,8 @@ func TestTableAgainstModel(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				p := peer.Draw(t, "p")
-				keep(topicGen.Draw(t, "topic")) // one change of many topics has most to share with its past
+				// one change of many topics has most to share with its past
+				keep(topicGen.Draw(t, "topic"))
 				before, effective := table.Root(), false
 				got, want := table.Remove(p), m.remove(p)
 				if !slices.Equal(got, want) {

@@ -123,7 +123,8 @@ func (d *Decoder) Whole(b []byte) (size, parts, bytes int) {
 	}
 	limit := math.MaxInt
 	if d.MaxMessageSize > 0 {
-		limit = int(min(d.MaxMessageSize, math.MaxInt)) // Next decides whether the first header counts
+		// Next decides whether the first header counts
+		limit = int(min(d.MaxMessageSize, math.MaxInt))
 	}
 	at := 0
 	for at+MaxHeaderSize <= len(b) {

@@ -102,7 +102,8 @@ func TestFrameSizes(t *testing.T) {
 		t.Errorf("a size above it: %v", err)
 	}
 	for bits := range 256 {
-		for _, b := range [][]byte{{byte(bits)}, {byte(bits), 0, 0, 0, 0, 0, 0, 0, 0}} { // also before the size is there
+		// also before the size is there
+		for _, b := range [][]byte{{byte(bits)}, {byte(bits), 0, 0, 0, 0, 0, 0, 0, 0}} {
 			_, _, _, err := ParseHeader(b)
 			if bad := bits > 7; (reason(err) == MalformedFrame) != bad || (err != nil) != bad {
 				t.Errorf("flags %#02x, %d bytes: %v", bits, len(b), err)

@@ -39,16 +39,17 @@ const (
 	HandshakeTimeout            // the handshake was not complete in time
 	TooManyConnections          // the socket, or the peer's address, is at its limit of connections
 	HandshakeEvicted            // too many handshakes were pending, and this one was the oldest
-	HandshakeLimited            // the peer's address asked for too many handshakes, or too many waited
-	HeartbeatTimeout            // nothing came after our PING
-	TTLExpired                  // nothing came within the TTL of the peer's PING
-	PeerClosed                  // the peer closed the connection
-	ConnectionLost              // the connection broke: reset, unreachable, time-out of the kernel
-	SlowConsumer                // the peer did not read, and the policy is to disconnect
-	SubscriptionBacklog         // the peer did not read its subscriptions
-	MemoryExhausted             // the peer held most when the memory budget was exhausted
-	Rejected                    // the socket accepts no further peer of this kind
-	LocalClose                  // this side closed: Shutdown, Unbind or Disconnect
+	// the peer's address asked for too many handshakes, or too many waited
+	HandshakeLimited
+	HeartbeatTimeout    // nothing came after our PING
+	TTLExpired          // nothing came within the TTL of the peer's PING
+	PeerClosed          // the peer closed the connection
+	ConnectionLost      // the connection broke: reset, unreachable, time-out of the kernel
+	SlowConsumer        // the peer did not read, and the policy is to disconnect
+	SubscriptionBacklog // the peer did not read its subscriptions
+	MemoryExhausted     // the peer held most when the memory budget was exhausted
+	Rejected            // the socket accepts no further peer of this kind
+	LocalClose          // this side closed: Shutdown, Unbind or Disconnect
 	numReasons
 )
 

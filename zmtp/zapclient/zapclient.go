@@ -110,7 +110,8 @@ func (c *pattern) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
 		if n := m.NumParts(); n < 3 || n > maxParts {
 			continue
 		}
-		frames := zmtp.NewMessage(m.AppendParts(nil)...).AppendParts(nil) // the batch ends with this call
+		// the batch ends with this call
+		frames := zmtp.NewMessage(m.AppendParts(nil)...).AppendParts(nil)
 		id := string(frames[2])
 		c.mu.Lock()
 		ch, ok := c.waiting[id]

@@ -27,8 +27,8 @@ type Env struct {
 	Stdio
 	Log    *slog.Logger
 	Access *Access
-	// Fail ends the daemon as SIGTERM does, but with this error: a job calls it when it can never do
-	// its work again. It does not block, and may be called at any time.
+	// Fail ends the daemon as SIGTERM does, but with this error: a job calls it when it can never
+	// do its work again. It does not block, and may be called at any time.
 	Fail   func(error)
 	Memory *memory.Budget // of the process, nil for no limit
 	flags  *Flags

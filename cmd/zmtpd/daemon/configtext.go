@@ -21,7 +21,8 @@ const exampleHead = `# Configuration of zmtpd, for --config or ZMTPD_CONFIG.
 # Remove the "#" in front of a name to set it. The values are the defaults.
 `
 
-// WriteExample writes a configuration file with every flag of the daemons, its help and its default.
+// WriteExample writes a configuration file with every flag of the daemons, its help and its
+// default.
 func WriteExample(w io.Writer, model *kong.Application) error {
 	b := bytes.NewBufferString(exampleHead)
 	seen := map[string]bool{}

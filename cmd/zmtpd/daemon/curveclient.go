@@ -13,8 +13,8 @@ type CurveClientFlags struct {
 	CurveSecretKeyFile string `group:"security" placeholder:"FILE" help:"Certificate file with the own secret key, as zmtpd keygen --dir writes it."`
 }
 
-// Socket returns the configuration of a tool's socket. It tries again after whatever error: the other
-// side may be configured in the meantime.
+// Socket returns the configuration of a tool's socket. It tries again after whatever error: the
+// other side may be configured in the meantime.
 func (f *CurveClientFlags) Socket() (zmtp.Config, error) {
 	config := zmtp.Config{RetryAlways: true}
 	client, err := f.Client()

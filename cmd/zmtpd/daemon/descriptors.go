@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// descriptorsOfNode is how many a node of the cluster takes: two connections to the broker, one to
-	// the logger.
+	// descriptorsOfNode is how many a node of the cluster takes: two connections to the broker, one
+	// to the logger.
 	descriptorsOfNode = 3
 	// maxSpare bounds spareDescriptors.
 	maxSpare = 1024
@@ -15,12 +15,12 @@ const (
 	wantedDescriptors = 1000 * descriptorsOfNode * 4 / 3
 )
 
-// spareDescriptors returns how many of limit file descriptors no connection may take. They are for log
-// files, listeners and HTTP.
+// spareDescriptors returns how many of limit file descriptors no connection may take. They are for
+// log files, listeners and HTTP.
 func spareDescriptors(limit uint64) uint64 { return min(maxSpare, limit/4) }
 
-// defaultConnections returns how many connections a socket may accept under a limit on file descriptors,
-// 0 for no limit.
+// defaultConnections returns how many connections a socket may accept under a limit on file
+// descriptors, 0 for no limit.
 func defaultConnections(limit uint64) int {
 	if limit == 0 {
 		return 0

@@ -55,7 +55,8 @@ func (p *Positive) UnmarshalText(text []byte) error {
 
 func (p Positive) String() string { return time.Duration(p).String() }
 
-// maxHeartbeatTTL is the longest time that libzmq can take: it keeps tenths of a second, as milliseconds in 16 bits.
+// maxHeartbeatTTL is the longest time that libzmq can take: it keeps tenths of a second, as
+// milliseconds in 16 bits.
 const maxHeartbeatTTL = 65500 * time.Millisecond
 
 // HeartbeatTTL is a time on the command line that a peer can be told.

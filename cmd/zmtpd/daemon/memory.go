@@ -66,8 +66,8 @@ func (f *Flags) reloadMemory(budget *memory.Budget) {
 	}
 }
 
-// limitRuntime lets the garbage collector keep the process near the budget. It works harder for that
-// in a burst. GOMEMLIMIT has precedence.
+// limitRuntime lets the garbage collector keep the process near the budget. It works harder for
+// that in a burst. GOMEMLIMIT has precedence.
 func limitRuntime(budget int64) {
 	if os.Getenv("GOMEMLIMIT") == "" && budget > 0 {
 		debug.SetMemoryLimit(budget + garbage)

@@ -12,9 +12,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// The metrics are read from Stats() at each scrape. Every label has a bounded number of
-// values: reasons are enums, and of what peers or operators make up, log paths and names of clients, only the first
-// maxLabels have a series of their own.
+// The metrics are read from Stats() at each scrape. Every label has a bounded number of values:
+// reasons are enums, and of what peers or operators make up, log paths and names of clients, only
+// the first maxLabels have a series of their own.
 
 // Metric is the description of a metric and its type.
 type Metric struct {

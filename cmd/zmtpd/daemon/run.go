@@ -123,7 +123,8 @@ func (d *daemon) listen(ctx context.Context) error {
 		d.endpoints = append(d.endpoints, bound...)
 	}
 	if d.web != nil {
-		d.endpoints = append(d.endpoints, *d.web) // scripts take the last line for the end of the list
+		// scripts take the last line for the end of the list
+		d.endpoints = append(d.endpoints, *d.web)
 	}
 	if err := d.connect(ctx); err != nil {
 		return err
@@ -161,8 +162,8 @@ func (d *daemon) connect(ctx context.Context) error {
 
 var errNotListening = errors.New("zmtpd is starting or shutting down")
 
-// notReady returns why the daemon cannot do its work: an endpoint is not bound, the end has begun, or
-// a job is not ready. It returns nil if it can.
+// notReady returns why the daemon cannot do its work: an endpoint is not bound, the end has begun,
+// or a job is not ready. It returns nil if it can.
 func (d *daemon) notReady() error {
 	if !d.ready.Load() {
 		return errNotListening

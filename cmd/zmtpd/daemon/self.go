@@ -25,8 +25,8 @@ func refuseSelf(ctx context.Context, t Target, bound []Endpoint) error {
 	return nil
 }
 
-// leadsTo reports whether a connection to endpoint ends at bound, which is an endpoint or a URL with
-// the address that a listener of this process has.
+// leadsTo reports whether a connection to endpoint ends at bound, which is an endpoint or a URL
+// with the address that a listener of this process has.
 func leadsTo(ctx context.Context, endpoint, bound string) bool {
 	transport, address, _ := strings.Cut(endpoint, "://")
 	_, boundAddress, _ := strings.Cut(bound, "://")

@@ -54,7 +54,8 @@ func (k zeekKeys) public(name string) (curve.Key, error) {
 	return key, nil
 }
 
-// secret returns a secret key, which is one of those wanted. If the public one is set as well, it is checked.
+// secret returns a secret key, which is one of those wanted. If the public one is set as well, it
+// is checked.
 func (k zeekKeys) secret(name, publicName string) (curve.Secret, error) {
 	if k[name] == "" {
 		return curve.Secret{}, k.missing(name)

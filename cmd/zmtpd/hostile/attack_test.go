@@ -16,7 +16,8 @@ var budgetFlag = "--memory=128MiB"
 
 const (
 	budgetBytes = 128 << 20
-	// beyond is what the runtime, its collector and the peers' stacks may take beyond the budget, in bytes.
+	// beyond is what the runtime, its collector and the peers' stacks may take beyond the budget,
+	// in bytes.
 	beyond = 128 << 20
 	// share is the least part of what they offer that honest peers must get in spite of an attack.
 	share = 0.9
@@ -28,7 +29,8 @@ func attack() time.Duration { return scaled(3*time.Second, 15*time.Second) }
 
 // traffic is what honest peers do with a daemon, until the test ends.
 type traffic interface {
-	// offered returns how many messages they have offered so far, each as often as it should arrive.
+	// offered returns how many messages they have offered so far, each as often as it should
+	// arrive.
 	offered() int
 	// got returns how many of these have arrived.
 	got() int
@@ -44,8 +46,8 @@ type assault struct {
 	honest  traffic
 	// run attacks until ctx ends, or until there is nothing more to do.
 	run func(t *testing.T, ctx context.Context)
-	// calm says that the attack leaves the daemon in a state in which nothing is to be done but for the honest
-	// peers: it must cost no processor time.
+	// calm says that the attack leaves the daemon in a state in which nothing is to be done but for
+	// the honest peers: it must cost no processor time.
 	calm bool
 }
 

@@ -20,7 +20,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Idle connections, more than the process may have descriptors, keep nobody out: not HTTP, not new nodes, not rotation.
+// Idle connections, more than the process may have descriptors, keep nobody out: not HTTP, not new
+// nodes, not rotation.
 func TestIdleConnections(t *testing.T) {
 	descriptors := scaled(256, 1024)
 	connections := descriptors + descriptors/13 // 1,100 of 1,024
@@ -77,7 +78,8 @@ func TestIdleConnections(t *testing.T) {
 	})
 }
 
-// newcomers connects new honest subscribers, one after the other, until ctx ends. Each must get an event.
+// newcomers connects new honest subscribers, one after the other, until ctx ends. Each must get an
+// event.
 func newcomers(t *testing.T, ctx context.Context, endpoint string, config zmtp.Config) {
 	came := 0
 	for came == 0 || ctx.Err() == nil {
@@ -101,7 +103,8 @@ func newcomers(t *testing.T, ctx context.Context, endpoint string, config zmtp.C
 	t.Logf("%d new honest subscribers came in", came)
 }
 
-// Handshakes with CURVE cost the server more than those who ask. A flood of them keeps honest clients neither out nor waiting.
+// Handshakes with CURVE cost the server more than those who ask. A flood of them keeps honest
+// clients neither out nor waiting.
 func TestCurveHandshakeFlood(t *testing.T) {
 	dir := t.TempDir()
 	serverKey, serverSecret := curve.GenerateKeyPair()
@@ -148,7 +151,8 @@ func TestCurveHandshakeFlood(t *testing.T) {
 					}
 					stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 					c.Write(hello)
-					if _, err := io.ReadFull(c, make([]byte, wire.GreetingSize+170)); err == nil { // with WELCOME
+					// with WELCOME
+					if _, err := io.ReadFull(c, make([]byte, wire.GreetingSize+170)); err == nil {
 						floods.Add(1)
 					}
 					stop()

@@ -17,11 +17,12 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// rate is how many messages an honest publisher or node offers each second, so few that any machine does it.
+// rate is how many messages an honest publisher or node offers each second, so few that any machine
+// does it.
 const rate = 500
 
-// events are honest nodes of a cluster that publish and subscribe through a broker, as Zeek's do: what finds no room in a
-// node's own queue is lost.
+// events are honest nodes of a cluster that publish and subscribe through a broker, as Zeek's do:
+// what finds no room in a node's own queue is lost.
 type events struct {
 	t           *testing.T
 	process     *testkit.Process
@@ -112,8 +113,8 @@ func (e *events) known() (addresses []string) {
 	return addresses
 }
 
-// pace calls offer at the rate until ctx ends. What a busy machine delays it makes up for, but not more than a tenth of a second: such
-// a burst fits all queues.
+// pace calls offer at the rate until ctx ends. What a busy machine delays it makes up for, but not
+// more than a tenth of a second: such a burst fits all queues.
 func pace(ctx context.Context, offer func()) {
 	const interval = time.Second / rate
 	tick := time.NewTicker(5 * interval)
@@ -182,8 +183,8 @@ func honestNode(i int) string { return fmt.Sprintf("honest-%d", i) }
 // honestLogs are the paths that honest nodes write to.
 var honestLogs = []string{"conn", "dns", "http"}
 
-// startLogs connects nodes to an endpoint and starts to send batches of one record in turn for each of honestLogs to the logger
-// p.
+// startLogs connects nodes to an endpoint and starts to send batches of one record in turn for each
+// of honestLogs to the logger p.
 func startLogs(t *testing.T, p *testkit.Process, endpoint string, config zmtp.Config) *logs {
 	t.Helper()
 	l := &logs{t: t, process: p}

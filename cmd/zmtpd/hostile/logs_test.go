@@ -62,7 +62,8 @@ func sendAll(t *testing.T, ctx context.Context, endpoint string, pause time.Dura
 	}
 }
 
-// longName returns a log message with a column whose name has so many bytes, which zeek.AppendBatch refuses to write.
+// longName returns a log message with a column whose name has so many bytes, which zeek.AppendBatch
+// refuses to write.
 func longName(size, records int) zmtp.Message {
 	var b []byte
 	number := func(n int) { b = binary.BigEndian.AppendUint32(b, uint32(n)) }
@@ -167,7 +168,8 @@ func TestHarmToOthersLogs(t *testing.T) {
 					if n == 0 && filepath.Base(file) == log+".log" {
 						t.Errorf("no honest records in %s.log", log)
 					}
-					// Before the vote of the nodes is decided, honest records go to a file of their stream.
+					// Before the vote of the nodes is decided, honest records go to a file of their
+					// stream.
 					if ours := log + ".Honest_" + log; n > 0 && filepath.Base(file) != log+".log" && !strings.HasPrefix(filepath.Base(file), ours) {
 						t.Errorf("%d honest records in %s", n, file)
 					}
@@ -184,7 +186,8 @@ func TestHarmToOthersLogs(t *testing.T) {
 	}
 }
 
-// A batch that does not fit into the spool is refused, counted and named, and costs no processor time.
+// A batch that does not fit into the spool is refused, counted and named, and costs no processor
+// time.
 func TestBatchLargerThanSpool(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")

@@ -27,7 +27,8 @@ func scaled[T any](small, full T) T {
 	return small
 }
 
-// zmtpd is the file of the real binary: the race detector, which the tests may have, multiplies memory and time.
+// zmtpd is the file of the real binary: the race detector, which the tests may have, multiplies
+// memory and time.
 var zmtpd string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }

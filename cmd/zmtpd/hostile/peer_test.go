@@ -53,7 +53,8 @@ func handshake(c net.Conn, as wire.SocketType) error {
 	return err
 }
 
-// pour writes b again and again, up to total bytes, until ctx ends or the daemon closes the connection. It returns how many bytes the kernel took.
+// pour writes b again and again, up to total bytes, until ctx ends or the daemon closes the
+// connection. It returns how many bytes the kernel took.
 func pour(ctx context.Context, c net.Conn, b []byte, total int) (n int) {
 	defer context.AfterFunc(ctx, func() { c.SetWriteDeadline(time.Unix(1, 0)) })()
 	for n < total {
@@ -66,7 +67,8 @@ func pour(ctx context.Context, c net.Conn, b []byte, total int) (n int) {
 	return n
 }
 
-// closed waits until the daemon closes a connection, and returns an error if it does not within Patience.
+// closed waits until the daemon closes a connection, and returns an error if it does not within
+// Patience.
 func closed(c net.Conn) error {
 	c.SetReadDeadline(time.Now().Add(testkit.Patience))
 	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {

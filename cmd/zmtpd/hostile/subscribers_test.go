@@ -50,8 +50,8 @@ func TestStalledSubscribers(t *testing.T) {
 	a.start(t)
 }
 
-// Subscribers that read a little now and then make progress for ever. All of them together hold publishers up for a small
-// part of the time, whatever their number.
+// Subscribers that read a little now and then make progress for ever. All of them together hold
+// publishers up for a small part of the time, whatever their number.
 func TestTricklingSubscribers(t *testing.T) {
 	for _, n := range []int{1, 10, scaled(30, 200)} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -80,7 +80,8 @@ func TestTricklingSubscribers(t *testing.T) {
 	}
 }
 
-// Subscriptions without end, of ever other topics or of the same, cost the broker what the budget allows, and its other peers nothing.
+// Subscriptions without end, of ever other topics or of the same, cost the broker what the budget
+// allows, and its other peers nothing.
 func TestSubscriptionFlood(t *testing.T) {
 	floods := map[string]func(i int) []byte{
 		"other topics": func(i int) []byte {
@@ -105,8 +106,8 @@ func TestSubscriptionFlood(t *testing.T) {
 	}
 }
 
-// flood has peers write what next returns, as fast as they can; one whose connection is closed connects again. What they are sent
-// they do not read.
+// flood has peers write what next returns, as fast as they can; one whose connection is closed
+// connects again. What they are sent they do not read.
 func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, error), next func(i int) []byte) {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -115,7 +116,8 @@ func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, 
 			for i := 0; ctx.Err() == nil; {
 				c, err := dial()
 				if err != nil {
-					if ctx.Err() == nil { // a daemon may keep a peer out that was closed again and again
+					// a daemon may keep a peer out that was closed again and again
+					if ctx.Err() == nil {
 						time.Sleep(10 * time.Millisecond)
 					}
 					continue

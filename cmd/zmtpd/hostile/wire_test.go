@@ -25,7 +25,8 @@ type target struct {
 	honest   traffic
 }
 
-// forTargets runs f for each kind of daemon that takes messages, started with the flags beside a budget.
+// forTargets runs f for each kind of daemon that takes messages, started with the flags beside a
+// budget.
 func forTargets(t *testing.T, f func(t *testing.T, d target), flags ...string) {
 	t.Run("forwarder", func(t *testing.T) {
 		p := startForwarder(t, flags...)
@@ -58,7 +59,8 @@ func startLogger(t *testing.T, dir string, flags ...string) *testkit.Process {
 	return startDaemon(t, "logger", append([]string{"--dir", dir, "--flush-interval", "50ms"}, flags...)...)
 }
 
-// Sizes near the largest that a header can hold, where a sum with them overflows, end the connection and nothing else, also where no limit says so.
+// Sizes near the largest that a header can hold, where a sum with them overflows, end the
+// connection and nothing else, also where no limit says so.
 func TestHugeSizes(t *testing.T) {
 	var headers [][]byte
 	for _, size := range []uint64{1<<63 - 10, 1<<63 - 1, 1<<62 + 1, 1 << 63, 1<<64 - 1} {
@@ -92,7 +94,8 @@ func TestHugeSizes(t *testing.T) {
 	}, "--max-message-size", "0")
 }
 
-// Empty parts cost two bytes each on the wire; in memory they must not cost more than messages of that many bytes do.
+// Empty parts cost two bytes each on the wire; in memory they must not cost more than messages of
+// that many bytes do.
 func TestEmptyParts(t *testing.T) {
 	parts := scaled(4<<20, 33_000_000)
 	forTargets(t, func(t *testing.T, d target) {
@@ -123,7 +126,8 @@ func TestEmptyParts(t *testing.T) {
 	})
 }
 
-// Messages that are begun and not finished count against the budget; honest peers have room in spite of them.
+// Messages that are begun and not finished count against the budget; honest peers have room in
+// spite of them.
 func TestUnfinishedMessages(t *testing.T) {
 	const size = 60 << 20
 	peers := scaled(6, 25)
