@@ -15,7 +15,8 @@ import (
 )
 
 func TestSplitAtEveryByte(t *testing.T) {
-	stream := wire.AppendCommand(pushed("one", strings.Repeat("x", 300)), wire.CmdPing, []byte{0, 1})
+	stream := wire.AppendCommand(pushed("one", strings.Repeat("x", 300)), wire.CmdPing,
+		[]byte{0, 1})
 	want := append(slices.Clone(openedBoth), `5557 message client "one"`,
 		`5557 message client 300:"xxxxxxxx"`,
 		`5557 command client PING "\x00\x01"`, "5557 closed end_of_file")
@@ -54,7 +55,8 @@ func shuffle(t *rapid.T, segments []tcpSegment, reach int) []tcpSegment {
 // cut draws segments that cover a stream, which may overlap.
 func cut(t *rapid.T, b []byte, segment func(at int, b []byte) tcpSegment) (out []tcpSegment) {
 	for at := 0; at < len(b); {
-		end := min(len(b), at+rapid.SampledFrom([]int{1, 2, 7, 64, 500, 1448, 4000}).Draw(t, "size"))
+		end := min(len(b), at+rapid.SampledFrom([]int{1, 2, 7, 64, 500, 1448, 4000}).Draw(t,
+			"size"))
 		from := max(0, at-rapid.SampledFrom([]int{0, 0, 0, 1, 10, 3000}).Draw(t, "overlap"))
 		out = append(out, segment(from, b[from:end]))
 		at = end
@@ -78,11 +80,13 @@ func TestAnySegmentation(t *testing.T) {
 					if rapid.Bool().Draw(t, "command") {
 						data := body.Draw(t, "data")
 						b = wire.AppendCommand(b, "ANY", data)
-						want[side] = append(want[side], line(Event{Kind: Command, From: Side(side + 1), Name: "ANY",
-							Data: data, Session: &Session{Server: serverEnd}}))
+						want[side] = append(want[side],
+							line(Event{Kind: Command, From: Side(side + 1), Name: "ANY",
+								Data: data, Session: &Session{Server: serverEnd}}))
 					}
-					part := bytes.Repeat(body.Draw(t, "part"), rapid.SampledFrom([]int{0, 1, 1, 1, 50}).Draw(t,
-						"times"))
+					part := bytes.Repeat(body.Draw(t, "part"),
+						rapid.SampledFrom([]int{0, 1, 1, 1, 50}).Draw(t,
+							"times"))
 					flags := wire.More
 					if i == last {
 						flags = 0
@@ -179,7 +183,8 @@ func TestWrap(t *testing.T) {
 			sessions: 10, pages: 100, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
 			firstOffset: 1<<32 - rapid.Int64Range(-10, int64(len(stream))+10).Draw(t, "before"),
 		}
-		r, err := newReader(bytes.NewReader(file(t, append(established(), segments...)...)), Options{}, l)
+		r, err := newReader(bytes.NewReader(file(t, append(established(), segments...)...)),
+			Options{}, l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +210,8 @@ func TestGapAtWrap(t *testing.T) {
 			sessions: 10, pages: 100, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
 			firstOffset: 1<<32 - int64(missing) - 2,
 		}
-		b := file(t, append(established(), up(0, stream[:missing]), up(missing+1, stream[missing+1:]))...)
+		b := file(t, append(established(), up(0, stream[:missing]),
+			up(missing+1, stream[missing+1:]))...)
 		r, err := newReader(bytes.NewReader(b), Options{}, l)
 		if err != nil {
 			t.Fatal(err)

@@ -129,9 +129,10 @@ func (e *Event) endpoint(client, server Side) netip.AddrPort {
 
 // Errors of a Problem that is not a violation of ZMTP by a peer.
 var (
-	ErrNoStart   = errors.New("capture: the session began before the capture and cannot be decoded")
-	ErrGap       = errors.New("capture: packets are missing")
-	ErrSnapLen   = errors.New("capture: packets are incomplete; capture with a larger snapshot length")
+	ErrNoStart = errors.New("capture: the session began before the capture and cannot be decoded")
+	ErrGap     = errors.New("capture: packets are missing")
+	ErrSnapLen = errors.New("capture: packets are incomplete; capture with a larger snapshot " +
+		"length")
 	ErrEncrypted = errors.New("capture: the traffic is encrypted")
 	ErrMechanism = errors.New("capture: unknown security mechanism")
 	ErrMemory    = errors.New("capture: too much unfinished data is held; raise MaxBuffered")

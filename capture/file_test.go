@@ -204,7 +204,8 @@ func TestPcapng(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !got.time.Equal(want.time) || got.link != want.link || !bytes.Equal(got.data, want.data) {
+		if !got.time.Equal(want.time) || got.link != want.link ||
+			!bytes.Equal(got.data, want.data) {
 			t.Errorf("packet %d is %v, want %v", i, got, want)
 		}
 	}
@@ -276,10 +277,12 @@ func TestHostileFiles(t *testing.T) {
 		"pcapng simple short": slices.Concat(section, eth, ngBlock(le, ngSimplePacket, nil)),
 		"pcapng simple lies": slices.Concat(section, eth, ngBlock(le, ngSimplePacket,
 			[]byte{5, 0, 0, 0})),
-		"pcapng no interface":   slices.Concat(section, ngPacketBlock(le, 0, 0, nil)),
-		"pcapng simple without": slices.Concat(section, ngBlock(le, ngSimplePacket, make([]byte, 4))),
-		"pcapng interface":      slices.Concat(section, ngBlock(le, ngInterface, make([]byte, 4))),
-		"pcapng option":         slices.Concat(section, ngInterfaceBlock(le, 1, []byte{2, 0, 9, 0})),
+		"pcapng no interface": slices.Concat(section, ngPacketBlock(le, 0, 0, nil)),
+		"pcapng simple without": slices.Concat(section,
+			ngBlock(le, ngSimplePacket, make([]byte, 4))),
+		"pcapng interface": slices.Concat(section, ngBlock(le, ngInterface, make([]byte, 4))),
+		"pcapng option": slices.Concat(section,
+			ngInterfaceBlock(le, 1, []byte{2, 0, 9, 0})),
 		"pcapng resolution 10": slices.Concat(section, ngInterfaceBlock(le, 1,
 			ngOption(le, 9, []byte{64}))),
 		"pcapng resolution 2": slices.Concat(section, ngInterfaceBlock(le, 1,
@@ -307,7 +310,8 @@ func TestLinkTypes(t *testing.T) {
 			uint32(len(pushed("one"))), fin: true},
 	})
 	ether := func(typ layers.EthernetType) gopacket.SerializableLayer {
-		return &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6),
+		return &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6),
+			DstMAC:       make(net.HardwareAddr, 6),
 			EthernetType: typ}
 	}
 	raw := func(header string) gopacket.SerializableLayer { return gopacket.Payload(header) }
@@ -322,8 +326,10 @@ func TestLinkTypes(t *testing.T) {
 		v6    bool
 		below []gopacket.SerializableLayer
 	}{
-		{"ethernet", linkEthernet, false, []gopacket.SerializableLayer{ether(layers.EthernetTypeIPv4)}},
-		{"ethernet6", linkEthernet, true, []gopacket.SerializableLayer{ether(layers.EthernetTypeIPv6)}},
+		{"ethernet", linkEthernet, false,
+			[]gopacket.SerializableLayer{ether(layers.EthernetTypeIPv4)}},
+		{"ethernet6", linkEthernet, true,
+			[]gopacket.SerializableLayer{ether(layers.EthernetTypeIPv6)}},
 		{"vlan", linkEthernet, false, []gopacket.SerializableLayer{ether(layers.EthernetTypeDot1Q),
 			vlan(7, layers.EthernetTypeIPv4)}},
 		{"qinq", linkEthernet, true, []gopacket.SerializableLayer{ether(layers.EthernetTypeQinQ),
@@ -331,8 +337,10 @@ func TestLinkTypes(t *testing.T) {
 		{"null", linkNull, false, []gopacket.SerializableLayer{raw("\x02\x00\x00\x00")}},
 		{"null6", linkNull, true, []gopacket.SerializableLayer{raw("\x1e\x00\x00\x00")}},
 		{"loop", linkLoop, false, []gopacket.SerializableLayer{raw("\x00\x00\x00\x02")}},
-		{"sll", linkSLL, false, []gopacket.SerializableLayer{raw("\x00\x00\x03\x04\x00\x06\x00\x00\x00\x00\x00\x00\x00\x00\x08\x00")}},
-		{"sll2", linkSLL2, true, []gopacket.SerializableLayer{raw("\x86\xdd\x00\x00\x00\x00\x00\x01\x03\x04\x00\x06\x00\x00\x00\x00\x00\x00\x00\x00")}},
+		{"sll", linkSLL, false,
+			[]gopacket.SerializableLayer{raw("\x00\x00\x03\x04\x00\x06\x00\x00\x00\x00\x00\x00\x00\x00\x08\x00")}},
+		{"sll2", linkSLL2, true,
+			[]gopacket.SerializableLayer{raw("\x86\xdd\x00\x00\x00\x00\x00\x01\x03\x04\x00\x06\x00\x00\x00\x00\x00\x00\x00\x00")}},
 		{"raw", linkRaw, false, nil},
 		{"raw6", linkRaw, true, nil},
 		{"ipv4", linkIPv4, false, nil},
@@ -351,7 +359,8 @@ func TestLinkTypes(t *testing.T) {
 			binary.LittleEndian.PutUint16(b[20:], test.link)
 			events := mustRead(t, b, Options{})
 			diff(t, lines(events), []string{
-				"5557 opened", "5557 greeting server 3.1 NULL", "5557 metadata server Socket-Type=PULL",
+				"5557 opened", "5557 greeting server 3.1 NULL",
+				"5557 metadata server Socket-Type=PULL",
 				"5557 greeting client 3.1 NULL", "5557 metadata client Socket-Type=PUSH",
 				`5557 message client "one"`, "5557 closed end_of_file",
 			})

@@ -83,7 +83,8 @@ func (f *pcapng) block() (typ uint32, body []byte, err error) {
 	switch typ {
 	case ngInterface, ngOldPacket, ngSimplePacket, ngEnhancedPacket:
 		if size > maxPacket+ngRoom {
-			return 0, nil, fmt.Errorf("capture: block of %d bytes, the limit is %d", size, maxPacket+ngRoom)
+			return 0, nil, fmt.Errorf("capture: block of %d bytes, the limit is %d", size,
+				maxPacket+ngRoom)
 		}
 		f.buf = grow(f.buf, size)
 		body = f.buf
@@ -205,7 +206,8 @@ func (f *pcapng) packet(typ uint32, b []byte) (packet, error) {
 	stamp := uint64(f.order.Uint32(b[4:]))<<32 | uint64(f.order.Uint32(b[8:]))
 	size := f.order.Uint32(b[12:])
 	if uint64(size) > uint64(len(b)-20) {
-		return packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size, len(b)-20)
+		return packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
+			len(b)-20)
 	}
 	return packet{info.time(stamp), info.link, b[20 : 20+size]}, nil
 }
@@ -224,14 +226,16 @@ func (f *pcapng) simplePacket(b []byte) (packet, error) {
 		size = min(size, info.snapLen)
 	}
 	if uint64(size) > uint64(len(b)-4) {
-		return packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size, len(b)-4)
+		return packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
+			len(b)-4)
 	}
 	return packet{time.Time{}, info.link, b[4 : 4+size]}, nil
 }
 
 func (f *pcapng) iface(id uint32) (ngInterfaceInfo, error) {
 	if uint64(id) >= uint64(len(f.interfaces)) {
-		return ngInterfaceInfo{}, fmt.Errorf("capture: packet of interface %d, the section has %d", id,
+		return ngInterfaceInfo{}, fmt.Errorf("capture: packet of interface %d, the section has %d",
+			id,
 			len(f.interfaces))
 	}
 	return f.interfaces[id], nil

@@ -32,7 +32,8 @@ func TestMix(t *testing.T) {
 		{16001, []string{
 			"16001 opened",
 			"16001 greeting server 3.1 NULL", "16001 greeting client 3.1 NULL",
-			"16001 metadata server Socket-Type=REP", "16001 metadata client Socket-Type=REQ Identity=",
+			"16001 metadata server Socket-Type=REP",
+			"16001 metadata client Socket-Type=REQ Identity=",
 			`16001 message client "" "question 0" "" ""`,
 			`16001 message server "" "answer" "question 0" "" ""`,
 			`16001 message client "" "question 1" "" "x"`,
@@ -73,7 +74,8 @@ func TestMix(t *testing.T) {
 			"16005 greeting server 3.1 NULL", "16005 greeting client 3.1 NULL",
 			"16005 metadata server Socket-Type=PULL", "16005 metadata client Socket-Type=PUSH",
 			`16005 message client 70000:"LLLLLLLL"`, `16005 message client "" "" "last"`,
-		}, slices.Repeat([]string{`16005 command client PING "\x002"`, `16005 command server PONG ""`},
+		}, slices.Repeat([]string{`16005 command client PING "\x002"`,
+			`16005 command server PONG ""`},
 			13), []string{
 			"16005 closed finished",
 		})},
@@ -98,7 +100,8 @@ func TestMix(t *testing.T) {
 		{16008, []string{
 			"16008 opened",
 			"16008 greeting server 3.1 PLAIN", "16008 greeting client 3.1 PLAIN",
-			`16008 command client HELLO "\x04zeek\x05wrong"`, `16008 command server ERROR "\x03400"`,
+			`16008 command client HELLO "\x04zeek\x05wrong"`,
+			`16008 command server ERROR "\x03400"`,
 			"16008 closed finished",
 		}},
 	} {
@@ -255,7 +258,8 @@ func TestCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Stats{Packets: 501, Sessions: 14, OtherSessions: 13, Messages: 254}); stats != want {
+	if want := (Stats{Packets: 501, Sessions: 14, OtherSessions: 13,
+		Messages: 254}); stats != want {
 		t.Errorf("%+v, want %+v", stats, want)
 	}
 	count := map[string]int{}

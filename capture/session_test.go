@@ -62,7 +62,8 @@ func TestBegunBefore(t *testing.T) {
 	}
 	// Only the SYN of one side is missing.
 	diff(t, read(t, opening()[0], up(0, pushed("one")), down(0, hello(wire.PULL))),
-		[]string{"5557 opened", "5557 greeting client 3.1 NULL", "5557 metadata client Socket-Type=PUSH",
+		[]string{"5557 opened", "5557 greeting client 3.1 NULL",
+			"5557 metadata client Socket-Type=PUSH",
 			`5557 message client "one"`,
 			"5557 problem server " + ErrNoStart.Error(), "5557 closed end_of_file"})
 }
@@ -96,7 +97,8 @@ func TestEvicted(t *testing.T) {
 	var packets [][]byte
 	add := func(port uint16, segments ...tcpSegment) {
 		for _, s := range segments {
-			packets = append(packets, s.packet(t, netip.AddrPortFrom(clientEnd.Addr(), port), serverEnd))
+			packets = append(packets,
+				s.packet(t, netip.AddrPortFrom(clientEnd.Addr(), port), serverEnd))
 		}
 	}
 	add(1, established()...)
@@ -105,7 +107,8 @@ func TestEvicted(t *testing.T) {
 	add(3, established()...)
 	l := limits{sessions: 2, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
 		firstOffset: firstOffset}
-	r, err := newReader(bytes.NewReader(pcapFile(t, layers.LinkTypeEthernet, packets...)), Options{},
+	r, err := newReader(bytes.NewReader(pcapFile(t, layers.LinkTypeEthernet, packets...)),
+		Options{},
 		l)
 	if err != nil {
 		t.Fatal(err)
@@ -131,9 +134,11 @@ func TestNotZMTP(t *testing.T) {
 	if err != nil || len(events) != 0 || stats.OtherSessions != 1 || stats.Sessions != 0 {
 		t.Errorf("%q, %+v, %v", lines(events), stats, err)
 	}
-	notZMTP := "5557 problem client zmtp: not_zmtp: the peer's first byte is 0x47, that of ZMTP is 0xff"
-	diff(t, read(t, append(established(), up(0, http))...), append(slices.Clone(openedServer), notZMTP,
-		"5557 closed end_of_file"))
+	notZMTP := "5557 problem client zmtp: not_zmtp: the peer's first byte is 0x47, that of ZMTP " +
+		"is 0xff"
+	diff(t, read(t, append(established(), up(0, http))...),
+		append(slices.Clone(openedServer), notZMTP,
+			"5557 closed end_of_file"))
 	diff(t, read(t, append(opening(), up(0, http), down(0, hello(wire.PULL)))...),
 		slices.Concat(openedServer[:1], []string{notZMTP}, openedServer[1:],
 			[]string{"5557 closed end_of_file"}))
@@ -158,14 +163,16 @@ func TestProblems(t *testing.T) {
 		{"message for READY", append(greeting("NULL"), 0, 1, 'x'), wire.MalformedCommand, nil},
 		{"SUBSCRIBE for READY", wire.AppendCommand(greeting("NULL"), wire.CmdSubscribe, nil),
 			wire.UnexpectedCommand, nil},
-		{"HELLO of NULL", wire.AppendCommand(greeting("NULL"), "HELLO", nil), wire.UnexpectedCommand,
+		{"HELLO of NULL", wire.AppendCommand(greeting("NULL"), "HELLO", nil),
+			wire.UnexpectedCommand,
 			nil},
 		{"huge READY", append(greeting("NULL"), huge...), wire.CommandTooLarge, nil},
 		{"metadata", wire.AppendCommand(greeting("NULL"), wire.CmdReady, socket[:len(socket)-1]),
 			wire.MalformedReady, nil},
 		{"reserved flags", append(pushed(), 0xff, 0), wire.MalformedFrame, nil},
 		{"huge message", append(pushed(), huge...), wire.MessageTooLarge, nil},
-		{"huge command", append(pushed(), append([]byte{byte(wire.Long | wire.Command)}, huge[1:]...)...),
+		{"huge command", append(pushed(),
+			append([]byte{byte(wire.Long | wire.Command)}, huge[1:]...)...),
 			wire.CommandTooLarge, nil},
 		{"empty command", append(pushed(), byte(wire.Command), 0), wire.MalformedCommand, nil},
 	} {
@@ -182,7 +189,8 @@ func TestProblems(t *testing.T) {
 					t.Errorf("%v, want %v", ev.Err, test.err)
 				}
 				var violation *wire.Error
-				if test.err == nil && (!errors.As(ev.Err, &violation) || violation.Reason != test.reason) {
+				if test.err == nil &&
+					(!errors.As(ev.Err, &violation) || violation.Reason != test.reason) {
 					t.Errorf("%v, want %s", ev.Err, test.reason)
 				}
 			}

@@ -93,7 +93,8 @@ func ParseCertificate(text []byte) (Certificate, error) {
 		return Certificate{}, errors.New(`certificate: there is no public-key in a section "curve"`)
 	}
 	if c.Secret != nil && !c.Secret.Public().Equal(c.Public) {
-		return Certificate{}, errors.New("certificate: the secret key does not belong to the public key")
+		return Certificate{},
+			errors.New("certificate: the secret key does not belong to the public key")
 	}
 	return c, nil
 }
@@ -119,8 +120,9 @@ func parseZPL(line string) (name, value string, indented bool, err error) {
 	if value != "" && (value[0] == '"' || value[0] == '\'') {
 		quoted, rest, closed := strings.Cut(value[1:], value[:1])
 		if rest = strings.TrimSpace(rest); !closed || rest != "" && rest[0] != '#' {
-			return "", "", false, fmt.Errorf("the value of %.32s is not closed by the quote that opens it",
-				name)
+			return "", "", false,
+				fmt.Errorf("the value of %.32s is not closed by the quote that opens it",
+					name)
 		}
 		return name, quoted, indented, nil
 	}
@@ -202,7 +204,8 @@ func (c *Certificate) appendText(dst []byte, what string, secret *Secret, made t
 		}
 		if strings.Contains(p.Value, quote) || strings.ContainsAny(p.Value, "\r\n") ||
 			!utf8.ValidString(p.Value) || !isZPLName(p.Name) {
-			return nil, fmt.Errorf("certificate: property %q = %q cannot be written in ZPL", p.Name, p.Value)
+			return nil, fmt.Errorf("certificate: property %q = %q cannot be written in ZPL", p.Name,
+				p.Value)
 		}
 		dst = fmt.Appendf(dst, "    %s = %s%s%[2]s\n", p.Name, quote, p.Value)
 	}

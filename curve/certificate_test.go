@@ -29,10 +29,12 @@ func TestParseCertificate(t *testing.T) {
 			"metadata\n    email = \"a@example.org\"\n    name = 'worker 1' # the first\n" +
 			"    note = not # quoted\n" +
 			"curve\n    public-key = \"" + public + "\"\n    secret-key = \"" + secret + "\"", true,
-			[]CertificateProperty{{"email", "a@example.org"}, {"name", "worker 1"}, {"note", "not"}}},
+			[]CertificateProperty{{"email", "a@example.org"}, {"name", "worker 1"},
+				{"note", "not"}}},
 		"not quoted, tabs, CRLF": {"curve\r\n\tpublic-key=" + public + "\r\n\tsecret-key=" +
 			secret + "\r\n", true, nil},
-		"other sections and properties": {"other # section\n    public-key = x\ncurve\n    version = 2\n" +
+		"other sections and properties": {"other # section\n    public-key = x\ncurve\n    " +
+			"version = 2\n" +
 			"    public-key = '" + public + "'\n", false, nil},
 	} {
 		got, err := ParseCertificate([]byte(c.text))

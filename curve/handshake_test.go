@@ -100,7 +100,8 @@ func refused(t *testing.T, m zmtp.Mechanism, cmd, right []byte) error {
 		t.Fatalf("% x was taken: %d, % x", cmd, progress, out)
 	}
 	for _, next := range [][]byte{right, nil} {
-		if out, progress, again := m.Handshake(nil, next); again == nil || progress != zmtp.Continue ||
+		if out, progress, again := m.Handshake(nil, next); again == nil ||
+			progress != zmtp.Continue ||
 			len(out) > 0 {
 			t.Fatalf("went on after %v", err)
 		}
@@ -158,7 +159,8 @@ func TestGarbageIsRefused(t *testing.T) {
 	for i, command := range commands {
 		for _, other := range commands {
 			if other != command {
-				garbage = append(garbage, append([]byte{byte(len(other))}, other+strings.Repeat("x", 300)...))
+				garbage = append(garbage,
+					append([]byte{byte(len(other))}, other+strings.Repeat("x", 300)...))
 			}
 		}
 		for _, g := range garbage {
@@ -186,7 +188,8 @@ func TestCommandsAreTakenOnce(t *testing.T) {
 				}
 				cmd = body(t, out)
 			}
-			if err := refused(t, p.taker(earlier), replayed, cmd); reasonOf(err) != wire.UnexpectedCommand {
+			if err := refused(t, p.taker(earlier), replayed,
+				cmd); reasonOf(err) != wire.UnexpectedCommand {
 				t.Errorf("%s again at %s: %v", commands[earlier], commands[command], err)
 			}
 		}
@@ -275,7 +278,8 @@ func TestServerKeysOverlap(t *testing.T) {
 	_, clientSecret := GenerateKeyPair()
 	s := newServer(t, open, secrets...)
 	for _, k := range publics {
-		p := pair{newClient(t, k, clientSecret).Mechanism(localMetadata), s.Mechanism(localMetadata)}
+		p := pair{newClient(t, k, clientSecret).Mechanism(localMetadata),
+			s.Mechanism(localMetadata)}
 		p.finish(t)
 		checkTraffic(t, p)
 	}
@@ -327,7 +331,8 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 		hello := append([]byte(cmdHello), 1, 0)
 		hello = append(append(append(hello, make([]byte, helloZeros)...), k[:]...), nonce...)
 		hello = sharedByAll().seal(hello, nonceHello, nonce, make([]byte, helloText))
-		if err := refused(t, newPair(t, open).server, hello, nil); reasonOf(err) != wire.Cryptographic {
+		if err := refused(t, newPair(t, open).server, hello,
+			nil); reasonOf(err) != wire.Cryptographic {
 			t.Errorf("C' %x: %v", k, err)
 		}
 
@@ -345,7 +350,8 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 		}
 		long := make([]byte, longNonce)
 		welcome := append([]byte(cmdWelcome), long...)
-		welcome = toClient.seal(welcome, nonceWelcome, long, append(k[:], make([]byte, cookieSize)...))
+		welcome = toClient.seal(welcome, nonceWelcome, long,
+			append(k[:], make([]byte, cookieSize)...))
 		if err := refused(t, client, welcome, nil); reasonOf(err) != wire.Cryptographic {
 			t.Errorf("S' %x: %v", k, err)
 		}
@@ -435,7 +441,8 @@ func TestVouchIsChecked(t *testing.T) {
 // authenticator.
 func TestPublicKeyAloneIsNotEnough(t *testing.T) {
 	victim, _ := GenerateKeyPair()
-	p := newPair(t, zmtp.Auth{Handler: zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply,
+	p := newPair(t, zmtp.Auth{Handler: zap.HandlerFunc(func(context.Context,
+		*zap.Request) (zap.Reply,
 		error) {
 		t.Error("the authenticator was asked")
 		return zap.Reply{Status: zap.StatusOK}, nil
@@ -457,14 +464,16 @@ func TestAuthenticator(t *testing.T) {
 		answer string
 	}{
 		"200": {zap.Reply{Status: 200, UserID: "worker-1",
-			Metadata: wire.AppendProperty(nil, "Role", []byte("worker"))}, nil, wire.ReasonNone, ""},
-		"300":          {zap.Reply{Status: 300}, nil, wire.AuthRefused, ""},
-		"400":          {zap.Reply{Status: 400}, nil, wire.AuthRefused, "400"},
-		"500":          {zap.Reply{Status: 500}, nil, wire.AuthRefused, "500"},
-		"404":          {zap.Reply{Status: 404}, nil, wire.AuthUnavailable, ""},
-		"no status":    {zap.Reply{}, nil, wire.AuthUnavailable, ""},
-		"error":        {zap.Reply{Status: 200}, failure, wire.AuthUnavailable, ""},
-		"bad metadata": {zap.Reply{Status: 200, Metadata: []byte{1}}, nil, wire.AuthUnavailable, ""},
+			Metadata: wire.AppendProperty(nil, "Role", []byte("worker"))}, nil, wire.ReasonNone,
+			""},
+		"300":       {zap.Reply{Status: 300}, nil, wire.AuthRefused, ""},
+		"400":       {zap.Reply{Status: 400}, nil, wire.AuthRefused, "400"},
+		"500":       {zap.Reply{Status: 500}, nil, wire.AuthRefused, "500"},
+		"404":       {zap.Reply{Status: 404}, nil, wire.AuthUnavailable, ""},
+		"no status": {zap.Reply{}, nil, wire.AuthUnavailable, ""},
+		"error":     {zap.Reply{Status: 200}, failure, wire.AuthUnavailable, ""},
+		"bad metadata": {zap.Reply{Status: 200, Metadata: []byte{1}}, nil, wire.AuthUnavailable,
+			""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := 0
@@ -542,7 +551,8 @@ func TestClientsCannotSayWhoTheyAre(t *testing.T) {
 
 func TestNewServerFailsClosed(t *testing.T) {
 	_, secret := GenerateKeyPair()
-	if _, err := NewServer(zmtp.Auth{}, secret); err == nil || !strings.Contains(err.Error(), "Open") {
+	if _, err := NewServer(zmtp.Auth{}, secret); err == nil ||
+		!strings.Contains(err.Error(), "Open") {
 		t.Errorf("a server without authenticator: %v", err)
 	}
 	if _, err := NewServer(open); err == nil {

@@ -174,7 +174,8 @@ func mustRecv(t *testing.T, e end, want ...[]byte) {
 		t.Fatal("no message")
 	}
 	if !slices.EqualFunc(got, want, bytes.Equal) {
-		t.Fatalf("%d parts of %v bytes, want %d of %v", len(got), sizesOf(got), len(want), sizesOf(want))
+		t.Fatalf("%d parts of %v bytes, want %d of %v", len(got), sizesOf(got), len(want),
+			sizesOf(want))
 	}
 }
 
@@ -197,7 +198,8 @@ func scenes(t *testing.T, p *peer, snd, rcv string, play func(t *testing.T, snd,
 	for _, weSend := range []bool{true, false} {
 		for _, weAre := range []role{asClient, asServer} {
 			for _, weListen := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s-%s/we send=%v/we are=%v/we listen=%v", snd, rcv, weSend, weAre, weListen),
+				t.Run(fmt.Sprintf("%s-%s/we send=%v/we are=%v/we listen=%v", snd, rcv, weSend,
+					weAre, weListen),
 					func(t *testing.T) {
 						k := newKeys()
 						kinds := [2]string{snd, rcv}
@@ -327,8 +329,9 @@ func TestLibzmqHeartbeats(t *testing.T) {
 			us := ours{Config: cfg, auth: open}.open(t, "PULL", weAre, k)
 			monitor := us.socket.Monitor(1000)
 			them := p.open(t, "PUSH", !weAre, k, testkit.Args{
-				"HEARTBEAT_IVL": interval.Milliseconds(), "HEARTBEAT_TIMEOUT": 20 * interval.Milliseconds(),
-				"HEARTBEAT_TTL": 40 * interval.Milliseconds(),
+				"HEARTBEAT_IVL":     interval.Milliseconds(),
+				"HEARTBEAT_TIMEOUT": 20 * interval.Milliseconds(),
+				"HEARTBEAT_TTL":     40 * interval.Milliseconds(),
 			})
 			us.connect(them.listen())
 			them.trySend([]byte("up"))
@@ -361,7 +364,8 @@ const (
 func TestLibzmqClientsThatAreRefused(t *testing.T) {
 	p := startPeer(t)
 	handler := func(status int) zmtp.Auth {
-		return zmtp.Auth{Handler: zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply, error) {
+		return zmtp.Auth{Handler: zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply,
+			error) {
 			return zap.Reply{Status: status}, nil
 		})}
 	}
@@ -372,7 +376,8 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 		value  uint32 // 0: any
 		reason wire.Reason
 	}{
-		"another server's key": {open, func(k *keys) { k.of, _ = GenerateKeyPair() }, eventFailedNoDetail,
+		"another server's key": {open, func(k *keys) { k.of, _ = GenerateKeyPair() },
+			eventFailedNoDetail,
 			0, wire.Cryptographic},
 		"status 300": {handler(300), nil, eventFailedNoDetail, 0, wire.AuthRefused},
 		"status 400": {handler(400), nil, eventFailedAuth, 400, wire.AuthRefused},
@@ -391,7 +396,8 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 			event, value := them.event(eventFailedNoDetail, eventFailedProtocol, eventFailedAuth,
 				eventSucceeded)
 			if event != c.event || c.value != 0 && value != c.value {
-				t.Errorf("the client's event is %#x (%d), want %#x (%d)", event, value, c.event, c.value)
+				t.Errorf("the client's event is %#x (%d), want %#x (%d)", event, value, c.event,
+					c.value)
 			}
 			testkit.Eventually(t, c.reason.String(), func() bool {
 				st := us.socket.Stats()

@@ -54,7 +54,8 @@ func parse(b []byte) (k [KeySize]byte, err error) {
 		text = bytes.TrimSuffix(text, []byte{0})
 	}
 	if len(text) != TextSize {
-		return k, fmt.Errorf("%d bytes, but a key is %d characters of Z85 or %d bytes", len(b), TextSize,
+		return k, fmt.Errorf("%d bytes, but a key is %d characters of Z85 or %d bytes", len(b),
+			TextSize,
 			KeySize)
 	}
 	_, err = z85.AppendDecode(k[:0], text)

@@ -17,7 +17,8 @@ import (
 // Key pairs that others made: libzmq's test_sodium and the recorded Zeek cluster
 // (golden/cluster-curve.env).
 var pairs = []struct{ name, public, secret string }{
-	{"libzmq", "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"},
+	{"libzmq", "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
+		"D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"},
 	{"zeek server", "Pn9MiJtn5GC4fo[OWou=wsFj-6<VYsz:N%Cfxu)[",
 		"=iDa}}jfPx9qJGP]vz-Zt(^XyqfIMm9YBhIJrHXd"},
 	{"zeek client", "Z03P5:Mb2WW!w7dxKxSHlbqe[amj::jv8?{RROy@",

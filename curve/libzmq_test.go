@@ -85,7 +85,8 @@ func (s *theirEnd) subscribe(topic string) {
 
 func (s *theirEnd) trySend(parts ...[]byte) bool {
 	s.t.Helper()
-	return s.call("send", testkit.Args{"name": s.name, "parts": testkit.Blobs(parts), "timeout": patience.Milliseconds()}).OK
+	return s.call("send", testkit.Args{"name": s.name, "parts": testkit.Blobs(parts),
+		"timeout": patience.Milliseconds()}).OK
 }
 
 func (s *theirEnd) tryRecv(wait bool) ([][]byte, bool) {

@@ -121,7 +121,8 @@ func (l *Limiter) wait(ctx context.Context, addr net.Addr, cost int) error {
 	case err := <-w.answer: // in between
 		return err
 	default:
-		return wire.Errorf(wire.HandshakeTimeout, "HELLO waited for its turn: %v", context.Cause(ctx))
+		return wire.Errorf(wire.HandshakeTimeout, "HELLO waited for its turn: %v",
+			context.Cause(ctx))
 	}
 }
 

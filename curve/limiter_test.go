@@ -61,7 +61,8 @@ func TestLimiterBoundsHandshakes(t *testing.T) {
 		for second := range 10 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if st, want := l.Stats(), uint64(rate*(second+2)); st.Started > want || st.Started < want-1 {
+			if st, want := l.Stats(), uint64(rate*(second+2)); st.Started > want ||
+				st.Started < want-1 {
 				t.Errorf("%d handshakes after %d s, want %d", st.Started, second+1, want)
 			}
 		}
@@ -225,7 +226,8 @@ func TestLimiterWaitsForContext(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond,
 			errors.New("its time is over"))
 		defer cancel()
-		if err := l.wait(ctx, ip("198.51.100.1"), handshakeCost); reasonOf(err) != wire.HandshakeTimeout {
+		if err := l.wait(ctx, ip("198.51.100.1"),
+			handshakeCost); reasonOf(err) != wire.HandshakeTimeout {
 			t.Error(err)
 		}
 	})

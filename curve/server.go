@@ -41,8 +41,9 @@ type Server struct {
 // The Server has a [Limiter] of [DefaultHandshakeRate]; [Server.WithLimiter] gives it another one.
 func NewServer(auth zmtp.Auth, secrets ...Secret) (*Server, error) {
 	if auth.Handler == nil && !auth.Open {
-		return nil, errors.New("curve: nothing decides about clients: set Handler, or Open to admit all" +
-			" clients that know the server's public key")
+		return nil,
+			errors.New("curve: nothing decides about clients: set Handler, or Open to admit all" +
+				" clients that know the server's public key")
 	}
 	if len(secrets) == 0 || len(secrets) > MaxServerKeys {
 		return nil, fmt.Errorf("curve: %d server keys, want 1 to %d", len(secrets), MaxServerKeys)
@@ -152,7 +153,8 @@ func checkHello(cmd []byte) error {
 		return wire.Errorf(wire.MalformedHello, "HELLO of %d bytes, want %d", len(cmd), helloSize)
 	}
 	if version := cmd[len(cmdHello):]; version[0] != 1 || version[1] != 0 {
-		return wire.Errorf(wire.MalformedHello, "HELLO of CurveZMQ version %d.%d, want 1.0", version[0],
+		return wire.Errorf(wire.MalformedHello, "HELLO of CurveZMQ version %d.%d, want 1.0",
+			version[0],
 			version[1])
 	}
 	return nil
@@ -216,7 +218,8 @@ func (m *server) boxKey(secret *ecdh.PrivateKey, public []byte) (*boxKey, error)
 // this connection to this server.
 func (m *server) initiate(cmd []byte) error {
 	if len(cmd) < initiateSize {
-		return wire.Errorf(wire.MalformedInitiate, "INITIATE of %d bytes, the shortest has %d", len(cmd),
+		return wire.Errorf(wire.MalformedInitiate, "INITIATE of %d bytes, the shortest has %d",
+			len(cmd),
 			initiateSize)
 	}
 	if subtle.ConstantTimeCompare(cmd[initiateCookie:initiateNonce], m.cookie[:]) != 1 {
@@ -234,7 +237,8 @@ func (m *server) initiate(cmd []byte) error {
 	// libzmq does not check this. A nonce must not be used twice with one key.
 	n := binary.BigEndian.Uint64(nonce)
 	if n <= m.last {
-		return wire.Errorf(wire.InvalidSequence, "nonce %d of INITIATE is not above %d, that of HELLO", n,
+		return wire.Errorf(wire.InvalidSequence,
+			"nonce %d of INITIATE is not above %d, that of HELLO", n,
 			m.last)
 	}
 	m.last = n
@@ -256,7 +260,8 @@ func (m *server) initiate(cmd []byte) error {
 	// client with another server (RFC 26).
 	forServer := subtle.ConstantTimeCompare(vouched[KeySize:], m.key.PublicKey().Bytes())
 	if forServer&subtle.ConstantTimeCompare(vouched[:KeySize], m.peerKey[:]) != 1 {
-		return wire.Errorf(wire.KeyExchange, "the vouch is of another connection or for another server")
+		return wire.Errorf(wire.KeyExchange,
+			"the vouch is of another connection or for another server")
 	}
 	m.raw = metadata
 	m.ephemeral = nil

@@ -193,7 +193,8 @@ func TestMessageRightBehindInitiate(t *testing.T) {
 			pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, auth, serverSecret).Mechanism})
 			defer pull.Close()
 			r := raw(t, tcp(listen(t, pull.Socket)))
-			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType,
+			m := newClient(t, serverKey,
+				clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType,
 				Value: []byte("PUSH")}})
 			out, _, err := m.Handshake(nil, nil)
 			if err != nil {
@@ -225,8 +226,10 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 		spoil func(good []byte) []byte // of two frames
 		want  wire.Reason
 	}{
-		"replayed":  {func(b []byte) []byte { return append(b, b[len(b)/2:]...) }, wire.InvalidSequence},
-		"reordered": {func(b []byte) []byte { return append(b, b[:len(b)/2]...) }, wire.InvalidSequence},
+		"replayed": {func(b []byte) []byte { return append(b, b[len(b)/2:]...) },
+			wire.InvalidSequence},
+		"reordered": {func(b []byte) []byte { return append(b, b[:len(b)/2]...) },
+			wire.InvalidSequence},
 		"tampered": {func(b []byte) []byte {
 			n := len(b)
 			b = append(b,
@@ -237,7 +240,8 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 		}, wire.Cryptographic},
 		"clear": {func(b []byte) []byte { return wire.AppendFrame(b, 0, []byte("clear")) },
 			wire.MalformedCommand},
-		"clear PING": {func(b []byte) []byte { return wire.AppendPing(b, 0) }, wire.UnexpectedCommand},
+		"clear PING": {func(b []byte) []byte { return wire.AppendPing(b, 0) },
+			wire.UnexpectedCommand},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -247,7 +251,8 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 			pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
 			defer pull.Close()
 			r := raw(t, tcp(listen(t, pull.Socket)))
-			m := newClient(t, serverKey, clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType,
+			m := newClient(t, serverKey,
+				clientSecret).Mechanism(wire.Metadata{{Name: wire.PropSocketType,
 				Value: []byte("PUSH")}})
 			var cmd []byte
 			for range 2 {
@@ -332,7 +337,8 @@ func TestSizeOfAMessageIsNotTrusted(t *testing.T) {
 				t.Errorf("%+v", st)
 			}
 			r.Conn.Close()
-			testkit.Eventually(t, "the peer is gone", func() bool { return pull.Stats().Peers == 0 })
+			testkit.Eventually(t, "the peer is gone",
+				func() bool { return pull.Stats().Peers == 0 })
 		})
 	}
 }

@@ -121,7 +121,8 @@ func (r *replay) handshake(cmd []byte) error {
 	var err error
 	r.sent, progress, err = r.mechanism.Handshake(r.sent, cmd)
 	if err == nil && progress == zmtp.NeedsAuth {
-		r.sent, progress, err = r.mechanism.(zmtp.Authorizer).Authorize(context.Background(), r.sent,
+		r.sent, progress, err = r.mechanism.(zmtp.Authorizer).Authorize(context.Background(),
+			r.sent,
 			&net.TCPAddr{})
 	}
 	if err == nil && progress == zmtp.Ready {

@@ -87,7 +87,8 @@ func TestZeekHandshakes(t *testing.T) {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 		if len(out) != len(c.server[0]) {
-			t.Errorf("connection %d: our WELCOME has %d bytes, Zeek's %d", i, len(out), len(c.server[0]))
+			t.Errorf("connection %d: our WELCOME has %d bytes, Zeek's %d", i, len(out),
+				len(c.server[0]))
 		}
 		if err := refused(t, m, body(t, c.client[1]), nil); reasonOf(err) != wire.Cryptographic {
 			t.Errorf("connection %d: INITIATE with the cookie of another server: %v", i, err)
@@ -110,8 +111,10 @@ func TestZeekHandshakes(t *testing.T) {
 			nonce  uint64 // of the first name
 			at     int    // where the nonce is in the first
 		}{
-			"client": {c.client[1:], []string{cmdInitiate, "\x07MESSAGE", "\x07MESSAGE"}, 2, initiateNonce},
-			"server": {c.server[1:], []string{cmdReady, "\x07MESSAGE", "\x07MESSAGE"}, 1, readyNonce},
+			"client": {c.client[1:], []string{cmdInitiate, "\x07MESSAGE", "\x07MESSAGE"}, 2,
+				initiateNonce},
+			"server": {c.server[1:], []string{cmdReady, "\x07MESSAGE", "\x07MESSAGE"}, 1,
+				readyNonce},
 		} {
 			for j, f := range want.frames {
 				flags, _, _, _ := wire.ParseHeader(f)

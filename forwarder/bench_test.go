@@ -18,9 +18,10 @@ func BenchmarkReceive(b *testing.B) {
 	for _, size := range []int{100, 500} {
 		for _, topics := range []int{1, 8} {
 			for _, subscribers := range []int{1, 10, 100} {
-				b.Run(fmt.Sprintf("size=%d/topics=%d/subscribers=%d", size, topics, subscribers), func(b *testing.B) {
-					benchmarkReceive(b, size, topics, subscribers)
-				})
+				b.Run(fmt.Sprintf("size=%d/topics=%d/subscribers=%d", size, topics, subscribers),
+					func(b *testing.B) {
+						benchmarkReceive(b, size, topics, subscribers)
+					})
 			}
 		}
 	}
@@ -52,7 +53,8 @@ func benchmarkReceive(b *testing.B, size, topics, subscribers int) {
 func benchMessages(size, topics int) []byte {
 	var all []byte
 	for i := 0; ; i++ {
-		topic, id, format := fmt.Sprintf("zeek.cluster.node.worker-%d.", i%topics), "zeromq_worker-1_h_1_N", "broker-bin-v1"
+		topic, id, format := fmt.Sprintf("zeek.cluster.node.worker-%d.", i%topics),
+			"zeromq_worker-1_h_1_N", "broker-bin-v1"
 		body := make([]byte, max(size-len(topic)-len(id)-len(format), 0))
 		m := zmtp.AppendMessage(nil, []byte(topic), []byte(id), []byte(format), body)
 		if len(all)+len(m) > 64<<10 {
@@ -89,8 +91,10 @@ func attachSinksTo(tb testing.TB, addr string, serve func(net.Listener) (string,
 		}
 		tb.Cleanup(func() { c.Close() })
 		hello := wire.AppendGreeting(nil, "NULL", false)
-		hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte("SUB")))
-		if _, err := c.Write(wire.AppendSubscription(hello, false, true, []byte("zeek."))); err != nil {
+		hello = wire.AppendCommand(hello, wire.CmdReady,
+			wire.AppendProperty(nil, wire.PropSocketType, []byte("SUB")))
+		if _, err := c.Write(wire.AppendSubscription(hello, false, true,
+			[]byte("zeek."))); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -113,7 +117,8 @@ func (sink) Write(b []byte) (int, error) { return len(b), nil }
 func hold(tb testing.TB, f *Forwarder, msgs []byte) (p *zmtp.Peer, b *zmtp.Batch, release func()) {
 	tb.Helper()
 	var network zmtptest.Network
-	h := &holder{xsubPattern: (*xsubPattern)(f), held: make(chan *zmtp.Batch), free: make(chan struct{})}
+	h := &holder{xsubPattern: (*xsubPattern)(f), held: make(chan *zmtp.Batch),
+		free: make(chan struct{})}
 	s := zmtp.NewSocket(wire.XSUB, h, zmtp.Config{})
 	l, err := network.Listen(xsubAddr)
 	if err == nil {
@@ -128,7 +133,8 @@ func hold(tb testing.TB, f *Forwarder, msgs []byte) (p *zmtp.Peer, b *zmtp.Batch
 	}
 	go func() {
 		hello := wire.AppendGreeting(nil, "NULL", false)
-		hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB")))
+		hello = wire.AppendCommand(hello, wire.CmdReady,
+			wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB")))
 		// The first reads are small, until the peer is known to send much.
 		c.Write(append(hello, bytes.Repeat(msgs, 8)...))
 	}()
@@ -168,7 +174,8 @@ func BenchmarkTap(b *testing.B) {
 		tap         *Tap
 		subscribers int
 	}{
-		{"off", nil, 0}, {"nobody", new(Tap), 0}, {"other topics", &Tap{Topics: []string{"x"}, Take: keep}, 1},
+		{"off", nil, 0}, {"nobody", new(Tap), 0},
+		{"other topics", &Tap{Topics: []string{"x"}, Take: keep}, 1},
 		{"take", &Tap{Take: keep}, 0}, {"subscriber", new(Tap), 1},
 	} {
 		b.Run("tap="+c.name, func(b *testing.B) {
@@ -177,7 +184,8 @@ func BenchmarkTap(b *testing.B) {
 			attachSinks(b, f, 1)
 			if c.subscribers > 0 {
 				attachSinksTo(b, tapAddr, f.ServeTap, c.subscribers)
-				testkit.Eventually(b, "the tap's subscribers", func() bool { return f.tap.table.Len() == 1 })
+				testkit.Eventually(b, "the tap's subscribers",
+					func() bool { return f.tap.table.Len() == 1 })
 			}
 			p, batch, release := hold(b, f, benchMessages(500, 8))
 			defer release()

@@ -32,7 +32,8 @@ func TestTopicStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{Overload: Drop})
 		defer c.close(t)
-		<-c.publish(c.pub, []string{"t|1", "t|22", "nobody|1", "zeek.cluster.nodeid.a.|x", "t|1", "zeek.cluster.nodeid.b.|x", "\xff|1"})
+		<-c.publish(c.pub, []string{"t|1", "t|22", "nobody|1", "zeek.cluster.nodeid.a.|x", "t|1",
+			"zeek.cluster.nodeid.b.|x", "\xff|1"})
 		st := c.Stats()
 		for class, want := range map[string]TopicStats{
 			"t":                                  {3, 7, 0, zmtp.Drops{}},
@@ -50,8 +51,10 @@ func TestTopicStats(t *testing.T) {
 
 		<-c.publish(c.pub, sequence("t", 0, 1000))
 		st = c.Stats()
-		if lost := c.youngestDropped(t); lost == 0 || st.ByTopic["t"].Dropped[zmtp.DropFull] < lost {
-			t.Errorf("the stuck subscriber lost %d, of the topic were dropped %+v", lost, st.ByTopic["t"])
+		if lost := c.youngestDropped(t); lost == 0 ||
+			st.ByTopic["t"].Dropped[zmtp.DropFull] < lost {
+			t.Errorf("the stuck subscriber lost %d, of the topic were dropped %+v", lost,
+				st.ByTopic["t"])
 		}
 
 		// Labels are bounded, and what everybody needs has its own whatever others say.
@@ -63,8 +66,10 @@ func TestTopicStats(t *testing.T) {
 		if n := len(st.ByTopic); n > maxClasses {
 			t.Errorf("%d classes", n)
 		}
-		if st.ByTopic[OtherTopics].Messages < maxClasses || st.ByTopic["zeek.cluster.manager"].Messages != 1 {
-			t.Errorf("others: %+v, manager: %+v", st.ByTopic[OtherTopics], st.ByTopic["zeek.cluster.manager"])
+		if st.ByTopic[OtherTopics].Messages < maxClasses ||
+			st.ByTopic["zeek.cluster.manager"].Messages != 1 {
+			t.Errorf("others: %+v, manager: %+v", st.ByTopic[OtherTopics],
+				st.ByTopic["zeek.cluster.manager"])
 		}
 		var sum uint64
 		for _, s := range st.ByTopic {

@@ -62,20 +62,25 @@ func TestForward(t *testing.T) {
 	if m, err := pub.Recv(ctx); err != nil || string(m.Part(0)) != "\x01zeek." {
 		t.Fatalf("publisher got %q, %v", m.Wire(), err)
 	}
-	if err := pub.Send(ctx, zmtp.NewMessageString("zeek.cluster", "id", "broker-bin-v1", "event")); err != nil {
+	if err := pub.Send(ctx, zmtp.NewMessageString("zeek.cluster", "id", "broker-bin-v1",
+		"event")); err != nil {
 		t.Fatal(err)
 	}
-	if m, err := sub.Recv(ctx); err != nil || m.NumParts() != 4 || string(m.Part(0)) != "zeek.cluster" {
+	if m, err := sub.Recv(ctx); err != nil || m.NumParts() != 4 ||
+		string(m.Part(0)) != "zeek.cluster" {
 		t.Fatalf("subscriber got %q, %v", m.Wire(), err)
 	}
 	st := f.Stats()
-	if want := (zmtp.Traffic{Messages: 1, Parts: 4, Bytes: 12 + 2 + 13 + 5}); st.Frontend.In != want || st.Backend.Out != want {
+	if want := (zmtp.Traffic{Messages: 1, Parts: 4, Bytes: 12 + 2 + 13 +
+		5}); st.Frontend.In != want || st.Backend.Out != want {
 		t.Errorf("%+v, want %+v down", st, want)
 	}
-	if want := (zmtp.Traffic{Messages: 1, Parts: 1, Bytes: 6}); st.Backend.In != want || st.Frontend.Out != want {
+	if want := (zmtp.Traffic{Messages: 1, Parts: 1, Bytes: 6}); st.Backend.In != want ||
+		st.Frontend.Out != want {
 		t.Errorf("%+v, want %+v up", st, want)
 	}
-	if st.Received.Unmatched != 0 || st.Topics != 1 || len(st.Publishers) != 1 || len(st.Subscribers) != 1 || st.Subscribers[0].Topics != 1 {
+	if st.Received.Unmatched != 0 || st.Topics != 1 || len(st.Publishers) != 1 ||
+		len(st.Subscribers) != 1 || st.Subscribers[0].Topics != 1 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -42,7 +42,8 @@ func TestPublisherGoneWhileHeldBack(t *testing.T) {
 	slow.subscribe("t", true)
 	testkit.Eventually(t, "it has subscribed", func() bool { return f.Stats().Topics == 1 })
 	pub := dial(in, wire.PUB, 0)
-	if _, err := io.ReadFull(pub, make([]byte, len(wire.AppendSubscription(nil, false, true, []byte("t"))))); err != nil {
+	if _, err := io.ReadFull(pub, make([]byte,
+		len(wire.AppendSubscription(nil, false, true, []byte("t"))))); err != nil {
 		t.Fatal(err)
 	}
 	var want []string
@@ -68,11 +69,13 @@ func TestPublisherGoneWhileHeldBack(t *testing.T) {
 	other := dial(out, wire.SUB, 0)
 	for i := range 20 {
 		other.subscribe(fmt.Sprint("another", i), true)
-		testkit.Eventually(t, "the subscription is known", func() bool { return f.Stats().Topics == i+2 })
+		testkit.Eventually(t, "the subscription is known",
+			func() bool { return f.Stats().Topics == i+2 })
 	}
 	c := new(collector)
 	go c.read(t, slow)
-	testkit.Eventually(t, "everything that was sent has come", func() bool { return len(c.all()) == n })
+	testkit.Eventually(t, "everything that was sent has come",
+		func() bool { return len(c.all()) == n })
 	equal(t, "slow", c.all(), want)
 	if st := f.Stats(); st.Received.Messages != n || len(st.XPub.Dropped) > 0 {
 		t.Errorf("received %d, dropped %v", st.Received.Messages, st.XPub.Dropped)

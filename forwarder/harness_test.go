@@ -54,7 +54,10 @@ func newBroker(t testing.TB, cfg Config) *broker {
 
 // peerConfig lets a socket connect to the broker.
 func (n *broker) peerConfig() zmtp.Config {
-	return zmtp.Config{Dial: func(ctx context.Context, _, addr string) (net.Conn, error) { return n.net.Dial(ctx, addr) }}
+	return zmtp.Config{Dial: func(ctx context.Context, _, addr string) (net.Conn,
+		error) {
+		return n.net.Dial(ctx, addr)
+	}}
 }
 
 // youngest returns what Stats says of the youngest subscriber.
@@ -88,12 +91,14 @@ func handshake(t testing.TB, c net.Conn, typ wire.SocketType) *raw {
 	t.Helper()
 	r := &raw{c, t}
 	hello := wire.AppendGreeting(nil, "NULL", false)
-	ready := wire.AppendCommand(nil, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
+	ready := wire.AppendCommand(nil, wire.CmdReady,
+		wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
 	r.write(append(hello, ready...))
 	if _, err := io.ReadFull(c, make([]byte, len(hello))); err != nil {
 		t.Fatal(err)
 	}
-	if flags, body := zmtptest.NewRaw(t, c).ReadFrame(); flags != 4 || !bytes.HasPrefix(body, []byte("\x05READY")) {
+	if flags, body := zmtptest.NewRaw(t, c).ReadFrame(); flags != 4 ||
+		!bytes.HasPrefix(body, []byte("\x05READY")) {
 		t.Fatalf("expected READY, got flags %#x, %q", flags, body)
 	}
 	c.SetDeadline(time.Time{})
@@ -235,7 +240,8 @@ func equal(t testing.TB, what string, got, want []string) {
 	for i < len(got) && i < len(want) && got[i] == want[i] {
 		i++
 	}
-	t.Errorf("%s: %d messages, want %d, the first difference is at %d: %.5q, want %.5q", what, len(got), len(want), i, got[i:min(i+5, len(got))], want[i:min(i+5, len(want))])
+	t.Errorf("%s: %d messages, want %d, the first difference is at %d: %.5q, want %.5q", what,
+		len(got), len(want), i, got[i:min(i+5, len(got))], want[i:min(i+5, len(want))])
 }
 
 // logBook keeps the lines at level Warn and above.

@@ -108,15 +108,18 @@ func steps(t *rapid.T) []step {
 	one := rapid.Custom(func(t *rapid.T) step {
 		op := rapid.SampledFrom([]string{
 			"attach", "detach", "subscribe", "subscribe", "subscribe", "cancel", "cancel",
-			"attach publisher", "detach publisher", "publish", "publish", "publish", "stall", "go on", "up", "limit",
+			"attach publisher", "detach publisher", "publish", "publish", "publish", "stall",
+			"go on", "up", "limit",
 		}).Draw(t, "op")
-		s := step{op: op, who: rapid.IntRange(0, 2).Draw(t, "who"), topic: rapid.SampledFrom(modelTopics).Draw(t, "topic")}
+		s := step{op: op, who: rapid.IntRange(0, 2).Draw(t, "who"),
+			topic: rapid.SampledFrom(modelTopics).Draw(t, "topic")}
 		switch op {
 		case "attach", "attach publisher":
 			s.kind = kind(t, op)
 		case "publish":
 			s.n = rapid.IntRange(1, 40).Draw(t, "n")
-			s.mixed = rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 5).Draw(t, "mixed")
+			s.mixed = rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 5).Draw(t,
+				"mixed")
 		case "limit":
 			s.n = rapid.IntRange(1, 30).Draw(t, "limit")
 		}
@@ -318,7 +321,8 @@ func (m *model) do(s step) {
 func (m *model) compare(hwm int) error {
 	for j, p := range m.pubs {
 		if p.told != nil && !slices.Equal(p.told.all(), m.ref.pubs[j].told) {
-			return fmt.Errorf("publisher %d was told %q, want %q", j, p.told.all(), m.ref.pubs[j].told)
+			return fmt.Errorf("publisher %d was told %q, want %q", j, p.told.all(),
+				m.ref.pubs[j].told)
 		}
 	}
 	if got, want := m.Stats().Topics, len(m.ref.held()); got != want {
@@ -330,7 +334,8 @@ func (m *model) compare(hwm int) error {
 			for _, text := range got {
 				at := slices.Index(rest, text)
 				if at < 0 || at > 0 && hwm < 0 {
-					return fmt.Errorf("subscriber %d got %q of publisher %d, want %q next", i, text, j, rest)
+					return fmt.Errorf("subscriber %d got %q of publisher %d, want %q next", i, text,
+						j, rest)
 				}
 				rest = rest[at+1:]
 			}
@@ -355,7 +360,8 @@ func (m *model) complete(hwm int) error {
 		}
 		lost := dropped[s.conn.LocalAddr().String()]
 		if got := len(s.got.all()); got+lost != want || hwm < 0 && lost > 0 {
-			return fmt.Errorf("subscriber %d got %d messages, %d were dropped, want %d", i, got, lost, want)
+			return fmt.Errorf("subscriber %d got %d messages, %d were dropped, want %d", i, got,
+				lost, want)
 		}
 	}
 	return nil
@@ -366,7 +372,8 @@ func byPublisher(all []string) map[int][]string {
 	sorted := map[int][]string{}
 	for _, text := range all {
 		var j, seq int
-		if _, err := fmt.Sscanf(text[strings.LastIndexByte(text, '|')+1:], "%d-%d", &j, &seq); err != nil {
+		if _, err := fmt.Sscanf(text[strings.LastIndexByte(text, '|')+1:], "%d-%d", &j,
+			&seq); err != nil {
 			panic(err)
 		}
 		sorted[j] = append(sorted[j], text)

@@ -86,11 +86,18 @@ func (m *model) attach(kind string) *modelSubscriber {
 	case "xsub message":
 		xsub := zmtp.NewXSub(m.cfg)
 		s.sub = sendSubscription(func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x01" + string(topic))) })
-		s.cancel = func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x00" + string(topic))) }
+		s.cancel = func(topic []byte) error {
+			return xsub.Send(zmtp.NewMessageString("\x00" +
+				string(topic)))
+		}
 		connect(xsub)
 	case "raw", "trickle":
 		r := m.dialRaw(m.t, xpubAddr, wire.XSUB)
-		s.sub = sendSubscription(func(topic []byte) error { r.subscribe(string(topic), true); return nil })
+		s.sub = sendSubscription(func(topic []byte) error {
+			r.subscribe(string(topic),
+				true)
+			return nil
+		})
 		s.cancel = func(topic []byte) error { r.subscribe(string(topic), false); return nil }
 		s.up = func(text string) { r.write(zmtp.NewMessageString(text).Wire()) }
 		s.close = func() { r.Close() }

@@ -110,7 +110,8 @@ func TestAdaptive(t *testing.T) {
 		if st.Queued > crowdHWM || st.Dropped == 0 || st.SlowSince.IsZero() {
 			t.Errorf("slow: %+v", st)
 		}
-		if lines := c.logs.matching(string(losesMessages), stuckID, st.Remote.String(), "dropped=0"); len(lines) != 1 {
+		if lines := c.logs.matching(string(losesMessages), stuckID, st.Remote.String(),
+			"dropped=0"); len(lines) != 1 {
 			t.Errorf("log: %q", c.logs.lines)
 		}
 		kept := 1000 - int(st.Dropped)
@@ -147,7 +148,8 @@ func TestAdaptive(t *testing.T) {
 		<-c.publish(c.pub, sequence("t", 1200, 1300))
 		synctest.Wait()
 		shutdown(t, c.Forwarder)
-		if got, want := <-read, joined(append(sequence("t", 0, kept), sequence("t", 1200, 1300)...)); !bytes.Equal(got, want) {
+		if got, want := <-read, joined(append(sequence("t", 0, kept),
+			sequence("t", 1200, 1300)...)); !bytes.Equal(got, want) {
 			t.Errorf("%d bytes, want %d", len(got), len(want))
 		}
 	})
@@ -199,7 +201,8 @@ func TestBlock(t *testing.T) {
 		if st.Dropped != 0 || st.Queued > crowdHWM || time.Since(st.SlowSince) < 59*time.Minute {
 			t.Errorf("%+v", st)
 		}
-		if lines := c.logs.matching(string(isWaitedFor), stuckID); len(lines) != 1 || len(c.logs.lines) != 1 {
+		if lines := c.logs.matching(string(isWaitedFor), stuckID); len(lines) != 1 ||
+			len(c.logs.lines) != 1 {
 			t.Errorf("log: %q", c.logs.lines)
 		}
 		got := make([]byte, len(joined(want)))
@@ -231,7 +234,8 @@ func TestBlockedSubscriberGoes(t *testing.T) {
 		synctest.Wait()
 		equal(t, "healthy", c.healthy.all(), want)
 		st := c.Stats()
-		if st.XPub.Dropped[zmtp.DropConnectionLost] == 0 || len(st.XPub.Dropped) != 1 || len(st.Subscribers) != 1 {
+		if st.XPub.Dropped[zmtp.DropConnectionLost] == 0 || len(st.XPub.Dropped) != 1 ||
+			len(st.Subscribers) != 1 {
 			t.Errorf("%+v", st)
 		}
 		if len(c.logs.matching("slow subscriber is gone", stuckID)) != 1 {
@@ -297,7 +301,8 @@ func TestDisconnect(t *testing.T) {
 		node := "zeek.cluster.nodeid." + stuckID + "."
 		equal(t, "publisher", told.all(), []string{"\x01t", "\x01" + node, "\x00" + node})
 		st := c.Stats()
-		if st.XPub.Closed[wire.SlowConsumer] != 1 || len(st.Subscribers) != 1 || st.XPub.Dropped[zmtp.DropConnectionLost] == 0 {
+		if st.XPub.Closed[wire.SlowConsumer] != 1 || len(st.Subscribers) != 1 ||
+			st.XPub.Dropped[zmtp.DropConnectionLost] == 0 {
 			t.Errorf("%+v", st)
 		}
 		if lines := c.logs.matching("disconnected", stuckID); len(lines) != 1 {
@@ -323,7 +328,8 @@ func TestShutdownDelivers(t *testing.T) {
 		}
 		late := c.dialRaw(t, xpubAddr, wire.SUB)
 		defer late.Close()
-		if b, err := io.ReadAll(late); err != nil || len(b) > 0 || c.Stats().XPub.HandshakeFailures[wire.Rejected] != 1 {
+		if b, err := io.ReadAll(late); err != nil || len(b) > 0 ||
+			c.Stats().XPub.HandshakeFailures[wire.Rejected] != 1 {
 			t.Errorf("it still admits subscribers: %q, %v", b, err)
 		}
 		read := make(chan []byte)
@@ -406,7 +412,8 @@ func TestPolicyText(t *testing.T) {
 		}
 	}
 	var p Policy
-	if err := p.UnmarshalText([]byte("adaptiv")); err == nil || err.Error() != `forwarder: overload policy "adaptiv" is not one of adaptive, block, drop, disconnect` {
+	if err := p.UnmarshalText([]byte("adaptiv")); err == nil ||
+		err.Error() != `forwarder: overload policy "adaptiv" is not one of adaptive, block, drop, disconnect` {
 		t.Error(err)
 	}
 	if s := Policy(9).String(); s != "policy_9" {

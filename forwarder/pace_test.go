@@ -155,7 +155,8 @@ func TestTopicBytes(t *testing.T) {
 			sub.Write(wire.AppendSubscription(nil, false, true, []byte(topic(i))))
 		}
 		synctest.Wait()
-		if st := n.Stats(); len(st.Subscribers) != 0 || st.XPub.Closed[wire.TooManySubscriptions] != 1 || st.Topics != 0 {
+		if st := n.Stats(); len(st.Subscribers) != 0 ||
+			st.XPub.Closed[wire.TooManySubscriptions] != 1 || st.Topics != 0 {
 			t.Errorf("%d topics, closed %v", st.Topics, st.XPub.Closed)
 		}
 	})
@@ -228,8 +229,10 @@ func TestAllTopics(t *testing.T) {
 		late := hold("d", 10)
 		defer late.Close()
 		st = n.Stats()
-		if len(st.Subscribers) != 4 || st.Topics != 71 || st.XPub.Closed[wire.TooManySubscriptions] != 1 {
-			t.Fatalf("above the limit: %d topics of %d subscribers, closed %v", st.Topics, len(st.Subscribers), st.XPub.Closed)
+		if len(st.Subscribers) != 4 || st.Topics != 71 ||
+			st.XPub.Closed[wire.TooManySubscriptions] != 1 {
+			t.Fatalf("above the limit: %d topics of %d subscribers, closed %v", st.Topics,
+				len(st.Subscribers), st.XPub.Closed)
 		}
 		for _, s := range st.Subscribers {
 			if s.Topics == 60 {

@@ -71,14 +71,17 @@ const maxTopicLogged = 128
 // denyMessages counts n messages that p may not publish, and logs the first of each client.
 func (f *Forwarder) denyMessages(p *zmtp.Peer, d *denied, n int, topic []byte) {
 	if d.messages.Add(uint64(n)) == uint64(n) {
-		f.logDenied(p, "client may not publish the topic: messages are dropped, and from now on only counted", topic)
+		f.logDenied(p,
+			"client may not publish the topic: messages are dropped, and from now on only counted",
+			topic)
 	}
 }
 
 // denySubscription counts a subscription that p may not make, and logs the first of each client.
 func (f *Forwarder) denySubscription(p *zmtp.Peer, d *denied, topic []byte) {
 	if d.subscriptions.Add(1) == 1 {
-		f.logDenied(p, "client may not subscribe the topic: it is ignored, and more are only counted", topic)
+		f.logDenied(p,
+			"client may not subscribe the topic: it is ignored, and more are only counted", topic)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 )
 
 // newPermitBroker starts a broker whose peers log in by name and may do what permit says.
-func newPermitBroker(t *testing.T, cfg Config, permit func(user string) (Permissions, error)) *broker {
+func newPermitBroker(t *testing.T, cfg Config,
+	permit func(user string) (Permissions, error)) *broker {
 	t.Helper()
 	anybody := zap.HandlerFunc(func(_ context.Context, r *zap.Request) (zap.Reply, error) {
 		return zap.Reply{Status: zap.StatusOK, UserID: string(r.Credentials[0])}, nil
@@ -93,7 +94,8 @@ func TestPermissions(t *testing.T) {
 				got = append(got, string(m.Part(1))+" "+string(m.Part(0)))
 			}
 		}
-		want := []string{"free s.1", "free t.", "free s.2", "bound a.1", "bound b", "bound " + long, "bound a.1"}
+		want := []string{"free s.1", "free t.", "free s.2", "bound a.1", "bound b", "bound " + long,
+			"bound a.1"}
 		if got := receive(all); strings.Join(got, "|") != strings.Join(want, "|") {
 			t.Errorf("who may subscribe everything received %q, want %q", got, want)
 		}
@@ -101,13 +103,16 @@ func TestPermissions(t *testing.T) {
 			t.Errorf("who may subscribe s. received %q", got)
 		}
 		st := n.Stats()
-		if d := st.Denied; d["bound"] != (Denied{5, 3}) || d["mute"] != (Denied{2, 0}) || len(d) != 2 {
+		if d := st.Denied; d["bound"] != (Denied{5, 3}) || d["mute"] != (Denied{2, 0}) ||
+			len(d) != 2 {
 			t.Errorf("denied: %v", d)
 		}
 		if st.XSub.HandshakeFailures[wire.AuthRefused] == 0 || st.Received.Unmatched != 0 {
-			t.Errorf("a stranger: %v, %d unmatched", st.XSub.HandshakeFailures, st.Received.Unmatched)
+			t.Errorf("a stranger: %v, %d unmatched", st.XSub.HandshakeFailures,
+				st.Received.Unmatched)
 		}
-		if len(n.logs.matching("may not publish")) != 2 || len(n.logs.matching("may not subscribe", "client=bound")) != 1 {
+		if len(n.logs.matching("may not publish")) != 2 ||
+			len(n.logs.matching("may not subscribe", "client=bound")) != 1 {
 			t.Errorf("logged: %q", n.logs.matching())
 		}
 

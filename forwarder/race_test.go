@@ -56,7 +56,8 @@ func TestSubscriptionsRace(t *testing.T) {
 		if err := pub.Connect(in); err != nil {
 			t.Fatal(err)
 		}
-		testkit.Eventually(t, "it is there, so that they come one after the other", func() bool { return pub.Topics() > 0 })
+		testkit.Eventually(t, "it is there, so that they come one after the other",
+			func() bool { return pub.Topics() > 0 })
 		pubs = append(pubs, pub)
 	}
 	wg.Wait()

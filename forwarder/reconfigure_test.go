@@ -92,7 +92,8 @@ func TestReconfigureLimits(t *testing.T) {
 		}()
 		synctest.Wait()
 		shutdown(t, c.Forwarder)
-		if got, want := <-read, joined(append(sequence("t", 0, 500), sequence("t", 510, 1000)...)); !bytes.Equal(got, want) {
+		if got, want := <-read, joined(append(sequence("t", 0, 500),
+			sequence("t", 510, 1000)...)); !bytes.Equal(got, want) {
 			t.Errorf("%d bytes, want %d", len(got), len(want))
 		}
 	})
@@ -125,9 +126,11 @@ func TestReconfigureLimitsAtRandom(t *testing.T) {
 			got := make([]byte, len(all))
 			at := 0
 			for _, s := range steps {
-				c.Reconfigure(Config{Overload: Block, XPub: zmtp.Config{SendHWM: s.hwm, SendBytes: s.bytes}})
+				c.Reconfigure(Config{Overload: Block,
+					XPub: zmtp.Config{SendHWM: s.hwm, SendBytes: s.bytes}})
 				time.Sleep(s.pause)
-				n, err := io.ReadAtLeast(c.stuck, got[at:min(at+s.read, len(all))], min(s.read, len(all)-at))
+				n, err := io.ReadAtLeast(c.stuck, got[at:min(at+s.read, len(all))],
+					min(s.read, len(all)-at))
 				if at += n; err != nil {
 					t.Fatal(err)
 				}

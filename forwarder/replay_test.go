@@ -70,7 +70,8 @@ func TestReplay(t *testing.T) {
 		// each subscription and its end
 		Out: zmtp.Traffic{Messages: 29 + 29, Parts: 29 + 29, Bytes: st.Backend.In.Bytes},
 	}
-	if st.Frontend != want || len(st.XPub.Dropped)+len(st.XSub.Dropped) > 0 || st.Received.Unmatched > 0 || st.Topics > 0 {
+	if st.Frontend != want || len(st.XPub.Dropped)+len(st.XSub.Dropped) > 0 ||
+		st.Received.Unmatched > 0 || st.Topics > 0 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -119,7 +120,8 @@ func connect(t *testing.T, addr string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, conn: conn.(*net.TCPConn), pong: make(chan struct{}, 1), done: make(chan struct{})}
+	n := &node{t: t, conn: conn.(*net.TCPConn), pong: make(chan struct{}, 1),
+		done: make(chan struct{})}
 	t.Cleanup(func() { conn.Close() })
 	go n.read()
 	return n
@@ -168,7 +170,8 @@ func (n *node) command(body []byte) {
 	case string(name) == wire.CmdPong:
 		n.pong <- struct{}{}
 	case string(name) != wire.CmdReady:
-		n.got = append(n.got, wire.AppendSubscription(nil, true, string(name) == wire.CmdSubscribe, data))
+		n.got = append(n.got, wire.AppendSubscription(nil, true, string(name) == wire.CmdSubscribe,
+			data))
 	}
 }
 
@@ -265,7 +268,10 @@ func (n *node) compare(port uint16) {
 		return by
 	}
 	got, want := sorted(n.got), sorted(n.want)
-	if !maps.EqualFunc(got, want, func(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }) {
+	if !maps.EqualFunc(got, want, func(a,
+		b [][]byte) bool {
+		return slices.EqualFunc(a, b, bytes.Equal)
+	}) {
 		n.t.Errorf("port %d: got\n%q\nwant\n%q", port, got, want)
 	}
 }

@@ -30,7 +30,8 @@ func TestSplitDoesNotAllocate(t *testing.T) {
 	}
 	r := newRouter(f)
 	if n := testing.AllocsPerRun(100, func() {
-		if r.split(b); r.unmatched != 0 || len(r.deliveries) != 10 || len(r.deliveries[9].runs) != 1 || r.deliveries[9].left != b.Len() {
+		if r.split(b); r.unmatched != 0 || len(r.deliveries) != 10 ||
+			len(r.deliveries[9].runs) != 1 || r.deliveries[9].left != b.Len() {
 			t.Fatal("not everybody gets everything in one run")
 		}
 		r.drain()
@@ -80,7 +81,8 @@ func TestRouterIsBounded(t *testing.T) {
 	defer release()
 	r.split(b)
 	for i := range 3 * maxRoutes {
-		if to := r.route(fmt.Appendf(nil, "topic %d", i)); len(to.deliveries) != 1 || to.deliveries[0].sub != s {
+		if to := r.route(fmt.Appendf(nil, "topic %d", i)); len(to.deliveries) != 1 ||
+			to.deliveries[0].sub != s {
 			t.Fatalf("topic %d goes to %v", i, to.deliveries)
 		}
 	}
@@ -103,13 +105,15 @@ func TestRouterIsBounded(t *testing.T) {
 		table.Remove(s)
 	}
 	if len(r.deliveries) > 2 || len(r.routes) != 1 {
-		t.Errorf("%d routes, %d deliveries after the subscribers have gone", len(r.routes), len(r.deliveries))
+		t.Errorf("%d routes, %d deliveries after the subscribers have gone", len(r.routes),
+			len(r.deliveries))
 	}
 }
 
 func TestLaneAdvance(t *testing.T) {
 	for n := range 11 {
-		l := &delivery{runs: []zmtp.Run{{From: 2, To: 5}, {From: 7, To: 8}, {From: 10, To: 16}}, left: 10}
+		l := &delivery{runs: []zmtp.Run{{From: 2, To: 5}, {From: 7, To: 8}, {From: 10, To: 16}},
+			left: 10}
 		var want, got []int
 		for _, run := range l.runs {
 			for i := run.From; i < run.To; i++ {

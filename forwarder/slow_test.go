@@ -94,14 +94,20 @@ func TestTrickle(t *testing.T) {
 						st = s
 					}
 				}
-				text := map[Policy]string{Adaptive: string(losesMessages), Block: string(isWaitedFor), Drop: string(losesMessages), Disconnect: "disconnected"}[policy]
-				if lines := c.logs.matching(text, address, stuckID); len(lines) != 1 || len(c.logs.lines) != 1 {
+				text := map[Policy]string{Adaptive: string(losesMessages),
+					Block: string(isWaitedFor), Drop: string(losesMessages),
+					Disconnect: "disconnected"}[policy]
+				if lines := c.logs.matching(text, address, stuckID); len(lines) != 1 ||
+					len(c.logs.lines) != 1 {
 					t.Errorf("log: %q", c.logs.lines)
 				}
-				if policy == Block && (st.NodeID != stuckID || st.Blocked < took/2 || st.Dropped > 0 || st.SlowSince.IsZero()) {
+				if policy == Block &&
+					(st.NodeID != stuckID || st.Blocked < took/2 || st.Dropped > 0 ||
+						st.SlowSince.IsZero()) {
 					t.Errorf("%+v", st)
 				}
-				if (policy == Adaptive || policy == Drop) && (st.NodeID != stuckID || st.Dropped < 1000) {
+				if (policy == Adaptive || policy == Drop) &&
+					(st.NodeID != stuckID || st.Dropped < 1000) {
 					t.Errorf("%+v", st)
 				}
 
@@ -132,7 +138,8 @@ func TestTrickle(t *testing.T) {
 						t.Errorf("closed: %v, read: %v", st.XPub.Closed, slow.end)
 					}
 				}
-				if policy != Disconnect && len(c.logs.matching("has caught up", address, stuckID)) != 1 {
+				if policy != Disconnect &&
+					len(c.logs.matching("has caught up", address, stuckID)) != 1 {
 					t.Errorf("log: %q", c.logs.lines)
 				}
 			})

@@ -41,7 +41,8 @@ func TestUpstream(t *testing.T) {
 		sub.send("u", "\x00v")
 		sub.send("\x00v") // which it does not hold
 		synctest.Wait()
-		equal(t, "publisher", told.all(), []string{"\x02user", "", "a|b", "\x01t", "u", "\x01v", "w", "u", "\x00v"})
+		equal(t, "publisher", told.all(),
+			[]string{"\x02user", "", "a|b", "\x01t", "u", "\x01v", "w", "u", "\x00v"})
 		want := zmtp.Traffic{Messages: 10, Parts: 11, Bytes: 5 + 0 + 2 + 2 + 1 + 2 + 1 + 1 + 2 + 2}
 		if st := n.Stats(); st.Backend.In != want || st.Frontend.Out != want || st.Topics != 1 {
 			t.Errorf("%+v, want %+v", st, want)
@@ -85,7 +86,8 @@ func TestUpstreamLimits(t *testing.T) {
 		})
 		equal(t, "publisher", all, want)
 		st := n.Stats()
-		if dropped := st.XSub.Dropped[zmtp.DropFull]; users < 5 || users+int(dropped) != 200 || st.Publishers[0].Dropped != dropped {
+		if dropped := st.XSub.Dropped[zmtp.DropFull]; users < 5 || users+int(dropped) != 200 ||
+			st.Publishers[0].Dropped != dropped {
 			t.Errorf("%d messages, dropped %v, %+v", users, st.XSub.Dropped, st.Publishers)
 		}
 	})
@@ -143,7 +145,8 @@ func TestOldPublisher(t *testing.T) {
 		r := zmtptest.NewRaw(t, c)
 		hello := wire.AppendGreeting(nil, "NULL", false)
 		hello[11] = 0 // the minor version
-		r.Send(wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB"))))
+		r.Send(wire.AppendCommand(hello, wire.CmdReady,
+			wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB"))))
 		r.Expect(wire.AppendGreeting(nil, "NULL", false))
 		r.ReadFrame()
 		sub.subscribe("behind", true)
@@ -173,9 +176,11 @@ func TestBadSubscriptions(t *testing.T) {
 				sub.Close()
 			}
 		}
-		one := []string{"\x010123456789", "\x01b", "\x01b", "\x01c", "\x000123456789", "\x00b", "\x00c"}
+		one := []string{"\x010123456789", "\x01b", "\x01b", "\x01c", "\x000123456789", "\x00b",
+			"\x00c"}
 		equal(t, "publisher", told.all(), slices.Repeat(one, 4))
-		if st := n.Stats().XPub; st.Closed[wire.TopicTooLong] != 2 || st.Closed[wire.TooManySubscriptions] != 2 {
+		if st := n.Stats().XPub; st.Closed[wire.TopicTooLong] != 2 ||
+			st.Closed[wire.TooManySubscriptions] != 2 {
 			t.Errorf("closed: %v", st.Closed)
 		}
 	})
@@ -211,12 +216,13 @@ func TestPublisherIsNoSubscriber(t *testing.T) {
 
 func TestNodeID(t *testing.T) {
 	for topic, want := range map[string]string{
-		"zeek.cluster.nodeid.zeromq_w.1_h_2_N.":                         "zeromq_w.1_h_2_N",
-		"zeek.cluster.nodeid..":                                         "",
-		"zeek.cluster.nodeid.":                                          "",
-		"zeek.cluster.nodeid.x":                                         "",
-		"zeek.cluster.node.worker-1.":                                   "",
-		"zeek.cluster.nodeid." + strings.Repeat("x", maxNodeID) + ".":   strings.Repeat("x", maxNodeID),
+		"zeek.cluster.nodeid.zeromq_w.1_h_2_N.": "zeromq_w.1_h_2_N",
+		"zeek.cluster.nodeid..":                 "",
+		"zeek.cluster.nodeid.":                  "",
+		"zeek.cluster.nodeid.x":                 "",
+		"zeek.cluster.node.worker-1.":           "",
+		"zeek.cluster.nodeid." + strings.Repeat("x", maxNodeID) +
+			".": strings.Repeat("x", maxNodeID),
 		"zeek.cluster.nodeid." + strings.Repeat("x", maxNodeID+1) + ".": "",
 	} {
 		s := new(subscriber)

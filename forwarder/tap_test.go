@@ -57,7 +57,8 @@ type tapModel struct {
 }
 
 func (m *tapModel) publish(topic, body string) {
-	if !slices.ContainsFunc(m.prefixes, func(p string) bool { return strings.HasPrefix(topic, p) }) {
+	if !slices.ContainsFunc(m.prefixes,
+		func(p string) bool { return strings.HasPrefix(topic, p) }) {
 		return
 	}
 	m.want = append(m.want, topic+"|"+body)
@@ -77,11 +78,13 @@ func TestTapModel(t *testing.T) {
 		prefixes := rapid.SliceOfN(topic, 1, 3).Draw(rt, "prefixes")
 		steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 			return step{
-				op:    rapid.SampledFrom([]string{"publish", "publish", "publish", "subscribe", "cancel", "broker's"}).Draw(t, "op"),
+				op: rapid.SampledFrom([]string{"publish", "publish", "publish", "subscribe",
+					"cancel", "broker's"}).Draw(t, "op"),
 				who:   rapid.IntRange(0, 1).Draw(t, "who"),
 				topic: topic.Draw(t, "topic"),
-				mixed: rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 4).Draw(t, "mixed"),
-				n:     rapid.IntRange(1, 30).Draw(t, "n"),
+				mixed: rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 4).Draw(t,
+					"mixed"),
+				n: rapid.IntRange(1, 30).Draw(t, "n"),
 			}
 		}), 1, 30).Draw(rt, "steps")
 		var problem string
@@ -132,7 +135,8 @@ func runTapModel(t *testing.T, prefixes []string, steps []step) string {
 			model.topics[s.who] = append(model.topics[s.who], s.topic)
 		case s.op == "cancel" && has:
 			subs[s.who].subscribe(s.topic, false)
-			model.topics[s.who] = slices.DeleteFunc(model.topics[s.who], func(t string) bool { return t == s.topic })
+			model.topics[s.who] = slices.DeleteFunc(model.topics[s.who],
+				func(t string) bool { return t == s.topic })
 		}
 		synctest.Wait()
 	}
@@ -147,8 +151,10 @@ func runTapModel(t *testing.T, prefixes []string, steps []step) string {
 	if got := told.all(); !slices.Equal(got, subscribed) {
 		return fmt.Sprintf("the publisher was told %q, want %q", got, subscribed)
 	}
-	if st := n.Stats(); st.Tap.Copied.Messages != uint64(len(model.want)) || len(st.Tap.Subscribers) != 2 || len(st.XPub.Dropped)+len(st.Tap.Socket.Dropped) > 0 {
-		return fmt.Sprintf("copied %+v, %d subscribers, dropped %v and %v", st.Tap.Copied, len(st.Tap.Subscribers), st.XPub.Dropped, st.Tap.Socket.Dropped)
+	if st := n.Stats(); st.Tap.Copied.Messages != uint64(len(model.want)) ||
+		len(st.Tap.Subscribers) != 2 || len(st.XPub.Dropped)+len(st.Tap.Socket.Dropped) > 0 {
+		return fmt.Sprintf("copied %+v, %d subscribers, dropped %v and %v", st.Tap.Copied,
+			len(st.Tap.Subscribers), st.XPub.Dropped, st.Tap.Socket.Dropped)
 	}
 	return ""
 }
@@ -158,7 +164,8 @@ func runTapModel(t *testing.T, prefixes []string, steps []step) string {
 // beginning and at the end.
 func TestTapChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newTapBroker(t, Config{Overload: Block, Tap: &Tap{Socket: zmtp.Config{SendHWM: crowdHWM}}})
+		n := newTapBroker(t, Config{Overload: Block,
+			Tap: &Tap{Socket: zmtp.Config{SendHWM: crowdHWM}}})
 		n.net.Buffer = 1 << 10
 		sub := zmtp.NewSub(n.peerConfig())
 		defer sub.Close()
@@ -189,11 +196,16 @@ func TestTapChangesNothing(t *testing.T) {
 		}
 		equal(t, "who reads", healthy.all(), sequence("t", 0, 2000))
 		st := n.Stats()
-		if st.Tap.Copied.Messages != 2010 || st.Received.Unmatched != 10 || len(st.XPub.Dropped) > 0 || st.ByTopic["t"].Dropped.Total() > 0 || st.XPub.Out.Messages != 2000 {
-			t.Errorf("copied %+v, %d unmatched, %+v, %v", st.Tap.Copied, st.Received.Unmatched, st.ByTopic["t"], st.XPub)
+		if st.Tap.Copied.Messages != 2010 || st.Received.Unmatched != 10 ||
+			len(st.XPub.Dropped) > 0 || st.ByTopic["t"].Dropped.Total() > 0 ||
+			st.XPub.Out.Messages != 2000 {
+			t.Errorf("copied %+v, %d unmatched, %+v, %v", st.Tap.Copied, st.Received.Unmatched,
+				st.ByTopic["t"], st.XPub)
 		}
 		one := st.Tap.Subscribers[0]
-		if one.DroppedBy[zmtp.DropFull] < 1000 || one.DroppedBy[zmtp.DropFull] != st.Tap.Socket.Dropped[zmtp.DropFull] || one.Out.Messages+one.Dropped != 2010 || one.SlowSince.IsZero() {
+		if one.DroppedBy[zmtp.DropFull] < 1000 ||
+			one.DroppedBy[zmtp.DropFull] != st.Tap.Socket.Dropped[zmtp.DropFull] ||
+			one.Out.Messages+one.Dropped != 2010 || one.SlowSince.IsZero() {
 			t.Errorf("subscriber of the copy: %+v", one)
 		}
 		time.Sleep(time.Minute)
@@ -219,7 +231,8 @@ func TestTapChangesNothing(t *testing.T) {
 		if got := len(kept.all()); got != int(one.Out.Messages) || got < crowdHWM {
 			t.Errorf("%d messages, want %d", got, one.Out.Messages)
 		}
-		if len(n.logs.matching("has caught up", fmt.Sprint("dropped=", one.Dropped))) != 1 || !n.Stats().Tap.Subscribers[0].SlowSince.IsZero() {
+		if len(n.logs.matching("has caught up", fmt.Sprint("dropped=", one.Dropped))) != 1 ||
+			!n.Stats().Tap.Subscribers[0].SlowSince.IsZero() {
 			t.Errorf("logged %q", n.logs.matching())
 		}
 		// Nor does anybody wait for one at the end.
@@ -249,12 +262,13 @@ func TestTapChangesNothing(t *testing.T) {
 func TestTapPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var file taken
-		n := newPermitBroker(t, Config{Tap: &Tap{Take: file.take}}, func(user string) (Permissions, error) {
-			if user == "bound" {
-				return Permissions{Publish: []string{"a."}, Subscribe: []string{"a."}}, nil
-			}
-			return Permissions{}, nil
-		})
+		n := newPermitBroker(t, Config{Tap: &Tap{Take: file.take}},
+			func(user string) (Permissions, error) {
+				if user == "bound" {
+					return Permissions{Publish: []string{"a."}, Subscribe: []string{"a."}}, nil
+				}
+				return Permissions{}, nil
+			})
 		defer n.Close()
 		n.serveTap(t)
 		got := map[string]*collector{}
@@ -293,7 +307,8 @@ func TestTapPermissions(t *testing.T) {
 		all := []string{"a.|bound", "a.|bound", "a.|free", "b.|free", "a.|free"}
 		equal(t, "taken", file.all(), all)
 		equal(t, "who may do everything", got["free"].all(), all)
-		equal(t, "who may subscribe a.", got["bound"].all(), []string{"a.|bound", "a.|bound", "a.|free", "a.|free"})
+		equal(t, "who may subscribe a.", got["bound"].all(),
+			[]string{"a.|bound", "a.|bound", "a.|free", "a.|free"})
 		if d := n.Stats().Denied["bound"]; d != (Denied{1, 2}) {
 			t.Errorf("denied %+v", d)
 		}
@@ -304,7 +319,8 @@ func TestTapPermissions(t *testing.T) {
 			return nil
 		})
 		synctest.Wait()
-		if subs := n.Stats().Tap.Subscribers; slices.ContainsFunc(subs, func(s SubscriberStats) bool { return s.UserID == "bound" }) {
+		if subs := n.Stats().Tap.Subscribers; slices.ContainsFunc(subs,
+			func(s SubscriberStats) bool { return s.UserID == "bound" }) {
 			t.Errorf("subscribers of the copy: %+v", subs)
 		}
 	})

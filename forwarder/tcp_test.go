@@ -48,7 +48,8 @@ func stageConfig(policy Policy) Config {
 
 // newStageOn is newStage for a broker that listens on an address, to which dial connects the
 // subscriber that does not read.
-func newStageOn(t *testing.T, cfg Config, host string, dial func(xpub string) (net.Conn, error)) *stage {
+func newStageOn(t *testing.T, cfg Config, host string,
+	dial func(xpub string) (net.Conn, error)) *stage {
 	f := New(cfg)
 	s := &stage{Forwarder: f, t: t, ctx: testContext(t)}
 	in, err := s.ListenXSub("tcp://127.0.0.1:*")
@@ -107,7 +108,8 @@ func (s *stage) send(n int, paced bool) error {
 	for range n {
 		i := s.sent.Load()
 		if paced {
-			testkit.Eventually(s.t, "the healthy subscriber has read", func() bool { return i-s.got.Load() < stageHWM/2 })
+			testkit.Eventually(s.t, "the healthy subscriber has read",
+				func() bool { return i-s.got.Load() < stageHWM/2 })
 		}
 		if err := s.pub.Send(s.ctx, zmtp.NewMessageString("t", fmt.Sprint(i), body)); err != nil {
 			return err
@@ -130,7 +132,8 @@ func (s *stage) other() SubscriberStats {
 // healthy waits until the healthy subscriber has got everything.
 func (s *stage) healthy() {
 	s.t.Helper()
-	testkit.Eventually(s.t, "the healthy subscriber has everything", func() bool { return s.got.Load() == s.sent.Load() })
+	testkit.Eventually(s.t, "the healthy subscriber has everything",
+		func() bool { return s.got.Load() == s.sent.Load() })
 }
 
 func TestAdaptiveTCP(t *testing.T) {
@@ -162,7 +165,8 @@ func TestBlockTCP(t *testing.T) {
 	go func() { sent <- s.send(n, false) }()
 	testkit.Eventually(t, "it is stalled", func() bool { return !s.other().SlowSince.IsZero() })
 	// The publisher's own queue fills up behind it.
-	testkit.Eventually(t, "the publisher waits", func() bool { return s.sent.Load()-s.got.Load() >= zmtp.DefaultHWM })
+	testkit.Eventually(t, "the publisher waits",
+		func() bool { return s.sent.Load()-s.got.Load() >= zmtp.DefaultHWM })
 	c := new(collector)
 	go c.read(t, s.stuck)
 	if err := <-sent; err != nil {
@@ -186,7 +190,8 @@ func TestDropTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.healthy()
-	if st := s.other(); st.Dropped < 1000 || st.Queued > stageHWM || st.Dropped+st.Out.Messages != 2000 {
+	if st := s.other(); st.Dropped < 1000 || st.Queued > stageHWM ||
+		st.Dropped+st.Out.Messages != 2000 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -18,7 +18,10 @@ func TestTrickleTCP(t *testing.T) {
 	s := newStageOn(t, cfg, "127.0.0.1", func(xpub string) (net.Conn, error) {
 		// So small that its kernel accepts something each time it reads.
 		d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
+			return c.Control(func(fd uintptr) {
+				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
+					syscall.SO_RCVBUF, 16<<10)
+			})
 		}}
 		return d.Dial("tcp", xpub)
 	})

@@ -24,7 +24,8 @@ func TestVanishedHost(t *testing.T) {
 			}
 			s := newStageOn(t, cfg, h.Here, h.Dial)
 			s.stuck.subscribe("zeek.cluster.nodeid."+stuckID+".", true)
-			testkit.Eventually(t, "the node is known", func() bool { return s.other().NodeID == stuckID })
+			testkit.Eventually(t, "the node is known",
+				func() bool { return s.other().NodeID == stuckID })
 			address := s.stuck.LocalAddr().String()
 			h.Cut()
 
@@ -32,24 +33,28 @@ func TestVanishedHost(t *testing.T) {
 			if err := s.send(n, policy == Drop || policy == Disconnect); err != nil {
 				t.Fatal(err)
 			}
-			testkit.Eventually(t, "the healthy subscriber has got everything", func() bool { return s.got.Load() == n })
+			testkit.Eventually(t, "the healthy subscriber has got everything",
+				func() bool { return s.got.Load() == n })
 
 			st := s.Stats()
 			switch policy {
 			case Adaptive, Drop:
 				lost := s.other()
-				if lost.Dropped == 0 || lost.Queued > stageHWM || lost.QueuedBytes > stageHWM*(5<<10) {
+				if lost.Dropped == 0 || lost.Queued > stageHWM ||
+					lost.QueuedBytes > stageHWM*(5<<10) {
 					t.Errorf("the subscriber that is gone: %+v", lost)
 				}
 				if st.XPub.Dropped[zmtp.DropFull] != lost.Dropped {
-					t.Errorf("somebody else lost messages: %v, of which it %d", st.XPub.Dropped, lost.Dropped)
+					t.Errorf("somebody else lost messages: %v, of which it %d", st.XPub.Dropped,
+						lost.Dropped)
 				}
 			case Block:
 				if st.XPub.Closed[wire.HeartbeatTimeout] != 1 {
 					t.Errorf("closed: %v", st.XPub.Closed)
 				}
 			case Disconnect:
-				testkit.Eventually(t, "it is closed", func() bool { return s.Stats().XPub.Closed[wire.SlowConsumer] == 1 })
+				testkit.Eventually(t, "it is closed",
+					func() bool { return s.Stats().XPub.Closed[wire.SlowConsumer] == 1 })
 			}
 			if len(logs.matching(address, stuckID)) == 0 {
 				t.Errorf("the log does not name it: %q", logs.lines)

@@ -33,7 +33,8 @@ const (
 
 func newRated(t *testing.T) *rated {
 	b := &rated{logs: new(logBook)}
-	b.f = New(Config{Logger: b.logs.logger(), XPub: zmtp.Config{SendHWM: 100, SendBuffer: 64 << 10}})
+	b.f = New(Config{Logger: b.logs.logger(),
+		XPub: zmtp.Config{SendHWM: 100, SendBuffer: 64 << 10}})
 	for listen, addr := range map[*string]func(string) (string, error){&b.in: b.f.ListenXSub, &b.out: b.f.ListenXPub} {
 		bound, err := addr("tcp://127.0.0.1:*")
 		if err != nil {
@@ -53,7 +54,10 @@ func newRated(t *testing.T) *rated {
 // dial connects a peer with a small receive buffer, so that its kernel takes little on its behalf.
 func (b *rated) dial(t *testing.T, addr string, typ wire.SocketType) *raw {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
+		return c.Control(func(fd uintptr) {
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
+				syscall.SO_RCVBUF, 16<<10)
+		})
 	}}
 	c, err := d.DialContext(t.Context(), "tcp", addr)
 	if err != nil {
@@ -153,15 +157,19 @@ func TestSlowSubscribersTCP(t *testing.T) {
 			st := beside.f.Stats()
 			t.Logf("%d messages alone, %d beside slow subscribers; the publisher was held up for %v", want, got, st.Publishers[0].Blocked)
 			if got < want*9/10 {
-				t.Errorf("a subscriber got %d messages beside slow ones, and %d without them", got, want)
+				t.Errorf("a subscriber got %d messages beside slow ones, and %d without them", got,
+					want)
 			}
 			for _, s := range st.Subscribers {
-				lines := beside.logs.matching("slow subscriber", s.Remote.String(), "node="+s.NodeID)
+				lines := beside.logs.matching("slow subscriber", s.Remote.String(),
+					"node="+s.NodeID)
 				if s.NodeID == "healthy" && (s.Dropped > 0 || len(lines) > 0) {
-					t.Errorf("the healthy subscriber lost %d messages, the log says %q", s.Dropped, lines)
+					t.Errorf("the healthy subscriber lost %d messages, the log says %q", s.Dropped,
+						lines)
 				}
 				if s.Dropped > 0 && len(lines) == 0 {
-					t.Errorf("the log does not name %s, which lost %d messages", s.NodeID, s.Dropped)
+					t.Errorf("the log does not name %s, which lost %d messages", s.NodeID,
+						s.Dropped)
 				}
 			}
 			close(stop)

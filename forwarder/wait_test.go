@@ -119,11 +119,13 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 	synctest.Wait()
 	got := len(healthy.all())
 	if got < sent*9/10 {
-		t.Errorf("the healthy subscriber got %d messages of %d in the time in which they were published", got, sent)
+		t.Errorf("the healthy subscriber got %d messages of %d in the time in which they were "+
+			"published", got, sent)
 	}
 	for _, h := range held {
 		if most := time.Duration(DefaultWaitShare * float64(holdWindow)); h.worst() > most+2*waitTick {
-			t.Errorf("a publisher was held up for %v of %v, the limit is %v", h.worst(), holdWindow, most)
+			t.Errorf("a publisher was held up for %v of %v, the limit is %v", h.worst(), holdWindow,
+				most)
 		}
 	}
 	time.Sleep(holdWindow)
@@ -141,7 +143,8 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 			t.Errorf("the healthy subscriber lost %d messages, log %q", st.Dropped, lines)
 		}
 		if st.NodeID != "" && st.Dropped > 0 && len(lines) == 0 {
-			t.Errorf("node %s lost %d messages, and the log does not name it", st.NodeID, st.Dropped)
+			t.Errorf("node %s lost %d messages, and the log does not name it", st.NodeID,
+				st.Dropped)
 		}
 		named += len(lines)
 	}

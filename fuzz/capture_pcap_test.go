@@ -37,7 +37,8 @@ func capturedSize(b []byte) int64 {
 const maxCaptured = 1 << 20
 
 // captured reads a file and returns its events, and the error that ended it.
-func captured(b []byte, opts capture.Options) (events []capture.Event, stats capture.Stats, err error) {
+func captured(b []byte, opts capture.Options) (events []capture.Event, stats capture.Stats,
+	err error) {
 	r, err := capture.NewReader(bytes.NewReader(b), opts)
 	if err != nil {
 		return nil, capture.Stats{}, err
@@ -71,7 +72,8 @@ func FuzzPcap(f *testing.F) {
 			t.Errorf("took %d bytes for a file of %d", took, size)
 		}
 		again, statsAgain, errAgain := captured(b, opts)
-		if (err == nil) != (errAgain == nil) || err != nil && err.Error() != errAgain.Error() || stats != statsAgain {
+		if (err == nil) != (errAgain == nil) || err != nil && err.Error() != errAgain.Error() ||
+			stats != statsAgain {
 			t.Fatalf("%+v, %v and then %+v, %v", stats, err, statsAgain, errAgain)
 		}
 		if !slices.EqualFunc(events, again, sameEvent) {
@@ -82,9 +84,12 @@ func FuzzPcap(f *testing.F) {
 }
 
 func sameEvent(a, b capture.Event) bool {
-	return a.Kind == b.Kind && a.From == b.From && a.Closed == b.Closed && a.Time.Equal(b.Time) && *a.Session == *b.Session &&
-		a.Greeting == b.Greeting && bytes.Equal(a.Message.Wire(), b.Message.Wire()) && a.Name == b.Name && bytes.Equal(a.Data, b.Data) &&
-		len(a.Metadata) == len(b.Metadata) && (a.Err == nil) == (b.Err == nil) && (a.Err == nil || a.Err.Error() == b.Err.Error())
+	return a.Kind == b.Kind && a.From == b.From && a.Closed == b.Closed && a.Time.Equal(b.Time) &&
+		*a.Session == *b.Session &&
+		a.Greeting == b.Greeting && bytes.Equal(a.Message.Wire(), b.Message.Wire()) &&
+		a.Name == b.Name && bytes.Equal(a.Data, b.Data) &&
+		len(a.Metadata) == len(b.Metadata) && (a.Err == nil) == (b.Err == nil) &&
+		(a.Err == nil || a.Err.Error() == b.Err.Error())
 }
 
 // checkEvents checks what is true of any events.
@@ -103,8 +108,10 @@ func checkEvents(t *testing.T, events []capture.Event, stats capture.Stats, size
 			s = &session{}
 			sessions[ev.Session.ID] = s
 		}
-		if s.closed || ev.Kind != capture.Opened && !s.opened && !(ev.Kind == capture.Problem && errors.Is(ev.Err, capture.ErrNoStart)) {
-			t.Fatalf("%s of session %d, which is opened: %t, closed: %t", ev.Kind, ev.Session.ID, s.opened, s.closed)
+		if s.closed || ev.Kind != capture.Opened && !s.opened &&
+			!(ev.Kind == capture.Problem && errors.Is(ev.Err, capture.ErrNoStart)) {
+			t.Fatalf("%s of session %d, which is opened: %t, closed: %t", ev.Kind, ev.Session.ID,
+				s.opened, s.closed)
 		}
 		switch ev.Kind {
 		case capture.Opened:
@@ -120,7 +127,8 @@ func checkEvents(t *testing.T, events []capture.Event, stats capture.Stats, size
 			s.greeted[ev.From] = true
 		case capture.Metadata, capture.Message, capture.Command:
 			if !s.greeted[ev.From] {
-				t.Fatalf("%s before the greeting of the %s of session %d", ev.Kind, ev.From, ev.Session.ID)
+				t.Fatalf("%s before the greeting of the %s of session %d", ev.Kind, ev.From,
+					ev.Session.ID)
 			}
 		case capture.Problem:
 			if s.problems++; s.problems > 2 || ev.Err == nil {
@@ -153,7 +161,8 @@ func checkEvents(t *testing.T, events []capture.Event, stats capture.Stats, size
 func TestPcapSeeds(t *testing.T) {
 	for i, b := range corpora["FuzzPcap"](t) {
 		events, stats, err := captured(b, capture.Options{})
-		if err != nil || len(events) == 0 || stats.Sessions+stats.NoStart == 0 || stats.Skipped > 0 {
+		if err != nil || len(events) == 0 || stats.Sessions+stats.NoStart == 0 ||
+			stats.Skipped > 0 {
 			t.Errorf("seed %d: %d events, %+v, %v", i, len(events), stats, err)
 		}
 	}

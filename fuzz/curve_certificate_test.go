@@ -17,7 +17,8 @@ func curveCertificates(testing.TB) [][]byte {
 	)
 	return [][]byte{
 		[]byte("metadata\ncurve\n" + public),
-		[]byte("# comment\n\nmetadata\n    name = 'worker 1' # the first\n    email = a@example.org\ncurve\n" + public + secret),
+		[]byte("# comment\n\nmetadata\n    name = 'worker 1' # the first\n    email = " +
+			"a@example.org\ncurve\n" + public + secret),
 		[]byte("curve\r\n\tpublic-key=Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"),
 		[]byte("curve\n" + secret),
 		[]byte("curve\n    public-key = \"\n"),
@@ -50,7 +51,8 @@ func FuzzCurveCertificate(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if again.Public != c.Public || !slices.Equal(again.Metadata, c.Metadata) || file != path && *again.Secret != *c.Secret {
+			if again.Public != c.Public || !slices.Equal(again.Metadata, c.Metadata) ||
+				file != path && *again.Secret != *c.Secret {
 				t.Fatalf("%q came back with metadata %q", text, again.Metadata)
 			}
 			if err := os.Remove(file); err != nil {

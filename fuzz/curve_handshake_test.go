@@ -34,7 +34,8 @@ func curveSides(tb testing.TB) (client, server func() zmtp.Mechanism) {
 	}
 	s = s.WithLimiter(curve.NewLimiter(0)) // no step waits
 	local := wire.Metadata{{Name: wire.PropSocketType, Value: []byte("DEALER")}}
-	return func() zmtp.Mechanism { return c.Mechanism(local) }, func() zmtp.Mechanism { return s.Mechanism(local) }
+	return func() zmtp.Mechanism { return c.Mechanism(local) },
+		func() zmtp.Mechanism { return s.Mechanism(local) }
 }
 
 // curveFrames are the recorded sides behind their greetings.
@@ -99,7 +100,8 @@ func FuzzCurveStranger(f *testing.F) {
 func curveChanges(testing.TB) [][]byte {
 	var all [][]byte
 	for command := range byte(4) {
-		all = append(all, []byte{command}, []byte{command, 0, 1, 1}, []byte{command, 0, 200, 0x80}, []byte{command, 1, 0, 1, 0, 9, 7})
+		all = append(all, []byte{command}, []byte{command, 0, 1, 1}, []byte{command, 0, 200, 0x80},
+			[]byte{command, 1, 0, 1, 0, 9, 7})
 	}
 	return append(all, []byte{0, 0, 20, 1}, []byte{0, 0, 111, 0x80}, []byte{2, 0, 10, 255})
 }

@@ -16,7 +16,8 @@ var curveShared = [32]byte{1, 2, 3}
 // curveTraffic are seeds of FuzzCurveOpen: changes, none and of every kind.
 func curveTraffic(testing.TB) [][]byte {
 	return [][]byte{
-		{}, {0}, {'x', 3, 0, 40, 1}, {'c', 0}, {'d', 1}, {'s', 0, 1}, {'c', 2, 'c', 2}, {'t', 10}, {'x', 0, 0, 0, 1}, {'x', 0, 0, 0, 4},
+		{}, {0}, {'x', 3, 0, 40, 1}, {'c', 0}, {'d', 1}, {'s', 0, 1}, {'c', 2, 'c', 2}, {'t', 10},
+		{'x', 0, 0, 0, 1}, {'x', 0, 0, 0, 4},
 		{'x', 1, 0, 17, 1, 'd', 0, 'c', 3}, {'f', 32}, {'f', 40},
 	}
 }
@@ -58,7 +59,8 @@ func FuzzCurveOpen(f *testing.F) {
 	var sealed [][]byte
 	s := box.NewSealer(&curveShared, box.FromClient, 3)
 	for i, size := range []int{0, 1, 31, 32, 100, 222, 223, 255, 256, 1000, 5000} {
-		frame := wire.AppendFrame(nil, []wire.Flags{0, wire.More, wire.Command}[i%3], bytes.Repeat([]byte{byte(i)}, size))
+		frame := wire.AppendFrame(nil, []wire.Flags{0, wire.More, wire.Command}[i%3],
+			bytes.Repeat([]byte{byte(i)}, size))
 		plain = append(plain, frame)
 		sealed = append(sealed, s.Seal(nil, frame))
 	}

@@ -23,7 +23,8 @@ func FuzzLogBatch(f *testing.F) {
 			return
 		}
 		if batch.NumRecords*batch.NumFields > len(b) {
-			t.Fatalf("%d records of %d fields in %d bytes", batch.NumRecords, batch.NumFields, len(b))
+			t.Fatalf("%d records of %d fields in %d bytes", batch.NumRecords, batch.NumFields,
+				len(b))
 		}
 		schema, err := zeek.ParseSchema(batch.Header)
 		if err != nil {
@@ -36,7 +37,8 @@ func FuzzLogBatch(f *testing.F) {
 		decoded := err == nil
 		var encoded []byte
 		if decoded {
-			if encoded, err = zeek.AppendBatch(nil, schema, values); err != nil && !mixedElements(schema, values) {
+			if encoded, err = zeek.AppendBatch(nil, schema, values); err != nil &&
+				!mixedElements(schema, values) {
 				t.Fatalf("what was decoded does not encode: %v", err)
 			}
 		}
@@ -55,14 +57,16 @@ func FuzzLogBatch(f *testing.F) {
 			if err != nil {
 				t.Fatalf("what was encoded does not parse: %v", err)
 			}
-			if again, err := render(t, schema, opts, batch); err != nil || !bytes.Equal(again, text) {
+			if again, err := render(t, schema, opts, batch); err != nil ||
+				!bytes.Equal(again, text) {
 				t.Fatalf("%s was\n%s\nand is, encoded anew,\n%s\n%v", name, text, again, err)
 			}
 		}
 	})
 }
 
-func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Batch) ([]byte, error) {
+func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Batch) ([]byte,
+	error) {
 	r, err := zeek.NewRenderer(schema, opts)
 	if err != nil {
 		t.Fatalf("no renderer for the schema of an accepted batch: %v", err)
@@ -88,8 +92,10 @@ func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Bat
 		pieces = append(pieces, piece...)
 		return piece[:0], nil
 	})
-	if pieces = append(pieces, rest...); fmt.Sprint(pieceErr) != fmt.Sprint(err) || !bytes.Equal(pieces, text) {
-		t.Fatalf("in pieces the text is\n%s\nand in one\n%s\nerrors %v and %v", pieces, text, pieceErr, err)
+	if pieces = append(pieces, rest...); fmt.Sprint(pieceErr) != fmt.Sprint(err) ||
+		!bytes.Equal(pieces, text) {
+		t.Fatalf("in pieces the text is\n%s\nand in one\n%s\nerrors %v and %v", pieces, text,
+			pieceErr, err)
 	}
 	return text, err
 }

@@ -52,7 +52,8 @@ func FuzzSalsa(f *testing.F) {
 		for i, m := range seal {
 			binary.BigEndian.PutUint64(long[16:], m.Nonce)
 			if want := secretbox.Seal(nil, texts[i], &long, &shared); !bytes.Equal(m.Dst, want) {
-				t.Fatalf("message %d of %d, %d bytes, is not what secretbox makes", i, len(seal), len(texts[i]))
+				t.Fatalf("message %d of %d, %d bytes, is not what secretbox makes", i, len(seal),
+					len(texts[i]))
 			}
 		}
 
@@ -67,7 +68,8 @@ func FuzzSalsa(f *testing.F) {
 				t.Fatalf("message %d of %d is opened as something else", i, len(open))
 			}
 			if i >= bad && !bytes.Equal(m.Dst, make([]byte, len(m.Dst))) {
-				t.Fatalf("message %d of %d is written, but number %d was refused", i, len(open), bad)
+				t.Fatalf("message %d of %d is written, but number %d was refused", i, len(open),
+					bad)
 			}
 		}
 	})

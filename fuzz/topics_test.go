@@ -14,7 +14,8 @@ import (
 // publishers really sent.
 func topicsSeeds(tb testing.TB) [][]byte {
 	all := recorded(tb, func(name string, _ zmtptest.Vector) bool {
-		return strings.HasPrefix(name, "sub-") || strings.HasPrefix(name, "xpub-") || strings.HasPrefix(name, "xsub-")
+		return strings.HasPrefix(name, "sub-") || strings.HasPrefix(name, "xpub-") ||
+			strings.HasPrefix(name, "xsub-")
 	})
 	return append(all,
 		[]byte("\x03abc\x03abd\x02ab\x03abe\x83abc\x82ab\xc0\x00"), // split, extend, cancel, remove
@@ -69,7 +70,8 @@ func FuzzTopics(f *testing.F) {
 				if slow[sub] == nil {
 					slow[sub] = &state{}
 				}
-				want := topics.Change{Fresh: !slow[sub].held, First: slow.holders(sub.topic) == 0, Count: slow[sub].count + 1}
+				want := topics.Change{Fresh: !slow[sub].held, First: slow.holders(sub.topic) == 0,
+					Count: slow[sub].count + 1}
 				slow[sub].held, slow[sub].count = true, want.Count
 				if got := table.Subscribe(p, topic); got != want {
 					t.Fatalf("SUBSCRIBE %q of %d: %+v, want %+v", topic, p, got, want)
@@ -93,10 +95,13 @@ func FuzzTopics(f *testing.F) {
 				for sub, state := range slow {
 					if sub.p == p {
 						last := state.held && slow.holders(sub.topic) == 1
-						want = append(want, topics.Removed{Topic: sub.topic, Held: state.held, Last: last, Count: state.count})
+						want = append(want,
+							topics.Removed{Topic: sub.topic, Held: state.held, Last: last,
+								Count: state.count})
 					}
 				}
-				slices.SortFunc(want, func(a, b topics.Removed) int { return strings.Compare(a.Topic, b.Topic) })
+				slices.SortFunc(want,
+					func(a, b topics.Removed) int { return strings.Compare(a.Topic, b.Topic) })
 				maps.DeleteFunc(slow, func(sub subscription, _ *state) bool { return sub.p == p })
 				if got := table.Remove(p); !slices.Equal(got, want) {
 					t.Fatalf("removal of %d: %+v, want %+v", p, got, want)
@@ -111,7 +116,8 @@ func FuzzTopics(f *testing.F) {
 				held[sub.topic] = true
 			}
 		}
-		if got, want := slices.Collect(table.Topics()), slices.Sorted(maps.Keys(held)); !slices.Equal(got, want) || table.Len() != len(want) {
+		if got, want := slices.Collect(table.Topics()),
+			slices.Sorted(maps.Keys(held)); !slices.Equal(got, want) || table.Len() != len(want) {
 			t.Fatalf("topics are %q (Len %d), want %q", got, table.Len(), want)
 		}
 	})

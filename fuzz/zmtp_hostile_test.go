@@ -13,12 +13,16 @@ import (
 )
 
 func dialer(n *zmtptest.Network) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, _, address string) (net.Conn, error) { return n.Dial(ctx, address) }
+	return func(ctx context.Context, _, address string) (net.Conn,
+		error) {
+		return n.Dial(ctx, address)
+	}
 }
 
 // hostile makes s listen, and sends it b on two connections: as it is, and behind the handshake of
 // a peer of type typ.
-func hostile(t *testing.T, n *zmtptest.Network, address string, s *zmtp.Socket, typ wire.SocketType, b []byte) {
+func hostile(t *testing.T, n *zmtptest.Network, address string, s *zmtp.Socket, typ wire.SocketType,
+	b []byte) {
 	t.Helper()
 	l, err := n.Listen(address)
 	if err != nil {
@@ -28,7 +32,8 @@ func hostile(t *testing.T, n *zmtptest.Network, address string, s *zmtp.Socket, 
 		t.Fatal(err)
 	}
 	handshake := wire.AppendGreeting(nil, "NULL", false)
-	handshake = wire.AppendCommand(handshake, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
+	handshake = wire.AppendCommand(handshake, wire.CmdReady,
+		wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
 	var done sync.WaitGroup
 	for _, stream := range [][]byte{b, append(handshake, b...)} {
 		conn, err := n.Dial(t.Context(), address)

@@ -19,10 +19,19 @@ func init() {
 		return recorded(tb, func(string, zmtptest.Vector) bool { return true })
 	}
 	corpora["FuzzFrames"] = framesSeeds
-	corpora["FuzzCommand"] = func(tb testing.TB) [][]byte { return commands(tb, wire.CmdReady, false) }
-	corpora["FuzzMetadata"] = func(tb testing.TB) [][]byte { return commands(tb, wire.CmdReady, true) }
+	corpora["FuzzCommand"] = func(tb testing.TB) [][]byte {
+		return commands(tb, wire.CmdReady,
+			false)
+	}
+	corpora["FuzzMetadata"] = func(tb testing.TB) [][]byte {
+		return commands(tb, wire.CmdReady,
+			true)
+	}
 	corpora["FuzzNullSession"] = func(tb testing.TB) [][]byte {
-		return recorded(tb, func(_ string, v zmtptest.Vector) bool { return v.Headers["mechanism"] == "NULL" })
+		return recorded(tb, func(_ string,
+			v zmtptest.Vector) bool {
+			return v.Headers["mechanism"] == "NULL"
+		})
 	}
 }
 
@@ -96,7 +105,8 @@ func FuzzGreeting(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		whole, n, err := wire.ParseGreeting(b)
 		refused := refusal(t, err)
-		if refused && n != 0 || !refused && (n == wire.GreetingSize) != (len(b) >= wire.GreetingSize) {
+		if refused && n != 0 || !refused &&
+			(n == wire.GreetingSize) != (len(b) >= wire.GreetingSize) {
 			t.Fatalf("%d bytes taken of %d, %v", n, len(b), err)
 		}
 		before := false
@@ -134,7 +144,8 @@ type item struct {
 }
 
 // decode feeds a stream in pieces, and returns what was found, what is left and what was wrong.
-func decode(t *testing.T, stream []byte, limit int64, cuts []byte) (found []item, left int, err error) {
+func decode(t *testing.T, stream []byte, limit int64, cuts []byte) (found []item, left int,
+	err error) {
 	t.Helper()
 	d := wire.Decoder{MaxMessageSize: limit}
 	var buf []byte
@@ -188,11 +199,13 @@ func FuzzFrames(f *testing.F) {
 		want, left, werr := decode(t, stream, limit, nil)
 		refusal(t, werr)
 		got, gotLeft, gerr := decode(t, stream, limit, cuts)
-		if refusal(t, gerr) != (werr != nil) || werr != nil && werr.(*wire.Error).Reason != gerr.(*wire.Error).Reason {
+		if refusal(t, gerr) != (werr != nil) || werr != nil &&
+			werr.(*wire.Error).Reason != gerr.(*wire.Error).Reason {
 			t.Fatalf("in one piece %v, in pieces %v", werr, gerr)
 		}
 		if !slices.Equal(got, want) || werr == nil && gotLeft != left {
-			t.Fatalf("in one piece %d items and %d bytes, in pieces %d and %d", len(want), left, len(got), gotLeft)
+			t.Fatalf("in one piece %d items and %d bytes, in pieces %d and %d", len(want), left,
+				len(got), gotLeft)
 		}
 		var plain, mixed []byte
 		for _, it := range want {
@@ -201,7 +214,8 @@ func FuzzFrames(f *testing.F) {
 			}
 			m, err := zmtp.ParseMessage([]byte(it.b))
 			if err != nil || m.NumParts() != it.parts || m.Size() != it.bytes {
-				t.Fatalf("a message of %d parts and %d bytes: %d, %d, %v", it.parts, it.bytes, m.NumParts(), m.Size(), err)
+				t.Fatalf("a message of %d parts and %d bytes: %d, %d, %v", it.parts, it.bytes,
+					m.NumParts(), m.Size(), err)
 			}
 			plain = append(plain, it.b...)
 			for rest := []byte(it.b); len(rest) > 0; {
@@ -214,12 +228,14 @@ func FuzzFrames(f *testing.F) {
 				rest = rest[n+int(size):]
 			}
 		}
-		messages := slices.DeleteFunc(slices.Clone(want), func(it item) bool { return it.kind == wire.ACommand })
+		messages := slices.DeleteFunc(slices.Clone(want),
+			func(it item) bool { return it.kind == wire.ACommand })
 		for name, stream := range map[string][]byte{"alone": plain, "with commands between the frames": mixed} {
 			again, left, err := decode(t, stream, limit, cuts)
 			again = slices.DeleteFunc(again, func(it item) bool { return it.kind == wire.ACommand })
 			if err != nil || left != 0 || !slices.Equal(again, messages) {
-				t.Fatalf("the messages %s: %d, %d bytes left, %v, want %d", name, len(again), left, err, len(messages))
+				t.Fatalf("the messages %s: %d, %d bytes left, %v, want %d", name, len(again), left,
+					err, len(messages))
 			}
 		}
 	})
@@ -240,7 +256,8 @@ func FuzzCommand(f *testing.F) {
 		}
 		if ttl, context, err := wire.ParsePing(data); !refusal(t, err) {
 			if ttl < 0 || ttl > 65535 || len(context) != len(data)-2 {
-				t.Fatalf("PING of %d bytes: TTL %d, context of %d bytes", len(data), ttl, len(context))
+				t.Fatalf("PING of %d bytes: TTL %d, context of %d bytes", len(data), ttl,
+					len(context))
 			}
 			pong := wire.AppendPong(nil, context)
 			if len(pong) > wire.FrameSize(1+len(wire.CmdPong)+wire.MaxPingContext) {
@@ -301,7 +318,8 @@ func nullSession(t *testing.T, b []byte, maxMessageSize int64) {
 	defer stop()
 	dial := zmtp.Config{Dial: dialer(network)}
 	push, sub := zmtp.NewPush(dial), zmtp.NewSub(dial)
-	if err := errors.Join(push.Connect("tcp://pull:1"), sub.Connect("tcp://xpub:1"), sub.Subscribe([]byte("honest topic"))); err != nil {
+	if err := errors.Join(push.Connect("tcp://pull:1"), sub.Connect("tcp://xpub:1"),
+		sub.Subscribe([]byte("honest topic"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := push.Send(ctx, zmtp.NewMessageString("honest")); err != nil {

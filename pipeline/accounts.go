@@ -54,7 +54,8 @@ func (a Accounts) Check() error {
 		}
 	}
 	if logs != a.Written || senders != a.Received {
-		return fmt.Errorf("written %+v, by log %+v; received %+v, by sender %+v", a.Written, logs, a.Received, senders)
+		return fmt.Errorf("written %+v, by log %+v; received %+v, by sender %+v", a.Written, logs,
+			a.Received, senders)
 	}
 	return nil
 }
@@ -64,7 +65,8 @@ func checkSum(received, written, queued, dropped Counts) error {
 	sum.Add(queued)
 	sum.Add(dropped)
 	if sum != received {
-		return fmt.Errorf("received %+v, but written, queued and dropped are %+v, %+v and %+v", received, written, queued, dropped)
+		return fmt.Errorf("received %+v, but written, queued and dropped are %+v, %+v and %+v",
+			received, written, queued, dropped)
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ func TestSendersBounded(t *testing.T) {
 	}
 	a.Refuse(make([]byte, maxNodeID+1), why)
 	st := a.Accounts()
-	if len(st.Senders) > maxSenders+1 || st.Senders[0].Node != "" || st.Senders[0].Dropped.Messages < 100 {
+	if len(st.Senders) > maxSenders+1 || st.Senders[0].Node != "" ||
+		st.Senders[0].Dropped.Messages < 100 {
 		t.Errorf("%d senders, the first is %+v", len(st.Senders), st.Senders[0])
 	}
 	checkAccounts(t, st)

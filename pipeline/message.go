@@ -111,7 +111,8 @@ func ParseMessage(parts [][]byte) (zeek.Batch, *DropError) {
 		return zeek.Batch{}, Drop(ReasonParts, "not the 4 parts of a log message")
 	}
 	if string(parts[2]) != zeek.SerializerName {
-		return zeek.Batch{}, Drop(ReasonSerializer, "batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
+		return zeek.Batch{}, Drop(ReasonSerializer,
+			"batch in %.60q, want %q: set Cluster::log_serializer of the nodes to Zeek's default",
 			parts[2], zeek.SerializerName)
 	}
 	b, err := zeek.ParseBatch(parts[3])
@@ -137,10 +138,14 @@ const maxHeader = 64 << 10
 // ParseSchema returns what the header of a batch says, or why no sink takes such a batch.
 func ParseSchema(b zeek.Batch) (*zeek.Schema, *DropError) {
 	if string(b.Writer) != writerASCII {
-		return nil, Drop(ReasonWriter, "filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream, b.Writer, writerASCII)
+		return nil, Drop(ReasonWriter,
+			"filter %.60q of %.60q writes with %.60q, the logger has %s only", b.Filter, b.Stream,
+			b.Writer, writerASCII)
 	}
 	if len(b.Header) > maxHeader {
-		return nil, Drop(ReasonHeader, "the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields, len(b.Header), maxHeader)
+		return nil, Drop(ReasonHeader,
+			"the names and types of %d columns take %d bytes, at most %d are allowed", b.NumFields,
+			len(b.Header), maxHeader)
 	}
 	schema, err := zeek.ParseSchema(b.Header)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 func TestReasonLabels(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range Reasons() {
-		if s := r.String(); s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") != "" || seen[s] {
+		if s := r.String(); s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") != "" ||
+			seen[s] {
 			t.Errorf("reason %d has the label %q", r, s)
 		}
 		seen[r.String()] = true

@@ -154,7 +154,8 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 	o.log = o.log.With("sink", o.name)
 	o.acct = NewLedger(o.log)
 	if (o.dropOldest || o.spoolFirst) && cfg.Spool == nil {
-		return nil, fmt.Errorf("sink %s: DropOldest and SpoolFirst need a spool: give it one", o.name)
+		return nil, fmt.Errorf("sink %s: DropOldest and SpoolFirst need a spool: give it one",
+			o.name)
 	}
 	o.ctx, o.giveUp = context.WithCancel(context.Background())
 	if cfg.Spool != nil {
@@ -213,7 +214,9 @@ func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, 
 		var why *DropError
 		switch {
 		case errors.Is(err, spool.ErrTooLarge):
-			why = Drop(ReasonTooLarge, "a batch of %d bytes has no place in memory now and never in the spool of %d bytes: make the spool larger than the largest message: %w",
+			why = Drop(ReasonTooLarge,
+				"a batch of %d bytes has no place in memory now and never in the spool of %d "+
+					"bytes: make the spool larger than the largest message: %w",
 				len(raw), o.spoolBytes, err)
 		case o.gone != nil:
 			why = Drop(ReasonGivenUp, "the sink takes nothing more: %w", o.gone)
@@ -299,9 +302,12 @@ func (o *Outlet) waitFor(d time.Duration) {
 }
 
 // newItem makes an item of a batch. It does not count as a user of memory yet.
-func (o *Outlet) newItem(source string, key LogKey, node, raw []byte, b zeek.Batch, memory *shared) *item {
-	it := &item{source: source, key: key, raw: raw, memory: memory, size: int64(len(node) + len(raw))}
-	it.Entry = Entry{Node: node, Batch: b, taken: func() { o.take(it) }, done: func(refused []Refusal, err error) { o.finish(it, refused, err) }}
+func (o *Outlet) newItem(source string, key LogKey, node, raw []byte, b zeek.Batch,
+	memory *shared) *item {
+	it := &item{source: source, key: key, raw: raw, memory: memory,
+		size: int64(len(node) + len(raw))}
+	it.Entry = Entry{Node: node, Batch: b, taken: func() { o.take(it) },
+		done: func(refused []Refusal, err error) { o.finish(it, refused, err) }}
 	return it
 }
 
@@ -420,7 +426,8 @@ type OutletStats struct {
 // Stats returns what has happened so far.
 func (o *Outlet) Stats() OutletStats {
 	o.mu.Lock()
-	st := OutletStats{Name: o.name, Recovered: o.recovered, WindowBytes: o.bytes, Spooling: o.spilling, Waiting: o.waiting}
+	st := OutletStats{Name: o.name, Recovered: o.recovered, WindowBytes: o.bytes,
+		Spooling: o.spilling, Waiting: o.waiting}
 	o.mu.Unlock()
 	if o.spool != nil {
 		s := o.spool.Stats()

@@ -92,7 +92,8 @@ func entryName(e *Entry) string {
 // offer puts a batch of one record into an outlet, as a Receiver does.
 func offer(t testing.TB, o *Outlet, source, path string, number, size int) {
 	t.Helper()
-	parts := pipelinetest.Message(t, source, "Test::LOG", path, "line", fmt.Sprintf("%06d %s", number, strings.Repeat("x", size)))
+	parts := pipelinetest.Message(t, source, "Test::LOG", path, "line",
+		fmt.Sprintf("%06d %s", number, strings.Repeat("x", size)))
 	b, e := ParseMessage(parts)
 	if e != nil {
 		t.Fatal(e)
@@ -121,7 +122,8 @@ func TestOutletModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) outletStep {
 			return outletStep{
-				What:   rapid.SampledFrom([]string{"put", "put", "put", "deliver", "deliver", "deliver", "restart", "kill"}).Draw(rt, "what"),
+				What: rapid.SampledFrom([]string{"put", "put", "put", "deliver", "deliver",
+					"deliver", "restart", "kill"}).Draw(rt, "what"),
 				Source: rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "source"),
 				Path:   rapid.SampledFrom([]string{"x", "y"}).Draw(rt, "path"),
 				Size:   rapid.SampledFrom([]int{0, 100, 900, 3000}).Draw(rt, "size"),
@@ -253,7 +255,8 @@ func (m *outletModel) check() error {
 		return fmt.Errorf("%d bytes in the window", st.WindowBytes)
 	}
 	if !st.Spooling && st.Queued.Messages != uint64(m.sink.holds()) {
-		return fmt.Errorf("%d queued, the sink holds %d and nothing is spooled", st.Queued.Messages, m.sink.holds())
+		return fmt.Errorf("%d queued, the sink holds %d and nothing is spooled", st.Queued.Messages,
+			m.sink.holds())
 	}
 	last := map[string]string{}
 	m.sink.mu.Lock()
@@ -302,15 +305,18 @@ func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 			push := s.connect(t)
 			const messages = 100
 			for i := range messages {
-				m := pipelinetest.Message(t, "node", "Test::LOG", "test", "line", fmt.Sprintf("%d %s", i, strings.Repeat("x", 1000)))
+				m := pipelinetest.Message(t, "node", "Test::LOG", "test", "line",
+					fmt.Sprintf("%d %s", i, strings.Repeat("x", 1000)))
 				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if spooled {
-				testkit.Eventually(t, "all delivered", func() bool { return s.outlet.Stats().Written.Messages == messages })
+				testkit.Eventually(t, "all delivered",
+					func() bool { return s.outlet.Stats().Written.Messages == messages })
 			} else {
-				testkit.Eventually(t, "the nodes to wait", func() bool { return deadOutlet.Stats().Waiting != nil })
+				testkit.Eventually(t, "the nodes to wait",
+					func() bool { return deadOutlet.Stats().Waiting != nil })
 				testkit.Eventually(t, "all to be delivered", func() bool {
 					for dead.holds() > 0 {
 						dead.deliver(0)
@@ -326,7 +332,8 @@ func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 				t.Errorf("Close: %v", err)
 			}
 			checkAccounts(t, deadOutlet.Stats().Accounts)
-			if st := deadOutlet.Stats(); spooled && st.Queued.Messages != messages || !spooled && st.Written.Messages != messages {
+			if st := deadOutlet.Stats(); spooled && st.Queued.Messages != messages || !spooled &&
+				st.Written.Messages != messages {
 				t.Errorf("%+v", st)
 			}
 		})
@@ -352,10 +359,13 @@ func TestOutletDropsOldest(t *testing.T) {
 	st := o.Stats()
 	checkAccounts(t, st.Accounts)
 	dropped := st.Dropped[ReasonSpoolFull]
-	if dropped.Messages == 0 || dropped.Messages+st.Written.Messages != messages || len(got) != int(st.Written.Messages) {
-		t.Errorf("%d written, %d dropped, %d delivered of %d", st.Written.Messages, dropped.Messages, len(got), messages)
+	if dropped.Messages == 0 || dropped.Messages+st.Written.Messages != messages ||
+		len(got) != int(st.Written.Messages) {
+		t.Errorf("%d written, %d dropped, %d delivered of %d", st.Written.Messages,
+			dropped.Messages, len(got), messages)
 	}
-	if st.Logs[0].ByReason[ReasonSpoolFull] != dropped || st.Senders[0].ByReason[ReasonSpoolFull] != dropped {
+	if st.Logs[0].ByReason[ReasonSpoolFull] != dropped ||
+		st.Senders[0].ByReason[ReasonSpoolFull] != dropped {
 		t.Errorf("by log %+v, by sender %+v, want %+v", st.Logs, st.Senders, dropped)
 	}
 	if !slices.IsSorted(got) || got[0] != "test 000000" || got[len(got)-1] != "test 000499" {
@@ -374,16 +384,19 @@ func TestOutletGivesUp(t *testing.T) {
 			offer(t, o, "node", "test", i, 1000)
 		}
 	})
-	testkit.Eventually(t, "the queue to be full", func() bool { return o.Stats().Waiting != nil && sink.holds() == 2 })
+	testkit.Eventually(t, "the queue to be full",
+		func() bool { return o.Stats().Waiting != nil && sink.holds() == 2 })
 	sink.deliver(0)
-	testkit.Eventually(t, "room to be used", func() bool { return o.Stats().Received.Messages == 4 })
+	testkit.Eventually(t, "room to be used",
+		func() bool { return o.Stats().Received.Messages == 4 })
 	o.giveUp()
 	putting.Wait()
 	err := closeNow(t, o)
 	lost, ok := errors.AsType[*UndeliveredError](err)
 	st := o.Stats()
 	checkAccounts(t, st.Accounts)
-	if !ok || st.Written.Messages != 1 || st.Queued.Messages != 0 || st.Dropped[ReasonGivenUp].Messages != 9 || lost.Lost.Messages == 0 {
+	if !ok || st.Written.Messages != 1 || st.Queued.Messages != 0 ||
+		st.Dropped[ReasonGivenUp].Messages != 9 || lost.Lost.Messages == 0 {
 		t.Errorf("%v: %+v", err, st)
 	}
 }

@@ -54,7 +54,8 @@ func (o *Outlet) Close(ctx context.Context) error {
 		return errors.Join(err, o.keepRest())
 	}
 	if err != nil {
-		o.log.Warn("the sink did not end well, what it has not delivered is in its spool", "err", err)
+		o.log.Warn("the sink did not end well, what it has not delivered is in its spool", "err",
+			err)
 	}
 	return errors.Join(o.keepRest(), o.closeSpool())
 }
@@ -83,7 +84,8 @@ func (o *Outlet) keepRest() error {
 			why = errors.New("the sink does not answer")
 		}
 		it.place = nil // if the sink is done with it after all, that is too late
-		o.dropItem(it, Drop(ReasonGivenUp, "the logger ended before the sink took it: %w", errors.Join(why, err)))
+		o.dropItem(it, Drop(ReasonGivenUp, "the logger ended before the sink took it: %w",
+			errors.Join(why, err)))
 		if lost == nil {
 			lost = &UndeliveredError{Sink: o.name, Err: errors.Join(why, err)}
 		}

@@ -53,8 +53,10 @@ func (s *childSink) Close(context.Context) error { return nil }
 
 // putNumber puts a batch of one record into an outlet.
 func putNumber(o *Outlet, number int) {
-	s := &zeek.Schema{Stream: "Test::LOG", Writer: writerASCII, Path: "test", Fields: []zeek.Field{{Name: "line", Type: zeek.TypeString}}}
-	raw, err := zeek.AppendBatch(nil, s, [][]zeek.Value{{zeek.String(fmt.Sprintf("%06d %s", number, strings.Repeat("x", 500)))}})
+	s := &zeek.Schema{Stream: "Test::LOG", Writer: writerASCII, Path: "test",
+		Fields: []zeek.Field{{Name: "line", Type: zeek.TypeString}}}
+	raw, err := zeek.AppendBatch(nil, s,
+		[][]zeek.Value{{zeek.String(fmt.Sprintf("%06d %s", number, strings.Repeat("x", 500)))}})
 	if err != nil {
 		panic(err)
 	}
@@ -81,7 +83,8 @@ func deliverAll(o *Outlet, sink *handSink) (texts []string) {
 func runOutletChild(mode string) {
 	dir := os.Getenv("ZMTPD_OUTLET_DIR")
 	sink := &childSink{ready: make(chan struct{})}
-	cfg := OutletConfig{Name: "child", MaxBytes: 20_000, SpoolFirst: true, Spool: &spool.Config{Dir: dir},
+	cfg := OutletConfig{Name: "child", MaxBytes: 20_000, SpoolFirst: true,
+		Spool:  &spool.Config{Dir: dir},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	if mode == "fatal" {
 		sink.fatal = "000007"
@@ -187,7 +190,8 @@ func TestFatalRecordIsSetAside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, drop := ParseMessage(parts); drop != nil || !strings.Contains(string(b.Values), "000007") {
+	if b, drop := ParseMessage(parts); drop != nil ||
+		!strings.Contains(string(b.Values), "000007") {
 		t.Errorf("%q, %v", parts, drop)
 	}
 }
@@ -232,7 +236,8 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 		aside.Write(content)
 	}
 	for text := range counted {
-		if _, number, _ := strings.Cut(text, " "); !delivered[text] && !strings.Contains(aside.String(), number) {
+		if _, number, _ := strings.Cut(text, " "); !delivered[text] &&
+			!strings.Contains(aside.String(), number) {
 			t.Errorf("%s was counted and is lost", text)
 		}
 	}
@@ -270,7 +275,8 @@ func TestOutletGone(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("spool=%v first=%v", spooled, first), func(t *testing.T) {
 				told := make(chan error, 2)
-				cfg := OutletConfig{Name: "gone", MaxBytes: 5000, SpoolFirst: first, Gone: func(err error) { told <- err }}
+				cfg := OutletConfig{Name: "gone", MaxBytes: 5000, SpoolFirst: first,
+					Gone: func(err error) { told <- err }}
 				if spooled {
 					cfg.Spool = &spool.Config{Dir: t.TempDir(), MaxBytes: 100_000}
 				}
@@ -291,10 +297,12 @@ func TestOutletGone(t *testing.T) {
 				st := o.Stats()
 				checkAccounts(t, st.Accounts)
 				dropped := st.Dropped[ReasonGivenUp].Messages
-				if st.Written.Messages != 3 || len(told) != 0 || dropped == 0 || st.Received.Messages != messages {
+				if st.Written.Messages != 3 || len(told) != 0 || dropped == 0 ||
+					st.Received.Messages != messages {
 					t.Errorf("%+v, told %d times more", st, len(told))
 				}
-				if _, lost := errors.AsType[*UndeliveredError](err); lost && spooled || st.Queued.Messages > 0 != spooled {
+				if _, lost := errors.AsType[*UndeliveredError](err); lost && spooled ||
+					st.Queued.Messages > 0 != spooled {
 					t.Errorf("queued %d, error %v", st.Queued.Messages, err)
 				}
 			})
@@ -317,7 +325,8 @@ func cpuTime(t testing.TB) time.Duration {
 func TestBatchLargerThanSpool(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		sink := &handSink{}
-		o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 3000, SpoolFirst: first, Spool: &spool.Config{Dir: t.TempDir(), MaxBytes: 20_000}})
+		o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 3000, SpoolFirst: first,
+			Spool: &spool.Config{Dir: t.TempDir(), MaxBytes: 20_000}})
 		const large = 50_000
 		offer(t, o, "node", "test", 0, large)
 		for i := range 5 {
@@ -348,12 +357,17 @@ func TestStuckOutletRests(t *testing.T) {
 		dir  spool.Config
 		size int
 	}{
-		"sink down, no spool":      {cfg: OutletConfig{MaxBytes: 5000}, size: 1000},
-		"sink down, spool":         {cfg: OutletConfig{MaxBytes: 5000}, dir: spool.Config{MaxBytes: 1 << 30}, size: 1000},
-		"sink down, spool first":   {cfg: OutletConfig{MaxBytes: 5000, SpoolFirst: true}, dir: spool.Config{MaxBytes: 1 << 30}, size: 1000},
-		"spool full":               {cfg: OutletConfig{MaxBytes: 5000}, dir: spool.Config{MaxBytes: 20_000}, size: 1000},
-		"spool first, full":        {cfg: OutletConfig{MaxBytes: 5000, SpoolFirst: true}, dir: spool.Config{MaxBytes: 20_000}, size: 1000},
-		"batches too large for it": {cfg: OutletConfig{MaxBytes: 5000}, dir: spool.Config{MaxBytes: 2000}, size: 3000},
+		"sink down, no spool": {cfg: OutletConfig{MaxBytes: 5000}, size: 1000},
+		"sink down, spool": {cfg: OutletConfig{MaxBytes: 5000},
+			dir: spool.Config{MaxBytes: 1 << 30}, size: 1000},
+		"sink down, spool first": {cfg: OutletConfig{MaxBytes: 5000, SpoolFirst: true},
+			dir: spool.Config{MaxBytes: 1 << 30}, size: 1000},
+		"spool full": {cfg: OutletConfig{MaxBytes: 5000},
+			dir: spool.Config{MaxBytes: 20_000}, size: 1000},
+		"spool first, full": {cfg: OutletConfig{MaxBytes: 5000, SpoolFirst: true},
+			dir: spool.Config{MaxBytes: 20_000}, size: 1000},
+		"batches too large for it": {cfg: OutletConfig{MaxBytes: 5000},
+			dir: spool.Config{MaxBytes: 2000}, size: 3000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.dir.MaxBytes > 0 {

@@ -37,7 +37,8 @@ func Serve(pull *zmtp.Pull, log *slog.Logger, outlets ...*Outlet) *Receiver {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Receiver{pull: pull, outlets: outlets, nodes: map[*zmtp.Peer]*nodeIDs{}, done: make(chan struct{})}
+	r := &Receiver{pull: pull, outlets: outlets, nodes: map[*zmtp.Peer]*nodeIDs{},
+		done: make(chan struct{})}
 	r.acct = NewLedger(log)
 	go r.run()
 	return r

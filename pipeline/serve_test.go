@@ -122,7 +122,8 @@ func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 		senders.Go(func() {
 			for i := range messages {
 				node := fmt.Sprintf("node-%d", n)
-				parts := pipelinetest.Message(t, node, "Test::LOG", "test", "line", fmt.Sprintf("%s %d", node, i))
+				parts := pipelinetest.Message(t, node, "Test::LOG", "test", "line",
+					fmt.Sprintf("%s %d", node, i))
 				if err := push.Send(t.Context(), zmtp.NewMessage(parts...)); err != nil {
 					t.Error(err)
 					return
@@ -177,7 +178,8 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	testkit.Eventually(t, "five messages", func() bool { return s.receiver.Accounts().Received.Messages == 5 })
+	testkit.Eventually(t, "five messages",
+		func() bool { return s.receiver.Accounts().Received.Messages == 5 })
 	testkit.Eventually(t, "the node id", func() bool {
 		peers := s.pull.Peers()
 		return len(peers) == 1 && s.receiver.Nodes()[peers[0].ID] == "node"
@@ -187,10 +189,12 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 	}
 	s.close(t)
 	st := s.receiver.Accounts()
-	if st.Dropped[ReasonParts].Messages != 2 || st.Dropped[ReasonSerializer].Messages != 1 || st.Written.Messages != 2 {
+	if st.Dropped[ReasonParts].Messages != 2 || st.Dropped[ReasonSerializer].Messages != 1 ||
+		st.Written.Messages != 2 {
 		t.Errorf("%+v", st)
 	}
-	if st := s.outlet.Stats(); st.Dropped[BatchReason(zeek.ReasonTruncated)] != (Counts{1, 1}) || st.Written != (Counts{1, 1}) {
+	if st := s.outlet.Stats(); st.Dropped[BatchReason(zeek.ReasonTruncated)] != (Counts{1, 1}) ||
+		st.Written != (Counts{1, 1}) {
 		t.Errorf("%+v", st)
 	}
 	if got := s.sink.lines; !slices.Equal(got, []string{"good"}) {
@@ -221,7 +225,8 @@ func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 		if err := push.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		testkit.Eventually(t, "the peer to be gone", func() bool { return len(s.pull.Peers()) == 0 })
+		testkit.Eventually(t, "the peer to be gone",
+			func() bool { return len(s.pull.Peers()) == 0 })
 	}
 }
 
@@ -236,12 +241,14 @@ func TestReceiverShutdownUnderLoad(t *testing.T) {
 	for n := range 3 {
 		push := s.connect(t)
 		senders.Go(func() {
-			m := zmtp.NewMessage(pipelinetest.Message(t, fmt.Sprint("node-", n), "Test::LOG", "test", "line", "x")...)
+			m := zmtp.NewMessage(pipelinetest.Message(t, fmt.Sprint("node-", n), "Test::LOG",
+				"test", "line", "x")...)
 			for push.Send(sending, m) == nil {
 			}
 		})
 	}
-	testkit.Eventually(t, "some load", func() bool { return s.outlet.Stats().Received.Messages > 1000 })
+	testkit.Eventually(t, "some load",
+		func() bool { return s.outlet.Stats().Received.Messages > 1000 })
 	s.shutdownLosesNothing(t)
 }
 
@@ -264,7 +271,8 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 	}
 	defer conn.Close()
 	handshake := pushHandshake()
-	traffic := bytes.Repeat(zmtp.AppendMessage(nil, pipelinetest.Message(t, "node", "Test::LOG", "test", "line", "x")...), 10)
+	traffic := bytes.Repeat(zmtp.AppendMessage(nil,
+		pipelinetest.Message(t, "node", "Test::LOG", "test", "line", "x")...), 10)
 	var sender sync.WaitGroup
 	defer sender.Wait()
 	sender.Go(func() {
@@ -273,7 +281,8 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 			_, err = conn.Write(traffic)
 		}
 	})
-	testkit.Eventually(t, "some load", func() bool { return s.outlet.Stats().Received.Messages > 1000 })
+	testkit.Eventually(t, "some load",
+		func() bool { return s.outlet.Stats().Received.Messages > 1000 })
 
 	s.shutdownLosesNothing(t)
 }

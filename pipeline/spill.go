@@ -44,7 +44,8 @@ func (o *Outlet) openSpool(cfg spool.Config) error {
 	o.spilling = o.spoolFirst || unread
 	if unread {
 		o.spills.begin(time.Now())
-		o.log.Info("the sink gets first what is in its spool", "messages", o.recovered.Messages, "records", o.recovered.Records)
+		o.log.Info("the sink gets first what is in its spool", "messages", o.recovered.Messages,
+			"records", o.recovered.Records)
 	}
 	o.spooler.Go(o.runSpool)
 	return nil
@@ -152,7 +153,8 @@ func (o *Outlet) spill() error {
 	}
 	o.spilling = true
 	if o.spills.begin(time.Now()) {
-		o.log.Warn("the sink does not keep up, its log batches go through the spool", "waiting_bytes", o.bytes)
+		o.log.Warn("the sink does not keep up, its log batches go through the spool",
+			"waiting_bytes", o.bytes)
 	}
 	return nil
 }
@@ -180,7 +182,8 @@ func (o *Outlet) runSpool() {
 	var acks []spool.Seq
 	var backoff await.Backoff
 	for {
-		feeds := o.spilling && !o.closing && o.gone == nil && (o.window.Len() == 0 || o.bytes < o.maxBytes)
+		feeds := o.spilling && !o.closing && o.gone == nil &&
+			(o.window.Len() == 0 || o.bytes < o.maxBytes)
 		switch {
 		case len(o.acks) > 0:
 			acks, o.acks = o.acks, acks[:0]
@@ -258,7 +261,8 @@ func (o *Outlet) closeSpool() error {
 	o.mu.Unlock()
 	o.spooler.Wait()
 	if st := o.spool.Stats(); st.Records > 0 {
-		o.log.Info("what the sink has not delivered is in its spool for the next start", "messages", st.Records)
+		o.log.Info("what the sink has not delivered is in its spool for the next start", "messages",
+			st.Records)
 	}
 	if err := o.spool.Close(); err != nil {
 		return fmt.Errorf("sink %s: %w", o.name, err)

@@ -59,7 +59,8 @@ func (o *Outlet) sendFed(it *item) {
 // setAside moves an item from the spool to a file. While that cannot be written it waits.
 func (o *Outlet) setAside(it *item, deaths int) {
 	// As a recording it can be sent again.
-	record, err := recording.AppendMessage(nil, []byte("log-write"), it.Node, []byte(zeek.SerializerName), it.raw)
+	record, err := recording.AppendMessage(nil, []byte("log-write"), it.Node,
+		[]byte(zeek.SerializerName), it.raw)
 	if err != nil { // too large for a recording
 		record = appendRecord(nil, it)
 	}
@@ -67,19 +68,23 @@ func (o *Outlet) setAside(it *item, deaths int) {
 	var backoff await.Backoff
 	for err != nil {
 		if backoff.First() {
-			o.log.Error("a batch in the spool at which the process died cannot be set aside, another try follows", "err", err)
+			o.log.Error("a batch in the spool at which the process died cannot be set aside, "+
+				"another try follows", "err", err)
 		}
 		if !backoff.Sleep(o.ctx, o.ctx) {
 			return // it is in the spool for the next start
 		}
 		path, err = o.spool.SetAside(it.seq, record)
 	}
-	o.log.Error("the process died more than once while it delivered a batch, which is set aside", "deaths", deaths, "file", path,
-		"node", string(it.Node[:min(len(it.Node), maxNodeID)]), "path", it.key.Path, "records", it.Batch.NumRecords, "bytes", len(it.raw))
+	o.log.Error("the process died more than once while it delivered a batch, which is set aside",
+		"deaths", deaths, "file", path,
+		"node", string(it.Node[:min(len(it.Node), maxNodeID)]), "path", it.key.Path, "records",
+		it.Batch.NumRecords, "bytes", len(it.raw))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.remove(it)
-	o.dropItem(it, Drop(ReasonSetAside, "the process died %d times while it delivered the batch, which is now in %s", deaths, path))
+	o.dropItem(it, Drop(ReasonSetAside,
+		"the process died %d times while it delivered the batch, which is now in %s", deaths, path))
 }
 
 // setAsideUnusable moves a record from the spool to a file that is no log batch, or none that this
@@ -91,7 +96,8 @@ func (o *Outlet) setAsideUnusable(seq spool.Seq, record []byte, why error) {
 	o.mu.Lock()
 	if err != nil {
 		// It is not acknowledged, so the next start finds it.
-		o.log.Error("a record of the spool is no log batch and cannot be set aside", "err", err, "why", why)
+		o.log.Error("a record of the spool is no log batch and cannot be set aside", "err", err,
+			"why", why)
 		return
 	}
 	o.log.Error("a record of the spool is no log batch, it is set aside", "file", path, "err", why)

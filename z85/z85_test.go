@@ -97,7 +97,8 @@ func TestEncodeAgainstSlow(t *testing.T) {
 		dst := rapid.SliceOfN(rapid.Byte(), 0, 4).Draw(t, "dst")
 		got, err := AppendEncode(dst, data)
 		if len(data)%4 != 0 {
-			if kind, n := kindOf(err); kind != "length" || n != len(data) || !bytes.Equal(got, dst) {
+			if kind, n := kindOf(err); kind != "length" || n != len(data) ||
+				!bytes.Equal(got, dst) {
 				t.Fatalf("%d bytes: %q, %v", len(data), got, err)
 			}
 			return

@@ -124,7 +124,8 @@ func (in *inlet) read() error {
 // authorize lets the mechanism ask whether the peer may come in, and watches the peer meanwhile:
 // one that hangs up is not waited for, and one that sends what it may not send yet is refused, as
 // in libzmq.
-func (s *Socket) authorize(p *Peer, h *handshake, in *inlet, out []byte, deadline time.Time) ([]byte, Progress, error) {
+func (s *Socket) authorize(p *Peer, h *handshake, in *inlet, out []byte,
+	deadline time.Time) ([]byte, Progress, error) {
 	ctx, cancel := context.WithDeadline(p.owner.ctx, deadline)
 	defer cancel()
 	answered := make(chan struct{})

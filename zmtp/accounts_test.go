@@ -113,7 +113,8 @@ func TestAccountsAddUp(t *testing.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			n.Buffer = 300
-			push := NewPush(inMemory(n, Config{SendHWM: 20, Immediate: seed%2 == 0, ReconnectInterval: time.Second}))
+			push := NewPush(inMemory(n,
+				Config{SendHWM: 20, Immediate: seed%2 == 0, ReconnectInterval: time.Second}))
 			pulls := []*Pull{NewPull(Config{RecvHWM: 5}), NewPull(Config{RecvHWM: 5})}
 			address := func(i int) string { return fmt.Sprint("10.0.0.", i, ":1") }
 			for i, pull := range pulls {
@@ -163,7 +164,8 @@ func TestAccountsAddUp(t *testing.T) {
 				}
 			}
 			if in != taken+dropped || in > written {
-				t.Errorf("seed %d: %d came, %d were taken and %d dropped, %d written", seed, in, taken, dropped, written)
+				t.Errorf("seed %d: %d came, %d were taken and %d dropped, %d written", seed, in,
+					taken, dropped, written)
 			}
 		})
 	}
@@ -172,7 +174,8 @@ func TestAccountsAddUp(t *testing.T) {
 // A frame header with an absurd size ends nothing but its connection, also where no limit is set.
 func TestAbsurdSizesWithoutLimits(t *testing.T) {
 	none := Config{
-		MaxMessageSize: -1, MaxParts: -1, SendHWM: -1, RecvHWM: -1, SendBytes: -1, RecvBytes: -1, TotalRecvBytes: -1,
+		MaxMessageSize: -1, MaxParts: -1, SendHWM: -1, RecvHWM: -1, SendBytes: -1, RecvBytes: -1,
+		TotalRecvBytes: -1,
 	}
 	for _, size := range []uint64{1<<63 - 1, 1<<63 - 10, 1<<63 - 11, 1 << 62, 1<<61 - 20, 1 << 48, 1 << 63, 1<<64 - 1} {
 		for _, flags := range []byte{2, 3, 6} {

@@ -25,21 +25,25 @@ type Auth struct {
 // Ask asks about one client, and returns what the handler wants the application to know of it. If
 // the client may not come in, the error says why and status is what it has to be told in an ERROR
 // command: "400", "500", or nothing, when it is only hung up on.
-func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string, credentials ...[]byte) (m wire.Metadata, status string, err error) {
+func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
+	credentials ...[]byte) (m wire.Metadata, status string, err error) {
 	if a.Handler == nil {
 		if a.Open {
 			return nil, "", nil
 		}
-		return nil, "", wire.Errorf(wire.AuthUnavailable, "no authenticator is set, and Open is not")
+		return nil, "", wire.Errorf(wire.AuthUnavailable,
+			"no authenticator is set, and Open is not")
 	}
 	req := zap.Request{
-		ID: "1", Domain: a.Domain, Address: zapAddress(peer), Mechanism: mechanism, Credentials: credentials,
+		ID: "1", Domain: a.Domain, Address: zapAddress(peer), Mechanism: mechanism,
+		Credentials: credentials,
 	}
 	reply, err := a.Handler.Authenticate(ctx, &req)
 	switch {
 	case err != nil:
 		// The client is told nothing: it tries again, and the authenticator may be back then.
-		return nil, "", errors.Join(wire.Errorf(wire.AuthUnavailable, "the authenticator failed"), err)
+		return nil, "", errors.Join(wire.Errorf(wire.AuthUnavailable, "the authenticator failed"),
+			err)
 	case reply.Status == zap.StatusOK:
 		m, err = replyMetadata(&reply)
 		return m, "", err
@@ -63,7 +67,10 @@ const PropUserID = "User-Id"
 // somebody: a User-Id among it is left out.
 func PeerMetadata(b []byte) (wire.Metadata, error) {
 	m, err := wire.ParseMetadata(b)
-	return slices.DeleteFunc(m, func(p wire.Property) bool { return strings.EqualFold(p.Name, PropUserID) }), err
+	return slices.DeleteFunc(m, func(p wire.Property) bool {
+		return strings.EqualFold(p.Name,
+			PropUserID)
+	}), err
 }
 
 func replyMetadata(r *zap.Reply) (wire.Metadata, error) {
@@ -73,7 +80,8 @@ func replyMetadata(r *zap.Reply) (wire.Metadata, error) {
 	}
 	more, err := wire.ParseMetadata(r.Metadata)
 	if err != nil {
-		return nil, errors.Join(wire.Errorf(wire.AuthUnavailable, "the reply's metadata cannot be parsed"),
+		return nil, errors.Join(wire.Errorf(wire.AuthUnavailable,
+			"the reply's metadata cannot be parsed"),
 			&zap.Error{Fault: zap.FaultMetadata, Detail: err.Error()})
 	}
 	return append(m, more...), nil

@@ -12,7 +12,8 @@ import (
 )
 
 // authPair connects a Push with the client mechanism to a Pull with the server mechanism.
-func authPair(t *testing.T, client, server func(wire.Metadata) Mechanism) (*Push, *Pull, *Monitor, *Monitor) {
+func authPair(t *testing.T, client, server func(wire.Metadata) Mechanism) (*Push, *Pull, *Monitor,
+	*Monitor) {
 	t.Helper()
 	pull := NewPull(Config{Mechanism: server})
 	push := NewPush(Config{Mechanism: client, ReconnectInterval: 10 * time.Millisecond})
@@ -51,14 +52,15 @@ func event(t *testing.T, m *Monitor, types ...EventType) Event {
 
 func TestPlainLetsInWhomTheHandlerKnows(t *testing.T) {
 	ctx := testContext(t)
-	server := &PlainServer{Auth{Domain: "logs", Handler: zap.HandlerFunc(func(ctx context.Context, r *zap.Request) (zap.Reply, error) {
-		if r.Domain != "logs" || r.Address != "127.0.0.1" || r.ID != "1" {
-			t.Errorf("request %+v", r)
-		}
-		reply, err := zap.Passwords{"zeek": "secret"}.Authenticate(ctx, r)
-		reply.Metadata = wire.AppendProperty(nil, "Team", []byte("blue"))
-		return reply, err
-	})}}
+	server := &PlainServer{Auth{Domain: "logs",
+		Handler: zap.HandlerFunc(func(ctx context.Context, r *zap.Request) (zap.Reply, error) {
+			if r.Domain != "logs" || r.Address != "127.0.0.1" || r.ID != "1" {
+				t.Errorf("request %+v", r)
+			}
+			reply, err := zap.Passwords{"zeek": "secret"}.Authenticate(ctx, r)
+			reply.Metadata = wire.AppendProperty(nil, "Team", []byte("blue"))
+			return reply, err
+		})}}
 	client := &PlainClient{User: "zeek", Password: "secret"}
 	push, pull, _, _ := authPair(t, client.Mechanism, server.Mechanism)
 	if err := push.Send(ctx, NewMessageString("hello")); err != nil {
@@ -77,7 +79,8 @@ func TestPlainLetsInWhomTheHandlerKnows(t *testing.T) {
 
 func TestRefusalsReachTheClientAsInLibzmq(t *testing.T) {
 	reply := func(status int) *Auth {
-		return &Auth{Handler: zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply, error) {
+		return &Auth{Handler: zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply,
+			error) {
 			return zap.Reply{Status: status, Text: "because"}, nil
 		})}
 	}
@@ -97,8 +100,10 @@ func TestRefusalsReachTheClientAsInLibzmq(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, pull, mc, ms := authPair(t, c.client, c.server)
-			se := event(t, ms, EventHandshakeFailedAuth, EventHandshakeFailedNoDetail, EventHandshakeFailedProtocol)
-			ce := event(t, mc, EventHandshakeFailedAuth, EventHandshakeFailedNoDetail, EventHandshakeFailedProtocol)
+			se := event(t, ms, EventHandshakeFailedAuth, EventHandshakeFailedNoDetail,
+				EventHandshakeFailedProtocol)
+			ce := event(t, mc, EventHandshakeFailedAuth, EventHandshakeFailedNoDetail,
+				EventHandshakeFailedProtocol)
 			if c.status == 0 {
 				if ce.Type != EventHandshakeFailedNoDetail {
 					t.Errorf("client event %v", ce)
@@ -106,7 +111,8 @@ func TestRefusalsReachTheClientAsInLibzmq(t *testing.T) {
 				event(t, mc, EventConnectRetried)
 				return
 			}
-			if se.Type != EventHandshakeFailedAuth || se.Value != c.status || ce.Type != EventHandshakeFailedAuth || ce.Value != c.status {
+			if se.Type != EventHandshakeFailedAuth || se.Value != c.status ||
+				ce.Type != EventHandshakeFailedAuth || ce.Value != c.status {
 				t.Errorf("events %v and %v, want status %d", se, ce, c.status)
 			}
 			event(t, mc, EventClosed) // and no further attempt
@@ -119,7 +125,8 @@ func TestRefusalsReachTheClientAsInLibzmq(t *testing.T) {
 
 func TestOpenLetsEverybodyInWithoutHandler(t *testing.T) {
 	ctx := testContext(t)
-	push, pull, _, _ := authPair(t, (&PlainClient{User: "x"}).Mechanism, (&PlainServer{Auth{Open: true}}).Mechanism)
+	push, pull, _, _ := authPair(t, (&PlainClient{User: "x"}).Mechanism,
+		(&PlainServer{Auth{Open: true}}).Mechanism)
 	push.Send(ctx, NewMessageString("in"))
 	if _, err := pull.Recv(ctx); err != nil {
 		t.Fatal(err)
@@ -129,7 +136,8 @@ func TestOpenLetsEverybodyInWithoutHandler(t *testing.T) {
 // A handler that waits is cancelled when its client goes away.
 func TestHandlerIsCancelledWithItsClient(t *testing.T) {
 	asked, cancelled := make(chan struct{}), make(chan struct{})
-	server := &Null{Auth{Handler: zap.HandlerFunc(func(ctx context.Context, _ *zap.Request) (zap.Reply, error) {
+	server := &Null{Auth{Handler: zap.HandlerFunc(func(ctx context.Context,
+		_ *zap.Request) (zap.Reply, error) {
 		close(asked)
 		<-ctx.Done()
 		close(cancelled)
@@ -152,17 +160,20 @@ func TestBadReplyMetadataIsAFaultOfTheAuthenticator(t *testing.T) {
 	})}
 	_, _, err := a.Ask(t.Context(), nil, "NULL")
 	typ, value := failure(err)
-	if e, ok := errors.AsType[*wire.Error](err); !ok || e.Reason != wire.AuthUnavailable || typ != EventHandshakeFailedProtocol || value != 0x20000005 {
+	if e, ok := errors.AsType[*wire.Error](err); !ok || e.Reason != wire.AuthUnavailable ||
+		typ != EventHandshakeFailedProtocol || value != 0x20000005 {
 		t.Fatal(err, typ, value)
 	}
 }
 
 func TestPeerCannotNameItself(t *testing.T) {
 	ready := wire.AppendMetadata(nil, wire.Metadata{
-		{Name: "Socket-Type", Value: []byte("PUSH")}, {Name: "user-id", Value: []byte("root")}, {Name: "X-A", Value: []byte("b")},
+		{Name: "Socket-Type", Value: []byte("PUSH")}, {Name: "user-id", Value: []byte("root")},
+		{Name: "X-A", Value: []byte("b")},
 	})
 	for name, m := range map[string]Mechanism{"NULL": newNull(nil), "PLAIN": &plainServer{state: plainInitiate}} {
-		cmd := wire.AppendCommand(nil, map[string]string{"NULL": wire.CmdReady, "PLAIN": cmdInitiate}[name], ready)
+		cmd := wire.AppendCommand(nil,
+			map[string]string{"NULL": wire.CmdReady, "PLAIN": cmdInitiate}[name], ready)
 		if _, progress, err := m.Handshake(nil, cmd[2:]); err != nil || progress != Ready {
 			t.Fatal(name, progress, err)
 		}

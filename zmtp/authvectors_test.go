@@ -47,7 +47,9 @@ func TestAuthVectors(t *testing.T) {
 
 func playAuthVector(t *testing.T, v zmtptest.Vector, status int) {
 	handler := zap.HandlerFunc(func(ctx context.Context, r *zap.Request) (zap.Reply, error) {
-		if r.Mechanism == "PLAIN" && (len(r.Credentials) != 2 || string(r.Credentials[0]) != "admin" || string(r.Credentials[1]) != "secret") {
+		if r.Mechanism == "PLAIN" &&
+			(len(r.Credentials) != 2 || string(r.Credentials[0]) != "admin" ||
+				string(r.Credentials[1]) != "secret") {
 			t.Errorf("request %q", r)
 		}
 		if status == 0 {

@@ -20,7 +20,8 @@ func TestBatchBuilder(t *testing.T) {
 			for range rapid.IntRange(1, 20).Draw(t, "messages") {
 				var parts [][]byte
 				for range rapid.IntRange(1, 4).Draw(t, "parts") {
-					size := rapid.SampledFrom([]int{0, 1, 255, 256, 5000, 70_000, 300_000}).Draw(t, "size")
+					size := rapid.SampledFrom([]int{0, 1, 255, 256, 5000, 70_000, 300_000}).Draw(t,
+						"size")
 					parts = append(parts, bytes.Repeat([]byte{byte(len(want))}, size))
 				}
 				m := NewMessage(parts...)
@@ -42,7 +43,8 @@ func TestBatchBuilder(t *testing.T) {
 				}
 				parts, size := m.counts()
 				if p, s := batch.Counts(i, i+1); p != parts || s != size {
-					t.Fatalf("message %d counts %d parts and %d bytes, want %d and %d", i, p, s, parts, size)
+					t.Fatalf("message %d counts %d parts and %d bytes, want %d and %d", i, p, s,
+						parts, size)
 				}
 			}
 		}
@@ -97,7 +99,8 @@ func TestBuiltBatchesArrive(t *testing.T) {
 		var b BatchBuilder
 		for i := range batches {
 			for j := range each {
-				b.Add([]byte(fmt.Sprint(i)), bytes.Repeat([]byte{byte(i), byte(j)}, sizes[i%len(sizes)]))
+				b.Add([]byte(fmt.Sprint(i)),
+					bytes.Repeat([]byte{byte(i), byte(j)}, sizes[i%len(sizes)]))
 			}
 			batch := b.Batch()
 			_, err := push.SendBatch(ctx, batch)
@@ -116,7 +119,9 @@ func TestBuiltBatchesArrive(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := []byte(fmt.Sprint(i))
-			if !bytes.Equal(m.Part(0), want) || !bytes.Equal(m.Part(1), bytes.Repeat([]byte{byte(i), byte(j)}, sizes[i%len(sizes)])) {
+			if !bytes.Equal(m.Part(0), want) ||
+				!bytes.Equal(m.Part(1),
+					bytes.Repeat([]byte{byte(i), byte(j)}, sizes[i%len(sizes)])) {
 				t.Fatalf("message %d of batch %d differs", j, i)
 			}
 		}

@@ -26,7 +26,8 @@ func readOf(size int) *Batch {
 func TestBudgetAgainstModel(t *testing.T) {
 	type step struct{ what, which, size int }
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
-		return step{rapid.IntRange(0, 3).Draw(t, "what"), rapid.IntRange(0, 9).Draw(t, "which"), rapid.IntRange(10, largestRead).Draw(t, "size")}
+		return step{rapid.IntRange(0, 3).Draw(t, "what"), rapid.IntRange(0, 9).Draw(t, "which"),
+			rapid.IntRange(10, largestRead).Draw(t, "size")}
 	}), 1, 60)
 	rapid.Check(t, func(rt *rapid.T) {
 		all, n := steps.Draw(rt, "steps"), rapid.IntRange(1, 4).Draw(rt, "peers")
@@ -99,12 +100,15 @@ func (m *budgetModel) check() error {
 		p := &m.peers[i]
 		byPeer += p.lane.pinned
 		after := used + int64(p.waiting)
-		if may := p.lane.msgs == 0 || after <= budgetLimit && p.lane.pinned+int64(p.waiting) <= budgetLimit-after; p.waiting > 0 && may {
-			return fmt.Errorf("peer %d waits for %d bytes, has %d, %d of %d are used: it may go on", i, p.waiting, p.lane.pinned, used, budgetLimit)
+		if may := p.lane.msgs == 0 || after <= budgetLimit &&
+			p.lane.pinned+int64(p.waiting) <= budgetLimit-after; p.waiting > 0 && may {
+			return fmt.Errorf("peer %d waits for %d bytes, has %d, %d of %d are used: it may go on",
+				i, p.waiting, p.lane.pinned, used, budgetLimit)
 		}
 	}
 	if used != held || used != byPeer || used > budgetLimit+int64(len(m.peers)*largestRead) {
-		return fmt.Errorf("%d bytes are held, %d are counted, %d by peer, the limit is %d", held, used, byPeer, budgetLimit)
+		return fmt.Errorf("%d bytes are held, %d are counted, %d by peer, the limit is %d", held,
+			used, byPeer, budgetLimit)
 	}
 	return nil
 }
@@ -124,11 +128,13 @@ func (m *budgetModel) drain() error {
 	}
 	for i := range m.peers {
 		if p := &m.peers[i]; p.waiting > 0 || p.lane.pinned != 0 {
-			return fmt.Errorf("in the end peer %d waits for %d bytes and has %d", i, p.waiting, p.lane.pinned)
+			return fmt.Errorf("in the end peer %d waits for %d bytes and has %d", i, p.waiting,
+				p.lane.pinned)
 		}
 	}
 	if _, _, used := m.in.level(); used != 0 || len(m.in.budget.waiting) > 0 {
-		return fmt.Errorf("in the end %d bytes are held, %d peers wait", used, len(m.in.budget.waiting))
+		return fmt.Errorf("in the end %d bytes are held, %d peers wait", used,
+			len(m.in.budget.waiting))
 	}
 	return nil
 }
@@ -151,7 +157,8 @@ func TestBudgetLeavesRoomForOthers(t *testing.T) {
 			synctest.Wait()
 			for j, n := range want {
 				if lanes[j].pinned != n {
-					t.Errorf("with %d peers, peer %d has %d bytes, want %d", i+1, j, lanes[j].pinned, n)
+					t.Errorf("with %d peers, peer %d has %d bytes, want %d", i+1, j,
+						lanes[j].pinned, n)
 				}
 			}
 		}
@@ -240,8 +247,10 @@ func TestTotalRecvBytes(t *testing.T) {
 		}
 		synctest.Wait()
 		st := pull.Stats()
-		if most := int64(1<<20 + len(peers)*(128<<10)); st.RecvPinnedBytes > most || st.RecvPinnedBytes < st.RecvQueuedBytes || st.RecvQueued < len(peers) {
-			t.Errorf("%d messages of %d bytes wait in %d bytes, want at least %d messages and at most %d bytes",
+		if most := int64(1<<20 + len(peers)*(128<<10)); st.RecvPinnedBytes > most ||
+			st.RecvPinnedBytes < st.RecvQueuedBytes || st.RecvQueued < len(peers) {
+			t.Errorf("%d messages of %d bytes wait in %d bytes, want at least %d messages and at "+
+				"most %d bytes",
 				st.RecvQueued, st.RecvQueuedBytes, st.RecvPinnedBytes, len(peers), most)
 		}
 		for i := range each * len(peers) {
@@ -287,8 +296,10 @@ func TestLargeMessagesUnderWayCount(t *testing.T) {
 		synctest.Wait()
 		// A slab for one message, and while it grows twice the one before.
 		st := pull.Stats()
-		if most := int64(len(peers)*3<<19 + 1<<20); st.RecvQueued != 3 || st.RecvPinnedBytes > most || st.RecvPinnedBytes < int64(len(peers)*len(message)/2) {
-			t.Errorf("%d messages wait, %d bytes are held, want 3 and at most %d", st.RecvQueued, st.RecvPinnedBytes, most)
+		if most := int64(len(peers)*3<<19 + 1<<20); st.RecvQueued != 3 ||
+			st.RecvPinnedBytes > most || st.RecvPinnedBytes < int64(len(peers)*len(message)/2) {
+			t.Errorf("%d messages wait, %d bytes are held, want 3 and at most %d", st.RecvQueued,
+				st.RecvPinnedBytes, most)
 		}
 		for range 15 {
 			b, err := pull.RecvBatch(t.Context())
@@ -299,7 +310,8 @@ func TestLargeMessagesUnderWayCount(t *testing.T) {
 		}
 		synctest.Wait()
 		if st := pull.Stats(); st.RecvPinnedBytes < int64(3*len(message)/2) {
-			t.Errorf("%d bytes are held for three that have sent half a message", st.RecvPinnedBytes)
+			t.Errorf("%d bytes are held for three that have sent half a message",
+				st.RecvPinnedBytes)
 		}
 		pull.ClosePeers(func(*Peer) error { return ErrClosed })
 		synctest.Wait()

@@ -174,20 +174,24 @@ func positive[T int | time.Duration](v *T, def T) {
 func (c *Config) check() error {
 	for _, p := range c.Metadata {
 		if !strings.HasPrefix(p.Name, "X-") || len(p.Name) > 255 {
-			return fmt.Errorf("zmtp: application property %q: the name must begin with \"X-\" and have at most 255 bytes", p.Name)
+			return fmt.Errorf("zmtp: application property %q: the name must begin with \"X-\" "+
+				"and have at most 255 bytes", p.Name)
 		}
 		for _, r := range []byte(p.Name) {
 			if !isNameByte(r) {
-				return fmt.Errorf("zmtp: application property %q: only letters, digits and - _ . + are allowed (RFC 37)", p.Name)
+				return fmt.Errorf("zmtp: application property %q: only letters, digits and - _ . "+
+					"+ are allowed (RFC 37)", p.Name)
 			}
 		}
 	}
 	if n := len(wire.AppendMetadata(nil, c.Metadata)); n > maxHandshakeFrame/2 {
-		return fmt.Errorf("zmtp: application properties of %d bytes, at most %d can be sent", n, maxHandshakeFrame/2)
+		return fmt.Errorf("zmtp: application properties of %d bytes, at most %d can be sent", n,
+			maxHandshakeFrame/2)
 	}
 	return nil
 }
 
 func isNameByte(b byte) bool {
-	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-_.+", b) >= 0
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' ||
+		strings.IndexByte("-_.+", b) >= 0
 }

@@ -42,7 +42,8 @@ func kinds() map[wire.SocketType]kind {
 	}
 	subscribe := func(ctx context.Context, s *vectorSocket) {
 		for i := 0; ctx.Err() == nil; i++ {
-			if s.subscribe([]byte{'t', byte(i)}) != nil || s.unsubscribe([]byte{'t', byte(i)}) != nil {
+			if s.subscribe([]byte{'t', byte(i)}) != nil ||
+				s.unsubscribe([]byte{'t', byte(i)}) != nil {
 				return
 			}
 			runtime.Gosched()
@@ -81,8 +82,10 @@ func forEachKind(t *testing.T, f func(t *testing.T, typ wire.SocketType, k kind)
 // Every type refuses those that it cannot talk to, on both sides, and takes those that it can.
 func TestEveryTypeChecksItsPeer(t *testing.T) {
 	types := []wire.SocketType{
-		wire.REQ, wire.REP, wire.DEALER, wire.ROUTER, wire.PUB, wire.SUB, wire.XPUB, wire.XSUB, wire.PUSH, wire.PULL, wire.PAIR,
-		wire.CLIENT, wire.SERVER, wire.RADIO, wire.DISH, wire.SCATTER, wire.GATHER, wire.PEER, wire.CHANNEL, "STREAM", "pub", "",
+		wire.REQ, wire.REP, wire.DEALER, wire.ROUTER, wire.PUB, wire.SUB, wire.XPUB, wire.XSUB,
+		wire.PUSH, wire.PULL, wire.PAIR,
+		wire.CLIENT, wire.SERVER, wire.RADIO, wire.DISH, wire.SCATTER, wire.GATHER, wire.PEER,
+		wire.CHANNEL, "STREAM", "pub", "",
 	}
 	forEachKind(t, func(t *testing.T, typ wire.SocketType, k kind) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -248,7 +251,8 @@ func TestEveryTypeConcurrently(t *testing.T) {
 						var err error
 						if end == "Close" {
 							err = s.Close()
-						} else if err = s.Shutdown(limit); errors.Is(err, context.DeadlineExceeded) {
+						} else if err = s.Shutdown(limit); errors.Is(err,
+							context.DeadlineExceeded) {
 							err = nil // the other side does not always read
 						}
 						if err != nil {
@@ -286,7 +290,8 @@ func TestFailedHandshakesLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	inputs := [][]byte{
-		nil, {'G'}, wire.AppendGreeting(nil, "CURVE", false), wire.AppendGreeting(nil, "NULL", false)[:40],
+		nil, {'G'}, wire.AppendGreeting(nil, "CURVE", false),
+		wire.AppendGreeting(nil, "NULL", false)[:40],
 		append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PUB)...),
 	}
 	fail := func(count int) {
@@ -307,13 +312,15 @@ func TestFailedHandshakesLeaveNothing(t *testing.T) {
 			conn.Close()
 		}
 		testkit.Eventually(t, "every handshake has failed", func() bool {
-			return pull.Stats().Accepted == before.Accepted+uint64(count) && pull.Stats().PendingHandshakes == 0
+			return pull.Stats().Accepted == before.Accepted+uint64(count) &&
+				pull.Stats().PendingHandshakes == 0
 		})
 	}
 	fail(500)
 	goroutines, bytes := runtime.NumGoroutine(), heap()
 	fail(10_000)
-	testkit.Eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+	testkit.Eventually(t, "no goroutine is left",
+		func() bool { return runtime.NumGoroutine() <= goroutines })
 	if grown := int64(heap()) - int64(bytes); grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
@@ -326,7 +333,8 @@ func TestReconnectsLeaveNothing(t *testing.T) {
 	xpub := NewXPub(Config{}, XPubOptions{})
 	defer closeNow(t, xpub)
 	bind(t, &network, xpub.Socket, addr)
-	sub := NewSub(inMemory(&network, Config{ReconnectInterval: time.Microsecond, ReconnectMax: time.Microsecond}))
+	sub := NewSub(inMemory(&network,
+		Config{ReconnectInterval: time.Microsecond, ReconnectMax: time.Microsecond}))
 	defer closeNow(t, sub)
 	for i := range 10 {
 		sub.Subscribe(fmt.Append(nil, i))
@@ -336,10 +344,12 @@ func TestReconnectsLeaveNothing(t *testing.T) {
 	}
 	cycle := func(count int) {
 		for range count {
-			testkit.Eventually(t, "one connection is left with 10 topics", func() bool { return xpub.Topics() == 10 && len(network.Conns(addr)) == 1 })
+			testkit.Eventually(t, "one connection is left with 10 topics",
+				func() bool { return xpub.Topics() == 10 && len(network.Conns(addr)) == 1 })
 			before := sub.Stats().Handshakes
 			network.Conns(addr)[0].Cut()
-			testkit.Eventually(t, "the SUB is connected again", func() bool { return sub.Stats().Handshakes == before+1 })
+			testkit.Eventually(t, "the SUB is connected again",
+				func() bool { return sub.Stats().Handshakes == before+1 })
 			received(t, xpub)
 		}
 		testkit.Eventually(t, "its topics are back", func() bool { return xpub.Topics() == 10 })
@@ -347,7 +357,8 @@ func TestReconnectsLeaveNothing(t *testing.T) {
 	cycle(50)
 	goroutines, bytes := runtime.NumGoroutine(), heap()
 	cycle(1000)
-	testkit.Eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+	testkit.Eventually(t, "no goroutine is left",
+		func() bool { return runtime.NumGoroutine() <= goroutines })
 	if grown := int64(heap()) - int64(bytes); grown > 1<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}

@@ -92,7 +92,8 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 		if err != nil {
 			s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint, Err: err})
 			if a.ctx.Err() == nil {
-				s.log.Log(a.ctx, level, "cannot connect, trying on", "endpoint", a.endpoint, "stage", "connect", "err", err)
+				s.log.Log(a.ctx, level, "cannot connect, trying on", "endpoint", a.endpoint,
+					"stage", "connect", "err", err)
 				level = slog.LevelDebug
 			}
 		} else {
@@ -100,11 +101,13 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 			s.mu.Lock()
 			s.stats.Connected++
 			s.mu.Unlock()
-			s.monitors.emit(Event{Type: EventConnected, Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
+			s.monitors.emit(Event{Type: EventConnected, Endpoint: a.endpoint,
+				Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
 			var up bool
 			up, err = s.runPeer(a, conn, nil)
 			if reasonOf(err).Protocol() && !s.cfg.RetryAlways {
-				s.log.Warn("giving the endpoint up", "endpoint", a.endpoint, "reason", reasonOf(err), "err", err)
+				s.log.Warn("giving the endpoint up", "endpoint", a.endpoint, "reason",
+					reasonOf(err), "err", err)
 				return
 			}
 			if up {
@@ -116,7 +119,8 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 		}
 		wait := pause + rand.N(pause/2+1)
 		pause = min(2*pause, max(s.cfg.ReconnectMax, s.cfg.ReconnectInterval))
-		s.monitors.emit(Event{Type: EventConnectRetried, Endpoint: a.endpoint, Interval: wait, Err: err})
+		s.monitors.emit(Event{Type: EventConnectRetried, Endpoint: a.endpoint, Interval: wait,
+			Err: err})
 		if !sleep(a.ctx, wait) {
 			return
 		}

@@ -96,7 +96,8 @@ func TestReconnectBacksOff(t *testing.T) {
 			if i%3 > 0 && !errors.Is(e.Err, syscall.ECONNREFUSED) {
 				t.Errorf("event %d says %v", i, e.Err)
 			}
-			if attempt := i / 3; e.Type == EventConnectRetried && attempt < len(pauses) && e.Interval != pauses[attempt] {
+			if attempt := i / 3; e.Type == EventConnectRetried && attempt < len(pauses) &&
+				e.Interval != pauses[attempt] {
 				t.Errorf("event %d says %v, it was %v", i, e.Interval, pauses[attempt])
 			}
 		}
@@ -109,7 +110,8 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *zmtptest.Network) {
 		var a attempts
 		l := listenRaw(t, &a.network, addr)
-		push := NewPush(Config{Dial: a.dial, ReconnectInterval: time.Second, ReconnectMax: time.Minute})
+		push := NewPush(Config{Dial: a.dial, ReconnectInterval: time.Second,
+			ReconnectMax: time.Minute})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		for range 5 {
@@ -134,10 +136,13 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 func TestProtocolErrorGivesTheEndpointUp(t *testing.T) {
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	for name, in := range map[string][]byte{
-		"wrong type":    append(greeting[:len(greeting):len(greeting)], ready(wire.PUB)...),
-		"bad frame":     append(append(greeting[:len(greeting):len(greeting)], ready(wire.PULL)...), 0xff, 0),
-		"ERROR":         append(greeting[:len(greeting):len(greeting)], wire.AppendError(nil, "400")...),
-		"empty command": append(append(greeting[:len(greeting):len(greeting)], ready(wire.PULL)...), 4, 0),
+		"wrong type": append(greeting[:len(greeting):len(greeting)], ready(wire.PUB)...),
+		"bad frame": append(append(greeting[:len(greeting):len(greeting)], ready(wire.PULL)...),
+			0xff, 0),
+		"ERROR": append(greeting[:len(greeting):len(greeting)],
+			wire.AppendError(nil, "400")...),
+		"empty command": append(append(greeting[:len(greeting):len(greeting)], ready(wire.PULL)...),
+			4, 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, _ *zmtptest.Network) {
@@ -272,7 +277,8 @@ func TestResubscription(t *testing.T) {
 					for range want {
 						flags, body := r.ReadFrame()
 						name, topic, err := wire.ParseCommand(body)
-						if flags != byte(wire.Command) || err != nil || string(name) != wire.CmdSubscribe || got[string(topic)] {
+						if flags != byte(wire.Command) || err != nil ||
+							string(name) != wire.CmdSubscribe || got[string(topic)] {
 							t.Fatalf("%d %q %v", flags, body, err)
 						}
 						got[string(topic)] = want[string(topic)]

@@ -87,9 +87,11 @@ func (s *Socket) hog() *list.Element {
 func (s *Socket) count(c *pending, e *list.Element) {
 	live, n := s.live.Load(), &s.connections
 	address := c.address.IsValid()
-	if most := live.MaxConnectionsPerAddress; most > 0 && address && n.byAddress[c.address] >= most && !s.makeRoom(c.address) {
+	if most := live.MaxConnectionsPerAddress; most > 0 && address &&
+		n.byAddress[c.address] >= most && !s.makeRoom(c.address) {
 		c.detail = fmt.Errorf("%d connections from %v, the limit for one address", most, c.address)
-	} else if most := live.MaxConnections; most > 0 && n.total >= most && !s.makeRoom(netip.Addr{}) {
+	} else if most := live.MaxConnections; most > 0 && n.total >= most &&
+		!s.makeRoom(netip.Addr{}) {
 		c.detail = fmt.Errorf("%d connections, the limit", most)
 	}
 	if c.detail != nil {
@@ -138,7 +140,8 @@ func (s *Socket) makeRoom(address netip.Addr) bool {
 	}
 	var oldest *Peer
 	for p := range s.peers {
-		if c := p.accepted; c != nil && c.counted && !p.spoke.Load() && (!address.IsValid() || c.address == address) &&
+		if c := p.accepted; c != nil && c.counted && !p.spoke.Load() &&
+			(!address.IsValid() || c.address == address) &&
 			(oldest == nil || p.since.Before(oldest.since)) {
 			oldest = p
 		}
@@ -148,6 +151,7 @@ func (s *Socket) makeRoom(address netip.Addr) bool {
 	}
 	s.uncount(oldest.accepted)
 	oldest.fail(&PeerClosedError{Reason: wire.TooManyConnections, Stage: "traffic",
-		Err: fmt.Errorf("it has sent nothing since %v and makes room for another", oldest.since.Format(time.RFC3339))})
+		Err: fmt.Errorf("it has sent nothing since %v and makes room for another",
+			oldest.since.Format(time.RFC3339))})
 	return true
 }

@@ -58,7 +58,8 @@ func TestMaxConnections(t *testing.T) {
 				alive(push())
 
 				st := pull.Stats()
-				if st.HandshakeFailures[wire.HandshakeEvicted] != 1 || st.HandshakeFailures[wire.TooManyConnections] != 2 ||
+				if st.HandshakeFailures[wire.HandshakeEvicted] != 1 ||
+					st.HandshakeFailures[wire.TooManyConnections] != 2 ||
 					st.Closed[wire.TooManyConnections] != 1 {
 					t.Errorf("%v, %v", st.HandshakeFailures, st.Closed)
 				}
@@ -70,7 +71,8 @@ func TestMaxConnections(t *testing.T) {
 // However connections end, none is counted that is gone.
 func TestConnectionsAreUncounted(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		xpub := NewXPub(Config{MaxConnections: 5, MaxConnectionsPerAddress: 4, HandshakeTimeout: time.Second, MaxPendingHandshakes: 2}, XPubOptions{})
+		xpub := NewXPub(Config{MaxConnections: 5, MaxConnectionsPerAddress: 4,
+			HandshakeTimeout: time.Second, MaxPendingHandshakes: 2}, XPubOptions{})
 		defer closeNow(t, xpub)
 		bind(t, n, xpub.Socket, addr)
 		for i := range 50 {

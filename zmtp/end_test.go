@@ -105,7 +105,8 @@ func TestEverythingOfAPeerThatHasGone(t *testing.T) {
 		defer closeNow(t, pull)
 		r := dialTCP(t, pull.Socket, wire.PUSH)
 		sendAndClose(t, r, count, false)
-		pull.Reconfigure(Config{RecvHWM: 1, HeartbeatInterval: time.Millisecond, HeartbeatTimeout: time.Minute})
+		pull.Reconfigure(Config{RecvHWM: 1, HeartbeatInterval: time.Millisecond,
+			HeartbeatTimeout: time.Minute})
 		time.Sleep(50 * time.Millisecond) // for PINGs that must not be sent
 		expectAll(t, pull.Recv, count)
 	})
@@ -168,7 +169,11 @@ func TestShutdownWaitsForTheHost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wait(t, "that the kernel has all", func() bool { _, _, n := one(t, push.Socket).Queue(); return n >= uint64(len(want)) })
+	wait(t, "that the kernel has all", func() bool {
+		_, _, n := one(t,
+			push.Socket).Queue()
+		return n >= uint64(len(want))
+	})
 	done := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -46,7 +46,8 @@ type LingerError struct {
 
 // Error implements error.
 func (e *LingerError) Error() string {
-	return fmt.Sprintf("zmtp: shutdown ended early, %d messages dropped, %d bytes not acknowledged: %v", e.Dropped, e.Unacknowledged, e.Err)
+	return fmt.Sprintf("zmtp: shutdown ended early, %d messages dropped, %d bytes not "+
+		"acknowledged: %v", e.Dropped, e.Unacknowledged, e.Err)
 }
 
 // Unwrap returns Err.

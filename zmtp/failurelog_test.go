@@ -69,11 +69,13 @@ func TestFailedHandshakesAreLoggedByAddressAndReason(t *testing.T) {
 	}
 	testkit.Eventually(t, "a line", func() bool { return log.count("handshake failed") == 1 })
 	fail(1, short)
-	testkit.Eventually(t, "a line for another reason", func() bool { return log.count("handshake failed") == 2 })
+	testkit.Eventually(t, "a line for another reason",
+		func() bool { return log.count("handshake failed") == 2 })
 	for host := 2; host <= 10; host++ {
 		fail(host, http)
 	}
-	testkit.Eventually(t, "lines of other addresses", func() bool { return log.count("reason=not_zmtp") == maxFailureLines })
+	testkit.Eventually(t, "lines of other addresses",
+		func() bool { return log.count("reason=not_zmtp") == maxFailureLines })
 	if n := log.count("handshake failed"); n != maxFailureLines+1 {
 		t.Errorf("%d lines", n)
 	}

@@ -80,7 +80,8 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 		if err := g.CheckMechanism(h.mechanism.Name()); err != nil {
 			return dst, n, Continue, err
 		}
-		if dst, progress, err = h.mechanism.Handshake(dst, nil); err != nil || progress == NeedsAuth {
+		if dst, progress, err = h.mechanism.Handshake(dst, nil); err != nil ||
+			progress == NeedsAuth {
 			h.mutual = true
 			return dst, n, progress, err
 		}
@@ -97,7 +98,9 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 			limit = min(limit, l.MaxFrame())
 		}
 		if size > limit {
-			return dst, n, Continue, wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, limit)
+			return dst, n, Continue,
+				wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d",
+					size, limit)
 		}
 		if header == 0 || int64(len(b)-n-header) < size {
 			return dst, n, Continue, nil
@@ -132,7 +135,8 @@ func (h *handshake) early(b []byte) error {
 		case header == 0:
 			return nil
 		case size > h.maxFrame:
-			return wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d", size, h.maxFrame)
+			return wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d",
+				size, h.maxFrame)
 		}
 		allowed = int64(header) + size
 	}
@@ -150,11 +154,14 @@ func checkMetadata(local wire.SocketType, m wire.Metadata) error {
 		switch {
 		case strings.EqualFold(p.Name, wire.PropSocketType):
 			if !local.Accepts(wire.SocketType(p.Value)) {
-				return wire.Errorf(wire.SocketTypeMismatch, "a %s socket cannot talk to a %.16q socket", local, p.Value)
+				return wire.Errorf(wire.SocketTypeMismatch,
+					"a %s socket cannot talk to a %.16q socket", local, p.Value)
 			}
 		case strings.EqualFold(p.Name, wire.PropIdentity) && local.WantsIdentity():
 			if len(p.Value) > 255 || len(p.Value) > 0 && p.Value[0] == 0 {
-				return wire.Errorf(wire.BadIdentity, "identity of %d bytes; RFC 37 allows 1 to 255, the first of them not zero", len(p.Value))
+				return wire.Errorf(wire.BadIdentity,
+					"identity of %d bytes; RFC 37 allows 1 to 255, the first of them not zero",
+					len(p.Value))
 			}
 		}
 	}

@@ -64,7 +64,8 @@ func TestHandshakeTimeout(t *testing.T) {
 					r.Expect(signature())
 				}
 				r.ExpectClose()
-				if st := pull.Stats(); st.HandshakeFailures[wire.HandshakeTimeout] != 1 || st.PendingHandshakes != 0 {
+				if st := pull.Stats(); st.HandshakeFailures[wire.HandshakeTimeout] != 1 ||
+					st.PendingHandshakes != 0 {
 					t.Errorf("%+v", st)
 				}
 			})
@@ -123,7 +124,8 @@ func TestHandshakeTruncated(t *testing.T) {
 		}
 		synctest.Wait()
 		st := pull.Stats()
-		if got := st.HandshakeFailures[wire.PeerClosed]; got != uint64(len(stream)) || st.PendingHandshakes != 0 || st.Peers != 0 {
+		if got := st.HandshakeFailures[wire.PeerClosed]; got != uint64(len(stream)) ||
+			st.PendingHandshakes != 0 || st.Peers != 0 {
 			t.Errorf("%d failed, %d pending, %d peers", got, st.PendingHandshakes, st.Peers)
 		}
 		shake(dialRaw(t, n, addr), wire.PUSH, wire.PULL)
@@ -149,33 +151,59 @@ func TestHandshakeRefusals(t *testing.T) {
 		reason Reason
 		cfg    Config
 	}{
-		"two bytes of HTTP":         {wire.PULL, []byte("GE"), wire.NotZMTP, Config{}},
-		"a zero":                    {wire.PULL, []byte{0}, wire.NotZMTP, Config{}},
-		"ZMTP 1.0":                  {wire.PULL, []byte{1, 0}, wire.UnsupportedVersion, Config{}},
-		"ZMTP 1.0 with identity":    {wire.PULL, []byte{4, 0}, wire.UnsupportedVersion, Config{}},
-		"ZMTP 1.0 behind padding":   {wire.PULL, join(signature[:9], []byte{0x7e}), wire.UnsupportedVersion, Config{}},
-		"revision 0":                {wire.PULL, join(signature, []byte{0}), wire.UnsupportedVersion, Config{}},
-		"ZMTP 2.0":                  {wire.PULL, join(signature, []byte{1}), wire.UnsupportedVersion, Config{}},
-		"CURVE":                     {wire.PULL, wire.AppendGreeting(nil, "CURVE", true), wire.MechanismMismatch, Config{}},
-		"NULL with junk behind it":  {wire.PULL, wire.AppendGreeting(nil, "NULL\x00\x00x", false), wire.MechanismMismatch, Config{}},
-		"reserved bits":             {wire.PULL, join(greeting, []byte{0x84}), wire.MalformedFrame, Config{}},
-		"size above 2^63-1":         {wire.PULL, join(greeting, []byte{6, 0x80, 0, 0, 0, 0, 0, 0, 0}), wire.MalformedFrame, Config{}},
-		"huge frame announced":      {wire.PULL, join(greeting, []byte{6, 0, 0, 0, 0, 0x40, 0, 0, 0}), wire.CommandTooLarge, Config{}},
-		"frame above 64 KiB":        {wire.PULL, join(greeting, []byte{6, 0, 0, 0, 0, 0, 1, 0, 1}), wire.CommandTooLarge, Config{}},
-		"frame above the limit":     {wire.PULL, join(greeting, []byte{4, 26}), wire.CommandTooLarge, Config{MaxMessageSize: 25}},
-		"empty frame":               {wire.PULL, join(greeting, []byte{4, 0}), wire.UnexpectedCommand, Config{}},
-		"a message":                 {wire.PULL, join(greeting, frame("hello")), wire.UnexpectedCommand, Config{}},
-		"PING":                      {wire.PULL, join(greeting, wire.AppendPing(nil, 0)), wire.UnexpectedCommand, Config{}},
-		"ERROR":                     {wire.PULL, join(greeting, wire.AppendError(nil, "no")), wire.PeerError, Config{}},
-		"ERROR that overruns":       {wire.PULL, join(greeting, wire.AppendCommand(nil, "ERROR", []byte{3, 'n'})), wire.MalformedError, Config{}},
-		"ERROR without reason":      {wire.PULL, join(greeting, wire.AppendCommand(nil, "ERROR", nil)), wire.MalformedError, Config{}},
-		"metadata cut":              {wire.PULL, join(greeting, wire.AppendCommand(nil, "READY", []byte("\x0bSocket-Type\x00\x00"))), wire.MalformedReady, Config{}},
-		"wrong type":                {wire.PULL, join(greeting, property("Socket-Type", "PUB")), wire.SocketTypeMismatch, Config{}},
-		"unknown type":              {wire.PULL, join(greeting, property("Socket-Type", "PUSHY")), wire.SocketTypeMismatch, Config{}},
-		"empty type":                {wire.PULL, join(greeting, property("Socket-Type", "")), wire.SocketTypeMismatch, Config{}},
-		"wrong type in lower case":  {wire.PULL, join(greeting, property("socket-type", "PUB")), wire.SocketTypeMismatch, Config{}},
-		"identity above 255 bytes":  {wire.ROUTER, join(greeting, property("Identity", strings.Repeat("i", 256))), wire.BadIdentity, Config{}},
-		"identity with zero, lower": {wire.ROUTER, join(greeting, property("identity", "\x00i")), wire.BadIdentity, Config{}},
+		"two bytes of HTTP":      {wire.PULL, []byte("GE"), wire.NotZMTP, Config{}},
+		"a zero":                 {wire.PULL, []byte{0}, wire.NotZMTP, Config{}},
+		"ZMTP 1.0":               {wire.PULL, []byte{1, 0}, wire.UnsupportedVersion, Config{}},
+		"ZMTP 1.0 with identity": {wire.PULL, []byte{4, 0}, wire.UnsupportedVersion, Config{}},
+		"ZMTP 1.0 behind padding": {wire.PULL, join(signature[:9], []byte{0x7e}),
+			wire.UnsupportedVersion, Config{}},
+		"revision 0": {wire.PULL, join(signature, []byte{0}),
+			wire.UnsupportedVersion, Config{}},
+		"ZMTP 2.0": {wire.PULL, join(signature, []byte{1}),
+			wire.UnsupportedVersion, Config{}},
+		"CURVE": {wire.PULL, wire.AppendGreeting(nil, "CURVE", true),
+			wire.MechanismMismatch, Config{}},
+		"NULL with junk behind it": {wire.PULL, wire.AppendGreeting(nil, "NULL\x00\x00x", false),
+			wire.MechanismMismatch, Config{}},
+		"reserved bits": {wire.PULL, join(greeting, []byte{0x84}), wire.MalformedFrame,
+			Config{}},
+		"size above 2^63-1": {wire.PULL,
+			join(greeting, []byte{6, 0x80, 0, 0, 0, 0, 0, 0, 0}), wire.MalformedFrame, Config{}},
+		"huge frame announced": {wire.PULL,
+			join(greeting, []byte{6, 0, 0, 0, 0, 0x40, 0, 0, 0}), wire.CommandTooLarge, Config{}},
+		"frame above 64 KiB": {wire.PULL, join(greeting, []byte{6, 0, 0, 0, 0, 0, 1, 0, 1}),
+			wire.CommandTooLarge, Config{}},
+		"frame above the limit": {wire.PULL, join(greeting, []byte{4, 26}),
+			wire.CommandTooLarge, Config{MaxMessageSize: 25}},
+		"empty frame": {wire.PULL, join(greeting, []byte{4, 0}),
+			wire.UnexpectedCommand, Config{}},
+		"a message": {wire.PULL, join(greeting, frame("hello")),
+			wire.UnexpectedCommand, Config{}},
+		"PING": {wire.PULL, join(greeting, wire.AppendPing(nil, 0)),
+			wire.UnexpectedCommand, Config{}},
+		"ERROR": {wire.PULL, join(greeting, wire.AppendError(nil, "no")),
+			wire.PeerError, Config{}},
+		"ERROR that overruns": {wire.PULL,
+			join(greeting, wire.AppendCommand(nil, "ERROR", []byte{3, 'n'})), wire.MalformedError,
+			Config{}},
+		"ERROR without reason": {wire.PULL,
+			join(greeting, wire.AppendCommand(nil, "ERROR", nil)), wire.MalformedError, Config{}},
+		"metadata cut": {wire.PULL,
+			join(greeting, wire.AppendCommand(nil, "READY", []byte("\x0bSocket-Type\x00\x00"))),
+			wire.MalformedReady, Config{}},
+		"wrong type": {wire.PULL, join(greeting, property("Socket-Type", "PUB")),
+			wire.SocketTypeMismatch, Config{}},
+		"unknown type": {wire.PULL, join(greeting, property("Socket-Type", "PUSHY")),
+			wire.SocketTypeMismatch, Config{}},
+		"empty type": {wire.PULL, join(greeting, property("Socket-Type", "")),
+			wire.SocketTypeMismatch, Config{}},
+		"wrong type in lower case": {wire.PULL, join(greeting, property("socket-type", "PUB")),
+			wire.SocketTypeMismatch, Config{}},
+		"identity above 255 bytes": {wire.ROUTER,
+			join(greeting, property("Identity", strings.Repeat("i", 256))), wire.BadIdentity,
+			Config{}},
+		"identity with zero, lower": {wire.ROUTER, join(greeting, property("identity", "\x00i")),
+			wire.BadIdentity, Config{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -196,7 +224,8 @@ func TestHandshakeRefusals(t *testing.T) {
 				synctest.Wait() // no time passes
 				st := s.Stats()
 				if st.HandshakeFailures[c.reason] != 1 || st.PendingHandshakes != 0 {
-					t.Errorf("failures %v, %d pending, want %v", st.HandshakeFailures, st.PendingHandshakes, c.reason)
+					t.Errorf("failures %v, %d pending, want %v", st.HandshakeFailures,
+						st.PendingHandshakes, c.reason)
 				}
 				disconnected := waitEvent(t, m, EventDisconnected)
 				if disconnected.Remote == nil || disconnected.Endpoint != "tcp://"+addr {
@@ -219,12 +248,13 @@ func TestHandshakeTolerance(t *testing.T) {
 		return g
 	}
 	for name, in := range map[string][]byte{
-		"padding of zeros":             append(changed(8, 0), ready(wire.PUSH)...),
-		"any odd byte ends signature":  append(changed(9, 0x01), ready(wire.PUSH)...),
-		"a later version":              append(changed(10, 9), ready(wire.PUSH)...),
-		"as-server is set":             append(changed(32, 1), ready(wire.PUSH)...),
-		"filler is not checked":        append(changed(63, 0xff), ready(wire.PUSH)...),
-		"no metadata":                  append(changed(8, 1), wire.AppendCommand(nil, "READY", nil)...),
+		"padding of zeros":            append(changed(8, 0), ready(wire.PUSH)...),
+		"any odd byte ends signature": append(changed(9, 0x01), ready(wire.PUSH)...),
+		"a later version":             append(changed(10, 9), ready(wire.PUSH)...),
+		"as-server is set":            append(changed(32, 1), ready(wire.PUSH)...),
+		"filler is not checked":       append(changed(63, 0xff), ready(wire.PUSH)...),
+		"no metadata": append(changed(8, 1),
+			wire.AppendCommand(nil, "READY", nil)...),
 		"names in any case":            append(changed(8, 1), property("sOCKET-tYPE", "PUSH")...),
 		"empty name":                   append(changed(8, 1), property("", "x")...),
 		"a PULL does not use identity": append(changed(8, 1), property("Identity", "\x00")...),
@@ -266,13 +296,15 @@ func TestPendingHandshakesAreBounded(t *testing.T) {
 		}
 		for _, r := range mute[3:] {
 			r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PUSH)...))
-			r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PULL)...)[wire.SignatureSize:])
+			r.Expect(append(wire.AppendGreeting(nil, "NULL", false),
+				ready(wire.PULL)...)[wire.SignatureSize:])
 			alive(r)
 		}
 		alive(complete)
 		synctest.Wait()
 		st := pull.Stats()
-		if st.HandshakeFailures[wire.HandshakeEvicted] != 3 || st.Peers != 4 || st.PendingHandshakes != 0 {
+		if st.HandshakeFailures[wire.HandshakeEvicted] != 3 || st.Peers != 4 ||
+			st.PendingHandshakes != 0 {
 			t.Errorf("%+v", st)
 		}
 	})

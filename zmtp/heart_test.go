@@ -26,7 +26,8 @@ func TestHeartbeatTimes(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		start := time.Now()
 		pull, r := listening(t, n, Config{
-			HeartbeatInterval: 2 * time.Second, HeartbeatTimeout: 3 * time.Second, HeartbeatTTL: 1250 * time.Millisecond,
+			HeartbeatInterval: 2 * time.Second, HeartbeatTimeout: 3 * time.Second,
+			HeartbeatTTL: 1250 * time.Millisecond,
 		})
 		defer closeNow(t, pull)
 		ping := wire.AppendPing(nil, 12)
@@ -64,7 +65,8 @@ func TestHeartbeatTimeoutDefault(t *testing.T) {
 		defer closeNow(t, pull)
 		r.Expect(wire.AppendPing(nil, 0))
 		r.Conn.SetReadDeadline(time.Time{})
-		if got, _ := io.ReadAll(r.Conn); len(got) > 0 && !bytes.Equal(got, wire.AppendPing(nil, 0)) {
+		if got, _ := io.ReadAll(r.Conn); len(got) > 0 &&
+			!bytes.Equal(got, wire.AppendPing(nil, 0)) {
 			t.Errorf("% x", got) // the next PING is due at the same moment
 		}
 		if d := time.Since(start); d != 2*time.Second {
@@ -165,7 +167,8 @@ func stillOpen(t *testing.T, p *Peer) {
 // Every type answers PING, also those that never receive.
 func TestEveryTypeAnswersPing(t *testing.T) {
 	for typ, peer := range map[wire.SocketType]wire.SocketType{
-		wire.PUB: wire.SUB, wire.SUB: wire.PUB, wire.XPUB: wire.XSUB, wire.XSUB: wire.XPUB, wire.PUSH: wire.PULL, wire.PULL: wire.PUSH,
+		wire.PUB: wire.SUB, wire.SUB: wire.PUB, wire.XPUB: wire.XSUB, wire.XSUB: wire.XPUB,
+		wire.PUSH: wire.PULL, wire.PULL: wire.PUSH,
 	} {
 		for _, v30 := range []bool{false, true} {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {

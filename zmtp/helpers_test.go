@@ -17,7 +17,10 @@ const addr = "127.0.0.1:5555"
 
 // inMemory returns cfg with a dialer for n.
 func inMemory(n *zmtptest.Network, cfg Config) Config {
-	cfg.Dial = func(ctx context.Context, _, address string) (net.Conn, error) { return n.Dial(ctx, address) }
+	cfg.Dial = func(ctx context.Context, _, address string) (net.Conn,
+		error) {
+		return n.Dial(ctx, address)
+	}
 	return cfg
 }
 
@@ -66,7 +69,8 @@ func dialRaw(t testing.TB, n *zmtptest.Network, address string) *zmtptest.Raw {
 
 // ready is the READY command of a socket.
 func ready(typ wire.SocketType) []byte {
-	return wire.AppendCommand(nil, wire.CmdReady, wire.AppendMetadata(nil, localMetadata(typ, nil, nil)))
+	return wire.AppendCommand(nil, wire.CmdReady,
+		wire.AppendMetadata(nil, localMetadata(typ, nil, nil)))
 }
 
 // signature is what a socket says before it has heard anything.
@@ -94,9 +98,13 @@ func alive(r *zmtptest.Raw) {
 // frame is a whole message of one part.
 func frame(part string) []byte { return wire.AppendFrame(nil, 0, []byte(part)) }
 
-func subscribe(topic string) []byte { return wire.AppendSubscription(nil, false, true, []byte(topic)) }
+func subscribe(topic string) []byte {
+	return wire.AppendSubscription(nil, false, true, []byte(topic))
+}
 
-func cancel(topic string) []byte { return wire.AppendSubscription(nil, false, false, []byte(topic)) }
+func cancel(topic string) []byte {
+	return wire.AppendSubscription(nil, false, false, []byte(topic))
+}
 
 // text is the parts of a message, for comparing.
 func text(m Message) string {

@@ -37,7 +37,8 @@ func TestReceiveLimits(t *testing.T) {
 				synctest.Wait()
 				st := pull.Stats()
 				if st.RecvQueued != c.want || st.RecvQueuedBytes != int64(c.want*len(one)) {
-					t.Errorf("%d messages, %d bytes wait, want %d", st.RecvQueued, st.RecvQueuedBytes, c.want)
+					t.Errorf("%d messages, %d bytes wait, want %d", st.RecvQueued,
+						st.RecvQueuedBytes, c.want)
 				}
 				count := 0
 				for got := []string{""}; got != nil; count += len(got) {
@@ -80,13 +81,15 @@ func TestOversizeMessagePasses(t *testing.T) {
 func TestMaxMessageSize(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		var log bytes.Buffer
-		pull, r := listening(t, n, Config{MaxMessageSize: 100_000, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		pull, r := listening(t, n,
+			Config{MaxMessageSize: 100_000, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		defer closeNow(t, pull)
 		r.Send(frame(string(make([]byte, 100_000))))
 		r.Send(wire.AppendHeader(nil, 0, 100_001))
 		r.ExpectClose()
 		synctest.Wait()
-		if st := pull.Stats(); st.Closed[wire.MessageTooLarge] != 1 || st.Dropped[DropTooLarge] != 1 {
+		if st := pull.Stats(); st.Closed[wire.MessageTooLarge] != 1 ||
+			st.Dropped[DropTooLarge] != 1 {
 			t.Errorf("closed %v, dropped %v", st.Closed, st.Dropped)
 		}
 		if warning := log.String(); !regexp.MustCompile(`level=WARN.* peer=\S+ reason=message_too_large .*100001 bytes, the limit is 100000`).MatchString(warning) {

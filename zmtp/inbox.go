@@ -56,7 +56,8 @@ func (l *load) add(msgs int, bytes int64) {
 const maxNotes = DefaultMaxSubscriptions
 
 func newInbox(hwm int, maxBytes, totalBytes int64) *inbox {
-	in := &inbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1), abort: make(chan struct{})}
+	in := &inbox{hwm: hwm, maxBytes: maxBytes, ready: make(chan struct{}, 1),
+		abort: make(chan struct{})}
 	in.budget.limit.Store(totalBytes)
 	return in
 }
@@ -295,7 +296,8 @@ func (in *inbox) took(l *lane, b *Batch, n int, bytes int64) (wake bool) {
 	}
 	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and
 	// not once a message.
-	return (in.hwm <= 0 || l.msgs-l.notes.msgs <= in.hwm/2) && (in.maxBytes <= 0 || l.bytes-l.notes.bytes <= in.maxBytes/2)
+	return (in.hwm <= 0 || l.msgs-l.notes.msgs <= in.hwm/2) &&
+		(in.maxBytes <= 0 || l.bytes-l.notes.bytes <= in.maxBytes/2)
 }
 
 // tryRecv returns the next message, which owns its memory. The error is ErrWouldBlock or ErrClosed.

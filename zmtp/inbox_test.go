@@ -78,7 +78,8 @@ func TestInboxAgainstModel(t *testing.T) {
 						t.Fatalf("dropped %d", dropped)
 					}
 					if shared := b.slab.refs.Load() > 1; shared == sparse {
-						t.Fatalf("a batch that uses little of its memory: %v, shares it: %v", sparse, shared)
+						t.Fatalf("a batch that uses little of its memory: %v, shares it: %v",
+							sparse, shared)
 					}
 					if sparse {
 						clear(b.slab.buf) // the read loop goes on with it
@@ -160,7 +161,8 @@ func TestInboxRestartsAtHalf(t *testing.T) {
 				for i := range 5 {
 					synctest.Wait()
 					if l.msgs != 10-i || done {
-						t.Fatalf("%d messages wait after %d were received, done: %v", l.msgs, i, done)
+						t.Fatalf("%d messages wait after %d were received, done: %v", l.msgs, i,
+							done)
 					}
 					in.tryRecv()
 				}

@@ -98,7 +98,8 @@ func (s *Socket) acceptLoop(a *attachment) {
 				s.mu.Unlock()
 			}
 			if pause == acceptPause {
-				s.log.Warn("accept failed, trying on", "endpoint", a.endpoint, "stage", "accept", "err", err)
+				s.log.Warn("accept failed, trying on", "endpoint", a.endpoint, "stage", "accept",
+					"err", err)
 			}
 			if !sleep(a.ctx, pause) {
 				return
@@ -107,7 +108,8 @@ func (s *Socket) acceptLoop(a *attachment) {
 			continue
 		}
 		pause = acceptPause
-		s.monitors.emit(Event{Type: EventAccepted, Endpoint: a.endpoint, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
+		s.monitors.emit(Event{Type: EventAccepted, Endpoint: a.endpoint, Local: conn.LocalAddr(),
+			Remote: conn.RemoteAddr()})
 		if s.start(func() { s.runAccepted(a, conn) }) != nil {
 			conn.Close()
 			return

@@ -52,7 +52,8 @@ func TestUnfinishedMessagesKeepToBudget(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if st := budget.Stats(); st.Peak > limit || st.Peak < limit*3/4 || st.Waiting == 0 || st.Evicted > 0 {
+		if st := budget.Stats(); st.Peak > limit || st.Peak < limit*3/4 || st.Waiting == 0 ||
+			st.Evicted > 0 {
 			t.Errorf("while they wait: %+v", st)
 		}
 		honest.Timeout = time.Minute
@@ -60,7 +61,8 @@ func TestUnfinishedMessagesKeepToBudget(t *testing.T) {
 		if m, err := pull.Recv(t.Context()); err != nil || m.Size() != size/4 {
 			t.Error(m.Size(), err)
 		}
-		if closed := pull.Stats().Closed[wire.MemoryExhausted]; closed == 0 || closed != budget.Stats().Evicted {
+		if closed := pull.Stats().Closed[wire.MemoryExhausted]; closed == 0 ||
+			closed != budget.Stats().Evicted {
 			t.Errorf("%d connections are closed, %+v", closed, budget.Stats())
 		}
 		if peak := budget.Stats().Peak; peak > limit {
@@ -100,7 +102,8 @@ func TestStalledSubscribersKeepToBudget(t *testing.T) {
 				// budget.
 				count := 4 << 20 / size
 				for i := range count {
-					if err := xpub.TrySend(NewMessageString("topic", string(make([]byte, size)))); err != nil {
+					if err := xpub.TrySend(NewMessageString("topic",
+						string(make([]byte, size)))); err != nil {
 						t.Fatal(err)
 					}
 					synctest.Wait()
@@ -241,7 +244,8 @@ func TestMemoryIsGivenBack(t *testing.T) {
 				t.Errorf("501 topics count as %d bytes", used)
 			}
 			r.Send(frame("\x01as a message"))
-			r.Send(append(wire.AppendFrame(nil, wire.More, []byte("upstream")), frame("\x01behind")...))
+			r.Send(append(wire.AppendFrame(nil, wire.More, []byte("upstream")),
+				frame("\x01behind")...))
 			for range 100 {
 				if err := xpub.TrySend(NewMessageString("topic 900", large)); err != nil {
 					t.Fatal(err)

@@ -73,7 +73,8 @@ func ParseMessage(b []byte) (Message, error) {
 		return Message{}, err
 	}
 	if it.Kind != wire.AMessage || it.Size != len(b) {
-		return Message{}, wire.Errorf(wire.MalformedFrame, "%d bytes are not exactly one message", len(b))
+		return Message{}, wire.Errorf(wire.MalformedFrame, "%d bytes are not exactly one message",
+			len(b))
 	}
 	return Message{wire: b}, nil
 }

@@ -36,12 +36,15 @@ const (
 )
 
 var eventNames = map[EventType]string{
-	EventConnected: "CONNECTED", EventConnectDelayed: "CONNECT_DELAYED", EventConnectRetried: "CONNECT_RETRIED",
-	EventListening: "LISTENING", EventBindFailed: "BIND_FAILED", EventAccepted: "ACCEPTED",
+	EventConnected: "CONNECTED", EventConnectDelayed: "CONNECT_DELAYED",
+	EventConnectRetried: "CONNECT_RETRIED",
+	EventListening:      "LISTENING", EventBindFailed: "BIND_FAILED", EventAccepted: "ACCEPTED",
 	EventAcceptFailed: "ACCEPT_FAILED", EventClosed: "CLOSED", EventDisconnected: "DISCONNECTED",
-	EventMonitorStopped: "MONITOR_STOPPED", EventHandshakeFailedNoDetail: "HANDSHAKE_FAILED_NO_DETAIL",
-	EventHandshakeSucceeded: "HANDSHAKE_SUCCEEDED", EventHandshakeFailedProtocol: "HANDSHAKE_FAILED_PROTOCOL",
-	EventHandshakeFailedAuth: "HANDSHAKE_FAILED_AUTH",
+	EventMonitorStopped:          "MONITOR_STOPPED",
+	EventHandshakeFailedNoDetail: "HANDSHAKE_FAILED_NO_DETAIL",
+	EventHandshakeSucceeded:      "HANDSHAKE_SUCCEEDED",
+	EventHandshakeFailedProtocol: "HANDSHAKE_FAILED_PROTOCOL",
+	EventHandshakeFailedAuth:     "HANDSHAKE_FAILED_AUTH",
 }
 
 // String returns libzmq's name of the event without ZMQ_EVENT_.

@@ -31,12 +31,14 @@ func TestMonitorSequences(t *testing.T) {
 		synctest.Wait()
 		shutdown0(t, pull, 1<<40)
 		if got, want := types(events(server)), []EventType{
-			EventListening, EventAccepted, EventHandshakeSucceeded, EventDisconnected, EventClosed, EventMonitorStopped,
+			EventListening, EventAccepted, EventHandshakeSucceeded, EventDisconnected, EventClosed,
+			EventMonitorStopped,
 		}; !slices.Equal(got, want) {
 			t.Errorf("server %v, want %v", got, want)
 		}
 		got := events(client)
-		if want := []EventType{EventConnectDelayed, EventConnected, EventHandshakeSucceeded, EventDisconnected}; !slices.Equal(types(got)[:4], want) {
+		if want := []EventType{EventConnectDelayed, EventConnected, EventHandshakeSucceeded,
+			EventDisconnected}; !slices.Equal(types(got)[:4], want) {
 			t.Errorf("client %v, want %v", types(got), want)
 		}
 		if last := got[len(got)-1]; last.Type != EventMonitorStopped {
@@ -71,7 +73,8 @@ func TestMonitorNeverBlocks(t *testing.T) {
 			t.Errorf("%d events, %d dropped, want 303", got, read.Dropped())
 		}
 		got := types(events(unread))
-		if !slices.Equal(got, []EventType{EventListening, EventMonitorStopped}) || unread.Dropped() != 301 {
+		if !slices.Equal(got, []EventType{EventListening, EventMonitorStopped}) ||
+			unread.Dropped() != 301 {
 			t.Errorf("%v, %d dropped", got, unread.Dropped())
 		}
 		if got := types(events(stopped)); !slices.Equal(got, []EventType{EventMonitorStopped}) {
@@ -82,7 +85,8 @@ func TestMonitorNeverBlocks(t *testing.T) {
 
 func TestEventNames(t *testing.T) {
 	for typ, want := range map[EventType]string{
-		EventHandshakeFailedNoDetail: "HANDSHAKE_FAILED_NO_DETAIL", EventConnected: "CONNECTED", 0x8000: "EVENT_0x8000",
+		EventHandshakeFailedNoDetail: "HANDSHAKE_FAILED_NO_DETAIL", EventConnected: "CONNECTED",
+		0x8000: "EVENT_0x8000",
 	} {
 		if got := typ.String(); got != want {
 			t.Errorf("%v", got)

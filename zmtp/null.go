@@ -48,7 +48,8 @@ func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	}
 	name, data, err := wire.ParseCommand(cmd)
 	if err != nil {
-		return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "no command in place of READY: %v", err)
+		return dst, Continue, wire.Errorf(wire.UnexpectedCommand,
+			"no command in place of READY: %v", err)
 	}
 	switch string(name) {
 	case wire.CmdReady:

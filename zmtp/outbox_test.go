@@ -112,7 +112,8 @@ func genBatch(t *rapid.T) *Batch {
 
 func testOutbox(t *rapid.T, parked bool) {
 	drawLimits := func(t *rapid.T) (int, int64) {
-		return rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "hwm"), rapid.SampledFrom([]int64{0, 1, 500, 100 << 10}).Draw(t, "bytes")
+		return rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "hwm"),
+			rapid.SampledFrom([]int64{0, 1, 500, 100 << 10}).Draw(t, "bytes")
 	}
 	slow := new(slowOutbox)
 	slow.hwm, slow.maxBytes = drawLimits(t)
@@ -319,13 +320,20 @@ func testOutbox(t *rapid.T, parked bool) {
 		}
 	}
 	if o.forced != 0 || o.msgs != 0 || o.bytes != 0 {
-		t.Fatalf("left on the books: %d messages, %d bytes, %d of them forced", o.msgs, o.bytes, o.forced)
+		t.Fatalf("left on the books: %d messages, %d bytes, %d of them forced", o.msgs, o.bytes,
+			o.forced)
 	}
 }
 
 func TestOutboxAgainstModel(t *testing.T) {
-	t.Run("of a peer", func(t *testing.T) { rapid.Check(t, func(t *rapid.T) { testOutbox(t, false) }) })
-	t.Run("of an endpoint", func(t *testing.T) { rapid.Check(t, func(t *rapid.T) { testOutbox(t, true) }) })
+	t.Run("of a peer", func(t *testing.T) {
+		rapid.Check(t,
+			func(t *rapid.T) { testOutbox(t, false) })
+	})
+	t.Run("of an endpoint", func(t *testing.T) {
+		rapid.Check(t,
+			func(t *rapid.T) { testOutbox(t, true) })
+	})
 }
 
 func TestOutboxDiscard(t *testing.T) {

@@ -21,7 +21,8 @@ func TestMaxParts(t *testing.T) {
 	for _, c := range []struct {
 		limit, parts int
 		refused      bool
-	}{{0, DefaultMaxParts, false}, {0, DefaultMaxParts + 1, true}, {5, 5, false}, {5, 6, true}, {-1, 3 * DefaultMaxParts, false}} {
+	}{{0, DefaultMaxParts, false}, {0, DefaultMaxParts + 1, true}, {5, 5, false}, {5, 6, true},
+		{-1, 3 * DefaultMaxParts, false}} {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
 			pull := NewPull(Config{MaxParts: c.limit})
 			defer closeNow(t, pull)
@@ -31,7 +32,8 @@ func TestMaxParts(t *testing.T) {
 			r.Conn.Write(many(c.parts)) // the end may not arrive
 			synctest.Wait()
 			m, err := pull.TryRecv()
-			if closed := pull.Stats().Closed[wire.TooManyParts]; (closed == 1) != c.refused || (err == nil) == c.refused {
+			if closed := pull.Stats().Closed[wire.TooManyParts]; (closed == 1) != c.refused ||
+				(err == nil) == c.refused {
 				t.Errorf("limit %d, %d parts: %v, %d closed", c.limit, c.parts, err, closed)
 			}
 			if err == nil && m.NumParts() != c.parts {
@@ -45,12 +47,17 @@ func TestMaxParts(t *testing.T) {
 // without its subscription.
 func TestUpstreamPieces(t *testing.T) {
 	part := rapid.Custom(func(t *rapid.T) []byte {
-		return slices.Concat(rapid.SampledFrom([][]byte{{}, {0}, {1}, {2}}).Draw(t, "first"), bytes.Repeat([]byte("x"), rapid.SampledFrom([]int{0, 1, 300}).Draw(t, "size")))
+		return slices.Concat(rapid.SampledFrom([][]byte{{}, {0}, {1}, {2}}).Draw(t, "first"),
+			bytes.Repeat([]byte("x"), rapid.SampledFrom([]int{0, 1, 300}).Draw(t, "size")))
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		parts := rapid.SliceOfN(part, 1, 6).Draw(t, "parts")
 		var got, want []Upstream
-		if err := batchOf(NewMessage(parts...)).Upstream(func(u Upstream) error { got = append(got, u); return nil }); err != nil {
+		if err := batchOf(NewMessage(parts...)).Upstream(func(u Upstream) error {
+			got = append(got,
+				u)
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 		begin := 0
@@ -73,7 +80,8 @@ func TestUpstreamPieces(t *testing.T) {
 		}
 		for i, g := range got {
 			w := want[i]
-			if g.Subscription != w.Subscription || g.On != w.On || !bytes.Equal(g.Topic, w.Topic) || !bytes.Equal(g.Message.wire, w.Message.wire) {
+			if g.Subscription != w.Subscription || g.On != w.On || !bytes.Equal(g.Topic, w.Topic) ||
+				!bytes.Equal(g.Message.wire, w.Message.wire) {
 				t.Errorf("piece %d is %+v, want %+v", i, g, w)
 			}
 			rest := w.Message.AppendParts(nil)

@@ -132,7 +132,8 @@ func (u Upstream) Rest() Message {
 func (p *Peer) CheckTopic(topic []byte, held int) error {
 	switch cfg := &p.socket.cfg; {
 	case len(topic) > cfg.MaxTopicSize:
-		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic), cfg.MaxTopicSize)
+		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic),
+			cfg.MaxTopicSize)
 	case held >= cfg.MaxSubscriptions:
 		return wire.Errorf(wire.TooManySubscriptions, "more than %d topics", cfg.MaxSubscriptions)
 	}

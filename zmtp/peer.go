@@ -129,7 +129,8 @@ func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
 	frame := wire.AppendSubscription(memory[:0], asMessage, on, topic)
 	if !p.outbox.force(frame, 1+len(topic)) {
 		bytes, limit := p.SubscriptionBacklog()
-		p.fail(wire.Errorf(wire.SubscriptionBacklog, "the peer left %d bytes of subscriptions unread, the limit is %d", bytes, limit))
+		p.fail(wire.Errorf(wire.SubscriptionBacklog,
+			"the peer left %d bytes of subscriptions unread, the limit is %d", bytes, limit))
 	}
 }
 
@@ -148,7 +149,8 @@ func (p *Peer) Drop(r DropReason, n int) {
 // Stats returns a snapshot of the peer's counters.
 func (p *Peer) Stats() PeerStats {
 	st := PeerStats{
-		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(), UserID: p.UserID(), Since: p.since,
+		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(),
+		UserID: p.UserID(), Since: p.since,
 		In: p.in.load(), Out: p.outbox.traffic(), DroppedBy: p.dropped.load(),
 	}
 	st.Dropped = st.DroppedBy.Total()

@@ -41,7 +41,8 @@ type reader struct {
 // handshake.
 func (p *Peer) readLoop(first []byte) error {
 	live := p.socket.live.Load()
-	rd := &reader{p: p, size: minReadBuffer, decoder: wire.Decoder{MaxMessageSize: live.MaxMessageSize, MaxParts: live.MaxParts}}
+	rd := &reader{p: p, size: minReadBuffer,
+		decoder: wire.Decoder{MaxMessageSize: live.MaxMessageSize, MaxParts: live.MaxParts}}
 	size := max(rd.size, len(first))
 	p.memory.Add(int64(size))
 	rd.slab = newCounted(size, p.memory, p.socket.memory)

@@ -63,7 +63,8 @@ func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	if cmd == nil {
 		c := m.credentials
 		if len(c.User) > 255 || len(c.Password) > 255 {
-			return dst, Continue, fmt.Errorf("zmtp: PLAIN: user and password may have at most 255 bytes each")
+			return dst, Continue,
+				fmt.Errorf("zmtp: PLAIN: user and password may have at most 255 bytes each")
 		}
 		data := append([]byte{byte(len(c.User))}, c.User...)
 		data = append(append(data, byte(len(c.Password))), c.Password...)
@@ -79,15 +80,18 @@ func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		return dst, Continue, PeerError(data)
 	case name == cmdWelcome && m.state == plainHello:
 		if len(data) != 0 {
-			return dst, Continue, wire.Errorf(wire.MalformedWelcome, "WELCOME with %d bytes too much", len(data))
+			return dst, Continue, wire.Errorf(wire.MalformedWelcome,
+				"WELCOME with %d bytes too much", len(data))
 		}
 		m.state = plainInitiate
-		return wire.AppendCommand(dst, cmdInitiate, wire.AppendMetadata(nil, m.local)), Continue, nil
+		return wire.AppendCommand(dst, cmdInitiate, wire.AppendMetadata(nil, m.local)), Continue,
+			nil
 	case name == wire.CmdReady && m.state == plainInitiate:
 		m.peer, err = PeerMetadata(data)
 		return dst, Ready, err
 	}
-	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%.16q in the PLAIN handshake of a client", name)
+	return dst, Continue, wire.Errorf(wire.UnexpectedCommand,
+		"%.16q in the PLAIN handshake of a client", name)
 }
 
 type plainServer struct {
@@ -116,7 +120,8 @@ func (m *plainServer) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		user, rest, ok := cutShort(data)
 		password, rest, ok2 := cutShort(rest)
 		if !ok || !ok2 || len(rest) != 0 {
-			return dst, Continue, wire.Errorf(wire.MalformedHello, "HELLO is not exactly a user and a password")
+			return dst, Continue, wire.Errorf(wire.MalformedHello,
+				"HELLO is not exactly a user and a password")
 		}
 		m.user, m.password = append([]byte{}, user...), append([]byte{}, password...)
 		return dst, NeedsAuth, nil
@@ -126,11 +131,13 @@ func (m *plainServer) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		}
 		return wire.AppendCommand(dst, wire.CmdReady, wire.AppendMetadata(nil, m.local)), Ready, nil
 	}
-	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%.16q in the PLAIN handshake of a server", name)
+	return dst, Continue, wire.Errorf(wire.UnexpectedCommand,
+		"%.16q in the PLAIN handshake of a server", name)
 }
 
 // Authorize implements Authorizer. WELCOME says that the client may come in.
-func (m *plainServer) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress, error) {
+func (m *plainServer) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress,
+	error) {
 	zap, status, err := m.auth.Ask(ctx, peer, m.Name(), m.user, m.password)
 	clear(m.password)
 	if err != nil {

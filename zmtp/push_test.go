@@ -97,7 +97,8 @@ func TestPushImmediate(t *testing.T) {
 		}
 		st := push.Stats()
 		if st.Dropped[DropConnectionLost] != 0 || st.Out.Messages != 22 || st.Returned != 10 {
-			t.Errorf("dropped %v, sent %d with %d returned", st.Dropped, st.Out.Messages, st.Returned)
+			t.Errorf("dropped %v, sent %d with %d returned", st.Dropped, st.Out.Messages,
+				st.Returned)
 		}
 	})
 }
@@ -172,7 +173,8 @@ func TestNoPongOfAnOlderConnection(t *testing.T) {
 		r := puller(t, l)
 		r.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		for range 1000 { // until it is read no more
-			if _, err := r.Conn.Write(wire.AppendCommand(nil, wire.CmdPing, []byte("\x00\x00of the older one"))); err != nil {
+			if _, err := r.Conn.Write(wire.AppendCommand(nil, wire.CmdPing,
+				[]byte("\x00\x00of the older one"))); err != nil {
 				break
 			}
 		}

@@ -95,7 +95,8 @@ func (p *pushTest) fitsAt(endpoint, m string) bool {
 	for _, m := range append(q, m) {
 		bytes += int64(len(m)) + 2
 	}
-	return endpoint != "" && (len(q) == 0 || len(q) < p.hwm && (p.maxBytes == 0 || bytes <= p.maxBytes))
+	return endpoint != "" && (len(q) == 0 || len(q) < p.hwm &&
+		(p.maxBytes == 0 || bytes <= p.maxBytes))
 }
 
 // fits reports whether a message has somewhere to go.
@@ -284,7 +285,8 @@ func TestPushKeepsTheOrderOfAKey(t *testing.T) {
 // The loss of a peer moves its keys and no others, and all have about as many.
 func TestPushKeysAreSpread(t *testing.T) {
 	const keys = 10000
-	endpoints := []string{"tcp://10.0.0.1:5557", "tcp://10.0.0.2:5557", "tcp://10.0.0.3:5557", "tcp://10.0.0.4:5557"}
+	endpoints := []string{"tcp://10.0.0.1:5557", "tcp://10.0.0.2:5557", "tcp://10.0.0.3:5557",
+		"tcp://10.0.0.4:5557"}
 	homes := func(endpoints []string) (all []string) {
 		s := NewPush(Config{Immediate: true, Key: func(m Message) []byte { return m.Part(0) }})
 		defer closeNow(t, s)
@@ -304,7 +306,8 @@ func TestPushKeysAreSpread(t *testing.T) {
 	for i := range before {
 		count[before[i]]++
 		if before[i] != endpoints[0] && after[i] != before[i] {
-			t.Fatalf("key %d moves from %s to %s, which were there before and after", i, before[i], after[i])
+			t.Fatalf("key %d moves from %s to %s, which were there before and after", i, before[i],
+				after[i])
 		}
 	}
 	for _, e := range endpoints {

@@ -62,7 +62,8 @@ func TestPushGivesNothingTwice(t *testing.T) {
 				sent := make(chan error, 1)
 				go func() {
 					for i := range count {
-						if err := push.Send(t.Context(), NewMessageString(fmt.Sprintf("%d:%05d%90d", i%7, i, 0))); err != nil {
+						if err := push.Send(t.Context(),
+							NewMessageString(fmt.Sprintf("%d:%05d%90d", i%7, i, 0))); err != nil {
 							sent <- err
 							return
 						}
@@ -106,12 +107,16 @@ func TestPushGivesNothingTwice(t *testing.T) {
 					got = append(got, <-done...)
 				}
 				slices.Sort(got)
-				if unique := slices.Compact(slices.Clone(got)); len(got) != count || len(unique) != count {
-					t.Errorf("%d messages came, %d different ones, want %d", len(got), len(unique), count)
+				if unique := slices.Compact(slices.Clone(got)); len(got) != count ||
+					len(unique) != count {
+					t.Errorf("%d messages came, %d different ones, want %d", len(got), len(unique),
+						count)
 				}
 				st := push.Stats()
-				if st.Out.Messages-st.Returned != count || st.Returned == 0 || st.Dropped[DropClosed] != 0 {
-					t.Errorf("sent %d, of which %d were taken back; dropped %v", st.Out.Messages, st.Returned, st.Dropped)
+				if st.Out.Messages-st.Returned != count || st.Returned == 0 ||
+					st.Dropped[DropClosed] != 0 {
+					t.Errorf("sent %d, of which %d were taken back; dropped %v", st.Out.Messages,
+						st.Returned, st.Dropped)
 				}
 			})
 		})
@@ -228,12 +233,18 @@ func TestConnecters(t *testing.T) {
 						if len(all) != 2 {
 							t.Fatalf("%+v", all)
 						}
-						slices.SortFunc(all, func(x, y EndpointStats) int { return int(x.Endpoint[6]) - int(y.Endpoint[6]) })
-						if a := all[0]; a.Connected != connected || a.Connections != want || a.Out != (Traffic{want, want, 5 * want}) {
+						slices.SortFunc(all,
+							func(x,
+								y EndpointStats) int {
+								return int(x.Endpoint[6]) - int(y.Endpoint[6])
+							})
+						if a := all[0]; a.Connected != connected || a.Connections != want ||
+							a.Out != (Traffic{want, want, 5 * want}) {
 							t.Errorf("%+v after %d connections", a, want)
 						}
 						b := all[1]
-						if b.Connected || b.Connections != 0 || !immediate && (b.Queued != int(want) || b.QueuedBytes != int64(7*want)) {
+						if b.Connected || b.Connections != 0 || !immediate &&
+							(b.Queued != int(want) || b.QueuedBytes != int64(7*want)) {
 							t.Errorf("%+v, nobody is there", b)
 						}
 					}
@@ -287,9 +298,11 @@ func TestUnsealed(t *testing.T) {
 		for range rapid.IntRange(1, 3).Draw(t, "chunks") {
 			var c chunk
 			for range rapid.IntRange(1, 4).Draw(t, "frames") {
-				body := make([]byte, rapid.SampledFrom([]int{0, 1, 100, 252, 253, 255, 256, 1000}).Draw(t, "size"))
+				body := make([]byte,
+					rapid.SampledFrom([]int{0, 1, 100, 252, 253, 255, 256, 1000}).Draw(t, "size"))
 				before := len(c.b)
-				c.b = wire.AppendFrame(c.b, rapid.SampledFrom([]wire.Flags{0, wire.More}).Draw(t, "flags"), body)
+				c.b = wire.AppendFrame(c.b,
+					rapid.SampledFrom([]wire.Flags{0, wire.More}).Draw(t, "flags"), body)
 				plain += len(c.b) - before
 				sealed = wire.AppendFrame(sealed, 0, append(body, "+++"...))
 				edges = append(edges, edge{len(sealed), plain})

@@ -44,7 +44,8 @@ func TestReadsGrowInAStream(t *testing.T) {
 		go io.Copy(io.Discard, c)
 		message := AppendMessage(nil, make([]byte, 99)) // 101 bytes, which divide no size of a slab
 		stream := wire.AppendGreeting(nil, "NULL", false)
-		stream = wire.AppendCommand(stream, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB")))
+		stream = wire.AppendCommand(stream, wire.CmdReady,
+			wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB")))
 		for range 20_000 {
 			stream = append(stream, message...)
 		}

@@ -88,7 +88,9 @@ func (r receiver) RecvBatch(ctx context.Context) (*Batch, error) {
 }
 
 // TryRecvBatch is RecvBatch without waiting: it returns ErrWouldBlock instead.
-func (r receiver) TryRecvBatch() (*Batch, error) { return r.matchingBatch(r.socket.inbox.tryRecvBatch) }
+func (r receiver) TryRecvBatch() (*Batch, error) {
+	return r.matchingBatch(r.socket.inbox.tryRecvBatch)
+}
 
 // All returns an iterator over the messages to come. It ends when the socket is shut down and the
 // last message taken, or with an error when ctx ends.

@@ -15,8 +15,10 @@ func (s *Socket) Reconfigure(cfg Config) {
 	now := *before
 	now.SendHWM, now.SendBytes = cfg.SendHWM, cfg.SendBytes
 	now.RecvHWM, now.RecvBytes, now.TotalRecvBytes = cfg.RecvHWM, cfg.RecvBytes, cfg.TotalRecvBytes
-	now.HeartbeatInterval, now.HeartbeatTimeout, now.HeartbeatTTL = cfg.HeartbeatInterval, cfg.HeartbeatTimeout, cfg.HeartbeatTTL
-	now.MaxConnections, now.MaxConnectionsPerAddress = cfg.MaxConnections, cfg.MaxConnectionsPerAddress
+	now.HeartbeatInterval, now.HeartbeatTimeout, now.HeartbeatTTL = cfg.HeartbeatInterval,
+		cfg.HeartbeatTimeout, cfg.HeartbeatTTL
+	now.MaxConnections, now.MaxConnectionsPerAddress = cfg.MaxConnections,
+		cfg.MaxConnectionsPerAddress
 	now.MaxMessageSize, now.HandshakeTimeout = cfg.MaxMessageSize, cfg.HandshakeTimeout
 	s.live.Store(&now)
 	for a := range s.attachments {

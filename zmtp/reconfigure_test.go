@@ -143,10 +143,12 @@ func TestReconfigureHeartbeats(t *testing.T) {
 		pull.Reconfigure(Config{HeartbeatInterval: time.Second})
 		answer(wire.AppendPing(nil, 0), time.Second)
 		answer(wire.AppendPing(nil, 0), time.Second)
-		pull.Reconfigure(Config{HeartbeatInterval: 5 * time.Second, HeartbeatTimeout: time.Second, HeartbeatTTL: 10 * time.Second})
+		pull.Reconfigure(Config{HeartbeatInterval: 5 * time.Second, HeartbeatTimeout: time.Second,
+			HeartbeatTTL: 10 * time.Second})
 		answer(wire.AppendPing(nil, 100), 5*time.Second)
 		time.Sleep(time.Second)
-		pull.Reconfigure(Config{HeartbeatInterval: 5 * time.Second, HeartbeatTimeout: time.Second, HeartbeatTTL: 10 * time.Second, RecvHWM: 7})
+		pull.Reconfigure(Config{HeartbeatInterval: 5 * time.Second, HeartbeatTimeout: time.Second,
+			HeartbeatTTL: 10 * time.Second, RecvHWM: 7})
 		answer(wire.AppendPing(nil, 100), 4*time.Second) // nothing that concerns it has changed
 		pull.Reconfigure(Config{})
 		r.ExpectSilence(time.Minute)

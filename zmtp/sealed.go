@@ -84,7 +84,8 @@ func (rd *reader) wholeFrames() (int, error) {
 			return at, err
 		}
 		if limit > 0 && size-maxSealOverhead > max(limit, wire.MaxCommandSize) {
-			return at, wire.Errorf(wire.MessageTooLarge, "protected frame of %d bytes, the limit is %d", size, limit)
+			return at, wire.Errorf(wire.MessageTooLarge,
+				"protected frame of %d bytes, the limit is %d", size, limit)
 		}
 		if n == 0 || size > int64(len(rd.sealed)-at-n) {
 			return at, nil

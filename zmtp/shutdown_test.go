@@ -162,7 +162,8 @@ func TestCloseDropsWhatWasReceived(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		st := pull.Stats()
-		if st.Dropped[DropClosed] != st.In.Messages || st.In.Messages < 3 || st.RecvQueued != 0 || st.RecvQueuedBytes != 0 {
+		if st.Dropped[DropClosed] != st.In.Messages || st.In.Messages < 3 || st.RecvQueued != 0 ||
+			st.RecvQueuedBytes != 0 {
 			t.Errorf("%+v", st)
 		}
 		waiting := NewPull(Config{})
@@ -213,7 +214,8 @@ func TestUnbind(t *testing.T) {
 		gone.Conn.Close()
 		synctest.Wait()
 		time.Sleep(time.Second)
-		if st := pull.Stats(); st.Closed[wire.LocalClose]+st.Closed[wire.PeerClosed] != 1 || st.Peers != 1 {
+		if st := pull.Stats(); st.Closed[wire.LocalClose]+st.Closed[wire.PeerClosed] != 1 ||
+			st.Peers != 1 {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -254,12 +256,22 @@ func TestAttachAndDetachOnce(t *testing.T) {
 		end    func(*Socket, *Peer, *zmtptest.Raw)
 		reason Reason
 	}{
-		"by the peer":   {func(_ *Socket, _ *Peer, r *zmtptest.Raw) { r.Conn.Close() }, wire.PeerClosed},
-		"by a reset":    {func(_ *Socket, _ *Peer, r *zmtptest.Raw) { r.Conn.(*zmtptest.Conn).Cut() }, wire.ConnectionLost},
-		"by a fault":    {func(_ *Socket, _ *Peer, r *zmtptest.Raw) { r.Send([]byte{0xff, 0}) }, wire.MalformedFrame},
-		"by Unbind":     {func(s *Socket, _ *Peer, _ *zmtptest.Raw) { s.Unbind("tcp://" + addr) }, wire.LocalClose},
-		"by Close":      {func(s *Socket, _ *Peer, _ *zmtptest.Raw) { s.Close() }, wire.LocalClose},
-		"by Peer.Close": {func(_ *Socket, p *Peer, _ *zmtptest.Raw) { p.Close(&PeerClosedError{Reason: wire.SlowConsumer}) }, wire.SlowConsumer},
+		"by the peer": {func(_ *Socket, _ *Peer, r *zmtptest.Raw) { r.Conn.Close() },
+			wire.PeerClosed},
+		"by a reset": {func(_ *Socket, _ *Peer,
+			r *zmtptest.Raw) {
+			r.Conn.(*zmtptest.Conn).Cut()
+		}, wire.ConnectionLost},
+		"by a fault": {func(_ *Socket, _ *Peer, r *zmtptest.Raw) { r.Send([]byte{0xff, 0}) },
+			wire.MalformedFrame},
+		"by Unbind": {func(s *Socket, _ *Peer, _ *zmtptest.Raw) { s.Unbind("tcp://" + addr) },
+			wire.LocalClose},
+		"by Close": {func(s *Socket, _ *Peer, _ *zmtptest.Raw) { s.Close() }, wire.LocalClose},
+		"by Peer.Close": {func(_ *Socket, p *Peer,
+			_ *zmtptest.Raw) {
+			p.Close(&PeerClosedError{Reason: wire.SlowConsumer})
+		},
+			wire.SlowConsumer},
 		"by all at once": {func(s *Socket, p *Peer, r *zmtptest.Raw) {
 			p.Close(&PeerClosedError{Reason: wire.SlowConsumer})
 			r.Conn.Close()
@@ -281,7 +293,8 @@ func TestAttachAndDetachOnce(t *testing.T) {
 				time.Sleep(2 * answerTime)
 				synctest.Wait()
 				if c2.attached != 1 || c2.detached != 1 || c2.wrong {
-					t.Errorf("attached %d times, detached %d times, out of order %v", c2.attached, c2.detached, c2.wrong)
+					t.Errorf("attached %d times, detached %d times, out of order %v", c2.attached,
+						c2.detached, c2.wrong)
 				}
 				if got := reasonOf(c2.err); got != c.reason {
 					t.Errorf("reason %v: %v", got, c2.err)
@@ -327,7 +340,10 @@ func (c *counting) Detach(_ *Peer, err error) {
 	c.err = err
 }
 
-func (c *counting) Receive(*Peer, *Batch) error         { c.wrong = c.wrong || c.detached > 0; return nil }
+func (c *counting) Receive(*Peer, *Batch) error {
+	c.wrong = c.wrong || c.detached > 0
+	return nil
+}
 func (c *counting) Subscribe(*Peer, []byte, bool) error { return nil }
 
 // A pattern may refuse a peer; it does not hear of it again.

@@ -40,7 +40,8 @@ func TestSlabFollowsReads(t *testing.T) {
 		}
 		read(rd, 1, true)
 		if rd.size != c.want {
-			t.Errorf("%s: %d bytes after %d full reads, want %d", c.name, rd.size, fullReads, c.want)
+			t.Errorf("%s: %d bytes after %d full reads, want %d", c.name, rd.size, fullReads,
+				c.want)
 		}
 		read(rd, 64*4, false)
 		if rd.size != minReadBuffer {
@@ -52,14 +53,16 @@ func TestSlabFollowsReads(t *testing.T) {
 // TestSharedMemoryIsCounted: what an outbox keeps of a slab pins at most four times what it counts.
 func TestSharedMemoryIsCounted(t *testing.T) {
 	for _, size := range []int{slabSize, largeSlab, 4 * largeSlab} {
-		b := &Batch{slab: newSlab(size), spans: []span{{0, size/4 - 1, 1, size/4 - 1}, {size / 2, size/2 + size/4, 1, size / 4}}}
+		b := &Batch{slab: newSlab(size),
+			spans: []span{{0, size/4 - 1, 1, size/4 - 1}, {size / 2, size/2 + size/4, 1, size / 4}}}
 		o := newOutbox(0, 0, nil)
 		if n := o.offer(b, []Run{{0, 1}, {1, 2}}); n != 2 {
 			t.Fatalf("took %d", n)
 		}
 		queued := o.chunks.all()
 		if len(queued) != 2 || queued[0].slab != nil || queued[1].slab != b.slab {
-			t.Errorf("slab of %d bytes: a run below a quarter has to be copied, a quarter shared: %+v", size, len(queued))
+			t.Errorf("slab of %d bytes: a run below a quarter has to be copied, a quarter "+
+				"shared: %+v", size, len(queued))
 		}
 	}
 }
@@ -110,11 +113,13 @@ func TestSlabForLargeMessages(t *testing.T) {
 			t.Errorf("%d bytes for half a message of %d of a peer that has sent none", got, size)
 		}
 		if got := held(10_000); got < size || got > size*3/2 {
-			t.Errorf("%d bytes for the beginning of a message of %d of a peer that has sent one", got, size)
+			t.Errorf("%d bytes for the beginning of a message of %d of a peer that has sent one",
+				got, size)
 		}
 		time.Sleep(provenFor)
 		if got := held(300_000); got > 600_000 {
-			t.Errorf("%d bytes for the first 300000 of a message, of a peer that has sent one long ago", got)
+			t.Errorf("%d bytes for the first 300000 of a message, of a peer that has sent one "+
+				"long ago", got)
 		}
 	})
 }
@@ -139,7 +144,8 @@ func TestSlabClasses(t *testing.T) {
 		}
 		for _, n := range []int{below + 1, (below + size) / 2, size - 1, size} {
 			if c, s := slabClass(n); c != class || s != size {
-				t.Errorf("%d bytes are of class %d of %d bytes, want %d of %d", n, c, s, class, size)
+				t.Errorf("%d bytes are of class %d of %d bytes, want %d of %d", n, c, s, class,
+					size)
 			}
 			want := below
 			if n == size || n < slabSize {

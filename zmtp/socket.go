@@ -264,8 +264,9 @@ func (s *Socket) evict(e *list.Element, r Reason) {
 // was accepted. It returns whether it got through the handshake, and why it ended.
 func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool, err error) {
 	p := &Peer{
-		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox, parked: a.outbox != nil,
-		done: make(chan struct{}), closed: make(chan struct{}), over: make(chan struct{}),
+		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox,
+		parked: a.outbox != nil,
+		done:   make(chan struct{}), closed: make(chan struct{}), over: make(chan struct{}),
 	}
 	if e != nil {
 		p.accepted = e.Value.(*pending)
@@ -289,7 +290,8 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 	}
 	event.Type = EventHandshakeSucceeded
 	s.monitors.emit(event)
-	s.log.Debug("peer connected", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "type", p.SocketType())
+	s.log.Debug("peer connected", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "type",
+		p.SocketType())
 
 	var writer sync.WaitGroup
 	writer.Go(p.writeLoop)
@@ -306,7 +308,8 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 
 	event.Type, event.Err = EventDisconnected, p.cause
 	s.monitors.emit(event)
-	s.log.Log(context.Background(), s.levelOf(reasonOf(p.cause)), "peer gone", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
+	s.log.Log(context.Background(), s.levelOf(reasonOf(p.cause)), "peer gone", "endpoint",
+		a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
 	return true, p.cause
 }
 
@@ -382,7 +385,8 @@ func (s *Socket) handshakeFailed(event Event, a *attachment, err error) {
 	s.monitors.emit(event)
 	event.Type, event.Value = EventDisconnected, 0
 	s.monitors.emit(event)
-	attrs := []any{"endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r, "err", err}
+	attrs := []any{"endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r,
+		"err", err}
 	level := slog.LevelDebug
 	if r != wire.LocalClose {
 		// A peer that is refused tries again for ever: each address and reason once in a while.

@@ -24,7 +24,8 @@ func tlsConfigs(t *testing.T) (server, client *tls.Config) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -36,7 +37,8 @@ func tlsConfigs(t *testing.T) (server, client *tls.Config) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(certificate)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: pool}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der},
+		PrivateKey: key}}}, &tls.Config{RootCAs: pool}
 }
 
 // cpuTime returns the processor time that the process has used.
@@ -52,7 +54,8 @@ func cpuTime(t *testing.T) time.Duration {
 // A write to a TLS connection may take as long as the peer likes, and uses no processor meanwhile.
 func TestTLS(t *testing.T) {
 	server, client := tlsConfigs(t)
-	push, pull := NewPush(Config{}), NewPull(Config{RecvHWM: 1, Dial: (&tls.Dialer{Config: client}).DialContext})
+	push, pull := NewPush(Config{}),
+		NewPull(Config{RecvHWM: 1, Dial: (&tls.Dialer{Config: client}).DialContext})
 	defer closeNow(t, pull)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", server)
 	if err != nil {
@@ -68,7 +71,8 @@ func TestTLS(t *testing.T) {
 	wait(t, "the connection", func() bool { return push.Stats().Peers == 1 })
 	const count, size = 16, 1 << 20 // more than the kernel holds
 	for i := range count {
-		if err := push.Send(t.Context(), NewMessage(fmt.Appendf(nil, "%06d", i), make([]byte, size))); err != nil {
+		if err := push.Send(t.Context(),
+			NewMessage(fmt.Appendf(nil, "%06d", i), make([]byte, size))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,7 +14,8 @@ type Transport interface {
 	// Listen binds address and returns the listener with the address actually bound, which Connect
 	// takes. It does not wait for connections. The listener's Close releases everything that Listen
 	// made.
-	Listen(ctx context.Context, address string, cfg *Config) (l net.Listener, bound string, err error)
+	Listen(ctx context.Context, address string, cfg *Config) (l net.Listener, bound string,
+		err error)
 	// Dialer returns a function that connects to address. Each attempt calls it once; it returns
 	// early when its context ends. Dialer itself connects to nothing and fails only for an address
 	// to which no connection can ever be made.
@@ -38,7 +39,8 @@ func (c *Config) transport(endpoint string) (t Transport, scheme, address string
 		t = transports[scheme]
 	}
 	if t == nil {
-		return nil, "", "", endpointError(endpoint, "transport %q is not supported, only tcp and ipc are", scheme)
+		return nil, "", "", endpointError(endpoint,
+			"transport %q is not supported, only tcp and ipc are", scheme)
 	}
 	return t, scheme, address, nil
 }

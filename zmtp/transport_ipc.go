@@ -19,7 +19,8 @@ const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path)
 // one (Linux), or "*" to listen on a new path.
 type ipcTransport struct{}
 
-func (ipcTransport) Listen(ctx context.Context, path string, _ *Config) (net.Listener, string, error) {
+func (ipcTransport) Listen(ctx context.Context, path string, _ *Config) (net.Listener, string,
+	error) {
 	if err := checkPath(path); err != nil {
 		return nil, "", err
 	}
@@ -41,7 +42,8 @@ func (ipcTransport) Listen(ctx context.Context, path string, _ *Config) (net.Lis
 	return &ipcListener{UnixListener: l, path: path, dir: dir, file: lstat(path)}, path, nil
 }
 
-func (ipcTransport) Dialer(path string, cfg *Config) (func(context.Context) (net.Conn, error), error) {
+func (ipcTransport) Dialer(path string, cfg *Config) (func(context.Context) (net.Conn, error),
+	error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}

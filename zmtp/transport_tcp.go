@@ -19,7 +19,8 @@ type tcpAddress struct {
 	source string // host:port to connect from, or ""
 }
 
-func (tcpTransport) Listen(ctx context.Context, address string, cfg *Config) (net.Listener, string, error) {
+func (tcpTransport) Listen(ctx context.Context, address string, cfg *Config) (net.Listener, string,
+	error) {
 	a, err := parseTCP(address)
 	if err != nil {
 		return nil, "", err
@@ -36,7 +37,8 @@ func (tcpTransport) Listen(ctx context.Context, address string, cfg *Config) (ne
 	return l, l.Addr().String(), nil
 }
 
-func (tcpTransport) Dialer(address string, cfg *Config) (func(context.Context) (net.Conn, error), error) {
+func (tcpTransport) Dialer(address string, cfg *Config) (func(context.Context) (net.Conn, error),
+	error) {
 	a, err := parseTCP(address)
 	if err != nil {
 		return nil, err
@@ -89,7 +91,8 @@ func splitHostPort(endpoint, address string) (host string, port int, err error) 
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if host == "" || strings.ContainsAny(host, " \t\r\n/[]") {
-		return "", 0, endpointError(endpoint, "the host is missing or has characters that no host has")
+		return "", 0, endpointError(endpoint,
+			"the host is missing or has characters that no host has")
 	}
 	if strings.Contains(host, ":") {
 		if _, err := netip.ParseAddr(host); err != nil {
@@ -133,8 +136,9 @@ func (a tcpAddress) listenAddress(ipv6 bool) (network, address string, err error
 // dialAddress returns network and address for net.Dialer.
 func (a tcpAddress) dialAddress(ipv6 bool) (network, address string, err error) {
 	if a.host == "*" || a.port == 0 {
-		return "", "", fmt.Errorf("%w tcp://%s:%d: Connect needs a host and a port, * and 0 are for Listen",
-			ErrEndpoint, a.host, a.port)
+		return "", "",
+			fmt.Errorf("%w tcp://%s:%d: Connect needs a host and a port, * and 0 are for Listen",
+				ErrEndpoint, a.host, a.port)
 	}
 	network = "tcp"
 	if _, err := netip.ParseAddr(a.host); err != nil && !ipv6 {

@@ -98,7 +98,8 @@ func TestEndpointsThatCannotWork(t *testing.T) {
 		if _, err := s.Listen(text); !errors.Is(err, ErrEndpoint) {
 			t.Errorf("Listen %s: %v", text, err)
 		}
-		if e := waitEvent(t, m, EventBindFailed); !errors.Is(e.Err, ErrEndpoint) || e.Endpoint != text {
+		if e := waitEvent(t, m, EventBindFailed); !errors.Is(e.Err, ErrEndpoint) ||
+			e.Endpoint != text {
 			t.Errorf("event %+v", e)
 		}
 	}
@@ -236,7 +237,8 @@ func TestListenIPC(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{file, dir} {
-		if _, err := pull.Listen("ipc://" + path); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		if _, err := pull.Listen("ipc://" + path); err == nil ||
+			!strings.Contains(err.Error(), "is not a socket") {
 			t.Errorf("Listen on %s: %v", path, err)
 		}
 	}
@@ -254,7 +256,8 @@ func TestListenAbstract(t *testing.T) {
 	}
 	pull := NewPull(Config{})
 	defer closeNow(t, pull)
-	bound, err := pull.Listen("ipc://@zmtpd-test-" + filepath.Base(t.TempDir()) + filepath.Base(filepath.Dir(t.TempDir())))
+	bound, err := pull.Listen("ipc://@zmtpd-test-" + filepath.Base(t.TempDir()) +
+		filepath.Base(filepath.Dir(t.TempDir())))
 	if err != nil || !strings.HasPrefix(bound, "ipc://@zmtpd-test-") {
 		t.Fatal(bound, err)
 	}
@@ -290,12 +293,14 @@ func TestListenIPCRemovesOnlyItsOwnFile(t *testing.T) {
 // memTransport connects sockets of one process through a network in memory.
 type memTransport struct{ network *zmtptest.Network }
 
-func (m memTransport) Listen(_ context.Context, address string, _ *Config) (net.Listener, string, error) {
+func (m memTransport) Listen(_ context.Context, address string, _ *Config) (net.Listener, string,
+	error) {
 	l, err := m.network.Listen(address)
 	return l, address, err
 }
 
-func (m memTransport) Dialer(address string, _ *Config) (func(context.Context) (net.Conn, error), error) {
+func (m memTransport) Dialer(address string, _ *Config) (func(context.Context) (net.Conn, error),
+	error) {
 	return func(ctx context.Context) (net.Conn, error) { return m.network.Dial(ctx, address) }, nil
 }
 

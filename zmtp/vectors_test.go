@@ -35,7 +35,8 @@ var vectorConfig = map[string]Config{
 	"frame-maxmsgsize": {MaxMessageSize: 100},
 	"ready-maxmsgsize": {MaxMessageSize: 25},
 	"ping-sent": {
-		HeartbeatInterval: 200 * time.Millisecond, HeartbeatTTL: 1250 * time.Millisecond, HeartbeatTimeout: 300 * time.Millisecond,
+		HeartbeatInterval: 200 * time.Millisecond, HeartbeatTTL: 1250 * time.Millisecond,
+		HeartbeatTimeout: 300 * time.Millisecond,
 	},
 }
 
@@ -54,7 +55,8 @@ func TestVectors(t *testing.T) {
 			continue
 		}
 		for _, role := range rolesOf(name, v) {
-			t.Run(name+"/"+map[zmtptest.Kind]string{zmtptest.Client: "client", zmtptest.Server: "server"}[role], func(t *testing.T) {
+			t.Run(name+"/"+map[zmtptest.Kind]string{zmtptest.Client: "client",
+				zmtptest.Server: "server"}[role], func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { newExchange(t, name, v, role).run() })
 			})
 		}
@@ -134,7 +136,8 @@ func newExchange(t *testing.T, name string, v zmtptest.Vector, ours zmtptest.Kin
 			x.word = "closed"
 		}
 	}
-	x.typ = wire.SocketType(v.Headers[map[zmtptest.Kind]string{zmtptest.Client: "client-socket", zmtptest.Server: "server-socket"}[ours]])
+	x.typ = wire.SocketType(v.Headers[map[zmtptest.Kind]string{zmtptest.Client: "client-socket",
+		zmtptest.Server: "server-socket"}[ours]])
 	for _, steps := range v.Connections {
 		for _, s := range steps {
 			if s.Kind == zmtptest.Comment {
@@ -430,7 +433,9 @@ func (x *exchange) delivered() ([]string, bool) {
 	}
 	for section := range strings.SplitSeq(x.v.Headers["delivered"], " | ") {
 		who, list, _ := strings.Cut(section, " ")
-		if who == string(x.typ) || who == map[zmtptest.Kind]string{zmtptest.Client: "client", zmtptest.Server: "server"}[x.ours] {
+		if who == string(x.typ) ||
+			who == map[zmtptest.Kind]string{zmtptest.Client: "client",
+				zmtptest.Server: "server"}[x.ours] {
 			if list == "nothing" {
 				return nil, true
 			}

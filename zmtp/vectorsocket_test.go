@@ -28,13 +28,15 @@ func newVectorSocket(typ wire.SocketType, cfg Config, verboser bool) *vectorSock
 		return &vectorSocket{Socket: s.Socket, sendTo: s.Send}
 	case wire.SUB:
 		s := NewSub(cfg)
-		return &vectorSocket{Socket: s.Socket, subscribe: s.Subscribe, unsubscribe: s.Unsubscribe, recv: s.TryRecv}
+		return &vectorSocket{Socket: s.Socket, subscribe: s.Subscribe, unsubscribe: s.Unsubscribe,
+			recv: s.TryRecv}
 	case wire.XPUB:
 		s := NewXPub(cfg, XPubOptions{Verboser: verboser})
 		return &vectorSocket{Socket: s.Socket, sendTo: s.TrySend, recv: s.TryRecv}
 	case wire.XSUB:
 		s := NewXSub(cfg)
-		return &vectorSocket{Socket: s.Socket, sendTo: s.Send, subscribe: s.Subscribe, unsubscribe: s.Unsubscribe, recv: s.TryRecv}
+		return &vectorSocket{Socket: s.Socket, sendTo: s.Send, subscribe: s.Subscribe,
+			unsubscribe: s.Unsubscribe, recv: s.TryRecv}
 	case wire.PUSH:
 		s := NewPush(cfg)
 		return &vectorSocket{Socket: s.Socket, sendTo: s.TrySend}

@@ -171,7 +171,8 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 	each := c.Verbose || c.Verboser || c.Manual // also those that change nothing are passed on
 	if limit := p.socket.cfg.MaxSubscriptions; on && each && told.n >= limit {
 		// When the peer goes, each has to be taken back.
-		return wire.Errorf(wire.TooManySubscriptions, "more than %d subscriptions, with those to the same topic", limit)
+		return wire.Errorf(wire.TooManySubscriptions,
+			"more than %d subscriptions, with those to the same topic", limit)
 	}
 	if fresh {
 		p.memory.Add(topics.Cost(topic))
@@ -213,12 +214,14 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 // application that only publishes never receives them. What it leaves beyond maxNotes is dropped
 // and counted. Caller holds the lock.
 func (c *publisher) notify(p *Peer, topic []byte, on bool) {
-	if c.inbox == nil || c.inbox.notify(&p.lane, countedBatchOf(notification(p, topic, on), p.socket.memory)) {
+	if c.inbox == nil || c.inbox.notify(&p.lane,
+		countedBatchOf(notification(p, topic, on), p.socket.memory)) {
 		return
 	}
 	p.Drop(DropFull, 1)
 	c.unheard.Do(func() {
-		p.socket.log.Warn("the application does not receive its subscribers' subscriptions, the rest is dropped", "waiting", maxNotes)
+		p.socket.log.Warn("the application does not receive its subscribers' subscriptions, the "+
+			"rest is dropped", "waiting", maxNotes)
 	})
 }
 

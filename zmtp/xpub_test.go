@@ -71,7 +71,8 @@ func TestNotifications(t *testing.T) {
 								r := peers[step[0]-'1']
 								switch step[1] {
 								case '+', '-':
-									r.Send(wire.AppendSubscription(nil, form == "message", step[1] == '+', []byte("topic")))
+									r.Send(wire.AppendSubscription(nil, form == "message",
+										step[1] == '+', []byte("topic")))
 								case 'x':
 									r.Conn.Close()
 								}
@@ -266,8 +267,11 @@ func TestNoDropIsWoken(t *testing.T) {
 	}{
 		"by CANCEL":  {false, func(_ *XPub, _ *Peer, r *zmtptest.Raw) { r.Send(cancel("s")) }},
 		"by its end": {false, func(_ *XPub, _ *Peer, r *zmtptest.Raw) { r.Conn.Close() }},
-		"by Close":   {false, func(_ *XPub, p *Peer, _ *zmtptest.Raw) { p.Close(errors.New("enough")) }},
-		"by Revoke":  {true, func(x *XPub, p *Peer, _ *zmtptest.Raw) { x.Revoke(p, []byte("s")) }},
+		"by Close": {false, func(_ *XPub, p *Peer,
+			_ *zmtptest.Raw) {
+			p.Close(errors.New("enough"))
+		}},
+		"by Revoke": {true, func(x *XPub, p *Peer, _ *zmtptest.Raw) { x.Revoke(p, []byte("s")) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -337,7 +341,8 @@ func TestPublisherDropsForTheSlow(t *testing.T) {
 		fast.Send(subscribe(""))
 		synctest.Wait()
 		for i := range 100 {
-			if err := pub.Send(NewMessage(fmt.Appendf(nil, "%d", i), make([]byte, 1000))); err != nil {
+			if err := pub.Send(NewMessage(fmt.Appendf(nil, "%d", i),
+				make([]byte, 1000))); err != nil {
 				t.Fatal(err)
 			}
 			if got := collect(t, fast); len(got) != 2 || got[0] != fmt.Sprint(i) {
@@ -375,22 +380,36 @@ func TestSubscriptionLimits(t *testing.T) {
 		}
 		return b
 	}
-	message := func(topic string) []byte { return wire.AppendSubscription(nil, true, true, []byte(topic)) }
+	message := func(topic string) []byte {
+		return wire.AppendSubscription(nil, true, true,
+			[]byte(topic))
+	}
 	for name, c := range map[string]struct {
 		opt    XPubOptions
 		in     []byte
 		reason Reason
 	}{
-		"11 topics":            {XPubOptions{}, many(func(i int) []byte { return subscribe(fmt.Sprint(i)) }), wire.TooManySubscriptions},
-		"11 topics, messages":  {XPubOptions{}, many(func(i int) []byte { return message(fmt.Sprint(i)) }), wire.TooManySubscriptions},
-		"one topic 11 times":   {XPubOptions{}, many(func(int) []byte { return subscribe("t") }), wire.ReasonNone},
-		"and each is told":     {XPubOptions{Verboser: true}, many(func(int) []byte { return subscribe("t") }), wire.TooManySubscriptions},
-		"taken back each time": {XPubOptions{Verboser: true}, many(func(int) []byte { return append(subscribe("t"), cancel("t")...) }), wire.ReasonNone},
-		"topic at the limit":   {XPubOptions{}, subscribe(strings.Repeat("t", 100)), wire.ReasonNone},
-		"topic above":          {XPubOptions{}, subscribe(strings.Repeat("t", 101)), wire.TopicTooLong},
-		"topic above, message": {XPubOptions{}, message(strings.Repeat("t", 101)), wire.TopicTooLong},
-		"CANCEL above":         {XPubOptions{}, cancel(strings.Repeat("t", 101)), wire.ReasonNone},
-		"beyond any command":   {XPubOptions{}, wire.AppendHeader(nil, wire.Command, wire.MaxCommandSize+1), wire.CommandTooLarge},
+		"11 topics": {XPubOptions{},
+			many(func(i int) []byte { return subscribe(fmt.Sprint(i)) }),
+			wire.TooManySubscriptions},
+		"11 topics, messages": {XPubOptions{},
+			many(func(i int) []byte { return message(fmt.Sprint(i)) }), wire.TooManySubscriptions},
+		"one topic 11 times": {XPubOptions{}, many(func(int) []byte { return subscribe("t") }),
+			wire.ReasonNone},
+		"and each is told": {XPubOptions{Verboser: true},
+			many(func(int) []byte { return subscribe("t") }), wire.TooManySubscriptions},
+		"taken back each time": {XPubOptions{Verboser: true},
+			many(func(int) []byte { return append(subscribe("t"), cancel("t")...) }),
+			wire.ReasonNone},
+		"topic at the limit": {XPubOptions{}, subscribe(strings.Repeat("t", 100)),
+			wire.ReasonNone},
+		"topic above": {XPubOptions{}, subscribe(strings.Repeat("t", 101)),
+			wire.TopicTooLong},
+		"topic above, message": {XPubOptions{}, message(strings.Repeat("t", 101)),
+			wire.TopicTooLong},
+		"CANCEL above": {XPubOptions{}, cancel(strings.Repeat("t", 101)), wire.ReasonNone},
+		"beyond any command": {XPubOptions{},
+			wire.AppendHeader(nil, wire.Command, wire.MaxCommandSize+1), wire.CommandTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {

@@ -31,7 +31,9 @@ func (s *XSub) Subscribe(topic []byte) error { return s.subs.change(s.Socket, to
 
 // Unsubscribe takes one Subscribe of the topic back. One that was never subscribed is ignored, as
 // in libzmq.
-func (s *XSub) Unsubscribe(topic []byte) error { return s.subs.change(s.Socket, topic, false, false) }
+func (s *XSub) Unsubscribe(topic []byte) error {
+	return s.subs.change(s.Socket, topic, false, false)
+}
 
 // Send sends a message upstream to every publisher whose queue has room. One whose only part begins
 // with a byte 1 or 0 is a subscription of the rest, or its cancellation, as in libzmq, and goes out
@@ -78,7 +80,9 @@ func (s *Sub) Subscribe(topic []byte) error { return s.subs.change(s.Socket, top
 
 // Unsubscribe takes one Subscribe of the topic back. One that was never subscribed is ignored, as
 // in libzmq.
-func (s *Sub) Unsubscribe(topic []byte) error { return s.subs.change(s.Socket, topic, false, false) }
+func (s *Sub) Unsubscribe(topic []byte) error {
+	return s.subs.change(s.Socket, topic, false, false)
+}
 
 type subPattern Sub
 
@@ -106,7 +110,8 @@ type subscriber struct {
 // as a message if asMessage is set, else in the form that each wants.
 func (c *subscriber) change(s *Socket, topic []byte, on, asMessage bool) error {
 	if len(topic) > DefaultMaxTopicSize {
-		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic), DefaultMaxTopicSize)
+		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic),
+			DefaultMaxTopicSize)
 	}
 	if s.closing.Load() {
 		return ErrClosed

@@ -21,7 +21,8 @@ func TestArchiveFlags(t *testing.T) {
 	if err := push.Send(t.Context(), logMessage(t, "node", "test", "hello")); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the record", func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == 1 })
+	testkit.Eventually(t, "the record",
+		func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == 1 })
 	if n := d.metric("zmtpd_files_rotated_total"); n != 0 {
 		t.Errorf("%v files rotated before the end", n)
 	}
@@ -50,7 +51,9 @@ func TestArchiveFlags(t *testing.T) {
 // A compression that there is not is refused with what to say instead.
 func TestArchiveCompressRefused(t *testing.T) {
 	p := start(t, nil, "logger", "--archive-compress", "6")
-	if status := p.wait(); status != 2 || !strings.Contains(p.stderr.String(), "--archive-compress") || !strings.Contains(p.stderr.String(), "use gzip or zstd") {
+	if status := p.wait(); status != 2 ||
+		!strings.Contains(p.stderr.String(), "--archive-compress") ||
+		!strings.Contains(p.stderr.String(), "use gzip or zstd") {
 		t.Errorf("exit status %d, standard error %q", status, p.stderr.String())
 	}
 }

@@ -87,7 +87,8 @@ func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
 		env.Log.Warn("nodes are encrypted, loggers are not: there is no --logger-curve-server-key")
 	}
 	push := zmtp.NewPush(out)
-	j := &balanceJob{flags: flags, access: env.Access, push: push, balancer: balance.New(in, push), log: env.Log}
+	j := &balanceJob{flags: flags, access: env.Access, push: push, balancer: balance.New(in, push),
+		log: env.Log}
 	env.Access.Cover(j.balancer.Pull())
 	return j, nil
 }
@@ -140,7 +141,8 @@ func (j *balanceJob) watch(m *zmtp.Monitor) {
 			if j.ending.Load() {
 				continue
 			}
-			j.log.Warn("logger lost, what waits for it goes to the others", "endpoint", e.Endpoint, "err", e.Err)
+			j.log.Warn("logger lost, what waits for it goes to the others", "endpoint", e.Endpoint,
+				"err", e.Err)
 		}
 	}
 }
@@ -165,21 +167,25 @@ func (j *balanceJob) Shutdown(ctx context.Context) error {
 		err = nil // then something was lost, or nothing happened
 	}
 	if n := j.dropped(); n > 0 {
-		err = errors.Join(err, fmt.Errorf("%d log messages were received and not given to a logger within --shutdown-timeout", n))
+		err = errors.Join(err,
+			fmt.Errorf("%d log messages were received and not given to a logger within "+
+				"--shutdown-timeout", n))
 	}
 	return err
 }
 
 // dropped returns how many messages were received and given up at the end.
 func (j *balanceJob) dropped() uint64 {
-	return j.balancer.Pull().Stats().Dropped[zmtp.DropClosed] + j.push.Stats().Dropped[zmtp.DropClosed]
+	return j.balancer.Pull().Stats().Dropped[zmtp.DropClosed] +
+		j.push.Stats().Dropped[zmtp.DropClosed]
 }
 
 // Summary implements [daemon.Job].
 func (j *balanceJob) Summary() []any {
 	in, out := j.balancer.Pull().Stats(), j.push.Stats()
 	return []any{"received", in.In.Messages, "sent", out.Out.Messages - out.Returned,
-		"doubtful", out.Dropped[zmtp.DropConnectionLost], "moved", out.Returned, "dropped", j.dropped()}
+		"doubtful", out.Dropped[zmtp.DropConnectionLost], "moved", out.Returned, "dropped",
+		j.dropped()}
 }
 
 type balanceCommand struct {

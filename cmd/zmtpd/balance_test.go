@@ -56,7 +56,8 @@ func startBalance(t testing.TB, loggers []*loggerProcess, args ...string) *proce
 		args = append(args, "--to", l.to)
 	}
 	p := startDaemon(t, args...)
-	testkit.Eventually(t, "all loggers", func() bool { return p.status().Balance.Push.Peers != nil && connected(p) == len(loggers) })
+	testkit.Eventually(t, "all loggers",
+		func() bool { return p.status().Balance.Push.Peers != nil && connected(p) == len(loggers) })
 	return p
 }
 
@@ -98,7 +99,8 @@ func startNodes(t *testing.T, n int, endpoint string) *nodes {
 		ns.sockets = append(ns.sockets, push)
 		ns.sending.Go(func() {
 			for k := 0; ; k++ {
-				m := logMessage(t, fmt.Sprint("node-", i), fmt.Sprint("log-", k%7), fmt.Sprintf("%d %d", i, k))
+				m := logMessage(t, fmt.Sprint("node-", i), fmt.Sprint("log-", k%7),
+					fmt.Sprintf("%d %d", i, k))
 				if push.Send(ctx, m) != nil {
 					return
 				}
@@ -117,7 +119,8 @@ func startNodes(t *testing.T, n int, endpoint string) *nodes {
 func (ns *nodes) await(n uint64) {
 	ns.t.Helper()
 	until := ns.sent.Load() + n
-	testkit.Eventually(ns.t, fmt.Sprint(n, " more messages sent"), func() bool { return ns.sent.Load() >= until })
+	testkit.Eventually(ns.t, fmt.Sprint(n, " more messages sent"),
+		func() bool { return ns.sent.Load() >= until })
 }
 
 // finish stops sending, waits until everything has gone out and returns how many messages that
@@ -152,7 +155,8 @@ func TestBalanceGolden(t *testing.T) {
 			}
 			balance := startBalance(t, loggers, flags...)
 			// At a rate that makes more than one batch.
-			tool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push", balance.endpoint("PULL"), "--rate", "2000")
+			tool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push",
+				balance.endpoint("PULL"), "--rate", "2000")
 			balance.terminate()
 			sum := balance.summary("balance")
 			if sum["received"] == 0 || sum["sent"] != sum["received"] || sum["dropped"] != 0 {
@@ -170,7 +174,8 @@ func TestBalanceGolden(t *testing.T) {
 							t.Errorf("%s is at two loggers", name)
 						}
 						if content != want[name] {
-							t.Errorf("%s differs from Zeek's: %s", name, firstDifference(content, want[name]))
+							t.Errorf("%s differs from Zeek's: %s", name,
+								firstDifference(content, want[name]))
 						}
 					}
 					got[name] = append(got[name], withoutHeader(content)...)
@@ -226,12 +231,14 @@ func TestBalanceKilledLogger(t *testing.T) {
 		return still == 10
 	})
 	victim.signal(syscall.SIGKILL)
-	testkit.Eventually(t, "that the balancer has seen it", func() bool { return connected(balance) == 2 })
+	testkit.Eventually(t, "that the balancer has seen it",
+		func() bool { return connected(balance) == 2 })
 	ns.await(1000)
 	n := ns.finish()
 	testkit.Eventually(t, "everything sent", func() bool {
 		st := balance.status().Balance
-		return st.Pull.Received.Messages == n && st.Homeless == 0 && st.Loggers[0].Queue+st.Loggers[2].Queue == 0
+		return st.Pull.Received.Messages == n && st.Homeless == 0 &&
+			st.Loggers[0].Queue+st.Loggers[2].Queue == 0
 	})
 	st := balance.status().Balance
 	dead := st.Loggers[1]
@@ -253,9 +260,11 @@ func TestBalanceKilledLogger(t *testing.T) {
 	}
 	balance.terminate()
 	if got := received(loggers[0], loggers[2]) + dead.Sent; got != n {
-		t.Errorf("%d messages came to the loggers that live or had been sent to the dead one, want %d", got, n)
+		t.Errorf("%d messages came to the loggers that live or had been sent to the dead one, "+
+			"want %d", got, n)
 	}
-	if sum := balance.summary("balance"); sum["received"] != n || sum["dropped"] != 0 || sum["doubtful"] != dead.Doubtful {
+	if sum := balance.summary("balance"); sum["received"] != n || sum["dropped"] != 0 ||
+		sum["doubtful"] != dead.Doubtful {
 		t.Errorf("%v", sum)
 	}
 }
@@ -265,11 +274,14 @@ func TestBalanceKilledLogger(t *testing.T) {
 func TestBalanceWithoutLoggers(t *testing.T) {
 	dir := t.TempDir()
 	endpoints := []string{"ipc://" + filepath.Join(dir, "a"), "ipc://" + filepath.Join(dir, "b")}
-	balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--to", endpoints[0], "--to", endpoints[1])
-	testkit.Eventually(t, "a listener", func() bool { return strings.Contains(balance.stderr.String(), "socket=HTTP") })
+	balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0",
+		"--to", endpoints[0], "--to", endpoints[1])
+	testkit.Eventually(t, "a listener",
+		func() bool { return strings.Contains(balance.stderr.String(), "socket=HTTP") })
 	notReady := func() bool {
 		status, _ := balance.get("/readyz")
-		return status == http.StatusServiceUnavailable && !balance.status().Ready && balance.metric("zmtpd_ready") == 0
+		return status == http.StatusServiceUnavailable && !balance.status().Ready &&
+			balance.metric("zmtpd_ready") == 0
 	}
 	if !notReady() {
 		t.Error("ready without a logger")
@@ -321,7 +333,8 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 	for _, sticky := range []bool{false, true} {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
 			loggers := startLoggers(t, 3)
-			balance := startBalance(t, loggers, fmt.Sprint("--sticky=", sticky), "--shutdown-timeout", "4s")
+			balance := startBalance(t, loggers, fmt.Sprint("--sticky=", sticky),
+				"--shutdown-timeout", "4s")
 			ns := startNodes(t, 4, balance.endpoint("PULL"))
 			ns.await(5000)
 			balance.signal(syscall.SIGTERM)
@@ -366,7 +379,8 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	var received uint64
 	since := time.Now()
 	testkit.Eventually(t, "both nodes to wait for good", func() bool {
-		if n := balance.status().Balance.Pull.Received.Messages; n != received || balance.metric("zmtpd_balance_waiting_nodes") != 2 {
+		if n := balance.status().Balance.Pull.Received.Messages; n != received ||
+			balance.metric("zmtpd_balance_waiting_nodes") != 2 {
 			received, since = n, time.Now()
 		}
 		return time.Since(since) > time.Second
@@ -379,7 +393,8 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	if sum["dropped"] == 0 || sum["received"] != sum["sent"]+sum["dropped"] {
 		t.Errorf("%v", sum)
 	}
-	if want := fmt.Sprintf("%d log messages were received and not given to a logger", sum["dropped"]); !strings.Contains(balance.stderr.String(), want) {
+	if want := fmt.Sprintf("%d log messages were received and not given to a logger",
+		sum["dropped"]); !strings.Contains(balance.stderr.String(), want) {
 		t.Errorf("it does not say: %s", want)
 	}
 	for _, l := range loggers {
@@ -403,8 +418,9 @@ func TestBalanceEncrypted(t *testing.T) {
 		forNodes.add("node", nodeKey)
 
 		loggers := startLoggers(t, 2, forLoggers.flags()...)
-		balance := startBalance(t, loggers, append(forNodes.flags(), "--logger-curve-server-key", loggerKey.String(),
-			"--logger-curve-secret-key-file", filepath.Join(dir, "balancer.key_secret"))...)
+		balance := startBalance(t, loggers,
+			append(forNodes.flags(), "--logger-curve-server-key", loggerKey.String(),
+				"--logger-curve-secret-key-file", filepath.Join(dir, "balancer.key_secret"))...)
 		push := zmtp.NewPush(client(t, nodesKey, nodeSecret))
 		t.Cleanup(func() { push.Close() })
 		if err := push.Connect(balance.endpoint("PULL")); err != nil {
@@ -412,12 +428,15 @@ func TestBalanceEncrypted(t *testing.T) {
 		}
 		const n = 500
 		for i := range n {
-			if err := push.Send(t.Context(), logMessage(t, "node", "conn", fmt.Sprint(i))); err != nil {
+			if err := push.Send(t.Context(),
+				logMessage(t, "node", "conn", fmt.Sprint(i))); err != nil {
 				t.Fatal(err)
 			}
 		}
-		testkit.Eventually(t, "all messages", func() bool { return balance.status().Balance.Pull.Received.Messages == n })
-		if node := balance.status().Balance.Pull.Peers[0]; node.Node != "node" || node.Client != "node" {
+		testkit.Eventually(t, "all messages",
+			func() bool { return balance.status().Balance.Pull.Received.Messages == n })
+		if node := balance.status().Balance.Pull.Peers[0]; node.Node != "node" ||
+			node.Client != "node" {
 			t.Errorf("%+v", node)
 		}
 		balance.terminate()
@@ -432,9 +451,12 @@ func TestBalanceEncrypted(t *testing.T) {
 		dir := t.TempDir()
 		tool(t, nil, "keygen", "--dir", dir, "--name", "balancer")
 		logger := startLogger(t, "", forLoggers.flags()...)
-		balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--to", logger.to,
-			"--logger-curve-server-key", loggerKey.String(), "--logger-curve-secret-key-file", filepath.Join(dir, "balancer.key_secret"))
-		testkit.Eventually(t, "a refusal", func() bool { return strings.Contains(balance.stderr.String(), "handshake failed") })
+		balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http",
+			"127.0.0.1:0", "--to", logger.to,
+			"--logger-curve-server-key", loggerKey.String(), "--logger-curve-secret-key-file",
+			filepath.Join(dir, "balancer.key_secret"))
+		testkit.Eventually(t, "a refusal",
+			func() bool { return strings.Contains(balance.stderr.String(), "handshake failed") })
 		// The key is made known: the balancer has not given up.
 		c, err := curve.ReadCertificate(filepath.Join(dir, "balancer.key"))
 		if err != nil {
@@ -450,12 +472,17 @@ func TestBalanceLoggerTimeout(t *testing.T) {
 	loggers := startLoggers(t, 2)
 	balance := startBalance(t, loggers, "--logger-timeout", "200ms", "--sticky")
 	loggers[0].signal(syscall.SIGSTOP)
-	testkit.Eventually(t, "one logger", func() bool { return balance.status().Balance.Loggers[0].Connections == 1 && connected(balance) == 1 })
+	testkit.Eventually(t, "one logger",
+		func() bool {
+			return balance.status().Balance.Loggers[0].Connections == 1 &&
+				connected(balance) == 1
+		})
 	if err := errors.Join(loggers[0].cmd.Process.Signal(syscall.SIGCONT)); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "both loggers", func() bool { return connected(balance) == 2 })
-	if text := balance.stderr.String(); !strings.Contains(text, "logger lost") || strings.Count(text, "logger connected") != 3 {
+	if text := balance.stderr.String(); !strings.Contains(text, "logger lost") ||
+		strings.Count(text, "logger connected") != 3 {
 		t.Errorf("it does not tell:\n%s", text)
 	}
 	if balance.signal(os.Interrupt); balance.wait() != 0 {

@@ -73,9 +73,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	for _, fault := range daemon.UnknownVariables(command.Model) {
 		fmt.Fprintf(stderr, "zmtpd: %s\n", fault)
 	}
-	reparse := parser(func(args []string) (*kong.Context, error) { return parseArgs(ctx, args, std) })
+	reparse := parser(func(args []string) (*kong.Context,
+		error) {
+		return parseArgs(ctx, args, std)
+	})
 	if daemon.IsDaemon(command) {
-		err = daemon.Run(ctx, &daemon.Program{Stdio: std, Version: versionString(), Parsed: command, Parse: parse})
+		err = daemon.Run(ctx, &daemon.Program{Stdio: std, Version: versionString(), Parsed: command,
+			Parse: parse})
 	} else if err = command.Run(&std, reparse); errors.Is(err, syscall.EPIPE) {
 		return nil // the reader of the tool's output has seen enough
 	}

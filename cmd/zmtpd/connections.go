@@ -91,9 +91,12 @@ func explainHandshake(err error) string {
 	}
 	switch reason {
 	case wire.MechanismMismatch:
-		return text + " (for CURVE give --curve-server-key and --curve-secret-key-file; without them the mechanism is NULL)"
+		return text +
+			" (for CURVE give --curve-server-key and --curve-secret-key-file; without them the " +
+			"mechanism is NULL)"
 	case wire.PeerClosed, wire.ConnectionLost:
-		return "the other side closes the connection (it may not know our key or not accept our address, or it speaks another protocol): " + text
+		return "the other side closes the connection (it may not know our key or not accept our " +
+			"address, or it speaks another protocol): " + text
 	case wire.NotZMTP:
 		return text + " (is this the port of a ZeroMQ socket?)"
 	}

@@ -24,9 +24,11 @@ import (
 // logMessage returns a log message of one record, a string in one column.
 func logMessage(t testing.TB, node, path, text string) zmtp.Message {
 	t.Helper()
-	schema := &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: path,
+	schema := &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default",
+		Path:   path,
 		Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}}
-	batch, err := zeek.AppendBatch(nil, schema, [][]zeek.Value{{{Type: zeek.TypeString, Text: text}}})
+	batch, err := zeek.AppendBatch(nil, schema,
+		[][]zeek.Value{{{Type: zeek.TypeString, Text: text}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,8 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
 			dir := t.TempDir()
-			logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--shutdown-timeout", "4s")
+			logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir,
+				"--shutdown-timeout", "4s")
 			endpoint := logger.endpoint("PULL")
 
 			// Four senders that never stop, numbering their records.
@@ -97,13 +100,15 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 				node := fmt.Sprint("node-", n)
 				for i, line := range records(t, filepath.Join(dir, node+".log")) {
 					if line != fmt.Sprint(i) {
-						t.Fatalf("%s: record %d is %q: something is missing, twice or out of order", node, i, line)
+						t.Fatalf("%s: record %d is %q: something is missing, twice or out of order",
+							node, i, line)
 					}
 					total++
 				}
 			}
 			s := logger.summary("logger")
-			if total != s["received"] || s["refused"] != 0 || s["files.dropped"] != 0 || s["files.queued"] != 0 {
+			if total != s["received"] || s["refused"] != 0 || s["files.dropped"] != 0 ||
+				s["files.queued"] != 0 {
 				t.Errorf("%d records in the logs, but the logger says %v", total, s)
 			}
 		})
@@ -113,7 +118,8 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 // What a peer says may be anything: the daemon counts the reason, and others do not notice.
 func TestDaemonSurvivesMalformedInput(t *testing.T) {
 	dir := t.TempDir()
-	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
+	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*",
+		"--xpub", "tcp://127.0.0.1:*",
 		"--dir", dir, "--max-message-size", "1MiB", "--handshake-timeout", "500ms")
 	good := connect(t, d.endpoint("PULL"))
 	written := 0
@@ -136,7 +142,8 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		return g
 	}
 	ready := func(socket string) []byte {
-		return zmtptest.Bytes(fmt.Sprintf("04 %02x 05 5245414459 0b %x 000000%02x %x", 22+len(socket), "Socket-Type", len(socket), socket))
+		return zmtptest.Bytes(fmt.Sprintf("04 %02x 05 5245414459 0b %x 000000%02x %x",
+			22+len(socket), "Socket-Type", len(socket), socket))
 	}
 	connections := []struct {
 		name, reason string
@@ -145,20 +152,27 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 	}{
 		{"HTTP", "not_zmtp", "handshake_failures", []byte("GET / HTTP/1.1\r\n\r\n")},
 		{"another mechanism", "mechanism_mismatch", "handshake_failures", greeting("PLAIN")},
-		{"ZMTP 2.0", "unsupported_version", "handshake_failures", zmtptest.Bytes("ff 0000000000000001 7f 01 08 00 00")},
-		{"a message in the handshake", "unexpected_command", "handshake_failures", append(greeting("NULL"), 0, 1, 'x')},
+		{"ZMTP 2.0", "unsupported_version", "handshake_failures",
+			zmtptest.Bytes("ff 0000000000000001 7f 01 08 00 00")},
+		{"a message in the handshake", "unexpected_command", "handshake_failures",
+			append(greeting("NULL"), 0, 1, 'x')},
 		{"nothing more", "handshake_timeout", "handshake_failures", greeting("NULL")},
-		{"a socket type that does not fit", "socket_type_mismatch", "handshake_failures", append(greeting("NULL"), ready("REP")...)},
-		{"reserved flags", "malformed_frame", "closed_connections", append(append(greeting("NULL"), ready("PUSH")...), 0xf8, 0)},
-		{"a size of 2^62", "message_too_large", "closed_connections", append(append(greeting("NULL"), ready("PUSH")...), 2, 0x40, 0, 0, 0, 0, 0, 0, 0)},
-		{"more than the limit", "message_too_large", "closed_connections", append(append(greeting("NULL"), ready("PUSH")...), 2, 0, 0, 0, 0, 0, 0x10, 0, 1)},
+		{"a socket type that does not fit", "socket_type_mismatch", "handshake_failures",
+			append(greeting("NULL"), ready("REP")...)},
+		{"reserved flags", "malformed_frame", "closed_connections",
+			append(append(greeting("NULL"), ready("PUSH")...), 0xf8, 0)},
+		{"a size of 2^62", "message_too_large", "closed_connections",
+			append(append(greeting("NULL"), ready("PUSH")...), 2, 0x40, 0, 0, 0, 0, 0, 0, 0)},
+		{"more than the limit", "message_too_large", "closed_connections",
+			append(append(greeting("NULL"), ready("PUSH")...), 2, 0, 0, 0, 0, 0, 0x10, 0, 1)},
 	}
 	for _, c := range connections {
 		for _, socket := range []string{"PULL", "XSUB", "XPUB"} {
 			if socket != "PULL" && c.failures != "handshake_failures" {
 				continue
 			}
-			series := fmt.Sprintf(`zmtpd_socket_%s_total{reason=%q,socket=%q}`, c.failures, c.reason, strings.ToLower(socket))
+			series := fmt.Sprintf(`zmtpd_socket_%s_total{reason=%q,socket=%q}`, c.failures,
+				c.reason, strings.ToLower(socket))
 			count := func() float64 { return d.metric(series) }
 			before := count()
 			conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint(socket), "tcp://"))
@@ -169,7 +183,8 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 			if _, err := conn.Write(c.send); err != nil {
 				t.Fatal(err)
 			}
-			testkit.Eventually(t, c.name+" is counted in "+series, func() bool { return count() == before+1 })
+			testkit.Eventually(t, c.name+" is counted in "+series,
+				func() bool { return count() == before+1 })
 		}
 		serves(c.name)
 	}
@@ -181,10 +196,13 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		parts        []string
 	}{
 		{"one part", "parts", []string{"x"}},
-		{"five parts", "parts", []string{"log-write", "bad", zeek.SerializerName, string(batch), ""}},
-		{"another serializer", "serializer", []string{"log-write", "bad", "broker-bin-v1", string(batch)}},
+		{"five parts", "parts", []string{"log-write", "bad", zeek.SerializerName, string(batch),
+			""}},
+		{"another serializer", "serializer",
+			[]string{"log-write", "bad", "broker-bin-v1", string(batch)}},
 		{"an empty batch", "truncated", []string{"log-write", "bad", zeek.SerializerName, ""}},
-		{"half a batch", "", []string{"log-write", "bad", zeek.SerializerName, string(batch[:len(batch)/2])}},
+		{"half a batch", "", []string{"log-write", "bad", zeek.SerializerName,
+			string(batch[:len(batch)/2])}},
 		{"a path that leaves the folder", "path", nil},
 	}
 	for _, m := range messages {
@@ -208,15 +226,18 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		}
 		written++
 		testkit.Eventually(t, m.name+" is dropped", func() bool { return dropped() == before+1 })
-		if m.reason != "" && d.metric(fmt.Sprintf(`zmtpd_logger_refused_messages_total{reason=%q}`, m.reason))+
-			d.metric(fmt.Sprintf(`zmtpd_sink_dropped_messages_total{reason=%q,sink="files"}`, m.reason)) < 1 {
+		if m.reason != "" && d.metric(fmt.Sprintf(`zmtpd_logger_refused_messages_total{reason=%q}`,
+			m.reason))+
+			d.metric(fmt.Sprintf(`zmtpd_sink_dropped_messages_total{reason=%q,sink="files"}`,
+				m.reason)) < 1 {
 			t.Errorf("%s: reason %s was not counted", m.name, m.reason)
 		}
 		serves(m.name)
 	}
 
 	d.terminate()
-	if got, want := len(records(t, filepath.Join(dir, "good.log"))), len(connections)+len(messages)+1; got != want {
+	if got, want := len(records(t, filepath.Join(dir, "good.log"))),
+		len(connections)+len(messages)+1; got != want {
 		t.Errorf("%d good records in the log, want %d", got, want)
 	}
 	if entries, _ := filepath.Glob(filepath.Join(dir, "*")); len(entries) != 1 {
@@ -238,18 +259,23 @@ func TestUpForwardsAndLogs(t *testing.T) {
 	}
 
 	// Through the broker: 2 messages of 2 parts and one subscription.
-	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "zeek.cluster.nodeid.node-7.", "--count", "2")
-	testkit.Eventually(t, "a subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic",
+		"zeek.cluster.nodeid.node-7.", "--count", "2")
+	testkit.Eventually(t, "a subscription",
+		func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
 	s := d.status()
-	if peers := s.Forwarder.XPub.Peers; len(peers) != 1 || peers[0].Node != "node-7" || peers[0].Type != "SUB" || peers[0].Topics != 1 {
+	if peers := s.Forwarder.XPub.Peers; len(peers) != 1 || peers[0].Node != "node-7" ||
+		peers[0].Type != "SUB" || peers[0].Topics != 1 {
 		t.Errorf("subscribers %+v", peers)
 	}
-	tool(t, strings.NewReader("zeek.cluster.nodeid.node-7.\tone\nother\ttopic\nzeek.cluster.nodeid.node-7.\ttwo\n"),
+	tool(t,
+		strings.NewReader("zeek.cluster.nodeid.node-7.\tone\nother\ttopic\nzeek.cluster.nodeid.node-7.\ttwo\n"),
 		"pub", "--connect", d.endpoint("XSUB"))
 	if status := sub.wait(); status != 0 {
 		t.Fatalf("sub: exit status %d", status)
 	}
-	if got, want := sub.stdout.String(), "zeek.cluster.nodeid.node-7.\tone\nzeek.cluster.nodeid.node-7.\ttwo\n"; got != want {
+	if got, want := sub.stdout.String(),
+		"zeek.cluster.nodeid.node-7.\tone\nzeek.cluster.nodeid.node-7.\ttwo\n"; got != want {
 		t.Errorf("sub printed %q, want %q", got, want)
 	}
 	// Zeek counts parts: two messages of two. The third nobody had subscribed, so that pub did not
@@ -264,7 +290,8 @@ func TestUpForwardsAndLogs(t *testing.T) {
 			t.Errorf("%s is %v, want %v", series, got, want)
 		}
 	}
-	testkit.Eventually(t, "the end of the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 0 })
+	testkit.Eventually(t, "the end of the subscription",
+		func() bool { return d.metric("zmtpd_forwarder_topics") == 0 })
 	if got := d.metric("zeek_cluster_zeromq_proxy_backend_messages_received_total"); got != 2 {
 		t.Errorf("%v parts from subscribers, want a subscription and its cancellation", got)
 	}
@@ -291,7 +318,8 @@ func TestUpForwardsAndLogs(t *testing.T) {
 			t.Errorf("peer %+v", p)
 		}
 	}
-	if len(s.Logger.Pull.Peers) != 2 || len(s.Endpoints) != 5 || !s.Ready || s.Logger.Files.Open != 1 {
+	if len(s.Logger.Pull.Peers) != 2 || len(s.Endpoints) != 5 || !s.Ready ||
+		s.Logger.Files.Open != 1 {
 		t.Errorf("status %+v", s)
 	}
 
@@ -306,7 +334,8 @@ func TestUpForwardsAndLogs(t *testing.T) {
 
 // The first signal gives a stalled subscriber its time, the second does not.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
-	d := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--shutdown-timeout", "10m")
+	d := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
+		"--shutdown-timeout", "10m")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("XPUB"), "tcp://"))
 	if err != nil {
 		t.Fatal(err)
@@ -320,13 +349,17 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stalled.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542")
 	// subscribes everything, and reads nothing
 	stalled.SendHex("00 01 01")
-	testkit.Eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+	testkit.Eventually(t, "the subscription",
+		func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
 
-	pub := start(t, bytes.NewReader(bytes.Repeat([]byte(strings.Repeat("x", 1<<16)+"\n"), 500)), "pub", "--connect", d.endpoint("XSUB"))
-	testkit.Eventually(t, "a queue", func() bool { return d.metric(`zmtpd_socket_send_queue_messages{socket="xpub"}`) > 100 })
+	pub := start(t, bytes.NewReader(bytes.Repeat([]byte(strings.Repeat("x", 1<<16)+"\n"), 500)),
+		"pub", "--connect", d.endpoint("XSUB"))
+	testkit.Eventually(t, "a queue",
+		func() bool { return d.metric(`zmtpd_socket_send_queue_messages{socket="xpub"}`) > 100 })
 	pub.cmd.Process.Kill()
 	d.signal(syscall.SIGTERM)
-	testkit.Eventually(t, "the shutdown", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
+	testkit.Eventually(t, "the shutdown",
+		func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
 	if status, _ := d.get("/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz has status %d while it shuts down", status)
 	}
@@ -346,7 +379,8 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 	}
 	defer l.Close()
 	taken := l.Addr().String()
-	free := []string{"--http", "", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--dir", t.TempDir()}
+	free := []string{"--http", "", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*",
+		"--xpub", "tcp://127.0.0.1:*", "--dir", t.TempDir()}
 	for flag, address := range map[string]string{"--http": taken, "--listen": "tcp://" + taken, "--xsub": "tcp://" + taken, "--xpub": "tcp://" + taken} {
 		args := append([]string{"up"}, free...)
 		for i := range args {
@@ -358,7 +392,8 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 		if status := p.wait(); status != 1 {
 			t.Errorf("%s: exit status %d, want 1", flag, status)
 		}
-		if want := fmt.Sprintf("zmtpd: %s %s: another process listens there already", flag, address); !strings.Contains(p.stderr.String(), want) {
+		if want := fmt.Sprintf("zmtpd: %s %s: another process listens there already", flag,
+			address); !strings.Contains(p.stderr.String(), want) {
 			t.Errorf("%s: stderr %q, want %q", flag, p.stderr.String(), want)
 		}
 	}
@@ -366,8 +401,10 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 
 // Every line of the log is JSON, and tells where the daemon listens whatever the level.
 func TestLogFormatJSON(t *testing.T) {
-	p := start(t, nil, "logger", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dir", t.TempDir(), "--log-format", "json", "--log-level", "error")
-	testkit.Eventually(t, "two endpoints", func() bool { return strings.Count(p.stderr.String(), `"msg":"listening"`) == 2 })
+	p := start(t, nil, "logger", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dir",
+		t.TempDir(), "--log-format", "json", "--log-level", "error")
+	testkit.Eventually(t, "two endpoints",
+		func() bool { return strings.Count(p.stderr.String(), `"msg":"listening"`) == 2 })
 	p.terminate()
 	sockets := map[string]bool{}
 	for line := range strings.Lines(p.stderr.String()) {

@@ -26,7 +26,8 @@ type endpointSocket interface {
 // attach connects and binds s, and shows the bound addresses.
 func (f *endpointFlags) attach(s endpointSocket, stderr io.Writer) error {
 	if len(f.Connect)+len(f.Bind) == 0 {
-		return daemon.Usagef("no endpoint: use --connect or --bind, as in --connect tcp://127.0.0.1:5557")
+		return daemon.Usagef("no endpoint: use --connect or --bind, as in --connect " +
+			"tcp://127.0.0.1:5557")
 	}
 	watchConnections(s, stderr)
 	for _, e := range f.Bind {

@@ -131,8 +131,10 @@ func (j *forwarderJob) Shutdown(ctx context.Context) error {
 
 func (j *forwarderJob) Summary() []any {
 	st := j.f.Stats()
-	all := []any{"received", st.Received.Messages, "unmatched", st.Received.Unmatched, "denied", st.Received.Denied,
-		"sent", st.Account.Delivered, "dropped", daemon.Sum(st.XPub.Dropped) + daemon.Sum(st.XSub.Dropped)}
+	all := []any{"received", st.Received.Messages, "unmatched", st.Received.Unmatched, "denied",
+		st.Received.Denied,
+		"sent", st.Account.Delivered, "dropped", daemon.Sum(st.XPub.Dropped) +
+			daemon.Sum(st.XSub.Dropped)}
 	return append(all, j.tap.summary(st.Tap)...)
 }
 

@@ -26,10 +26,14 @@ var proxyMetrics = []struct {
 	messages, bytes daemon.Metric
 	of              func(*forwarder.Stats) zmtp.Traffic
 }{
-	proxyMetric("frontend", "received", "from publishers", func(s *forwarder.Stats) zmtp.Traffic { return s.Frontend.In }),
-	proxyMetric("frontend", "sent", "to publishers", func(s *forwarder.Stats) zmtp.Traffic { return s.Frontend.Out }),
-	proxyMetric("backend", "received", "from subscribers", func(s *forwarder.Stats) zmtp.Traffic { return s.Backend.In }),
-	proxyMetric("backend", "sent", "to subscribers", func(s *forwarder.Stats) zmtp.Traffic { return s.Backend.Out }),
+	proxyMetric("frontend", "received", "from publishers",
+		func(s *forwarder.Stats) zmtp.Traffic { return s.Frontend.In }),
+	proxyMetric("frontend", "sent", "to publishers",
+		func(s *forwarder.Stats) zmtp.Traffic { return s.Frontend.Out }),
+	proxyMetric("backend", "received", "from subscribers",
+		func(s *forwarder.Stats) zmtp.Traffic { return s.Backend.In }),
+	proxyMetric("backend", "sent", "to subscribers",
+		func(s *forwarder.Stats) zmtp.Traffic { return s.Backend.Out }),
 }
 
 func proxyMetric(side, direction, whom string, of func(*forwarder.Stats) zmtp.Traffic) (m struct {
@@ -37,8 +41,10 @@ func proxyMetric(side, direction, whom string, of func(*forwarder.Stats) zmtp.Tr
 	of              func(*forwarder.Stats) zmtp.Traffic
 }) {
 	prefix := "zeek_cluster_zeromq_proxy_" + side
-	m.messages = daemon.Counter(prefix+"_messages_"+direction+"_total", "Message parts "+direction+" "+whom+", counted as in Zeek.")
-	m.bytes = daemon.Counter(prefix+"_bytes_"+direction+"_total", "Bytes of message parts "+direction+" "+whom+", counted as in Zeek.")
+	m.messages = daemon.Counter(prefix+"_messages_"+direction+"_total",
+		"Message parts "+direction+" "+whom+", counted as in Zeek.")
+	m.bytes = daemon.Counter(prefix+"_bytes_"+direction+"_total",
+		"Bytes of message parts "+direction+" "+whom+", counted as in Zeek.")
 	m.of = of
 	return m
 }
@@ -72,12 +78,14 @@ var clientDenied = daemon.Counter("zmtpd_client_denied_total",
 	"Messages and subscriptions that a client was not allowed.", "client", "action")
 
 // collectDenied sends what clients were not allowed, by name.
-func collectDenied(ch chan<- prometheus.Metric, access *daemon.Access, all map[string]forwarder.Denied) {
+func collectDenied(ch chan<- prometheus.Metric, access *daemon.Access,
+	all map[string]forwarder.Denied) {
 	counts := map[string]forwarder.Denied{}
 	for user, d := range all {
 		label := access.ClientLabel(user)
 		c := counts[label]
-		counts[label] = forwarder.Denied{Messages: c.Messages + d.Messages, Subscriptions: c.Subscriptions + d.Subscriptions}
+		counts[label] = forwarder.Denied{Messages: c.Messages + d.Messages,
+			Subscriptions: c.Subscriptions + d.Subscriptions}
 	}
 	for client, d := range counts {
 		daemon.Send(ch, clientDenied, d.Messages, client, "publish")

@@ -25,11 +25,14 @@ var (
 	slowQueueBytes = daemon.Gauge("zmtpd_forwarder_slow_subscriber_queue_bytes",
 		"Bytes that wait for one of the slowest subscribers.", "peer", "node", "client")
 	slowBlocked = daemon.Gauge("zmtpd_forwarder_slow_subscriber_blocked_seconds",
-		"For how long publishers have waited for one of the slowest subscribers.", "peer", "node", "client")
+		"For how long publishers have waited for one of the slowest subscribers.", "peer", "node",
+		"client")
 	slowDropped = daemon.Gauge("zmtpd_forwarder_slow_subscriber_dropped_messages",
-		"Messages that one of the slowest subscribers has lost.", "peer", "node", "client", "reason")
+		"Messages that one of the slowest subscribers has lost.", "peer", "node", "client",
+		"reason")
 	topicMessages = daemon.Counter("zmtpd_forwarder_topic_messages_total",
-		"Messages published, by topic. Topics of node ids are one, as in Zeek; the last ones to come are one as well.", "topic")
+		"Messages published, by topic. Topics of node ids are one, as in Zeek; the last ones to "+
+			"come are one as well.", "topic")
 	topicBytes = daemon.Counter("zmtpd_forwarder_topic_bytes_total",
 		"Bytes of message parts published, by topic.", "topic")
 	topicUnmatched = daemon.Counter("zmtpd_forwarder_topic_unmatched_messages_total",
@@ -74,7 +77,8 @@ func collectSlow(ch chan<- prometheus.Metric, subscribers []forwarder.Subscriber
 		if !isSlow(s) {
 			continue
 		}
-		labels := []string{address(s.PeerStats), strings.ToValidUTF8(s.NodeID, "\uFFFD"), strings.ToValidUTF8(s.UserID, "\uFFFD")}
+		labels := []string{address(s.PeerStats), strings.ToValidUTF8(s.NodeID, "\uFFFD"),
+			strings.ToValidUTF8(s.UserID, "\uFFFD")}
 		daemon.Send(ch, slowQueue, s.Queued, labels...)
 		daemon.Send(ch, slowQueueBytes, s.QueuedBytes, labels...)
 		daemon.Send(ch, slowBlocked, s.Blocked.Seconds(), labels...)
@@ -134,7 +138,8 @@ type peerKey struct {
 
 // measure returns the rates of peers since the last call, but over a second at least: a caller that
 // is faster gets those of the last one. A peer that is new has the rates of its whole life.
-func (m *rateMeter) measure(now time.Time, peers map[peerKey]zmtp.PeerStats) map[peerKey][2]daemon.Rate {
+func (m *rateMeter) measure(now time.Time,
+	peers map[peerKey]zmtp.PeerStats) map[peerKey][2]daemon.Rate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.rates != nil && now.Sub(m.at) < minRateTime {

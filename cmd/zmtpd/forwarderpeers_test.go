@@ -13,7 +13,8 @@ import (
 )
 
 func TestSlowestFirst(t *testing.T) {
-	peer := func(id uint64, queued int64, blocked time.Duration, stalled bool) forwarder.SubscriberStats {
+	peer := func(id uint64, queued int64, blocked time.Duration,
+		stalled bool) forwarder.SubscriberStats {
 		s := forwarder.SubscriberStats{Blocked: blocked}
 		s.ID, s.QueuedBytes = id, queued
 		if stalled {
@@ -22,7 +23,8 @@ func TestSlowestFirst(t *testing.T) {
 		return s
 	}
 	all := []forwarder.SubscriberStats{
-		peer(1, 0, 0, false), peer(2, 10, 0, false), peer(3, 0, time.Second, false), peer(4, 5, 0, true), peer(5, 20, 0, false), peer(6, 0, 0, false),
+		peer(1, 0, 0, false), peer(2, 10, 0, false), peer(3, 0, time.Second, false),
+		peer(4, 5, 0, true), peer(5, 20, 0, false), peer(6, 0, 0, false),
 	}
 	slices.SortFunc(all, slowestFirst)
 	var got []uint64
@@ -61,8 +63,10 @@ func TestRates(t *testing.T) {
 	key := peerKey{"xsub", 1}
 	at := func(s float64, messages uint64) daemon.Rate {
 		t.Helper()
-		p := zmtp.PeerStats{Since: start, In: zmtp.Traffic{Messages: messages, Bytes: 10 * messages}}
-		return m.measure(start.Add(time.Duration(s*float64(time.Second))), map[peerKey]zmtp.PeerStats{key: p})[key][0]
+		p := zmtp.PeerStats{Since: start,
+			In: zmtp.Traffic{Messages: messages, Bytes: 10 * messages}}
+		return m.measure(start.Add(time.Duration(s*float64(time.Second))),
+			map[peerKey]zmtp.PeerStats{key: p})[key][0]
 	}
 	for _, c := range []struct {
 		at       float64

@@ -67,7 +67,8 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 		Account:   newDeliveryStatus(st.Account),
 	}
 	for topic, t := range st.ByTopic {
-		s.ByTopic[topic] = topicStatus{t.Messages, t.Bytes, t.Unmatched, daemon.DropsByName(t.Dropped)}
+		s.ByTopic[topic] = topicStatus{t.Messages, t.Bytes, t.Unmatched,
+			daemon.DropsByName(t.Dropped)}
 	}
 	for client, d := range st.Denied {
 		if s.Denied == nil {
@@ -84,7 +85,8 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 		all[peerKey{"xpub", p.ID}] = p
 	}
 	rates := meter.measure(now, all)
-	peer := func(socket, role, node string, p zmtp.PeerStats, blocked time.Duration) daemon.PeerStatus {
+	peer := func(socket, role, node string, p zmtp.PeerStats,
+		blocked time.Duration) daemon.PeerStatus {
 		ps := daemon.NewPeerStatus(p)
 		ps.Role, ps.Node, ps.BlockedSeconds = role, node, blocked.Seconds()
 		if r, ok := rates[peerKey{socket, p.ID}]; ok {
@@ -93,7 +95,8 @@ func newForwarderStatus(st forwarder.Stats, meter *rateMeter, now time.Time) *fo
 		return ps
 	}
 	for _, p := range st.Publishers {
-		s.XSub.Peers = append(s.XSub.Peers, peer("xsub", "publisher", p.NodeID, p.PeerStats, p.Blocked))
+		s.XSub.Peers = append(s.XSub.Peers,
+			peer("xsub", "publisher", p.NodeID, p.PeerStats, p.Blocked))
 	}
 	daemon.SortPeers(s.XSub.Peers)
 	slowest := slices.Clone(st.Subscribers)

@@ -72,8 +72,11 @@ func TestLoggerWritesWhatZeekWrote(t *testing.T) {
 			t.Run(c.recording+"/"+config, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
-				logger := startDaemon(t, append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir}, c.configs[config]...)...)
-				tool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push", logger.endpoint("PULL"))
+				logger := startDaemon(t,
+					append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir},
+						c.configs[config]...)...)
+				tool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push",
+					logger.endpoint("PULL"))
 				logger.terminate()
 
 				want := logs(t, filepath.Join(recording, config), true)
@@ -81,12 +84,14 @@ func TestLoggerWritesWhatZeekWrote(t *testing.T) {
 				if c.logs > 0 && len(want) != c.logs {
 					t.Errorf("%d logs are recorded, want %d", len(want), c.logs)
 				}
-				if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); len(w) == 0 || !slices.Equal(g, w) {
+				if g, w := slices.Sorted(maps.Keys(got)),
+					slices.Sorted(maps.Keys(want)); len(w) == 0 || !slices.Equal(g, w) {
 					t.Fatalf("logs\n%q\nwant\n%q", g, w)
 				}
 				for name := range want {
 					if got[name] != want[name] {
-						t.Errorf("%q differs from Zeek's: %s", name, firstDifference(got[name], want[name]))
+						t.Errorf("%q differs from Zeek's: %s", name,
+							firstDifference(got[name], want[name]))
 					}
 				}
 			})

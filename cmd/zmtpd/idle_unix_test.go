@@ -19,11 +19,13 @@ func TestDaemonsAtRestUseNoCPU(t *testing.T) {
 	}
 	nowhere := "ipc://" + filepath.Join(t.TempDir(), "nobody")
 	for name, args := range map[string][]string{
-		"up":                          {"up", "--dir", t.TempDir()},
-		"forwarder":                   {"forwarder", "--tap-file", filepath.Join(t.TempDir(), "tap")},
-		"logger":                      {"logger", "--dir", t.TempDir(), "--spool", t.TempDir()},
-		"balance without a logger":    {"balance", "--to", nowhere},
-		"logger whose Kafka is down":  {"logger", "--sink", "kafka", "--kafka-broker", "127.0.0.1:1", "--spool", t.TempDir()},
+		"up": {"up", "--dir", t.TempDir()},
+		"forwarder": {"forwarder", "--tap-file",
+			filepath.Join(t.TempDir(), "tap")},
+		"logger":                   {"logger", "--dir", t.TempDir(), "--spool", t.TempDir()},
+		"balance without a logger": {"balance", "--to", nowhere},
+		"logger whose Kafka is down": {"logger", "--sink", "kafka", "--kafka-broker",
+			"127.0.0.1:1", "--spool", t.TempDir()},
 		"forwarder without a handler": {"forwarder", "--zap-handler", nowhere},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,8 @@ func TestToolSaysWhyItIsNotConnected(t *testing.T) {
 	sub := start(t, nil, "sub", "--connect", endpoint)
 	says := func(what string) {
 		t.Helper()
-		testkit.Eventually(t, what, func() bool { return strings.Contains(sub.stderr.String(), what) })
+		testkit.Eventually(t, what,
+			func() bool { return strings.Contains(sub.stderr.String(), what) })
 	}
 	says("zmtpd: " + endpoint + ": cannot connect: no such file or directory; trying again\n")
 
@@ -41,12 +42,15 @@ func TestEveryToolSaysThatItIsNotConnected(t *testing.T) {
 	recording := filepath.Join(t.TempDir(), "recording")
 	writeRecording(t, recording, "x")
 	for _, args := range [][]string{
-		{"pub", "--connect", endpoint}, {"sub", "--connect", endpoint}, {"pull", "--connect", endpoint},
-		{"push", "--connect", endpoint}, {"replay", recording, "--push", endpoint}, {"replay", recording, "--xsub", endpoint},
+		{"pub", "--connect", endpoint}, {"sub", "--connect", endpoint},
+		{"pull", "--connect", endpoint},
+		{"push", "--connect", endpoint}, {"replay", recording, "--push", endpoint},
+		{"replay", recording, "--xsub", endpoint},
 	} {
 		p := start(t, strings.NewReader("x\n"), args...)
 		testkit.Eventually(t, args[0], func() bool {
-			return strings.Contains(p.stderr.String(), "zmtpd: "+endpoint+": cannot connect: connection refused; trying again\n")
+			return strings.Contains(p.stderr.String(),
+				"zmtpd: "+endpoint+": cannot connect: connection refused; trying again\n")
 		})
 		p.cmd.Process.Kill()
 	}
@@ -56,11 +60,14 @@ func TestStartIsDescribed(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "zmtpd.yaml")
 	writeFile(t, config, "rotate: 1h\n")
-	d := startDaemon(t, "up", "--config", config, "--dir", dir, "--spool", filepath.Join(dir, "spool"), "--format", "json")
+	d := startDaemon(t, "up", "--config", config, "--dir", dir, "--spool",
+		filepath.Join(dir, "spool"), "--format", "json")
 	line, _, _ := strings.Cut(d.stderr.String(), "\n")
 	for _, want := range []string{
-		"msg=starting version=", " command=up ", " config=" + config + " ", " encrypted=false ", " overload=adaptive ",
-		" sinks=[files] ", " format=json ", " dir=" + dir + " ", " rotate=1h0m0s ", " spool=" + filepath.Join(dir, "spool"),
+		"msg=starting version=", " command=up ", " config=" + config + " ", " encrypted=false ",
+		" overload=adaptive ",
+		" sinks=[files] ", " format=json ", " dir=" + dir + " ", " rotate=1h0m0s ", " spool=" +
+			filepath.Join(dir, "spool"),
 	} {
 		if !strings.Contains(line+" ", want) {
 			t.Errorf("the first line does not say %q: %s", want, line)
@@ -73,7 +80,8 @@ func TestStartIsDescribed(t *testing.T) {
 
 // What other hosts reach without protection is warned of, and only that.
 func TestExposedEndpointsAreWarnedOf(t *testing.T) {
-	const http, socket = "HTTP listens beyond loopback", "socket listens beyond loopback without keys"
+	const http, socket = "HTTP listens beyond loopback",
+		"socket listens beyond loopback without keys"
 	keys := newKeyFolder(t)
 	keys.addServer("server")
 	keys.add("somebody", [32]byte{9})
@@ -86,11 +94,13 @@ func TestExposedEndpointsAreWarnedOf(t *testing.T) {
 		{append(keys.flags(), "--xsub", "tcp://*:*", "--http", "127.0.0.1:0"), 0, 0},
 	} {
 		p := start(t, nil, append([]string{"forwarder"}, c.args...)...)
-		testkit.Eventually(t, "listening", func() bool { return strings.Contains(p.stderr.String(), "socket=HTTP") })
+		testkit.Eventually(t, "listening",
+			func() bool { return strings.Contains(p.stderr.String(), "socket=HTTP") })
 		p.terminate()
 		log := p.stderr.String()
 		if strings.Count(log, http) != c.wantHTTP || strings.Count(log, socket) != c.wantSockets {
-			t.Errorf("%q: want %d warnings of HTTP and %d of sockets:\n%s", c.args, c.wantHTTP, c.wantSockets, log)
+			t.Errorf("%q: want %d warnings of HTTP and %d of sockets:\n%s", c.args, c.wantHTTP,
+				c.wantSockets, log)
 		}
 	}
 }
@@ -107,7 +117,9 @@ func TestLoggerThatCannotWriteIsNotReady(t *testing.T) {
 	}()
 	testkit.Eventually(t, "not ready", func() bool {
 		status, body := d.get("/readyz")
-		return status == http.StatusServiceUnavailable && strings.HasPrefix(body, "not ready: logger: ") && strings.Contains(body, "no space left")
+		return status == http.StatusServiceUnavailable &&
+			strings.HasPrefix(body, "not ready: logger: ") &&
+			strings.Contains(body, "no space left")
 	})
 	if s := d.status(); s.Ready || !strings.Contains(s.NotReady, "no space left") {
 		t.Errorf("status says ready %v, %q", s.Ready, s.NotReady)
@@ -116,7 +128,8 @@ func TestLoggerThatCannotWriteIsNotReady(t *testing.T) {
 
 func TestBalancerSaysWhyItIsNotReady(t *testing.T) {
 	d := startUnready(t, "balance", "--to", "ipc://"+filepath.Join(t.TempDir(), "nobody"))
-	if status, body := d.get("/readyz"); status != http.StatusServiceUnavailable || body != "not ready: balance: no logger of --to is connected; nodes wait\n" {
+	if status, body := d.get("/readyz"); status != http.StatusServiceUnavailable ||
+		body != "not ready: balance: no logger of --to is connected; nodes wait\n" {
 		t.Errorf("%d %q", status, body)
 	}
 }

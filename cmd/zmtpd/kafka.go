@@ -42,18 +42,21 @@ func (f *kafkaFlags) openKafka(options *redef.Options, log *slog.Logger) (*kafka
 	}
 	c := kafka.Config{
 		Brokers: f.KafkaBroker, Topic: f.KafkaTopic, Key: f.KafkaKey, Format: &options.Format,
-		Acks: f.KafkaAcks, NoIdempotence: f.KafkaNoIdempotence, Compression: f.KafkaCompression, Linger: f.KafkaLinger, MaxBatchBytes: int(f.KafkaBatchBytes),
+		Acks: f.KafkaAcks, NoIdempotence: f.KafkaNoIdempotence, Compression: f.KafkaCompression,
+		Linger: f.KafkaLinger, MaxBatchBytes: int(f.KafkaBatchBytes),
 		Logger: log,
 	}
 	if f.KafkaTLS {
-		c.TLS = &kafka.TLS{CAFile: f.KafkaTLSCA, CertFile: f.KafkaTLSCert, KeyFile: f.KafkaTLSKey, ServerName: f.KafkaTLSName}
+		c.TLS = &kafka.TLS{CAFile: f.KafkaTLSCA, CertFile: f.KafkaTLSCert, KeyFile: f.KafkaTLSKey,
+			ServerName: f.KafkaTLSName}
 	}
 	if f.KafkaUser != "" || f.KafkaPasswordFile != "" {
 		password, err := os.ReadFile(f.KafkaPasswordFile)
 		if err != nil {
 			return nil, fmt.Errorf("--kafka-password-file: %w", err)
 		}
-		c.SASL = &kafka.SASL{Mechanism: f.KafkaSASL, User: f.KafkaUser, Password: strings.TrimRight(string(password), "\r\n")}
+		c.SASL = &kafka.SASL{Mechanism: f.KafkaSASL, User: f.KafkaUser,
+			Password: strings.TrimRight(string(password), "\r\n")}
 	}
 	s, err := kafka.New(c)
 	if err != nil {

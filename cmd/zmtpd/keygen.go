@@ -63,7 +63,8 @@ func (c *keygenCommand) Run(std *daemon.Stdio) error {
 }
 
 // writeCertificates writes the two files of a certificate and prints their names.
-func (c *keygenCommand) writeCertificates(std *daemon.Stdio, public curve.Key, secret curve.Secret) error {
+func (c *keygenCommand) writeCertificates(std *daemon.Stdio, public curve.Key,
+	secret curve.Secret) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("--dir: %w", err)
 	}

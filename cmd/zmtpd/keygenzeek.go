@@ -28,27 +28,32 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	clientPublic, clientSecret := curve.GenerateKeyPair()
 	if err := errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.Mkdir(dir, 0o700)); err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("--zeek: %w; name a folder that is not there yet, so that no key in use is lost", err)
+			return fmt.Errorf("--zeek: %w; name a folder that is not there yet, so that no key "+
+				"in use is lost", err)
 		}
 		return fmt.Errorf("--zeek: %w", err)
 	}
-	server, clients, tools := filepath.Join(dir, "server"), filepath.Join(dir, "clients"), filepath.Join(dir, "tools")
+	server, clients, tools := filepath.Join(dir, "server"), filepath.Join(dir, "clients"),
+		filepath.Join(dir, "tools")
 	script, env := filepath.Join(dir, "curve.zeek"), filepath.Join(dir, "nodes.env")
 	for _, folder := range []string{server, clients, tools} {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			return fmt.Errorf("--zeek: %w", err)
 		}
 	}
-	pair := curve.Certificate{Public: serverPublic, Secret: &serverSecret, Metadata: []curve.CertificateProperty{{Name: "name", Value: "zmtpd"}}}
+	pair := curve.Certificate{Public: serverPublic, Secret: &serverSecret,
+		Metadata: []curve.CertificateProperty{{Name: "name", Value: "zmtpd"}}}
 	if err := pair.WriteFiles(filepath.Join(server, "zmtpd.key"), now); err != nil {
 		return err
 	}
-	client := curve.Certificate{Public: clientPublic, Metadata: []curve.CertificateProperty{{Name: "name", Value: "zeek"}}}
+	client := curve.Certificate{Public: clientPublic,
+		Metadata: []curve.CertificateProperty{{Name: "name", Value: "zeek"}}}
 	if err := client.WriteFiles(filepath.Join(clients, "zeek.key"), now); err != nil {
 		return err
 	}
 	// The client's pair and the server's public key, as files for zmtpd pub, sub, push and pull.
-	clientPair := curve.Certificate{Public: clientPublic, Secret: &clientSecret, Metadata: client.Metadata}
+	clientPair := curve.Certificate{Public: clientPublic, Secret: &clientSecret,
+		Metadata: client.Metadata}
 	if err := clientPair.WriteFiles(filepath.Join(tools, "zeek.key"), now); err != nil {
 		return err
 	}
@@ -63,7 +68,9 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	}
 	text = nil
 	for _, v := range []struct{ name, key string }{
-		{daemon.ZeekServerPublic, serverPublic.String()}, {daemon.ZeekClientPublic, clientPublic.String()}, {daemon.ZeekClientSecret, clientSecret.Text()},
+		{daemon.ZeekServerPublic, serverPublic.String()},
+		{daemon.ZeekClientPublic, clientPublic.String()},
+		{daemon.ZeekClientSecret, clientSecret.Text()},
 	} {
 		text = fmt.Appendf(text, "export %s='%s'\n", v.name, v.key)
 	}

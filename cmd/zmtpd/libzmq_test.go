@@ -29,7 +29,8 @@ func (z *libzmq) open(name, kind, endpoint string, server curve.Key, secret curv
 	z.t.Helper()
 	public := secret.Public()
 	z.call("socket", testkit.Args{"name": name, "type": kind, "options": testkit.Args{
-		"CURVE_SERVERKEY": testkit.Blob(server[:]), "CURVE_PUBLICKEY": testkit.Blob(public[:]), "CURVE_SECRETKEY": testkit.Blob(secret[:]),
+		"CURVE_SERVERKEY": testkit.Blob(server[:]), "CURVE_PUBLICKEY": testkit.Blob(public[:]),
+		"CURVE_SECRETKEY": testkit.Blob(secret[:]),
 	}})
 	z.call("monitor", testkit.Args{"name": name})
 	z.call("connect", testkit.Args{"name": name, "endpoint": endpoint})
@@ -39,7 +40,8 @@ func (z *libzmq) close(name string) { z.call("close", testkit.Args{"name": name,
 
 func (z *libzmq) send(name string, parts ...string) {
 	z.t.Helper()
-	if !z.call("send", testkit.Args{"name": name, "parts": testkit.Blobs(parts), "timeout": patience.Milliseconds()}).OK {
+	if !z.call("send", testkit.Args{"name": name, "parts": testkit.Blobs(parts),
+		"timeout": patience.Milliseconds()}).OK {
 		z.t.Fatalf("libzmq: %s has no room", name)
 	}
 }

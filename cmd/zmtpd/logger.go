@@ -67,7 +67,8 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 			return nil, daemon.Usagef("--redefs %s: %w", f.Redefs[i], err)
 		}
 		for _, s := range skipped {
-			log.Info("line has no effect on zmtpd", "file", f.Redefs[i], "line", s.Line, "what", s.What, "why", s.Why)
+			log.Info("line has no effect on zmtpd", "file", f.Redefs[i], "line", s.Line, "what",
+				s.What, "why", s.Why)
 		}
 	}
 	for _, assignment := range f.Redef {
@@ -84,15 +85,19 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 	}
 	if useJSON := f.Format == "json"; f.Format != "" {
 		if on.Format.UseJSON == off.Format.UseJSON && o.Format.UseJSON != useJSON {
-			return nil, daemon.Usagef("--format %s contradicts LogAscii::use_json=%s of --redef: remove one of the two",
-				f.Format, zeekBool(o.Format.UseJSON))
+			return nil,
+				daemon.Usagef("--format %s contradicts LogAscii::use_json=%s of --redef: remove "+
+					"one of the two",
+					f.Format, zeekBool(o.Format.UseJSON))
 		}
 		o.Format.UseJSON = useJSON
 	}
 	if f.Rotate != nil {
 		if on.RotationInterval == off.RotationInterval && o.RotationInterval != *f.Rotate {
-			return nil, daemon.Usagef("--rotate %v contradicts Log::default_rotation_interval=%v of --redef: remove one of the two",
-				*f.Rotate, o.RotationInterval)
+			return nil,
+				daemon.Usagef("--rotate %v contradicts Log::default_rotation_interval=%v of "+
+					"--redef: remove one of the two",
+					*f.Rotate, o.RotationInterval)
 		}
 		o.RotationInterval = *f.Rotate
 	}
@@ -144,7 +149,8 @@ func newLoggerJob(flags *loggerFlags, env *daemon.Env) (*loggerJob, error) {
 	pull := zmtp.NewPull(config)
 	env.Access.Cover(pull)
 	receiver := pipeline.Serve(pull, env.Log, sinks.outlets...)
-	return &loggerJob{flags: flags, access: env.Access, pull: pull, sinks: sinks, receiver: receiver}, nil
+	return &loggerJob{flags: flags, access: env.Access, pull: pull, sinks: sinks,
+		receiver: receiver}, nil
 }
 
 // Describe implements [daemon.Describer].
@@ -155,7 +161,8 @@ func (j *loggerJob) Describe() []any {
 		if j.sinks.options.Format.UseJSON {
 			format = "json"
 		}
-		what = append(what, "format", format, "dir", absolute(j.flags.Dir), "rotate", rotation(j.sinks.options.RotationInterval))
+		what = append(what, "format", format, "dir", absolute(j.flags.Dir), "rotate",
+			rotation(j.sinks.options.RotationInterval))
 		if j.flags.Archive != "" {
 			what = append(what, "archive", j.flags.Archive)
 		}
@@ -193,12 +200,14 @@ func (j *loggerJob) Ready() error {
 		var failure error
 		if o.Name() == sinkFiles && st.Queued.Records > 0 {
 			files := j.sinks.files.Stats()
-			if files.LastError != nil && (st.Waiting != nil || time.Since(files.LastErrorTime) < maxWriteErrorAge) {
+			if files.LastError != nil &&
+				(st.Waiting != nil || time.Since(files.LastErrorTime) < maxWriteErrorAge) {
 				failure = fmt.Errorf("files cannot be written: %w", files.LastError)
 			}
 		}
 		if st.Waiting != nil {
-			failure = errors.Join(fmt.Errorf("nodes wait for sink %s: %w", o.Name(), st.Waiting), failure)
+			failure = errors.Join(fmt.Errorf("nodes wait for sink %s: %w", o.Name(), st.Waiting),
+				failure)
 		}
 		if failure != nil {
 			return failure
@@ -229,7 +238,9 @@ func (j *loggerJob) Shutdown(ctx context.Context) error {
 	}
 	err = errors.Join(err, j.sinks.close(ctx))
 	if n := j.pull.Stats().Dropped[zmtp.DropClosed]; n > 0 {
-		err = errors.Join(err, fmt.Errorf("%d log messages were received and not written within --shutdown-timeout", n))
+		err = errors.Join(err,
+			fmt.Errorf("%d log messages were received and not written within --shutdown-timeout",
+				n))
 	}
 	return err
 }
@@ -248,7 +259,8 @@ func (j *loggerJob) Summary() []any {
 		for _, n := range st.Dropped {
 			dropped.Messages += n.Messages
 		}
-		what = append(what, slog.Group(o.Name(), "written", st.Written.Messages, "records", st.Written.Records,
+		what = append(what, slog.Group(o.Name(), "written", st.Written.Messages, "records",
+			st.Written.Records,
 			"dropped", dropped.Messages, "queued", st.Queued.Messages))
 	}
 	return what

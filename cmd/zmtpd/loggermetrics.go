@@ -20,7 +20,8 @@ var (
 		"Messages received that are no log messages.", "reason")
 
 	sinkReceived = daemon.Counter("zmtpd_sink_received_records_total",
-		"Log records for a sink, with those that an earlier process left in its spool.", "sink", "path")
+		"Log records for a sink, with those that an earlier process left in its spool.", "sink",
+		"path")
 	sinkWritten = daemon.Counter("zmtpd_sink_written_records_total",
 		"Log records that a sink has delivered.", "sink", "path")
 	sinkDropped = daemon.Counter("zmtpd_sink_dropped_records_total",
@@ -32,7 +33,8 @@ var (
 	sinkNodeWritten = daemon.Counter("zmtpd_sink_node_written_records_total",
 		"Log records that a sink has delivered, by node.", "sink", "node")
 	sinkNodeDropped = daemon.Counter("zmtpd_sink_node_dropped_records_total",
-		"Log records that were refused, or could not be delivered, by node.", "sink", "node", "reason")
+		"Log records that were refused, or could not be delivered, by node.", "sink", "node",
+		"reason")
 	sinkNodeQueued = daemon.Gauge("zmtpd_sink_node_queued_records",
 		"Log records that a sink has not delivered yet, by node.", "sink", "node")
 	sinkDroppedMessages = daemon.Counter("zmtpd_sink_dropped_messages_total",
@@ -40,7 +42,8 @@ var (
 	sinkQueueBytes = daemon.Gauge("zmtpd_sink_queue_bytes",
 		"Bytes of log batches in memory that a sink has not dealt with.", "sink")
 	sinkSpooling = daemon.Gauge("zmtpd_sink_spooling",
-		"1 while log batches for a sink go through its spool: it does not keep up, or --spool-first is set.", "sink")
+		"1 while log batches for a sink go through its spool: it does not keep up, or "+
+			"--spool-first is set.", "sink")
 	sinkBlocked = daemon.Gauge("zmtpd_sink_nodes_wait",
 		"1 while nodes have to wait for a sink.", "sink")
 	sinkSpoolMessages = daemon.Gauge("zmtpd_sink_spool_messages",
@@ -48,7 +51,8 @@ var (
 	sinkSpoolBytes = daemon.Gauge("zmtpd_sink_spool_bytes",
 		"Size of the spool of a sink on disk.", "sink")
 	sinkSpoolSetAside = daemon.Counter("zmtpd_sink_spool_set_aside_total",
-		"Records of the spool that were moved to files of its folder \"aside\": the process died at them twice, or they are no log batches.", "sink")
+		"Records of the spool that were moved to files of its folder \"aside\": the process died "+
+			"at them twice, or they are no log batches.", "sink")
 
 	filesWrittenBytes = daemon.Counter("zmtpd_files_written_bytes_total",
 		"Bytes of logs written, with their headers.", "path")
@@ -102,7 +106,8 @@ type recordSums struct {
 	dropped                   map[pipeline.Reason]uint64
 }
 
-func (r *recordSums) add(received, written, queued pipeline.Counts, dropped map[pipeline.Reason]pipeline.Counts) {
+func (r *recordSums) add(received, written, queued pipeline.Counts,
+	dropped map[pipeline.Reason]pipeline.Counts) {
 	r.received += received.Records
 	r.written += written.Records
 	r.queued += queued.Records
@@ -124,7 +129,8 @@ func (b byLabel) of(label string) *recordSums {
 	return b[label]
 }
 
-func (b byLabel) send(ch chan<- prometheus.Metric, sink string, received, written, dropped, queued daemon.Metric) {
+func (b byLabel) send(ch chan<- prometheus.Metric, sink string, received, written, dropped,
+	queued daemon.Metric) {
 	for label, r := range b {
 		daemon.Send(ch, received, r.received, sink, label)
 		daemon.Send(ch, written, r.written, sink, label)

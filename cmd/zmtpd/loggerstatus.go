@@ -116,7 +116,8 @@ func (j *loggerJob) newStatus() *loggerStatus {
 	}
 	if j.sinks.kafka != nil {
 		st := j.sinks.kafka.Stats()
-		s.Kafka = &kafkaStatus{Up: st.Up, Since: st.Since, Records: st.Records, Bytes: st.Bytes, Retries: st.Retries}
+		s.Kafka = &kafkaStatus{Up: st.Up, Since: st.Since, Records: st.Records, Bytes: st.Bytes,
+			Retries: st.Retries}
 		if st.Err != nil {
 			s.Kafka.Error = st.Err.Error()
 		}
@@ -126,13 +127,14 @@ func (j *loggerJob) newStatus() *loggerStatus {
 
 func newSinkStatus(st pipeline.OutletStats) sinkStatus {
 	s := sinkStatus{
-		Sink:          st.Name,
-		accountStatus: accountStatus{counts(st.Received), counts(st.Written), counts(st.Queued), countsByReason(st.Dropped)},
-		Recovered:     counts(st.Recovered),
-		QueueBytes:    st.WindowBytes,
-		Spooling:      st.Spooling,
-		Paths:         []pathStatus{},
-		Nodes:         []nodeStatus{},
+		Sink: st.Name,
+		accountStatus: accountStatus{counts(st.Received), counts(st.Written), counts(st.Queued),
+			countsByReason(st.Dropped)},
+		Recovered:  counts(st.Recovered),
+		QueueBytes: st.WindowBytes,
+		Spooling:   st.Spooling,
+		Paths:      []pathStatus{},
+		Nodes:      []nodeStatus{},
 	}
 	if st.Waiting != nil {
 		s.NodesWait = st.Waiting.Error()
@@ -141,10 +143,14 @@ func newSinkStatus(st pipeline.OutletStats) sinkStatus {
 		s.Spool = &spoolStatus{st.Spool.Records, st.Spool.Bytes, st.Spool.SetAside}
 	}
 	for _, l := range st.Logs {
-		s.Paths = append(s.Paths, pathStatus{l.Path, l.Stream, accountStatus{counts(l.Received), counts(l.Written), counts(l.Queued), countsByReason(l.ByReason)}})
+		s.Paths = append(s.Paths, pathStatus{l.Path, l.Stream,
+			accountStatus{counts(l.Received), counts(l.Written), counts(l.Queued),
+				countsByReason(l.ByReason)}})
 	}
 	for _, n := range st.Senders {
-		s.Nodes = append(s.Nodes, nodeStatus{n.Node, accountStatus{counts(n.Received), counts(n.Written), counts(n.Queued), countsByReason(n.ByReason)}})
+		s.Nodes = append(s.Nodes, nodeStatus{n.Node,
+			accountStatus{counts(n.Received), counts(n.Written), counts(n.Queued),
+				countsByReason(n.ByReason)}})
 	}
 	return s
 }
@@ -155,7 +161,8 @@ func newFilesStatus(st files.Stats) *filesStatus {
 		s.LastError = &lastError{st.LastErrorTime, st.LastError.Error()}
 	}
 	for _, l := range st.Logs {
-		s.Logs = append(s.Logs, logStatus{l.Path, l.Stream, l.File, l.Written.Messages, l.Written.Records, l.Bytes})
+		s.Logs = append(s.Logs, logStatus{l.Path, l.Stream, l.File, l.Written.Messages,
+			l.Written.Records, l.Bytes})
 	}
 	return s
 }

@@ -46,7 +46,8 @@ func largeBatches(t *testing.T, source string, records int) (file string) {
 		}
 	}
 	batch := append(binary.BigEndian.AppendUint32(header, uint32(n)), values...)
-	all, err := recording.AppendMessage(nil, []byte("log-write"), []byte("node"), []byte(zeek.SerializerName), batch)
+	all, err := recording.AppendMessage(nil, []byte("log-write"), []byte("node"),
+		[]byte(zeek.SerializerName), batch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,11 +92,14 @@ func TestLoggerMemory(t *testing.T) {
 					if full {
 						dir = testkit.Tmpfs(t, 4<<20)
 					}
-					logger := startDaemon(t, "logger", "--listen", anyPort, "--dir", dir, "--rotate", "0", "--memory", fmt.Sprint(loggerBudget))
+					logger := startDaemon(t, "logger", "--listen", anyPort, "--dir", dir,
+						"--rotate", "0", "--memory", fmt.Sprint(loggerBudget))
 					repeat := fmt.Sprint(burst / int(info.Size()) / nodes)
 					var senders []*process
 					for range nodes {
-						senders = append(senders, start(t, nil, "replay", file, "--push", logger.endpoint("PULL"), "--repeat", repeat, "--linger", "60s"))
+						senders = append(senders,
+							start(t, nil, "replay", file, "--push", logger.endpoint("PULL"),
+								"--repeat", repeat, "--linger", "60s"))
 					}
 					if full {
 						received, same := 0.0, 0

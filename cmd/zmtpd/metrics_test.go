@@ -19,7 +19,8 @@ import (
 
 func TestMetricsAreWellFormed(t *testing.T) {
 	for _, args := range [][]string{
-		{"up", "--dir", t.TempDir(), "--tap", "tcp://127.0.0.1:*", "--tap-file", filepath.Join(t.TempDir(), "tap")},
+		{"up", "--dir", t.TempDir(), "--tap", "tcp://127.0.0.1:*", "--tap-file",
+			filepath.Join(t.TempDir(), "tap")},
 		{"balance", "--to", "tcp://127.0.0.1:1"},
 	} {
 		_, body := startUnready(t, args...).get("/metrics")
@@ -40,8 +41,10 @@ func TestMetricsAreWellFormed(t *testing.T) {
 // proxy counts in each.
 func TestZeekProxyMetrics(t *testing.T) {
 	st := forwarder.Stats{
-		Frontend: forwarder.Side{In: zmtp.Traffic{Messages: 1, Parts: 2, Bytes: 3}, Out: zmtp.Traffic{Messages: 4, Parts: 5, Bytes: 6}},
-		Backend:  forwarder.Side{In: zmtp.Traffic{Messages: 7, Parts: 8, Bytes: 9}, Out: zmtp.Traffic{Messages: 10, Parts: 11, Bytes: 12}},
+		Frontend: forwarder.Side{In: zmtp.Traffic{Messages: 1, Parts: 2, Bytes: 3},
+			Out: zmtp.Traffic{Messages: 4, Parts: 5, Bytes: 6}},
+		Backend: forwarder.Side{In: zmtp.Traffic{Messages: 7, Parts: 8, Bytes: 9},
+			Out: zmtp.Traffic{Messages: 10, Parts: 11, Bytes: 12}},
 	}
 	want := map[string]float64{
 		"zeek_cluster_zeromq_proxy_frontend_messages_received_total": 2,
@@ -62,7 +65,8 @@ func TestZeekProxyMetrics(t *testing.T) {
 	for _, f := range families {
 		if value, ok := want[f.GetName()]; ok {
 			delete(want, f.GetName())
-			if f.GetHelp() == "" || len(f.GetMetric()) != 1 || f.GetMetric()[0].GetCounter().GetValue() != value {
+			if f.GetHelp() == "" || len(f.GetMetric()) != 1 ||
+				f.GetMetric()[0].GetCounter().GetValue() != value {
 				t.Errorf("%v, want the value %v", f, value)
 			}
 		}
@@ -124,7 +128,8 @@ func TestLogPathsAreBounded(t *testing.T) {
 	if len(previous) != daemon.MaxLabels+1 {
 		t.Errorf("%d series, want %d", len(previous), daemon.MaxLabels+1)
 	}
-	if !slices.ContainsFunc(slices.Collect(maps.Keys(previous)), func(s string) bool { return strings.Contains(s, "\uFFFD") }) {
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(previous)),
+		func(s string) bool { return strings.Contains(s, "\uFFFD") }) {
 		t.Error("bytes that are no UTF-8 should be replaced in labels")
 	}
 }

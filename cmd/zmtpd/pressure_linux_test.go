@@ -30,7 +30,8 @@ func hostilePeer(t *testing.T, endpoint string, typ wire.SocketType) net.Conn {
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(30 * time.Second))
 	greeting := wire.AppendGreeting(nil, "NULL", false)
-	ready := wire.AppendCommand(nil, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
+	ready := wire.AppendCommand(nil, wire.CmdReady,
+		wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
 	if _, err := conn.Write(append(greeting, ready...)); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,8 @@ func TestMemoryUnfinishedMessages(t *testing.T) {
 	if status := honest.wait(); status != 0 {
 		t.Errorf("an honest node ends with %d: %s", status, honest.stderr.String())
 	}
-	testkit.Eventually(t, "the largest to be closed", func() bool { return d.metric("zmtpd_memory_closed_total") > 0 })
+	testkit.Eventually(t, "the largest to be closed",
+		func() bool { return d.metric("zmtpd_memory_closed_total") > 0 })
 	keepsTo(t, d, budget)
 	d.terminate()
 }
@@ -94,13 +96,15 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	}
 	withRealBinary(t)
 	const budget = 256 << 20
-	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory", "256MiB", "--sndhwm", "0")
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory", "256MiB",
+		"--sndhwm", "0")
 	// Messages of alternating topics are copied for each subscriber, instead of being sent from
 	// where they were read.
 	topics := [][]byte{[]byte("even"), []byte("odd")}
 	for i := range 100 {
 		conn := hostilePeer(t, d.endpoint("XPUB"), wire.SUB)
-		if _, err := conn.Write(wire.AppendSubscription(nil, false, true, topics[i%2])); err != nil {
+		if _, err := conn.Write(wire.AppendSubscription(nil, false, true,
+			topics[i%2])); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -112,7 +116,8 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	if err := honest.Connect(d.endpoint("XPUB")); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the subscriptions", func() bool { return d.metric("zmtpd_forwarder_subscriptions") == 101 })
+	testkit.Eventually(t, "the subscriptions",
+		func() bool { return d.metric("zmtpd_forwarder_subscriptions") == 101 })
 	pub := hostilePeer(t, d.endpoint("XSUB"), wire.PUB)
 	go io.Copy(io.Discard, pub)
 	const count, size = 2000, 10_000 // more than the kernel holds for each
@@ -146,7 +151,8 @@ func TestMemoryManyParts(t *testing.T) {
 		{[]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort}, wire.XPUB, wire.XSUB},
 	} {
 		t.Run(string(c.socket), func(t *testing.T) {
-			d := startDaemon(t, append(c.daemon, "--memory", "256MiB", "--max-message-size", "1GiB")...)
+			d := startDaemon(t, append(c.daemon, "--memory", "256MiB", "--max-message-size",
+				"1GiB")...)
 			conn := hostilePeer(t, d.endpoint(string(c.socket)), c.peer)
 			conn.Write(parts) // it is closed before the end
 			name := fmt.Sprintf(`zmtpd_socket_closed_connections_total{reason="too_many_parts",socket=%q}`, strings.ToLower(string(c.socket)))
@@ -171,7 +177,8 @@ func TestIdleConnections(t *testing.T) {
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	source := testkit.Unpack(t, "cluster-logs") + "/log-writes.bin"
 	greeting := append(wire.AppendGreeting(nil, "NULL", false),
-		wire.AppendCommand(nil, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(wire.PUSH)))...)
+		wire.AppendCommand(nil, wire.CmdReady,
+			wire.AppendProperty(nil, wire.PropSocketType, []byte(wire.PUSH)))...)
 	for name, first := range map[string][]byte{"before the handshake": nil, "behind the handshake": greeting} {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir())
@@ -183,7 +190,8 @@ func TestIdleConnections(t *testing.T) {
 				defer conn.Close()
 				conn.Write(first) // it may be refused already
 			}
-			honest := start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger", "60s")
+			honest := start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger",
+				"60s")
 			if status := honest.wait(); status != 0 {
 				t.Errorf("an honest node ends with %d: %s", status, honest.stderr.String())
 			}

@@ -53,7 +53,8 @@ func (o *output) String() string {
 // ephemeral are the variables that keep a daemon from the ports of its defaults, which a zmtpd that
 // runs on this machine may have.
 var ephemeral = []string{
-	"ZMTPD_HTTP=127.0.0.1:0", "ZMTPD_XSUB=tcp://127.0.0.1:*", "ZMTPD_XPUB=tcp://127.0.0.1:*", "ZMTPD_LISTEN=tcp://127.0.0.1:*",
+	"ZMTPD_HTTP=127.0.0.1:0", "ZMTPD_XSUB=tcp://127.0.0.1:*", "ZMTPD_XPUB=tcp://127.0.0.1:*",
+	"ZMTPD_LISTEN=tcp://127.0.0.1:*",
 }
 
 // start starts zmtpd. The test kills it at its end.

@@ -62,7 +62,8 @@ func replayOn(t *testing.T, stderr io.Writer) {
 	if err := os.WriteFile(file, messages, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	replay := exec.Command("zmtpd", "replay", file, "--push", endpoint, "--rate", "40", "--repeat", "2")
+	replay := exec.Command("zmtpd", "replay", file, "--push", endpoint, "--rate", "40", "--repeat",
+		"2")
 	replay.Stderr = stderr
 	if err := replay.Run(); err != nil {
 		t.Fatal(err)
@@ -91,13 +92,15 @@ func TestReplayProgress(t *testing.T) {
 	percent, messages := 0, 0
 	for _, m := range lines {
 		var p, n int
-		if _, err := fmt.Sscan(m[1]+" "+m[2], &p, &n); err != nil || p <= percent && p < 100 || n <= messages && n < 40 || p != n*100/40 {
+		if _, err := fmt.Sscan(m[1]+" "+m[2], &p, &n); err != nil || p <= percent && p < 100 ||
+			n <= messages && n < 40 || p != n*100/40 {
 			t.Errorf("%q after %d%% and %d messages", m[0], percent, messages)
 		}
 		percent, messages = p, n
 	}
 	got := screen(strings.ReplaceAll(shown.String(), "\r\n", "\n"))
-	if len(got) != 2 || !strings.HasPrefix(got[0], "zmtpd: replayed 40 messages, 400 bytes in ") || got[1] != "" {
+	if len(got) != 2 || !strings.HasPrefix(got[0], "zmtpd: replayed 40 messages, 400 bytes in ") ||
+		got[1] != "" {
 		t.Errorf("at the end stands %q", got)
 	}
 }

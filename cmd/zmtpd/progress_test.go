@@ -149,7 +149,10 @@ func TestProgressShow(t *testing.T) {
 		p := newProgress(&out)
 		var columns atomic.Int64
 		p.width = func() int { return int(columns.Load()) }
-		hide := p.show(func(_ time.Time, columns int) string { return strings.Repeat("x", columns) })
+		hide := p.show(func(_ time.Time,
+			columns int) string {
+			return strings.Repeat("x", columns)
+		})
 		for _, n := range []int{10, 5, 20} {
 			columns.Store(int64(n))
 			time.Sleep(progressInterval)

@@ -69,13 +69,17 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "overload: block\n", "forwarder")
 	d.hangup("overload: drop\nwait-share: 20%\nlog-level: debug\nsndhwm: 17\n",
-		`configuration was read again" changed="[log-level overload sndhwm wait-share]"`, "there are no keys")
+		`configuration was read again" changed="[log-level overload sndhwm wait-share]"`,
+		"there are no keys")
 	d.hangup("overload: nonsense\n", "cannot be read", "nonsense")
 	d.hangup("overload: drop\nshutdown-timeout: 3s\nlog-format: json\n",
-		`changed="[log-format log-level shutdown-timeout sndhwm wait-share]"`, "start", `flags="[log-format shutdown-timeout]"`)
-	d.hangup("overload: drop\nlog-format: json\n", `changed=[shutdown-timeout]`, `flags=[log-format]`)
+		`changed="[log-format log-level shutdown-timeout sndhwm wait-share]"`, "start",
+		`flags="[log-format shutdown-timeout]"`)
+	d.hangup("overload: drop\nlog-format: json\n", `changed=[shutdown-timeout]`,
+		`flags=[log-format]`)
 	d.hangup("overload: block\n", `changed="[log-format overload]"`)
-	if strings.Contains(d.stderr.String()[strings.LastIndex(d.stderr.String(), "changed="):], "flags=") {
+	if strings.Contains(d.stderr.String()[strings.LastIndex(d.stderr.String(), "changed="):],
+		"flags=") {
 		t.Error("flags that are again those of the start are told of")
 	}
 	d.terminate()
@@ -99,11 +103,13 @@ func TestReloadWithFaults(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.hangup("overload: drop\n", "SIGHUP: the configuration was read again", "changed=[overload]", "keys cannot be read", "broken.key")
+	d.hangup("overload: drop\n", "SIGHUP: the configuration was read again", "changed=[overload]",
+		"keys cannot be read", "broken.key")
 	clients(1)
 	keys.remove(broken)
 	keys.add("two", key())
-	d.hangup("overload: nonsense\n", "SIGHUP: the configuration cannot be read", "keys were read again")
+	d.hangup("overload: nonsense\n", "SIGHUP: the configuration cannot be read",
+		"keys were read again")
 	clients(2)
 	d.hangup("", "SIGHUP: the configuration was read again", "keys were read again")
 }
@@ -112,7 +118,8 @@ func TestReloadWithFaults(t *testing.T) {
 func TestReloadAddresses(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "logger", "--dir", t.TempDir())
-	push := zmtp.NewPush(zmtp.Config{ReconnectInterval: 10 * time.Millisecond, ReconnectMax: 10 * time.Millisecond})
+	push := zmtp.NewPush(zmtp.Config{ReconnectInterval: 10 * time.Millisecond,
+		ReconnectMax: 10 * time.Millisecond})
 	defer push.Close()
 	if err := push.Connect(d.endpoint("PULL")); err != nil {
 		t.Fatal(err)
@@ -125,7 +132,8 @@ func TestReloadAddresses(t *testing.T) {
 	}
 	testkit.Eventually(t, "connected", connected(1))
 	d.hangup("allow: 127.0.0.0/8\n", "changed=[allow]")
-	if d.hangup("allow: 127.0.0.1\ndeny: 10.0.0.0/8\n", "changed=\"[allow deny]\""); !connected(1)() || refused() {
+	if d.hangup("allow: 127.0.0.1\ndeny: 10.0.0.0/8\n",
+		"changed=\"[allow deny]\""); !connected(1)() || refused() {
 		t.Error("who may be there was closed")
 	}
 	d.hangup("deny: 127.0.0.1\n", "changed=\"[allow deny]\"", "connection closed", "address")
@@ -148,7 +156,8 @@ func subscribeRaw(t *testing.T, endpoint string) net.Conn {
 	t.Cleanup(func() { c.Close() })
 	c.(*net.TCPConn).SetReadBuffer(64 << 10)
 	hello := wire.AppendGreeting(nil, "NULL", false)
-	hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(wire.SUB)))
+	hello = wire.AppendCommand(hello, wire.CmdReady,
+		wire.AppendProperty(nil, wire.PropSocketType, []byte(wire.SUB)))
 	hello = wire.AppendSubscription(hello, false, true, nil)
 	if _, err := c.Write(hello); err != nil {
 		t.Fatal(err)
@@ -173,11 +182,13 @@ func TestReloadHeartbeats(t *testing.T) {
 	if err := sub.Connect(d.endpoint("XPUB")); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "two subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 2 })
+	testkit.Eventually(t, "two subscribers",
+		func() bool { return len(d.status().Forwarder.XPub.Peers) == 2 })
 	before := time.Now()
 	d.hangup("heartbeat-interval: 200ms\n", "changed=[heartbeat-interval]")
 	testkit.Eventually(t, "one of them is gone", func() bool {
-		return len(d.status().Forwarder.XPub.Peers) == 1 && d.metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
+		return len(d.status().Forwarder.XPub.Peers) == 1 &&
+			d.metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
 	})
 	if d := time.Since(before); d < 400*time.Millisecond {
 		t.Errorf("after %v, before it could answer", d)
@@ -260,7 +271,8 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 	d.hangup("overload: block\nsndhwm: 3000\nsndbytes: 0\n", "changed=\"[sndbytes sndhwm]\"")
 	testkit.Eventually(t, "the larger queue is full", func() bool { return peer().Queue == 3000 })
 	d.hangup("overload: block\nsndhwm: 0\nsndbytes: 8MiB\n", "changed=\"[sndbytes sndhwm]\"")
-	testkit.Eventually(t, "as many bytes wait as may", func() bool { return peer().QueueBytes > 8<<20-3<<10 })
+	testkit.Eventually(t, "as many bytes wait as may",
+		func() bool { return peer().QueueBytes > 8<<20-3<<10 })
 	if n := peer().QueueBytes; n > 8<<20 {
 		t.Errorf("%d bytes wait, the limit is 8 MiB", n)
 	}
@@ -272,13 +284,17 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 	go func() { ended <- numberedMessages(late, &lateGot) }()
 	for i := range 20 {
 		target := healthyGot.Load() + 500
-		testkit.Eventually(t, "the messages flow", func() bool { return healthyGot.Load() > target && lateGot.Load() > target })
-		d.hangup(fmt.Sprintf("overload: block\nsndhwm: %d\nsndbytes: %dKiB\n", []int{0, 1, 7, 1000}[i%4], []int{1, 0, 10000}[i%3]), "changed=")
+		testkit.Eventually(t, "the messages flow",
+			func() bool { return healthyGot.Load() > target && lateGot.Load() > target })
+		d.hangup(fmt.Sprintf("overload: block\nsndhwm: %d\nsndbytes: %dKiB\n",
+			[]int{0, 1, 7, 1000}[i%4], []int{1, 0, 10000}[i%3]), "changed=")
 	}
-	testkit.Eventually(t, "the queue is within the last limits", func() bool { return peer().Queue <= 1000 })
+	testkit.Eventually(t, "the queue is within the last limits",
+		func() bool { return peer().Queue <= 1000 })
 	stop()
 	<-publishing
-	testkit.Eventually(t, "both have everything", func() bool { return healthyGot.Load() == sent.Load() && lateGot.Load() == sent.Load() })
+	testkit.Eventually(t, "both have everything",
+		func() bool { return healthyGot.Load() == sent.Load() && lateGot.Load() == sent.Load() })
 	if s := d.status().Forwarder.XPub; len(s.Peers) != 2 || len(s.Dropped) > 0 {
 		t.Errorf("%d subscribers, dropped %v", len(s.Peers), s.Dropped)
 	}
@@ -296,14 +312,16 @@ func TestReloadReceiveLimits(t *testing.T) {
 	d := startReloaded(t, "rcvhwm: 1\nrcvbytes: 0\n", "logger", "--dir", dir)
 	push := connect(t, d.endpoint("PULL"))
 	for i := range 2000 {
-		if err := push.Send(t.Context(), logMessage(t, "node", "numbers", fmt.Sprint(i))); err != nil {
+		if err := push.Send(t.Context(),
+			logMessage(t, "node", "numbers", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 		if i%500 == 100 {
 			d.hangup(fmt.Sprintf("rcvhwm: %d\nrcvbytes: %dKiB\n", 1+i%7, i%2), "changed=")
 		}
 	}
-	testkit.Eventually(t, "all are written", func() bool { return d.metric("zmtpd_logger_received_messages_total") == 2000 })
+	testkit.Eventually(t, "all are written",
+		func() bool { return d.metric("zmtpd_logger_received_messages_total") == 2000 })
 	d.terminate()
 	for i, line := range records(t, filepath.Join(dir, "numbers.log")) {
 		if line != fmt.Sprint(i) {
@@ -329,7 +347,8 @@ func TestHangupInShutdown(t *testing.T) {
 	}
 	testkit.Eventually(t, "something waits", func() bool { p := d.status().Forwarder.XPub.Peers; return len(p) == 1 && p[0].Queue > 1 })
 	d.signal(syscall.SIGTERM)
-	testkit.Eventually(t, "it shuts down", func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
+	testkit.Eventually(t, "it shuts down",
+		func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
 	for range 5 {
 		d.signal(syscall.SIGHUP)
 	}

@@ -42,7 +42,8 @@ func (c *replayCommand) Validate() error {
 	case len(c.Push)+len(c.XSub) == 0:
 		return errors.New("no endpoint: use --push or --xsub, as in --push tcp://127.0.0.1:5557")
 	case len(c.XPub) > 0 && len(c.XSub) != len(c.XPub):
-		return fmt.Errorf("%d --xpub for %d --xsub: name both sides of every broker", len(c.XPub), len(c.XSub))
+		return fmt.Errorf("%d --xpub for %d --xsub: name both sides of every broker", len(c.XPub),
+			len(c.XSub))
 	case c.Rate < 0:
 		return errors.New("--rate: cannot be negative")
 	case c.Repeat < 0:
@@ -64,7 +65,8 @@ func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	}
 	defer file.Close()
 	if file.recording && len(c.Push) > 0 && len(c.XSub) > 0 {
-		return daemon.Usagef("%s is a recording, which does not say what its messages are: use either --push or --xsub", c.File)
+		return daemon.Usagef("%s is a recording, which does not say what its messages are: use "+
+			"either --push or --xsub", c.File)
 	}
 
 	r := &replayer{command: c, config: config, push: zmtp.NewPush(config),
@@ -82,13 +84,16 @@ func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		return meter.line(sample{now, r.messages.Load(), r.bytes.Load(), file.passes()}, columns)
 	})
 	err = r.replay(ctx, file)
-	err = errors.Join(err, linger(r.push, c.Linger, fmt.Sprint(c.Push)), linger(r.xpub, c.Linger, fmt.Sprint(c.XSub)))
+	err = errors.Join(err, linger(r.push, c.Linger, fmt.Sprint(c.Push)),
+		linger(r.xpub, c.Linger, fmt.Sprint(c.XSub)))
 	hide()
 	took, messages := time.Since(began), r.messages.Load()
 	fmt.Fprintf(std.Err, "zmtpd: replayed %d messages, %d bytes in %v: %.0f messages/s\n",
 		messages, r.bytes.Load(), took.Round(time.Millisecond), float64(messages)/took.Seconds())
 	if file.torn != nil {
-		fmt.Fprintf(std.Err, "zmtpd: %s ends within a message, the whole ones before it were sent: %v\n", c.File, file.torn)
+		fmt.Fprintf(std.Err,
+			"zmtpd: %s ends within a message, the whole ones before it were sent: %v\n", c.File,
+			file.torn)
 	}
 	if err == nil && messages == 0 && ctx.Err() == nil {
 		return fmt.Errorf("%s: no message in it was to be sent%s", c.File, file.explain())
@@ -143,7 +148,8 @@ const settleTime = 200 * time.Millisecond
 // settle waits for the first subscription, and then until no more come.
 func (r *replayer) settle(ctx context.Context) error {
 	if err := awaitSubscriptions(ctx, r.xpub, 1); err != nil {
-		return fmt.Errorf("--xsub %v: nobody subscribed anything within --wait %v, so that all messages would be lost", r.command.XSub, r.command.Wait)
+		return fmt.Errorf("--xsub %v: nobody subscribed anything within --wait %v, so that all "+
+			"messages would be lost", r.command.XSub, r.command.Wait)
 	}
 	for {
 		quiet, cancel := context.WithTimeout(ctx, settleTime)
@@ -174,7 +180,8 @@ func (r *replayer) probe(ctx context.Context) error {
 	for len(seen) < len(r.command.XSub) {
 		m, err := r.xpub.Recv(ctx)
 		if err != nil {
-			return fmt.Errorf("within --wait %v the subscriptions of %v did not come to %v: are they the two sides of one broker?",
+			return fmt.Errorf("within --wait %v the subscriptions of %v did not come to %v: are "+
+				"they the two sides of one broker?",
 				r.command.Wait, r.command.XPub, r.command.XSub)
 		}
 		if m.NumParts() == 1 && string(m.Part(0)) == "\x01"+topic {

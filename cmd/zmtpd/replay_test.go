@@ -33,7 +33,11 @@ func sentTo(t *testing.T, port uint16) (n int) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r, err := capture.NewReader(f, capture.Options{Select: func(_, server netip.AddrPort) bool { return server.Port() == port }})
+	r, err := capture.NewReader(f,
+		capture.Options{Select: func(_,
+			server netip.AddrPort) bool {
+			return server.Port() == port
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +62,13 @@ func TestReplayLogsOfCapture(t *testing.T) {
 	logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
 	tool(t, nil, "replay", clusterCapture, "--push", logger.endpoint("PULL"))
 	logger.terminate()
-	if got, want := logger.summary("logger")["files.written"], uint64(sentTo(t, 15557)); got != want {
+	if got, want := logger.summary("logger")["files.written"],
+		uint64(sentTo(t, 15557)); got != want {
 		t.Errorf("%d messages written, want %d", got, want)
 	}
 	for _, name := range []string{"conn.log", "dns.log", "http.log", "files.log"} {
-		got, want := records(t, filepath.Join(dir, name)), records(t, filepath.Join("..", "..", "capture", "testdata", "cluster.logs", name))
+		got, want := records(t, filepath.Join(dir, name)),
+			records(t, filepath.Join("..", "..", "capture", "testdata", "cluster.logs", name))
 		slices.Sort(got) // of two workers
 		slices.Sort(want)
 		if len(want) == 0 || !slices.Equal(got, want) {
@@ -76,10 +82,13 @@ func TestReplayLogsOfCapture(t *testing.T) {
 func TestReplayEventsOfCapture(t *testing.T) {
 	want := sentTo(t, 15556)
 	for _, probe := range []bool{true, false} {
-		broker := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*")
+		broker := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub",
+			"tcp://127.0.0.1:*")
 		sub := start(t, nil, "sub", "--connect", broker.endpoint("XPUB"), "--format", "recording")
-		testkit.Eventually(t, "the subscription", func() bool { return broker.metric("zmtpd_forwarder_topics") == 1 })
-		args := []string{"replay", clusterCapture, "--xsub", broker.endpoint("XSUB"), "--port", "15556", "--port", "15557"}
+		testkit.Eventually(t, "the subscription",
+			func() bool { return broker.metric("zmtpd_forwarder_topics") == 1 })
+		args := []string{"replay", clusterCapture, "--xsub", broker.endpoint("XSUB"), "--port",
+			"15556", "--port", "15557"}
 		if probe {
 			args = append(args, "--xpub", broker.endpoint("XPUB"))
 		}
@@ -165,7 +174,8 @@ func TestReplayOfEncryptedCapture(t *testing.T) {
 func TestReplayAtARate(t *testing.T) {
 	dir := t.TempDir()
 	recording := filepath.Join(dir, "recording")
-	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "5", "--format", "recording")
+	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "5", "--format",
+		"recording")
 	tool(t, strings.NewReader("1\n2\n3\n4\n5\n"), "push", "--connect", pull.boundEndpoint())
 	pull.wait()
 	if err := os.WriteFile(recording, []byte(pull.stdout.String()), 0o600); err != nil {
@@ -173,7 +183,8 @@ func TestReplayAtARate(t *testing.T) {
 	}
 
 	pull = start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "10")
-	p := start(t, nil, "replay", recording, "--push", pull.boundEndpoint(), "--rate", "50", "--repeat", "2")
+	p := start(t, nil, "replay", recording, "--push", pull.boundEndpoint(), "--rate", "50",
+		"--repeat", "2")
 	if p.wait() != 0 || pull.wait() != 0 {
 		t.Fatal(p.stderr.String())
 	}
@@ -206,13 +217,15 @@ func TestReplayOfTornRecording(t *testing.T) {
 		if err := os.WriteFile(name, file[:len(file)-cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", fmt.Sprint(2*strings.Count(want, "\n")))
+		pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count",
+			fmt.Sprint(2*strings.Count(want, "\n")))
 		p := start(t, nil, "replay", name, "--push", pull.boundEndpoint(), "--repeat", "2")
 		if status := p.wait(); status != 0 {
 			t.Errorf("cut off %d: exit status %d", cut, status)
 		}
 		torn := cut != len("three")+8 && cut != 3+8+5+8
-		if said := strings.Contains(p.stderr.String(), "ends within a message, the whole ones before it were sent"); said != torn {
+		if said := strings.Contains(p.stderr.String(),
+			"ends within a message, the whole ones before it were sent"); said != torn {
 			t.Errorf("cut off %d: stderr %q", cut, p.stderr.String())
 		}
 		if pull.wait(); pull.stdout.String() != want+want {
@@ -224,7 +237,8 @@ func TestReplayOfTornRecording(t *testing.T) {
 func TestWaitUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		if err := waitUntil(t.Context(), began.Add(time.Hour)); err != nil || time.Since(began) != time.Hour {
+		if err := waitUntil(t.Context(), began.Add(time.Hour)); err != nil ||
+			time.Since(began) != time.Hour {
 			t.Errorf("waited %v, %v", time.Since(began), err)
 		}
 		if err := waitUntil(t.Context(), began); err != nil || time.Since(began) != time.Hour {
@@ -232,7 +246,8 @@ func TestWaitUntil(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := waitUntil(ctx, time.Now().Add(time.Hour)); err == nil || time.Since(began) != time.Hour+time.Second {
+		if err := waitUntil(ctx, time.Now().Add(time.Hour)); err == nil ||
+			time.Since(began) != time.Hour+time.Second {
 			t.Errorf("ended after %v with %v", time.Since(began), err)
 		}
 	})

@@ -96,7 +96,8 @@ func (f *replayFile) advance(b *bufio.Reader) {
 
 // messages returns an iterator over the messages that the command wants to send. An
 // error is the last thing that it yields. It may be called again for another pass.
-func (f *replayFile) messages(ctx context.Context, c *replayCommand) iter.Seq2[replayMessage, error] {
+func (f *replayFile) messages(ctx context.Context, c *replayCommand) iter.Seq2[replayMessage,
+	error] {
 	return func(yield func(replayMessage, error) bool) {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			yield(replayMessage{}, err)
@@ -115,7 +116,8 @@ func (f *replayFile) messages(ctx context.Context, c *replayCommand) iter.Seq2[r
 }
 
 // recorded yields the messages of a recording.
-func (f *replayFile) recorded(b *bufio.Reader, publish bool, yield func(replayMessage, error) bool) {
+func (f *replayFile) recorded(b *bufio.Reader, publish bool,
+	yield func(replayMessage, error) bool) {
 	r := newMessageReader(b, formatRecording)
 	for n := 0; ; n++ {
 		m, err := r.Next()
@@ -127,7 +129,8 @@ func (f *replayFile) recorded(b *bufio.Reader, publish bool, yield func(replayMe
 			return
 		}
 		if err != nil {
-			yield(replayMessage{}, fmt.Errorf("%s: %w (neither a capture nor a whole recording)", f.Name(), err))
+			yield(replayMessage{},
+				fmt.Errorf("%s: %w (neither a capture nor a whole recording)", f.Name(), err))
 			return
 		}
 		if !yield(replayMessage{m, publish}, nil) {
@@ -138,11 +141,15 @@ func (f *replayFile) recorded(b *bufio.Reader, publish bool, yield func(replayMe
 }
 
 // captured yields the messages in a capture that connecting sockets sent.
-func (f *replayFile) captured(ctx context.Context, b *bufio.Reader, c *replayCommand, yield func(replayMessage, error) bool) {
+func (f *replayFile) captured(ctx context.Context, b *bufio.Reader, c *replayCommand,
+	yield func(replayMessage, error) bool) {
 	f.problems, f.problem = 0, nil
 	var options capture.Options
 	if len(c.Port) > 0 {
-		options.Select = func(_, server netip.AddrPort) bool { return slices.Contains(c.Port, server.Port()) }
+		options.Select = func(_, server netip.AddrPort) bool {
+			return slices.Contains(c.Port,
+				server.Port())
+		}
 	}
 	r, err := capture.NewReader(b, options)
 	if err != nil {
@@ -199,5 +206,6 @@ func (f *replayFile) explain() string {
 	if f.problems == 0 {
 		return ""
 	}
-	return fmt.Sprintf(": %d sessions could not be read, the first one because: %v", f.problems, f.problem)
+	return fmt.Sprintf(": %d sessions could not be read, the first one because: %v", f.problems,
+		f.problem)
 }

@@ -21,7 +21,8 @@ import (
 func TestRunLeavesNothingBehind(t *testing.T) {
 	tcp := "tcp://127.0.0.1:*"
 	for name, args := range map[string][]string{
-		"up":        {"up", "--xsub", tcp, "--xpub", tcp, "--listen", tcp, "--http", "127.0.0.1:0", "--dir", t.TempDir()},
+		"up": {"up", "--xsub", tcp, "--xpub", tcp, "--listen", tcp, "--http", "127.0.0.1:0",
+			"--dir", t.TempDir()},
 		"forwarder": {"forwarder", "--xsub", tcp, "--xpub", tcp, "--http", ""},
 		"pull":      {"pull", "--bind", tcp},
 		"sub":       {"sub", "--bind", tcp},
@@ -36,7 +37,8 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 			var stdout, stderr output
 			done := make(chan error, 1)
 			go func() { done <- run(ctx, args, stdin, &stdout, &stderr) }()
-			testkit.Eventually(t, "an endpoint", func() bool { return strings.Contains(stderr.String(), "listening") })
+			testkit.Eventually(t, "an endpoint",
+				func() bool { return strings.Contains(stderr.String(), "listening") })
 			cancel()
 			if err := <-done; err != nil {
 				t.Errorf("%v\n%s", err, stderr.String())
@@ -51,7 +53,8 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 func TestRunFailsClean(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	var out output
-	err := run(t.Context(), []string{"up", "--http", "127.0.0.1:0", "--listen", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--xsub", "tcp://256.0.0.1:1", "--dir", t.TempDir()},
+	err := run(t.Context(), []string{"up", "--http", "127.0.0.1:0", "--listen", "tcp://127.0.0.1:*",
+		"--xpub", "tcp://127.0.0.1:*", "--xsub", "tcp://256.0.0.1:1", "--dir", t.TempDir()},
 		strings.NewReader(""), &out, &out)
 	if err == nil || !strings.Contains(err.Error(), "--xsub tcp://256.0.0.1:1") {
 		t.Errorf("error %v", err)

@@ -76,14 +76,16 @@ func client(t *testing.T, server curve.Key, secret curve.Secret) zmtp.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return zmtp.Config{Mechanism: c.Mechanism, ReconnectInterval: 20 * time.Millisecond, ReconnectMax: 100 * time.Millisecond}
+	return zmtp.Config{Mechanism: c.Mechanism, ReconnectInterval: 20 * time.Millisecond,
+		ReconnectMax: 100 * time.Millisecond}
 }
 
 // startUp starts broker and logger.
 func startUp(t *testing.T, dir string, flags ...string) *process {
 	t.Helper()
 	tcp := "tcp://127.0.0.1:*"
-	return startDaemon(t, append([]string{"up", "--xsub", tcp, "--xpub", tcp, "--listen", tcp, "--dir", dir}, flags...)...)
+	return startDaemon(t, append([]string{"up", "--xsub", tcp, "--xpub", tcp, "--listen", tcp,
+		"--dir", dir}, flags...)...)
 }
 
 // peersOf returns who is connected to a socket, by address.
@@ -136,7 +138,8 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		t.Fatalf("the publisher was told %q", got)
 	}
 	z.send("xpub", "zeek.cluster.worker", "node", "broker-bin-v1", "event")
-	if got := z.recv("xsub"); strings.Join(got, "|") != "zeek.cluster.worker|node|broker-bin-v1|event" {
+	if got := z.recv("xsub"); strings.Join(got,
+		"|") != "zeek.cluster.worker|node|broker-bin-v1|event" {
 		t.Fatalf("the subscriber received %q", got)
 	}
 	z.send("push", parts(t, logMessage(t, "worker-1", "test", "encrypted"))...)
@@ -153,7 +156,8 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 			t.Errorf("%s has %v peers by the metrics", name, n)
 		}
 	}
-	if s.Security.Mechanism != "CURVE" || len(s.Security.ServerKeys) != 1 || s.Security.ServerKeys[0] != server.String() {
+	if s.Security.Mechanism != "CURVE" || len(s.Security.ServerKeys) != 1 ||
+		s.Security.ServerKeys[0] != server.String() {
 		t.Errorf("status: %+v", s.Security)
 	}
 	if log := d.stderr.String(); strings.Contains(log, keys[daemon.ZeekServerSecret]) {
@@ -189,10 +193,13 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 		t.Errorf("%v answers 400 by the metrics", n)
 	}
 	testkit.Eventually(t, "the refusal in the log", func() bool {
-		return strings.Contains(d.stderr.String(), `msg="client refused" socket=pull peer=127.0.0.1 key="`+lateKey.String()) ||
-			strings.Contains(d.stderr.String(), `msg="client refused" socket=pull peer=127.0.0.1 key=`+lateKey.String())
+		return strings.Contains(d.stderr.String(),
+			`msg="client refused" socket=pull peer=127.0.0.1 key="`+lateKey.String()) ||
+			strings.Contains(d.stderr.String(),
+				`msg="client refused" socket=pull peer=127.0.0.1 key=`+lateKey.String())
 	})
-	testkit.Eventually(t, "the client that may come in", func() bool { return len(d.status().Logger.Pull.Peers) == 1 })
+	testkit.Eventually(t, "the client that may come in",
+		func() bool { return len(d.status().Logger.Pull.Peers) == 1 })
 
 	keys.add("late", lateKey) // the folder is looked after
 	z.event("late", handshakeSucceeded)
@@ -221,7 +228,8 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 		return len(peers) == 1
 	})
 	// The folder may have been looked at before the signal came.
-	testkit.Eventually(t, "a word about SIGHUP", func() bool { return strings.Contains(d.stderr.String(), "keys were read again") })
+	testkit.Eventually(t, "a word about SIGHUP",
+		func() bool { return strings.Contains(d.stderr.String(), "keys were read again") })
 	if n := d.metric(`zmtpd_socket_closed_connections_total{reason="auth_refused",socket="pull"}`); n != 1 {
 		t.Errorf("%v connections closed by the metrics, want 1", n)
 	}
@@ -230,13 +238,15 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the fault in the log", func() bool { return strings.Contains(d.stderr.String(), "broken.key") })
+	testkit.Eventually(t, "the fault in the log",
+		func() bool { return strings.Contains(d.stderr.String(), "broken.key") })
 	if err := push.Send(ctx, logMessage(t, "stays", "test", "goes on")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the log", func() bool {
 		content, err := os.ReadFile(filepath.Join(dir, "test.log"))
-		return err == nil && strings.Contains(string(content), "\ngoes on\n") && strings.Contains(string(content), "\nfrom late\n")
+		return err == nil && strings.Contains(string(content), "\ngoes on\n") &&
+			strings.Contains(string(content), "\nfrom late\n")
 	})
 	if s := d.status().Security; s.Failures == 0 || s.Clients != 1 {
 		t.Errorf("%+v", s)
@@ -270,7 +280,8 @@ func TestServerKeyIsReplaced(t *testing.T) {
 	z.event("first", handshakeSucceeded)
 
 	renewed := keys.addServer("renewed")
-	testkit.Eventually(t, "two server keys", func() bool { return len(d.status().Security.ServerKeys) == 2 })
+	testkit.Eventually(t, "two server keys",
+		func() bool { return len(d.status().Security.ServerKeys) == 2 })
 	z.open("renewed", "SUB", xpub, renewed, secret)
 	z.event("renewed", handshakeSucceeded)
 	z.open("again", "SUB", xpub, old, secret)
@@ -278,7 +289,8 @@ func TestServerKeyIsReplaced(t *testing.T) {
 	z.close("again")
 
 	keys.remove(keys.server, "old.key_secret")
-	testkit.Eventually(t, "one server key", func() bool { return len(d.status().Security.ServerKeys) == 1 })
+	testkit.Eventually(t, "one server key",
+		func() bool { return len(d.status().Security.ServerKeys) == 1 })
 	z.open("late", "SUB", xpub, old, secret)
 	z.event("late", handshakeNoDetail, handshakeSucceeded)
 	z.open("last", "SUB", xpub, renewed, secret)
@@ -287,7 +299,8 @@ func TestServerKeyIsReplaced(t *testing.T) {
 		return d.metric(`zmtpd_socket_handshake_failures_total{reason="cryptographic",socket="xpub"}`) > 0
 	})
 	// The first connection was never touched.
-	testkit.Eventually(t, "three subscribers", func() bool { return len(d.status().Forwarder.XPub.Peers) == 3 })
+	testkit.Eventually(t, "three subscribers",
+		func() bool { return len(d.status().Forwarder.XPub.Peers) == 3 })
 }
 
 // What a client may not do has no effect; what it may do changes with its file.
@@ -342,7 +355,8 @@ func TestPermissionsOfClients(t *testing.T) {
 		t.Errorf("status: %v", got)
 	}
 	for _, what := range []string{"may not publish", "may not subscribe"} {
-		if log := d.stderr.String(); strings.Count(log, what) != 1 || !strings.Contains(log, "client=bound") {
+		if log := d.stderr.String(); strings.Count(log, what) != 1 ||
+			!strings.Contains(log, "client=bound") {
 			t.Errorf("log about %q", what)
 		}
 	}
@@ -374,7 +388,8 @@ func TestZAPHandlerInAnotherProcess(t *testing.T) {
 	}
 	for _, status := range []string{"400", "200"} { // 400 is not told, so it tries again
 		req := z.recv("zap")
-		if len(req) != 6 || req[0] != "1.0" || req[2] != "xpub" || req[3] != "127.0.0.1" || req[5] != "NULL" {
+		if len(req) != 6 || req[0] != "1.0" || req[2] != "xpub" || req[3] != "127.0.0.1" ||
+			req[5] != "NULL" {
 			t.Fatalf("request %q", req)
 		}
 		z.send("zap", "1.0", req[1], status, "", "somebody", "")
@@ -397,7 +412,8 @@ func TestAddresses(t *testing.T) {
 		{[]string{"--allow", "127.0.0.1", "--deny", "10.0.0.0/8"}, true},
 	} {
 		t.Run(strings.Join(c.flags, " "), func(t *testing.T) {
-			d := startDaemon(t, append([]string{"forwarder", "--xsub", tcp, "--xpub", tcp}, c.flags...)...)
+			d := startDaemon(t, append([]string{"forwarder", "--xsub", tcp, "--xpub", tcp},
+				c.flags...)...)
 			sub := zmtp.NewSub(zmtp.Config{ReconnectInterval: 20 * time.Millisecond})
 			defer sub.Close()
 			if err := sub.Connect(d.endpoint("XPUB")); err != nil {
@@ -432,11 +448,15 @@ func TestToolsEncrypt(t *testing.T) {
 	}
 	d := startUp(t, logs, keys.flags()...)
 	as := func(serverKey string, args ...string) []string {
-		return append(args, "--curve-server-key", serverKey, "--curve-secret-key-file", filepath.Join(dir, "tool.key_secret"))
+		return append(args, "--curve-server-key", serverKey, "--curve-secret-key-file",
+			filepath.Join(dir, "tool.key_secret"))
 	}
-	sub := start(t, nil, as(server.String(), "sub", "--connect", d.endpoint("XPUB"), "--count", "1")...)
-	testkit.Eventually(t, "the subscription", func() bool { return d.status().Forwarder.Topics == 1 })
-	tool(t, strings.NewReader("topic\tevent\n"), as(filepath.Join(keys.server, "server.key"), "pub", "--connect", d.endpoint("XSUB"))...)
+	sub := start(t, nil, as(server.String(), "sub", "--connect", d.endpoint("XPUB"), "--count",
+		"1")...)
+	testkit.Eventually(t, "the subscription",
+		func() bool { return d.status().Forwarder.Topics == 1 })
+	tool(t, strings.NewReader("topic\tevent\n"),
+		as(filepath.Join(keys.server, "server.key"), "pub", "--connect", d.endpoint("XSUB"))...)
 	if sub.wait(); sub.stdout.String() != "topic\tevent\n" {
 		t.Errorf("received %q", sub.stdout.String())
 	}
@@ -467,6 +487,7 @@ func TestToolsEncrypt(t *testing.T) {
 	other, _ := curve.GenerateKeyPair()
 	p := start(t, nil, as(other.String(), "sub", "--connect", d.endpoint("XPUB"))...)
 	testkit.Eventually(t, "a word on standard error", func() bool {
-		return strings.Contains(p.stderr.String(), "no handshake: the other side closes the connection (it may not know our key")
+		return strings.Contains(p.stderr.String(),
+			"no handshake: the other side closes the connection (it may not know our key")
 	})
 }

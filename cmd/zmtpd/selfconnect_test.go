@@ -37,12 +37,14 @@ func TestBalanceRefusesItself(t *testing.T) {
 			for {
 				port := freePort(t)
 				listen, to := fmt.Sprintf(c.listen, port), fmt.Sprintf(c.to, port)
-				p := start(t, nil, "balance", "--listen", listen, "--http", "127.0.0.1:0", "--to", to)
+				p := start(t, nil, "balance", "--listen", listen, "--http", "127.0.0.1:0", "--to",
+					to)
 				status := p.wait()
 				if strings.Contains(p.stderr.String(), "another process listens there already") {
 					continue // since freePort
 				}
-				if status != 2 || !strings.Contains(p.stderr.String(), "--to "+to+": zmtpd itself listens there (--listen ") {
+				if status != 2 || !strings.Contains(p.stderr.String(),
+					"--to "+to+": zmtpd itself listens there (--listen ") {
 					t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
 				}
 				return
@@ -58,8 +60,10 @@ func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, to := range []string{socket, dir + "/./s", link} {
-		p := start(t, nil, "balance", "--listen", "ipc://"+socket, "--http", "", "--to", "ipc://"+to)
-		if status := p.wait(); status != 2 || !strings.Contains(p.stderr.String(), "zmtpd itself listens there") {
+		p := start(t, nil, "balance", "--listen", "ipc://"+socket, "--http", "", "--to",
+			"ipc://"+to)
+		if status := p.wait(); status != 2 ||
+			!strings.Contains(p.stderr.String(), "zmtpd itself listens there") {
 			t.Errorf("--to %s: exit status %d, stderr\n%s", to, status, p.stderr.String())
 		}
 	}
@@ -68,8 +72,11 @@ func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
 // Every endpoint that a daemon connects to is looked at, and every one that it binds.
 func TestDaemonRefusesItselfAsZAPHandler(t *testing.T) {
 	socket := "ipc://" + filepath.Join(t.TempDir(), "s")
-	p := start(t, nil, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", socket, "--http", "", "--zap-handler", socket)
-	if status := p.wait(); status != 2 || !strings.Contains(p.stderr.String(), "--zap-handler "+socket+": zmtpd itself listens there (--xpub ") {
+	p := start(t, nil, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", socket, "--http", "",
+		"--zap-handler", socket)
+	if status := p.wait(); status != 2 ||
+		!strings.Contains(p.stderr.String(),
+			"--zap-handler "+socket+": zmtpd itself listens there (--xpub ") {
 		t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
 	}
 }
@@ -81,7 +88,8 @@ func TestReplayOfGrowingFileEnds(t *testing.T) {
 	const n = 100
 	for i := range n {
 		var err error
-		if content, err = recording.AppendMessage(content, fmt.Append(nil, "topic.", i)); err != nil {
+		if content, err = recording.AppendMessage(content,
+			fmt.Append(nil, "topic.", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,19 +97,23 @@ func TestReplayOfGrowingFileEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", name)
-	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "topic.", "--count", fmt.Sprint(n))
-	testkit.Eventually(t, "the subscription", func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "topic.", "--count",
+		fmt.Sprint(n))
+	testkit.Eventually(t, "the subscription",
+		func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
 	// At this rate the recording of the first messages is in the file long before the last one is
 	// read.
 	p := start(t, nil, "replay", name, "--xsub", d.endpoint("XSUB"), "--rate", "30")
-	if status := p.wait(); status != 0 || !strings.Contains(p.stderr.String(), fmt.Sprintf("replayed %d messages", n)) {
+	if status := p.wait(); status != 0 ||
+		!strings.Contains(p.stderr.String(), fmt.Sprintf("replayed %d messages", n)) {
 		t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
 	}
 	sub.wait()
 	d.terminate()
 	file, err := os.Stat(name)
 	if err != nil || file.Size() != 2*int64(len(content)) {
-		t.Errorf("the file has %d bytes, %v; want the messages twice, %d", file.Size(), err, 2*len(content))
+		t.Errorf("the file has %d bytes, %v; want the messages twice, %d", file.Size(), err,
+			2*len(content))
 	}
 }
 

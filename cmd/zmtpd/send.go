@@ -30,12 +30,14 @@ type sender interface {
 
 // sendInput sends what can be read, until its end, the count or that of ctx, and then
 // gives the socket the time to send what is queued.
-func (c *sendFlags) sendInput(ctx context.Context, std *daemon.Stdio, s sender, send func(context.Context, zmtp.Message) error) error {
+func (c *sendFlags) sendInput(ctx context.Context, std *daemon.Stdio, s sender,
+	send func(context.Context, zmtp.Message) error) error {
 	err := c.sendMessages(ctx, std.In, send)
 	return errors.Join(err, linger(s, c.Linger, c.endpointFlags.String()))
 }
 
-func (c *sendFlags) sendMessages(ctx context.Context, in io.Reader, send func(context.Context, zmtp.Message) error) error {
+func (c *sendFlags) sendMessages(ctx context.Context, in io.Reader,
+	send func(context.Context, zmtp.Message) error) error {
 	type input struct {
 		m   zmtp.Message
 		err error
@@ -92,7 +94,8 @@ func linger(s sender, limit time.Duration, endpoints string) error {
 		lost += n
 	}
 	if lost > 0 {
-		return fmt.Errorf("%d messages were not sent within --linger %v: is somebody receiving at %s?", lost, limit, endpoints)
+		return fmt.Errorf("%d messages were not sent within --linger %v: is somebody receiving "+
+			"at %s?", lost, limit, endpoints)
 	}
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err

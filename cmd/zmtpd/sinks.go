@@ -105,12 +105,14 @@ func (s *sinks) add(name string, f *loggerFlags, env *daemon.Env) error {
 		sink = lines
 	}
 	config := pipeline.OutletConfig{
-		Name: name, MaxBytes: int64(f.SinkQueue), SpoolFirst: f.SpoolFirst, DropOldest: f.SpoolFull == "drop-oldest",
-		Memory: env.Memory, Logger: log,
+		Name: name, MaxBytes: int64(f.SinkQueue), SpoolFirst: f.SpoolFirst,
+		DropOldest: f.SpoolFull == "drop-oldest",
+		Memory:     env.Memory, Logger: log,
 		Gone: func(err error) { env.Fail(fmt.Errorf("--sink %s: %w", name, err)) },
 	}
 	if f.Spool != "" {
-		config.Spool = &spool.Config{Dir: filepath.Join(f.Spool, name), MaxBytes: int64(f.SpoolBytes),
+		config.Spool = &spool.Config{Dir: filepath.Join(f.Spool, name),
+			MaxBytes:     int64(f.SpoolBytes),
 			SyncInterval: f.SpoolSync, SyncEach: f.SpoolSync == 0}
 	}
 	o, err := pipeline.NewOutlet(sink, config)
@@ -137,12 +139,14 @@ func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*file
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
 		Compress:      f.ArchiveCompress,
 		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
-		PostprocessorTimeout: f.PostprocessorTimeout, MaxFiles: f.MaxOpenFiles, MaxNodeLogs: f.MaxLogsPerNode,
+		PostprocessorTimeout: f.PostprocessorTimeout, MaxFiles: f.MaxOpenFiles,
+		MaxNodeLogs: f.MaxLogsPerNode,
 	})
 }
 
 // openStdout opens standard output: for JSON, unless --format asks for something else.
-func (f *loggerFlags) openStdout(options *redef.Options, std *daemon.Stdio, log *slog.Logger) (*stdout.Sink, error) {
+func (f *loggerFlags) openStdout(options *redef.Options, std *daemon.Stdio,
+	log *slog.Logger) (*stdout.Sink, error) {
 	format := options.Format
 	format.UseJSON = f.Format != "tsv"
 	s, err := stdout.New(stdout.Config{Writer: std.Out, Format: &format, Logger: log})

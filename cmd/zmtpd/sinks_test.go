@@ -30,7 +30,8 @@ import (
 // startKafka starts a Kafka cluster of one broker at a port, 0 for any, and returns its address.
 func startKafka(t *testing.T, port int) (*kfake.Cluster, string) {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port),
+		kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,8 @@ type consumer struct {
 
 func consume(t *testing.T, broker, topic string) *consumer {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		t.Fatal(err)
@@ -81,12 +83,14 @@ func (c *consumer) readUntil(what string, ok func() bool) {
 func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 	_, broker := startKafka(t, 0)
 	dir := t.TempDir()
-	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files", "--sink", "kafka",
+	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files",
+		"--sink", "kafka",
 		"--kafka-broker", broker, "--kafka-topic", "zeek-{path}")
 	push := connect(t, d.endpoint("PULL"))
 	const messages = 200
 	for i := range messages {
-		if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
+		if err := push.Send(t.Context(),
+			logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,8 +103,10 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 	}
 	for _, sink := range []string{"files", "kafka"} {
 		testkit.Eventually(t, "the accounts of "+sink, func() bool {
-			return d.metric(fmt.Sprintf(`zmtpd_sink_written_records_total{path="test",sink=%q}`, sink)) == messages &&
-				d.metric(fmt.Sprintf(`zmtpd_sink_node_written_records_total{node="node-1",sink=%q}`, sink)) == messages &&
+			return d.metric(fmt.Sprintf(`zmtpd_sink_written_records_total{path="test",sink=%q}`,
+				sink)) == messages &&
+				d.metric(fmt.Sprintf(`zmtpd_sink_node_written_records_total{node="node-1",sink=%q}`,
+					sink)) == messages &&
 				d.metric(fmt.Sprintf(`zmtpd_sink_queued_records{path="test",sink=%q}`, sink)) == 0
 		})
 	}
@@ -118,11 +124,13 @@ func TestLoggerWritesToStdout(t *testing.T) {
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--sink", "stdout")
 	push := connect(t, d.endpoint("PULL"))
 	for i := range 3 {
-		if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
+		if err := push.Send(t.Context(),
+			logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := `{"_path":"test","text":"0"}` + "\n" + `{"_path":"test","text":"1"}` + "\n" + `{"_path":"test","text":"2"}` + "\n"
+	want := `{"_path":"test","text":"0"}` + "\n" + `{"_path":"test","text":"1"}` + "\n" +
+		`{"_path":"test","text":"2"}` + "\n"
 	testkit.Eventually(t, "three lines", func() bool { return d.stdout.String() == want })
 	d.terminate()
 
@@ -139,7 +147,8 @@ func TestLoggerEndsWithItsReader(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.TempDir()
-			args := []string{"logger", "--listen", "ipc://" + dir + "/pull", "--http", "", "--dir", dir, "--sink", "stdout", "--sink", "files", "--shutdown-timeout", "20s"}
+			args := []string{"logger", "--listen", "ipc://" + dir + "/pull", "--http", "", "--dir",
+				dir, "--sink", "stdout", "--sink", "files", "--shutdown-timeout", "20s"}
 			if spooled {
 				args = append(args, "--spool", filepath.Join(dir, "spool"))
 			}
@@ -159,10 +168,12 @@ func TestLoggerEndsWithItsReader(t *testing.T) {
 			if err := cmd.Wait(); err == nil {
 				t.Error("the exit status is 0")
 			}
-			if got := records(t, filepath.Join(dir, "test.log")); !slices.Equal(got, []string{"0"}) {
+			if got := records(t, filepath.Join(dir, "test.log")); !slices.Equal(got,
+				[]string{"0"}) {
 				t.Errorf("the log has %q", got)
 			}
-			says := []string{"--sink stdout", "the reader has ended", "stdout.dropped=1 stdout.queued=0"}
+			says := []string{"--sink stdout", "the reader has ended",
+				"stdout.dropped=1 stdout.queued=0"}
 			if spooled {
 				says[2] = "stdout.dropped=0 stdout.queued=1"
 			}
@@ -175,7 +186,8 @@ func TestLoggerEndsWithItsReader(t *testing.T) {
 				return
 			}
 			var kept int
-			s, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool", sinkStdout)}, func([]byte) { kept++ })
+			s, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool", sinkStdout)},
+				func([]byte) { kept++ })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,18 +205,23 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 	dir := t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
 	push := connect(t, d.endpoint("PULL"))
-	schema := &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: "large", Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}}
+	schema := &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default",
+		Path: "large", Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}}
 	const records = 275
 	text := zeek.String(strings.Repeat("x", 256_000))
 	batch, err := zeek.AppendBatch(nil, schema, slices.Repeat([][]zeek.Value{{text}}, records))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := push.Send(t.Context(), zmtp.NewMessage([]byte("log-write"), []byte("node-1"), []byte(zeek.SerializerName), batch)); err != nil {
+	if err := push.Send(t.Context(),
+		zmtp.NewMessage([]byte("log-write"), []byte("node-1"), []byte(zeek.SerializerName),
+			batch)); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the batch", func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == records })
-	if fi, err := os.Stat(filepath.Join(dir, "large.log")); err != nil || fi.Size() < records*256_000 {
+	testkit.Eventually(t, "the batch",
+		func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == records })
+	if fi, err := os.Stat(filepath.Join(dir, "large.log")); err != nil ||
+		fi.Size() < records*256_000 {
 		t.Errorf("%v, %v", fi, err)
 	}
 	d.terminate()
@@ -225,15 +242,18 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 // A message above the limit is lost with a warning that names peer, size and limit, and is counted
 // to the end.
 func TestLoggerRefusesLargerMessage(t *testing.T) {
-	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(), "--max-message-size", "1MiB")
+	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(),
+		"--max-message-size", "1MiB")
 	push := connect(t, d.endpoint("PULL"))
 	if err := push.Send(t.Context(), zmtp.NewMessage(make([]byte, 2<<20))); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the warning", func() bool { return strings.Contains(d.stderr.String(), "message_too_large") })
+	testkit.Eventually(t, "the warning",
+		func() bool { return strings.Contains(d.stderr.String(), "message_too_large") })
 	for line := range strings.Lines(d.stderr.String()) {
-		if strings.Contains(line, "message_too_large") && (!strings.Contains(line, "level=WARN") || !strings.Contains(line, "peer=127.0.0.1:") ||
-			!strings.Contains(line, "2097152 bytes, the limit is 1048576")) {
+		if strings.Contains(line, "message_too_large") &&
+			(!strings.Contains(line, "level=WARN") || !strings.Contains(line, "peer=127.0.0.1:") ||
+				!strings.Contains(line, "2097152 bytes, the limit is 1048576")) {
 			t.Errorf("the warning: %s", line)
 		}
 	}
@@ -258,14 +278,17 @@ func TestSpoolSurvivesKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir, spoolDir := t.TempDir(), t.TempDir()
-	args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files", "--sink", "kafka", "--kafka-broker", broker,
-		"--kafka-topic", "zeek-{path}", "--spool", spoolDir, "--sink-queue", "20KiB", "--shutdown-timeout", "60s"}
+	args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files",
+		"--sink", "kafka", "--kafka-broker", broker,
+		"--kafka-topic", "zeek-{path}", "--spool", spoolDir, "--sink-queue", "20KiB",
+		"--shutdown-timeout", "60s"}
 
 	var spooled []string // what the spool had after the last kill
 	sent := 0
 	for range 4 {
 		d := startDaemon(t, args...)
-		if got := d.status().Logger.sink(t, sinkKafka).Recovered.Messages; got != uint64(len(spooled)) {
+		if got := d.status().Logger.sink(t,
+			sinkKafka).Recovered.Messages; got != uint64(len(spooled)) {
 			t.Errorf("%d messages recovered, the spool had %d", got, len(spooled))
 		}
 		sending, stop := context.WithCancel(t.Context())
@@ -291,9 +314,10 @@ func TestSpoolSurvivesKill(t *testing.T) {
 
 		before := len(spooled)
 		spooled = nil
-		s, err := spool.Open(spool.Config{Dir: filepath.Join(spoolDir, sinkKafka)}, func(record []byte) {
-			spooled = append(spooled, string(record[len(record)-8:]))
-		})
+		s, err := spool.Open(spool.Config{Dir: filepath.Join(spoolDir, sinkKafka)},
+			func(record []byte) {
+				spooled = append(spooled, string(record[len(record)-8:]))
+			})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,7 +349,8 @@ func TestSpoolSurvivesKill(t *testing.T) {
 	}
 	testkit.Eventually(t, "an empty spool", func() bool {
 		s := d.status().Logger.sink(t, sinkKafka)
-		return s.Spool.Messages == 0 && !s.Spooling && s.Written.Messages == uint64(len(spooled)) && s.Received == s.Written
+		return s.Spool.Messages == 0 && !s.Spooling && s.Written.Messages == uint64(len(spooled)) &&
+			s.Received == s.Written
 	})
 	d.terminate()
 
@@ -346,7 +371,8 @@ func TestSpoolSurvivesKill(t *testing.T) {
 // is in the files in the end, or set aside in one.
 func TestSpoolFirstSurvivesKill(t *testing.T) {
 	dir, spoolDir := t.TempDir(), t.TempDir()
-	args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--spool", spoolDir, "--spool-first"}
+	args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--spool", spoolDir,
+		"--spool-first"}
 	counted := map[string]bool{}
 	for round := range 4 {
 		d := startDaemon(t, args...)
@@ -418,18 +444,21 @@ func TestLoggerEndsWithKafkaDown(t *testing.T) {
 	kafka, broker := startKafka(t, 0)
 	kafka.Close()
 	for _, spooled := range []bool{true, false} {
-		args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--sink", "kafka", "--kafka-broker", broker, "--shutdown-timeout", "2s"}
+		args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--sink", "kafka",
+			"--kafka-broker", broker, "--shutdown-timeout", "2s"}
 		if spooled {
 			args = append(args, "--spool", t.TempDir())
 		}
 		d := startDaemon(t, args...)
 		push := connect(t, d.endpoint("PULL"))
 		for i := range 10 {
-			if err := push.Send(t.Context(), logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
+			if err := push.Send(t.Context(),
+				logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
 				t.Fatal(err)
 			}
 		}
-		testkit.Eventually(t, "the messages", func() bool { return d.status().Logger.Received.Messages == 10 })
+		testkit.Eventually(t, "the messages",
+			func() bool { return d.status().Logger.Received.Messages == 10 })
 		d.signal(os.Interrupt)
 		if status := d.wait(); (status == 0) != spooled {
 			t.Errorf("spool=%v: exit status %d", spooled, status)
@@ -457,7 +486,8 @@ func TestSinkFlags(t *testing.T) {
 		{"--sink kafka --kafka-broker a:b", "port"},
 		{"--sink nowhere", "nowhere"},
 	} {
-		p := start(t, nil, append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--http", ""}, strings.Fields(c.args)...)...)
+		p := start(t, nil, append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--http", ""},
+			strings.Fields(c.args)...)...)
 		if status := p.wait(); status == 0 || !strings.Contains(p.stderr.String(), c.says) {
 			t.Errorf("%s: exit status %d, %s", c.args, status, p.stderr.String())
 		}

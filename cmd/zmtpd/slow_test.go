@@ -45,7 +45,8 @@ func value(t testing.TB, series map[string]string) float64 {
 // all topics no more classes than there may be, which have every message.
 func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 	const slow, hwm = 40, 20
-	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--overload", "drop", "--sndhwm", fmt.Sprint(hwm))
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--overload", "drop",
+		"--sndhwm", fmt.Sprint(hwm))
 	node := func(i int) string { return fmt.Sprintf("n%02d", i) }
 	topic := func(i int) string { return fmt.Sprintf("s%02d.", i) }
 	for i := range slow {
@@ -54,7 +55,8 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 	for range 3 {
 		subscribe(t, d.endpoint("XPUB"), "many.")
 	}
-	testkit.Eventually(t, "the subscriptions", func() bool { return d.status().Forwarder.Topics == 2*slow+1 })
+	testkit.Eventually(t, "the subscriptions",
+		func() bool { return d.status().Forwarder.Topics == 2*slow+1 })
 	pub := publisher(t, d, 2*slow+1)
 
 	// Those for whom it is full hold so many messages, of a size of their own.
@@ -111,7 +113,8 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 			t.Errorf("%s lost %v for the reason %s", s["node"], v, s["reason"])
 		}
 	}
-	if len(byReason) != len(lossReasons) || byReason["full"] != maxSlowPeers || byReason["connection_lost"] != maxSlowPeers {
+	if len(byReason) != len(lossReasons) || byReason["full"] != maxSlowPeers ||
+		byReason["connection_lost"] != maxSlowPeers {
 		t.Errorf("series by reason: %v", byReason)
 	}
 
@@ -129,8 +132,10 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		classes[s["topic"]] = value(t, s)
 		total += value(t, s)
 	}
-	if int(total) != sent || len(classes) > 256 || classes["other"] < 50 || classes["zeek.cluster.nodeid.__normalized__"] != 300 || classes["many.0"] != 1 {
-		t.Errorf("%v messages of %d in %d classes, other %v, of node ids %v", total, sent, len(classes), classes["other"], classes["zeek.cluster.nodeid.__normalized__"])
+	if int(total) != sent || len(classes) > 256 || classes["other"] < 50 ||
+		classes["zeek.cluster.nodeid.__normalized__"] != 300 || classes["many.0"] != 1 {
+		t.Errorf("%v messages of %d in %d classes, other %v, of node ids %v", total, sent,
+			len(classes), classes["other"], classes["zeek.cluster.nodeid.__normalized__"])
 	}
 	dropped := map[string]map[string]float64{}
 	for _, s := range d.series("zmtpd_forwarder_topic_dropped_messages_total") {
@@ -140,11 +145,13 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		dropped[s["topic"]][s["reason"]] = value(t, s)
 	}
 	for i := slow - maxSlowPeers; i < slow; i++ {
-		if n := dropped[topic(i)]; n["full"] != lost[node(i)] || n["connection_lost"] != 0 || len(n) != len(lossReasons) {
+		if n := dropped[topic(i)]; n["full"] != lost[node(i)] || n["connection_lost"] != 0 ||
+			len(n) != len(lossReasons) {
 			t.Errorf("of topic %s %v were lost, of its subscriber %v", topic(i), n, lost[node(i)])
 		}
 	}
-	if s := d.status().Forwarder; s.ByTopic[topic(slow-1)].Dropped["full"] == 0 || s.XPub.Peers[0].Node != node(slow-1) {
+	if s := d.status().Forwarder; s.ByTopic[topic(slow-1)].Dropped["full"] == 0 ||
+		s.XPub.Peers[0].Node != node(slow-1) {
 		t.Errorf("status: %v, slowest %v", s.ByTopic[topic(slow-1)], s.XPub.Peers[0].Node)
 	}
 }

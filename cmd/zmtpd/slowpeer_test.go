@@ -19,12 +19,16 @@ func TestSlowPeerIsNamed(t *testing.T) {
 	const nodeID = "zeromq_worker-1_host_4711_Nabc"
 	lines := map[string]map[string]string{
 		"never reads": {
-			"adaptive": "slow subscriber: it loses messages", "block": "slow subscriber: publishers wait",
-			"drop": "slow subscriber: it loses messages", "disconnect": "slow subscriber: it is disconnected",
+			"adaptive":   "slow subscriber: it loses messages",
+			"block":      "slow subscriber: publishers wait",
+			"drop":       "slow subscriber: it loses messages",
+			"disconnect": "slow subscriber: it is disconnected",
 		},
 		"reads a trickle": {
-			"adaptive": "slow subscriber: it loses messages", "block": "slow subscriber: publishers wait",
-			"drop": "slow subscriber: it loses messages", "disconnect": "slow subscriber: it is disconnected",
+			"adaptive":   "slow subscriber: it loses messages",
+			"block":      "slow subscriber: publishers wait",
+			"drop":       "slow subscriber: it loses messages",
+			"disconnect": "slow subscriber: it is disconnected",
 		},
 	}
 	for how, policies := range lines {
@@ -38,9 +42,12 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					keys.add(name, public)
 					return client(t, server, secret)
 				}
-				slowConfig, healthyConfig, publisherConfig := config("sleepy"), config("healthy"), config("publisher")
-				d := startDaemon(t, append([]string{"forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
-					"--overload", policy, "--sndhwm", "100"}, keys.flags()...)...)
+				slowConfig, healthyConfig, publisherConfig := config("sleepy"), config("healthy"),
+					config("publisher")
+				d := startDaemon(t,
+					append([]string{"forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub",
+						"tcp://127.0.0.1:*",
+						"--overload", policy, "--sndhwm", "100"}, keys.flags()...)...)
 				subscribe := func(c zmtp.Config, topics ...string) *zmtp.Sub {
 					s := zmtp.NewSub(c)
 					t.Cleanup(func() { s.Close() })
@@ -60,7 +67,8 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				if err := pub.Connect(d.endpoint("XSUB")); err != nil {
 					t.Fatal(err)
 				}
-				testkit.Eventually(t, "all know each other", func() bool { return d.status().Forwarder.Topics == 2 && pub.Topics() == 2 })
+				testkit.Eventually(t, "all know each other",
+					func() bool { return d.status().Forwarder.Topics == 2 && pub.Topics() == 2 })
 				var address string
 				for _, p := range d.status().Forwarder.XPub.Peers {
 					if p.Client == "sleepy" {
@@ -75,7 +83,8 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					for m, err := range healthy.All(ctx) {
 						if err != nil || string(m.Part(1)) != fmt.Sprint(got.Load()) {
 							if ctx.Err() == nil {
-								t.Errorf("the healthy one got message %s, %v, want %d", m.Part(1), err, got.Load())
+								t.Errorf("the healthy one got message %s, %v, want %d", m.Part(1),
+									err, got.Load())
 							}
 							return
 						}
@@ -105,7 +114,9 @@ func TestSlowPeerIsNamed(t *testing.T) {
 							}
 							continue
 						}
-						if pub.Send(ctx, zmtp.NewMessage([]byte("t"), fmt.Append(nil, sent.Load()), body)) == nil {
+						if pub.Send(ctx,
+							zmtp.NewMessage([]byte("t"), fmt.Append(nil, sent.Load()),
+								body)) == nil {
 							sent.Add(1)
 						}
 					}
@@ -116,18 +127,22 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				})
 				if policy != "disconnect" {
 					labels := fmt.Sprintf(`{client="sleepy",node=%q,peer=%q}`, nodeID, address)
-					if queue := d.metric("zmtpd_forwarder_slow_subscriber_queue_messages" + labels); queue > 100 {
+					if queue := d.metric("zmtpd_forwarder_slow_subscriber_queue_messages" +
+						labels); queue > 100 {
 						t.Errorf("%v messages wait, the limit is 100", queue)
 					}
-					testkit.Eventually(t, "it is the first in the status, as the slowest", func() bool {
-						p := d.status().Forwarder.XPub.Peers[0]
-						return p.Address == address && p.Client == "sleepy" && p.Node == nodeID && p.Queue <= 100
-					})
+					testkit.Eventually(t, "it is the first in the status, as the slowest",
+						func() bool {
+							p := d.status().Forwarder.XPub.Peers[0]
+							return p.Address == address && p.Client == "sleepy" && p.Node == nodeID &&
+								p.Queue <= 100
+						})
 				}
 				if policy == "block" && how == "never reads" {
 					slow.Close() // else nobody gets anything any more
 				}
-				testkit.Eventually(t, "the healthy one goes on", func() bool { return got.Load() > 500 })
+				testkit.Eventually(t, "the healthy one goes on",
+					func() bool { return got.Load() > 500 })
 				stop()
 				<-publishing
 				if n := logged(d.stderr.String(), words...); n != 1 {

@@ -33,7 +33,8 @@ type tapJob struct {
 func (f *tapFlags) open(config zmtp.Config, env *daemon.Env) (*tapJob, *forwarder.Tap, error) {
 	if len(f.Tap) == 0 && f.TapFile == "" {
 		if len(f.TapTopic) > 0 {
-			return nil, nil, daemon.Usagef("--tap-topic without --tap or --tap-file: nobody would get the copy")
+			return nil, nil,
+				daemon.Usagef("--tap-topic without --tap or --tap-file: nobody would get the copy")
 		}
 		return nil, nil, nil
 	}
@@ -148,7 +149,8 @@ func (j *tapJob) status(st *forwarder.TapStats) *tapStatus {
 	if j == nil {
 		return nil
 	}
-	s := &tapStatus{Topics: append([]string{}, j.flags.TapTopic...), Copied: daemon.Traffic(st.Copied), Pub: daemon.NewSocketStatus(st.Socket)}
+	s := &tapStatus{Topics: append([]string{}, j.flags.TapTopic...),
+		Copied: daemon.Traffic(st.Copied), Pub: daemon.NewSocketStatus(st.Socket)}
 	for _, p := range st.Subscribers {
 		peer := daemon.NewPeerStatus(p.PeerStats)
 		peer.Node, peer.Topics = p.NodeID, p.Topics
@@ -160,7 +162,8 @@ func (j *tapJob) status(st *forwarder.TapStats) *tapStatus {
 	daemon.SortPeers(s.Pub.Peers)
 	if j.file != nil {
 		file := j.file.Stats()
-		s.File = &tapFileStatus{j.file.Name(), file.Size, file.Written, file.QueuedBytes, daemon.ByName(file.Dropped)}
+		s.File = &tapFileStatus{j.file.Name(), file.Size, file.Written, file.QueuedBytes,
+			daemon.ByName(file.Dropped)}
 	}
 	return s
 }

@@ -28,24 +28,32 @@ func TestTapFullDisk(t *testing.T) {
 		body := strings.Repeat("x", 10<<10)
 		for range n {
 			publish(t, pub, "t", fmt.Sprint(sent), body)
-			if m, err := sub.Recv(t.Context()); err != nil || string(m.Part(1)) != fmt.Sprint(sent) {
+			if m, err := sub.Recv(t.Context()); err != nil ||
+				string(m.Part(1)) != fmt.Sprint(sent) {
 				t.Fatalf("%v, %q", err, m.Part(1))
 			}
 			sent++
 		}
 	}
 	send(200)
-	testkit.Eventually(t, "the disk to be full", func() bool { return strings.Contains(d.stderr.String(), "cannot be written; it is tried again") })
+	testkit.Eventually(t, "the disk to be full",
+		func() bool {
+			return strings.Contains(d.stderr.String(),
+				"cannot be written; it is tried again")
+		})
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the file to be written", func() bool { return d.metric("zmtpd_tap_file_messages_total") == 200 })
-	if log := d.stderr.String(); strings.Count(log, "cannot be written") != 1 || strings.Count(log, "is written again") != 1 {
+	testkit.Eventually(t, "the file to be written",
+		func() bool { return d.metric("zmtpd_tap_file_messages_total") == 200 })
+	if log := d.stderr.String(); strings.Count(log, "cannot be written") != 1 ||
+		strings.Count(log, "is written again") != 1 {
 		t.Error("beginning and end are not logged once each")
 	}
 
 	send(400) // which do not fit
-	testkit.Eventually(t, "the disk to be full again", func() bool { return strings.Count(d.stderr.String(), "cannot be written") == 2 })
+	testkit.Eventually(t, "the disk to be full again",
+		func() bool { return strings.Count(d.stderr.String(), "cannot be written") == 2 })
 	send(100)
 	d.terminate()
 	all := readRecording(t, file)
@@ -57,7 +65,8 @@ func TestTapFullDisk(t *testing.T) {
 	if len(all) < 300 || len(all) > 410 {
 		t.Errorf("%d messages in the file", len(all))
 	}
-	if s := d.summary("forwarder"); s["received"] != 700 || s["sent"] != 700 || s["dropped"] != 0 || s["tap_dropped"] != uint64(700-len(all)) {
+	if s := d.summary("forwarder"); s["received"] != 700 || s["sent"] != 700 || s["dropped"] != 0 ||
+		s["tap_dropped"] != uint64(700-len(all)) {
 		t.Errorf("%d messages in the file, summary %v", len(all), s)
 	}
 }

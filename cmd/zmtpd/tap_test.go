@@ -30,7 +30,8 @@ func publisher(t testing.TB, d *process, topics int) *zmtp.XPub {
 	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the publisher to know the subscriptions", func() bool { return pub.Topics() == topics })
+	testkit.Eventually(t, "the publisher to know the subscriptions",
+		func() bool { return pub.Topics() == topics })
 	return pub
 }
 
@@ -94,8 +95,10 @@ func TestTapFileIsReplayed(t *testing.T) {
 		"--tap", anyPort, "--tap-file", file, "--tap-topic", "a.", "--tap-topic", "b,")
 	z := startLibzmq(t)
 	listen := func(name, endpoint, topic string) {
-		z.call("socket", testkit.Args{"name": name, "type": "SUB", "options": testkit.Args{"RCVHWM": 0}})
-		z.call("set", testkit.Args{"name": name, "option": "SUBSCRIBE", "value": testkit.Blob(topic)})
+		z.call("socket", testkit.Args{"name": name, "type": "SUB",
+			"options": testkit.Args{"RCVHWM": 0}})
+		z.call("set", testkit.Args{"name": name, "option": "SUBSCRIBE",
+			"value": testkit.Blob(topic)})
 		z.call("connect", testkit.Args{"name": name, "endpoint": endpoint})
 	}
 	listen("tap", d.endpoint("PUB"), "a.")
@@ -125,9 +128,11 @@ func TestTapFileIsReplayed(t *testing.T) {
 	check := func(what string, got []string, keep func(string) bool) {
 		t.Helper()
 		for sender, all := range bySender(got) {
-			rest := slices.DeleteFunc(slices.Clone(want[sender]), func(m string) bool { return !keep(m) })
+			rest := slices.DeleteFunc(slices.Clone(want[sender]),
+				func(m string) bool { return !keep(m) })
 			if !slices.Equal(all, rest) {
-				t.Errorf("%s: of %s %d messages %.3q, want %d %.3q", what, sender, len(all), all, len(rest), rest)
+				t.Errorf("%s: of %s %d messages %.3q, want %d %.3q", what, sender, len(all), all,
+					len(rest), rest)
 			}
 		}
 		if n := len(bySender(got)); n != len(pubs) {
@@ -140,15 +145,19 @@ func TestTapFileIsReplayed(t *testing.T) {
 		}
 		return got
 	}
-	check("libzmq at the tap", receive("tap", 2*each/3), func(m string) bool { return strings.HasPrefix(m, "a.") })
+	check("libzmq at the tap", receive("tap", 2*each/3),
+		func(m string) bool { return strings.HasPrefix(m, "a.") })
 	if n := d.metric("zmtpd_tap_messages_total"); n != each {
 		t.Errorf("%v messages copied, want %d", n, each)
 	}
 	if n := d.metric(`zmtpd_socket_sent_messages_total{socket="tap"}`); n != 2*each/3 {
 		t.Errorf("%v messages sent at the tap", n)
 	}
-	testkit.Eventually(t, "the file within seconds", func() bool { return d.metric("zmtpd_tap_file_messages_total") == each })
-	if s := d.status().Forwarder.Tap; s.File.Messages != each || s.File.Name != file || s.File.Size == 0 || len(s.File.Dropped) > 0 || s.Copied.Messages != each || len(s.Topics) != 2 {
+	testkit.Eventually(t, "the file within seconds",
+		func() bool { return d.metric("zmtpd_tap_file_messages_total") == each })
+	if s := d.status().Forwarder.Tap; s.File.Messages != each || s.File.Name != file ||
+		s.File.Size == 0 || len(s.File.Dropped) > 0 || s.Copied.Messages != each ||
+		len(s.Topics) != 2 {
 		t.Errorf("status %+v, file %+v", s, s.File)
 	}
 	d.terminate()
@@ -157,8 +166,10 @@ func TestTapFileIsReplayed(t *testing.T) {
 
 	second := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort)
 	listen("again", second.endpoint("XPUB"), "")
-	testkit.Eventually(t, "the subscriber", func() bool { return second.status().Forwarder.Topics == 1 })
-	tool(t, nil, "replay", file, "--xsub", second.endpoint("XSUB"), "--xpub", second.endpoint("XPUB"))
+	testkit.Eventually(t, "the subscriber",
+		func() bool { return second.status().Forwarder.Topics == 1 })
+	tool(t, nil, "replay", file, "--xsub", second.endpoint("XSUB"), "--xpub",
+		second.endpoint("XPUB"))
 	check("libzmq behind the second broker", receive("again", each), everything)
 }
 
@@ -185,7 +196,8 @@ func stuckSubscriber(t testing.TB, endpoint string, topics ...string) {
 // TestTapSubscriberThatDoesNotRead: it loses messages, which are counted for it alone. Those who
 // read get everything, though with the policy block everybody waits for a subscriber of the broker.
 func TestTapSubscriberThatDoesNotRead(t *testing.T) {
-	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort, "--overload", "block", "--sndhwm", "50")
+	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort,
+		"--overload", "block", "--sndhwm", "50")
 	stuckSubscriber(t, d.endpoint("PUB"), "")
 	sub := subscribe(t, d.endpoint("XPUB"), "t")
 	healthy := subscribe(t, d.endpoint("PUB"), "last")
@@ -221,11 +233,14 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 			t.Errorf("publishers waited %v s for %+v", p.BlockedSeconds, p)
 		}
 	}
-	stuck := slices.IndexFunc(s.Tap.Pub.Peers, func(p daemon.PeerStatus) bool { return p.SlowSince != nil })
-	if stuck < 0 || s.Tap.Pub.Peers[stuck].Dropped["full"] == 0 || s.Tap.Pub.Peers[1-stuck].Dropped != nil {
+	stuck := slices.IndexFunc(s.Tap.Pub.Peers,
+		func(p daemon.PeerStatus) bool { return p.SlowSince != nil })
+	if stuck < 0 || s.Tap.Pub.Peers[stuck].Dropped["full"] == 0 ||
+		s.Tap.Pub.Peers[1-stuck].Dropped != nil {
 		t.Errorf("%+v", s.Tap.Pub.Peers)
 	}
-	if n := strings.Count(d.stderr.String(), "slow subscriber of the tap: it loses messages"); n != 1 {
+	if n := strings.Count(d.stderr.String(),
+		"slow subscriber of the tap: it loses messages"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	publish(t, pub, "t", "not for it")
@@ -245,16 +260,19 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 func TestTapFileLimits(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tap")
 	run := func(limit string, n int) *process {
-		d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file, "--tap-file-size", limit)
+		d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file,
+			"--tap-file-size", limit)
 		subscribe(t, d.endpoint("XPUB"), "t")
-		testkit.Eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
+		testkit.Eventually(t, "the subscriber",
+			func() bool { return d.status().Forwarder.Topics == 1 })
 		pub := publisher(t, d, 1)
 		for i := range n {
 			publish(t, pub, "t", fmt.Sprint(i), strings.Repeat("x", 100))
 		}
 		testkit.Eventually(t, "all messages to be copied", func() bool {
 			s := d.status().Forwarder.Tap
-			return s.Copied.Messages == uint64(n) && s.File.Messages+s.File.Dropped["size_limit"] == uint64(n)
+			return s.Copied.Messages == uint64(n) &&
+				s.File.Messages+s.File.Dropped["size_limit"] == uint64(n)
 		})
 		return d
 	}
@@ -281,7 +299,8 @@ func TestTapFileLimits(t *testing.T) {
 	}
 	d.terminate()
 	all := readRecording(t, file)
-	if len(all) != written-1+200 || !strings.HasPrefix(all[written-1], "t|0|") || !strings.HasPrefix(all[written-2], fmt.Sprintf("t|%d|", written-2)) {
+	if len(all) != written-1+200 || !strings.HasPrefix(all[written-1], "t|0|") ||
+		!strings.HasPrefix(all[written-2], fmt.Sprintf("t|%d|", written-2)) {
 		t.Errorf("%d messages, want %d", len(all), written-1+200)
 	}
 }
@@ -303,7 +322,8 @@ func TestTapUsage(t *testing.T) {
 		{1, "not a regular file", []string{"--tap-file", dir}},
 		{2, "--tap", []string{"--tap", "nonsense"}},
 	} {
-		p := start(t, nil, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort, "--http", ""}, c.flags...)...)
+		p := start(t, nil, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort,
+			"--http", ""}, c.flags...)...)
 		if status := p.wait(); status != c.status || !strings.Contains(p.stderr.String(), c.says) {
 			t.Errorf("%q: exit status %d, %q", c.flags, status, p.stderr.String())
 		}
@@ -320,13 +340,15 @@ func TestTapIsGuarded(t *testing.T) {
 	_, stranger := curve.GenerateKeyPair()
 	keys.add("all", allKey)
 	keys.add("bound", boundKey, "publish=a.", "subscribe=a.")
-	d := startDaemon(t, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort}, keys.flags()...)...)
+	d := startDaemon(t, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap",
+		anyPort}, keys.flags()...)...)
 	tap := d.endpoint("PUB")
 	z := startLibzmq(t)
 	for name, secret := range map[string]curve.Secret{"all": all, "bound": bound, "stranger": stranger} {
 		z.open(name, "SUB", tap, server, secret)
 		for _, topic := range []string{"a.", "b."} {
-			z.call("set", testkit.Args{"name": name, "option": "SUBSCRIBE", "value": testkit.Blob(topic)})
+			z.call("set", testkit.Args{"name": name, "option": "SUBSCRIBE",
+				"value": testkit.Blob(topic)})
 		}
 	}
 	z.event("stranger", handshakeNoDetail, handshakeSucceeded)
@@ -338,7 +360,8 @@ func TestTapIsGuarded(t *testing.T) {
 		}
 		return n
 	}
-	testkit.Eventually(t, "the subscriptions", func() bool { return topics() == 3 && d.status().Forwarder.Topics == 1 })
+	testkit.Eventually(t, "the subscriptions",
+		func() bool { return topics() == 3 && d.status().Forwarder.Topics == 1 })
 	for _, secret := range []curve.Secret{bound, all} {
 		pub := zmtp.NewXPub(client(t, server, secret), zmtp.XPubOptions{})
 		defer pub.Close()
@@ -370,5 +393,6 @@ func TestTapIsGuarded(t *testing.T) {
 		t.Errorf("%v refusals", n)
 	}
 	keys.remove(keys.clients, "bound.key")
-	testkit.Eventually(t, "the client to be cut off whose key is gone", func() bool { return len(d.status().Forwarder.Tap.Pub.Peers) == 1 })
+	testkit.Eventually(t, "the client to be cut off whose key is gone",
+		func() bool { return len(d.status().Forwarder.Tap.Pub.Peers) == 1 })
 }

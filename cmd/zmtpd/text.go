@@ -92,7 +92,8 @@ func (l *lineReader) line() ([]byte, error) {
 		l.buf = append(l.buf, piece...)
 		switch {
 		case len(l.buf) > maxLine:
-			return nil, fmt.Errorf("line %d has more than %d bytes, which nobody would receive", l.n+1, maxLine)
+			return nil, fmt.Errorf("line %d has more than %d bytes, which nobody would receive",
+				l.n+1, maxLine)
 		case err == nil:
 			return l.buf[:len(l.buf)-1], nil
 		case errors.Is(err, bufio.ErrBufferFull):
@@ -118,7 +119,8 @@ func parseText(dst [][]byte, line []byte) ([][]byte, error) {
 		case '\\':
 			var n int
 			if c, n = unescape(line[i:]); n == 0 {
-				return dst, fmt.Errorf(`byte %d: %.4q is none of \t \n \r \\ \xNN; write \\ for a backslash, or use --format raw`, i+1, line[i:])
+				return dst,
+					fmt.Errorf(`byte %d: %.4q is none of \t \n \r \\ \xNN; write \\ for a backslash, or use --format raw`, i+1, line[i:])
 			}
 			i += n - 1
 		}

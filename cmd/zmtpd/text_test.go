@@ -47,7 +47,8 @@ func writeAll(t *rapid.T, messages [][]string, f format) []byte {
 }
 
 func TestFormatsRoundTrip(t *testing.T) {
-	part := rapid.OneOf(rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
+	part := rapid.OneOf(rapid.String(),
+		rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
 		rapid.StringOf(rapid.SampledFrom([]rune("\\xtnr0\t\n\r"))))
 	rapid.Check(t, func(t *rapid.T) {
 		messages := rapid.SliceOf(rapid.SliceOfN(part, 1, 5)).Draw(t, "messages")

@@ -113,7 +113,8 @@ func TestClientsAreLetInByKey(t *testing.T) {
 	if r, m := ask(t, s, two, "xsub"); r.Status != zap.StatusOK || r.UserID != "worker 2" {
 		t.Errorf("%+v", r)
 	} else if c, err := s.Client(m); err != nil || !c.NoLogs ||
-		!slices.Equal(c.Publish, []string{"a", "b.c"}) || c.Subscribe == nil || len(c.Subscribe) != 0 {
+		!slices.Equal(c.Publish, []string{"a", "b.c"}) || c.Subscribe == nil ||
+		len(c.Subscribe) != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for name, r := range map[string]zap.Reply{
@@ -125,7 +126,8 @@ func TestClientsAreLetInByKey(t *testing.T) {
 		}
 	}
 	for _, req := range []zap.Request{
-		{Mechanism: "NULL"}, {Mechanism: "PLAIN", Credentials: [][]byte{one[:]}}, {Mechanism: "CURVE"},
+		{Mechanism: "NULL"}, {Mechanism: "PLAIN", Credentials: [][]byte{one[:]}},
+		{Mechanism: "CURVE"},
 		{Mechanism: "CURVE", Credentials: [][]byte{one[:31]}}, {Mechanism: "CURVE",
 			Credentials: [][]byte{one[:], nil}},
 	} {
@@ -190,7 +192,8 @@ func TestReload(t *testing.T) {
 	if c, err := s.Reload(); err != nil || !c.Empty() {
 		t.Errorf("nothing changed: %+v, %v", c, err)
 	}
-	if st := s.Stats(); st.Clients != 5 || st.ServerKeys != 2 || st.Reloads != 3 || st.Failures != 0 ||
+	if st := s.Stats(); st.Clients != 5 || st.ServerKeys != 2 || st.Reloads != 3 ||
+		st.Failures != 0 ||
 		len(s.PublicKeys()) != 2 {
 		t.Errorf("%+v", st)
 	}
@@ -272,8 +275,11 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 			os.Chmod(filepath.Join(f.server, "first.key_secret"),
 				0o644)
 		},
-		"chmod o-w":          func(f *folder) { os.Chmod(f.client, 0o777) },
-		"written by everybo": func(f *folder) { os.Chmod(filepath.Join(f.client, "one.key"), 0o666) },
+		"chmod o-w": func(f *folder) { os.Chmod(f.client, 0o777) },
+		"written by everybo": func(f *folder) {
+			os.Chmod(filepath.Join(f.client, "one.key"),
+				0o666)
+		},
 	} {
 		t.Run(want, func(t *testing.T) {
 			if runtime.GOOS == "windows" && strings.Contains(want, "chmod") {

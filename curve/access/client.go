@@ -95,7 +95,8 @@ func checkName(name string) error {
 	hidden := func(r rune) bool { return !unicode.IsGraphic(r) }
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) ||
 		strings.ContainsFunc(name, hidden) {
-		return fmt.Errorf("client name %.80q: want 1 to %d printable bytes; set it in the file's metadata,"+
+		return fmt.Errorf("client name %.80q: want 1 to %d printable bytes; set it in the file's "+
+			"metadata,"+
 			" as in name = \"worker-1\"", name, maxName)
 	}
 	return nil
@@ -122,7 +123,8 @@ func (l *list) add(c *Client, where string) error {
 		}
 	}
 	if l.prefixes > maxPrefixBytes {
-		return fmt.Errorf("%s: the prefixes of all clients take more than %d bytes; shorten the lists of"+
+		return fmt.Errorf("%s: the prefixes of all clients take more than %d bytes; shorten the "+
+			"lists of"+
 			" publish and subscribe", where, maxPrefixBytes)
 	}
 	if other, ok := l.byName[c.Name]; ok {

@@ -129,7 +129,8 @@ func (g *Guard) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply, 
 	if err != nil || reply.Status != zap.StatusOK {
 		g.refusals.add(req, reply, err)
 	} else {
-		g.log.Debug("client admitted", "socket", req.Domain, "peer", req.Address, "client", reply.UserID)
+		g.log.Debug("client admitted", "socket", req.Domain, "peer", req.Address, "client",
+			reply.UserID)
 	}
 	if rules.temporary && (reply.Status == zap.StatusDenied || reply.Status == zap.StatusFailed) {
 		reply.Status = zap.StatusTemporary
@@ -200,7 +201,8 @@ func (g *Guard) announce(c Change) {
 		g.log.Warn("key of a client was removed; its connections are closed", "client", name)
 	}
 	for _, key := range c.RemovedServerKeys {
-		g.log.Warn("server key was removed; clients that know only this key cannot connect", "public_key",
+		g.log.Warn("server key was removed; clients that know only this key cannot connect",
+			"public_key",
 			key)
 	}
 }
@@ -241,10 +243,12 @@ func (g *Guard) Sweep() {
 		})
 	}
 	for _, c := range all[:min(len(all), maxNamed)] {
-		g.log.Info("connection closed", "peer", c.peer.Remote(), "client", c.peer.UserID(), "reason", c.err)
+		g.log.Info("connection closed", "peer", c.peer.Remote(), "client", c.peer.UserID(),
+			"reason", c.err)
 	}
 	if len(all) > maxNamed {
-		g.log.Info("more connections were closed for such reasons", "connections", len(all)-maxNamed)
+		g.log.Info("more connections were closed for such reasons", "connections",
+			len(all)-maxNamed)
 	}
 }
 

@@ -19,7 +19,9 @@ type refusalLog struct {
 	limit *loglimit.Limiter
 }
 
-func newRefusalLog(log *slog.Logger) *refusalLog { return &refusalLog{log, loglimit.New(maxRefusals)} }
+func newRefusalLog(log *slog.Logger) *refusalLog {
+	return &refusalLog{log, loglimit.New(maxRefusals)}
+}
 
 // add logs a refusal.
 func (l *refusalLog) add(req *zap.Request, reply zap.Reply, err error) {

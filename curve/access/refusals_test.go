@@ -51,7 +51,8 @@ func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
 		out.Reset()
 		l.add(&zap.Request{Mechanism: "NULL", Domain: "pull", Address: "192.0.2.1"}, zap.Reply{},
 			errors.New("no answer"))
-		if got := out.String(); !strings.Contains(got, "socket=pull peer=192.0.2.1 err=\"no answer\"") {
+		if got := out.String(); !strings.Contains(got,
+			"socket=pull peer=192.0.2.1 err=\"no answer\"") {
 			t.Errorf("an authenticator that does not answer: %s", got)
 		}
 	})

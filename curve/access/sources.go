@@ -58,11 +58,13 @@ func (s *Sources) load() (*content, error) {
 			return err
 		}
 		if cert.Secret == nil {
-			return fmt.Errorf("%s has no secret key: it is the file of a public key; the other file is called"+
+			return fmt.Errorf("%s has no secret key: it is the file of a public key; the other "+
+				"file is called"+
 				" %s_secret", path, strings.TrimSuffix(path, "_secret"))
 		}
 		if len(c.server) == curve.MaxServerKeys {
-			return fmt.Errorf("%s: more than %d server keys; remove old ones", path, curve.MaxServerKeys)
+			return fmt.Errorf("%s: more than %d server keys; remove old ones", path,
+				curve.MaxServerKeys)
 		}
 		c.server = append(c.server, *cert.Secret)
 		return nil
@@ -148,13 +150,17 @@ func readDir(path string) ([]fs.DirEntry, error) {
 		return nil, fmt.Errorf("%s has more than %d files: give keys a folder of their own", path,
 			maxFiles)
 	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(entries, func(a,
+		b fs.DirEntry) int {
+		return strings.Compare(a.Name(), b.Name())
+	})
 	return entries, nil
 }
 
 func checkWritable(path string, info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o002 != 0 && runtime.GOOS != "windows" {
-		return fmt.Errorf("%s can be written by everybody, and so can the list of clients (mode %04o):"+
+		return fmt.Errorf("%s can be written by everybody, and so can the list of clients (mode "+
+			"%04o):"+
 			" chmod o-w %[1]s", path, mode)
 	}
 	return nil

@@ -219,14 +219,16 @@ const PropClient = "X-Access-Client"
 func (s *Store) Authenticate(_ context.Context, req *zap.Request) (zap.Reply, error) {
 	if req.Mechanism != "CURVE" || len(req.Credentials) != 1 ||
 		len(req.Credentials[0]) != curve.KeySize {
-		return zap.Reply{Status: zap.StatusDenied, Text: "the server admits CURVE clients only"}, nil
+		return zap.Reply{Status: zap.StatusDenied, Text: "the server admits CURVE clients only"},
+			nil
 	}
 	client := s.now.Load().clients.byKey[curve.Key(req.Credentials[0])]
 	switch {
 	case client == nil:
 		return zap.Reply{Status: zap.StatusDenied, Text: "the client's key is not in the list"}, nil
 	case client.NoLogs && req.Domain == DomainLogs:
-		return zap.Reply{Status: zap.StatusDenied, Text: "client " + client.Name + " may not send logs"},
+		return zap.Reply{Status: zap.StatusDenied, Text: "client " + client.Name +
+				" may not send logs"},
 			nil
 	}
 	return zap.Reply{

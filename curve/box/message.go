@@ -74,7 +74,8 @@ func parseMessage(body []byte, last uint64) (nonce uint64, sealed []byte, err er
 		return 0, nil, wire.Errorf(wire.UnexpectedCommand, "%.16q in place of MESSAGE", command)
 	}
 	if len(body) < Overhead {
-		return 0, nil, wire.Errorf(wire.MalformedMessage, "MESSAGE of %d bytes, the shortest has %d",
+		return 0, nil, wire.Errorf(wire.MalformedMessage,
+			"MESSAGE of %d bytes, the shortest has %d",
 			len(body), Overhead)
 	}
 	if nonce = binary.BigEndian.Uint64(body[nonceAt:]); nonce <= last {

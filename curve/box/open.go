@@ -48,7 +48,8 @@ func (o *Opener) Open(dst, stream []byte) ([]byte, error) {
 			// The inner octet of flags goes to the place of the header's last octet.
 			body := len(sealed) - salsa.Overhead - 1
 			end += wire.FrameSize(body)
-			messages = append(messages, salsa.Message{Nonce: nonce, Dst: dst[end-body-1 : end], Src: sealed})
+			messages = append(messages,
+				salsa.Message{Nonce: nonce, Dst: dst[end-body-1 : end], Src: sealed})
 		}
 		stream = stream[read:]
 
@@ -59,7 +60,8 @@ func (o *Opener) Open(dst, stream []byte) ([]byte, error) {
 			dst = dst[:len(dst)+wire.FrameSize(body)]
 		}
 		if good < len(messages) {
-			err = wire.Errorf(wire.Cryptographic, "MESSAGE %d cannot be opened", messages[good].Nonce)
+			err = wire.Errorf(wire.Cryptographic, "MESSAGE %d cannot be opened",
+				messages[good].Nonce)
 		}
 		clear(messages)
 	}
@@ -73,7 +75,8 @@ func (o *Opener) next(stream []byte) (nonce uint64, sealed []byte, whole int, er
 		return 0, nil, 0, err
 	}
 	if n == 0 || size > int64(len(stream)-n) {
-		return 0, nil, 0, wire.Errorf(wire.MalformedFrame, "the end of a protected frame is missing")
+		return 0, nil, 0, wire.Errorf(wire.MalformedFrame,
+			"the end of a protected frame is missing")
 	}
 	whole = n + int(size)
 	nonce, sealed, err = parseMessage(stream[n:whole], o.last)

@@ -110,7 +110,8 @@ func compare(w io.Writer, mode string, runs int, span time.Duration) error {
 			}
 		}
 		t, o, tc, oc := median(rates[0]), median(rates[1]), median(costs[0]), median(costs[1])
-		fmt.Fprintf(w, "%7d %12.0f %12.0f %7.2f %13.2f %13.2f %7.2f\n", size, t, o, o/t, tc, oc, tc/oc)
+		fmt.Fprintf(w, "%7d %12.0f %12.0f %7.2f %13.2f %13.2f %7.2f\n", size, t, o, o/t, tc, oc,
+			tc/oc)
 	}
 	return nil
 }

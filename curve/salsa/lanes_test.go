@@ -53,7 +53,8 @@ func TestFill(t *testing.T) {
 				t.Fatal("fill has changed what it was to compute")
 			}
 			for i := range n {
-				got, want := l.stream[i*blockSize:][:blockSize], slowBlock(k, l.nonce[i], l.number[i])
+				got, want := l.stream[i*blockSize:][:blockSize],
+					slowBlock(k, l.nonce[i], l.number[i])
 				if !bytes.Equal(got, want) {
 					t.Fatalf("lane %d of %d: % x, want % x", i, n, got, want)
 				}

@@ -21,7 +21,8 @@ func (c *Cipher) sum(tags *[groupSize][Overhead]byte, group []Message) {
 			continue
 		}
 		for i := range part {
-			sumOne(&tags[at+i], part[i].sealed(), (*[macKeySize]byte)(c.head.stream[(at+i)*blockSize:]))
+			sumOne(&tags[at+i], part[i].sealed(),
+				(*[macKeySize]byte)(c.head.stream[(at+i)*blockSize:]))
 		}
 	}
 }

@@ -25,8 +25,9 @@ func limb(t *rapid.T, bits uint) uint64 {
 		rapid.Uint64(),
 		rapid.Map(rapid.IntRange(-6, 6), func(n int) uint64 { return uint64(n) }),
 		rapid.Custom(func(t *rapid.T) uint64 {
-			return 1<<rapid.UintRange(20, bits).Draw(t, "power") + uint64(rapid.IntRange(-6, 6).Draw(t,
-				"near"))
+			return 1<<rapid.UintRange(20, bits).Draw(t, "power") +
+				uint64(rapid.IntRange(-6, 6).Draw(t,
+					"near"))
 		}),
 	).Draw(t, "limb") & mask
 }
@@ -54,7 +55,8 @@ func TestLimbs(t *testing.T) {
 			check(t, limbs, 44, w0, w1, w2)
 			a0, a1, a2 := toLimbs(w0, w1, w2)
 			if a0 > mask44 || a1 > mask44 || a2 > 1<<43 {
-				t.Fatalf("the words %x, %x, %x are the limbs %x, %x, %x, which is too much", w0, w1, w2, a0, a1,
+				t.Fatalf("the words %x, %x, %x are the limbs %x, %x, %x, which is too much", w0, w1,
+					w2, a0, a1,
 					a2)
 			}
 			check(t, []uint64{a0, a1, a2}, 44, w0, w1, w2)
@@ -63,13 +65,15 @@ func TestLimbs(t *testing.T) {
 	t.Run("26 bits", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			bits := rapid.SampledFrom([]uint{26, 30, 60}).Draw(t, "bits")
-			limbs := [5]uint64{limb(t, bits), limb(t, bits), limb(t, bits), limb(t, bits), limb(t, bits)}
+			limbs := [5]uint64{limb(t, bits), limb(t, bits), limb(t, bits), limb(t, bits),
+				limb(t, bits)}
 			w0, w1, w2 := fromLimbs26(limbs)
 			check(t, limbs[:], 26, w0, w1, w2)
 			again := toLimbs26(w0, w1, w2)
 			for j, limb := range again {
 				if limb > mask26 && (j < 4 || limb > 1<<27) {
-					t.Fatalf("the words %x, %x, %x are the limbs %x, which is too much", w0, w1, w2, again)
+					t.Fatalf("the words %x, %x, %x are the limbs %x, which is too much", w0, w1, w2,
+						again)
 				}
 			}
 			check(t, again[:], 26, w0, w1, w2)

@@ -61,7 +61,8 @@ func (p *poly1305) blocksAVX2(text []byte) int {
 // toLimbs26 splits a number of 64-bit words, below 2^131, into limbs of 26 bits; the last one may
 // have one more.
 func toLimbs26(w0, w1, w2 uint64) [5]uint64 {
-	return [...]uint64{w0 & mask26, w0 >> 26 & mask26, (w0>>52 | w1<<12) & mask26, w1 >> 14 & mask26,
+	return [...]uint64{w0 & mask26, w0 >> 26 & mask26, (w0>>52 | w1<<12) & mask26,
+		w1 >> 14 & mask26,
 		w1>>40 | w2<<24}
 }
 

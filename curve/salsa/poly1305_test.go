@@ -76,7 +76,8 @@ func TestSum(t *testing.T) {
 			for i := range group {
 				text, key := group[i].Src[Overhead:], c.head.stream[i*blockSize:][:macKeySize]
 				if want := slowSum(text, key); tags[i] != want {
-					t.Fatalf("message %d of %d: tag %x, want %x, key %x, text %x", i, len(group), tags[i], want,
+					t.Fatalf("message %d of %d: tag %x, want %x, key %x, text %x", i, len(group),
+						tags[i], want,
 						key, text)
 				}
 			}
@@ -102,7 +103,8 @@ func TestSumAtTheModulus(t *testing.T) {
 		}{
 			{"02", "ffffffffffffffffffffffffffffffff", 16, "03"},
 			{"01", "fffffffffffffffffffffffffffffffff0ffffffffffffffffffffffffffffff11", 48, "05"},
-			{"01", "fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe01010101010101010101010101010101", 48, ""},
+			{"01",
+				"fffffffffffffffffffffffffffffffffbfefefefefefefefefefefefefefefe01010101010101010101010101010101", 48, ""},
 			{"02", "fdffffffffffffffffffffffffffffff", 16, "faffffffffffffffffffffffffffffff"},
 			{"010000000000000004", "e33594d7505e43b900000000000000003394d7505e4379cd01" +
 				strings.Repeat("00", 23) + "01", 64, "14000000000000005500000000000000"},
@@ -119,7 +121,8 @@ func TestSumAtTheModulus(t *testing.T) {
 				c.sum(&tags, group)
 				for i := range group {
 					if want := unhex(v.tag, Overhead); !bytes.Equal(tags[i][:], want) {
-						t.Errorf("r %s, text %s, %d messages: %x, want %x", v.r, v.text, n, tags[i], want)
+						t.Errorf("r %s, text %s, %d messages: %x, want %x", v.r, v.text, n, tags[i],
+							want)
 					}
 				}
 			}
@@ -132,17 +135,19 @@ func BenchmarkSum(b *testing.B) {
 	for _, use = range kernels() {
 		for _, size := range []int{32, 100, 256, 384, 500, 1500, 16384} {
 			for _, n := range []int{1, 2, 3, 4, 8} {
-				b.Run(fmt.Sprintf("kernel=%s/size=%d/messages=%d", use, size, n), func(b *testing.B) {
-					var c Cipher
-					group := make([]Message, n)
-					for i := range group {
-						group[i] = Message{Dst: make([]byte, size), Src: make([]byte, size+Overhead)}
-					}
-					var tags [groupSize][Overhead]byte
-					for b.Loop() {
-						c.sum(&tags, group)
-					}
-				})
+				b.Run(fmt.Sprintf("kernel=%s/size=%d/messages=%d", use, size, n),
+					func(b *testing.B) {
+						var c Cipher
+						group := make([]Message, n)
+						for i := range group {
+							group[i] = Message{Dst: make([]byte, size),
+								Src: make([]byte, size+Overhead)}
+						}
+						var tags [groupSize][Overhead]byte
+						for b.Loop() {
+							c.sum(&tags, group)
+						}
+					})
 			}
 		}
 	}

@@ -60,7 +60,8 @@ func TestSealIsSecretbox(t *testing.T) {
 				t.Fatalf("%d bytes are sealed as % x, want % x", size, sealed, want)
 			}
 			opened := make([]byte, size)
-			if c.Open([]Message{{Nonce: nonce, Dst: opened, Src: want}}) != 1 || !bytes.Equal(opened, text) {
+			if c.Open([]Message{{Nonce: nonce, Dst: opened, Src: want}}) != 1 ||
+				!bytes.Equal(opened, text) {
 				t.Fatalf("%d bytes do not open", size)
 			}
 		}
@@ -125,7 +126,8 @@ func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, in
 			first = to[i-1] + len(want[i-1])
 		}
 		last := from[i] + inHead - outHead
-		to[i] = rapid.OneOf(rapid.Just(last), rapid.Just(first), rapid.IntRange(first, last)).Draw(t,
+		to[i] = rapid.OneOf(rapid.Just(last), rapid.Just(first),
+			rapid.IntRange(first, last)).Draw(t,
 			"to")
 	}
 	buf = append(buf, bytes.Repeat([]byte{1}, guard)...)
@@ -172,7 +174,8 @@ func TestEveryBitCounts(t *testing.T) {
 					clear(msgs[i].Dst)
 				}
 				if n := c.Open(msgs); n != bad {
-					t.Fatalf("%v: message %d with bit %d of its %s changed: %d are good", sizes, bad, bit, what, n)
+					t.Fatalf("%v: message %d with bit %d of its %s changed: %d are good", sizes,
+						bad, bit, what, n)
 				}
 				for i := range msgs {
 					want := texts[i]
@@ -180,7 +183,8 @@ func TestEveryBitCounts(t *testing.T) {
 						want = make([]byte, len(want))
 					}
 					if !bytes.Equal(msgs[i].Dst, want) {
-						t.Fatalf("%v: message %d with bit %d of its %s changed: message %d is % x", sizes, bad, bit,
+						t.Fatalf("%v: message %d with bit %d of its %s changed: message %d is % x",
+							sizes, bad, bit,
 							what, i, msgs[i].Dst)
 					}
 				}
@@ -208,7 +212,8 @@ func TestOpenRefusesWhatIsTooShort(t *testing.T) {
 		c := newChannel(newRandom(3))
 		for size := range Overhead {
 			good, opened := c.secretbox(1, []byte("text")), make([]byte, 4)
-			if n := c.Open([]Message{{Nonce: 1, Dst: opened, Src: good}, {Nonce: 2, Src: make([]byte, size)},
+			if n := c.Open([]Message{{Nonce: 1, Dst: opened, Src: good},
+				{Nonce: 2, Src: make([]byte, size)},
 				{Nonce: 3}}); n != 1 || string(opened) != "text" {
 				t.Errorf("%d bytes: %d are good, %q", size, n, opened)
 			}
@@ -224,7 +229,8 @@ func TestFlip(t *testing.T) {
 		for i, text := range []string{"", "x", "text", strings.Repeat("text", 100)} {
 			seal = append(seal, Message{Nonce: uint64(i), Dst: make([]byte, len(text)+Overhead),
 				Src: []byte(text), Flip: 0x83})
-			open = append(open, Message{Nonce: uint64(i), Dst: make([]byte, len(text)), Src: seal[i].Dst,
+			open = append(open, Message{Nonce: uint64(i), Dst: make([]byte, len(text)),
+				Src:  seal[i].Dst,
 				Flip: 0x83})
 		}
 		c.Seal(seal)

@@ -46,7 +46,8 @@ func (k *keys) flags() []string {
 	if k == nil {
 		return nil
 	}
-	return []string{"--curve-secret-key-file", k.file + "_secret", "--curve-client-key", "load=" + k.client.String()}
+	return []string{"--curve-secret-key-file", k.file + "_secret", "--curve-client-key", "load=" +
+		k.client.String()}
 }
 
 // wireSize returns how long messages are on the wire.

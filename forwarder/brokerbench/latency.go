@@ -39,10 +39,13 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 // latencies prints the table of latencies: messages are sent at fixed times, whatever became of
 // those before, and each has its time in it, from which on its delay counts. So a pause of the
 // broker, or of the generator, counts for every message that had to wait for it.
-func latencies(ctx context.Context, names []string, commands map[string][]string, only string, runs, rate int, d time.Duration, undisturbed bool) error {
-	fmt.Printf("%d cores, %s, load average %s; latency in µs at %d messages/s over %v, medians of %d runs\n\n",
+func latencies(ctx context.Context, names []string, commands map[string][]string, only string, runs,
+	rate int, d time.Duration, undisturbed bool) error {
+	fmt.Printf("%d cores, %s, load average %s; latency in µs at %d messages/s over %v, medians "+
+		"of %d runs\n\n",
 		runtime.NumCPU(), runtime.Version(), loadAverage(), rate, d, runs)
-	fmt.Printf("%-16s%-12s%8s%8s%8s%8s%12s%10s\n", "load", "broker", "p50", "p99", "p99.9", "max", "generator", "CPU")
+	fmt.Printf("%-16s%-12s%8s%8s%8s%8s%12s%10s\n", "load", "broker", "p50", "p99", "p99.9", "max",
+		"generator", "CPU")
 	fmt.Printf("%-16s%-12s%8s%8s%8s%8s%12s%10s\n", "", "", "", "", "", "", "p99 late", "cores")
 	for _, l := range latencyLoads {
 		if !strings.Contains(l.name, only) {
@@ -50,7 +53,8 @@ func latencies(ctx context.Context, names []string, commands map[string][]string
 		}
 		names := names
 		if l.publishers > 1 { // whose messages a relay mixes
-			names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "relay" })
+			names = slices.DeleteFunc(slices.Clone(names),
+				func(n string) bool { return n == "relay" })
 		}
 		got := make(map[string][]delays)
 		// Brokers alternate, so that what else the machine does meets all of them.
@@ -66,7 +70,8 @@ func latencies(ctx context.Context, names []string, commands map[string][]string
 		for _, n := range names {
 			fmt.Printf("%-16s%-12s", l.name, n)
 			for _, q := range []float64{0.5, 0.99, 0.999, 1} {
-				fmt.Printf("%8.0f", medianOf(got[n], func(r delays) float64 { return micros(quantile(r.all, q)) }))
+				fmt.Printf("%8.0f",
+					medianOf(got[n], func(r delays) float64 { return micros(quantile(r.all, q)) }))
 			}
 			fmt.Printf("%12.0f%10.2f\n",
 				medianOf(got[n], func(r delays) float64 { return micros(quantile(r.late, 0.99)) }),
@@ -98,7 +103,8 @@ func loadAverage() string {
 
 // measureLatency runs a load against a fresh broker, which is undisturbed if it goes before all
 // other work of the machine.
-func measureLatency(ctx context.Context, argv []string, zmtpHandshake bool, l load, rate int, d time.Duration, undisturbed bool) (delays, error) {
+func measureLatency(ctx context.Context, argv []string, zmtpHandshake bool, l load, rate int,
+	d time.Duration, undisturbed bool) (delays, error) {
 	var b *broker
 	var err error
 	begin := func() error {

@@ -148,7 +148,8 @@ func (r *pacedRun) send(fd, publisher int) ([]time.Duration, error) {
 // receive takes what all publishers send and returns how long each message took. One that is
 // missing or in the wrong place is an error.
 func (r *pacedRun) receive(fd int) ([]time.Duration, error) {
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 30}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO,
+		&unix.Timeval{Sec: 30}); err != nil {
 		return nil, err
 	}
 	took := make([]time.Duration, 0, r.messages*r.publishers)
@@ -163,15 +164,19 @@ func (r *pacedRun) receive(fd int) ([]time.Duration, error) {
 			continue
 		}
 		if err != nil || n == 0 {
-			return took, fmt.Errorf("subscriber got %d messages of %d: %w", total, r.messages*r.publishers, err)
+			return took, fmt.Errorf("subscriber got %d messages of %d: %w", total,
+				r.messages*r.publishers, err)
 		}
 		w += n
 		at := 0
 		for ; w-at >= size; at += size {
 			stamp := buf[at+r.stamp:]
-			publisher, number := binary.BigEndian.Uint32(stamp[stampPublisher:]), binary.BigEndian.Uint32(stamp[stampNumber:])
+			publisher, number := binary.BigEndian.Uint32(stamp[stampPublisher:]),
+				binary.BigEndian.Uint32(stamp[stampNumber:])
 			if int(publisher) >= r.publishers || number != next[publisher] {
-				return took, fmt.Errorf("subscriber got message %d of publisher %d at the wrong place", number, publisher)
+				return took,
+					fmt.Errorf("subscriber got message %d of publisher %d at the wrong place",
+						number, publisher)
 			}
 			next[publisher]++
 			total++

@@ -24,13 +24,15 @@ type result struct {
 }
 
 // measure runs a load against a fresh broker.
-func measure(ctx context.Context, argv []string, zmtpHandshake bool, keys *keys, l load, messages int) (result, error) {
+func measure(ctx context.Context, argv []string, zmtpHandshake bool, keys *keys, l load,
+	messages int) (result, error) {
 	b, err := start(ctx, argv, keys)
 	if err != nil {
 		return result{}, err
 	}
 	defer b.stop()
-	g := &generator{load: l, handshake: zmtpHandshake, keys: keys, messages: messages / l.publishers}
+	g := &generator{load: l, handshake: zmtpHandshake, keys: keys,
+		messages: messages / l.publishers}
 	if !zmtpHandshake {
 		g.load.topics = 1 // a relay of bytes knows no topics
 	}
@@ -161,8 +163,10 @@ func (g *generator) run(b *broker) (result, error) {
 	}
 	for _, c := range p.subs {
 		all.Go(func() {
-			if n, err := io.Copy(io.Discard, io.LimitReader(onlyReader{plainConn(c)}, want)); n != want {
-				errs <- fmt.Errorf("subscriber got %d bytes of %d: %w", n, want, errors.Join(err, io.ErrUnexpectedEOF))
+			if n, err := io.Copy(io.Discard,
+				io.LimitReader(onlyReader{plainConn(c)}, want)); n != want {
+				errs <- fmt.Errorf("subscriber got %d bytes of %d: %w", n, want,
+					errors.Join(err, io.ErrUnexpectedEOF))
 			}
 		})
 	}
@@ -208,7 +212,8 @@ func (g *generator) awaitSubscriptions(c net.Conn) error {
 // handshake greets and exchanges READY.
 func handshake(c net.Conn, socketType string) error {
 	hello := wire.AppendGreeting(nil, "NULL", false)
-	ready := wire.AppendCommand(nil, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(socketType)))
+	ready := wire.AppendCommand(nil, wire.CmdReady,
+		wire.AppendProperty(nil, wire.PropSocketType, []byte(socketType)))
 	if _, err := c.Write(append(hello, ready...)); err != nil {
 		return err
 	}

@@ -63,7 +63,8 @@ func main() {
 	encrypt := flag.Bool("curve", false, "encrypt with CURVE")
 	latency := flag.Bool("latency", false, "measure latency instead of cost")
 	rate := flag.Int("rate", 10_000, "messages a second, for -latency")
-	undisturbed := flag.Bool("undisturbed", false, "give the brokers priority over all other work of the machine, for -latency")
+	undisturbed := flag.Bool("undisturbed", false,
+		"give the brokers priority over all other work of the machine, for -latency")
 	duration := flag.Duration("duration", 5*time.Second, "how long one run of -latency takes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -72,7 +73,8 @@ func main() {
 	var err error
 	switch {
 	case *latency && (*encrypt || *rate < 1 || *rate > 1_000_000 || *duration <= 0):
-		err = errors.New("-latency is without -curve, and at a rate from 1 to 1000000 messages a second")
+		err = errors.New("-latency is without -curve, and at a rate from 1 to 1000000 messages a " +
+			"second")
 	case *latency:
 		err = runLatency(ctx, names, *binary, *only, *runs, *rate, *duration, *undisturbed)
 	default:
@@ -84,7 +86,8 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, runs, messages int, only string, names []string, binary string, encrypt bool) error {
+func run(ctx context.Context, runs, messages int, only string, names []string, binary string,
+	encrypt bool) error {
 	dir, err := os.MkdirTemp("", "brokerbench-")
 	if err != nil {
 		return err
@@ -102,7 +105,8 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d cores, %s; CPU seconds of the broker for a million messages in, median of %d runs\n\n", runtime.NumCPU(), runtime.Version(), runs)
+	fmt.Printf("%d cores, %s; CPU seconds of the broker for a million messages in, median of %d "+
+		"runs\n\n", runtime.NumCPU(), runtime.Version(), runs)
 	fmt.Printf("%-16s", "load")
 	for _, n := range names {
 		fmt.Printf("%12s", n)
@@ -117,7 +121,8 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 		// Brokers alternate, so that what else the machine does meets all of them.
 		for range runs {
 			for _, n := range names {
-				r, err := measure(ctx, commands[n], n != "relay", keys, l, int(float64(messages)*l.scale))
+				r, err := measure(ctx, commands[n], n != "relay", keys, l,
+					int(float64(messages)*l.scale))
 				if err != nil {
 					return fmt.Errorf("%s under %s: %w", n, l.name, err)
 				}
@@ -132,7 +137,8 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 			fmt.Printf("%12.3f", median(cpu[n]))
 		}
 		if ours := median(cpu["zmtpd"]); ours > 0 {
-			fmt.Printf("%10.1f%8.1f%10.2f", median(cpu["zmq_proxy"])/ours, goal(l, encrypt), median(rates))
+			fmt.Printf("%10.1f%8.1f%10.2f", median(cpu["zmq_proxy"])/ours, goal(l, encrypt),
+				median(rates))
 		}
 		fmt.Println()
 	}
@@ -140,7 +146,8 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 }
 
 // runLatency is run for -latency.
-func runLatency(ctx context.Context, names []string, binary, only string, runs, rate int, d time.Duration, undisturbed bool) error {
+func runLatency(ctx context.Context, names []string, binary, only string, runs, rate int,
+	d time.Duration, undisturbed bool) error {
 	dir, err := os.MkdirTemp("", "brokerbench-")
 	if err != nil {
 		return err
@@ -167,7 +174,8 @@ func build(dir, binary string, keys *keys) (map[string][]string, error) {
 	peers := filepath.Join(filepath.Dir(self), "peers")
 	root := filepath.Join(filepath.Dir(self), "..", "..")
 	for name, lib := range map[string]string{"zmqproxy": "-lzmq", "relay": "-lpthread"} {
-		if err := testkit.Compile(filepath.Join(dir, name), filepath.Join(peers, name+".c"), lib); err != nil {
+		if err := testkit.Compile(filepath.Join(dir, name), filepath.Join(peers, name+".c"),
+			lib); err != nil {
 			return nil, err
 		}
 	}
@@ -180,7 +188,8 @@ func build(dir, binary string, keys *keys) (map[string][]string, error) {
 	return map[string][]string{
 		"zmq_proxy": {filepath.Join(dir, "zmqproxy")},
 		"relay":     {filepath.Join(dir, "relay")},
-		"zmtpd":     append([]string{binary, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--http", ""}, keys.flags()...),
+		"zmtpd": append([]string{binary, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub",
+			"tcp://127.0.0.1:*", "--http", ""}, keys.flags()...),
 	}, nil
 }
 

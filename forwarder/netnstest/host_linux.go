@@ -36,7 +36,8 @@ func New(t testing.TB) *Host {
 	link := (uint32(os.Getpid())<<3 + n&7) % (1 << 15)
 	address := func(i uint32) string {
 		a := 198<<24 | 18<<16 | link<<2 | i
-		return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}).String()
+		return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8),
+			byte(a)}).String()
 	}
 	h := &Host{Here: address(1), t: t, name: fmt.Sprintf("zv%d-%d", os.Getpid(), n)}
 	there := address(2)

@@ -44,7 +44,8 @@ func TestMain(m *testing.M) {
 // serve runs the broker: each line on standard input is answered with a report. It ends with the
 // input.
 func serve() error {
-	f := forwarder.New(forwarder.Config{XPub: zmtp.Config{MaxPendingHandshakes: 20_000}, XSub: zmtp.Config{MaxPendingHandshakes: 20_000}})
+	f := forwarder.New(forwarder.Config{XPub: zmtp.Config{MaxPendingHandshakes: 20_000},
+		XSub: zmtp.Config{MaxPendingHandshakes: 20_000}})
 	defer f.Close()
 	xpub, err := f.ListenXPub("tcp://127.0.0.1:*")
 	if err != nil {

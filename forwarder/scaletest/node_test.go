@@ -31,7 +31,8 @@ func dial(addr string, typ wire.SocketType) (net.Conn, error) {
 // greet completes the handshake.
 func greet(c net.Conn, typ wire.SocketType) error {
 	hello := wire.AppendGreeting(nil, "NULL", false)
-	hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
+	hello = wire.AppendCommand(hello, wire.CmdReady,
+		wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
 	if _, err := c.Write(hello); err != nil {
 		return err
 	}

@@ -29,10 +29,13 @@ func testOverload(t *testing.T, binary, policy string) {
 	messages := overloadHWM + kernelHolds()/overloadBody + int64(scaled(200, 800))
 	// of the slowest that trickles
 	rate := scaled(256<<10, 96<<10)
-	sizes := [numRoles]int{healthy: scaled(4, 50), trickles: scaled(4, 100), neverReads: scaled(4, 100), vanishes: scaled(3, 50)}
+	sizes := [numRoles]int{healthy: scaled(4, 50), trickles: scaled(4, 100),
+		neverReads: scaled(4, 100), vanishes: scaled(3, 50)}
 	args := []string{
-		"forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--xpub", "tcp://" + h.Here + ":*", "--http", "127.0.0.1:0",
-		"--overload", policy, "--sndhwm", fmt.Sprint(overloadHWM), "--sndbytes", fmt.Sprint(overloadBytes),
+		"forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--xpub",
+		"tcp://" + h.Here + ":*", "--http", "127.0.0.1:0",
+		"--overload", policy, "--sndhwm", fmt.Sprint(overloadHWM), "--sndbytes",
+		fmt.Sprint(overloadBytes),
 	}
 	if policy == "block" { // nothing else finds out that a host has vanished
 		args = append(args, "--heartbeat-interval", "1s")
@@ -102,7 +105,8 @@ func testOverload(t *testing.T, binary, policy string) {
 				case <-ctx.Done():
 				}
 			}
-			if err := pub.Send(ctx, zmtp.NewMessage([]byte("t"), fmt.Append(nil, i), body)); err != nil {
+			if err := pub.Send(ctx,
+				zmtp.NewMessage([]byte("t"), fmt.Append(nil, i), body)); err != nil {
 				published <- err
 				return
 			}
@@ -111,7 +115,8 @@ func testOverload(t *testing.T, binary, policy string) {
 		published <- nil
 	}()
 	effect := map[string]string{
-		"adaptive": "it loses messages", "block": "publishers wait", "drop": "it loses messages", "disconnect": "it is disconnected",
+		"adaptive": "it loses messages", "block": "publishers wait", "drop": "it loses messages",
+		"disconnect": "it is disconnected",
 	}[policy]
 	const slow = "slow subscriber: "
 	// With block, publishers wait for the first whose queue is full; those of the others need not
@@ -157,7 +162,8 @@ func testOverload(t *testing.T, binary, policy string) {
 			}
 			select {
 			case <-m.ended:
-				t.Fatalf("the connection of a subscriber that %s has ended: %v", roleNames[m.role], m.err)
+				t.Fatalf("the connection of a subscriber that %s has ended: %v", roleNames[m.role],
+					m.err)
 			default:
 			}
 			if m.got.Load()+dropped(m) != messages {
@@ -169,7 +175,8 @@ func testOverload(t *testing.T, binary, policy string) {
 	if policy == "disconnect" {
 		for _, m := range append(o.of(trickles), o.of(neverReads)...) {
 			if <-m.ended; m.err != nil || m.holes.Load() > 0 {
-				t.Errorf("before it was disconnected: %d messages, %d missing between them, %v", m.got.Load(), m.holes.Load(), m.err)
+				t.Errorf("before it was disconnected: %d messages, %d missing between them, %v",
+					m.got.Load(), m.holes.Load(), m.err)
 			}
 		}
 	}
@@ -182,7 +189,8 @@ func testOverload(t *testing.T, binary, policy string) {
 		case n == 0 && m.role != healthy && policy == "drop", n == 0 && m.role >= neverReads && policy == "adaptive":
 			t.Errorf("a subscriber that %s lost nothing", roleNames[m.role])
 		}
-		if _, there := peers[m.address()]; there != (m.role == healthy || policy == "adaptive" || policy == "drop" || policy == "block" && m.role != vanishes) {
+		if _, there := peers[m.address()]; there != (m.role == healthy || policy == "adaptive" ||
+			policy == "drop" || policy == "block" && m.role != vanishes) {
 			t.Errorf("a subscriber that %s is connected: %v", roleNames[m.role], there)
 		}
 	}
@@ -204,9 +212,12 @@ func testOverload(t *testing.T, binary, policy string) {
 		}
 	}
 	// Memory: what may wait, and something for the rest.
-	peak, limit := int64(testkit.PeakMemory(t, o.cmd.Process.Pid)), idle+int64(len(o.members))*overloadBytes+64<<20
-	t.Logf("%d healthy, %d trickle, %d never read, %d vanish: %d messages of %d KiB in %v, memory %d MiB, then at most %d MiB of %d",
-		sizes[healthy], sizes[trickles], sizes[neverReads], sizes[vanishes], messages, overloadBody>>10, took.Round(time.Millisecond),
+	peak, limit := int64(testkit.PeakMemory(t, o.cmd.Process.Pid)),
+		idle+int64(len(o.members))*overloadBytes+64<<20
+	t.Logf("%d healthy, %d trickle, %d never read, %d vanish: %d messages of %d KiB in %v, "+
+		"memory %d MiB, then at most %d MiB of %d",
+		sizes[healthy], sizes[trickles], sizes[neverReads], sizes[vanishes], messages,
+		overloadBody>>10, took.Round(time.Millisecond),
 		idle>>20, peak>>20, limit>>20)
 	if peak > limit {
 		t.Errorf("the broker took %d MiB, more than %d", peak>>20, limit>>20)

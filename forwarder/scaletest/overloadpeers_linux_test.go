@@ -147,7 +147,8 @@ func (o *overloaded) lines() []string {
 // named returns how many lines of the log tell of m with one of the texts.
 func (o *overloaded) named(m *member, texts ...string) (n int) {
 	for _, line := range o.lines() {
-		if strings.Contains(line, "peer="+m.address()+" ") && strings.Contains(line, "node="+m.node()+" ") {
+		if strings.Contains(line, "peer="+m.address()+" ") &&
+			strings.Contains(line, "node="+m.node()+" ") {
 			for _, text := range texts {
 				if strings.Contains(line, text) {
 					n++
@@ -174,7 +175,8 @@ func startBinary(t *testing.T, binary string, args ...string) *overloaded {
 		if t.Failed() {
 			lines := o.lines()
 			t.Logf("%d lines of log, the first and the last are\n%s...\n%s", len(lines),
-				strings.Join(lines[:min(20, len(lines))], ""), strings.Join(lines[max(0, len(lines)-20):], ""))
+				strings.Join(lines[:min(20, len(lines))], ""),
+				strings.Join(lines[max(0, len(lines)-20):], ""))
 		}
 	})
 	testkit.Within(t, patience, "the broker listens", func() bool {
@@ -277,13 +279,17 @@ func kernelHolds() int64 {
 // join connects a subscriber.
 func (o *overloaded) join(h *netnstest.Host, r role, id int) *member {
 	o.t.Helper()
-	m := &member{role: r, id: id, ended: make(chan struct{}), begin: make(chan struct{}), hurry: make(chan struct{})}
+	m := &member{role: r, id: id, ended: make(chan struct{}), begin: make(chan struct{}),
+		hurry: make(chan struct{})}
 	dialer := new(net.Dialer)
 	if r != healthy {
 		// Else the kernel would hold more than is sent, and take it from the broker in pieces that
 		// a trickle needs seconds for.
 		dialer.Control = func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
+			return c.Control(func(fd uintptr) {
+				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
+					syscall.SO_RCVBUF, 16<<10)
+			})
 		}
 	}
 	var err error
@@ -299,7 +305,8 @@ func (o *overloaded) join(h *netnstest.Host, r role, id int) *member {
 		o.t.Fatal(err)
 	}
 	hello := wire.AppendSubscription(nil, false, true, []byte("t"))
-	hello = wire.AppendSubscription(hello, false, true, fmt.Append(nil, "zeek.cluster.nodeid.", m.node(), "."))
+	hello = wire.AppendSubscription(hello, false, true,
+		fmt.Append(nil, "zeek.cluster.nodeid.", m.node(), "."))
 	if _, err := m.conn.Write(hello); err != nil {
 		o.t.Fatal(err)
 	}

@@ -43,23 +43,29 @@ func TestStartAndEnd(t *testing.T) {
 			return len(who) == 0
 		}
 	}
-	testkit.Within(t, patience, "every node has seen all subscriptions", everybodySees(all, nodes*topicsOfNode))
+	testkit.Within(t, patience, "every node has seen all subscriptions",
+		everybodySees(all, nodes*topicsOfNode))
 	took := time.Since(begin)
-	t.Logf("%d nodes with %d topics each: every node has seen all subscriptions after %v", nodes, topicsOfNode, took.Round(time.Millisecond))
+	t.Logf("%d nodes with %d topics each: every node has seen all subscriptions after %v", nodes,
+		topicsOfNode, took.Round(time.Millisecond))
 	if limit := 10 * time.Second; large && took > limit {
 		t.Errorf("that took more than %v", limit)
 	}
-	t.Logf("memory of the broker: %d KiB a node, which is two connections and %d subscriptions", (b.memory()-before)/int64(nodes)>>10, topicsOfNode)
+	t.Logf("memory of the broker: %d KiB a node, which is two connections and %d subscriptions",
+		(b.memory()-before)/int64(nodes)>>10, topicsOfNode)
 
 	begin = time.Now()
 	for _, n := range all[survivors:] {
 		n.die()
 	}
-	testkit.Within(t, patience, "every survivor has seen all unsubscriptions", everybodySees(all[:survivors], survivors*topicsOfNode))
-	t.Logf("%d nodes gone: %d survivors have seen all unsubscriptions after %v", nodes-survivors, survivors, time.Since(begin).Round(time.Millisecond))
+	testkit.Within(t, patience, "every survivor has seen all unsubscriptions",
+		everybodySees(all[:survivors], survivors*topicsOfNode))
+	t.Logf("%d nodes gone: %d survivors have seen all unsubscriptions after %v", nodes-survivors,
+		survivors, time.Since(begin).Round(time.Millisecond))
 	testkit.Within(t, patience, "the broker has forgotten those that are gone", func() bool {
 		r := b.ask("now")
-		return r.Publishers == survivors && r.Subscribers == survivors && r.Topics == survivors*topicsOfNode
+		return r.Publishers == survivors && r.Subscribers == survivors &&
+			r.Topics == survivors*topicsOfNode
 	})
 }
 
@@ -101,12 +107,15 @@ func TestTopics(t *testing.T) {
 	before := b.memory()
 	begin := time.Now()
 	b.joinAll(subscribers, topics, 0)
-	testkit.Within(t, patience, "all topics are subscribed", func() bool { return b.ask("now").Topics == subscribers*topics })
-	t.Logf("%d topics subscribed after %v, %d bytes each", subscribers*topics, time.Since(begin).Round(time.Millisecond),
+	testkit.Within(t, patience, "all topics are subscribed",
+		func() bool { return b.ask("now").Topics == subscribers*topics })
+	t.Logf("%d topics subscribed after %v, %d bytes each", subscribers*topics,
+		time.Since(begin).Round(time.Millisecond),
 		(b.memory()-before)/int64(subscribers*topics))
 	begin = time.Now()
 	late := b.joinAll(1, 0, 0)[0]
-	testkit.Within(t, patience, "the late one has seen all", func() bool { return late.sees(t) == subscribers*topics })
+	testkit.Within(t, patience, "the late one has seen all",
+		func() bool { return late.sees(t) == subscribers*topics })
 	t.Logf("a late publisher has seen them after %v", time.Since(begin).Round(time.Millisecond))
 }
 
@@ -155,7 +164,8 @@ func TestChurn(t *testing.T) {
 	first := b.ask("memory")
 	lives += round(4 * warm)
 	last := b.ask("memory")
-	t.Logf("%d lives of nodes: memory %d KiB, then %d KiB; goroutines %d, then %d", lives, first.Memory>>10, last.Memory>>10, first.Goroutines, last.Goroutines)
+	t.Logf("%d lives of nodes: memory %d KiB, then %d KiB; goroutines %d, then %d", lives,
+		first.Memory>>10, last.Memory>>10, first.Goroutines, last.Goroutines)
 	if last.Goroutines > first.Goroutines+5 {
 		t.Error("goroutines stay behind")
 	}

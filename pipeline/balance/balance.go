@@ -89,7 +89,8 @@ const maxNodeID = 256
 
 // note keeps the node's id. Only the peer's read loop calls it.
 func (s *source) note(id []byte) {
-	if old := s.node.Load(); len(id) == 0 || len(id) > maxNodeID || old != nil && *old == string(id) {
+	if old := s.node.Load(); len(id) == 0 || len(id) > maxNodeID || old != nil &&
+		*old == string(id) {
 		return
 	}
 	text := string(id)

@@ -18,8 +18,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func logBatch(t *testing.T, path string) []byte {
 	t.Helper()
-	b, err := zeek.AppendBatch(nil, &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: path,
-		Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}}, [][]zeek.Value{{{Type: zeek.TypeString, Text: "x"}}})
+	b, err := zeek.AppendBatch(nil,
+		&zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default",
+			Path:   path,
+			Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}},
+		[][]zeek.Value{{{Type: zeek.TypeString, Text: "x"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +35,10 @@ func TestLogPath(t *testing.T) {
 		m    zmtp.Message
 		want string
 	}{
-		{zmtp.NewMessage([]byte("log-write"), []byte("n"), []byte(zeek.SerializerName), conn), "conn"},
-		{zmtp.NewMessage([]byte("log-write"), []byte("n"), []byte(zeek.SerializerName), conn[:4]), ""},
+		{zmtp.NewMessage([]byte("log-write"), []byte("n"), []byte(zeek.SerializerName), conn),
+			"conn"},
+		{zmtp.NewMessage([]byte("log-write"), []byte("n"), []byte(zeek.SerializerName), conn[:4]),
+			""},
 		{zmtp.NewMessage([]byte("log-write"), []byte("n"), []byte("other"), conn), ""},
 		{zmtp.NewMessage([]byte("log-write"), []byte("n"), []byte(zeek.SerializerName)), ""},
 		{zmtp.NewMessage(nil), ""},
@@ -61,7 +66,8 @@ func TestNodesWaitAndNothingIsUncounted(t *testing.T) {
 	}
 	const n = 25
 	for i := range n {
-		if err := node.Send(t.Context(), zmtp.NewMessageString("log-write", "node-1", "x", fmt.Sprint(i))); err != nil {
+		if err := node.Send(t.Context(),
+			zmtp.NewMessageString("log-write", "node-1", "x", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -77,8 +83,10 @@ func TestNodesWaitAndNothingIsUncounted(t *testing.T) {
 		t.Error(err)
 	}
 	in := b.Pull().Stats()
-	if dropped := in.Dropped[zmtp.DropClosed]; dropped == 0 || in.In.Messages != push.Stats().Out.Messages+dropped {
-		t.Errorf("received %d, sent %d, dropped %d", in.In.Messages, push.Stats().Out.Messages, dropped)
+	if dropped := in.Dropped[zmtp.DropClosed]; dropped == 0 ||
+		in.In.Messages != push.Stats().Out.Messages+dropped {
+		t.Errorf("received %d, sent %d, dropped %d", in.In.Messages, push.Stats().Out.Messages,
+			dropped)
 	}
 	if id, blocked := b.Node(peer.ID); id != "" || blocked != 0 || b.Blocked() != 0 {
 		t.Errorf("a node that has gone: %q, %v", id, blocked)

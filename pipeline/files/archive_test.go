@@ -329,7 +329,8 @@ func TestArchiveLeftover(t *testing.T) {
 	messages := [][][]byte{message(t, "n", "A::LOG", "a", "x", "1", "2"),
 		message(t, "n", "B::LOG", "b", "x", "3")}
 	crash(t, dir,
-		"redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;", messages)
+		"redef Log::default_rotation_interval = 1 hr; redef "+
+			"LogAscii::enable_leftover_log_rotation = T;", messages)
 	shut(t, start(t, archiving(dir, Compression{Name: "zstd"})))
 	if a, b := archivedRecords(t, dir, "a"),
 		archivedRecords(t, dir, "b"); !slices.Equal(a, []string{"1", "2"}) ||

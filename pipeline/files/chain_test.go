@@ -240,7 +240,8 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	if st.Received.Messages == 0 ||
 		st.Received.Messages+in.Dropped[zmtp.DropClosed] != in.In.Messages ||
 		st.Queued != (pipeline.Counts{}) {
-		t.Errorf("the socket received %d messages and dropped %d, the outlet got %d, of which %d are queued",
+		t.Errorf("the socket received %d messages and dropped %d, the outlet got %d, of which %d "+
+			"are queued",
 			in.In.Messages, in.Dropped[zmtp.DropClosed], st.Received.Messages, st.Queued.Messages)
 	}
 }

@@ -29,7 +29,8 @@ func TestCompressionText(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "use gzip or zstd", "6": "use gzip or zstd", "lz4": "use gzip or zstd",
 		"lz4:1": "use gzip or zstd", "GZIP": "use gzip or zstd",
-		"none:1": "use gzip or zstd", ":3": "use gzip or zstd", "gzip:": "must be a positive number",
+		"none:1": "use gzip or zstd", ":3": "use gzip or zstd",
+		"gzip:":   "must be a positive number",
 		"gzip:0":  "must be a positive number",
 		"zstd:-1": "must be a positive number", "zstd:x": "must be a positive number",
 		"zstd:999": "must be a positive number",

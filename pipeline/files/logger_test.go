@@ -459,7 +459,8 @@ func TestRotationDirOutside(t *testing.T) {
 func TestLeftoverInSubfolder(t *testing.T) {
 	for _, archive := range []string{"", "archive"} {
 		dir := t.TempDir()
-		script := "redef Log::default_rotation_interval = 1 hr; redef LogAscii::enable_leftover_log_rotation = T;"
+		script := "redef Log::default_rotation_interval = 1 hr; redef " +
+			"LogAscii::enable_leftover_log_rotation = T;"
 		crash(t, dir, script, [][][]byte{
 			message(t, "n", "A::LOG", "sub/deep/a", "x", "1"),
 			message(t, "n", "A::LOG", "sub/b", "x", "2"),

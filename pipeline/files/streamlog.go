@@ -212,7 +212,8 @@ func (s *streamLog) name(f *logFile, now time.Time) (string, error) {
 		s.l.mu.Lock()
 		f.side = s.l.claim(s.base + "." + columnsMark(f.render.schema))
 		s.l.mu.Unlock()
-		s.l.log.Warn("nodes disagree on the columns of a log: the columns of fewer nodes go to another file",
+		s.l.log.Warn("nodes disagree on the columns of a log: the columns of fewer nodes go to "+
+			"another file",
 			"path", s.key.Path, "stream", s.key.Stream, "file", f.side+s.l.ext,
 			"first_from", f.owner.id)
 	}

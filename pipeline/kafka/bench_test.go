@@ -43,7 +43,8 @@ func BenchmarkSink(b *testing.B) {
 				}
 				done <- err
 			}
-			nodes := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d"), []byte("e"), []byte("f"), []byte("g"), []byte("h")}
+			nodes := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d"), []byte("e"),
+				[]byte("f"), []byte("g"), []byte("h")}
 			b.ReportAllocs()
 			start := time.Now()
 			sent := 0

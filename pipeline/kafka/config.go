@@ -103,13 +103,17 @@ func (c Config) withDefaults() (Config, error) {
 		c.MaxBatchBytes = defaultBatchBytes
 	}
 	if c.MaxBatchBytes < minBatchBytes || c.MaxBatchBytes > maxBatchBytes {
-		return c, fmt.Errorf("record batches of %d bytes: choose %d to %d, not more than max.message.bytes of the topics", c.MaxBatchBytes, minBatchBytes, maxBatchBytes)
+		return c,
+			fmt.Errorf("record batches of %d bytes: choose %d to %d, not more than "+
+				"max.message.bytes of the topics", c.MaxBatchBytes, minBatchBytes, maxBatchBytes)
 	}
 	if c.MaxBuffered == 0 {
 		c.MaxBuffered = defaultMaxBuffered
 	}
 	if c.MaxBuffered < 0 {
-		return c, fmt.Errorf("a buffer of %d bytes: it must be positive, a multiple of the record batch", c.MaxBuffered)
+		return c,
+			fmt.Errorf("a buffer of %d bytes: it must be positive, a multiple of the record batch",
+				c.MaxBuffered)
 	}
 	if c.Acks > AcksNone {
 		return c, errors.New("acks has no such value: use one of the Acks constants")
@@ -137,14 +141,16 @@ func checkBroker(address string) error {
 	if strings.Contains(address, ":") {
 		var err error
 		if host, port, err = net.SplitHostPort(address); err != nil {
-			return fmt.Errorf("broker %q: %w: write host:port, and [host]:port for IPv6", address, err)
+			return fmt.Errorf("broker %q: %w: write host:port, and [host]:port for IPv6", address,
+				err)
 		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("broker %q: the port must be a number from 1 to 65535", address)
 	}
 	if host == "" || strings.ContainsAny(host, " /,") {
-		return fmt.Errorf("broker %q: %q is no host: write host:port, one broker each", address, host)
+		return fmt.Errorf("broker %q: %q is no host: write host:port, one broker each", address,
+			host)
 	}
 	return nil
 }

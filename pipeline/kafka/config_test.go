@@ -33,30 +33,39 @@ func TestConfigErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"no brokers":                  func(c *Config) { c.Brokers = nil },
-		"one broker each":             func(c *Config) { c.Brokers = []string{"a,b"} },
-		"is no host":                  func(c *Config) { c.Brokers = []string{":9092"} },
-		"1 to 65535":                  func(c *Config) { c.Brokers = []string{"a:kafka"} },
-		"[host]:port":                 func(c *Config) { c.Brokers = []string{"::1:9092"} },
-		"letters, digits":             func(c *Config) { c.Topic = "zeek/{path}" },
-		"may stand in it once":        func(c *Config) { c.Topic = "{path}{path}" },
-		"at most 249":                 func(c *Config) { c.Topic = strings.Repeat("x", 250) },
-		"at most 199":                 func(c *Config) { c.Topic = strings.Repeat("x", 200) + "{path}" },
-		`is not "."`:                  func(c *Config) { c.Topic = ".." },
-		"choose 1ms to 1s":            func(c *Config) { c.Linger = time.Minute },
-		"linger of 1ns":               func(c *Config) { c.Linger = 1 },
-		"max.message.bytes":           func(c *Config) { c.MaxBatchBytes = 10 },
-		"must be positive":            func(c *Config) { c.MaxBuffered = -1 },
-		"Acks constants":              func(c *Config) { c.Acks = 3 },
-		"Compression constants":       func(c *Config) { c.Compression = 9 },
-		"field without a name":        func(c *Config) { c.Key = KeyField("") },
-		"json_timestamps":             func(c *Config) { c.Format = &zeek.Options{JSONTimestamps: 9} },
-		"user and a password":         func(c *Config) { c.SASL = &SASL{User: "u"} },
-		"Mechanism constants":         func(c *Config) { c.SASL = &SASL{User: "u", Password: "p", Mechanism: 7} },
-		"no such file":                func(c *Config) { c.TLS = &TLS{CAFile: file + "x"} },
-		"no certificate in PEM form":  func(c *Config) { c.TLS = &TLS{CAFile: file} },
-		"give both files":             func(c *Config) { c.TLS = &TLS{CertFile: file} },
-		"TLS client certificate: tls": func(c *Config) { c.TLS = &TLS{CertFile: file, KeyFile: file} },
+		"no brokers":           func(c *Config) { c.Brokers = nil },
+		"one broker each":      func(c *Config) { c.Brokers = []string{"a,b"} },
+		"is no host":           func(c *Config) { c.Brokers = []string{":9092"} },
+		"1 to 65535":           func(c *Config) { c.Brokers = []string{"a:kafka"} },
+		"[host]:port":          func(c *Config) { c.Brokers = []string{"::1:9092"} },
+		"letters, digits":      func(c *Config) { c.Topic = "zeek/{path}" },
+		"may stand in it once": func(c *Config) { c.Topic = "{path}{path}" },
+		"at most 249":          func(c *Config) { c.Topic = strings.Repeat("x", 250) },
+		"at most 199": func(c *Config) {
+			c.Topic = strings.Repeat("x", 200) +
+				"{path}"
+		},
+		`is not "."`:            func(c *Config) { c.Topic = ".." },
+		"choose 1ms to 1s":      func(c *Config) { c.Linger = time.Minute },
+		"linger of 1ns":         func(c *Config) { c.Linger = 1 },
+		"max.message.bytes":     func(c *Config) { c.MaxBatchBytes = 10 },
+		"must be positive":      func(c *Config) { c.MaxBuffered = -1 },
+		"Acks constants":        func(c *Config) { c.Acks = 3 },
+		"Compression constants": func(c *Config) { c.Compression = 9 },
+		"field without a name":  func(c *Config) { c.Key = KeyField("") },
+		"json_timestamps":       func(c *Config) { c.Format = &zeek.Options{JSONTimestamps: 9} },
+		"user and a password":   func(c *Config) { c.SASL = &SASL{User: "u"} },
+		"Mechanism constants": func(c *Config) {
+			c.SASL = &SASL{User: "u", Password: "p",
+				Mechanism: 7}
+		},
+		"no such file":               func(c *Config) { c.TLS = &TLS{CAFile: file + "x"} },
+		"no certificate in PEM form": func(c *Config) { c.TLS = &TLS{CAFile: file} },
+		"give both files":            func(c *Config) { c.TLS = &TLS{CertFile: file} },
+		"TLS client certificate: tls": func(c *Config) {
+			c.TLS = &TLS{CertFile: file,
+				KeyFile: file}
+		},
 	} {
 		cfg := valid
 		change(&cfg)
@@ -64,7 +73,8 @@ func TestConfigErrors(t *testing.T) {
 		if err == nil {
 			s.Close(t.Context())
 		}
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "kafka: ") {
+		if err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.HasPrefix(err.Error(), "kafka: ") {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
@@ -116,14 +126,20 @@ func TestTopicNames(t *testing.T) {
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		names, err := newTopics(rapid.SampledFrom([]string{"{path}", "zeek-{path}", "{path}.v1", strings.Repeat("x", 199) + "{path}"}).Draw(t, "template"))
+		names, err := newTopics(rapid.SampledFrom([]string{"{path}", "zeek-{path}", "{path}.v1",
+			strings.Repeat("x", 199) + "{path}"}).Draw(t, "template"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := rapid.OneOf(rapid.SliceOfN(rapid.Byte(), 0, 300), rapid.Map(rapid.StringN(0, 300, 300), func(s string) []byte { return []byte(s) })).Draw(t, "path")
+		path := rapid.OneOf(rapid.SliceOfN(rapid.Byte(), 0, 300),
+			rapid.Map(rapid.StringN(0, 300, 300),
+				func(s string) []byte { return []byte(s) })).Draw(t, "path")
 		name, e := names.of(path)
 		again, _ := names.of(path)
-		if e != nil || name == "" || len(name) > 249 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || again != name {
+		if e != nil || name == "" || len(name) > 249 ||
+			strings.Trim(name,
+				"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" ||
+			again != name {
 			t.Fatalf("%q: %q, %q, %v", path, name, again, e)
 		}
 	})
@@ -151,10 +167,13 @@ func TestManyTopics(t *testing.T) {
 // The value of a field is what a JSON parser finds, whatever the other fields hold.
 func TestFieldValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		piece := rapid.SampledFrom([]string{`uid`, `"uid":`, `,"uid":"x"`, `\`, `"`, `,`, `{`, `}`, `[`, `]`, `:`, `a`, `1`, "\n", "é", " "})
-		text := rapid.Map(rapid.SliceOfN(piece, 0, 6), func(p []string) string { return strings.Join(p, "") })
+		piece := rapid.SampledFrom([]string{`uid`, `"uid":`, `,"uid":"x"`, `\`, `"`, `,`, `{`, `}`,
+			`[`, `]`, `:`, `a`, `1`, "\n", "é", " "})
+		text := rapid.Map(rapid.SliceOfN(piece, 0, 6),
+			func(p []string) string { return strings.Join(p, "") })
 		// Field names as Zeek escapes them, in any order, each once.
-		names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{`uid`, `uidx`, `xuid`, `x"uid`, `\`, `a`, `,`, `n,"uid`}), 1, 6, rapid.ID[string]).Draw(t, "names")
+		names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{`uid`, `uidx`, `xuid`, `x"uid`,
+			`\`, `a`, `,`, `n,"uid`}), 1, 6, rapid.ID[string]).Draw(t, "names")
 		wanted := rapid.SampledFrom(names).Draw(t, "wanted")
 		var object bytes.Buffer
 		var want *string

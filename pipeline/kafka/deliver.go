@@ -133,7 +133,8 @@ func (g *group) produce(client *kgo.Client) bool {
 	tried := 0
 	for ; tried < len(g.todo) && !h.stop.Load(); tried++ {
 		r := g.todo[tried]
-		r.Record = kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp, Context: h}
+		r.Record = kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp,
+			Context: h}
 		client.Produce(h, &r.Record, fulfil)
 	}
 	if tried < len(g.todo) {

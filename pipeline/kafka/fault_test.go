@@ -80,7 +80,8 @@ func TestTriedAgain(t *testing.T) {
 	}{
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition}, false},
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas}, false},
-		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend}, false},
+		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend},
+			false},
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut}, false},
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.KafkaStorageError}, false},
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.OutOfOrderSequenceNumber}, false},
@@ -89,8 +90,10 @@ func TestTriedAgain(t *testing.T) {
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.CorruptMessage}, true},
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.ClusterAuthorizationFailed}, true},
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Err: kerr.TopicAuthorizationFailed}, true},
-		{kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.ClusterAuthorizationFailed, TopLevel: true}, true},
-		{kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.CoordinatorLoadInProgress, TopLevel: true}, false},
+		{kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.ClusterAuthorizationFailed,
+			TopLevel: true}, true},
+		{kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.CoordinatorLoadInProgress,
+			TopLevel: true}, false},
 	} {
 		t.Run(test.fault.Keys[0].Name()+" "+test.fault.Err.Message, func(t *testing.T) {
 			t.Parallel()
@@ -99,7 +102,8 @@ func TestTriedAgain(t *testing.T) {
 			fault.Count = 3
 			handle := c.Fault(fault)
 			var log logBuffer
-			s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Logger: log.logger(), Linger: time.Millisecond})
+			s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Logger: log.logger(),
+				Linger: time.Millisecond})
 			r := newResults(t)
 			const batches, size = 40, 25
 			for i := range batches {
@@ -139,14 +143,16 @@ func TestUnknownTopic(t *testing.T) {
 	}
 	defer c.Close()
 	var log logBuffer
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Topic: "zeek-{path}", Logger: log.logger()})
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Topic: "zeek-{path}",
+		Logger: log.logger()})
 	r := newResults(t)
 	for i := range 10 {
 		s.Send(t.Context(), r.entry("n", batch(t, "p", i)))
 		s.Send(t.Context(), r.entry("m", batch(t, "p", i+10)))
 	}
 	testkit.Eventually(t, "trouble", func() bool { return inTrouble(s) })
-	if st := s.Stats(); !errors.Is(st.Err, kerr.UnknownTopicOrPartition) || !strings.Contains(st.Err.Error(), "zeek-p") {
+	if st := s.Stats(); !errors.Is(st.Err, kerr.UnknownTopicOrPartition) ||
+		!strings.Contains(st.Err.Error(), "zeek-p") {
 		t.Errorf("%+v", st)
 	}
 	if r.done != 0 {
@@ -200,14 +206,15 @@ func TestRefused(t *testing.T) {
 		t.Run(test.err.Message, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, kfake.SeedTopics(1, "zeek"))
-			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: test.err, Count: -1, When: func(req kmsg.Request) bool {
-				for _, n := range produced(t, req) {
-					if bad(n) {
-						return true
+			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: test.err, Count: -1,
+				When: func(req kmsg.Request) bool {
+					for _, n := range produced(t, req) {
+						if bad(n) {
+							return true
+						}
 					}
-				}
-				return false
-			}})
+					return false
+				}})
 			s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Compression: CompressionNone})
 			r := newResults(t)
 			const batches, size = 20, 50
@@ -278,7 +285,8 @@ func produced(t testing.TB, req kmsg.Request) (all []int) {
 // wideBatch returns a batch of one record with a string of that size.
 func wideBatch(t testing.TB, size int) []byte {
 	t.Helper()
-	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []zeek.Field{{Name: "s", Type: zeek.TypeString}}}
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: "p",
+		Fields: []zeek.Field{{Name: "s", Type: zeek.TypeString}}}
 	raw, err := zeek.AppendBatch(nil, s, [][]zeek.Value{{zeek.String(strings.Repeat("s", size))}})
 	if err != nil {
 		t.Fatal(err)
@@ -288,8 +296,10 @@ func wideBatch(t testing.TB, size int) []byte {
 
 // What a real limit of the topic does, and a record that is larger than a record batch may be.
 func TestTooLarge(t *testing.T) {
-	c := newCluster(t, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "3000"}), kfake.SeedTopics(1, "zeek"))
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Compression: CompressionNone, MaxBatchBytes: 20000})
+	c := newCluster(t, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "3000"}),
+		kfake.SeedTopics(1, "zeek"))
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Compression: CompressionNone,
+		MaxBatchBytes: 20000})
 	r := newResults(t)
 	for i := range 10 {
 		s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*30, 30)...)))
@@ -310,7 +320,8 @@ func TestClusterRestart(t *testing.T) {
 	dir := t.TempDir()
 	ports := []int{freePort(t), freePort(t)}
 	open := func() *kfake.Cluster {
-		c, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.Ports(ports...), kfake.DataDir(dir), kfake.SyncWrites(), kfake.SeedTopics(1, "zeek"))
+		c, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.Ports(ports...), kfake.DataDir(dir),
+			kfake.SyncWrites(), kfake.SeedTopics(1, "zeek"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -318,7 +329,8 @@ func TestClusterRestart(t *testing.T) {
 	}
 	c := open()
 	var log logBuffer
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Logger: log.logger(), stallAfter: 50 * time.Millisecond})
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Logger: log.logger(),
+		stallAfter: 50 * time.Millisecond})
 	r := newResults(t)
 	const rounds, batches, size = 3, 20, 20
 	n := 0
@@ -409,22 +421,27 @@ func TestLeadersMove(t *testing.T) {
 func TestStorm(t *testing.T) {
 	const nodes, batches, size = 6, 30, 20
 	c := newCluster(t, kfake.SeedTopics(4, "zeek-p"))
-	errs := []*kerr.Error{kerr.NotLeaderForPartition, kerr.NotEnoughReplicas, kerr.TopicAuthorizationFailed, kerr.CorruptMessage,
+	errs := []*kerr.Error{kerr.NotLeaderForPartition, kerr.NotEnoughReplicas,
+		kerr.TopicAuthorizationFailed, kerr.CorruptMessage,
 		kerr.UnknownTopicOrPartition, kerr.MessageTooLarge, kerr.NetworkException}
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, e := range errs {
-		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: e, Count: 5, When: func(req kmsg.Request) bool {
-			// A record that is alone must not be called too large, it would be refused.
-			return rng.IntN(3) == 0 && (e != kerr.MessageTooLarge || len(produced(t, req)) > 1)
-		}})
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: e, Count: 5,
+			When: func(req kmsg.Request) bool {
+				// A record that is alone must not be called too large, it would be refused.
+				return rng.IntN(3) == 0 && (e != kerr.MessageTooLarge || len(produced(t, req)) > 1)
+			}})
 	}
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Topic: "zeek-{path}", Compression: CompressionNone, MaxBuffered: 64 << 10})
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Topic: "zeek-{path}",
+		Compression: CompressionNone, MaxBuffered: 64 << 10})
 	r := newResults(t)
 	var senders sync.WaitGroup
 	for node := range nodes {
 		senders.Go(func() {
 			for i := range batches {
-				s.Send(t.Context(), r.entry(fmt.Sprint("node", node), batch(t, "p", numbers(node*1e6+i*size, size)...)))
+				s.Send(t.Context(),
+					r.entry(fmt.Sprint("node", node),
+						batch(t, "p", numbers(node*1e6+i*size, size)...)))
 			}
 		})
 	}
@@ -456,8 +473,9 @@ func TestBackPressure(t *testing.T) {
 		c.SleepControl(func() { <-release })
 		return nil, nil, false
 	})
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), MaxBuffered: 20000, stallAfter: 10 * time.Millisecond,
-		options: []kgo.Opt{kgo.RequestTimeoutOverhead(patience)}})
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), MaxBuffered: 20000,
+		stallAfter: 10 * time.Millisecond,
+		options:    []kgo.Opt{kgo.RequestTimeoutOverhead(patience)}})
 	r := newResults(t)
 	sent := 0
 	for {
@@ -517,7 +535,8 @@ func TestCloseGivesUp(t *testing.T) {
 		},
 		"refuses": func(t *testing.T) string {
 			c := newCluster(t, kfake.NumBrokers(1))
-			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed,
+				Count: -1})
 			return c.ListenAddrs()[0]
 		},
 		"never acknowledges": func(t *testing.T) string {
@@ -531,7 +550,8 @@ func TestCloseGivesUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log logBuffer
-			s := newTestSink(t, Config{Brokers: []string{address(t)}, stallAfter: 20 * time.Millisecond, Logger: log.logger(), MaxBuffered: 1 << 20})
+			s := newTestSink(t, Config{Brokers: []string{address(t)},
+				stallAfter: 20 * time.Millisecond, Logger: log.logger(), MaxBuffered: 1 << 20})
 			r := newResults(t)
 			const batches = 20
 			for i := range batches {
@@ -541,7 +561,8 @@ func TestCloseGivesUp(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			start := time.Now()
-			if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), fmt.Sprint(batches, " batches")) {
+			if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+				!strings.Contains(err.Error(), fmt.Sprint(batches, " batches")) {
 				t.Errorf("Close: %v", err)
 			}
 			if d := time.Since(start); d > 3*time.Second {

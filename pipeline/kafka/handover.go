@@ -39,7 +39,8 @@ type joined struct {
 const notTried = -1
 
 func newHandover(records int, place uint32) *handover {
-	h := &handover{Context: context.Background(), place: place, all: make(chan struct{}), batches: make(map[int]joined)}
+	h := &handover{Context: context.Background(), place: place, all: make(chan struct{}),
+		batches: make(map[int]joined)}
 	h.left.Store(int64(records))
 	return h
 }
@@ -107,7 +108,8 @@ func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
 	fresh := p.fresh
 	p.fresh = false
 	j, ok := h.batches[pick]
-	if before := ok && j.first != r; h.stop.Load() || before && (fresh || j.batch != p.batches[pick]) {
+	if before := ok && j.first != r; h.stop.Load() || before &&
+		(fresh || j.batch != p.batches[pick]) {
 		h.stop.Store(true)
 		r.Partition = notTried
 		return notTried

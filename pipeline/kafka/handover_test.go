@@ -86,7 +86,8 @@ func TestHandoverInOneBatch(t *testing.T) {
 					// The only partition of the handover: there must be a record batch of it that
 					// is no longer open.
 					q := i % len(c.partitions)
-					if b := in[i][q]; b == nil || len(c.partitions[q]) > 0 && c.partitions[q][len(c.partitions[q])-1] == b && !b.sealed {
+					if b := in[i][q]; b == nil || len(c.partitions[q]) > 0 &&
+						c.partitions[q][len(c.partitions[q])-1] == b && !b.sealed {
 						t.Fatal("a record was turned away for which there was room")
 					}
 				}
@@ -130,7 +131,8 @@ func TestFulfil(t *testing.T) {
 	}
 	h.answered(1)
 	<-h.all
-	if err, ok := h.errs[turnedAway]; !ok || err != nil || h.errs[failed] != why || len(h.errs) != 2 || !h.stop.Load() {
+	if err, ok := h.errs[turnedAway]; !ok || err != nil || h.errs[failed] != why ||
+		len(h.errs) != 2 || !h.stop.Load() {
 		t.Errorf("%v", h.errs)
 	}
 }

@@ -31,7 +31,8 @@ func (g *group) isolate() bool {
 		}
 	}
 	if _, said := s.isolated.LoadOrStore(g.flow.topic, true); !said {
-		s.log.Warn("Kafka refuses a record batch, its records are sent by themselves to find those at fault, now and later; "+
+		s.log.Warn("Kafka refuses a record batch, its records are sent by themselves to find "+
+			"those at fault, now and later; "+
 			"if it is too large for Kafka, lower MaxBatchBytes to max.message.bytes of the topic",
 			"topic", g.flow.topic, "records", len(suspects), "err", suspects[0].err)
 	}

@@ -21,7 +21,8 @@ func (s *Sink) sendLong(ctx context.Context, topic string, e *pipeline.Entry) {
 	l := &long{sink: s, ctx: ctx, topic: topic, entry: e}
 	text := lines.GetText()
 	var err error
-	*text, err = s.lines.Render(*text, e.Batch, func(text []byte) ([]byte, error) { return text[:0], l.piece(text) })
+	*text, err = s.lines.Render(*text, e.Batch,
+		func(text []byte) ([]byte, error) { return text[:0], l.piece(text) })
 	if err == nil {
 		err = l.piece(*text)
 	}
@@ -70,8 +71,10 @@ func (l *long) piece(text []byte) error {
 	if line != nil {
 		return l.deliver(line)
 	}
-	l.refused = addRefusal(l.refused, pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: pipeline.ReasonTooLarge,
-		Err: fmt.Errorf("record of %d bytes for topic %s: %w", size-1, l.topic, kerr.MessageTooLarge)}})
+	l.refused = addRefusal(l.refused,
+		pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: pipeline.ReasonTooLarge,
+			Err: fmt.Errorf("record of %d bytes for topic %s: %w", size-1, l.topic,
+				kerr.MessageTooLarge)}})
 	return nil
 }
 

@@ -19,11 +19,14 @@ import (
 // rendered as a whole.
 func TestLongBatch(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "zeek"))
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), MaxBuffered: 4 << 20, MaxBatchBytes: 100_000})
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), MaxBuffered: 4 << 20,
+		MaxBatchBytes: 100_000})
 	r := newResults(t)
 	const n, before, behind = 40_000, 1e6, 1e6 + 1
-	schema := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []zeek.Field{
-		{Name: "n", Type: zeek.TypeCount}, {Name: "v", Type: zeek.TypeVector, Subtype: zeek.TypeDouble}}}
+	schema := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: "p",
+		Fields: []zeek.Field{
+			{Name: "n", Type: zeek.TypeCount},
+			{Name: "v", Type: zeek.TypeVector, Subtype: zeek.TypeDouble}}}
 	// by record, elements
 	large := map[int]int{100: 2_000, n / 2: 50_000, n/2 + 1: 60_000, n - 1: 5_000}
 	var records [][]zeek.Value
@@ -49,7 +52,8 @@ func TestLongBatch(t *testing.T) {
 	if errs := r.failed(); len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	if got := r.refused[pipeline.ReasonTooLarge]; got != uint64(n-len(want)) || len(r.refused) != 1 {
+	if got := r.refused[pipeline.ReasonTooLarge]; got != uint64(n-len(want)) ||
+		len(r.refused) != 1 {
 		t.Errorf("refused %v: %v", r.refused, r.reasons)
 	}
 	var got []int
@@ -79,7 +83,8 @@ func TestUpOnlyAfterAnswer(t *testing.T) {
 		t.Errorf("at first: %+v", st)
 	}
 	l.Close()
-	testkit.Eventually(t, "the first failure is logged", func() bool { return log.count("Kafka does not take") > 0 })
+	testkit.Eventually(t, "the first failure is logged",
+		func() bool { return log.count("Kafka does not take") > 0 })
 	if st := s.Stats(); st.Up || st.Err == nil {
 		t.Errorf("without a broker: %+v", st)
 	}

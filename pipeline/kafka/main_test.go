@@ -25,7 +25,8 @@ const patience = 30 * time.Second
 // newCluster returns brokers that listen on the loopback interface.
 func newCluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(2), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(3)}, opts...)...)
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(2),
+		kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(3)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,11 +137,14 @@ func (r *results) failed() []error {
 // batch returns a batch with a record for each number, which stands in the field n.
 func batch(t testing.TB, path string, numbers ...int) []byte {
 	t.Helper()
-	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: path, Fields: []zeek.Field{
-		{Name: "uid", Type: zeek.TypeString}, {Name: "n", Type: zeek.TypeCount}, {Name: "text", Type: zeek.TypeString, Optional: true}}}
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: path,
+		Fields: []zeek.Field{
+			{Name: "uid", Type: zeek.TypeString}, {Name: "n", Type: zeek.TypeCount},
+			{Name: "text", Type: zeek.TypeString, Optional: true}}}
 	var records [][]zeek.Value
 	for _, n := range numbers {
-		records = append(records, []zeek.Value{zeek.String(fmt.Sprintf("C%d", n%7)), zeek.Count(uint64(n)), zeek.String("line one\nline two, \"uid\":\"no\"")})
+		records = append(records, []zeek.Value{zeek.String(fmt.Sprintf("C%d", n%7)),
+			zeek.Count(uint64(n)), zeek.String("line one\nline two, \"uid\":\"no\"")})
 	}
 	b, err := zeek.AppendBatch(nil, s, records)
 	if err != nil {
@@ -179,7 +183,8 @@ type message struct {
 // partition.
 func consume(t testing.TB, c *kfake.Cluster, n int, topics []string, opts ...kgo.Opt) []message {
 	t.Helper()
-	client, err := kgo.NewClient(append(append(impatient(), kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics(topics...), kgo.FetchMaxWait(50*time.Millisecond)), opts...)...)
+	client, err := kgo.NewClient(append(append(impatient(), kgo.SeedBrokers(c.ListenAddrs()...),
+		kgo.ConsumeTopics(topics...), kgo.FetchMaxWait(50*time.Millisecond)), opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +200,8 @@ func consume(t testing.TB, c *kfake.Cluster, n int, topics []string, opts ...kgo
 			}
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			all = append(all, message{r.Topic, r.Partition, r.Offset, string(r.Key), string(r.Value)})
+			all = append(all, message{r.Topic, r.Partition, r.Offset, string(r.Key),
+				string(r.Value)})
 		})
 	}
 	stored := 0

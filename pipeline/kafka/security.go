@@ -35,11 +35,14 @@ func (t *TLS) config() (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("TLS certificate authorities: %s has no certificate in PEM form", t.CAFile)
+			return nil, fmt.Errorf("TLS certificate authorities: %s has no certificate in PEM form",
+				t.CAFile)
 		}
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
-		return nil, errors.New("TLS: a client certificate needs its key and the other way round: give both files")
+		return nil,
+			errors.New("TLS: a client certificate needs its key and the other way round: give " +
+				"both files")
 	}
 	if t.CertFile != "" {
 		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {

@@ -92,7 +92,8 @@ func deliver(t *testing.T, cfg Config) error {
 	s := newTestSink(t, cfg)
 	r := newResults(t)
 	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(0, 10)...)))
-	testkit.Eventually(t, "delivery or trouble", func() bool { return r.left() == 0 || inTrouble(s) })
+	testkit.Eventually(t, "delivery or trouble",
+		func() bool { return r.left() == 0 || inTrouble(s) })
 	var err error
 	if r.left() > 0 {
 		// What the last word is takes a moment.
@@ -109,7 +110,8 @@ func deliver(t *testing.T, cfg Config) error {
 }
 
 func TestSASL(t *testing.T) {
-	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "plain", "secret"), kfake.Superuser("SCRAM-SHA-256", "s256", "secret"),
+	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "plain", "secret"),
+		kfake.Superuser("SCRAM-SHA-256", "s256", "secret"),
 		kfake.Superuser("SCRAM-SHA-512", "s512", "secret"), kfake.SeedTopics(1, "zeek"))
 	sent := 0
 	for _, test := range []struct {
@@ -117,7 +119,8 @@ func TestSASL(t *testing.T) {
 		user      string
 	}{{Plain, "plain"}, {ScramSHA256, "s256"}, {ScramSHA512, "s512"}} {
 		for _, password := range []string{"secret", "wrong"} {
-			err := deliver(t, Config{Brokers: c.ListenAddrs(), SASL: &SASL{Mechanism: test.mechanism, User: test.user, Password: password}})
+			err := deliver(t, Config{Brokers: c.ListenAddrs(),
+				SASL: &SASL{Mechanism: test.mechanism, User: test.user, Password: password}})
 			if (err == nil) != (password == "secret") {
 				t.Errorf("%v with password %s: %v", test.mechanism, password, err)
 			}
@@ -129,12 +132,14 @@ func TestSASL(t *testing.T) {
 	if err := deliver(t, Config{Brokers: c.ListenAddrs()}); err == nil {
 		t.Error("delivered without authentication")
 	}
-	consume(t, c, sent, []string{"zeek"}, kgo.SASL(plain.Auth{User: "plain", Pass: "secret"}.AsMechanism()))
+	consume(t, c, sent, []string{"zeek"},
+		kgo.SASL(plain.Auth{User: "plain", Pass: "secret"}.AsMechanism()))
 }
 
 // A broker that says, as Kafka does, that it does not know the password, until it does.
 func TestSASLRefused(t *testing.T) {
-	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "u", "secret"), kfake.SeedTopics(1, "zeek"))
+	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "u", "secret"),
+		kfake.SeedTopics(1, "zeek"))
 	var knows atomic.Bool
 	c.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
@@ -143,10 +148,12 @@ func TestSASLRefused(t *testing.T) {
 		resp.ErrorMessage = kmsg.StringPtr("Authentication failed")
 		return resp, nil, !knows.Load()
 	})
-	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), stallAfter: 20 * time.Millisecond, SASL: &SASL{Mechanism: Plain, User: "u", Password: "secret"}})
+	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), stallAfter: 20 * time.Millisecond,
+		SASL: &SASL{Mechanism: Plain, User: "u", Password: "secret"}})
 	r := newResults(t)
 	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(0, 10)...)))
-	testkit.Eventually(t, "the reason", func() bool { return errors.Is(s.Stats().Err, kerr.SaslAuthenticationFailed) })
+	testkit.Eventually(t, "the reason",
+		func() bool { return errors.Is(s.Stats().Err, kerr.SaslAuthenticationFailed) })
 	knows.Store(true)
 	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	testkit.Eventually(t, "being up", func() bool { return s.Stats().Up })
@@ -168,8 +175,11 @@ func TestTLS(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
-	c := newCluster(t, kfake.SeedTopics(1, "zeek"), kfake.TLS(&tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}))
-	good := TLS{CAFile: a.file("ca.crt"), CertFile: a.file("client.crt"), KeyFile: a.file("client.key"), ServerName: "kafka.example"}
+	c := newCluster(t, kfake.SeedTopics(1, "zeek"),
+		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool,
+			ClientAuth: tls.RequireAndVerifyClientCert}))
+	good := TLS{CAFile: a.file("ca.crt"), CertFile: a.file("client.crt"),
+		KeyFile: a.file("client.key"), ServerName: "kafka.example"}
 	if err := deliver(t, Config{Brokers: c.ListenAddrs(), TLS: &good}); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +197,8 @@ func TestTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bad := good
 			test.change(&bad)
-			if err := deliver(t, Config{Brokers: c.ListenAddrs(), TLS: &bad}); err == nil || !strings.Contains(err.Error(), test.want) {
+			if err := deliver(t, Config{Brokers: c.ListenAddrs(), TLS: &bad}); err == nil ||
+				!strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 		})
@@ -196,9 +207,10 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	consume(t, c, 10, []string{"zeek"}, kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
-		return (&tls.Dialer{Config: config}).DialContext(ctx, network, host)
-	}))
+	consume(t, c, 10, []string{"zeek"},
+		kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+			return (&tls.Dialer{Config: config}).DialContext(ctx, network, host)
+		}))
 }
 
 // A client certificate that was renewed is used for the next connection.

@@ -147,7 +147,8 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	}
 	d := newDelivery()
 	var err error
-	*d.text, err = s.lines.Render(*d.text, b, func(text []byte) ([]byte, error) { return text[:0], errLong })
+	*d.text, err = s.lines.Render(*d.text, b,
+		func(text []byte) ([]byte, error) { return text[:0], errLong })
 	drop, dropped := errors.AsType[*pipeline.DropError](err)
 	switch {
 	case dropped, b.NumRecords == 0:
@@ -279,8 +280,10 @@ func (s *Sink) done(d *delivery, err error) {
 // refuse notes that a record can never be delivered.
 func (d *delivery) refuse(r *record, reason pipeline.Reason, err error) {
 	d.bytes -= uint64(len(r.Value))
-	d.refused = addRefusal(d.refused, pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: reason,
-		Err: fmt.Errorf("record of %d bytes for topic %s: %w", len(r.Key)+len(r.Value), r.Topic, err)}})
+	d.refused = addRefusal(d.refused,
+		pipeline.Refusal{Records: 1, Why: &pipeline.DropError{Reason: reason,
+			Err: fmt.Errorf("record of %d bytes for topic %s: %w", len(r.Key)+len(r.Value), r.Topic,
+				err)}})
 }
 
 // addRefusal adds r to those for other reasons.

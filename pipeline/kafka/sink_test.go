@@ -16,7 +16,8 @@ import (
 
 // sendGolden sends the messages of a cluster and returns the lines that a Renderer makes of them,
 // by topic.
-func sendGolden(t *testing.T, s *Sink, format zeek.Options, topic func(path string) string) (want map[string][]string) {
+func sendGolden(t *testing.T, s *Sink, format zeek.Options,
+	topic func(path string) string) (want map[string][]string) {
 	t.Helper()
 	want = map[string][]string{}
 	r := newResults(t)
@@ -67,12 +68,14 @@ func TestGoldenCluster(t *testing.T) {
 		{"per path", Config{Topic: "zeek-{path}"}, perPath},
 		{"one topic", Config{Topic: "logs"}, one},
 		{"gzip", Config{Topic: "logs", Compression: CompressionGzip}, one},
-		{"lz4", Config{Topic: "zeek-{path}", Compression: CompressionLZ4, Key: KeyField("uid")}, perPath},
+		{"lz4", Config{Topic: "zeek-{path}", Compression: CompressionLZ4, Key: KeyField("uid")},
+			perPath},
 		{"zstd", Config{Topic: "logs", Compression: CompressionZstd, Key: KeyNode}, one},
 		{"none", Config{Topic: "logs", Compression: CompressionNone, Key: KeyPath}, one},
 		{"leader", Config{Topic: "logs", Acks: AcksLeader}, one},
 		{"no acks", Config{Topic: "logs", Acks: AcksNone, Linger: time.Millisecond}, one},
-		{"not idempotent", Config{Topic: "zeek-{path}", NoIdempotence: true, MaxBatchBytes: 32768}, perPath},
+		{"not idempotent", Config{Topic: "zeek-{path}", NoIdempotence: true, MaxBatchBytes: 32768},
+			perPath},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCluster(t)
@@ -92,7 +95,8 @@ func TestGoldenCluster(t *testing.T) {
 			if total < 100 {
 				t.Fatalf("only %d records", total)
 			}
-			if st := s.Stats(); st.Records != uint64(total) || st.Bytes != uint64(bytes) || !st.Up || st.Retries != 0 {
+			if st := s.Stats(); st.Records != uint64(total) || st.Bytes != uint64(bytes) ||
+				!st.Up || st.Retries != 0 {
 				t.Errorf("%+v, want %d records of %d bytes", st, total, bytes)
 			}
 			got := map[string][]string{}
@@ -135,7 +139,9 @@ func TestKeysAndOrder(t *testing.T) {
 					for path := range 2 {
 						// The number tells the flow: node*2+path in the millions.
 						from := (node*2+path)*1e6 + i*size
-						s.Send(t.Context(), r.entry(fmt.Sprintf("node-%d", node), batch(t, fmt.Sprintf("path-%d", path), numbers(from, size)...)))
+						s.Send(t.Context(),
+							r.entry(fmt.Sprintf("node-%d", node),
+								batch(t, fmt.Sprintf("path-%d", path), numbers(from, size)...)))
 					}
 				}
 			}

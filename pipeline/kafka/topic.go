@@ -32,21 +32,26 @@ func newTopics(template string) (*topics, error) {
 	t.before, t.after, t.perPath = strings.Cut(template, placeholder)
 	for _, part := range []string{t.before, t.after} {
 		if i := strings.IndexFunc(part, func(c rune) bool { return !legal(c) }); i >= 0 {
-			return nil, fmt.Errorf("topic %q: Kafka allows letters, digits, '.', '_' and '-' only, and %s may stand in it once", template, placeholder)
+			return nil,
+				fmt.Errorf("topic %q: Kafka allows letters, digits, '.', '_' and '-' only, and "+
+					"%s may stand in it once", template, placeholder)
 		}
 	}
 	room := maxTopicName
 	if t.perPath {
 		room -= 50
 	}
-	if n := len(t.before) + len(t.after); n > room || !t.perPath && (t.before == "." || t.before == "..") {
-		return nil, fmt.Errorf("topic %q: a name has at most %d characters, and is not %q or %q", template, room, ".", "..")
+	if n := len(t.before) + len(t.after); n > room || !t.perPath &&
+		(t.before == "." || t.before == "..") {
+		return nil, fmt.Errorf("topic %q: a name has at most %d characters, and is not %q or %q",
+			template, room, ".", "..")
 	}
 	return t, nil
 }
 
 func legal(c rune) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' ||
+		c == '_' || c == '-'
 }
 
 // of returns the topic of a log path.
@@ -64,7 +69,8 @@ func (t *topics) of(path []byte) (string, *pipeline.DropError) {
 	defer t.mu.Unlock()
 	if len(t.names) >= maxTopics {
 		return "", &pipeline.DropError{Reason: pipeline.ReasonManyFiles,
-			Err: fmt.Errorf("there are topics for %d log paths already, none is created for %.60q", maxTopics, path)}
+			Err: fmt.Errorf("there are topics for %d log paths already, none is created for %.60q",
+				maxTopics, path)}
 	}
 	name = t.name(string(path))
 	t.names[string(path)] = name

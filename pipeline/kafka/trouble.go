@@ -46,7 +46,8 @@ func troubleKey(topic string, err error) string {
 }
 
 func (t *troubles) init(log *slog.Logger) {
-	t.log, t.since, t.open, t.first = log, time.Now(), make(map[string]*trouble), make(chan struct{})
+	t.log, t.since, t.open, t.first = log, time.Now(), make(map[string]*trouble),
+		make(chan struct{})
 }
 
 // troubleMark is the trouble that a group is in. The zero troubleMark is none.
@@ -66,7 +67,8 @@ func (m *troubleMark) enter(t *troubles, key string, err error) {
 	if tr == nil {
 		tr = &trouble{since: time.Now()}
 		t.open[key] = tr
-		t.log.Warn("Kafka does not take log records, another try follows", attrs(key, "err", err)...)
+		t.log.Warn("Kafka does not take log records, another try follows",
+			attrs(key, "err", err)...)
 	}
 	tr.err = err
 	if !m.in {
@@ -91,7 +93,8 @@ func (m *troubleMark) leave(t *troubles) {
 	if len(t.open) == 0 {
 		t.since = time.Now()
 	}
-	t.log.Info("Kafka is no longer waited for", attrs(m.key, "after", time.Since(tr.since).Round(time.Millisecond))...)
+	t.log.Info("Kafka is no longer waited for",
+		attrs(m.key, "after", time.Since(tr.since).Round(time.Millisecond))...)
 }
 
 func attrs(key string, more ...any) []any {

@@ -49,13 +49,16 @@ const (
 	CompressionNone                      // "none"
 )
 
-var compressionNames = []string{CompressionSnappy: "snappy", CompressionGzip: "gzip", CompressionLZ4: "lz4", CompressionZstd: "zstd", CompressionNone: "none"}
+var compressionNames = []string{CompressionSnappy: "snappy", CompressionGzip: "gzip",
+	CompressionLZ4: "lz4", CompressionZstd: "zstd", CompressionNone: "none"}
 
 // String returns the name, as UnmarshalText takes it.
 func (c Compression) String() string { return name(compressionNames, c) }
 
 // UnmarshalText sets c by its name.
-func (c *Compression) UnmarshalText(text []byte) error { return setByName(c, compressionNames, text) }
+func (c *Compression) UnmarshalText(text []byte) error {
+	return setByName(c, compressionNames, text)
+}
 
 func (c Compression) kgo() kgo.CompressionCodec {
 	switch c {
@@ -81,7 +84,8 @@ const (
 	Plain                        // "PLAIN", which shows the password to whoever sees the connection
 )
 
-var mechanismNames = []string{ScramSHA512: "SCRAM-SHA-512", ScramSHA256: "SCRAM-SHA-256", Plain: "PLAIN"}
+var mechanismNames = []string{ScramSHA512: "SCRAM-SHA-512", ScramSHA256: "SCRAM-SHA-256",
+	Plain: "PLAIN"}
 
 // String returns the name, as UnmarshalText takes it.
 func (m Mechanism) String() string { return name(mechanismNames, m) }

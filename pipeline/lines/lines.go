@@ -56,12 +56,16 @@ func New(format zeek.Options, path bool) (*Renderer, error) {
 			{"separator", format.Separator}, {"set_separator", format.SetSeparator},
 		} {
 			if strings.Contains(o.value, "\n") {
-				return nil, fmt.Errorf("lines: %s has a line feed, which ends a record: choose another one", o.name)
+				return nil,
+					fmt.Errorf("lines: %s has a line feed, which ends a record: choose another one",
+						o.name)
 			}
 		}
 		if format.Separator == format.SetSeparator {
 			// What Zeek escapes then depends on all records before.
-			return nil, errors.New("lines: separator and set_separator are equal: choose two different ones, or JSON")
+			return nil,
+				errors.New("lines: separator and set_separator are equal: choose two different " +
+					"ones, or JSON")
 		}
 	}
 	if path {
@@ -76,7 +80,8 @@ func New(format zeek.Options, path bool) (*Renderer, error) {
 //
 // The error is a *pipeline.DropError, which says why the batch is dropped, or that of write. Of a
 // batch that is dropped nothing is handed to write, and dst comes back as it was.
-func (r *Renderer) Render(dst []byte, b zeek.Batch, write func(text []byte) (empty []byte, err error)) ([]byte, error) {
+func (r *Renderer) Render(dst []byte, b zeek.Batch,
+	write func(text []byte) (empty []byte, err error)) ([]byte, error) {
 	c, drop := r.columns(b)
 	if drop != nil {
 		return dst, drop

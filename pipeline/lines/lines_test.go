@@ -30,7 +30,10 @@ func golden(t testing.TB, name string) (batches []zeek.Batch) {
 
 // appendLines renders a batch whose text is small.
 func appendLines(r *Renderer, dst []byte, b zeek.Batch) ([]byte, *pipeline.DropError) {
-	out, err := r.Render(dst, b, func([]byte) ([]byte, error) { panic("a text of more than one piece") })
+	out, err := r.Render(dst, b, func([]byte) ([]byte,
+		error) {
+		panic("a text of more than one piece")
+	})
 	e, _ := errors.AsType[*pipeline.DropError](err)
 	return out, e
 }
@@ -111,7 +114,8 @@ func checkLine(t *testing.T, got, want string, b zeek.Batch, format zeek.Options
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := slices.ContainsFunc(schema.Fields, func(f zeek.Field) bool { return f.Name == PathField })
+	own := slices.ContainsFunc(schema.Fields,
+		func(f zeek.Field) bool { return f.Name == PathField })
 	pathText := pathAsValue.Replace(string(b.Path))
 	if format.UseJSON {
 		pathText = strings.ReplaceAll(string(b.Path), "\x01", `\x01`)
@@ -150,7 +154,8 @@ func checkLine(t *testing.T, got, want string, b zeek.Batch, format zeek.Options
 // are unset.
 func makeBatch(t testing.TB, path, field string, values ...string) zeek.Batch {
 	t.Helper()
-	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path, Fields: []zeek.Field{{Name: field, Type: zeek.TypeString, Optional: true}}}
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path,
+		Fields: []zeek.Field{{Name: field, Type: zeek.TypeString, Optional: true}}}
 	var records [][]zeek.Value
 	for _, v := range values {
 		value := zeek.String(v)
@@ -175,7 +180,8 @@ func wideBatch(t testing.TB, filter string, columns int) zeek.Batch {
 	t.Helper()
 	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Filter: filter, Path: "p"}
 	for i := range columns {
-		s.Fields = append(s.Fields, zeek.Field{Name: fmt.Sprintf("%0*d", zeek.MaxName, i), Type: zeek.TypeString})
+		s.Fields = append(s.Fields,
+			zeek.Field{Name: fmt.Sprintf("%0*d", zeek.MaxName, i), Type: zeek.TypeString})
 	}
 	raw, err := zeek.AppendBatch(nil, s, nil)
 	if err != nil {
@@ -320,7 +326,8 @@ func TestConcurrent(t *testing.T) {
 			for i := range batches {
 				i = (i + g*len(batches)/4) % len(batches)
 				var e *pipeline.DropError
-				if buf, e = appendLines(r, buf[:0], batches[i]); e != nil || !bytes.Equal(buf, want[i]) {
+				if buf, e = appendLines(r, buf[:0], batches[i]); e != nil ||
+					!bytes.Equal(buf, want[i]) {
 					t.Errorf("batch %d differs: %v", i, e)
 				}
 			}

@@ -42,7 +42,9 @@ func newBatch(node string, s *zeek.Schema, size int) (*batch, error) {
 	}
 	b.head = binary.BigEndian.AppendUint32(b.head, 0)
 	if len(b.head) > maxMessage {
-		return nil, fmt.Errorf("the names in Config have %d bytes, a log message may have at most %d", len(b.head), maxMessage)
+		return nil,
+			fmt.Errorf("the names in Config have %d bytes, a log message may have at most %d",
+				len(b.head), maxMessage)
 	}
 	b.reset()
 	return b, nil

@@ -70,8 +70,10 @@ func TestAllocations(t *testing.T) {
 	}
 	name, number := namedString("x"), namedInt(1)
 	r := record{
-		conn: recordedRecords[conn](t, "conn")[0], Named: &name, Nested: &connID{}, Holes: []*namedInt{nil, &number},
-		Map: map[netip.Prefix]struct{}{{}: {}}, PSet: &map[namedString]struct{}{"a": {}, "b": {}}, Slice: []namedBytes{nil}, Times: make([]time.Time, 3),
+		conn: recordedRecords[conn](t, "conn")[0], Named: &name, Nested: &connID{},
+		Holes: []*namedInt{nil, &number},
+		Map:   map[netip.Prefix]struct{}{{}: {}}, PSet: &map[namedString]struct{}{"a": {}, "b": {}},
+		Slice: []namedBytes{nil}, Times: make([]time.Time, 3),
 	}
 	w := newWriter[record](t, discard{}, Config{})
 	ctx := t.Context()

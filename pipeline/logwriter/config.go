@@ -50,15 +50,20 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Node == "":
-		return c, errors.New("Config.Node is empty: name the sender, uniquely in the cluster, as in \"probe-1\"")
+		return c,
+			errors.New("Config.Node is empty: name the sender, uniquely in the cluster, as in " +
+				"\"probe-1\"")
 	case c.Stream == "":
 		return c, errors.New("Config.Stream is empty: name the log stream, as in \"Conn::LOG\"")
 	case c.Path == "":
 		return c, errors.New("Config.Path is empty: name the log, as in \"conn\"")
 	case c.BatchSize < 0 || c.BatchBytes < 0 || c.FlushInterval < 0:
-		return c, errors.New("Config.BatchSize, BatchBytes and FlushInterval cannot be negative, 0 is for the default")
+		return c,
+			errors.New("Config.BatchSize, BatchBytes and FlushInterval cannot be negative, 0 is " +
+				"for the default")
 	case c.BatchBytes > maxMessage:
-		return c, fmt.Errorf("Config.BatchBytes is %d, a log message may have at most %d", c.BatchBytes, maxMessage)
+		return c, fmt.Errorf("Config.BatchBytes is %d, a log message may have at most %d",
+			c.BatchBytes, maxMessage)
 	}
 	if c.Filter == "" {
 		c.Filter = DefaultFilter
@@ -80,5 +85,6 @@ func (c Config) withDefaults() (Config, error) {
 
 // schema returns that of the records.
 func (c *Config) schema(fields []zeek.Field) *zeek.Schema {
-	return &zeek.Schema{Stream: c.Stream, Writer: c.Writer, Filter: c.Filter, Path: c.Path, Fields: fields}
+	return &zeek.Schema{Stream: c.Stream, Writer: c.Writer, Filter: c.Filter, Path: c.Path,
+		Fields: fields}
 }

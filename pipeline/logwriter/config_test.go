@@ -12,7 +12,8 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Config{"n", "S::LOG", "p", "default", "Log::WRITER_ASCII", 1000, 1 << 20, time.Second}); got != want {
+	if want := (Config{"n", "S::LOG", "p", "default", "Log::WRITER_ASCII", 1000, 1 << 20,
+		time.Second}); got != want {
 		t.Errorf("defaults %+v, want %+v", got, want)
 	}
 	for want, change := range map[string]func(*Config){
@@ -30,11 +31,13 @@ func TestConfig(t *testing.T) {
 		if err == nil {
 			w.Close(t.Context())
 		}
-		if err == nil || !strings.HasPrefix(err.Error(), "logwriter: ") || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.HasPrefix(err.Error(), "logwriter: ") ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error with %q", err, want)
 		}
 	}
-	if _, err := New[int](discard{}, minimal); err == nil || !strings.HasPrefix(err.Error(), "logwriter: int is no record") {
+	if _, err := New[int](discard{}, minimal); err == nil ||
+		!strings.HasPrefix(err.Error(), "logwriter: int is no record") {
 		t.Errorf("a Writer of int: %v", err)
 	}
 }

@@ -188,12 +188,16 @@ func atomicOf(t reflect.Type, as zeek.Type) (atomicType, error) {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("%v cannot be of type %v: enum, file and func are made from strings, time and interval from float64 or from time.Time and time.Duration without an option", t, as)
+	return nil,
+		fmt.Errorf("%v cannot be of type %v: enum, file and func are made from strings, time and "+
+			"interval from float64 or from time.Time and time.Duration without an option", t, as)
 }
 
 // errUnsupported says that no column can be of type t, and what is to be used instead.
 func errUnsupported(t reflect.Type) error {
-	hint := "use bool, integers, floats, string, []byte, time.Time, time.Duration, netip.Addr, netip.Prefix, logwriter.Port, slices of these, map[T]struct{}, pointers to these, or structs"
+	hint := "use bool, integers, floats, string, []byte, time.Time, time.Duration, netip.Addr, " +
+		"netip.Prefix, logwriter.Port, slices of these, map[T]struct{}, pointers to these, or " +
+		"structs"
 	if t == ipType {
 		hint = "use netip.Addr, see netip.AddrFromSlice"
 	}
@@ -205,7 +209,8 @@ func errUnsupported(t reflect.Type) error {
 func plainAtomic(t reflect.Type) (plain atomicType, choices []atomicType) {
 	switch t {
 	case timeType:
-		return atom[time.Time]{zeek.TypeTime, appendTime, func(p *time.Time) bool { return p.IsZero() }}, nil
+		return atom[time.Time]{zeek.TypeTime, appendTime,
+			func(p *time.Time) bool { return p.IsZero() }}, nil
 	case durationType:
 		return atom[time.Duration]{zeek.TypeInterval, appendDuration, isZero[time.Duration]}, nil
 	case addrType:
@@ -243,16 +248,21 @@ func plainAtomic(t reflect.Type) (plain atomicType, choices []atomicType) {
 	case reflect.Float32:
 		return float[float32](zeek.TypeDouble), nil
 	case reflect.Float64:
-		return float[float64](zeek.TypeDouble), []atomicType{float[float64](zeek.TypeTime), float[float64](zeek.TypeInterval)}
+		return float[float64](zeek.TypeDouble),
+			[]atomicType{float[float64](zeek.TypeTime), float[float64](zeek.TypeInterval)}
 	case reflect.String:
 		zero := isZero[string]
-		return text(zeek.TypeString, zero), []atomicType{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero), text(zeek.TypeFunc, zero)}
+		return text(zeek.TypeString, zero),
+			[]atomicType{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero),
+				text(zeek.TypeFunc, zero)}
 	case reflect.Slice:
 		if t.Elem() != byteType {
 			return nil, nil
 		}
 		zero := func(p *[]byte) bool { return *p == nil }
-		return text(zeek.TypeString, zero), []atomicType{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero), text(zeek.TypeFunc, zero)}
+		return text(zeek.TypeString, zero),
+			[]atomicType{text(zeek.TypeEnum, zero), text(zeek.TypeFile, zero),
+				text(zeek.TypeFunc, zero)}
 	}
 	return nil, nil
 }
@@ -321,7 +331,8 @@ func appendPrefix(dst []byte, p *netip.Prefix) ([]byte, error) {
 
 func appendDuration(dst []byte, p *time.Duration) ([]byte, error) {
 	whole, nanos := int64(*p/time.Second), int64(*p%time.Second)
-	return zeek.AppendNumberValue(dst, zeek.TypeInterval, math.Float64bits(seconds(whole, nanos))), nil
+	return zeek.AppendNumberValue(dst, zeek.TypeInterval, math.Float64bits(seconds(whole, nanos))),
+		nil
 }
 
 // seconds returns the double nearest to so many seconds and nanoseconds, which have the same sign.

@@ -73,7 +73,8 @@ func example() error {
 	if err := push.Connect(endpoint); err != nil {
 		return err
 	}
-	w, err := logwriter.New[Login](push, logwriter.Config{Node: "sshd-1", Stream: "Login::LOG", Path: "login"})
+	w, err := logwriter.New[Login](push,
+		logwriter.Config{Node: "sshd-1", Stream: "Login::LOG", Path: "login"})
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,8 @@ func example() error {
 		{
 			TS: time.UnixMilli(1700000000250),
 			ID: Endpoints{
-				netip.MustParseAddr("192.0.2.7"), logwriter.Port{Number: 50022, Proto: zeek.ProtoTCP},
+				netip.MustParseAddr("192.0.2.7"),
+				logwriter.Port{Number: 50022, Proto: zeek.ProtoTCP},
 				netip.MustParseAddr("192.0.2.1"), logwriter.Port{Number: 22, Proto: zeek.ProtoTCP},
 			},
 			User: "alice", Method: "Login::PUBLICKEY", Took: 125 * time.Millisecond,
@@ -91,8 +93,10 @@ func example() error {
 		{
 			TS: time.UnixMilli(1700000001500),
 			ID: Endpoints{
-				netip.MustParseAddr("2001:db8::7"), logwriter.Port{Number: 50023, Proto: zeek.ProtoTCP},
-				netip.MustParseAddr("2001:db8::1"), logwriter.Port{Number: 22, Proto: zeek.ProtoTCP},
+				netip.MustParseAddr("2001:db8::7"),
+				logwriter.Port{Number: 50023, Proto: zeek.ProtoTCP},
+				netip.MustParseAddr("2001:db8::1"),
+				logwriter.Port{Number: 22, Proto: zeek.ProtoTCP},
 			},
 			User: "root", Method: "Login::PASSWORD", Failures: 3, Took: 2 * time.Second,
 		},

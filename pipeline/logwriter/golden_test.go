@@ -142,7 +142,8 @@ func rewrite[T any](t *testing.T, archive, path string, wantRecords int) {
 			}
 			node := string(want[1])
 			if writers[node] == nil {
-				writers[node] = newWriter[T](t, q, Config{Node: node, Stream: s.Stream, Path: s.Path})
+				writers[node] = newWriter[T](t, q,
+					Config{Node: node, Stream: s.Stream, Path: s.Path})
 			}
 			w := writers[node]
 			for _, values := range records {
@@ -240,7 +241,9 @@ func TestGoldenAll(t *testing.T) {
 					if !f.Optional && mandatoryUnset(recorded, j) {
 						typ = reflect.PointerTo(typ) // a column of an unset record
 					}
-					fields = append(fields, reflect.StructField{Name: fmt.Sprintf("F%d", j), Type: typ, Tag: reflect.StructTag(fmt.Sprintf("zeek:%q", tag))})
+					fields = append(fields,
+						reflect.StructField{Name: fmt.Sprintf("F%d", j), Type: typ,
+							Tag: reflect.StructTag(fmt.Sprintf("zeek:%q", tag))})
 				}
 				v := reflect.New(reflect.StructOf(fields)).Elem()
 				columns, cols, err := compile(v)
@@ -252,7 +255,9 @@ func TestGoldenAll(t *testing.T) {
 						columns[j].Optional = s.Fields[j].Optional
 					}
 				}
-				batch, err := newBatch(string(m[1]), &zeek.Schema{Stream: s.Stream, Writer: s.Writer, Filter: s.Filter, Path: s.Path, Fields: columns}, 1<<20)
+				batch, err := newBatch(string(m[1]),
+					&zeek.Schema{Stream: s.Stream, Writer: s.Writer, Filter: s.Filter, Path: s.Path,
+						Fields: columns}, 1<<20)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -267,12 +272,14 @@ func TestGoldenAll(t *testing.T) {
 				sealed, _ := batch.seal()
 				for part, want := range m {
 					if got := sealed.Part(part); !bytes.Equal(got, want) {
-						t.Fatalf("message %d, %s, part %d: %s", i, s.Path, part, difference(got, want))
+						t.Fatalf("message %d, %s, part %d: %s", i, s.Path, part,
+							difference(got, want))
 					}
 				}
 			}
 			if len(headers) != want.headers || records != want.records {
-				t.Errorf("%d headers and %d records, want %d and %d", len(headers), records, want.headers, want.records)
+				t.Errorf("%d headers and %d records, want %d and %d", len(headers), records,
+					want.headers, want.records)
 			}
 		})
 	}

@@ -42,7 +42,8 @@ func fillRecord(v reflect.Value, values []zeek.Value) []zeek.Value {
 	if v.Kind() == reflect.Pointer {
 		p := reflect.New(v.Type().Elem())
 		rest := fillRecord(p.Elem(), values)
-		if slices.ContainsFunc(values[:len(values)-len(rest)], func(v zeek.Value) bool { return !v.Unset }) {
+		if slices.ContainsFunc(values[:len(values)-len(rest)],
+			func(v zeek.Value) bool { return !v.Unset }) {
 			v.Set(p)
 		}
 		return rest
@@ -199,5 +200,6 @@ func difference(got, want []byte) string {
 		i++
 	}
 	from := max(0, i-20)
-	return fmt.Sprintf("byte %d\n got …%q\nwant …%q", i, got[from:min(len(got), i+40)], want[from:min(len(want), i+40)])
+	return fmt.Sprintf("byte %d\n got …%q\nwant …%q", i, got[from:min(len(got), i+40)],
+		want[from:min(len(want), i+40)])
 }

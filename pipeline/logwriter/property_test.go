@@ -35,15 +35,24 @@ type sample struct {
 }
 
 func sampleOf[E any](option string, typ zeek.Type, draw func(t *rapid.T) (E, zeek.Value)) sample {
-	return sample{reflect.TypeFor[E](), option, typ, func(t *rapid.T) (any, zeek.Value) { return draw(t) }}
+	return sample{reflect.TypeFor[E](), option, typ,
+		func(t *rapid.T) (any, zeek.Value) { return draw(t) }}
 }
 
 func signed[E ~int | ~int8 | ~int16 | ~int32 | ~int64](g *rapid.Generator[E]) sample {
-	return sampleOf("", zeek.TypeInt, func(t *rapid.T) (E, zeek.Value) { v := g.Draw(t, "int"); return v, zeek.Int(int64(v)) })
+	return sampleOf("", zeek.TypeInt, func(t *rapid.T) (E, zeek.Value) {
+		v := g.Draw(t,
+			"int")
+		return v, zeek.Int(int64(v))
+	})
 }
 
 func unsigned[E ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](g *rapid.Generator[E]) sample {
-	return sampleOf("", zeek.TypeCount, func(t *rapid.T) (E, zeek.Value) { v := g.Draw(t, "uint"); return v, zeek.Count(uint64(v)) })
+	return sampleOf("", zeek.TypeCount, func(t *rapid.T) (E, zeek.Value) {
+		v := g.Draw(t,
+			"uint")
+		return v, zeek.Count(uint64(v))
+	})
 }
 
 func textual[E ~string | ~[]byte](option string, typ zeek.Type) sample {
@@ -55,7 +64,8 @@ func textual[E ~string | ~[]byte](option string, typ zeek.Type) sample {
 
 func floating[E ~float64](option string, typ zeek.Type) sample {
 	return sampleOf(option, typ, func(t *rapid.T) (E, zeek.Value) {
-		v := rapid.OneOf(rapid.Float64(), rapid.Just(math.NaN()), rapid.Just(math.Inf(-1)), rapid.Just(math.Copysign(0, -1))).Draw(t, "float")
+		v := rapid.OneOf(rapid.Float64(), rapid.Just(math.NaN()), rapid.Just(math.Inf(-1)),
+			rapid.Just(math.Copysign(0, -1))).Draw(t, "float")
 		return E(v), zeek.Value{Type: typ, Num: math.Float64bits(v)}
 	})
 }
@@ -68,16 +78,23 @@ func drawAddr(t *rapid.T) netip.Addr {
 }
 
 var samples = []sample{
-	sampleOf("", zeek.TypeBool, func(t *rapid.T) (bool, zeek.Value) { v := rapid.Bool().Draw(t, "bool"); return v, zeek.Bool(v) }),
+	sampleOf("", zeek.TypeBool, func(t *rapid.T) (bool, zeek.Value) {
+		v := rapid.Bool().Draw(t,
+			"bool")
+		return v, zeek.Bool(v)
+	}),
 	sampleOf("", zeek.TypeBool, func(t *rapid.T) (namedBool, zeek.Value) {
 		v := rapid.Bool().Draw(t, "bool")
 		return namedBool(v), zeek.Bool(v)
 	}),
-	signed(rapid.Int()), signed(rapid.Int8()), signed(rapid.Int16()), signed(rapid.Int32()), signed(rapid.Int64()),
+	signed(rapid.Int()), signed(rapid.Int8()), signed(rapid.Int16()), signed(rapid.Int32()),
+	signed(rapid.Int64()),
 	signed(rapid.Map(rapid.Int16(), func(v int16) namedInt { return namedInt(v) })),
-	unsigned(rapid.Uint()), unsigned(rapid.Uint8()), unsigned(rapid.Uint16()), unsigned(rapid.Uint32()), unsigned(rapid.Uint64()),
+	unsigned(rapid.Uint()), unsigned(rapid.Uint8()), unsigned(rapid.Uint16()),
+	unsigned(rapid.Uint32()), unsigned(rapid.Uint64()),
 	unsigned(rapid.Map(rapid.Uint32(), func(v uint32) namedUint { return namedUint(v) })),
-	floating[float64]("", zeek.TypeDouble), floating[float64]("time", zeek.TypeTime), floating[namedFloat]("interval", zeek.TypeInterval),
+	floating[float64]("", zeek.TypeDouble), floating[float64]("time", zeek.TypeTime),
+	floating[namedFloat]("interval", zeek.TypeInterval),
 	sampleOf("", zeek.TypeDouble, func(t *rapid.T) (float32, zeek.Value) {
 		v := rapid.Float32().Draw(t, "float")
 		return v, zeek.Double(float64(v))
@@ -93,10 +110,13 @@ var samples = []sample{
 		ms := rapid.Int64Range(-1e12, 1e12).Draw(t, "milliseconds")
 		return time.Duration(ms) * time.Millisecond, zeek.Interval(float64(ms) / 1e3)
 	}),
-	textual[string]("", zeek.TypeString), textual[[]byte]("", zeek.TypeString), textual[namedString]("", zeek.TypeString), textual[namedBytes]("", zeek.TypeString),
-	textual[string]("enum", zeek.TypeEnum), textual[namedString]("enum", zeek.TypeEnum), textual[string]("file", zeek.TypeFile), textual[[]byte]("func", zeek.TypeFunc),
+	textual[string]("", zeek.TypeString), textual[[]byte]("", zeek.TypeString),
+	textual[namedString]("", zeek.TypeString), textual[namedBytes]("", zeek.TypeString),
+	textual[string]("enum", zeek.TypeEnum), textual[namedString]("enum", zeek.TypeEnum),
+	textual[string]("file", zeek.TypeFile), textual[[]byte]("func", zeek.TypeFunc),
 	sampleOf("", zeek.TypePort, func(t *rapid.T) (Port, zeek.Value) {
-		p := Port{rapid.Uint16().Draw(t, "port"), zeek.Proto(rapid.Int32Range(0, 3).Draw(t, "protocol"))}
+		p := Port{rapid.Uint16().Draw(t, "port"),
+			zeek.Proto(rapid.Int32Range(0, 3).Draw(t, "protocol"))}
 		return p, zeek.Port(p.Number, p.Proto)
 	}),
 	sampleOf("", zeek.TypeAddr, func(t *rapid.T) (netip.Addr, zeek.Value) {
@@ -132,13 +152,16 @@ func drawProperty(t *rapid.T, depth int) property {
 		v, want := s.draw(t)
 		return reflect.ValueOf(v), want
 	}
-	single := func(typ reflect.Type, option string, draw func(t *rapid.T) (reflect.Value, zeek.Value)) property {
-		return property{typ, option, []zeek.Field{field}, func(t *rapid.T) (reflect.Value, []zeek.Value) {
-			v, want := draw(t)
-			return v, []zeek.Value{want}
-		}}
+	single := func(typ reflect.Type, option string,
+		draw func(t *rapid.T) (reflect.Value, zeek.Value)) property {
+		return property{typ, option, []zeek.Field{field},
+			func(t *rapid.T) (reflect.Value, []zeek.Value) {
+				v, want := draw(t)
+				return v, []zeek.Value{want}
+			}}
 	}
-	pointed := func(draw func(t *rapid.T) (reflect.Value, zeek.Value)) func(t *rapid.T) (reflect.Value, zeek.Value) {
+	pointed := func(draw func(t *rapid.T) (reflect.Value,
+		zeek.Value)) func(t *rapid.T) (reflect.Value, zeek.Value) {
 		return func(t *rapid.T) (reflect.Value, zeek.Value) {
 			v, want := draw(t)
 			if rapid.IntRange(0, 2).Draw(t, "nil") == 0 {
@@ -149,10 +172,13 @@ func drawProperty(t *rapid.T, depth int) property {
 			return p, want
 		}
 	}
-	container := func(container zeek.Type, elem reflect.Type, one func(t *rapid.T) (reflect.Value, zeek.Value)) func(t *rapid.T) (reflect.Value, zeek.Value) {
+	container := func(container zeek.Type, elem reflect.Type,
+		one func(t *rapid.T) (reflect.Value, zeek.Value)) func(t *rapid.T) (reflect.Value,
+		zeek.Value) {
 		field = zeek.Field{Type: container, Subtype: s.zeek}
 		return func(t *rapid.T) (reflect.Value, zeek.Value) {
-			v, want := reflect.Zero(reflect.SliceOf(elem)), zeek.Value{Type: container, Elems: []zeek.Value{}}
+			v, want := reflect.Zero(reflect.SliceOf(elem)),
+				zeek.Value{Type: container, Elems: []zeek.Value{}}
 			for range rapid.IntRange(0, 4).Draw(t, "elements") {
 				e, w := one(t)
 				v, want.Elems = reflect.Append(v, e), append(want.Elems, w)
@@ -167,13 +193,14 @@ func drawProperty(t *rapid.T, depth int) property {
 	switch shape {
 	case 1: // optional
 		field.Optional = true
-		return single(s.typ, ",optional"+comma(s.option), func(t *rapid.T) (reflect.Value, zeek.Value) {
-			v, want := one(t)
-			if v.IsZero() || v.Kind() == reflect.Float64 && v.Float() == 0 {
-				want = zeek.Unset(s.zeek)
-			}
-			return v, want
-		})
+		return single(s.typ, ",optional"+comma(s.option),
+			func(t *rapid.T) (reflect.Value, zeek.Value) {
+				v, want := one(t)
+				if v.IsZero() || v.Kind() == reflect.Float64 && v.Float() == 0 {
+					want = zeek.Unset(s.zeek)
+				}
+				return v, want
+			})
 	case 2: // pointer
 		field.Optional = true
 		return single(reflect.PointerTo(s.typ), comma(s.option), pointed(one))
@@ -183,17 +210,19 @@ func drawProperty(t *rapid.T, depth int) property {
 	case 4: // optional set
 		draw := container(zeek.TypeSet, s.typ, one)
 		field.Optional = true
-		return single(reflect.SliceOf(s.typ), ",set,optional"+comma(s.option), func(t *rapid.T) (reflect.Value, zeek.Value) {
-			v, want := draw(t)
-			if v.IsNil() {
-				want = zeek.Unset(zeek.TypeSet)
-			}
-			return v, want
-		})
+		return single(reflect.SliceOf(s.typ), ",set,optional"+comma(s.option),
+			func(t *rapid.T) (reflect.Value, zeek.Value) {
+				v, want := draw(t)
+				if v.IsNil() {
+					want = zeek.Unset(zeek.TypeSet)
+				}
+				return v, want
+			})
 	case 5: // pointer to a set
 		draw := container(zeek.TypeSet, s.typ, one)
 		field.Optional = true
-		return single(reflect.PointerTo(reflect.SliceOf(s.typ)), ",set"+comma(s.option), pointed(draw))
+		return single(reflect.PointerTo(reflect.SliceOf(s.typ)), ",set"+comma(s.option),
+			pointed(draw))
 	case 6: // vector with holes
 		draw := container(zeek.TypeVector, reflect.PointerTo(s.typ), pointed(one))
 		return single(reflect.SliceOf(reflect.PointerTo(s.typ)), ",vector"+comma(s.option), draw)
@@ -216,18 +245,19 @@ func drawProperty(t *rapid.T, depth int) property {
 		return drawRecord(t, depth-1)
 	case 10: // pointer to a record
 		r := drawRecord(t, depth-1)
-		return property{reflect.PointerTo(r.typ), "", r.fields, func(t *rapid.T) (reflect.Value, []zeek.Value) {
-			v, want := r.draw(t)
-			if rapid.IntRange(0, 2).Draw(t, "nil") == 0 {
-				for i := range want {
-					want[i] = zeek.Unset(want[i].Type)
+		return property{reflect.PointerTo(r.typ), "", r.fields,
+			func(t *rapid.T) (reflect.Value, []zeek.Value) {
+				v, want := r.draw(t)
+				if rapid.IntRange(0, 2).Draw(t, "nil") == 0 {
+					for i := range want {
+						want[i] = zeek.Unset(want[i].Type)
+					}
+					return reflect.Zero(reflect.PointerTo(r.typ)), want
 				}
-				return reflect.Zero(reflect.PointerTo(r.typ)), want
-			}
-			p := reflect.New(r.typ)
-			p.Elem().Set(v)
-			return p, want
-		}}
+				p := reflect.New(r.typ)
+				p.Elem().Set(v)
+				return p, want
+			}}
 	}
 	return single(s.typ, comma(s.option), one)
 }
@@ -248,7 +278,9 @@ func drawRecord(t *rapid.T, depth int) property {
 		p := drawProperty(t, depth)
 		parts = append(parts, p)
 		name := fmt.Sprintf("c%d", i)
-		structFields = append(structFields, reflect.StructField{Name: fmt.Sprintf("F%d", i), Type: p.typ, Tag: reflect.StructTag(fmt.Sprintf("zeek:%q", name+p.option))})
+		structFields = append(structFields,
+			reflect.StructField{Name: fmt.Sprintf("F%d", i), Type: p.typ,
+				Tag: reflect.StructTag(fmt.Sprintf("zeek:%q", name+p.option))})
 		for _, f := range p.fields {
 			f.Name = "." + name + f.Name
 			r.fields = append(r.fields, f)
@@ -273,7 +305,8 @@ func drawRecord(t *rapid.T, depth int) property {
 func TestProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := drawRecord(t, 2)
-		schema := &zeek.Schema{Stream: "S::LOG", Writer: "W", Filter: "default", Path: "p", Fields: slices.Clone(r.fields)}
+		schema := &zeek.Schema{Stream: "S::LOG", Writer: "W", Filter: "default", Path: "p",
+			Fields: slices.Clone(r.fields)}
 		for i := range schema.Fields {
 			schema.Fields[i].Name = schema.Fields[i].Name[1:]
 		}
@@ -311,7 +344,8 @@ func TestProperty(t *testing.T) {
 			_, decoded := readBack(t, m.Part(3))
 			for i := range records {
 				for j := range records[i] {
-					if got, want := fmt.Sprint(decoded[i][j]), fmt.Sprint(records[i][j]); got != want {
+					if got, want := fmt.Sprint(decoded[i][j]),
+						fmt.Sprint(records[i][j]); got != want {
 						t.Fatalf("record %d, column %q: %s, want %s", i, fields[j].Name, got, want)
 					}
 				}
@@ -397,14 +431,16 @@ func TestRefusedValues(t *testing.T) {
 		}{[]netip.Prefix{netip.PrefixFrom(netip.IPv6Loopback(), 200)}}},
 		`logwriter: column "port": a port cannot have protocol 17`: {Port: Port{53, 17}},
 	} {
-		if err := w.Write(t.Context(), r); err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
+		if err := w.Write(t.Context(), r); err == nil ||
+			!bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Errorf("%v, want %s", err, want)
 		}
 		write(t, w, record{N: 7})
 	}
 	flush(t, w)
 	_, records := decode(t, q.parts(t)[3])
-	if len(records) != 3 || records[0][0].Num != 7 || records[2][0].Num != 7 || !records[0][2].Unset {
+	if len(records) != 3 || records[0][0].Num != 7 || records[2][0].Num != 7 ||
+		!records[0][2].Unset {
 		t.Errorf("records %+v", records)
 	}
 }
@@ -422,7 +458,8 @@ func TestSeconds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := math.Float64frombits(binary.BigEndian.Uint64(b[9:])), float64(us)/1e6; got != want {
+			if got, want := math.Float64frombits(binary.BigEndian.Uint64(b[9:])),
+				float64(us)/1e6; got != want {
 				t.Fatalf("%v, want %v", got, want)
 			}
 		}

@@ -36,7 +36,8 @@ var (
 
 // isRecord reports whether t is a struct whose fields are columns.
 func isRecord(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != timeType && t != addrType && t != prefixType && t != portType
+	return t.Kind() == reflect.Struct && t != timeType && t != addrType && t != prefixType &&
+		t != portType
 }
 
 // isContainer reports whether t is what sets and vectors are made from.
@@ -54,7 +55,8 @@ type tag struct {
 }
 
 var asOptions = map[string]zeek.Type{
-	"enum": zeek.TypeEnum, "file": zeek.TypeFile, "func": zeek.TypeFunc, "time": zeek.TypeTime, "interval": zeek.TypeInterval,
+	"enum": zeek.TypeEnum, "file": zeek.TypeFile, "func": zeek.TypeFunc, "time": zeek.TypeTime,
+	"interval": zeek.TypeInterval,
 }
 
 func parseTag(text string) (tag, error) {
@@ -79,7 +81,10 @@ func parseTag(text string) (tag, error) {
 		case isType && t.as == 0:
 			t.as = as
 		default:
-			return t, fmt.Errorf("the option %q of the tag is unknown or contradicts another; there are optional, set, vector, and one of enum, file, func, time, interval", option)
+			return t,
+				fmt.Errorf("the option %q of the tag is unknown or contradicts another; there "+
+					"are optional, set, vector, and one of enum, file, func, time, interval",
+					option)
 		}
 	}
 	if t.set && t.vector {
@@ -100,7 +105,9 @@ type compiler struct {
 func compile(v reflect.Value) ([]zeek.Field, columns, error) {
 	t := v.Type()
 	if !isRecord(t) {
-		return nil, nil, fmt.Errorf("%v is no record: use a struct, with a tag such as `zeek:\"ts\"` for each column", t)
+		return nil, nil,
+			fmt.Errorf("%v is no record: use a struct, with a tag such as `zeek:\"ts\"` for each "+
+				"column", t)
 	}
 	c := compiler{owners: map[string]string{}}
 	cols, err := c.record(v, "", t.Name())
@@ -112,7 +119,9 @@ func compile(v reflect.Value) ([]zeek.Field, columns, error) {
 func (c *compiler) record(v reflect.Value, prefix, path string) (columns, error) {
 	t := v.Type()
 	if slices.Contains(c.within, t) {
-		return nil, fmt.Errorf("%s: %v is within itself, and a record of Zeek has a fixed number of columns: leave the field out with `zeek:\"-\"`", path, t)
+		return nil,
+			fmt.Errorf("%s: %v is within itself, and a record of Zeek has a fixed number of "+
+				"columns: leave the field out with `zeek:\"-\"`", path, t)
 	}
 	c.within = append(c.within, t)
 	defer func() { c.within = c.within[:len(c.within)-1] }()
@@ -128,13 +137,15 @@ func (c *compiler) record(v reflect.Value, prefix, path string) (columns, error)
 		cols = append(cols, col...)
 	}
 	if len(c.fields) == before {
-		return nil, fmt.Errorf("%s: %v has no columns: give its fields tags such as `zeek:\"ts\"`", path, t)
+		return nil, fmt.Errorf("%s: %v has no columns: give its fields tags such as `zeek:\"ts\"`",
+			path, t)
 	}
 	return cols, nil
 }
 
 // field adds what field f of a struct is, if it is part of the log.
-func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path string) (columns, error) {
+func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path string) (columns,
+	error) {
 	text, tagged := f.Tag.Lookup("zeek")
 	target := f.Type
 	if target.Kind() == reflect.Pointer {
@@ -147,11 +158,15 @@ func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path st
 		return c.nested(v, prefix, path)
 	case !f.IsExported() && !(f.Anonymous && isRecord(f.Type)):
 		if tagged || f.Anonymous {
-			return nil, fmt.Errorf("%s: the field is not exported and cannot be read: export it, or give it the tag `zeek:\"-\"`", path)
+			return nil,
+				fmt.Errorf("%s: the field is not exported and cannot be read: export it, or give "+
+					"it the tag `zeek:\"-\"`", path)
 		}
 		return nil, nil
 	case !tagged:
-		return nil, fmt.Errorf("%s: the field has no tag: name its column, as in `zeek:\"ts\"`, or leave it out with `zeek:\"-\"`", path)
+		return nil,
+			fmt.Errorf("%s: the field has no tag: name its column, as in `zeek:\"ts\"`, or leave "+
+				"it out with `zeek:\"-\"`", path)
 	}
 	tag, err := parseTag(text)
 	if err != nil {
@@ -159,7 +174,9 @@ func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path st
 	}
 	if isRecord(target) {
 		if tag.optional || tag.as != 0 || tag.set || tag.vector {
-			return nil, fmt.Errorf("%s: a record takes no options in its tag; make it a pointer if it may be unset", path)
+			return nil,
+				fmt.Errorf("%s: a record takes no options in its tag; make it a pointer if it "+
+					"may be unset", path)
 		}
 		return c.nested(v, prefix+tag.name+".", path)
 	}
@@ -169,10 +186,13 @@ func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path st
 	}
 	field.Name = prefix + tag.name
 	if owner, taken := c.owners[field.Name]; taken {
-		return nil, fmt.Errorf("%s: the column %q is that of %s already: rename one of them", path, field.Name, owner)
+		return nil, fmt.Errorf("%s: the column %q is that of %s already: rename one of them", path,
+			field.Name, owner)
 	}
 	if len(c.fields) == maxColumns {
-		return nil, fmt.Errorf("%s: the record has more than %d columns: leave some out with `zeek:\"-\"`", path, maxColumns)
+		return nil,
+			fmt.Errorf("%s: the record has more than %d columns: leave some out with `zeek:\"-\"`",
+				path, maxColumns)
 	}
 	c.owners[field.Name] = path
 	c.fields = append(c.fields, field)
@@ -214,7 +234,8 @@ func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, err
 		t = t.Elem()
 		field.Optional = true
 		if tag.optional {
-			return nil, field, fmt.Errorf("a pointer is optional as it is: remove the option or the pointer")
+			return nil, field,
+				fmt.Errorf("a pointer is optional as it is: remove the option or the pointer")
 		}
 	}
 	if !isContainer(t) {
@@ -240,7 +261,9 @@ func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, err
 		field.Type = zeek.TypeSet
 	}
 	if t.Kind() == reflect.Map && (tag.vector || t.Elem() != emptyType) {
-		return nil, field, fmt.Errorf("%v cannot be logged: a set is a map[T]struct{} or a slice with the option set, a vector a slice", t)
+		return nil, field,
+			fmt.Errorf("%v cannot be logged: a set is a map[T]struct{} or a slice with the "+
+				"option set, a vector a slice", t)
 	}
 	elem := t.Elem()
 	if t.Kind() == reflect.Map {
@@ -249,7 +272,9 @@ func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, err
 		elem = elem.Elem()
 	}
 	if isRecord(elem) || isContainer(elem) {
-		return nil, field, fmt.Errorf("a %v of %v cannot be logged: the elements of sets and vectors are single values", field.Type, elem)
+		return nil, field,
+			fmt.Errorf("a %v of %v cannot be logged: the elements of sets and vectors are single "+
+				"values", field.Type, elem)
 	}
 	atomic, err := atomicOf(elem, tag.as)
 	if err != nil {

@@ -86,7 +86,8 @@ func TestSchema(t *testing.T) {
 		`with space and "日本" vector[string]`, "|")
 	for i := range max(len(got), len(want)) {
 		if i >= len(got) || i >= len(want) || got[i] != want[i] {
-			t.Fatalf("column %d\n got %q\nwant %q", i, got[min(i, len(got)):], want[min(i, len(want)):])
+			t.Fatalf("column %d\n got %q\nwant %q", i, got[min(i, len(got)):],
+				want[min(i, len(want)):])
 		}
 	}
 }
@@ -131,7 +132,8 @@ func TestSchemaRefused(t *testing.T) {
 		"unexported": {new(struct {
 			a int `zeek:"a"`
 		}), ".a: the field is not exported"},
-		"embedded pointer": {new(unexportedPointer), "unexportedPointer.inner: the field is not exported"},
+		"embedded pointer": {new(unexportedPointer),
+			"unexportedPointer.inner: the field is not exported"},
 		"duplicate": {new(struct {
 			A, B int `zeek:"a"`
 		}), ".B: the column \"a\" is that of .A"},
@@ -206,7 +208,8 @@ func TestSchemaRefused(t *testing.T) {
 		name := strconv.Itoa(i)
 		fields = append(fields, reflect.StructField{Name: "F" + name, Type: reflect.TypeFor[int](), Tag: reflect.StructTag(`zeek:"` + name + `"`)})
 	}
-	if _, _, err := compile(reflect.New(reflect.StructOf(fields)).Elem()); err == nil || !strings.Contains(err.Error(), ".F1000: the record has more than 1000 columns") {
+	if _, _, err := compile(reflect.New(reflect.StructOf(fields)).Elem()); err == nil ||
+		!strings.Contains(err.Error(), ".F1000: the record has more than 1000 columns") {
 		t.Errorf("too many columns: %v", err)
 	}
 	if _, _, err := compile(reflect.New(reflect.StructOf(fields[:maxColumns])).Elem()); err != nil {

@@ -71,13 +71,18 @@ var errEnded = errors.New("the test's context has ended")
 
 func TestMessage(t *testing.T) {
 	q := make(queue, 1)
-	w := newWriter[numbered](t, q, Config{Node: "probe", Stream: "My::LOG", Path: "my", Filter: "f", Writer: "Log::WRITER_NONE"})
+	w := newWriter[numbered](t, q,
+		Config{Node: "probe", Stream: "My::LOG", Path: "my", Filter: "f",
+			Writer: "Log::WRITER_NONE"})
 	write(t, w, numbered{1, 2, "x"})
 	flush(t, w)
 	m := <-q
-	schema := &zeek.Schema{Stream: "My::LOG", Path: "my", Filter: "f", Writer: "Log::WRITER_NONE", Fields: []zeek.Field{
-		{Name: "from", Type: zeek.TypeCount}, {Name: "n", Type: zeek.TypeCount}, {Name: "text", Type: zeek.TypeString}}}
-	batch, err := zeek.AppendBatch(nil, schema, [][]zeek.Value{{zeek.Count(1), zeek.Count(2), zeek.String("x")}})
+	schema := &zeek.Schema{Stream: "My::LOG", Path: "my", Filter: "f", Writer: "Log::WRITER_NONE",
+		Fields: []zeek.Field{
+			{Name: "from", Type: zeek.TypeCount}, {Name: "n", Type: zeek.TypeCount},
+			{Name: "text", Type: zeek.TypeString}}}
+	batch, err := zeek.AppendBatch(nil, schema,
+		[][]zeek.Value{{zeek.Count(1), zeek.Count(2), zeek.String("x")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +129,8 @@ func TestBatchBytes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const limit = 2000
 		q := make(queue, 100)
-		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchBytes: limit})
+		w := newWriter[numbered](t, q,
+			Config{Node: "n", Stream: "S::LOG", Path: "p", BatchBytes: limit})
 		sizes := []int{10, 500, 1000, 1, 5000, 3, 3, 1700, 900, 900, 10000, 10000, 0}
 		for i, n := range sizes {
 			write(t, w, numbered{N: uint64(i), Text: strings.Repeat("x", n)})
@@ -148,7 +154,8 @@ func TestBatchBytes(t *testing.T) {
 			}
 		}
 		if int(next) != len(sizes) || single != 3 {
-			t.Errorf("%d records, %d of them too large for others; want %d and 3", next, single, len(sizes))
+			t.Errorf("%d records, %d of them too large for others; want %d and 3", next, single,
+				len(sizes))
 		}
 	})
 }
@@ -157,7 +164,9 @@ func TestBatchBytes(t *testing.T) {
 func TestFlushInterval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue, 10)
-		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 3, FlushInterval: time.Second})
+		w := newWriter[numbered](t, q,
+			Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 3,
+				FlushInterval: time.Second})
 		elapse := func(d time.Duration) {
 			time.Sleep(d)
 			synctest.Wait()
@@ -199,7 +208,8 @@ func TestBackPressure(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		begin := time.Now()
-		if err := w.Write(ctx, numbered{N: 99}); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Minute {
+		if err := w.Write(ctx, numbered{N: 99}); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(begin) != time.Minute {
 			t.Errorf("Write: %v after %v", err, time.Since(begin))
 		}
 		if err := w.Write(ended(), numbered{N: 99}); err != errEnded {
@@ -330,7 +340,8 @@ func TestCloseDuringWrite(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T) {
 			q := make(queue)
-			w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
+			w := newWriter[numbered](t, q,
+				Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
 			write(t, w, numbered{N: 0})
 			w.Flush(ended()) // wakes the goroutine; the second Write below may be faster
 			write(t, w, numbered{N: 1}, numbered{N: 2})
@@ -371,7 +382,8 @@ func TestCloseDuringWrite(t *testing.T) {
 func TestSenderClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		push := zmtp.NewPush(zmtp.Config{})
-		w := newWriter[numbered](t, push, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
+		w := newWriter[numbered](t, push,
+			Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
 		push.Close()
 		write(t, w, numbered{}, numbered{})
 		synctest.Wait()
@@ -381,7 +393,8 @@ func TestSenderClosed(t *testing.T) {
 		if err := w.Flush(t.Context()); !errors.Is(err, zmtp.ErrClosed) {
 			t.Errorf("Flush: %v", err)
 		}
-		if err := w.Close(t.Context()); !errors.Is(err, zmtp.ErrClosed) || !strings.Contains(err.Error(), "2 records") {
+		if err := w.Close(t.Context()); !errors.Is(err, zmtp.ErrClosed) ||
+			!strings.Contains(err.Error(), "2 records") {
 			t.Errorf("Close: %v", err)
 		}
 	})
@@ -432,9 +445,10 @@ func TestRefusedEarly(t *testing.T) {
 	}
 	part := strings.Repeat("x", maxMessage/2+1)
 	for name, r := range map[string]record{
-		"text":     {S: part + part},
-		"vector":   {L: []string{part, part, part, part}},
-		"by slot":  {N: []namedString{namedString(part), namedString(part), namedString(part), namedString(part)}},
+		"text":   {S: part + part},
+		"vector": {L: []string{part, part, part, part}},
+		"by slot": {N: []namedString{namedString(part), namedString(part), namedString(part),
+			namedString(part)}},
 		"of holes": {M: make([]*uint64, 2*maxMessage/9)},
 	} {
 		_, cols, err := compile(reflect.ValueOf(&r).Elem())
@@ -461,8 +475,10 @@ func TestRecordIsFree(t *testing.T) {
 	}
 	w := newWriter[record](t, discard{}, Config{})
 	text := "x"
-	write(t, w, record{P: &text, B: []byte("y"), L: []string{"z"}, Sub: &connID{}, Pl: &[]connState{"s"}, Keys: map[int8]struct{}{1: {}}})
-	if r := *w.record; r.P != nil || r.B != nil || r.L != nil || r.M != nil || r.Sub != nil || r.Pl != nil || r.Keys != nil {
+	write(t, w, record{P: &text, B: []byte("y"), L: []string{"z"}, Sub: &connID{},
+		Pl: &[]connState{"s"}, Keys: map[int8]struct{}{1: {}}})
+	if r := *w.record; r.P != nil || r.B != nil || r.L != nil || r.M != nil || r.Sub != nil ||
+		r.Pl != nil || r.Keys != nil {
 		t.Errorf("the Writer refers to %+v", r)
 	}
 }
@@ -488,7 +504,9 @@ func TestConcurrent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const writers, records = 8, 300
 		s := &slowSender{queue: make(queue, 1), t: t}
-		w := newWriter[numbered](t, s, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 7, FlushInterval: time.Millisecond})
+		w := newWriter[numbered](t, s,
+			Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 7,
+				FlushInterval: time.Millisecond})
 
 		var arrived [writers][]uint64
 		stop := make(chan struct{})
@@ -546,7 +564,8 @@ func TestConcurrent(t *testing.T) {
 		for from := range arrived {
 			total += len(taken[from])
 			if fmt.Sprint(arrived[from]) != fmt.Sprint(taken[from]) {
-				t.Errorf("writer %d: %d records taken, %d arrived, or in another order", from, len(taken[from]), len(arrived[from]))
+				t.Errorf("writer %d: %d records taken, %d arrived, or in another order", from,
+					len(taken[from]), len(arrived[from]))
 			}
 		}
 		if s := w.Stats(); s.Written != uint64(total) || s.Sent != uint64(total) {
@@ -559,12 +578,17 @@ func TestConcurrent(t *testing.T) {
 func TestPush(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := new(zmtptest.Network)
-		push := zmtp.NewPush(zmtp.Config{SendHWM: 2, Dial: func(ctx context.Context, _, address string) (net.Conn, error) { return n.Dial(ctx, address) }})
+		push := zmtp.NewPush(zmtp.Config{SendHWM: 2,
+			Dial: func(ctx context.Context, _, address string) (net.Conn,
+				error) {
+				return n.Dial(ctx, address)
+			}})
 		defer push.Close()
 		if err := push.Connect("tcp://logger:1"); err != nil {
 			t.Fatal(err)
 		}
-		w := newWriter[numbered](t, push, Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 10})
+		w := newWriter[numbered](t, push,
+			Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 10})
 		const records = 1000
 		var writing sync.WaitGroup
 		writing.Go(func() {

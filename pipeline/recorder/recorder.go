@@ -144,7 +144,8 @@ func (r *Recorder) lose(messages int) {
 	}
 	r.dropped[QueueFull].Add(uint64(messages))
 	if r.full.CompareAndSwap(0, time.Now().UnixNano()) {
-		r.log.Warn("the disk is slower than messages come; some are missing in the recording", "queued", r.queued.Load())
+		r.log.Warn("the disk is slower than messages come; some are missing in the recording",
+			"queued", r.queued.Load())
 	}
 }
 
@@ -221,7 +222,8 @@ func (r *Recorder) add(m zmtp.Message) {
 		r.block = r.block[:before]
 		r.drop(SizeLimit, 1)
 		r.refuse.Store(int32(SizeLimit))
-		r.log.Warn("the recording has reached its size limit; nothing more is written to it", "limit", r.limit)
+		r.log.Warn("the recording has reached its size limit; nothing more is written to it",
+			"limit", r.limit)
 		return
 	}
 	r.inside++
@@ -320,7 +322,8 @@ type Stats struct {
 
 // Stats returns a snapshot of the counters.
 func (r *Recorder) Stats() Stats {
-	st := Stats{Written: r.written.Load(), Size: r.size.Load(), QueuedBytes: r.queued.Load(), Dropped: map[Reason]uint64{}}
+	st := Stats{Written: r.written.Load(), Size: r.size.Load(), QueuedBytes: r.queued.Load(),
+		Dropped: map[Reason]uint64{}}
 	for reason := range numReasons {
 		st.Dropped[reason] = r.dropped[reason].Load()
 	}

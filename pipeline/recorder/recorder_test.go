@@ -36,7 +36,8 @@ func TestRecorderWritesUpToItsLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		if err := push.Send(t.Context(), zmtp.NewMessageString(fmt.Sprintf("%03d", i))); err != nil {
+		if err := push.Send(t.Context(),
+			zmtp.NewMessageString(fmt.Sprintf("%03d", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -50,7 +51,8 @@ func TestRecorderWritesUpToItsLimit(t *testing.T) {
 		b.Release()
 	}
 	r.Close()
-	if st := r.Stats(); st.Written != 7 || st.Size != 7*size || st.QueuedBytes != 0 || st.Dropped[SizeLimit] != n-7 {
+	if st := r.Stats(); st.Written != 7 || st.Size != 7*size || st.QueuedBytes != 0 ||
+		st.Dropped[SizeLimit] != n-7 {
 		t.Errorf("%+v", st)
 	}
 	f, err := os.Open(name)

@@ -42,7 +42,8 @@ var ErrTooLarge = errors.New("message too large")
 // ErrTooLarge; dst then comes back as it was.
 func AppendMessage(dst []byte, parts ...[]byte) ([]byte, error) {
 	if len(parts) > MaxParts {
-		return dst, fmt.Errorf("%w: %d parts, at most %d are allowed", ErrTooLarge, len(parts), MaxParts)
+		return dst, fmt.Errorf("%w: %d parts, at most %d are allowed", ErrTooLarge, len(parts),
+			MaxParts)
 	}
 	size := 0
 	for _, p := range parts {

@@ -102,16 +102,18 @@ func TestRedefRefused(t *testing.T) {
 		`LogAscii::gzip_level=-1`:                    "use 1 to 9",
 		`LogAscii::gzip_level=1.5`:                   "a whole number",
 		`LogAscii::gzip_level=T`:                     "want a number",
-		`Log::default_rotation_postprocessor_cmd_env={ ["A=B"] = "c" }`:     "cannot be in an environment",
+		`Log::default_rotation_postprocessor_cmd_env={ ["A=B"] = "c" }`: "cannot be in an " +
+			"environment",
 		`Log::default_rotation_postprocessors+={ [Log::WRITER_ASCII] = f }`: "runs no scripts",
-		`Log::rotation_format_func=my_func`:                                 "want archiver_rotation_format_func",
-		`Log::default_rotation_interval=5`:                                  "want an interval",
-		`Log::default_rotation_interval=5 parsec`:                           `unknown unit "parsec"`,
-		`Log::default_rotation_interval=-5 sec`:                             "at least 1 sec",
-		`Log::default_rotation_interval=10 msec`:                            "at least 1 sec",
-		`Log::default_rotation_interval=1e300 days`:                         "too long",
-		`log_rotate_base_time=25:00`:                                        "a time of day",
-		`log_rotate_base_time=1hr`:                                          "a time of day",
+		`Log::rotation_format_func=my_func`: "want " +
+			"archiver_rotation_format_func",
+		`Log::default_rotation_interval=5`:          "want an interval",
+		`Log::default_rotation_interval=5 parsec`:   `unknown unit "parsec"`,
+		`Log::default_rotation_interval=-5 sec`:     "at least 1 sec",
+		`Log::default_rotation_interval=10 msec`:    "at least 1 sec",
+		`Log::default_rotation_interval=1e300 days`: "too long",
+		`log_rotate_base_time=25:00`:                "a time of day",
+		`log_rotate_base_time=1hr`:                  "a time of day",
 	} {
 		o := DefaultOptions()
 		err := o.Redef(assignment)
@@ -244,22 +246,26 @@ func TestFilterConfig(t *testing.T) {
 
 func TestRedefsRefused(t *testing.T) {
 	for script, want := range map[string]string{
-		"\n\nredef LogAscii::use_xml = T;":                        "line 3: redef LogAscii::use_xml is not an option of the logger; use one of Log::",
-		"redef Log::nonsense = T;":                                "use one of",
-		"redef log_rotate_interval = 1 hr;":                       "use one of",
-		"redef LogAscii::use_json = 1;":                           "line 1: redef LogAscii::use_json: want T or F, got 1",
-		"redef LogAscii::use_json;":                               "the value is missing",
-		"redef LogAscii::use_json = ;":                            "the value is missing",
-		"redef LogAscii::use_json = T":                            "has no end",
-		"redef LogAscii::separator -= \"x\";":                     "-= is not possible",
-		"redef LogAscii::gzip_level = 10;":                        "use 1 to 9",
-		"@if ( T )\nredef LogAscii::use_json = T;\n@endif":        "line 2: redef LogAscii::use_json: the logger cannot evaluate @if",
+		"\n\nredef LogAscii::use_xml = T;": "line 3: redef " +
+			"LogAscii::use_xml is not an option of the logger; use one of Log::",
+		"redef Log::nonsense = T;":          "use one of",
+		"redef log_rotate_interval = 1 hr;": "use one of",
+		"redef LogAscii::use_json = 1;": "line 1: redef " +
+			"LogAscii::use_json: want T or F, got 1",
+		"redef LogAscii::use_json;":           "the value is missing",
+		"redef LogAscii::use_json = ;":        "the value is missing",
+		"redef LogAscii::use_json = T":        "has no end",
+		"redef LogAscii::separator -= \"x\";": "-= is not possible",
+		"redef LogAscii::gzip_level = 10;":    "use 1 to 9",
+		"@if ( T )\nredef LogAscii::use_json = T;\n@endif": "line 2: redef " +
+			"LogAscii::use_json: the logger cannot evaluate @if",
 		"redef LogAscii::use_json = \n@ifdef ( X )\nT\n@endif\n;": "cannot evaluate @if",
 		"@if ( T )\n" + filterLoop + "@endif":                     "cannot evaluate @if",
 		"@if ( T )":                                               "no @endif",
 		"event x() {":                                             "has no end",
 		"}":                                                       "closes nothing",
-		"print \"a\n\";":                                          "line 1: a string must end on its line",
+		"print \"a\n\";": "line 1: a string must end on " +
+			"its line",
 		strings.ReplaceAll(filterLoop, `"tsv"`,
 			`"tvs"`): `line 8: "tvs" is not a key of a filter's $config that the logger knows; use one of empty_field`,
 		strings.ReplaceAll(filterLoop, `"tsv"`, `"include_meta"`): "not a key",
@@ -285,7 +291,8 @@ func TestRedefsRefused(t *testing.T) {
 
 // All errors are reported, not only the first.
 func TestRedefsReportsAll(t *testing.T) {
-	_, err := DefaultOptions().Redefs([]byte("redef LogAscii::a = T;\nredef LogAscii::use_json = T;\nredef LogAscii::b = T;"))
+	_, err := DefaultOptions().Redefs([]byte("redef LogAscii::a = T;\nredef LogAscii::use_json = " +
+		"T;\nredef LogAscii::b = T;"))
 	if err == nil || !strings.Contains(err.Error(), "LogAscii::a") ||
 		!strings.Contains(err.Error(), "line 3: redef LogAscii::b") {
 		t.Errorf("got %v", err)

@@ -100,14 +100,17 @@ func parseAcks(b []byte) (acks, error) {
 		ranges: body[acksHeader:],
 	}
 	n := binary.BigEndian.Uint32(b[28:])
-	if a.next == 0 || a.next > maxSeq || a.floor > a.next || n > maxRanges || int(n)*rangeSize != len(a.ranges) {
-		return acks{}, fmt.Errorf("impossible: next %d, floor %d, %d ranges in %d bytes", a.next, a.floor, n, len(a.ranges))
+	if a.next == 0 || a.next > maxSeq || a.floor > a.next || n > maxRanges ||
+		int(n)*rangeSize != len(a.ranges) {
+		return acks{}, fmt.Errorf("impossible: next %d, floor %d, %d ranges in %d bytes", a.next,
+			a.floor, n, len(a.ranges))
 	}
 	last := a.floor
 	for r := a.ranges; len(r) > 0; r = r[rangeSize:] {
 		first, after := parseRange(r)
 		if first <= last || first >= after || after > a.next {
-			return acks{}, fmt.Errorf("impossible: range from %d to %d after %d", first, after, last)
+			return acks{}, fmt.Errorf("impossible: range from %d to %d after %d", first, after,
+				last)
 		}
 		last = after
 	}

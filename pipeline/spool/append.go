@@ -69,7 +69,8 @@ func (s *Spool) room(size int64) (*segment, error) {
 		s.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if g := s.active; g != nil && g.n > 0 && (g.end+size > s.cfg.SegmentBytes || g.live == 0 && s.bytes+size > s.cfg.MaxBytes) {
+	if g := s.active; g != nil && g.n > 0 &&
+		(g.end+size > s.cfg.SegmentBytes || g.live == 0 && s.bytes+size > s.cfg.MaxBytes) {
 		if s.seal() {
 			s.mu.Unlock()
 			_ = s.remove(g) // the flusher tries again

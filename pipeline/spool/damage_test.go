@@ -42,7 +42,8 @@ func build(t testing.TB, dir string) (places []place) {
 		}
 		appendRecords(t, s, content)
 		g := s.active
-		places = append(places, place{content, filepath.Join(dir, g.name), g.end - recordSize([]byte(content))})
+		places = append(places, place{content, filepath.Join(dir, g.name),
+			g.end - recordSize([]byte(content))})
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -106,7 +107,8 @@ func FuzzDamage(f *testing.F) {
 			case i < len(got) && got[i] == p.content:
 				i++
 			case slices.Contains(want, p.content):
-				t.Errorf("record %.20q at %d of %s is missing", p.content, p.off, filepath.Base(p.segment))
+				t.Errorf("record %.20q at %d of %s is missing", p.content, p.off,
+					filepath.Base(p.segment))
 			}
 		}
 		if i < len(got) {
@@ -136,7 +138,8 @@ func FuzzFiles(f *testing.F) {
 	for _, fixed := range []bool{false, true} {
 		f.Add(segment, noted, fixed)
 		f.Add(segment[:100], noted[:40], fixed)
-		f.Add(new(headerSum).appendHeader(bytes.Clone(segment[:segmentHeader]), 1, make([]byte, MaxRecord/16)), []byte(acksMagic), fixed)
+		f.Add(new(headerSum).appendHeader(bytes.Clone(segment[:segmentHeader]), 1,
+			make([]byte, MaxRecord/16)), []byte(acksMagic), fixed)
 		f.Add(make([]byte, 100), make([]byte, 100), fixed)
 	}
 	f.Fuzz(func(t *testing.T, segment, noted []byte, fixed bool) {
@@ -242,7 +245,8 @@ func TestLaterVersion(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(quiet(dir), nil); !errors.Is(err, errVersion) || !strings.Contains(err.Error(), name) {
+		if _, err := Open(quiet(dir), nil); !errors.Is(err, errVersion) ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("Open: %v", err)
 		}
 		if left, err := os.ReadFile(path); err != nil || !bytes.Equal(left, b) {
@@ -285,7 +289,8 @@ func TestDamageWhileOpen(t *testing.T) {
 			t.Errorf("read %q, want d", got)
 		}
 		want = append(want, "d")
-		if st := s.Stats(); st.CorruptRecords != lost || st.CorruptBytes == 0 || st.Records != uint64(len(want)) || st.Unread != 0 {
+		if st := s.Stats(); st.CorruptRecords != lost || st.CorruptBytes == 0 ||
+			st.Records != uint64(len(want)) || st.Unread != 0 {
 			t.Errorf("Stats: %+v", st)
 		}
 		crash(s)

@@ -15,7 +15,8 @@ const killDirEnv = "SPOOL_TEST_KILL_DIR"
 
 // killConfig makes many small segments.
 func killConfig(dir string) Config {
-	return Config{Dir: dir, MaxBytes: 256 << 20, SegmentBytes: 20_000, SyncInterval: time.Millisecond}
+	return Config{Dir: dir, MaxBytes: 256 << 20, SegmentBytes: 20_000,
+		SyncInterval: time.Millisecond}
 }
 
 // killRecord returns the record of a number, every tenth so large that it may be half written.
@@ -126,7 +127,8 @@ func TestKilled(t *testing.T) {
 			if len(read) != len(recovered) {
 				t.Errorf("%d recovered, %d read", len(recovered), len(read))
 			}
-			t.Logf("%d appended, %d acknowledged, of which %d came again; %+v", appended+1, len(acked), again, s.Stats())
+			t.Logf("%d appended, %d acknowledged, of which %d came again; %+v", appended+1,
+				len(acked), again, s.Stats())
 			if again > len(acked)/2+100 {
 				t.Error("hardly anything that was acknowledged was noted")
 			}

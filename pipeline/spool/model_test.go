@@ -38,7 +38,8 @@ func (m *model) open() {
 	m.t.Helper()
 	var got []string
 	var err error
-	m.s, err = openSpool(m.cfg, func(record []byte) { got = append(got, string(record)) }, m.disk.open)
+	m.s, err = openSpool(m.cfg, func(record []byte) { got = append(got, string(record)) },
+		m.disk.open)
 	if err != nil {
 		m.t.Fatalf("Open: %v", err)
 	}
@@ -99,7 +100,8 @@ func (m *model) append() {
 		}
 		return
 	case errors.Is(err, ErrFull):
-		if before.Bytes+recordSize([]byte(content))+segmentHeader <= m.cfg.MaxBytes || before.Records == 0 {
+		if before.Bytes+recordSize([]byte(content))+segmentHeader <= m.cfg.MaxBytes ||
+			before.Records == 0 {
 			m.t.Fatalf("ErrFull with %+v", before)
 		}
 		return
@@ -113,7 +115,8 @@ func (m *model) append() {
 	}
 	m.last = seq
 	g := m.s.segments[len(m.s.segments)-1]
-	m.records = append(m.records, &modelRecord{content: content, seq: seq, segment: g.first, end: g.end})
+	m.records = append(m.records, &modelRecord{content: content, seq: seq, segment: g.first,
+		end: g.end})
 }
 
 func (m *model) next() {
@@ -143,7 +146,8 @@ func (m *model) ack(*rapid.T) {
 	all := rapid.Bool().Draw(m.t, "all")
 	var seqs []Seq
 	for _, r := range m.records[from:to] {
-		if (all || rapid.Bool().Draw(m.t, "this")) && (r.read || rapid.IntRange(0, 9).Draw(m.t, "early") == 0) {
+		if (all || rapid.Bool().Draw(m.t, "this")) &&
+			(r.read || rapid.IntRange(0, 9).Draw(m.t, "early") == 0) {
 			seqs = append(seqs, r.seq)
 			r.acked = true
 		}
@@ -182,7 +186,8 @@ func (m *model) dropOldest(*rapid.T) {
 	if !slices.Equal(got, want) {
 		m.t.Fatalf("dropped %.30q, want %.30q", got, want)
 	}
-	m.records = slices.DeleteFunc(m.records, func(r *modelRecord) bool { return r.seq >= from && r.seq < after })
+	m.records = slices.DeleteFunc(m.records,
+		func(r *modelRecord) bool { return r.seq >= from && r.seq < after })
 }
 
 func (m *model) flush(*rapid.T) {
@@ -253,7 +258,8 @@ func (m *model) check(*rapid.T) {
 	names, size := onDisk(m.t, m.cfg.Dir)
 	want.Segments, want.Bytes = len(names), size
 	got := m.s.Stats()
-	if got.Records != want.Records || got.Unread != want.Unread || got.Segments != want.Segments || got.Bytes != want.Bytes || got.CorruptBytes != 0 {
+	if got.Records != want.Records || got.Unread != want.Unread || got.Segments != want.Segments ||
+		got.Bytes != want.Bytes || got.CorruptBytes != 0 {
 		m.t.Fatalf("Stats: %+v, want %+v", got, want)
 	}
 	if got.Bytes > m.cfg.MaxBytes {
@@ -276,8 +282,9 @@ func TestModel(t *testing.T) {
 		m.open()
 		defer func() { crash(m.s) }()
 		rt.Repeat(map[string]func(*rapid.T){
-			"append": m.some(m.append), "append again": m.some(m.append), "next": m.some(m.next), "next again": m.some(m.next),
-			"ack": m.ack, "ack again": m.ack, "ackAll": m.ackAll, "dropOldest": m.dropOldest,
+			"append": m.some(m.append), "append again": m.some(m.append), "next": m.some(m.next),
+			"next again": m.some(m.next),
+			"ack":        m.ack, "ack again": m.ack, "ackAll": m.ackAll, "dropOldest": m.dropOldest,
 			"flush": m.flush, "end": m.end,
 			"fillDisk": m.fillDisk, "": m.check,
 		})

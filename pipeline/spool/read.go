@@ -79,7 +79,8 @@ func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 
 // step reads the next record of the segment that enter returned. It is fresh unless it is
 // acknowledged. The error is io.EOF if there is none up to limit, and the cursor is there then.
-func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byte, fresh bool, err error) {
+func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byte, fresh bool,
+	err error) {
 	from, damaged := s.cur.seq, s.cur.damaged
 	record, err = s.cur.next(g.r, end, limit, buf)
 	broken := err == io.EOF && (s.cur.off < end || s.cur.seq < limit) // the rest is unreadable
@@ -135,7 +136,8 @@ func (s *Spool) warnDamaged(g *segment, args ...any) {
 	g.warned = true
 	s.mu.Unlock()
 	if !warned {
-		s.log.Warn("a spool segment is damaged, records in it are lost", append([]any{slog.String("path", g.name)}, args...)...)
+		s.log.Warn("a spool segment is damaged, records in it are lost",
+			append([]any{slog.String("path", g.name)}, args...)...)
 	}
 }
 

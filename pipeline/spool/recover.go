@@ -69,7 +69,8 @@ func (s *Spool) list() ([]Seq, error) {
 }
 
 // recoverSegment reads a segment of an earlier process, whose numbers are below limit.
-func (s *Spool) recoverSegment(g *segment, c *cursor, limit Seq, noted *acks, recovered func(record []byte)) (err error) {
+func (s *Spool) recoverSegment(g *segment, c *cursor, limit Seq, noted *acks,
+	recovered func(record []byte)) (err error) {
 	last := limit == noSeq
 	flag := os.O_RDONLY
 	if last {
@@ -153,14 +154,16 @@ func (s *Spool) recoverEnd(g *segment, f file, last bool) error {
 	switch {
 	case rest == 0:
 	case last:
-		s.log.Warn("the end of a spool segment is cut off, it is no whole record", "path", g.name, "bytes", rest)
+		s.log.Warn("the end of a spool segment is cut off, it is no whole record", "path", g.name,
+			"bytes", rest)
 		if err := f.Truncate(g.end); err != nil {
 			return fmt.Errorf("spool: cannot cut off the end of %s: %w", g.name, err)
 		}
 		g.size = g.end
 		s.stats.TornBytes += rest
 	default:
-		s.log.Warn("the rest of a spool segment is unreadable, records in it are lost", "path", g.name, "bytes", rest)
+		s.log.Warn("the rest of a spool segment is unreadable, records in it are lost", "path",
+			g.name, "bytes", rest)
 		s.stats.CorruptBytes += rest
 	}
 	return nil

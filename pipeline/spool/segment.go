@@ -127,7 +127,8 @@ func (h *headerSum) appendHeader(dst []byte, seq Seq, content []byte) []byte {
 // would be larger than any.
 func (h *headerSum) parseHeader(b []byte, seq Seq) (length int64, sum uint32, ok bool) {
 	u := binary.BigEndian.Uint32(b)
-	return int64(u), binary.BigEndian.Uint32(b[8:]), u <= MaxRecord && binary.BigEndian.Uint32(b[4:]) == h.of(seq, u)
+	return int64(u), binary.BigEndian.Uint32(b[8:]), u <= MaxRecord &&
+		binary.BigEndian.Uint32(b[4:]) == h.of(seq, u)
 }
 
 // bitmap is a set of small numbers. It is as long as its largest one asks for.

@@ -141,14 +141,17 @@ func Open(cfg Config, recovered func(record []byte)) (*Spool, error) {
 }
 
 // openSpool is Open with files that open opens, for tests; nil is those of the folder.
-func openSpool(cfg Config, recovered func(record []byte), open func(root *os.Root, name string, flag int) (file, error)) (*Spool, error) {
+func openSpool(cfg Config, recovered func(record []byte),
+	open func(root *os.Root, name string, flag int) (file, error)) (*Spool, error) {
 	if cfg.MaxBytes < 0 || cfg.SegmentBytes < 0 || cfg.SyncInterval < 0 {
 		return nil, errors.New("spool: a limit or interval is negative")
 	}
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
-	cfg.SegmentBytes = cmp.Or(cfg.SegmentBytes, min(maxDefaultSegment, cfg.MaxBytes/segmentsByDefault))
+	cfg.SegmentBytes = cmp.Or(cfg.SegmentBytes,
+		min(maxDefaultSegment, cfg.MaxBytes/segmentsByDefault))
 	cfg.SyncInterval = cmp.Or(cfg.SyncInterval, defaultSyncInterval)
-	s := &Spool{cfg: cfg, log: cfg.Logger, closing: make(chan struct{}), scratch: make([]byte, 0, scratchSize)}
+	s := &Spool{cfg: cfg, log: cfg.Logger, closing: make(chan struct{}),
+		scratch: make([]byte, 0, scratchSize)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -35,13 +35,16 @@ func TestFormat(t *testing.T) {
 	for i, content := range []string{"a", "", "ccc", "d"} {
 		size := binary.BigEndian.AppendUint32(nil, uint32(len(content)))
 		seq := binary.BigEndian.AppendUint64(nil, uint64(1+i))
-		segment = slices.Concat(segment, size, crc(slices.Concat(seq, size)), crc([]byte(content)), []byte(content))
+		segment = slices.Concat(segment, size, crc(slices.Concat(seq, size)), crc([]byte(content)),
+			[]byte(content))
 	}
-	noted := []byte("\x89spack\r\n\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x05" + "\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x01" +
+	noted := []byte("\x89spack\r\n\x00\x00\x00\x01" + "\x00\x00\x00\x00\x00\x00\x00\x05" +
+		"\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x01" +
 		"\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x00\x00\x00\x00\x04")
 	noted = append(noted, crc(noted)...)
 	for name, want := range map[string][]byte{"00000000000000000001.segment": segment, "acknowledged": noted} {
-		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(got, want) {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil ||
+			!bytes.Equal(got, want) {
 			t.Errorf("%s: %v\n%x, want\n%x", name, err, got, want)
 		}
 	}
@@ -132,7 +135,8 @@ func TestFlusherFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{space: math.MaxInt}
 		var log bytes.Buffer
-		s, err := openSpool(Config{Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))}, nil, d.open)
+		s, err := openSpool(Config{Dir: t.TempDir(),
+			Logger: slog.New(slog.NewTextHandler(&log, nil))}, nil, d.open)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +184,8 @@ func TestNumbersAfterLoss(t *testing.T) {
 func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := start(t, quiet(dir))
-	if _, err := Open(quiet(dir), nil); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) {
+	if _, err := Open(quiet(dir), nil); !errors.Is(err, ErrLocked) ||
+		!strings.Contains(err.Error(), dir) {
 		t.Errorf("Open: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -218,7 +223,8 @@ func TestConfig(t *testing.T) {
 // What is not the spool's stays as it is.
 func TestOtherFiles(t *testing.T) {
 	dir := t.TempDir()
-	names := []string{"1.segment", "0000000000000000000+.segment", "99999999999999999999.segment", "00000000000000000000.segment", "00000000000000000002.segment.gz", "x"}
+	names := []string{"1.segment", "0000000000000000000+.segment", "99999999999999999999.segment",
+		"00000000000000000000.segment", "00000000000000000002.segment.gz", "x"}
 	for _, name := range names {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o666); err != nil {
 			t.Fatal(err)
@@ -289,7 +295,8 @@ func TestFull(t *testing.T) {
 	cfg := quiet(t.TempDir())
 	cfg.MaxBytes, cfg.SegmentBytes = 1000, 300
 	s, _ := start(t, cfg)
-	if _, err := s.Append(make([]byte, 1000-segmentHeader-recordHeader+1)); !errors.Is(err, ErrTooLarge) {
+	if _, err := s.Append(make([]byte, 1000-segmentHeader-recordHeader+1)); !errors.Is(err,
+		ErrTooLarge) {
 		t.Errorf("a record that never fits: %v", err)
 	}
 	record := make([]byte, 100)
@@ -364,7 +371,8 @@ func TestSlowSync(t *testing.T) {
 
 // Everything at the same time: what is appended is delivered, once and in order, or dropped.
 func TestConcurrent(t *testing.T) {
-	cfg := Config{Dir: t.TempDir(), MaxBytes: 100 << 10, SegmentBytes: 10 << 10, SyncInterval: 5 * time.Millisecond}
+	cfg := Config{Dir: t.TempDir(), MaxBytes: 100 << 10, SegmentBytes: 10 << 10,
+		SyncInterval: 5 * time.Millisecond}
 	s, _ := start(t, cfg)
 	const senders, each = 3, 2000
 	var sending, acking sync.WaitGroup
@@ -427,7 +435,8 @@ func TestConcurrent(t *testing.T) {
 		}
 		buf = b
 		var n, i int
-		if _, err := fmt.Sscanf(string(b), "%d %d", &n, &i); err != nil || i < next[n] || seq <= last {
+		if _, err := fmt.Sscanf(string(b), "%d %d", &n, &i); err != nil || i < next[n] ||
+			seq <= last {
 			t.Fatalf("record %d %.20q, %v, after %d, %v", seq, b, err, last, next)
 		}
 		for ; next[n] < i; next[n]++ {
@@ -547,10 +556,12 @@ func TestUndeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Ack(1)
-	if st := s.Stats(); st.Segments != 2 || st.Bytes != 2*(segmentHeader+recordHeader+1) || st.Records != 1 {
+	if st := s.Stats(); st.Segments != 2 || st.Bytes != 2*(segmentHeader+recordHeader+1) ||
+		st.Records != 1 {
 		t.Errorf("Stats: %+v", st)
 	}
-	if err := s.flush(); err == nil || !strings.Contains(err.Error(), "cannot delete") || !strings.Contains(err.Error(), segmentName(1)) {
+	if err := s.flush(); err == nil || !strings.Contains(err.Error(), "cannot delete") ||
+		!strings.Contains(err.Error(), segmentName(1)) {
 		t.Errorf("flush: %v", err)
 	}
 	if err := os.RemoveAll(name); err != nil {

@@ -167,7 +167,8 @@ func parseSuspects(b []byte) (map[Seq]uint32, error) {
 	}
 	for b = b[suspectsHeader:]; len(b) >= slotSize; b = b[slotSize:] {
 		seq, number := Seq(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:])
-		if seq == 0 || seq > maxSeq || crc32.Checksum(b[:12], castagnoli) != binary.BigEndian.Uint32(b[12:]) {
+		if seq == 0 || seq > maxSeq ||
+			crc32.Checksum(b[:12], castagnoli) != binary.BigEndian.Uint32(b[12:]) {
 			continue
 		}
 		n := number &^ begun

@@ -67,7 +67,8 @@ func TestDeaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if content, err := os.ReadFile(path); string(content) != "killer" || err != nil || filepath.Dir(path) != filepath.Join(cfg.Dir, asideDir) {
+	if content, err := os.ReadFile(path); string(content) != "killer" || err != nil ||
+		filepath.Dir(path) != filepath.Join(cfg.Dir, asideDir) {
 		t.Errorf("%s has %q, %v", path, content, err)
 	}
 	if got := deaths(); got != "[0 0 0 0]" || s.Stats().SetAside != 1 || s.Stats().Records != 3 {
@@ -120,7 +121,8 @@ func TestSuspectsBounded(t *testing.T) {
 		for _, seq := range seqs {
 			found += s.Deaths(seq)
 		}
-		if want := map[string]int{"empty": 0, "cut off": maxSlots - 1, "no magic": 0, "one slot": maxSlots - 1, "too large": maxSlots}[what]; found != want {
+		if want := map[string]int{"empty": 0, "cut off": maxSlots - 1, "no magic": 0,
+			"one slot": maxSlots - 1, "too large": maxSlots}[what]; found != want {
 			t.Errorf("%s: %d deaths, want %d", what, found, want)
 		}
 		kill(s)

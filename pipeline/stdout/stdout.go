@@ -135,7 +135,8 @@ var errLong = errors.New("more than one piece")
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	j := &job{ctx: ctx, text: lines.GetText(), written: make(chan error, 1)}
 	var err error
-	*j.text, err = s.lines.Render(*j.text, e.Batch, func(text []byte) ([]byte, error) { return text[:0], errLong })
+	*j.text, err = s.lines.Render(*j.text, e.Batch,
+		func(text []byte) ([]byte, error) { return text[:0], errLong })
 	drop, dropped := errors.AsType[*pipeline.DropError](err)
 	switch {
 	case dropped:
@@ -202,7 +203,8 @@ func (s *Sink) Close(ctx context.Context) error {
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{Up: s.err == nil, Since: s.since, Err: s.err, Records: s.records.Load(), Bytes: s.bytes.Load()}
+	st := Stats{Up: s.err == nil, Since: s.since, Err: s.err, Records: s.records.Load(),
+		Bytes: s.bytes.Load()}
 	if st.Up && !s.writing.IsZero() && time.Since(s.writing) > slowWrite {
 		st.Up, st.Since, st.Err = false, s.writing, errors.New("the reader takes nothing")
 	}
@@ -331,19 +333,23 @@ func (s *Sink) note(err error) {
 		down := time.Since(s.since)
 		s.since = time.Now()
 		if err == nil {
-			s.log.Info("log records can be written to the output again", "after", down.Round(time.Millisecond))
+			s.log.Info("log records can be written to the output again", "after",
+				down.Round(time.Millisecond))
 		} else if !broken(err) {
-			s.log.Warn("log records cannot be written to the output, they are tried again until they can", "err", err)
+			s.log.Warn("log records cannot be written to the output, they are tried again until "+
+				"they can", "err", err)
 		}
 	}
 	s.err = err
 	if err != nil && broken(err) {
 		s.dead = true
-		s.log.Error("the reader of the output has gone, no more log records are written to it", "err", err)
+		s.log.Error("the reader of the output has gone, no more log records are written to it",
+			"err", err)
 	}
 }
 
 // broken reports whether a write that failed with err never succeeds any more.
 func broken(err error) bool {
-	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, fs.ErrClosed)
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, fs.ErrClosed)
 }

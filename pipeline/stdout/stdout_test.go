@@ -29,7 +29,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // entry returns an entry with a record for each number, and where its outcome goes.
 func entry(t testing.TB, path string, from, n int) (*pipeline.Entry, chan outcome) {
 	t.Helper()
-	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path, Fields: []zeek.Field{{Name: "n", Type: zeek.TypeCount}}}
+	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path,
+		Fields: []zeek.Field{{Name: "n", Type: zeek.TypeCount}}}
 	var records [][]zeek.Value
 	for i := range n {
 		records = append(records, []zeek.Value{zeek.Count(uint64(from + i))})
@@ -177,7 +178,8 @@ func TestShortWrites(t *testing.T) {
 		if got := w.String(); got != want(0, 1000) {
 			t.Errorf("%q", got)
 		}
-		if fails, again := strings.Count(log.String(), "cannot be"), strings.Count(log.String(), "again\" after"); fails == 0 || fails != again {
+		if fails, again := strings.Count(log.String(), "cannot be"),
+			strings.Count(log.String(), "again\" after"); fails == 0 || fails != again {
 			t.Errorf("logged %d and %d times", fails, again)
 		}
 	})
@@ -207,11 +209,14 @@ func TestGivenUpInALine(t *testing.T) {
 		for range 10 {
 			w.steps = append(w.steps, func(b []byte) (int, error) { return 0, errFull })
 		}
-		w.steps = append([]func([]byte) (int, error){func(b []byte) (int, error) { return bytes.IndexByte(b, '\n') + 5, errFull }}, w.steps...)
+		w.steps = append([]func([]byte) (int,
+			error){func(b []byte) (int, error) { return bytes.IndexByte(b, '\n') + 5, errFull }},
+			w.steps...)
 		s := newSink(t, Config{Writer: w})
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if err := send(t, ctx, s, "p", 0, 3); !errors.Is(err, errFull) || !errors.Is(err, context.DeadlineExceeded) {
+		if err := send(t, ctx, s, "p", 0, 3); !errors.Is(err, errFull) ||
+			!errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
 		if st := s.Stats(); st.Up || !errors.Is(st.Err, errFull) || st.Records != 0 {
@@ -233,7 +238,8 @@ func TestGivenUpInALine(t *testing.T) {
 func TestLineEndedByClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &script{steps: []func([]byte) (int, error){func(b []byte) (int, error) { cancel(); return 5, errFull }}}
+		w := &script{steps: []func([]byte) (int,
+			error){func(b []byte) (int, error) { cancel(); return 5, errFull }}}
 		s := newSink(t, Config{Writer: w})
 		if err := send(t, ctx, s, "p", 0, 3); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
@@ -263,7 +269,8 @@ func TestReaderGone(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {
-			if err := send(t, t.Context(), s, "p", 3, 3); !errors.Is(err, syscall.EPIPE) || !errors.Is(err, pipeline.ErrGone) {
+			if err := send(t, t.Context(), s, "p", 3, 3); !errors.Is(err, syscall.EPIPE) ||
+				!errors.Is(err, pipeline.ErrGone) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -358,7 +365,8 @@ func TestLongTextGivenUp(t *testing.T) {
 		if got := w.String(); got != all[:fail] {
 			t.Errorf("failing after %d bytes: %d bytes are written", fail, len(got))
 		}
-		if rest := string(s.rest); fail > 0 && !strings.HasPrefix(all[fail:], rest) || strings.Count(rest, "\n") > 1 ||
+		if rest := string(s.rest); fail > 0 && !strings.HasPrefix(all[fail:], rest) ||
+			strings.Count(rest, "\n") > 1 ||
 			fail > 0 && all[fail-1] != '\n' && !strings.HasSuffix(rest, "\n") {
 			t.Errorf("failing after %d bytes: the line goes on with %q", fail, rest)
 		}
@@ -370,7 +378,8 @@ func TestLongTextGivenUp(t *testing.T) {
 func TestHangingWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		w := &script{steps: []func([]byte) (int, error){func(b []byte) (int, error) { <-release; return len(b), nil }}}
+		w := &script{steps: []func([]byte) (int,
+			error){func(b []byte) (int, error) { <-release; return len(b), nil }}}
 		s := newSink(t, Config{Writer: w})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -404,7 +413,8 @@ func TestRefused(t *testing.T) {
 	e, done := entry(t, "p", 0, 3)
 	e.Batch.Values = e.Batch.Values[:len(e.Batch.Values)-1]
 	s.Send(t.Context(), e)
-	if o := <-done; o.err != nil || len(o.refused) != 1 || o.refused[0].Records != 3 || o.refused[0].Why.Reason != pipeline.BatchReason(zeek.ReasonTruncated) {
+	if o := <-done; o.err != nil || len(o.refused) != 1 || o.refused[0].Records != 3 ||
+		o.refused[0].Why.Reason != pipeline.BatchReason(zeek.ReasonTruncated) {
 		t.Errorf("%+v", o)
 	}
 	if err := send(t, t.Context(), s, "p", 0, 0); err != nil {
@@ -422,7 +432,8 @@ func TestNewErrors(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("no error without a writer")
 	}
-	if _, err := New(Config{Writer: io.Discard, Format: &zeek.Options{}}); err == nil || !strings.Contains(err.Error(), "separator") {
+	if _, err := New(Config{Writer: io.Discard, Format: &zeek.Options{}}); err == nil ||
+		!strings.Contains(err.Error(), "separator") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -44,7 +44,8 @@ func AppendNumberValue(dst []byte, t Type, num uint64) []byte {
 // bytes is refused; dst then comes back as it was.
 func AppendTextValue[S ~string | ~[]byte](dst []byte, t Type, text S) ([]byte, error) {
 	if len(text) > math.MaxInt32 {
-		return dst, fmt.Errorf("a text of %d bytes cannot be sent, the limit is %d", len(text), math.MaxInt32)
+		return dst, fmt.Errorf("a text of %d bytes cannot be sent, the limit is %d", len(text),
+			math.MaxInt32)
 	}
 	return appendText(appendValueHead(dst, t, true), text), nil
 }
@@ -68,7 +69,8 @@ func AppendAddrValue(dst []byte, a netip.Addr) ([]byte, error) {
 // that is not valid; dst then comes back as it was.
 func AppendSubnetValue(dst []byte, p netip.Prefix) ([]byte, error) {
 	if !p.IsValid() {
-		return dst, fmt.Errorf("%v cannot be sent: give a subnet whose prefix is not longer than its address", p)
+		return dst,
+			fmt.Errorf("%v cannot be sent: give a subnet whose prefix is not longer than its address", p)
 	}
 	v := Subnet(p)
 	return appendSubnetNumber(dst, v.Num, v.Addr)

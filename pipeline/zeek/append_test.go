@@ -78,16 +78,29 @@ func TestAppendValuesRefused(t *testing.T) {
 	for name, f := range map[string]func([]byte) ([]byte, error){
 		"protocol":          func(b []byte) ([]byte, error) { return AppendPortValue(b, 1, 4) },
 		"negative protocol": func(b []byte) ([]byte, error) { return AppendPortValue(b, 1, -1) },
-		"no address":        func(b []byte) ([]byte, error) { return AppendAddrValue(b, netip.Addr{}) },
-		"zone":              func(b []byte) ([]byte, error) { return AppendAddrValue(b, netip.MustParseAddr("fe80::1%eth0")) },
-		"no subnet":         func(b []byte) ([]byte, error) { return AppendSubnetValue(b, netip.Prefix{}) },
+		"no address": func(b []byte) ([]byte,
+			error) {
+			return AppendAddrValue(b, netip.Addr{})
+		},
+		"zone": func(b []byte) ([]byte,
+			error) {
+			return AppendAddrValue(b, netip.MustParseAddr("fe80::1%eth0"))
+		},
+		"no subnet": func(b []byte) ([]byte,
+			error) {
+			return AppendSubnetValue(b, netip.Prefix{})
+		},
 		"long prefix": func(b []byte) ([]byte, error) {
 			return AppendSubnetValue(b, netip.PrefixFrom(netip.MustParseAddr("10.0.0.0"), 33))
 		},
 		"prefix as sent": func(b []byte) ([]byte, error) {
-			return appendAtomic(b, &Value{Type: TypeSubnet, Num: math.MaxUint8 + 1, Addr: netip.IPv6Loopback()})
+			return appendAtomic(b,
+				&Value{Type: TypeSubnet, Num: math.MaxUint8 + 1, Addr: netip.IPv6Loopback()})
 		},
-		"schema": func(b []byte) ([]byte, error) { return AppendSchema(b, &Schema{Stream: "S::LOG", Writer: "W"}) },
+		"schema": func(b []byte) ([]byte,
+			error) {
+			return AppendSchema(b, &Schema{Stream: "S::LOG", Writer: "W"})
+		},
 	} {
 		if got, err := f(before); err == nil || string(got) != "before" {
 			t.Errorf("%s: %q, %v", name, got, err)

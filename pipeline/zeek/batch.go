@@ -94,7 +94,8 @@ func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
 	if reason == 0 && (fields == 0 || uint64(fields) > uint64(len(h.b))/minFieldSize) {
 		// A batch without fields is refused because its records would have no bytes, and
 		// there could be any number of them.
-		return h.fail(ReasonBadCount, at, nil, fmt.Sprintf("%d fields in %d bytes", fields, len(h.b)))
+		return h.fail(ReasonBadCount, at, nil,
+			fmt.Sprintf("%d fields in %d bytes", fields, len(h.b)))
 	}
 	if reason != 0 {
 		return h.fail(reason, at, nil, "number of fields")

@@ -37,9 +37,11 @@ func TestValueVectors(t *testing.T) {
 		json         string
 	}{
 		{TypeAddr, 0, "0000000b 00000016 01 04 01020304", "1.2.3.4", `"1.2.3.4"`},
-		{TypeAddr, 0, "0000000b 00000016 01 06 0102030405060708090a0b0c0d0e0f10", "102:304:506:708:90a:b0c:d0e:f10", `"102:304:506:708:90a:b0c:d0e:f10"`},
+		{TypeAddr, 0, "0000000b 00000016 01 06 0102030405060708090a0b0c0d0e0f10",
+			"102:304:506:708:90a:b0c:d0e:f10", `"102:304:506:708:90a:b0c:d0e:f10"`},
 		{TypeSubnet, 0, "0000000c 00000016 01 70 04 01020000", "1.2.0.0/16", `"1.2.0.0/16"`},
-		{TypeSubnet, 0, "0000000c 00000016 01 40 06 0102030405060708 0000000000000000", "102:304:506:708::/64", `"102:304:506:708::/64"`},
+		{TypeSubnet, 0, "0000000c 00000016 01 40 06 0102030405060708 0000000000000000",
+			"102:304:506:708::/64", `"102:304:506:708::/64"`},
 		{TypeSet, TypeBool, "0000000e 000000ff 01 0000000000000000", "(empty)", `[]`},
 		{TypeSet, TypeBool, `0000000e 00000001 01 0000000000000002 00000001 00000000 01 0000000000000001
 			00000001 00000000 01 0000000000000000`, "T,F", `[true,false]`},
@@ -48,11 +50,13 @@ func TestValueVectors(t *testing.T) {
 		{TypeString, 0, "00000007 00000016 01 00000004 41424344", "ABCD", `"ABCD"`},
 		{TypeVector, TypeInterval, `00000013 00000000 01 0000000000000002 00000006 00000000 00
 			00000006 00000000 01 3fd0000000000000`, "-,0.250000", `[null,0.25]`},
-		{TypeCount, 0, "00000003 00000000 01 ffffffffffffffff", "18446744073709551615", `18446744073709551615`},
+		{TypeCount, 0, "00000003 00000000 01 ffffffffffffffff", "18446744073709551615",
+			`18446744073709551615`},
 		{TypeInt, 0, "00000002 00000000 01 fffffffffffffffb", "-5", `-5`},
 		{TypeString, 0, "00000007 00000000 01 00000000", "(empty)", `""`},
 		{TypeFunc, 0, "00000011 00000000 01 00000003 666f6f", "foo", `"foo"`},
-		{TypeEnum, 0, "00000009 00000000 01 00000012 4e6f746963653a3a414354494f4e5f4c4f47", "Notice::ACTION_LOG", `"Notice::ACTION_LOG"`},
+		{TypeEnum, 0, "00000009 00000000 01 00000012 4e6f746963653a3a414354494f4e5f4c4f47",
+			"Notice::ACTION_LOG", `"Notice::ACTION_LOG"`},
 
 		// Elements are rendered by their own type, holes whatever they claim to be.
 		{TypeVector, TypeString, `00000013 00000000 01 0000000000000003 00000003 00000000 01 0000000000000007
@@ -61,10 +65,12 @@ func TestValueVectors(t *testing.T) {
 		{TypeBool, 0, "00000001 00000000 01 0000000000000200", "T", `true`},
 		{TypeBool, 0, "00000001 00000000 02", "-", ``},
 		// Numbers that no port or prefix has.
-		{TypePort, 0, "0000000a 00000000 01 ffffffffffffffff 00000003", "18446744073709551615", `18446744073709551615`},
+		{TypePort, 0, "0000000a 00000000 01 ffffffffffffffff 00000003", "18446744073709551615",
+			`18446744073709551615`},
 		{TypeSubnet, 0, "0000000c 00000000 01 5f 04 01020304", "1.2.3.4/-1", `"1.2.3.4/-1"`},
 		{TypeSubnet, 0, "0000000c 00000000 01 ff 04 01020304", "1.2.3.4/159", `"1.2.3.4/159"`},
-		{TypeSubnet, 0, "0000000c 00000000 01 ff 06 00000000000000000000000000000001", "::1/255", `"::1/255"`},
+		{TypeSubnet, 0, "0000000c 00000000 01 ff 06 00000000000000000000000000000001", "::1/255",
+			`"::1/255"`},
 	} {
 		raw := oneValue(t, c.typ, c.subtype, c.value)
 		if got := render(t, raw, DefaultOptions()); got != c.want+"\n" {
@@ -144,12 +150,20 @@ func TestRefusedValues(t *testing.T) {
 		{TypeString, 0, "00000007 00000016 01 000000ff 41424344", ReasonTruncated, 0},
 		{TypeString, 0, "00000007 00000016 01 7fffffff 41424344", ReasonTruncated, 0},
 		{TypeSet, TypeBool, "0000000e 00000000 01 ffffffffffffffff", ReasonBadCount, 0},
-		{TypeSet, TypeBool, "0000000e 00000000 01 7fffffffffffffff 00000001 00000000 00", ReasonBadCount, 0},
-		{TypeVector, TypeBool, "00000013 00000000 01 0000000000000002 00000001 00000000 00", ReasonBadCount, 0},
-		{TypeSet, TypeBool, "0000000e 00000001 01 0000000000000001 00000001 00000000 01 00000000", ReasonTruncated, 17},
-		{TypeSet, TypeBool, "0000000e 00000001 01 0000000000000001 00000008 00000000 01 00000000", ReasonBadType, 17},
-		{TypeVector, TypeCount, "00000013 00000000 01 0000000000000001 00000013 00000000 01 0000000000000000", ReasonNesting, 17},
-		{TypeVector, TypeCount, "00000013 00000000 01 0000000000000001 0000000e 00000000 01 0000000000000000", ReasonNesting, 17},
+		{TypeSet, TypeBool, "0000000e 00000000 01 7fffffffffffffff 00000001 00000000 00",
+			ReasonBadCount, 0},
+		{TypeVector, TypeBool, "00000013 00000000 01 0000000000000002 00000001 00000000 00",
+			ReasonBadCount, 0},
+		{TypeSet, TypeBool, "0000000e 00000001 01 0000000000000001 00000001 00000000 01 00000000",
+			ReasonTruncated, 17},
+		{TypeSet, TypeBool, "0000000e 00000001 01 0000000000000001 00000008 00000000 01 00000000",
+			ReasonBadType, 17},
+		{TypeVector, TypeCount,
+			"00000013 00000000 01 0000000000000001 00000013 00000000 01 0000000000000000",
+			ReasonNesting, 17},
+		{TypeVector, TypeCount,
+			"00000013 00000000 01 0000000000000001 0000000e 00000000 01 0000000000000000",
+			ReasonNesting, 17},
 	} {
 		raw := oneValue(t, c.typ, c.subtype, c.value)
 		e := refuse(t, raw)
@@ -159,7 +173,8 @@ func TestRefusedValues(t *testing.T) {
 		}
 		offset := len(header(c.typ, c.subtype)) + 4 + c.offset
 		if e.Reason != c.reason || e.Record != 0 || e.Field != "x" || e.Offset != offset {
-			t.Errorf("%s: %v; want %s, field x of record 0 at byte %d", c.value, e, c.reason, offset)
+			t.Errorf("%s: %v; want %s, field x of record 0 at byte %d", c.value, e, c.reason,
+				offset)
 		}
 	}
 }
@@ -188,10 +203,15 @@ func TestRefusedHeaders(t *testing.T) {
 		{"no fields", be(be(start, 0), 0), ReasonBadCount},
 		{"no fields, many records", be(be(start, 0), math.MaxUint32), ReasonBadCount},
 		{"2^31 fields", append(be(start, 1<<31), make([]byte, 100)...), ReasonBadCount},
-		{"8 fields in the room of 7", append(be(start, 8), make([]byte, 8*14-1)...), ReasonBadCount},
-		{"2^32-1 records", append(be(header(TypeCount, 0), math.MaxUint32), make([]byte, 100)...), ReasonBadCount},
-		{"2 records in the room of 1", append(be(header(TypeCount, 0), 2), make([]byte, 17)...), ReasonBadCount},
-		{"2 records of 2 in the room of 3", append(append(append(be(start, 2), twoFields...), 0, 0, 0, 2), make([]byte, 3*9)...), ReasonBadCount},
+		{"8 fields in the room of 7", append(be(start, 8), make([]byte, 8*14-1)...),
+			ReasonBadCount},
+		{"2^32-1 records", append(be(header(TypeCount, 0), math.MaxUint32), make([]byte, 100)...),
+			ReasonBadCount},
+		{"2 records in the room of 1", append(be(header(TypeCount, 0), 2), make([]byte, 17)...),
+			ReasonBadCount},
+		{"2 records of 2 in the room of 3",
+			append(append(append(be(start, 2), twoFields...), 0, 0, 0, 2), make([]byte, 3*9)...),
+			ReasonBadCount},
 		{"pattern", append(header(8, 0), 0, 0, 0, 0), ReasonBadType},
 		{"record", append(header(15, 0), 0, 0, 0, 0), ReasonBadType},
 		{"negative type", append(header(-1, 0), 0, 0, 0, 0), ReasonBadType},
@@ -199,7 +219,9 @@ func TestRefusedHeaders(t *testing.T) {
 		{"set of nothing", append(header(TypeSet, TypeVoid), 0, 0, 0, 0), ReasonBadType},
 		{"set of vectors", append(header(TypeSet, TypeVector), 0, 0, 0, 0), ReasonBadType},
 		{"field without name", append(be(start, 1), make([]byte, 14)...), ReasonBadName},
-		{"field named with a line feed", bytes.Replace(append(header(TypeCount, 0), 0, 0, 0, 0), []byte("\x00\x00\x00\x01x"), []byte("\x00\x00\x00\x01\n"), 1), ReasonBadName},
+		{"field named with a line feed",
+			bytes.Replace(append(header(TypeCount, 0), 0, 0, 0, 0), []byte("\x00\x00\x00\x01x"),
+				[]byte("\x00\x00\x00\x01\n"), 1), ReasonBadName},
 	} {
 		e := refuse(t, c.raw)
 		if e == nil {
@@ -283,7 +305,8 @@ func TestErrorText(t *testing.T) {
 func TestReasons(t *testing.T) {
 	labels := make(map[string]bool)
 	for _, r := range Reasons() {
-		if label := r.String(); label == "" || labels[label] || strings.ToLower(label) != label || reasonTexts[r].text == "" {
+		if label := r.String(); label == "" || labels[label] || strings.ToLower(label) != label ||
+			reasonTexts[r].text == "" {
 			t.Errorf("reason %d: label %q", r, label)
 		}
 		labels[r.String()] = true

@@ -114,7 +114,8 @@ func BenchmarkType(b *testing.B) {
 		for i := range rows {
 			rows[i] = []Value{c.value}
 		}
-		raw, err := AppendBatch(nil, &Schema{Stream: "B::LOG", Writer: "Log::WRITER_ASCII", Fields: []Field{f}}, rows)
+		raw, err := AppendBatch(nil,
+			&Schema{Stream: "B::LOG", Writer: "Log::WRITER_ASCII", Fields: []Field{f}}, rows)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -158,5 +159,6 @@ func BenchmarkAppendBatch(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(records)), "ns/record")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(records)),
+		"ns/record")
 }

@@ -16,12 +16,14 @@ func AppendBatch(dst []byte, s *Schema, records [][]Value) ([]byte, error) {
 		return dst, err
 	}
 	if uint64(len(records)) > math.MaxUint32 {
-		return dst, fmt.Errorf("zeek: %d records are too many for a batch: send at most %d", len(records), uint32(math.MaxUint32))
+		return dst, fmt.Errorf("zeek: %d records are too many for a batch: send at most %d",
+			len(records), uint32(math.MaxUint32))
 	}
 	out = binary.BigEndian.AppendUint32(out, uint32(len(records)))
 	for i, record := range records {
 		if len(record) != len(s.Fields) {
-			return dst, fmt.Errorf("zeek: record %d has %d values, the schema has %d fields", i, len(record), len(s.Fields))
+			return dst, fmt.Errorf("zeek: record %d has %d values, the schema has %d fields", i,
+				len(record), len(s.Fields))
 		}
 		for j := range record {
 			if out, err = appendColumn(out, &s.Fields[j], &record[j]); err != nil {

@@ -68,7 +68,8 @@ type Error struct {
 // Error says all that is known, on one line.
 func (e *Error) Error() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "zeek: log batch refused, %s: %s", e.Reason, reasonTexts[min(e.Reason, reasonEnd-1)].text)
+	fmt.Fprintf(&s, "zeek: log batch refused, %s: %s", e.Reason,
+		reasonTexts[min(e.Reason, reasonEnd-1)].text)
 	if e.Detail != "" {
 		fmt.Fprintf(&s, " (%s)", e.Detail)
 	}

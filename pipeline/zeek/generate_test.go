@@ -10,14 +10,19 @@ import (
 
 // Generators of records and options for property tests.
 
-var atomicTypes = []Type{TypeBool, TypeInt, TypeCount, TypeDouble, TypeTime, TypeInterval, TypeString,
+var atomicTypes = []Type{TypeBool, TypeInt, TypeCount, TypeDouble, TypeTime, TypeInterval,
+	TypeString,
 	TypeEnum, TypePort, TypeAddr, TypeSubnet, TypeFunc, TypeFile}
 
 // anyText draws strings that are likely to meet separators, markers and bad UTF-8.
 func anyText() *rapid.Generator[string] {
-	piece := rapid.SampledFrom([]string{"a", "b", " ", "\t", ",", "<", ">", "<>", "<>,", "|", ".", `\`, "-", "(empty)", "#", `"`, "/",
-		"é", "é\x01", `""`, "ab\tcd", `<\`, "®", "\xc2", "\xae", "日", "🚀", "\x00", "\x01", "\x7f", "\n", "\b", "\ufffd", "\ue000", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "x41"})
-	return rapid.OneOf(rapid.Just(""), piece, rapid.Map(rapid.SliceOfN(piece, 0, 8), func(p []string) string { return strings.Join(p, "") }))
+	piece := rapid.SampledFrom([]string{"a", "b", " ", "\t", ",", "<", ">", "<>", "<>,", "|", ".",
+		`\`, "-", "(empty)", "#", `"`, "/",
+		"é", "é\x01", `""`, "ab\tcd", `<\`, "®", "\xc2", "\xae", "日", "🚀", "\x00", "\x01", "\x7f",
+		"\n", "\b", "\ufffd", "\ue000", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "x41"})
+	return rapid.OneOf(rapid.Just(""), piece,
+		rapid.Map(rapid.SliceOfN(piece, 0, 8),
+			func(p []string) string { return strings.Join(p, "") }))
 }
 
 // anyAtomic draws a value of an atomic type. Doubles are eighths, of which all ways of
@@ -26,7 +31,10 @@ func anyAtomic(t *rapid.T, typ Type) Value {
 	if rapid.IntRange(0, 5).Draw(t, "unset") == 0 {
 		return Unset(typ)
 	}
-	eighths := func() float64 { return float64(rapid.Int64Range(-1<<36, 1<<36).Draw(t, "eighths")) / 8 }
+	eighths := func() float64 {
+		return float64(rapid.Int64Range(-1<<36, 1<<36).Draw(t,
+			"eighths")) / 8
+	}
 	text := func() string { return anyText().Draw(t, "text") }
 	switch typ {
 	case TypeBool:
@@ -75,9 +83,11 @@ func anyValue(t *rapid.T, f Field) Value {
 }
 
 func anySchema(t *rapid.T) *Schema {
-	s := &Schema{Stream: "S::LOG", Writer: "W", Filter: anyText().Draw(t, "filter"), Path: anyText().Draw(t, "path")}
+	s := &Schema{Stream: "S::LOG", Writer: "W", Filter: anyText().Draw(t, "filter"),
+		Path: anyText().Draw(t, "path")}
 	for i := range rapid.IntRange(1, 5).Draw(t, "fields") {
-		f := Field{Name: fmt.Sprintf("f%d\"", i), Type: rapid.SampledFrom(append(atomicTypes, TypeSet, TypeVector)).Draw(t, "type"),
+		f := Field{Name: fmt.Sprintf("f%d\"", i),
+			Type:     rapid.SampledFrom(append(atomicTypes, TypeSet, TypeVector)).Draw(t, "type"),
 			Optional: rapid.Bool().Draw(t, "optional")}
 		if f.Type.isContainer() {
 			f.Subtype = rapid.SampledFrom(atomicTypes).Draw(t, "subtype")
@@ -88,7 +98,8 @@ func anySchema(t *rapid.T) *Schema {
 }
 
 func anyOptions(t *rapid.T) Options {
-	separators := []string{"\t", ",", "|", ".", "<>", "<>,", "®", "\xc2", "a", "ab", "\\", `<\`, "\ta", "0", "-"}
+	separators := []string{"\t", ",", "|", ".", "<>", "<>,", "®", "\xc2", "a", "ab", "\\", `<\`,
+		"\ta", "0", "-"}
 	markers := []string{"", "-", "(empty)", "#", "<>", `\`, "a", "é\x01", `""`, "ab\tcd"}
 	return Options{
 		Separator:              rapid.SampledFrom(separators).Draw(t, "separator"),
@@ -98,7 +109,9 @@ func anyOptions(t *rapid.T) Options {
 		MetaPrefix:             rapid.SampledFrom(markers).Draw(t, "meta_prefix"),
 		EnableUTF8:             rapid.Bool().Draw(t, "enable_utf_8"),
 		JSONIncludeUnsetFields: rapid.Bool().Draw(t, "json_include_unset_fields"),
-		JSONTimestamps:         rapid.SampledFrom([]JSONTimestamps{0, 1, 2, 3}).Draw(t, "json_timestamps"),
-		JSONStringEscapePolicy: rapid.SampledFrom([]StringEscapePolicy{0, 1, 2}).Draw(t, "json_string_escape_policy"),
+		JSONTimestamps: rapid.SampledFrom([]JSONTimestamps{0, 1, 2, 3}).Draw(t,
+			"json_timestamps"),
+		JSONStringEscapePolicy: rapid.SampledFrom([]StringEscapePolicy{0, 1, 2}).Draw(t,
+			"json_string_escape_policy"),
 	}
 }

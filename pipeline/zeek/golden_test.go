@@ -18,7 +18,8 @@ func recordedBatches(t testing.TB, name string) [][]byte {
 	t.Helper()
 	var batches [][]byte
 	for _, parts := range testkit.Messages(t, name) {
-		if len(parts) != 4 || string(parts[0]) != "log-write" || string(parts[2]) != SerializerName {
+		if len(parts) != 4 || string(parts[0]) != "log-write" ||
+			string(parts[2]) != SerializerName {
 			t.Fatalf("not a log message: %q", parts[:min(3, len(parts))])
 		}
 		batches = append(batches, parts[3])
@@ -28,7 +29,8 @@ func recordedBatches(t testing.TB, name string) [][]byte {
 
 // writeAll renders batches as a logger would that is given them in this order, and
 // returns the files by log path. when gives the times of a path's file.
-func writeAll(t testing.TB, batches [][]byte, o Options, when func(path string) (open, close time.Time)) map[string][]byte {
+func writeAll(t testing.TB, batches [][]byte, o Options,
+	when func(path string) (open, close time.Time)) map[string][]byte {
 	t.Helper()
 	type file struct {
 		*Renderer
@@ -76,7 +78,8 @@ func fileName(path string) string {
 	var s strings.Builder
 	for i := range len(path) {
 		c := path[i]
-		if 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("._-", c) >= 0 {
+		if 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' ||
+			strings.IndexByte("._-", c) >= 0 {
 			s.WriteByte(c)
 		} else {
 			fmt.Fprintf(&s, "%%%02X", c)
@@ -125,13 +128,28 @@ var configs = map[string]func(*Options){
 		o.Separator, o.SetSeparator = "<>,", "<>"
 		o.EmptyField, o.UnsetField = "", ""
 	},
-	"json":                 func(o *Options) { o.UseJSON = true },
-	"json-unset":           func(o *Options) { o.UseJSON, o.JSONIncludeUnsetFields = true, true },
-	"json-millis":          func(o *Options) { o.UseJSON, o.JSONTimestamps = true, JSONTimestampsMillis },
-	"json-millis-unsigned": func(o *Options) { o.UseJSON, o.JSONTimestamps = true, JSONTimestampsMillisUnsigned },
-	"json-iso8601":         func(o *Options) { o.UseJSON, o.JSONTimestamps = true, JSONTimestampsISO8601 },
-	"json-pua":             func(o *Options) { o.UseJSON, o.JSONStringEscapePolicy = true, StringEscapePUA },
-	"json-tsvpolicy":       func(o *Options) { o.UseJSON, o.JSONStringEscapePolicy = true, StringEscapeTSV },
+	"json":       func(o *Options) { o.UseJSON = true },
+	"json-unset": func(o *Options) { o.UseJSON, o.JSONIncludeUnsetFields = true, true },
+	"json-millis": func(o *Options) {
+		o.UseJSON, o.JSONTimestamps = true,
+			JSONTimestampsMillis
+	},
+	"json-millis-unsigned": func(o *Options) {
+		o.UseJSON, o.JSONTimestamps = true,
+			JSONTimestampsMillisUnsigned
+	},
+	"json-iso8601": func(o *Options) {
+		o.UseJSON, o.JSONTimestamps = true,
+			JSONTimestampsISO8601
+	},
+	"json-pua": func(o *Options) {
+		o.UseJSON, o.JSONStringEscapePolicy = true,
+			StringEscapePUA
+	},
+	"json-tsvpolicy": func(o *Options) {
+		o.UseJSON, o.JSONStringEscapePolicy = true,
+			StringEscapeTSV
+	},
 }
 
 func TestGolden(t *testing.T) {
@@ -174,7 +192,8 @@ func testGolden(t *testing.T, batches [][]byte, config string, want map[string][
 	set(&o)
 	got := writeAll(t, batches, o, func(path string) (open, close time.Time) {
 		log := want[fileName(path)]
-		return recordedTime(t, log, o.MetaPrefix+"open"+o.Separator), recordedTime(t, log, o.MetaPrefix+"close"+o.Separator)
+		return recordedTime(t, log, o.MetaPrefix+"open"+o.Separator),
+			recordedTime(t, log, o.MetaPrefix+"close"+o.Separator)
 	})
 	if len(got) != len(want) {
 		t.Errorf("%d logs written, want %d", len(got), len(want))

@@ -23,7 +23,8 @@ func newJSON(o Options, s *Schema, p *pager) *json {
 	j := &json{opts: o, pager: p}
 	for _, f := range s.Fields {
 		// Names are escaped as JSON demands, whatever the policy for strings is.
-		j.keys = append(j.keys, newJSONKey(append(appendJSONQuoted([]byte{','}, []byte(f.Name)), ':')))
+		j.keys = append(j.keys, newJSONKey(append(appendJSONQuoted([]byte{','}, []byte(f.Name)),
+			':')))
 	}
 	if o.JSONStringEscapePolicy == StringEscapeTSV {
 		j.tsv = newEscapes(&Options{EnableUTF8: true})
@@ -101,7 +102,8 @@ func (j *json) turn(dst []byte) ([]byte, *fault) {
 }
 
 // appendColumn appends the key and the value at the front of b, whatever it is.
-func (j *json) appendColumn(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte, f *fault) {
+func (j *json) appendColumn(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte,
+	f *fault) {
 	rd := reader{b}
 	var v rawValue
 	if reason := rd.column(&v, want); reason != 0 {
@@ -202,7 +204,8 @@ func runeParts(s []byte) iter.Seq[[]byte] {
 
 // appendCommon appends the key and the value at the front of b if it is of one of the kinds that
 // most are, and nothing is wrong with it. It does what reader.column and appendValue do, in one go.
-func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte, ok bool) {
+func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte,
+	ok bool) {
 	if len(b) < minValueSize+8 || Type(binary.BigEndian.Uint32(b)) != want {
 		return
 	}
@@ -230,9 +233,11 @@ func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out,
 	case TypeCount:
 		return appendUint(key.append(dst), binary.BigEndian.Uint64(b)), b[8:], true
 	case TypeTime:
-		return j.appendTime(key.append(dst), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+		return j.appendTime(key.append(dst), math.Float64frombits(binary.BigEndian.Uint64(b))),
+			b[8:], true
 	case TypeDouble, TypeInterval:
-		return appendJSONDouble(key.append(dst), math.Float64frombits(binary.BigEndian.Uint64(b))), b[8:], true
+		return appendJSONDouble(key.append(dst), math.Float64frombits(binary.BigEndian.Uint64(b))),
+			b[8:], true
 	case TypeAddr:
 		if a, rest := commonAddress(b); a != nil {
 			return append(appendAddr(append(key.append(dst), '"'), a), '"'), rest, true

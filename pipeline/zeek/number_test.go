@@ -19,10 +19,13 @@ func anyFloat64() *rapid.Generator[float64] {
 		rapid.Float64(),
 		rapid.Float64Range(-1e10, 1e10),
 		rapid.Float64Range(-2, 2),
-		rapid.Map(rapid.Int64Range(-1<<52, 1<<52), func(n int64) float64 { return float64(n) / (1 << 20) }),
+		rapid.Map(rapid.Int64Range(-1<<52, 1<<52),
+			func(n int64) float64 { return float64(n) / (1 << 20) }),
 		// exact halves
-		rapid.Map(rapid.Int64Range(-1<<30, 1<<30), func(n int64) float64 { return float64(n) / (1 << 7) }),
-		rapid.Map(rapid.Int64Range(-1e10, 1e10), func(n int64) float64 { return (float64(n) + 0.5) / 1e6 }),
+		rapid.Map(rapid.Int64Range(-1<<30, 1<<30),
+			func(n int64) float64 { return float64(n) / (1 << 7) }),
+		rapid.Map(rapid.Int64Range(-1e10, 1e10),
+			func(n int64) float64 { return (float64(n) + 0.5) / 1e6 }),
 		rapid.Map(rapid.Int64(), func(n int64) float64 { return float64(n) }),
 		rapid.Just(math.Copysign(0, -1)),
 	)
@@ -48,9 +51,12 @@ func TestFixed6(t *testing.T) {
 
 func TestDouble(t *testing.T) {
 	for v, want := range map[float64]string{
-		3.14: "3.14", 50000: "50000.0", 1.1234567: "1.123457", 1.0000001: "1", 1e-7: "0", -1e-7: "-0",
-		1e-10: "0.0", -1e-10: "-0.0", 1e22: "10000000000000000000000.0", 2153226000.123457: "2153226000.123457",
-		1.1234: "1.1234", 0.0000123456789: "0.000012", -2.23e-308: "-0.0", 100: "100.0", 0.1: "0.1", 10.5: "10.5",
+		3.14: "3.14", 50000: "50000.0", 1.1234567: "1.123457", 1.0000001: "1", 1e-7: "0",
+		-1e-7: "-0",
+		1e-10: "0.0", -1e-10: "-0.0", 1e22: "10000000000000000000000.0",
+		2153226000.123457: "2153226000.123457",
+		1.1234:            "1.1234", 0.0000123456789: "0.000012", -2.23e-308: "-0.0", 100: "100.0", 0.1: "0.1",
+		10.5:        "10.5",
 		math.Inf(1): "inf", math.Inf(-1): "-inf", 3.14e15: "3140000000000000.0",
 	} {
 		if got := string(appendDouble(nil, v)); got != want {
@@ -139,7 +145,8 @@ func TestCachedPowers(t *testing.T) {
 	ten := big.NewInt(10)
 	for i, got := range cachedPowers {
 		k := -348 + 8*i
-		p := new(big.Float).SetPrec(4096).SetInt(new(big.Int).Exp(ten, big.NewInt(int64(max(k, -k))), nil))
+		p := new(big.Float).SetPrec(4096).SetInt(new(big.Int).Exp(ten,
+			big.NewInt(int64(max(k, -k))), nil))
 		if k < 0 {
 			p.Quo(big.NewFloat(1).SetPrec(4096), p)
 		}
@@ -171,7 +178,8 @@ func slowAddr(a netip.Addr) string {
 			if strings.Join(groups[i:i+n], "") != strings.Repeat("0", n) {
 				continue
 			}
-			if i == 0 && (n == 6 || n == 5 && groups[5] == "ffff" || n == 4 && groups[4] == "ffff" && groups[5] == "0") {
+			if i == 0 && (n == 6 || n == 5 && groups[5] == "ffff" || n == 4 &&
+				groups[4] == "ffff" && groups[5] == "0") {
 				quad := netip.AddrFrom4([4]byte(b[12:])).String()
 				return "::" + strings.Join(append(groups[n:6:6], quad), ":")
 			}
@@ -186,7 +194,8 @@ func anyAddr() *rapid.Generator[netip.Addr] {
 		if rapid.Bool().Draw(t, "v4") {
 			return netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "bytes")))
 		}
-		groups := rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom([]uint16{0, 0, 0, 0xffff}), rapid.Uint16()), 8, 8).Draw(t, "groups")
+		groups := rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom([]uint16{0, 0, 0, 0xffff}),
+			rapid.Uint16()), 8, 8).Draw(t, "groups")
 		var b [16]byte
 		for i, g := range groups {
 			b[2*i], b[2*i+1] = byte(g>>8), byte(g)
@@ -199,7 +208,8 @@ func TestAddr(t *testing.T) {
 	for text, want := range map[string]string{
 		"::": "::", "::1": "::1", "::0.1.0.2": "::0.1.0.2", "::ffff:1.2.3.4": "::ffff:1.2.3.4",
 		"::ffff:0:102:304": "::ffff:0:1.2.3.4", "2001:db8::1:0:0:1": "2001:db8::1:0:0:1",
-		"0:a9eb::9339:86b7:0:0": "0:a9eb::9339:86b7:0:0", "1::": "1::", "fe80::a:0:1": "fe80::a:0:1",
+		"0:a9eb::9339:86b7:0:0": "0:a9eb::9339:86b7:0:0", "1::": "1::",
+		"fe80::a:0:1": "fe80::a:0:1",
 	} {
 		if got := string(appendAddr(nil, netip.MustParseAddr(text).AsSlice())); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
@@ -245,8 +255,9 @@ func TestISO8601(t *testing.T) {
 
 func TestTruncInt64(t *testing.T) {
 	for v, want := range map[float64]int64{
-		1.9: 1, -1.9: -1, 0x1p63: math.MinInt64, -0x1p63: math.MinInt64, 0x1.fffffffffffffp62: 0x7ffffffffffffc00,
-		math.Inf(1): math.MinInt64, math.Inf(-1): math.MinInt64,
+		1.9: 1, -1.9: -1, 0x1p63: math.MinInt64, -0x1p63: math.MinInt64,
+		0x1.fffffffffffffp62: 0x7ffffffffffffc00,
+		math.Inf(1):          math.MinInt64, math.Inf(-1): math.MinInt64,
 	} {
 		if got := truncInt64(v); got != want {
 			t.Errorf("%v: %d, want %d", v, got, want)

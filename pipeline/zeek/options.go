@@ -84,9 +84,11 @@ func DefaultOptions() Options {
 func (o *Options) Validate() error {
 	switch {
 	case o.JSONTimestamps > JSONTimestampsISO8601:
-		return errors.New("zeek: json_timestamps has no such value: use one of the JSONTimestamps constants")
+		return errors.New("zeek: json_timestamps has no such value: use one of the " +
+			"JSONTimestamps constants")
 	case o.JSONStringEscapePolicy > StringEscapeTSV:
-		return errors.New("zeek: json_string_escape_policy has no such value: use one of the StringEscape constants")
+		return errors.New("zeek: json_string_escape_policy has no such value: use one of the " +
+			"StringEscape constants")
 	case o.UseJSON:
 		return nil
 	case o.Separator == "":

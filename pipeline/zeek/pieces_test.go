@@ -72,15 +72,24 @@ func alternate(tb testing.TB, a, b Batch) Batch {
 func pieceOptions() map[string]Options {
 	all := map[string]Options{}
 	for name, change := range map[string]func(*Options){
-		"tsv":         func(*Options) {},
-		"tsv ascii":   func(o *Options) { o.EnableUTF8 = false },
-		"tsv odd":     func(o *Options) { o.Separator, o.SetSeparator, o.MetaPrefix = "ab", "1", "x" },
+		"tsv":       func(*Options) {},
+		"tsv ascii": func(o *Options) { o.EnableUTF8 = false },
+		"tsv odd": func(o *Options) {
+			o.Separator, o.SetSeparator, o.MetaPrefix = "ab", "1",
+				"x"
+		},
 		"tsv ordered": func(o *Options) { o.SetSeparator = o.Separator },
 		"tsv path":    func(o *Options) { o.PathField = "_path" },
 		"json hex":    func(o *Options) { o.UseJSON, o.JSONIncludeUnsetFields = true, true },
-		"json pua":    func(o *Options) { o.UseJSON, o.JSONStringEscapePolicy = true, StringEscapePUA },
-		"json tsv":    func(o *Options) { o.UseJSON, o.JSONStringEscapePolicy = true, StringEscapeTSV },
-		"json path":   func(o *Options) { o.UseJSON, o.PathField = true, "_path" },
+		"json pua": func(o *Options) {
+			o.UseJSON, o.JSONStringEscapePolicy = true,
+				StringEscapePUA
+		},
+		"json tsv": func(o *Options) {
+			o.UseJSON, o.JSONStringEscapePolicy = true,
+				StringEscapeTSV
+		},
+		"json path": func(o *Options) { o.UseJSON, o.PathField = true, "_path" },
 	} {
 		o := DefaultOptions()
 		change(&o)
@@ -112,7 +121,8 @@ func TestPieces(t *testing.T) {
 		}
 		return all
 	}
-	stringVector := []Field{{Name: "v", Type: TypeVector, Subtype: TypeString}, {Name: "n", Type: TypeCount}}
+	stringVector := []Field{{Name: "v", Type: TypeVector, Subtype: TypeString},
+		{Name: "n", Type: TypeCount}}
 	for _, c := range []struct {
 		name    string
 		fields  []Field
@@ -120,18 +130,26 @@ func TestPieces(t *testing.T) {
 		records int
 	}{
 		{"tiny records, long names", fields(TypeBool), []Value{Bool(true)}, 1_500},
-		{"large numbers", fields(TypeDouble, TypeCount), []Value{Double(-math.MaxFloat64), Count(1)}, 1_000},
-		{"one long vector", fields(TypeCount, TypeVector, TypeCount), []Value{Count(1), Vector(doubles...), Count(2)}, 3},
+		{"large numbers", fields(TypeDouble, TypeCount),
+			[]Value{Double(-math.MaxFloat64), Count(1)}, 1_000},
+		{"one long vector", fields(TypeCount, TypeVector, TypeCount),
+			[]Value{Count(1), Vector(doubles...), Count(2)}, 3},
 		{"a vector of strings", stringVector, []Value{Vector(strs...), Count(1)}, 2},
-		{"plain string", fields(TypeString, TypeCount), []Value{String(text("plain text ")), Count(3)}, 3},
+		{"plain string", fields(TypeString, TypeCount),
+			[]Value{String(text("plain text ")), Count(3)}, 3},
 		{"meta prefix", fields(TypeString, TypeCount), []Value{String(text("#xab1")), Count(3)}, 3},
 		{"characters", fields(TypeString), []Value{String(text("aüß日本𐍈"))}, 2},
-		{"characters and bytes", fields(TypeString), []Value{String(text("aüß日本𐍈\xff\x80\x80\x80\x80\x80"))}, 2},
-		{"backslashes", fields(TypeEnum, TypeString), []Value{Enum(text(`\`)), String(text(`\"`))}, 2},
-		{"control characters", fields(TypeString, TypeFile), []Value{String(text("\x01\n")), File(text("\x01"))}, 2},
-		{"nothing", fields(TypeString, TypeCount), []Value{Unset(TypeString), Unset(TypeCount)}, 40_000},
+		{"characters and bytes", fields(TypeString),
+			[]Value{String(text("aüß日本𐍈\xff\x80\x80\x80\x80\x80"))}, 2},
+		{"backslashes", fields(TypeEnum, TypeString), []Value{Enum(text(`\`)), String(text(`\"`))},
+			2},
+		{"control characters", fields(TypeString, TypeFile),
+			[]Value{String(text("\x01\n")), File(text("\x01"))}, 2},
+		{"nothing", fields(TypeString, TypeCount), []Value{Unset(TypeString), Unset(TypeCount)},
+			40_000},
 	} {
-		s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "#a\x01", Fields: c.fields}
+		s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "#a\x01",
+			Fields: c.fields}
 		b := repeat(t, s, c.record, c.records)
 		if c.records < 10 { // short lines between the long ones
 			short := make([]Value, len(c.fields))
@@ -155,7 +173,8 @@ func TestPieces(t *testing.T) {
 			}
 			got, largest, err := collect(t, pieces, b, size)
 			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%s, %s: %d bytes, want %d, error %v", c.name, name, len(got), len(want), err)
+				t.Errorf("%s, %s: %d bytes, want %d, error %v", c.name, name, len(got), len(want),
+					err)
 			}
 			if largest > size+12*longText {
 				t.Errorf("%s, %s: a piece of %d bytes", c.name, name, largest)
@@ -171,7 +190,8 @@ func TestPieces(t *testing.T) {
 func TestLongMarker(t *testing.T) {
 	o := DefaultOptions()
 	o.UnsetField = strings.Repeat("u", longText+1)
-	s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []Field{{Name: "s", Type: TypeString}}}
+	s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "p",
+		Fields: []Field{{Name: "s", Type: TypeString}}}
 	r, err := NewRenderer(s, o)
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +255,8 @@ func TestPiecesOfAnything(t *testing.T) {
 // Of a batch with a fault at its end nothing is handed over.
 func TestNoPieceOfFaultyBatch(t *testing.T) {
 	s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []Field{
-		{Name: strings.Repeat("n", MaxName), Type: TypeBool}, {Name: "v", Type: TypeVector, Subtype: TypeDouble}}}
+		{Name: strings.Repeat("n", MaxName), Type: TypeBool},
+		{Name: "v", Type: TypeVector, Subtype: TypeDouble}}}
 	good := repeat(t, s, []Value{Bool(true), Vector(Double(1), Double(2))}, 20_000)
 	for name, spoil := range map[string]func(b []byte) []byte{
 		"type":     func(b []byte) []byte { b[len(b)-17-17-9-8-17+3] = byte(TypeCount); return b },
@@ -256,10 +277,12 @@ func TestNoPieceOfFaultyBatch(t *testing.T) {
 			})
 			_, isError := errors.AsType[*Error](err)
 			_, _, want := r.AppendRecords(nil, bad)
-			if !isError || want == nil || err.Error() != want.Error() || n != 0 || string(out) != "before" {
+			if !isError || want == nil || err.Error() != want.Error() || n != 0 ||
+				string(out) != "before" {
 				t.Errorf("%s: %q, %d records, error %v, want %v", name, out, n, err, want)
 			}
-			if text, _, err := collect(t, r, good, PieceBytes); err != nil || bytes.Count(text, []byte("\n")) != 20_000 {
+			if text, _, err := collect(t, r, good, PieceBytes); err != nil ||
+				bytes.Count(text, []byte("\n")) != 20_000 {
 				t.Errorf("%s: the renderer is of no use any more: %v", name, err)
 			}
 		}
@@ -270,7 +293,8 @@ func TestNoPieceOfFaultyBatch(t *testing.T) {
 func TestPieceFails(t *testing.T) {
 	o := DefaultOptions()
 	o.SetSeparator = o.Separator
-	s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []Field{{Name: "v", Type: TypeVector, Subtype: TypeString}}}
+	s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "p",
+		Fields: []Field{{Name: "v", Type: TypeVector, Subtype: TypeString}}}
 	b := repeat(t, s, []Value{Vector(String("a\tb"), String(strings.Repeat("x", 1000)))}, 5000)
 	r, err := NewRenderer(s, o)
 	if err != nil {
@@ -309,7 +333,8 @@ func TestLongNames(t *testing.T) {
 		"path":   func(s *Schema, name string) { s.Path = name },
 		"field":  func(s *Schema, name string) { s.Fields[0].Name = name },
 	} {
-		s := &Schema{Stream: "S", Writer: "W", Filter: "F", Path: "P", Fields: []Field{{Name: "n", Type: TypeBool}}}
+		s := &Schema{Stream: "S", Writer: "W", Filter: "F", Path: "P",
+			Fields: []Field{{Name: "n", Type: TypeBool}}}
 		change(s, long)
 		raw, err := AppendBatch(nil, s, nil)
 		if err != nil {
@@ -323,7 +348,8 @@ func TestLongNames(t *testing.T) {
 			t.Errorf("%s of %d bytes is sent", name, MaxName+1)
 		}
 		size := binary.BigEndian.AppendUint32
-		tooLong := bytes.Replace(raw, append(size(nil, MaxName), long...), append(size(nil, MaxName+1), long+"n"...), 1)
+		tooLong := bytes.Replace(raw, append(size(nil, MaxName), long...),
+			append(size(nil, MaxName+1), long+"n"...), 1)
 		_, err = ParseBatch(tooLong)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Reason != ReasonBadName {
 			t.Errorf("%s of %d bytes: %v", name, MaxName+1, err)

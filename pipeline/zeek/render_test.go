@@ -15,7 +15,8 @@ import (
 // renderValue renders a record of this one value.
 func renderValue(t testing.TB, v Value, subtype Type, o Options) string {
 	t.Helper()
-	s := &Schema{Stream: "S::LOG", Writer: "W", Fields: []Field{{Name: "x", Type: v.Type, Subtype: subtype}}}
+	s := &Schema{Stream: "S::LOG", Writer: "W",
+		Fields: []Field{{Name: "x", Type: v.Type, Subtype: subtype}}}
 	raw, err := AppendBatch(nil, s, [][]Value{{v}})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,8 @@ func TestEscaping(t *testing.T) {
 		{func(o *Options) { o.EmptyField = "EMPTY" }, set("EMPTY"), `\x45MPTY`},
 		{func(o *Options) { o.SetSeparator = "®" }, set("®"), `\xc2\xae`},
 		{func(o *Options) { o.EnableUTF8 = false }, String("é\\"), `\xc3\xa9\\`},
-		{func(o *Options) { o.Separator = "." }, Addr(netip.MustParseAddr("10.1.2.3")), `10\x2e1\x2e2\x2e3`},
+		{func(o *Options) { o.Separator = "." }, Addr(netip.MustParseAddr("10.1.2.3")),
+			`10\x2e1\x2e2\x2e3`},
 		{func(o *Options) { o.MetaPrefix = "" }, Count(7), `\x37`},
 		{func(o *Options) { o.MetaPrefix, o.EmptyField = "", "" }, String(""), ``},
 	} {
@@ -83,15 +85,19 @@ func TestEscaping(t *testing.T) {
 // TestJSONPolicies is Zeek's test of the three policies.
 func TestJSONPolicies(t *testing.T) {
 	for _, c := range []struct{ in, hex, pua, tsv string }{
-		{"\b\f\n\r\t\x00\x15", `\b\f\n\r\t\\x00\\x15`, `\b\f\n\r\t\udb80\udc00\udb80\udc15`, `\\x08\\x0c\\x0a\\x0d\\x09\\x00\\x15`},
+		{"\b\f\n\r\t\x00\x15", `\b\f\n\r\t\\x00\\x15`, `\b\f\n\r\t\udb80\udc00\udb80\udc15`,
+			`\\x08\\x0c\\x0a\\x0d\\x09\\x00\\x15`},
 		{"ñ", "ñ", "ñ", "ñ"},
 		{"\xc3(", `\\xc3(`, `\udb80\udcc3(`, `\\xc3(`},
-		{"\xed\xa0\xa1", `\\xed\\xa0\\xa1`, `\udb80\udced\udb80\udca0\udb80\udca1`, `\\xed\\xa0\\xa1`},
+		{"\xed\xa0\xa1", `\\xed\\xa0\\xa1`, `\udb80\udced\udb80\udca0\udb80\udca1`,
+			`\\xed\\xa0\\xa1`},
 		{`\\`, `\\\\`, `\\\\`, `\\\\\\\\`},
 		{"\x0b\\v\x0b", `\\x0b\\v\\x0b`, `\udb80\udc0b\\v\udb80\udc0b`, `\\x0b\\\\v\\x0b`},
 		{"\a\b", `\\x07\b`, `\udb80\udc07\b`, `\\x07\\x08`},
 		{"a rocket 🚀!", "a rocket 🚀!", "a rocket 🚀!", "a rocket 🚀!"},
-		{"a rocket 🚀!\x00 NUL\x00", `a rocket \\xf0\\x9f\\x9a\\x80!\\x00 NUL\\x00`, `a rocket 🚀!\udb80\udc00 NUL\udb80\udc00`, `a rocket \\xf0\\x9f\\x9a\\x80!\\x00 NUL\\x00`},
+		{"a rocket 🚀!\x00 NUL\x00", `a rocket \\xf0\\x9f\\x9a\\x80!\\x00 NUL\\x00`,
+			`a rocket 🚀!\udb80\udc00 NUL\udb80\udc00`,
+			`a rocket \\xf0\\x9f\\x9a\\x80!\\x00 NUL\\x00`},
 		{`say "/"`, `say \"/\"`, `say \"/\"`, `say \"/\"`},
 	} {
 		for policy, want := range map[StringEscapePolicy]string{StringEscapeHex: c.hex, StringEscapePUA: c.pua, StringEscapeTSV: c.tsv} {
@@ -145,14 +151,16 @@ func TestRender(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if parsed, err := ParseSchema(b.Header); err != nil || fmt.Sprint(parsed) != fmt.Sprint(s) {
+			if parsed, err := ParseSchema(b.Header); err != nil ||
+				fmt.Sprint(parsed) != fmt.Sprint(s) {
 				t.Fatalf("schema %v, %v; want %v", parsed, err, s)
 			}
 			decoded, err := DecodeRecords(b, s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := fmt.Sprintf("%#v", decoded), fmt.Sprintf("%#v", records); len(records) > 0 && !sameRecords(decoded, records) {
+			if got, want := fmt.Sprintf("%#v", decoded),
+				fmt.Sprintf("%#v", records); len(records) > 0 && !sameRecords(decoded, records) {
 				t.Fatalf("decoded %s\nwant %s", got, want)
 			}
 
@@ -160,8 +168,10 @@ func TestRender(t *testing.T) {
 				cut := b
 				cut.Values = b.Values[:rapid.IntRange(0, len(b.Values)-1).Draw(t, "cut")]
 				for _, r := range []*Renderer{tsv, json} {
-					if out, n, err := r.AppendRecords([]byte("kept"), cut); err == nil || n != 0 || string(out) != "kept" {
-						t.Fatalf("%d of %d bytes of values: %q, %d records, %v", len(cut.Values), len(b.Values), out, n, err)
+					if out, n, err := r.AppendRecords([]byte("kept"), cut); err == nil || n != 0 ||
+						string(out) != "kept" {
+						t.Fatalf("%d of %d bytes of values: %q, %d records, %v", len(cut.Values),
+							len(b.Values), out, n, err)
 					}
 				}
 			}
@@ -184,25 +194,32 @@ func TestRender(t *testing.T) {
 }
 
 func sameRecords(a, b [][]Value) bool {
-	return slices.EqualFunc(a, b, func(a, b []Value) bool { return slices.EqualFunc(a, b, sameValue) })
+	return slices.EqualFunc(a, b, func(a,
+		b []Value) bool {
+		return slices.EqualFunc(a, b, sameValue)
+	})
 }
 
 func sameValue(a, b Value) bool {
-	return a.Type == b.Type && a.Unset == b.Unset && a.Num == b.Num && a.Proto == b.Proto && a.Text == b.Text && a.Addr == b.Addr &&
+	return a.Type == b.Type && a.Unset == b.Unset && a.Num == b.Num && a.Proto == b.Proto &&
+		a.Text == b.Text && a.Addr == b.Addr &&
 		slices.EqualFunc(a.Elems, b.Elems, sameValue)
 }
 
 // TestRollback: with separator and set separator equal, a container of a batch that is
 // refused must not change the escaping of the next batch; one that is accepted must.
 func TestRollback(t *testing.T) {
-	s := &Schema{Stream: "S::LOG", Writer: "W", Fields: []Field{{Name: "s", Type: TypeString}, {Name: "v", Type: TypeVector, Subtype: TypeCount}}}
+	s := &Schema{Stream: "S::LOG", Writer: "W",
+		Fields: []Field{{Name: "s", Type: TypeString},
+			{Name: "v", Type: TypeVector, Subtype: TypeCount}}}
 	o := DefaultOptions()
 	o.Separator = ","
 	r, err := NewRenderer(s, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := AppendBatch(nil, s, [][]Value{{String("a,b"), Vector(Count(1))}, {String("a,b"), Vector(Count(1))}})
+	raw, err := AppendBatch(nil, s,
+		[][]Value{{String("a,b"), Vector(Count(1))}, {String("a,b"), Vector(Count(1))}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +303,8 @@ func TestSchemaMismatch(t *testing.T) {
 				}
 				continue
 			}
-			if e := asError(t, err); e.Reason != ReasonSchemaMismatch || n != 0 || string(out) != "kept" {
+			if e := asError(t, err); e.Reason != ReasonSchemaMismatch || n != 0 ||
+				string(out) != "kept" {
 				t.Errorf("%s: %v, %d records, output %q", c.name, err, n, out)
 			}
 		}
@@ -305,7 +323,8 @@ func TestOptionsRefused(t *testing.T) {
 	} {
 		o := DefaultOptions()
 		c.set(&o)
-		if _, err := NewRenderer(weirdSchema(), o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := NewRenderer(weirdSchema(), o); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want an error with %q", err, c.want)
 		}
 	}
@@ -321,7 +340,8 @@ func TestHeaderTimes(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Date(2024, 3, 7, 23, 0, 0, 0, time.UTC).In(time.FixedZone("", 2*3600))
-	if got := string(r.AppendHeader(nil, at)); !strings.Contains(got, "\n#open\t2024-03-08-01-00-00\n") {
+	if got := string(r.AppendHeader(nil, at)); !strings.Contains(got,
+		"\n#open\t2024-03-08-01-00-00\n") {
 		t.Errorf("header %q", got)
 	}
 	if got, want := string(r.AppendFooter(nil, at)), "#close\t2024-03-08-01-00-00\n"; got != want {

@@ -90,13 +90,15 @@ func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, 
 // with no byte, and its error is that of AppendRecords. A piece consists of whole lines, or is
 // part of a single line longer than PieceBytes; the next line begins in another piece then. The
 // error of a call of write ends the rendering and is returned, with an empty buffer.
-func (r *Renderer) RenderRecords(dst []byte, b Batch, write func(text []byte) (empty []byte, err error)) (out []byte, records int, err error) {
+func (r *Renderer) RenderRecords(dst []byte, b Batch,
+	write func(text []byte) (empty []byte, err error)) (out []byte, records int, err error) {
 	r.pager.limit = PieceBytes
 	return r.renderPieces(dst, b, write)
 }
 
 // renderPieces is RenderRecords for pieces of any size.
-func (r *Renderer) renderPieces(dst []byte, b Batch, write func(text []byte) (empty []byte, err error)) (out []byte, records int, err error) {
+func (r *Renderer) renderPieces(dst []byte, b Batch,
+	write func(text []byte) (empty []byte, err error)) (out []byte, records int, err error) {
 	r.batch, r.write, r.checked = b, write, false
 	out, records, err = r.render(dst, b)
 	r.batch, r.write = Batch{}, nil
@@ -179,7 +181,8 @@ func (r *Renderer) accept(header []byte) error {
 		return &Error{
 			Reason: ReasonSchemaMismatch,
 			Record: -1,
-			Detail: fmt.Sprintf("a batch of stream %q for path %q: give logs with other columns their own renderer and file", s.Stream, s.Path),
+			Detail: fmt.Sprintf("a batch of stream %q for path %q: give logs with other columns "+
+				"their own renderer and file", s.Stream, s.Path),
 		}
 	}
 	r.header = append(r.header[:0], header...)

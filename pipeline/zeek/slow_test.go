@@ -49,7 +49,8 @@ func slowHex(s string) string {
 }
 
 func slowAcceptable(r rune) bool {
-	return r >= 0x20 && r < 0x7f || r >= 0xa0 && !(r >= 0xe000 && r <= 0xf8ff) && !(r >= 0xfff0 && r <= 0xffff)
+	return r >= 0x20 && r < 0x7f || r >= 0xa0 && !(r >= 0xe000 && r <= 0xf8ff) &&
+		!(r >= 0xfff0 && r <= 0xffff)
 }
 
 var slowUnprintable = regexp.MustCompile(`[^\x20-\x7e]`)
@@ -77,7 +78,8 @@ func (w *slowWriter) escape(s string) string {
 		if !w.EnableUTF8 || ok {
 			return s
 		}
-		return slowUnprintable.ReplaceAllStringFunc(latin1(s), func(c string) string { return slowHex(unlatin1(c)) })
+		return slowUnprintable.ReplaceAllStringFunc(latin1(s),
+			func(c string) string { return slowHex(unlatin1(c)) })
 	}
 	var b strings.Builder
 	s = latin1(s)
@@ -163,7 +165,8 @@ func (w *slowWriter) line(record []Value) string {
 }
 
 func (w *slowWriter) jsonText(s string, policy StringEscapePolicy) string {
-	quote := strings.NewReplacer(`"`, `\"`, `\`, `\\`, "\b", `\b`, "\f", `\f`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
+	quote := strings.NewReplacer(`"`, `\"`, `\`, `\\`, "\b", `\b`, "\f", `\f`, "\n", `\n`, "\r",
+		`\r`, "\t", `\t`)
 	const short = "\b\f\n\r\t"
 	switch policy {
 	case StringEscapeTSV:
@@ -189,7 +192,8 @@ func (w *slowWriter) jsonText(s string, policy StringEscapePolicy) string {
 		ok = ok && (slowAcceptable(r) || strings.ContainsRune(short, r))
 	}
 	if !ok {
-		s = regexp.MustCompile(`[^\x20-\x7e\x08\x0c\n\r\t]`).ReplaceAllStringFunc(latin1(s), func(c string) string { return slowHex(unlatin1(c)) })
+		s = regexp.MustCompile(`[^\x20-\x7e\x08\x0c\n\r\t]`).ReplaceAllStringFunc(latin1(s),
+			func(c string) string { return slowHex(unlatin1(c)) })
 		s = unlatin1(s)
 	}
 	return `"` + quote.Replace(s) + `"`

@@ -97,7 +97,10 @@ func (t *tsv) guardMeta(dst []byte, at int) []byte {
 
 // turn makes room in dst, in the middle of a line.
 func (t *tsv) turn(dst []byte) ([]byte, *fault) {
-	dst, err := t.pager.turn(dst, func(dst []byte) []byte { return t.guardMeta(dst, len(t.prefix)) })
+	dst, err := t.pager.turn(dst, func(dst []byte) []byte {
+		return t.guardMeta(dst,
+			len(t.prefix))
+	})
 	if err != nil {
 		return dst, &fault{err: err}
 	}

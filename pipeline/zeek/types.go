@@ -141,22 +141,26 @@ type Schema struct {
 // always valid.
 func (s *Schema) Validate() error {
 	if s.Stream == "" || s.Writer == "" {
-		return errors.New("zeek: a schema needs the full names of its stream and writer, such as Conn::LOG and Log::WRITER_ASCII")
+		return errors.New("zeek: a schema needs the full names of its stream and writer, such as " +
+			"Conn::LOG and Log::WRITER_ASCII")
 	}
 	if len(s.Fields) == 0 {
 		return errors.New("zeek: a schema needs at least one field")
 	}
 	for _, name := range [...]string{s.Stream, s.Writer, s.Filter, s.Path} {
 		if len(name) > MaxName {
-			return fmt.Errorf("zeek: %s", nameTooLong(fmt.Sprintf("the name %.40q", name), len(name)))
+			return fmt.Errorf("zeek: %s",
+				nameTooLong(fmt.Sprintf("the name %.40q", name), len(name)))
 		}
 	}
 	for i, f := range s.Fields {
 		if len(f.Name) > MaxName {
-			return fmt.Errorf("zeek: field %d: %s", i, nameTooLong(fmt.Sprintf("the name %.40q", f.Name), len(f.Name)))
+			return fmt.Errorf("zeek: field %d: %s", i,
+				nameTooLong(fmt.Sprintf("the name %.40q", f.Name), len(f.Name)))
 		}
 		if !validFieldName(f.Name) {
-			return fmt.Errorf("zeek: field %d: the name %q is empty or has control characters", i, f.Name)
+			return fmt.Errorf("zeek: field %d: the name %q is empty or has control characters", i,
+				f.Name)
 		}
 		if !f.loggable() {
 			return fmt.Errorf("zeek: field %q: %s cannot be logged", f.Name, f.TypeName())
@@ -167,7 +171,8 @@ func (s *Schema) Validate() error {
 
 // hasPathField reports whether a column with the path is to stand before those of s.
 func (s *Schema) hasPathField(o *Options) bool {
-	return o.PathField != "" && !slices.ContainsFunc(s.Fields, func(f Field) bool { return f.Name == o.PathField })
+	return o.PathField != "" && !slices.ContainsFunc(s.Fields,
+		func(f Field) bool { return f.Name == o.PathField })
 }
 
 // SameColumns reports whether s and o have the same columns: names, types and

@@ -88,7 +88,8 @@ func TestVectorTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &Schema{"Log::UNKNOWN", "Log::WRITER_NONE", "default", "my-path", []Field{{"ts", TypeTime, Type(22), false}}}
+	want := &Schema{"Log::UNKNOWN", "Log::WRITER_NONE", "default", "my-path",
+		[]Field{{"ts", TypeTime, Type(22), false}}}
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("schema %+v, want %+v", s, want)
 	}
@@ -170,15 +171,20 @@ func TestAppendBatchRefuses(t *testing.T) {
 		{"stream", &Schema{Writer: "W", Fields: count.Fields}, []Value{Count(1)}, "full names"},
 		{"fields", &Schema{Stream: "S", Writer: "W"}, nil, "at least one field"},
 		{"field name", field(Field{Name: "a\nb", Type: TypeCount}), []Value{Count(1)}, `"a\nb"`},
-		{"field type", field(Field{Name: "x", Type: TypeSet}), []Value{Set()}, "set[void] cannot be logged"},
+		{"field type", field(Field{Name: "x", Type: TypeSet}), []Value{Set()},
+			"set[void] cannot be logged"},
 		{"columns", count, []Value{Count(1), Count(2)}, "record 0 has 2 values"},
 		{"type", count, []Value{Int(1)}, `field "x": a value of type int instead of count`},
 		{"zero Value", count, []Value{{}}, "void instead of count"},
-		{"element", field(Field{Name: "x", Type: TypeSet, Subtype: TypeCount}), []Value{Set(Count(1), Int(2))}, "element 1 is of type int"},
+		{"element", field(Field{Name: "x", Type: TypeSet, Subtype: TypeCount}),
+			[]Value{Set(Count(1), Int(2))}, "element 1 is of type int"},
 		{"protocol", field(Field{Name: "x", Type: TypePort}), []Value{Port(1, 4)}, "protocol 4"},
-		{"address", field(Field{Name: "x", Type: TypeAddr}), []Value{Addr(netip.Addr{})}, "invalid IP"},
-		{"zone", field(Field{Name: "x", Type: TypeAddr}), []Value{Addr(netip.MustParseAddr("fe80::1%eth0"))}, "without zone"},
-		{"prefix", field(Field{Name: "x", Type: TypeSubnet}), []Value{Subnet(netip.Prefix{})}, "invalid IP"},
+		{"address", field(Field{Name: "x", Type: TypeAddr}), []Value{Addr(netip.Addr{})},
+			"invalid IP"},
+		{"zone", field(Field{Name: "x", Type: TypeAddr}),
+			[]Value{Addr(netip.MustParseAddr("fe80::1%eth0"))}, "without zone"},
+		{"prefix", field(Field{Name: "x", Type: TypeSubnet}), []Value{Subnet(netip.Prefix{})},
+			"invalid IP"},
 	} {
 		out, err := AppendBatch([]byte("kept"), c.schema, [][]Value{c.record})
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -69,7 +69,8 @@ func gather(t *testing.T, want func() int, all ...end) tally {
 			got.add(e.tally(1<<20, moment)())
 		}
 	}
-	testkit.Eventually(t, "all messages come", func() bool { receive(); return got.total() >= want() })
+	testkit.Eventually(t, "all messages come",
+		func() bool { receive(); return got.total() >= want() })
 	receive()
 	return got
 }

@@ -28,7 +28,8 @@ const (
 func TestHeartbeatsKeepUp(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
-	with := options{heartbeat: heartbeat, heartbeatTimeout: heartbeatTimeout, heartbeatTTL: heartbeatTimeout}
+	with := options{heartbeat: heartbeat, heartbeatTimeout: heartbeatTimeout,
+		heartbeatTTL: heartbeatTimeout}
 	modes := map[string][2]options{"ours": {with, {}}, "libzmq": {{}, with}, "both": {with, with}}
 	type connection struct {
 		name     string
@@ -43,7 +44,8 @@ func TestHeartbeatsKeepUp(t *testing.T) {
 				if role[0] != side(ours{}) {
 					o[0], o[1] = o[1], o[0]
 				}
-				c := connection{name: fmt.Sprintf("%s of %v to %s, PINGs of %s", pair[0], role[0], pair[1], mode)}
+				c := connection{name: fmt.Sprintf("%s of %v to %s, PINGs of %s", pair[0], role[0],
+					pair[1], mode)}
 				c.snd, c.rcv = role[0].open(t, pair[0], o[0]), role[1].open(t, pair[1], o[1])
 				if pair[1] != "PULL" {
 					c.rcv.subscribe("")
@@ -80,13 +82,15 @@ func TestHeartbeatsKeepUp(t *testing.T) {
 // is given up. When the process goes on, it connects again.
 func TestHeartbeatOfAStoppedPeer(t *testing.T) {
 	t.Parallel()
-	stopped(t, options{heartbeat: heartbeat, heartbeatTimeout: time.Second}, options{}, wire.HeartbeatTimeout)
+	stopped(t, options{heartbeat: heartbeat, heartbeatTimeout: time.Second}, options{},
+		wire.HeartbeatTimeout)
 }
 
 // TestTTLOfAStoppedPeer is the same for the time to live in libzmq's PINGs, without PINGs of ours.
 func TestTTLOfAStoppedPeer(t *testing.T) {
 	t.Parallel()
-	stopped(t, options{}, options{heartbeat: heartbeat, heartbeatTimeout: patience, heartbeatTTL: 500 * time.Millisecond}, wire.TTLExpired)
+	stopped(t, options{}, options{heartbeat: heartbeat, heartbeatTimeout: patience,
+		heartbeatTTL: 500 * time.Millisecond}, wire.TTLExpired)
 }
 
 func stopped(t *testing.T, o, theirs options, want wire.Reason) {
@@ -132,14 +136,16 @@ func stopped(t *testing.T, o, theirs options, want wire.Reason) {
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	p := startPeer(t)
-	push, pull := libzmq{p}.open(t, "PUSH", options{property: "X-Node:zeek"}), open(t, "PULL", options{property: "X-Node:ours"})
+	push, pull := libzmq{p}.open(t, "PUSH", options{property: "X-Node:zeek"}),
+		open(t, "PULL", options{property: "X-Node:ours"})
 	link(pull, push, "tcp://127.0.0.1:*")
 	push.send("x")
 	m, ok := pull.message(patience)
 	if !ok {
 		t.Fatal("no message")
 	}
-	want := wire.Metadata{{Name: "Socket-Type", Value: []byte("PUSH")}, {Name: "X-Node", Value: []byte("zeek")}}
+	want := wire.Metadata{{Name: "Socket-Type", Value: []byte("PUSH")},
+		{Name: "X-Node", Value: []byte("zeek")}}
 	if got := m.Peer().Metadata(); !slices.EqualFunc(got, want, func(a, b wire.Property) bool {
 		return a.Name == b.Name && string(a.Value) == string(b.Value)
 	}) {
@@ -153,7 +159,8 @@ func TestProperties(t *testing.T) {
 	link(back, there, "tcp://127.0.0.1:*")
 	for name, want := range map[string]string{"X-Node": "ours", "Socket-Type": "PUSH", "Peer-Address": "127.0.0.1"} {
 		back.send("x", "y")
-		r := there.call("property", testkit.Args{"property": name, "timeout": patience.Milliseconds()})
+		r := there.call("property",
+			testkit.Args{"property": name, "timeout": patience.Milliseconds()})
 		if !r.OK || r.Text == nil || *r.Text != want {
 			t.Errorf("libzmq finds %v as %s, want %s", r.Text, name, want)
 		}

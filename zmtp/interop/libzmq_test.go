@@ -118,7 +118,8 @@ func (s *libzmqEnd) change(topic, option, message string) {
 
 func (s *libzmqEnd) send(parts ...string) {
 	s.t.Helper()
-	if !s.call("send", testkit.Args{"parts": testkit.Blobs(parts), "timeout": patience.Milliseconds()}).OK {
+	if !s.call("send", testkit.Args{"parts": testkit.Blobs(parts),
+		"timeout": patience.Milliseconds()}).OK {
 		s.t.Fatalf("libzmq %s: no room for a message within %v", s.kind, patience)
 	}
 }
@@ -143,10 +144,12 @@ func (s *libzmqEnd) tryRecv(d time.Duration) ([]string, bool) {
 	return testkit.Texts(r.Parts), r.OK
 }
 
-func (s *libzmqEnd) startBurst(topic, source string, n, size int, timeout time.Duration) func() testkit.Reply {
+func (s *libzmqEnd) startBurst(topic, source string, n, size int,
+	timeout time.Duration) func() testkit.Reply {
 	s.t.Helper()
 	return s.start("burst", testkit.Args{
-		"prefix": testkit.Blobs([]string{topic, source}), "first": 0, "n": n, "size": size, "timeout": timeout.Milliseconds(),
+		"prefix": testkit.Blobs([]string{topic, source}), "first": 0, "n": n, "size": size,
+		"timeout": timeout.Milliseconds(),
 	})
 }
 

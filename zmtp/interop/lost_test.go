@@ -20,7 +20,8 @@ func TestPullKilled(t *testing.T) {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
 			t.Parallel()
 			const n, sources, size = 150, 8, 2000
-			cfg := zmtp.Config{Immediate: true, SendHWM: n * sources, SendBuffer: 8192, ReconnectInterval: time.Second}
+			cfg := zmtp.Config{Immediate: true, SendHWM: n * sources, SendBuffer: 8192,
+				ReconnectInterval: time.Second}
 			if sticky {
 				cfg.Key = func(m zmtp.Message) []byte { return m.Part(1) }
 			}
@@ -40,14 +41,16 @@ func TestPullKilled(t *testing.T) {
 			testkit.Eventually(t, "three peers", func() bool { return push.Stats().Peers == 3 })
 			for i := range n {
 				for source := range sources {
-					if err := push.Send(t.Context(), numbered("topic", fmt.Sprint(source), i, make([]byte, size))); err != nil {
+					if err := push.Send(t.Context(),
+						numbered("topic", fmt.Sprint(source), i, make([]byte, size))); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
 			// Nobody receives. The victim is the one for which most waits.
 			peers := push.Peers()
-			victim := slices.MaxFunc(peers, func(a, b zmtp.PeerStats) int { return a.Queued - b.Queued })
+			victim := slices.MaxFunc(peers,
+				func(a, b zmtp.PeerStats) int { return a.Queued - b.Queued })
 			still := 0
 			testkit.Eventually(t, "nothing more to go out", func() bool {
 				for _, p := range push.Peers() {
@@ -65,9 +68,11 @@ func TestPullKilled(t *testing.T) {
 			testkit.Eventually(t, "two peers", func() bool { return push.Stats().Peers == 2 })
 
 			st := push.Stats()
-			gone := victim.Out.Messages - uint64(victim.Queued) + st.Dropped[zmtp.DropConnectionLost]
+			gone := victim.Out.Messages - uint64(victim.Queued) +
+				st.Dropped[zmtp.DropConnectionLost]
 			if st.Returned == 0 || st.Returned != victim.Out.Messages-gone {
-				t.Errorf("%d messages came back of %d, of which %d had gone out", st.Returned, victim.Out.Messages, gone)
+				t.Errorf("%d messages came back of %d, of which %d had gone out", st.Returned,
+					victim.Out.Messages, gone)
 			}
 			want := n*sources - int(gone)
 			var alive []end
@@ -87,7 +92,8 @@ func TestPullKilled(t *testing.T) {
 				got.increasing(t)
 			}
 			if total := got.total(); total != want || len(seen) != want {
-				t.Errorf("%d messages came, %d different ones, want %d: all but those that had gone out to the dead one", total, len(seen), want)
+				t.Errorf("%d messages came, %d different ones, want %d: all but those that had "+
+					"gone out to the dead one", total, len(seen), want)
 			}
 		})
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // pairs are the socket types that talk to each other: sender and receiver.
-var pairs = [][2]string{{"PUB", "SUB"}, {"PUB", "XSUB"}, {"XPUB", "SUB"}, {"XPUB", "XSUB"}, {"PUSH", "PULL"}}
+var pairs = [][2]string{{"PUB", "SUB"}, {"PUB", "XSUB"}, {"XPUB", "SUB"}, {"XPUB", "XSUB"},
+	{"PUSH", "PULL"}}
 
 // roles are the sides of sender and receiver; one is libzmq with the peer of the test.
 func roles(p *peer) [][2]side {
@@ -76,7 +77,8 @@ func theMessages() [][]string {
 		}
 		all = append(all, parts)
 	}
-	return append(all, []string{"topic", testkit.Pattern(65536), testkit.Pattern(5 << 20), "", testkit.Pattern(65535)})
+	return append(all, []string{"topic", testkit.Pattern(65536), testkit.Pattern(5 << 20), "",
+		testkit.Pattern(65535)})
 }
 
 // TestEveryPair sends messages of all sizes between all pairs of types, in both directions, with
@@ -89,7 +91,8 @@ func TestEveryPair(t *testing.T) {
 			for _, role := range roles(startPeer(t)) {
 				for transport, endpoint := range transports {
 					for _, senderListens := range []bool{true, false} {
-						name := fmt.Sprintf("from %v/%s/sender listens=%v", role[0], transport, senderListens)
+						name := fmt.Sprintf("from %v/%s/sender listens=%v", role[0], transport,
+							senderListens)
 						t.Run(name, func(t *testing.T) {
 							o := options{ipv6: transport == "tcp6"}
 							snd, rcv := role[0].open(t, pair[0], o), role[1].open(t, pair[1], o)
@@ -127,7 +130,8 @@ func checkMessage(t *testing.T, got, want []string) {
 	}
 	for i := range want {
 		if got[i] != want[i] {
-			t.Fatalf("part %d of %d: got %d bytes, %.80q; want %d, %.80q", i, len(want), len(got[i]), got[i], len(want[i]), want[i])
+			t.Fatalf("part %d of %d: got %d bytes, %.80q; want %d, %.80q", i, len(want),
+				len(got[i]), got[i], len(want[i]), want[i])
 		}
 	}
 }
@@ -138,23 +142,24 @@ func TestUpstream(t *testing.T) {
 	t.Parallel()
 	for _, role := range roles(startPeer(t)) {
 		for _, subscriberListens := range []bool{true, false} {
-			t.Run(fmt.Sprintf("from %v/subscriber listens=%v", role[0], subscriberListens), func(t *testing.T) {
-				sub, pub := role[0].open(t, "XSUB", options{}), role[1].open(t, "XPUB", options{})
-				if subscriberListens {
-					link(sub, pub, "tcp://127.0.0.1:*")
-				} else {
-					link(pub, sub, "tcp://127.0.0.1:*")
-				}
-				// An XSUB that listens has nobody to send to before the handshake.
-				sub.subscribe("a")
-				checkMessage(t, pub.recv(), []string{"\x01a"})
-				for _, m := range [][]string{{"hello"}, {""}, {"\x02"}, {"x", "", "\xff"}, {testkit.Pattern(300)}, {testkit.Pattern(5 << 20), "end"}} {
-					sub.send(m...)
-					checkMessage(t, pub.recv(), m)
-				}
-				sub.unsubscribe("a")
-				checkMessage(t, pub.recv(), []string{"\x00a"})
-			})
+			t.Run(fmt.Sprintf("from %v/subscriber listens=%v", role[0], subscriberListens),
+				func(t *testing.T) {
+					sub, pub := role[0].open(t, "XSUB", options{}), role[1].open(t, "XPUB", options{})
+					if subscriberListens {
+						link(sub, pub, "tcp://127.0.0.1:*")
+					} else {
+						link(pub, sub, "tcp://127.0.0.1:*")
+					}
+					// An XSUB that listens has nobody to send to before the handshake.
+					sub.subscribe("a")
+					checkMessage(t, pub.recv(), []string{"\x01a"})
+					for _, m := range [][]string{{"hello"}, {""}, {"\x02"}, {"x", "", "\xff"}, {testkit.Pattern(300)}, {testkit.Pattern(5 << 20), "end"}} {
+						sub.send(m...)
+						checkMessage(t, pub.recv(), m)
+					}
+					sub.unsubscribe("a")
+					checkMessage(t, pub.recv(), []string{"\x00a"})
+				})
 		}
 		t.Run(fmt.Sprintf("from %v to PUB", role[0]), func(t *testing.T) {
 			sub, pub := role[0].open(t, "XSUB", options{}), role[1].open(t, "PUB", options{})

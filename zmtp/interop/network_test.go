@@ -15,10 +15,11 @@ func TestNetwork(t *testing.T) {
 	t.Parallel()
 	for _, pair := range pairs {
 		for _, sendersListen := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s-%s/senders listen=%v", pair[0], pair[1], sendersListen), func(t *testing.T) {
-				t.Parallel()
-				network(t, pair, sendersListen)
-			})
+			t.Run(fmt.Sprintf("%s-%s/senders listen=%v", pair[0], pair[1], sendersListen),
+				func(t *testing.T) {
+					t.Parallel()
+					network(t, pair, sendersListen)
+				})
 		}
 	}
 }

@@ -46,8 +46,10 @@ func (ours) open(t *testing.T, kind string, o options) end { return open(t, kind
 func open(t *testing.T, kind string, o options) *ourEnd {
 	t.Helper()
 	cfg := zmtp.Config{
-		SendHWM: o.sendHWM, RecvHWM: o.recvHWM, SendBuffer: o.sendBuf, RecvBuffer: o.recvBuf, IPv6: o.ipv6, Immediate: o.immediate,
-		HeartbeatInterval: o.heartbeat, HeartbeatTimeout: o.heartbeatTimeout, HeartbeatTTL: o.heartbeatTTL,
+		SendHWM: o.sendHWM, RecvHWM: o.recvHWM, SendBuffer: o.sendBuf, RecvBuffer: o.recvBuf,
+		IPv6: o.ipv6, Immediate: o.immediate,
+		HeartbeatInterval: o.heartbeat, HeartbeatTimeout: o.heartbeatTimeout,
+		HeartbeatTTL: o.heartbeatTTL,
 		// Tests that wait for a peer to come back should not wait long.
 		ReconnectInterval: 20 * time.Millisecond, ReconnectMax: 200 * time.Millisecond,
 	}
@@ -176,7 +178,8 @@ func parts(m zmtp.Message) []string {
 }
 
 func numbered(topic, source string, i int, body []byte) zmtp.Message {
-	return zmtp.NewMessage([]byte(topic), []byte(source), strconv.AppendInt(nil, int64(i), 10), body)
+	return zmtp.NewMessage([]byte(topic), []byte(source), strconv.AppendInt(nil, int64(i), 10),
+		body)
 }
 
 func (s *ourEnd) burst(topic, source string, n, size int) func() {

@@ -27,6 +27,7 @@ func startPeer(t *testing.T) *peer {
 // proxy starts libzmq's broker on ephemeral ports.
 func (p *peer) proxy() (xsub, xpub string) {
 	p.t.Helper()
-	r := p.Call(p.t, "proxy", testkit.Args{"xsub": "tcp://127.0.0.1:*", "xpub": "tcp://127.0.0.1:*"})
+	r := p.Call(p.t, "proxy", testkit.Args{"xsub": "tcp://127.0.0.1:*",
+		"xpub": "tcp://127.0.0.1:*"})
 	return r.Endpoints[0], r.Endpoints[1]
 }

@@ -135,7 +135,8 @@ func TestBackPressure(t *testing.T) {
 				settle(t, push, pull)
 				sent := push.pump("topic", "first", most, size)
 				if sent < hwm/2 || sent == most {
-					t.Errorf("%d messages were taken until there was no room, with HWMs of %d", sent, hwm)
+					t.Errorf("%d messages were taken until there was no room, with HWMs of %d",
+						sent, hwm)
 				}
 				pull.tally(sent, patience)().complete(t, sent, "first")
 				wait := pull.tally(1000, patience)
@@ -160,7 +161,8 @@ func TestImmediate(t *testing.T) {
 				if pushSide == "libzmq" {
 					role = roles(p)[1]
 				}
-				push, pull := role[0].open(t, "PUSH", options{immediate: immediate}), role[1].open(t, "PULL", options{})
+				push, pull := role[0].open(t, "PUSH", options{immediate: immediate}),
+					role[1].open(t, "PULL", options{})
 				live := pull.listen("tcp://127.0.0.1:*")
 				push.connect(live)
 				settle(t, push, pull)
@@ -176,7 +178,8 @@ func TestImmediate(t *testing.T) {
 				}
 				if immediate {
 					pull.close()
-					testkit.Eventually(t, "no room when the only peer is gone", func() bool { return !push.trySend("x") })
+					testkit.Eventually(t, "no room when the only peer is gone",
+						func() bool { return !push.trySend("x") })
 				}
 			})
 		}
@@ -200,7 +203,8 @@ func TestTermEndpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		testkit.Eventually(t, "no room", func() bool { return !push.trySend("x") })
-		testkit.Eventually(t, "DISCONNECTED there", func() bool { return pull.nextEvent().Type == zmtp.EventDisconnected })
+		testkit.Eventually(t, "DISCONNECTED there",
+			func() bool { return pull.nextEvent().Type == zmtp.EventDisconnected })
 		if err := push.Unbind(bound); !errors.Is(err, zmtp.ErrNoEndpoint) {
 			t.Errorf("second Unbind: %v", err)
 		}

@@ -31,22 +31,24 @@ func TestXPubNotifications(t *testing.T) {
 	for _, role := range append(roles(p), [2]side{libzmq{p}, libzmq{p}}) {
 		for mode, want := range notifications {
 			for _, kind := range []string{"SUB", "XSUB"} {
-				t.Run(fmt.Sprintf("XPUB of %v/%s of %v/%s", role[0], kind, role[1], mode), func(t *testing.T) {
-					xpub := role[0].open(t, "XPUB", options{verbose: mode == "verbose", verboser: mode == "verboser"})
-					endpoint := xpub.listen("tcp://127.0.0.1:*")
-					s1, s2 := role[1].open(t, kind, options{}), role[1].open(t, kind, options{})
-					observer := role[1].open(t, "SUB", options{})
-					for _, s := range []end{s1, s2, observer} {
-						s.connect(endpoint)
-					}
-					want := slices.Clone(want)
-					if role[0] == side(ours{}) && mode == "verboser" {
-						// Two subscriptions were told and one cancellation; ours makes that even
-						// when the peer goes.
-						want[len(want)-1] = "-a -b"
-					}
-					checkNotifications(t, xpub, observer, s1, s2, want)
-				})
+				t.Run(fmt.Sprintf("XPUB of %v/%s of %v/%s", role[0], kind, role[1], mode),
+					func(t *testing.T) {
+						xpub := role[0].open(t, "XPUB",
+							options{verbose: mode == "verbose", verboser: mode == "verboser"})
+						endpoint := xpub.listen("tcp://127.0.0.1:*")
+						s1, s2 := role[1].open(t, kind, options{}), role[1].open(t, kind, options{})
+						observer := role[1].open(t, "SUB", options{})
+						for _, s := range []end{s1, s2, observer} {
+							s.connect(endpoint)
+						}
+						want := slices.Clone(want)
+						if role[0] == side(ours{}) && mode == "verboser" {
+							// Two subscriptions were told and one cancellation; ours makes that even
+							// when the peer goes.
+							want[len(want)-1] = "-a -b"
+						}
+						checkNotifications(t, xpub, observer, s1, s2, want)
+					})
 			}
 		}
 	}
@@ -109,7 +111,8 @@ func checkNotifications(t *testing.T, xpub, observer, s1, s2 end, want []string)
 		step(func() { s1.unsubscribe("a") }, s1),
 		step(func() { s1.unsubscribe("a") }, s1),
 		step(func() { s2.unsubscribe("a") }, s2),
-		strings.TrimSpace(step(func() { s1.subscribe("b") }, s1) + " " + step(func() { s2.subscribe("b") }, s2)),
+		strings.TrimSpace(step(func() { s1.subscribe("b") }, s1) + " " +
+			step(func() { s2.subscribe("b") }, s2)),
 		closed(s2),
 		closed(s1),
 	}
@@ -200,7 +203,8 @@ func TestWelcome(t *testing.T) {
 	for _, role := range roles(startPeer(t)) {
 		for _, kind := range []string{"SUB", "XSUB"} {
 			t.Run(fmt.Sprintf("XPUB of %v/%s", role[0], kind), func(t *testing.T) {
-				xpub, sub := role[0].open(t, "XPUB", options{welcome: "W"}), role[1].open(t, kind, options{})
+				xpub, sub := role[0].open(t, "XPUB", options{welcome: "W"}),
+					role[1].open(t, kind, options{})
 				sub.subscribe("W")
 				link(xpub, sub, "tcp://127.0.0.1:*")
 				checkMessage(t, xpub.recv(), []string{"\x01W"})
@@ -230,18 +234,21 @@ func TestDropBeyondHWM(t *testing.T) {
 				}
 				var got tally
 				if o, ok := pub.(*ourEnd); ok {
-					got = gather(t, func() int { return n - int(o.Stats().Dropped[zmtp.DropFull]) }, sub)
+					got = gather(t, func() int { return n - int(o.Stats().Dropped[zmtp.DropFull]) },
+						sub)
 				} else { // how much libzmq has dropped, it does not say
 					got = sub.tally(n, 3*time.Second)()
 				}
 				got.increasing(t)
 				// libzmq has acknowledged the messages of settle in batches of half the HWM.
 				if got.total() < hwm/2 || got.total() == n {
-					t.Errorf("%d messages of %d arrived, want some dropped and those below the HWM not", got.total(), n)
+					t.Errorf("%d messages of %d arrived, want some dropped and those below the "+
+						"HWM not", got.total(), n)
 				}
 				if o, ok := pub.(*ourEnd); ok {
 					if dropped := int(o.Stats().Dropped[zmtp.DropFull]); got.total()+dropped != n {
-						t.Errorf("%d arrived and %d counted as dropped, of %d", got.total(), dropped, n)
+						t.Errorf("%d arrived and %d counted as dropped, of %d", got.total(),
+							dropped, n)
 					}
 				}
 				settle(t, pub, sub)
@@ -271,7 +278,8 @@ func TestNoDrop(t *testing.T) {
 			}
 			sent := xpub.pump("a", "first", most, size)
 			if sent == most || sent < hwm {
-				t.Errorf("%d messages were taken until there was no room, with HWMs of %d", sent, hwm)
+				t.Errorf("%d messages were taken until there was no room, with HWMs of %d", sent,
+					hwm)
 			}
 			xpub.send("b", "not held up")
 			checkMessage(t, other.recv(), []string{"b", "not held up"})
@@ -308,7 +316,8 @@ func TestManySubscriptions(t *testing.T) {
 				for range n {
 					told[xpub.recv()[0]] = true
 				}
-				if len(told) != n || !told["\x01topic0."] || !told[fmt.Sprintf("\x01topic%d.", n-1)] {
+				if len(told) != n || !told["\x01topic0."] ||
+					!told[fmt.Sprintf("\x01topic%d.", n-1)] {
 					t.Fatalf("%d different topics were told of %d", len(told), n)
 				}
 				xpub.close()

@@ -25,7 +25,8 @@ func TestRestart(t *testing.T) {
 			for _, oursDies := range []bool{true, false} {
 				for _, senderDies := range []bool{true, false} {
 					for _, senderListens := range []bool{true, false} {
-						name := fmt.Sprintf("ours dies=%v/sender dies=%v/sender listens=%v", oursDies, senderDies, senderListens)
+						name := fmt.Sprintf("ours dies=%v/sender dies=%v/sender listens=%v",
+							oursDies, senderDies, senderListens)
 						t.Run(name, func(t *testing.T) {
 							restart(t, pair, stays, oursDies, senderDies, senderListens)
 						})
@@ -168,12 +169,14 @@ func TestLostSubscriber(t *testing.T) {
 	t.Parallel()
 	t.Run("libzmq killed", func(t *testing.T) {
 		p, stays := startPeer(t), startPeer(t)
-		lostSubscriber(t, open(t, "XPUB", options{}), libzmq{p}.open(t, "SUB", options{}), libzmq{stays}.open(t, "SUB", options{}), p.Kill)
+		lostSubscriber(t, open(t, "XPUB", options{}), libzmq{p}.open(t, "SUB", options{}),
+			libzmq{stays}.open(t, "SUB", options{}), p.Kill)
 	})
 	t.Run("ours closed", func(t *testing.T) {
 		p := startPeer(t)
 		lost := open(t, "SUB", options{})
-		lostSubscriber(t, libzmq{p}.open(t, "XPUB", options{}), lost, libzmq{p}.open(t, "SUB", options{}), lost.close)
+		lostSubscriber(t, libzmq{p}.open(t, "XPUB", options{}), lost,
+			libzmq{p}.open(t, "SUB", options{}), lost.close)
 	})
 }
 
@@ -308,7 +311,8 @@ func TestTruncatedNeverThere(t *testing.T) {
 	victim.Kill()
 	testkit.Eventually(t, "the loss of the peer", func() bool { return push.Stats().Peers == 1 })
 	gone := func() int {
-		return int(stuck.Out.Messages) - stuck.Queued + int(push.Stats().Dropped[zmtp.DropConnectionLost])
+		return int(stuck.Out.Messages) - stuck.Queued +
+			int(push.Stats().Dropped[zmtp.DropConnectionLost])
 	}
 	got := gather(t, func() int { return n - gone() }, pull)
 	sent()
@@ -317,7 +321,8 @@ func TestTruncatedNeverThere(t *testing.T) {
 		seen[number] = true
 	}
 	if got.total() != n-gone() || len(seen) != n-gone() {
-		t.Errorf("%d messages received, %d different ones, and %d had gone out to the other one, of %d", got.total(), len(seen), gone(), n)
+		t.Errorf("%d messages received, %d different ones, and %d had gone out to the other one, "+
+			"of %d", got.total(), len(seen), gone(), n)
 	}
 }
 

@@ -80,7 +80,8 @@ func TestZeekNodes(t *testing.T) {
 			ourZeekNode(t, xsub, xpub, nodes[2], count, nodes)
 			for _, wait := range waits {
 				if r := wait(); r != (zeekResult{Sent: count}) {
-					t.Errorf("a node sent %d and found no room for %d, want %d and 0", r.Sent, r.Full, count)
+					t.Errorf("a node sent %d and found no room for %d, want %d and 0", r.Sent,
+						r.Full, count)
 				}
 			}
 		})
@@ -122,7 +123,8 @@ func TestZeekNodeWithoutRoom(t *testing.T) {
 	const count, size = 20000, 5000
 	xsub := open(t, "XSUB", options{recvHWM: 10, recvBuf: 8192})
 	xsub.subscribe("cluster.")
-	wait, ended := startZeekNode(t, "flood", xsub.listen("tcp://127.0.0.1:*"), strconv.Itoa(count), strconv.Itoa(size))
+	wait, ended := startZeekNode(t, "flood", xsub.listen("tcp://127.0.0.1:*"), strconv.Itoa(count),
+		strconv.Itoa(size))
 	// It is not received from before it has seen that there is no room.
 	testkit.Eventually(t, "back-pressure", func() bool { return xsub.Stats().RecvQueued >= 10 })
 	body := strings.Repeat("\x00", size)

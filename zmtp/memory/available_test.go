@@ -24,7 +24,8 @@ func TestAvailable(t *testing.T) {
 			"sys/fs/cgroup/a.slice/memory.max":           "1073741824\n",
 		}, 1 << 30, "cgroup"},
 		"v2 in a container": {map[string]string{
-			"proc/meminfo": host, "proc/self/cgroup": "0::/../x\n", "sys/fs/cgroup/memory.max": "536870912\n",
+			"proc/meminfo": host, "proc/self/cgroup": "0::/../x\n",
+			"sys/fs/cgroup/memory.max": "536870912\n",
 		}, 512 << 20, "cgroup"},
 		"v1": {map[string]string{
 			"proc/meminfo": host, "proc/self/cgroup": "9:cpu,memory:/docker/1\n0::/\n",
@@ -36,10 +37,12 @@ func TestAvailable(t *testing.T) {
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
 		}, 4 << 30, "host"},
 		"a cgroup with more than the host": {map[string]string{
-			"proc/meminfo": host, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "1099511627776\n",
+			"proc/meminfo": host, "proc/self/cgroup": "0::/\n",
+			"sys/fs/cgroup/memory.max": "1099511627776\n",
 		}, 4 << 30, "host"},
 		"nonsense": {map[string]string{
-			"proc/meminfo": "MemTotal: -1 kB\nMemTotal: x\n", "proc/self/cgroup": "0:\n::\n0::/\n", "sys/fs/cgroup/memory.max": "-5\n",
+			"proc/meminfo": "MemTotal: -1 kB\nMemTotal: x\n", "proc/self/cgroup": "0:\n::\n0::/\n",
+			"sys/fs/cgroup/memory.max": "-5\n",
 		}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -169,7 +169,8 @@ func (b *Budget) tryCharge(n int64, allowed func(free int64) bool) bool {
 func (b *Budget) wait(h *Holder, n, whole int64) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	w := &waiter{holder: h, n: n, whole: max(n, whole), since: time.Now(), granted: make(chan struct{})}
+	w := &waiter{holder: h, n: n, whole: max(n, whole), since: time.Now(),
+		granted: make(chan struct{})}
 	b.waiting = append(b.waiting, w)
 	b.press() // from here on each release looks at the queue
 	if b.grant(); w.done() {
@@ -243,7 +244,8 @@ func (b *Budget) relieve() {
 	if !b.shortage() { // looked at again because a charge that found pressed set did nothing
 		if b.short {
 			b.short, b.ended = false, now
-			b.log.Info("memory budget suffices again", "used", b.used.Load(), "limit", b.limit.Load())
+			b.log.Info("memory budget suffices again", "used", b.used.Load(), "limit",
+				b.limit.Load())
 		}
 		b.mu.Unlock()
 		return
@@ -251,7 +253,8 @@ func (b *Budget) relieve() {
 	b.pressed.Store(true)
 	if !b.short && (b.ended.IsZero() || now.Sub(b.ended) >= quiet) {
 		b.short = true
-		b.log.Warn("memory budget exhausted: peers that hold much are not read; if this is no attack,"+
+		b.log.Warn("memory budget exhausted: peers that hold much are not read; if this is no "+
+			"attack,"+
 			" raise the limit", "used", b.used.Load(), "limit", b.limit.Load())
 	}
 	since := now
@@ -349,6 +352,7 @@ type ExhaustedError struct {
 
 // Error implements error.
 func (e *ExhaustedError) Error() string {
-	return fmt.Sprintf("the memory budget of %d bytes was exhausted and this one, of %d bytes, was to be"+
+	return fmt.Sprintf("the memory budget of %d bytes was exhausted and this one, of %d bytes, "+
+		"was to be"+
 		" closed: raise the limit if that happens to honest peers", e.Limit, e.Held)
 }

@@ -49,7 +49,8 @@ func TestLargestIsClosedWhenShortageLasts(t *testing.T) {
 			var h *Holder
 			h = b.NewHolder("peer", 0, func(err error) {
 				closed = append(closed, i)
-				if e, ok := errors.AsType[*ExhaustedError](err); !ok || e.Held != n || e.Limit != 100*mib {
+				if e, ok := errors.AsType[*ExhaustedError](err); !ok || e.Held != n ||
+					e.Limit != 100*mib {
 					t.Error(err)
 				}
 				h.Release(n)
@@ -168,7 +169,8 @@ func TestNilBudget(t *testing.T) {
 	b.SetLimit(1)
 	h := b.NewHolder("peer", 1, nil)
 	h.Add(mib)
-	if !h.Reserve(mib, 0, nil) || !h.TryReserve(mib) || !h.TryPin(mib) || h.Held() != 0 || b.Stats().Limit != 0 {
+	if !h.Reserve(mib, 0, nil) || !h.TryReserve(mib) || !h.TryPin(mib) || h.Held() != 0 ||
+		b.Stats().Limit != 0 {
 		t.Error("a nil Budget counts")
 	}
 	h.Unpin(mib)

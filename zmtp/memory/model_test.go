@@ -37,7 +37,8 @@ type model struct {
 func TestAgainstModel(t *testing.T) {
 	type step struct{ what, which, n int }
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
-		return step{rapid.IntRange(0, 8).Draw(t, "what"), rapid.IntRange(0, 9).Draw(t, "which"), rapid.IntRange(1, 400).Draw(t, "n")}
+		return step{rapid.IntRange(0, 8).Draw(t, "what"), rapid.IntRange(0, 9).Draw(t, "which"),
+			rapid.IntRange(1, 400).Draw(t, "n")}
 	}), 1, 80)
 	rapid.Check(t, func(rt *rapid.T) {
 		all, n := steps.Draw(rt, "steps"), rapid.IntRange(1, 5).Draw(rt, "holders")
@@ -88,9 +89,11 @@ func (m *model) step(what int, h *modelHolder, n int64) error {
 	case 3: // TryReserve
 		delta := max(h.reserved.Load()+n-h.floor, 0) - max(h.reserved.Load()-h.floor, 0)
 		left := free - delta
-		want := delta == 0 || h.reserved.Load()+h.pinned+n <= max(left-modelLimit/4, modelSmall) && left >= 0
+		want := delta == 0 || h.reserved.Load()+h.pinned+n <= max(left-modelLimit/4, modelSmall) &&
+			left >= 0
 		if got := h.TryReserve(n); got != want {
-			return fmt.Errorf("TryReserve gives %v with %d held and %d free", got, h.reserved.Load(), free)
+			return fmt.Errorf("TryReserve gives %v with %d held and %d free", got,
+				h.reserved.Load(), free)
 		} else if got {
 			h.reserved.Add(n)
 		}
@@ -107,9 +110,11 @@ func (m *model) step(what int, h *modelHolder, n int64) error {
 			h.pinned = 0
 			return nil
 		}
-		want := h.reserved.Load()+n <= max(h.floor, free-modelLimit/4) || h.reserved.Load()+n <= modelSmall && free >= 0
+		want := h.reserved.Load()+n <= max(h.floor, free-modelLimit/4) ||
+			h.reserved.Load()+n <= modelSmall && free >= 0
 		if got := h.TryPin(n); got != want {
-			return fmt.Errorf("TryPin gives %v with %d held and %d free", got, h.reserved.Load(), free)
+			return fmt.Errorf("TryPin gives %v with %d held and %d free", got, h.reserved.Load(),
+				free)
 		} else if got {
 			h.pinned = n
 		}
@@ -137,21 +142,25 @@ func (m *model) check() error {
 	waiting := 0
 	for i, h := range m.holders {
 		if h.Held() != h.reserved.Load()+h.pinned {
-			return fmt.Errorf("holder %d has %d and %d, it says %d", i, h.reserved.Load(), h.pinned, h.Held())
+			return fmt.Errorf("holder %d has %d and %d, it says %d", i, h.reserved.Load(), h.pinned,
+				h.Held())
 		}
 		if h.asked.Load() == 0 {
 			continue
 		}
 		waiting++
-		delta := max(h.reserved.Load()+h.asked.Load()-h.floor, 0) - max(h.reserved.Load()-h.floor, 0)
+		delta := max(h.reserved.Load()+h.asked.Load()-h.floor, 0) - max(h.reserved.Load()-h.floor,
+			0)
 		free := modelLimit - used - delta
 		// A release that frees nothing, within a floor, does not look at the queue; the next tick
 		// does.
-		if free >= 0 && h.reserved.Load()+h.pinned+h.asked.Load() <= max(2*(free-modelLimit/8), modelSmall) {
+		if free >= 0 && h.reserved.Load()+h.pinned+h.asked.Load() <= max(2*(free-modelLimit/8),
+			modelSmall) {
 			time.Sleep(between)
 			synctest.Wait()
 			if h.asked.Load() > 0 {
-				return fmt.Errorf("holder %d waits for %d, has %d, %d are free", i, h.asked.Load(), h.reserved.Load(), free)
+				return fmt.Errorf("holder %d waits for %d, has %d, %d are free", i, h.asked.Load(),
+					h.reserved.Load(), free)
 			}
 			return m.check()
 		}

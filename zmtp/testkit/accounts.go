@@ -114,7 +114,9 @@ func Unbalanced(status []byte, everything ...string) error {
 	var faults []error
 	equal := func(got, want any, format string, args ...any) {
 		if got != want {
-			faults = append(faults, fmt.Errorf(format+": %v are accounted for, %v were received", append(args, got, want)...))
+			faults = append(faults,
+				fmt.Errorf(format+": %v are accounted for, %v were received",
+					append(args, got, want)...))
 		}
 	}
 	if f := s.Forwarder; f != nil {
@@ -125,23 +127,27 @@ func Unbalanced(status []byte, everything ...string) error {
 			equal(p.Account.accounted(), p.Account.Matched, "messages for subscriber %s", p.Address)
 		}
 		for _, address := range everything {
-			i := slices.IndexFunc(f.XPub.Peers, func(p accountedPeer) bool { return p.Address == address })
+			i := slices.IndexFunc(f.XPub.Peers,
+				func(p accountedPeer) bool { return p.Address == address })
 			if i < 0 {
 				faults = append(faults, fmt.Errorf("subscriber %s is not connected", address))
 				continue
 			}
-			equal(f.XPub.Peers[i].Account.accounted(), f.Received.Routed, "messages for subscriber %s of everything", address)
+			equal(f.XPub.Peers[i].Account.accounted(), f.Received.Routed,
+				"messages for subscriber %s of everything", address)
 		}
 	}
 	if l := s.Logger; l != nil {
 		// What is refused as no log message is among what was received.
-		equal(l.Received.Messages+l.Pull.ReceiveQueue+l.Pull.dropped(), l.Pull.Received.Messages, "messages from nodes")
+		equal(l.Received.Messages+l.Pull.ReceiveQueue+l.Pull.dropped(), l.Pull.Received.Messages,
+			"messages from nodes")
 		for _, sink := range l.Sinks {
 			equal(sink.accounted(), sink.Received, "records for sink %s", sink.Sink)
 			for name, parts := range map[string][]account{"log": sink.Paths, "node": sink.Nodes} {
 				var all counts
 				for _, a := range parts {
-					equal(a.accounted(), a.Received, "records of one %s for sink %s", name, sink.Sink)
+					equal(a.accounted(), a.Received, "records of one %s for sink %s", name,
+						sink.Sink)
 					all.add(a.Received)
 				}
 				equal(all, sink.Received, "records by %s for sink %s", name, sink.Sink)
@@ -154,7 +160,8 @@ func Unbalanced(status []byte, everything ...string) error {
 			moved += l.Moved
 		}
 		// What was moved is in Sent again when another logger's queue has it.
-		equal(b.Push.Sent.Messages-moved+b.Homeless+b.Pull.ReceiveQueue+b.Pull.dropped(), b.Pull.Received.Messages, "messages from nodes")
+		equal(b.Push.Sent.Messages-moved+b.Homeless+b.Pull.ReceiveQueue+b.Pull.dropped(),
+			b.Pull.Received.Messages, "messages from nodes")
 	}
 	return errors.Join(faults...)
 }

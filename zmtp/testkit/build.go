@@ -29,9 +29,11 @@ func Build(t testing.TB, pkg string) (program string) {
 // Compile compiles a C file to the file program. The arguments, libraries for example, follow the
 // source.
 func Compile(program, source string, args ...string) error {
-	cc := exec.Command("cc", append([]string{"-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source}, args...)...)
+	cc := exec.Command("cc", append([]string{"-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
+		"-o", program, source}, args...)...)
 	if out, err := cc.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot compile %s; on Debian: apt-get install -y gcc libc6-dev libzmq3-dev libsodium-dev: %w\n%s", source, err, out)
+		return fmt.Errorf("cannot compile %s; on Debian: apt-get install -y gcc libc6-dev "+
+			"libzmq3-dev libsodium-dev: %w\n%s", source, err, out)
 	}
 	return nil
 }

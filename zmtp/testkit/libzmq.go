@@ -55,13 +55,15 @@ var peerProgram string
 var python = sync.OnceValues(func() (string, error) {
 	var all error
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
-		out, err := exec.Command(name, "-c", "import zmq; assert zmq.zmq_version_info() >= (4, 3) and zmq.has('curve')").CombinedOutput()
+		out, err := exec.Command(name, "-c",
+			"import zmq; assert zmq.zmq_version_info() >= (4, 3) and zmq.has('curve')").CombinedOutput()
 		if err == nil {
 			return name, nil
 		}
 		all = errors.Join(all, fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out)))
 	}
-	return "", fmt.Errorf("no Python with pyzmq; on Debian: apt-get install -y python3-zmq\n%w", all)
+	return "", fmt.Errorf("no Python with pyzmq; on Debian: apt-get install -y python3-zmq\n%w",
+		all)
 })
 
 // Python returns a Python that has pyzmq.
@@ -77,7 +79,8 @@ func Python(t testing.TB) string {
 // StartLibzmq starts a process with sockets of libzmq, which ends with the test.
 func StartLibzmq(t testing.TB) *Libzmq {
 	t.Helper()
-	z := &Libzmq{t: t, cmd: exec.Command(Python(t), "-c", peerProgram), replies: make(chan Reply, 16)}
+	z := &Libzmq{t: t, cmd: exec.Command(Python(t), "-c", peerProgram),
+		replies: make(chan Reply, 16)}
 	z.cmd.Stderr = &z.stderr
 	in, err := z.cmd.StdinPipe()
 	if err != nil {

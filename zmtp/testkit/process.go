@@ -46,7 +46,8 @@ func (o *Output) String() string {
 // ephemeral keeps a daemon from the ports of its defaults, which another zmtpd on this machine may
 // have.
 var ephemeral = []string{
-	"ZMTPD_HTTP=127.0.0.1:0", "ZMTPD_XSUB=tcp://127.0.0.1:*", "ZMTPD_XPUB=tcp://127.0.0.1:*", "ZMTPD_LISTEN=tcp://127.0.0.1:*",
+	"ZMTPD_HTTP=127.0.0.1:0", "ZMTPD_XSUB=tcp://127.0.0.1:*", "ZMTPD_XPUB=tcp://127.0.0.1:*",
+	"ZMTPD_LISTEN=tcp://127.0.0.1:*",
 }
 
 // Start starts a program, which is zmtpd or runs it, with the arguments. It listens on ephemeral

@@ -72,7 +72,8 @@ func (m *model) cancel(p int, topic string) Change {
 func (m *model) remove(p int) (gone []Removed) {
 	for i := range *m {
 		if e := &(*m)[i]; e.p == p {
-			gone = append(gone, Removed{e.topic, e.held, e.held && m.holders(e.topic) == 1, e.count})
+			gone = append(gone, Removed{e.topic, e.held, e.held && m.holders(e.topic) == 1,
+				e.count})
 			e.held, e.count = false, 0
 		}
 	}
@@ -141,7 +142,8 @@ func TestTableAgainstModel(t *testing.T) {
 				got := table.Subscribe(p, topic)
 				same(t, got, m.subscribe(p, string(topic)))
 				if (table.Root() != before) != got.Fresh {
-					t.Fatalf("root changed: %v, though fresh: %v", table.Root() != before, got.Fresh)
+					t.Fatalf("root changed: %v, though fresh: %v", table.Root() != before,
+						got.Fresh)
 				}
 				clear(topic) // the table must have its own copy
 			},
@@ -180,14 +182,16 @@ func TestTableAgainstModel(t *testing.T) {
 					effective = effective || r.Held
 				}
 				if (table.Root() != before) != effective {
-					t.Fatalf("root changed: %v, though matching: %v", table.Root() != before, effective)
+					t.Fatalf("root changed: %v, though matching: %v", table.Root() != before,
+						effective)
 				}
 			},
 			"keep a root": func(t *rapid.T) {
 				keep(topicGen.Draw(t, "topic"))
 			},
 			"": func(t *rapid.T) {
-				if got, want := slices.Collect(table.Topics()), m.topics(); !slices.Equal(got, want) {
+				if got, want := slices.Collect(table.Topics()),
+					m.topics(); !slices.Equal(got, want) {
 					t.Fatalf("topics are %q, want %q", got, want)
 				}
 				if got, want := table.Len(), len(m.topics()); got != want {
@@ -220,7 +224,8 @@ func TestTableAgainstModel(t *testing.T) {
 				for _, past := range pasts {
 					got := past.root.Match(nil, past.topic)
 					slices.Sort(got)
-					if !slices.Equal(got, past.match) || !slices.Equal(slices.Collect(past.root.Topics()), past.topics) {
+					if !slices.Equal(got, past.match) ||
+						!slices.Equal(slices.Collect(past.root.Topics()), past.topics) {
 						t.Fatal("a root changed after it was published")
 					}
 				}

@@ -47,7 +47,8 @@ func TestTwiceSubscribed(t *testing.T) {
 	}{
 		{"SUBSCRIBE", table.Subscribe("p", a), Change{Fresh: true, First: true, Count: 1}, 1, 1},
 		{"SUBSCRIBE again", table.Subscribe("p", a), Change{Count: 2}, 1, 1},
-		{"CANCEL", table.Cancel("p", a), Change{Held: true, Last: true, Counted: true, Count: 1}, 0, 1},
+		{"CANCEL", table.Cancel("p", a), Change{Held: true, Last: true, Counted: true, Count: 1}, 0,
+			1},
 		{"CANCEL again", table.Cancel("p", a), Change{Counted: true}, 0, 0},
 		{"CANCEL without SUBSCRIBE", table.Cancel("p", a), Change{}, 0, 0},
 	}
@@ -130,7 +131,8 @@ func TestLongTopics(t *testing.T) {
 	for i := range depth {
 		table.Subscribe(2, long[:i])
 	}
-	if got := slices.Sorted(slices.Values(table.Match(nil, long))); !slices.Equal(got, []int{1, 2}) {
+	if got := slices.Sorted(slices.Values(table.Match(nil, long))); !slices.Equal(got,
+		[]int{1, 2}) {
 		t.Errorf("deep chain matched %v", got)
 	}
 	n := 0
@@ -146,7 +148,8 @@ func TestLongTopics(t *testing.T) {
 	if table.Len() != 1 {
 		t.Errorf("%d topics left, want 1", table.Len())
 	}
-	if n := len(table.Root().top.children); n != 1 || len(table.Root().top.children[0].label) != len(long) {
+	if n := len(table.Root().top.children); n != 1 ||
+		len(table.Root().top.children[0].label) != len(long) {
 		t.Error("what is left of a deep chain is not one node")
 	}
 }

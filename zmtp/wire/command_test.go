@@ -44,7 +44,8 @@ func TestPing(t *testing.T) {
 			t.Errorf("TTL %d: %d %q, %v", ttl, got, context, err)
 		}
 	}
-	if ttl, context, err := ParsePing([]byte("\xff\xffcontext")); err != nil || ttl != 65535 || string(context) != "context" {
+	if ttl, context, err := ParsePing([]byte("\xff\xffcontext")); err != nil || ttl != 65535 ||
+		string(context) != "context" {
 		t.Errorf("%d %q, %v", ttl, context, err)
 	}
 	for _, short := range []string{"", "\x00"} {

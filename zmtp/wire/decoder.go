@@ -88,10 +88,12 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 				satAdd(before, size), limit)
 		}
 		if d.MaxParts > 0 && d.parts >= d.MaxParts {
-			return Item{}, Errorf(TooManyParts, "message of more than %d parts, the limit", d.MaxParts)
+			return Item{}, Errorf(TooManyParts, "message of more than %d parts, the limit",
+				d.MaxParts)
 		}
 		if size > maxInMemory-int64(at+n) {
-			return Item{}, Errorf(MessageTooLarge, "frame of %d bytes does not fit into memory", size)
+			return Item{}, Errorf(MessageTooLarge, "frame of %d bytes does not fit into memory",
+				size)
 		}
 		end := at + n + int(size)
 		if end > len(b) {
@@ -106,7 +108,8 @@ func (d *Decoder) Next(b []byte) (Item, error) {
 		d.bytes += int(size)
 		if flags&More == 0 {
 			it := Item{
-				Kind: AMessage, Size: d.scanned, Parts: d.parts, Bytes: d.bytes, From: end, To: len(b),
+				Kind: AMessage, Size: d.scanned, Parts: d.parts, Bytes: d.bytes, From: end,
+				To: len(b),
 			}
 			d.scanned, d.hole, d.first, d.parts, d.bytes = 0, 0, 0, 0, 0
 			return it, nil

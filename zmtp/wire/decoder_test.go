@@ -28,7 +28,8 @@ func drive(d *Decoder, stream []byte, cut func(left int) int) ([]item, error) {
 		for {
 			size, parts, bytes := d.Whole(buf)
 			it, err := d.Next(buf)
-			if size > 0 && (err != nil || it.Kind != AMessage || it.Size != size || it.Parts != parts || it.Bytes != bytes || it.From != size) {
+			if size > 0 && (err != nil || it.Kind != AMessage || it.Size != size ||
+				it.Parts != parts || it.Bytes != bytes || it.From != size) {
 				panic("Whole and Next disagree")
 			}
 			if err != nil {
@@ -109,11 +110,13 @@ func TestDecoderRefuses(t *testing.T) {
 		"reserved bit":      {[]byte{0x08, 0}, MalformedFrame},
 		"command with more": {[]byte{0x05, 0}, MalformedFrame},
 		"top bit of size":   {[]byte{0x02, 0x80, 0, 0, 0, 0, 0, 0, 0}, MalformedFrame},
-		"largest size":      {[]byte{0x02, 0x7f, 255, 255, 255, 255, 255, 255, 255}, MessageTooLarge},
-		"above the limit":   {[]byte{0x00, 101}, MessageTooLarge},
-		"long command":      {[]byte{0x06, 0, 0, 0, 0, 0, 2, 0, 1}, CommandTooLarge},
-		"many empty parts":  {bytes.Repeat([]byte{0x01, 0}, 60), MessageTooLarge},
-		"sum of the parts":  {append(AppendFrame(nil, More, make([]byte, 60)), 0x00, 50), MessageTooLarge},
+		"largest size": {[]byte{0x02, 0x7f, 255, 255, 255, 255, 255, 255, 255},
+			MessageTooLarge},
+		"above the limit":  {[]byte{0x00, 101}, MessageTooLarge},
+		"long command":     {[]byte{0x06, 0, 0, 0, 0, 0, 2, 0, 1}, CommandTooLarge},
+		"many empty parts": {bytes.Repeat([]byte{0x01, 0}, 60), MessageTooLarge},
+		"sum of the parts": {append(AppendFrame(nil, More, make([]byte, 60)), 0x00, 50),
+			MessageTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := Decoder{MaxMessageSize: 100}
@@ -168,7 +171,8 @@ func TestCommandsInsideAMessageCostLittle(t *testing.T) {
 		best := time.Duration(math.MaxInt64)
 		for range 3 {
 			start := time.Now()
-			found, err := drive(new(Decoder), slices.Clone(stream), func(left int) int { return left })
+			found, err := drive(new(Decoder), slices.Clone(stream),
+				func(left int) int { return left })
 			best = min(best, time.Since(start))
 			if err != nil || len(found) != number+1 {
 				t.Fatal(len(found), err)
@@ -179,7 +183,8 @@ func TestCommandsInsideAMessageCostLittle(t *testing.T) {
 		}
 		return best
 	}
-	before, inside := fastest(slices.Concat(commands, begin, end)), fastest(slices.Concat(begin, commands, end))
+	before, inside := fastest(slices.Concat(commands, begin, end)),
+		fastest(slices.Concat(begin, commands, end))
 	if inside > 20*before {
 		t.Errorf("commands inside a message take %v, before it %v", inside, before)
 	}
@@ -208,9 +213,11 @@ func TestDecoderTruncated(t *testing.T) {
 	add(AppendSubscription(nil, false, true, []byte("t")), true)
 	for i := range len(stream) + 1 {
 		for _, step := range []int{1, 7, len(stream)} {
-			found, err := drive(new(Decoder), slices.Clone(stream[:i]), func(left int) int { return min(left, step) })
+			found, err := drive(new(Decoder), slices.Clone(stream[:i]),
+				func(left int) int { return min(left, step) })
 			if err != nil || len(found) != ends[i] {
-				t.Fatalf("%d bytes in steps of %d: %d items, %v, want %d", i, step, len(found), err, ends[i])
+				t.Fatalf("%d bytes in steps of %d: %d items, %v, want %d", i, step, len(found), err,
+					ends[i])
 			}
 		}
 	}
@@ -221,15 +228,18 @@ func TestDecoderLimitIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		stream, want := genStream(t)
 		d := Decoder{MaxMessageSize: rapid.Int64Range(1, 1000).Draw(t, "limit")}
-		found, err := drive(&d, stream, func(left int) int { return rapid.IntRange(1, left).Draw(t, "cut") })
+		found, err := drive(&d, stream,
+			func(left int) int { return rapid.IntRange(1, left).Draw(t, "cut") })
 		for i, it := range want {
 			_, _, header, _ := ParseHeader([]byte(it.bytes))
 			if size := int64(len(it.bytes) - header); it.command || size <= d.MaxMessageSize {
 				continue
 			}
 			// Of the commands inside of it some may have been found before its fault.
-			if reason(err) != MessageTooLarge || len(found) > i || !slices.Equal(found, want[:len(found)]) {
-				t.Fatalf("%d items, %v; message %d is above %d", len(found), err, i, d.MaxMessageSize)
+			if reason(err) != MessageTooLarge || len(found) > i ||
+				!slices.Equal(found, want[:len(found)]) {
+				t.Fatalf("%d items, %v; message %d is above %d", len(found), err, i,
+					d.MaxMessageSize)
 			}
 			return
 		}
@@ -245,11 +255,13 @@ func TestDecoderMaxParts(t *testing.T) {
 	for limit, want := range map[int]Reason{0: ReasonNone, 5: TooManyParts, 6: ReasonNone} {
 		d := Decoder{MaxParts: limit}
 		stream := append(message, make([]byte, MaxHeaderSize)...) // Whole wants some bytes behind
-		if size, parts, _ := d.Whole(stream); (size == len(message)) != (want == ReasonNone) || size > 0 && parts != 6 {
+		if size, parts, _ := d.Whole(stream); (size == len(message)) != (want == ReasonNone) ||
+			size > 0 && parts != 6 {
 			t.Errorf("limit %d: Whole gives %d bytes, %d parts", limit, size, parts)
 		}
 		it, err := d.Next(message)
-		if e, ok := errors.AsType[*Error](err); ok != (want != ReasonNone) || ok && e.Reason != want || !ok && it.Parts != 6 {
+		if e, ok := errors.AsType[*Error](err); ok != (want != ReasonNone) || ok &&
+			e.Reason != want || !ok && it.Parts != 6 {
 			t.Errorf("limit %d: %+v, %v", limit, it, err)
 		}
 	}

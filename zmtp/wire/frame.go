@@ -29,7 +29,8 @@ func ParseHeader(b []byte) (flags Flags, size int64, n int, err error) {
 	}
 	flags = Flags(b[0])
 	if flags&reservedFlags != 0 {
-		return flags, 0, 0, Errorf(MalformedFrame, "reserved bits are set in frame flags %#02x", b[0])
+		return flags, 0, 0, Errorf(MalformedFrame, "reserved bits are set in frame flags %#02x",
+			b[0])
 	}
 	if flags&Long == 0 {
 		if len(b) < 2 {

@@ -53,7 +53,8 @@ func ParseGreeting(b []byte) (g Greeting, n int, err error) {
 		// it, and these flags, which are zero (RFC 13).
 		switch {
 		case b[0] == 0 || len(b) > 1 && b[1] != 0:
-			return g, 0, Errorf(NotZMTP, "the peer's first byte is %#02x, that of ZMTP is 0xff", b[0])
+			return g, 0, Errorf(NotZMTP, "the peer's first byte is %#02x, that of ZMTP is 0xff",
+				b[0])
 		case len(b) > 1:
 			return g, 0, unsupportedVersion("1.0")
 		}
@@ -79,8 +80,10 @@ func ParseGreeting(b []byte) (g Greeting, n int, err error) {
 // unsupportedVersion refuses a peer that is too old. Nothing older than 3.0 has security, and
 // libzmq refuses it too as soon as a mechanism other than NULL is set.
 func unsupportedVersion(version string) error {
-	return Errorf(UnsupportedVersion, "the peer speaks ZMTP %s, and 3.0 is the oldest version that is"+
-		" supported: update its ZeroMQ library (libzmq to 4.0 or later, JeroMQ to 0.4 or later)", version)
+	return Errorf(UnsupportedVersion,
+		"the peer speaks ZMTP %s, and 3.0 is the oldest version that is"+
+			" supported: update its ZeroMQ library (libzmq to 4.0 or later, JeroMQ to 0.4 or later)",
+		version)
 }
 
 // CheckMechanism returns a MechanismMismatch unless the peer's mechanism is want.

@@ -63,7 +63,8 @@ func ParseMetadata(b []byte) (Metadata, error) {
 		size := binary.BigEndian.Uint32(b[1+n:])
 		b = b[1+n+4:]
 		if uint64(size) > uint64(len(b)) {
-			return nil, Errorf(MalformedReady, "property value of %d bytes overruns the metadata", size)
+			return nil, Errorf(MalformedReady, "property value of %d bytes overruns the metadata",
+				size)
 		}
 		m = append(m, Property{Name: string(name), Value: append([]byte{}, b[:size]...)})
 		b = b[size:]

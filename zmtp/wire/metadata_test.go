@@ -9,7 +9,8 @@ import (
 
 // TestMetadata has the rules A21 and A22 of the conformance notes.
 func TestMetadata(t *testing.T) {
-	m := Metadata{{"Socket-Type", []byte("PUSH")}, {"X-a", nil}, {"", []byte("empty name")}, {"x-A", []byte("second")}, {"identity", []byte{0}}}
+	m := Metadata{{"Socket-Type", []byte("PUSH")}, {"X-a", nil}, {"", []byte("empty name")},
+		{"x-A", []byte("second")}, {"identity", []byte{0}}}
 	whole := map[int]bool{0: true}
 	var b []byte
 	for _, p := range m {

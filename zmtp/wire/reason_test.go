@@ -9,7 +9,8 @@ func TestReasons(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range Reasons() {
 		name := r.String()
-		if name == "" || strings.HasPrefix(name, "reason_") || seen[name] || strings.ToLower(name) != name || strings.Contains(name, " ") {
+		if name == "" || strings.HasPrefix(name, "reason_") || seen[name] ||
+			strings.ToLower(name) != name || strings.Contains(name, " ") {
 			t.Errorf("reason %d is called %q", r, name)
 		}
 		seen[name] = true
@@ -18,8 +19,10 @@ func TestReasons(t *testing.T) {
 		t.Errorf("%d names for %d reasons", len(seen), numReasons-1)
 	}
 	for r, want := range map[Reason]bool{
-		ReasonNone: false, UnsupportedVersion: true, MechanismMismatch: true, PeerError: true, SocketTypeMismatch: true,
-		MessageTooLarge: true, NotZMTP: false, HandshakeTimeout: false, PeerClosed: false, ConnectionLost: false, LocalClose: false,
+		ReasonNone: false, UnsupportedVersion: true, MechanismMismatch: true, PeerError: true,
+		SocketTypeMismatch: true,
+		MessageTooLarge:    true, NotZMTP: false, HandshakeTimeout: false, PeerClosed: false,
+		ConnectionLost: false, LocalClose: false,
 	} {
 		if r.Protocol() != want {
 			t.Errorf("%v is an error of the protocol: %v", r, !want)
@@ -40,7 +43,8 @@ func TestSocketTypes(t *testing.T) {
 		pairs[a+"-"+b], pairs[b+"-"+a] = true, true
 	}
 	types := []SocketType{
-		REQ, REP, DEALER, ROUTER, PUB, SUB, XPUB, XSUB, PUSH, PULL, PAIR, CLIENT, SERVER, RADIO, DISH, SCATTER, GATHER, PEER, CHANNEL,
+		REQ, REP, DEALER, ROUTER, PUB, SUB, XPUB, XSUB, PUSH, PULL, PAIR, CLIENT, SERVER, RADIO,
+		DISH, SCATTER, GATHER, PEER, CHANNEL,
 		"STREAM", "", "pub",
 	}
 	for _, a := range types {

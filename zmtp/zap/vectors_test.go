@@ -37,20 +37,24 @@ func TestVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := r.Frames(); !bytes.Equal(bytes.Join(got, []byte{0xff}), bytes.Join(request[1:], []byte{0xff})) || len(got) != len(request)-1 {
+			if got := r.Frames(); !bytes.Equal(bytes.Join(got, []byte{0xff}),
+				bytes.Join(request[1:], []byte{0xff})) || len(got) != len(request)-1 {
 				t.Errorf("the request is %q, want %q", got, request[1:])
 			}
 			if r.ID != "1" || r.Mechanism != v.Headers["mechanism"] {
 				t.Errorf("request %+v", r)
 			}
-			if r.Mechanism == "CURVE" && (len(r.Credentials) != 1 || !bytes.Equal(r.Credentials[0], v.Key(t, "client-public"))) {
+			if r.Mechanism == "CURVE" &&
+				(len(r.Credentials) != 1 ||
+					!bytes.Equal(r.Credentials[0], v.Key(t, "client-public"))) {
 				t.Errorf("credentials %x", r.Credentials)
 			}
 			if len(reply) == 0 {
 				return
 			}
 			if len(reply[0]) != 0 { // zapclient looks at it
-				if want := v.Headers["event"]; !strings.HasPrefix(want, fmt.Sprintf("HANDSHAKE_FAILED_PROTOCOL(%#x)", uint32(FaultUnspecified))) {
+				if want := v.Headers["event"]; !strings.HasPrefix(want,
+					fmt.Sprintf("HANDSHAKE_FAILED_PROTOCOL(%#x)", uint32(FaultUnspecified))) {
 					t.Errorf("a delimiter that is not empty is %s", want)
 				}
 				return
@@ -68,7 +72,8 @@ func checkReply(t *testing.T, v zmtptest.Vector, frames [][]byte) {
 	event, _, _ := strings.Cut(v.Headers["event"], ",")
 	r, err := ParseReply(frames, "1")
 	if fault, ok := errors.AsType[*Error](err); ok {
-		if want := fmt.Sprintf("HANDSHAKE_FAILED_PROTOCOL(%#x)", uint32(fault.Fault)); want != event {
+		if want := fmt.Sprintf("HANDSHAKE_FAILED_PROTOCOL(%#x)",
+			uint32(fault.Fault)); want != event {
 			t.Errorf("fault %s, want %s", want, event)
 		}
 		return
@@ -80,14 +85,16 @@ func checkReply(t *testing.T, v zmtptest.Vector, frames [][]byte) {
 	if got != event {
 		t.Errorf("%s, want %s", got, event)
 	}
-	if again := r.Frames(); !bytes.Equal(bytes.Join(again, []byte{0xff}), bytes.Join(frames, []byte{0xff})) {
+	if again := r.Frames(); !bytes.Equal(bytes.Join(again, []byte{0xff}),
+		bytes.Join(frames, []byte{0xff})) {
 		t.Errorf("the reply is %q, want %q", again, frames)
 	}
 	if want := v.Headers["message-property-User-Id"]; want != "" && r.UserID != want {
 		t.Errorf("user id %q, want %q", r.UserID, want)
 	}
 	for _, name := range []string{"Hello", "X-role"} {
-		if want := v.Headers["message-property-"+name]; want != "" && !bytes.Contains(r.Metadata, []byte(name)) {
+		if want := v.Headers["message-property-"+name]; want != "" &&
+			!bytes.Contains(r.Metadata, []byte(name)) {
 			t.Errorf("metadata %q do not have %s", r.Metadata, name)
 		}
 	}

@@ -93,10 +93,12 @@ func ParseRequest(frames [][]byte) (Request, error) {
 			len(frames))
 	}
 	if string(frames[0]) != Version {
-		return Request{}, faultf(FaultVersion, "request of version %.16q, want %q", frames[0], Version)
+		return Request{}, faultf(FaultVersion, "request of version %.16q, want %q", frames[0],
+			Version)
 	}
 	return Request{
-		ID: string(frames[1]), Domain: string(frames[2]), Address: string(frames[3]), Identity: frames[4],
+		ID: string(frames[1]), Domain: string(frames[2]), Address: string(frames[3]),
+		Identity:  frames[4],
 		Mechanism: string(frames[5]), Credentials: frames[6:],
 	}, nil
 }

@@ -32,7 +32,8 @@ func TestParseReplyRefusesAsLibzmqDoes(t *testing.T) {
 		"status 100":        {b("1.0", "1", "100", "OK", "", ""), FaultStatus},
 		"status 20":         {b("1.0", "1", "20", "OK", "", ""), FaultStatus},
 		"metadata trailing": {b("1.0", "1", "200", "OK", "", "\x00"), FaultMetadata},
-		"metadata short":    {b("1.0", "1", "200", "OK", "", "\x01a\x00\x00\x00\x02x"), FaultMetadata},
+		"metadata short": {b("1.0", "1", "200", "OK", "", "\x01a\x00\x00\x00\x02x"),
+			FaultMetadata},
 	} {
 		_, err := ParseReply(c.frames, "1")
 		if e, ok := errors.AsType[*Error](err); !ok || e.Fault != c.fault {
@@ -61,8 +62,9 @@ func TestRequestRoundTrip(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	a := &Addresses{
-		Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")},
-		Deny:  []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
+		Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("fe80::/10")},
+		Deny: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 	}
 	for addr, want := range map[string]int{
 		"10.2.3.4": StatusOK, "10.1.3.4": StatusTemporary, "192.0.2.1": StatusTemporary,
@@ -80,8 +82,10 @@ func TestPasswords(t *testing.T) {
 	for _, c := range []struct {
 		user, password string
 		want           int
-	}{{"zeek", "secret", 200}, {"zeek", "secre", 400}, {"zeek", "", 400}, {"nobody", "", 400}, {"empty", "", 200}} {
-		r, _ := p.Authenticate(context.Background(), &Request{Mechanism: "PLAIN", Credentials: b(c.user, c.password)})
+	}{{"zeek", "secret", 200}, {"zeek", "secre", 400}, {"zeek", "", 400}, {"nobody", "", 400},
+		{"empty", "", 200}} {
+		r, _ := p.Authenticate(context.Background(),
+			&Request{Mechanism: "PLAIN", Credentials: b(c.user, c.password)})
 		if r.Status != c.want {
 			t.Errorf("%q %q: %d, want %d", c.user, c.password, r.Status, c.want)
 		}

@@ -76,7 +76,8 @@ func (c *Client) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply,
 		a.reply.ID = req.ID
 		return a.reply, a.err
 	case <-peer.Done():
-		return zap.Reply{}, fmt.Errorf("%w: the connection was lost while it was asked", ErrUnavailable)
+		return zap.Reply{}, fmt.Errorf("%w: the connection was lost while it was asked",
+			ErrUnavailable)
 	case <-ctx.Done():
 		return zap.Reply{}, context.Cause(ctx)
 	}

@@ -59,7 +59,8 @@ func authenticate(t *testing.T, c *Client, credentials ...[]byte) (zap.Reply, er
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	for {
-		r, err := c.Authenticate(ctx, &zap.Request{ID: "1", Mechanism: "PLAIN", Credentials: credentials})
+		r, err := c.Authenticate(ctx,
+			&zap.Request{ID: "1", Mechanism: "PLAIN", Credentials: credentials})
 		if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
 			return r, err
 		}

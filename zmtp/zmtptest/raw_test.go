@@ -54,28 +54,40 @@ func TestRaw(t *testing.T) {
 				t.Errorf("received % x, %v", got, err)
 			}
 		}, func(r *Raw) { r.SendHex("01 02 ff") }, ""},
-		{"send to a closed end", func(c net.Conn) { c.Close() }, func(r *Raw) { synctest.Wait(); r.SendHex("01") }, "0 of 1 bytes"},
-		{"expect", func(c net.Conn) { c.Write([]byte("ab")) }, func(r *Raw) { r.ExpectHex("61 62"); r.ExpectSilence(1) }, ""},
-		{"expect another byte", func(c net.Conn) { c.Write([]byte("ac")) }, func(r *Raw) { r.ExpectHex("61 62") }, "offset 1 (0x1)"},
-		{"expect more", func(c net.Conn) { c.Write([]byte("a")) }, func(r *Raw) { r.ExpectHex("61 62") }, "timeout"},
-		{"expect, closed", func(c net.Conn) { c.Write([]byte("a")); c.Close() }, func(r *Raw) { r.ExpectHex("61 62") }, "unexpected EOF"},
+		{"send to a closed end", func(c net.Conn) { c.Close() },
+			func(r *Raw) { synctest.Wait(); r.SendHex("01") }, "0 of 1 bytes"},
+		{"expect", func(c net.Conn) { c.Write([]byte("ab")) },
+			func(r *Raw) { r.ExpectHex("61 62"); r.ExpectSilence(1) }, ""},
+		{"expect another byte", func(c net.Conn) { c.Write([]byte("ac")) },
+			func(r *Raw) { r.ExpectHex("61 62") }, "offset 1 (0x1)"},
+		{"expect more", func(c net.Conn) { c.Write([]byte("a")) },
+			func(r *Raw) { r.ExpectHex("61 62") }, "timeout"},
+		{"expect, closed", func(c net.Conn) { c.Write([]byte("a")); c.Close() },
+			func(r *Raw) { r.ExpectHex("61 62") }, "unexpected EOF"},
 		{"close", func(c net.Conn) { c.Close() }, func(r *Raw) { r.ExpectClose() }, ""},
-		{"close by reset", func(c net.Conn) { c.(*Conn).Cut() }, func(r *Raw) { r.ExpectClose() }, ""},
+		{"close by reset", func(c net.Conn) { c.(*Conn).Cut() }, func(r *Raw) { r.ExpectClose() },
+			""},
 		{"close, silence", func(net.Conn) {}, func(r *Raw) { r.ExpectClose() }, "timeout"},
-		{"close, byte", func(c net.Conn) { c.Write([]byte("a")); c.Close() }, func(r *Raw) { r.ExpectClose() }, "61"},
+		{"close, byte", func(c net.Conn) { c.Write([]byte("a")); c.Close() },
+			func(r *Raw) { r.ExpectClose() }, "61"},
 		{"silence", func(net.Conn) {}, func(r *Raw) { r.ExpectSilence(time.Hour) }, ""},
-		{"silence, byte", func(c net.Conn) { c.Write([]byte("a")) }, func(r *Raw) { r.ExpectSilence(time.Hour) }, "61"},
-		{"silence, close", func(c net.Conn) { c.Close() }, func(r *Raw) { r.ExpectSilence(time.Hour) }, "EOF"},
-		{"frame", func(c net.Conn) { c.Write(Bytes("01 02 6162 06 0000000000000001 63")) }, func(r *Raw) {
-			if flags, body := r.ReadFrame(); flags != 1 || string(body) != "ab" {
-				t.Errorf("frame %x %q", flags, body)
-			}
-			if flags, body := r.ReadFrame(); flags != 6 || string(body) != "c" {
-				t.Errorf("frame %x %q", flags, body)
-			}
-		}, ""},
-		{"half a frame", func(c net.Conn) { c.Write(Bytes("00 02 61")); c.Close() }, func(r *Raw) { r.ReadFrame() }, "1 of 2 bytes"},
-		{"frame of all memory", func(c net.Conn) { c.Write(Bytes("02 7fffffffffffffff")) }, func(r *Raw) { r.ReadFrame() }, "announces"},
+		{"silence, byte", func(c net.Conn) { c.Write([]byte("a")) },
+			func(r *Raw) { r.ExpectSilence(time.Hour) }, "61"},
+		{"silence, close", func(c net.Conn) { c.Close() },
+			func(r *Raw) { r.ExpectSilence(time.Hour) }, "EOF"},
+		{"frame", func(c net.Conn) { c.Write(Bytes("01 02 6162 06 0000000000000001 63")) },
+			func(r *Raw) {
+				if flags, body := r.ReadFrame(); flags != 1 || string(body) != "ab" {
+					t.Errorf("frame %x %q", flags, body)
+				}
+				if flags, body := r.ReadFrame(); flags != 6 || string(body) != "c" {
+					t.Errorf("frame %x %q", flags, body)
+				}
+			}, ""},
+		{"half a frame", func(c net.Conn) { c.Write(Bytes("00 02 61")); c.Close() },
+			func(r *Raw) { r.ReadFrame() }, "1 of 2 bytes"},
+		{"frame of all memory", func(c net.Conn) { c.Write(Bytes("02 7fffffffffffffff")) },
+			func(r *Raw) { r.ReadFrame() }, "announces"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -105,7 +117,8 @@ func TestDiff(t *testing.T) {
 	if d := Diff(got, want); !strings.HasPrefix(d, expected) || !strings.Contains(d, "...") {
 		t.Errorf("got\n%s\nwant\n%s", d, expected)
 	}
-	if d := Diff(want[:16], want[:17]); !strings.Contains(d, "+ 000010  (end)") || !strings.Contains(d, "- 000010  30 ") {
+	if d := Diff(want[:16], want[:17]); !strings.Contains(d, "+ 000010  (end)") ||
+		!strings.Contains(d, "- 000010  30 ") {
 		t.Errorf("got\n%s", d)
 	}
 	if Diff(nil, []byte{1}) == "" || Diff([]byte{1}, nil) == "" {

@@ -50,8 +50,10 @@ func TestVectorsAreComplete(t *testing.T) {
 }
 
 func TestParseVector(t *testing.T) {
-	v, err := ParseVector([]byte("title: a: b\nexpect: error 400, then closed\nours: close at once; really\nclient-public: 0aff\nconnections: 2\n\n" +
-		"# hello\nC> 0102\nS> -\n# plaintext HELLO: ff\nC> 03\n# plaintext READY:\n# === connection 2 ===\nS> 04\n"))
+	v, err := ParseVector([]byte("title: a: b\nexpect: error 400, then closed\nours: close at " +
+		"once; really\nclient-public: 0aff\nconnections: 2\n\n" +
+		"# hello\nC> 0102\nS> -\n# plaintext HELLO: ff\nC> 03\n# plaintext READY:\n# === " +
+		"connection 2 ===\nS> 04\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +66,11 @@ func TestParseVector(t *testing.T) {
 		{Plaintext, []byte{}, "READY", 12},
 	}, {{Server, []byte{4}, "", 14}}}
 	same := func(a, b Step) bool {
-		return a.Kind == b.Kind && a.Text == b.Text && a.Line == b.Line && bytes.Equal(a.Data, b.Data) && (a.Data == nil) == (b.Data == nil)
+		return a.Kind == b.Kind && a.Text == b.Text && a.Line == b.Line &&
+			bytes.Equal(a.Data, b.Data) && (a.Data == nil) == (b.Data == nil)
 	}
-	if len(v.Connections) != 2 || !slices.EqualFunc(v.Connections[0], want[0], same) || !slices.EqualFunc(v.Connections[1], want[1], same) {
+	if len(v.Connections) != 2 || !slices.EqualFunc(v.Connections[0], want[0], same) ||
+		!slices.EqualFunc(v.Connections[1], want[1], same) {
 		t.Errorf("steps are %+v", v.Connections)
 	}
 	if v.Headers["title"] != "a: b" {

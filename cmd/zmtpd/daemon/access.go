@@ -92,13 +92,15 @@ func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
 
 // reload takes over the flags that can change.
 func (s *Access) reload(f *AccessFlags) {
-	s.SetRules(access.Rules{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny), Temporary: f.AuthRefusal == zap.StatusTemporary})
+	s.SetRules(access.Rules{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny),
+		Temporary: f.AuthRefusal == zap.StatusTemporary})
 }
 
 // sources returns where the keys come from, nil for no CURVE.
 func (f *AccessFlags) sources() (*access.Sources, error) {
 	// An empty variable is a list of one empty value.
-	clientKeys := slices.DeleteFunc(slices.Clone(f.CurveClientKey), func(text string) bool { return text == "" })
+	clientKeys := slices.DeleteFunc(slices.Clone(f.CurveClientKey),
+		func(text string) bool { return text == "" })
 	zeek := readZeekKeys()
 	for _, flag := range []struct {
 		name   string
@@ -122,11 +124,17 @@ func (f *AccessFlags) sources() (*access.Sources, error) {
 	case len(f.CurveSecretKeyFile) == 0 && clients == 0:
 		return nil, nil
 	case len(f.CurveSecretKeyFile) == 0:
-		return nil, Usagef("client keys without a server key: add --curve-secret-key-file, or nothing would be encrypted")
+		return nil,
+			Usagef("client keys without a server key: add --curve-secret-key-file, or nothing " +
+				"would be encrypted")
 	case clients == 0 && f.ZAPHandler == "":
-		return nil, Usagef("--curve-secret-key-file without --curve-clients, --curve-client-key or --zap-handler: nobody could come in")
+		return nil,
+			Usagef("--curve-secret-key-file without --curve-clients, --curve-client-key or " +
+				"--zap-handler: nobody could come in")
 	case clients > 0 && f.ZAPHandler != "":
-		return nil, Usagef("--zap-handler decides about client keys, so that --curve-clients and --curve-client-key have no effect: remove them, or it")
+		return nil,
+			Usagef("--zap-handler decides about client keys, so that --curve-clients and " +
+				"--curve-client-key have no effect: remove them, or it")
 	}
 	s := &access.Sources{ServerPaths: f.CurveSecretKeyFile, ClientPaths: f.CurveClients}
 	for _, text := range clientKeys {
@@ -154,7 +162,8 @@ func (f *AccessFlags) zeekSources(zeek zeekKeys) (*access.Sources, error) {
 			return nil, err
 		}
 	}
-	return &access.Sources{ServerKeys: []curve.Secret{server}, Clients: []*access.Client{{Name: "zeek", Key: public}}}, nil
+	return &access.Sources{ServerKeys: []curve.Secret{server},
+		Clients: []*access.Client{{Name: "zeek", Key: public}}}, nil
 }
 
 // parseClientKey parses a key with a name. Without one it is called by its own text.
@@ -163,7 +172,9 @@ func parseClientKey(text string) (*access.Client, error) {
 	if len(text) != curve.TextSize {
 		var ok bool
 		if name, key, ok = strings.Cut(text, "="); !ok {
-			return nil, Usagef("--curve-client-key %q: want a public key of %d characters, or NAME= and the key", text, curve.TextSize)
+			return nil,
+				Usagef("--curve-client-key %q: want a public key of %d characters, or NAME= and "+
+					"the key", text, curve.TextSize)
 		}
 	}
 	k, err := curve.ParseKey([]byte(key))

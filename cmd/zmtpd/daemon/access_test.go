@@ -9,12 +9,14 @@ import (
 
 func TestAddressOfAFlag(t *testing.T) {
 	for text, want := range map[string]string{
-		"192.0.2.7": "192.0.2.7/32", "::1": "::1/128", "::ffff:192.0.2.7": "192.0.2.7/32", "10.0.0.0/8": "10.0.0.0/8", "fe80::/10": "fe80::/10",
+		"192.0.2.7": "192.0.2.7/32", "::1": "::1/128", "::ffff:192.0.2.7": "192.0.2.7/32",
+		"10.0.0.0/8": "10.0.0.0/8", "fe80::/10": "fe80::/10",
 		"10.0.0.1/8": "", "10.0.0.0/33": "", "localhost": "", "": "",
 	} {
 		var p prefix
 		err := p.UnmarshalText([]byte(text))
-		if got := netip.Prefix(p).String(); want == "" && err == nil || want != "" && (err != nil || got != want) {
+		if got := netip.Prefix(p).String(); want == "" && err == nil || want != "" &&
+			(err != nil || got != want) {
 			t.Errorf("%q: %s, %v", text, got, err)
 		}
 	}

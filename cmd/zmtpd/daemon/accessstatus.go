@@ -11,7 +11,8 @@ import (
 // The metrics of authentication.
 var (
 	authAnswers = Counter("zmtpd_authentication_answers_total",
-		"What was decided about new connections: the ZAP status, before --auth-refusal, or none.", "socket", "status")
+		"What was decided about new connections: the ZAP status, before --auth-refusal, or none.",
+		"socket", "status")
 	curveClients = Gauge("zmtpd_curve_clients",
 		"Client keys that may come in.")
 	curveServerKeys = Gauge("zmtpd_curve_server_keys",
@@ -19,7 +20,8 @@ var (
 	curveReloads = Counter("zmtpd_curve_reloads_total",
 		"How often the keys were read again.", "result")
 	curveHandshakes = Counter("zmtpd_curve_handshakes_total",
-		"Handshakes that clients asked for, by --curve-handshake-rate: started; refused_rate, above their address's share;"+
+		"Handshakes that clients asked for, by --curve-handshake-rate: started; refused_rate, "+
+			"above their address's share;"+
 			" refused_full, too many waited.", "result")
 	curveWaiting = Gauge("zmtpd_curve_handshakes_waiting",
 		"Handshakes that wait for their turn.")
@@ -92,7 +94,8 @@ func (s *Access) status() *AccessStatus {
 		return st
 	}
 	keys := s.Keys().Stats()
-	st.Mechanism, st.Changed, st.Reloads, st.Failures = "CURVE", &keys.Changed, keys.Reloads, keys.Failures
+	st.Mechanism, st.Changed, st.Reloads, st.Failures = "CURVE", &keys.Changed, keys.Reloads,
+		keys.Failures
 	if s.Listed() {
 		st.Clients = keys.Clients
 	}

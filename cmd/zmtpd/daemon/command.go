@@ -105,9 +105,11 @@ type Target struct {
 }
 
 // BindAll binds every endpoint of a flag with listen.
-func BindAll(flag, socket string, endpoints []string, listen func(string) (string, error)) ([]Endpoint, error) {
+func BindAll(flag, socket string, endpoints []string,
+	listen func(string) (string, error)) ([]Endpoint, error) {
 	if len(endpoints) == 0 {
-		return nil, Usagef("%s: no endpoint; give at least one, as in %s tcp://127.0.0.1:5555", flag, flag)
+		return nil, Usagef("%s: no endpoint; give at least one, as in %s tcp://127.0.0.1:5555",
+			flag, flag)
 	}
 	var all []Endpoint
 	for _, e := range endpoints {
@@ -123,7 +125,8 @@ func BindAll(flag, socket string, endpoints []string, listen func(string) (strin
 // ListenError returns the error of a daemon or tool that cannot listen at the address of a flag.
 func ListenError(flag, address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s %s: another process listens there already; stop it, or choose another address: %w",
+		return fmt.Errorf("%s %s: another process listens there already; stop it, or choose "+
+			"another address: %w",
 			flag, address, err)
 	}
 	return fmt.Errorf("%s %s: %w", flag, address, err)

@@ -92,7 +92,8 @@ func readConfig(name string, model *kong.Application) (*configFile, error) {
 		return nil, err
 	}
 	if len(text) > maxConfigSize {
-		return nil, fmt.Errorf("%s: more than %d bytes; is this the right file?", name, maxConfigSize)
+		return nil, fmt.Errorf("%s: more than %d bytes; is this the right file?", name,
+			maxConfigSize)
 	}
 	file, err := parseConfig(text, model)
 	if fault, ok := errors.AsType[*configFault](err); ok {
@@ -132,7 +133,8 @@ func parseConfig(text []byte, model *kong.Application) (*configFile, error) {
 		return nil, err
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one YAML document, only one is read: remove the lines of ---")
+		return nil,
+			errors.New("more than one YAML document, only one is read: remove the lines of ---")
 	}
 
 	commands := map[string]map[string]*kong.Flag{}
@@ -171,9 +173,12 @@ func checkKeys(values map[string]yaml.Node, flags map[string]*kong.Flag, whom st
 		if flag == nil {
 			known := slices.Sorted(maps.Keys(flags))
 			if nearest := nearest(key, known); nearest != "" {
-				return faultf(node, "%q is no flag of the %s; the nearest is %q", key, whom, nearest)
+				return faultf(node, "%q is no flag of the %s; the nearest is %q", key, whom,
+					nearest)
 			}
-			return faultf(node, "%q is no flag of the %s, which have %s; flags of a tool stand in a section with its name",
+			return faultf(node,
+				"%q is no flag of the %s, which have %s; flags of a tool stand in a section with "+
+					"its name",
 				key, whom, strings.Join(known, ", "))
 		}
 		value, err := flagValue(flag, node)
@@ -199,7 +204,8 @@ func shorten(node yaml.Node) string {
 func checkValue(flag *kong.Flag, value any) error {
 	target := reflect.New(flag.Target.Type()).Elem()
 	scan := kong.Scan().PushTyped(value, kong.FlagValueToken)
-	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan}, target); err != nil {
+	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan},
+		target); err != nil {
 		return err
 	}
 	if flag.Enum == "" {

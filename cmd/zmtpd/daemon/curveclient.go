@@ -58,9 +58,13 @@ func (f *CurveClientFlags) Client() (*curve.Client, error) {
 func (f *CurveClientFlags) fromFlags() (*curve.Client, error) {
 	switch {
 	case f.CurveServerKey == "":
-		return nil, Usagef("--curve-secret-key-file without --curve-server-key: give the public key of the server as well")
+		return nil,
+			Usagef("--curve-secret-key-file without --curve-server-key: give the public key of " +
+				"the server as well")
 	case f.CurveSecretKeyFile == "":
-		return nil, Usagef("--curve-server-key without --curve-secret-key-file: make a key with zmtpd keygen --dir, and let the server know its public half")
+		return nil,
+			Usagef("--curve-server-key without --curve-secret-key-file: make a key with zmtpd " +
+				"keygen --dir, and let the server know its public half")
 	}
 	server, err := readKey("curve-server-key", f.CurveServerKey)
 	if err != nil {
@@ -71,7 +75,9 @@ func (f *CurveClientFlags) fromFlags() (*curve.Client, error) {
 		return nil, fmt.Errorf("--curve-secret-key-file: %w", err)
 	}
 	if c.Secret == nil {
-		return nil, fmt.Errorf("--curve-secret-key-file %s: has a public key only; the file with both ends in .key_secret", f.CurveSecretKeyFile)
+		return nil,
+			fmt.Errorf("--curve-secret-key-file %s: has a public key only; the file with both "+
+				"ends in .key_secret", f.CurveSecretKeyFile)
 	}
 	return curve.NewClient(server, *c.Secret)
 }

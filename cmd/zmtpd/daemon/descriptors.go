@@ -33,6 +33,8 @@ func warnDescriptors(log *slog.Logger, limit uint64) {
 	if limit == 0 || limit >= wantedDescriptors {
 		return
 	}
-	log.Warn("the limit on file descriptors is low: a node takes 3; raise it with ulimit -n or LimitNOFILE of systemd",
-		"limit", limit, "enough_for_nodes", defaultConnections(limit), "needed_for_1000_nodes", wantedDescriptors)
+	log.Warn("the limit on file descriptors is low: a node takes 3; raise it with ulimit -n or "+
+		"LimitNOFILE of systemd",
+		"limit", limit, "enough_for_nodes", defaultConnections(limit), "needed_for_1000_nodes",
+		wantedDescriptors)
 }

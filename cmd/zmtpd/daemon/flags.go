@@ -108,7 +108,8 @@ func (s *ByteSize) UnmarshalText(text []byte) error {
 		*s = ByteSize(v)
 		return nil
 	}
-	return fmt.Errorf("%q is no size; write bytes, or a number with KiB, MiB or GiB, as in 64MiB", text)
+	return fmt.Errorf("%q is no size; write bytes, or a number with KiB, MiB or GiB, as in 64MiB",
+		text)
 }
 
 // String returns the size in the largest unit of which it is a whole number.

@@ -4,7 +4,8 @@ import "testing"
 
 func TestByteSize(t *testing.T) {
 	for text, want := range map[string]ByteSize{
-		"0": 0, "1": 1, "65536": 65536, "64KiB": 64 << 10, "64MiB": 64 << 20, "1.5GiB": 3 << 29, "2 GiB": 2 << 30,
+		"0": 0, "1": 1, "65536": 65536, "64KiB": 64 << 10, "64MiB": 64 << 20, "1.5GiB": 3 << 29,
+		"2 GiB": 2 << 30,
 	} {
 		var s ByteSize
 		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {

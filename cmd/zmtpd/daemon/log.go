@@ -12,7 +12,8 @@ import (
 // format writes as words are strings in JSON as well.
 func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: words}))
+		return slog.New(slog.NewJSONHandler(w,
+			&slog.HandlerOptions{Level: level, ReplaceAttr: words}))
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
@@ -25,7 +26,8 @@ func words(groups []string, a slog.Attr) slog.Attr {
 	case slog.KindDuration:
 		a.Value = slog.StringValue(a.Value.Duration().String())
 	case slog.KindAny:
-		if _, builtin := a.Value.Any().(slog.Level); builtin && len(groups) == 0 && a.Key == slog.LevelKey {
+		if _, builtin := a.Value.Any().(slog.Level); builtin && len(groups) == 0 &&
+			a.Key == slog.LevelKey {
 			return a
 		}
 		a.Value = wordsOf(a.Value.Any())

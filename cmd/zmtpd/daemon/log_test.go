@@ -33,9 +33,11 @@ func TestJSONLogSaysWhatTheTextLogSays(t *testing.T) {
 	}
 	delete(got, "time")
 	want := map[string]any{
-		"level": "INFO", "msg": "something", "reason": "mechanism_mismatch", "peer": "127.0.0.1:5555", "address": "192.0.2.1",
+		"level": "INFO", "msg": "something", "reason": "mechanism_mismatch",
+		"peer": "127.0.0.1:5555", "address": "192.0.2.1",
 		"key": key.String(), "public_keys": []any{key.String()}, "after": "1.5s", "err": "broken",
-		"flags": []any{"a"}, "n": 7.0, "on": true, "none": nil, "group": map[string]any{"reason": "not_zmtp"},
+		"flags": []any{"a"}, "n": 7.0, "on": true, "none": nil,
+		"group": map[string]any{"reason": "not_zmtp"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%v\nwant\n%v", got, want)

@@ -81,7 +81,8 @@ var (
 	memorySize = Gauge("zmtpd_memory_limit_bytes",
 		"Size of the memory budget, 0 for none.")
 	memoryUsed = Gauge("zmtpd_memory_used_bytes",
-		"Bytes of the memory budget that are reserved, by what for: connections, messages, sinks.", "kind")
+		"Bytes of the memory budget that are reserved, by what for: connections, messages, sinks.",
+		"kind")
 	memoryWaiting = Gauge("zmtpd_memory_waiting",
 		"Reservations of memory that wait now: as many peers are not read.")
 	memoryWaits = Counter("zmtpd_memory_waits_total",

@@ -20,7 +20,10 @@ func TestMemoryLimit(t *testing.T) {
 		"nothing to ask": {nil, 0, "", unknownMemory},
 	} {
 		f := Flags{Memory: c.flag}
-		if got, source := f.memoryLimit(func() (int64, string) { return c.available, c.source }); got != c.want || source == "" {
+		if got, source := f.memoryLimit(func() (int64, string) {
+			return c.available,
+				c.source
+		}); got != c.want || source == "" {
 			t.Errorf("%s: %d from %q, want %d", name, got, source, c.want)
 		}
 	}

@@ -121,7 +121,8 @@ var (
 )
 
 // CollectSocket sends the metrics of one socket.
-func CollectSocket(ch chan<- prometheus.Metric, socket string, st zmtp.Stats, peers []zmtp.PeerStats) {
+func CollectSocket(ch chan<- prometheus.Metric, socket string, st zmtp.Stats,
+	peers []zmtp.PeerStats) {
 	Send(ch, socketPeers, st.Peers, socket)
 	Send(ch, socketPending, st.PendingHandshakes, socket)
 	Send(ch, socketAccepted, st.Accepted, socket)
@@ -153,7 +154,8 @@ func CollectSocket(ch chan<- prometheus.Metric, socket string, st zmtp.Stats, pe
 	Send(ch, socketSendQueueMax, longest, socket)
 }
 
-var dropReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropNoPeer, zmtp.DropConnectionLost, zmtp.DropClosed, zmtp.DropTooLarge}
+var dropReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropNoPeer, zmtp.DropConnectionLost,
+	zmtp.DropClosed, zmtp.DropTooLarge}
 
 const (
 	// MaxLabels is how many values of a label have series of their own. A Zeek cluster has about a

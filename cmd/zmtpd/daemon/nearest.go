@@ -57,7 +57,8 @@ func UnknownVariables(model *kong.Application) (faults []string) {
 	known := variables(model)
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, variablePrefix) || strings.HasPrefix(name, testPrefix) || slices.Contains(known, name) {
+		if !strings.HasPrefix(name, variablePrefix) || strings.HasPrefix(name, testPrefix) ||
+			slices.Contains(known, name) {
 			continue
 		}
 		fault := fmt.Sprintf("variable %s has no effect: no flag has that name", name)

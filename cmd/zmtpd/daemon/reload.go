@@ -71,7 +71,8 @@ func (r *reloader) watch(ctx context.Context, hup <-chan os.Signal) {
 func (r *reloader) configuration() {
 	now, err := r.program.Parse()
 	if err != nil {
-		r.log.Error("SIGHUP: the configuration cannot be read; the one from before stays in effect", "err", err)
+		r.log.Error("SIGHUP: the configuration cannot be read; the one from before stays in effect",
+			"err", err)
 		return
 	}
 	command := selected(now)
@@ -82,11 +83,14 @@ func (r *reloader) configuration() {
 	for _, j := range r.jobs {
 		j.Reload(command)
 	}
-	r.log.Info("SIGHUP: the configuration was read again", "changed", names(changed(r.current, now)))
+	r.log.Info("SIGHUP: the configuration was read again", "changed",
+		names(changed(r.current, now)))
 	r.current = now
-	later := slices.DeleteFunc(changed(r.program.Parsed, now), func(f *kong.Flag) bool { return f.Tag.Has(reloadTag) })
+	later := slices.DeleteFunc(changed(r.program.Parsed, now),
+		func(f *kong.Flag) bool { return f.Tag.Has(reloadTag) })
 	if len(later) > 0 {
-		r.log.Warn("SIGHUP: these flags have changed and take effect when zmtpd is started again", "flags", names(later))
+		r.log.Warn("SIGHUP: these flags have changed and take effect when zmtpd is started again",
+			"flags", names(later))
 	}
 }
 

@@ -59,14 +59,17 @@ func Run(ctx context.Context, p *Program) error {
 	defer cancel(nil)
 	budget := flags.openMemory(log)
 	raiseDescriptors(log)
-	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, Memory: budget, Fail: cancel, flags: flags})
+	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, Memory: budget,
+		Fail: cancel, flags: flags})
 	if err != nil {
 		return err
 	}
-	d := &daemon{version: p.Version, jobs: jobs, access: access, memory: budget, log: log, started: time.Now()}
+	d := &daemon{version: p.Version, jobs: jobs, access: access, memory: budget, log: log,
+		started: time.Now()}
 	d.describe(p)
 	flags.describeMemory(log)
-	r := &reloader{log: log, level: level, access: access, memory: budget, jobs: jobs, program: p, current: p.Parsed}
+	r := &reloader{log: log, level: level, access: access, memory: budget, jobs: jobs, program: p,
+		current: p.Parsed}
 	defer r.start()()
 	err = d.serve(ctx, flags)
 	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, ctx.Err()) {
@@ -77,7 +80,8 @@ func Run(ctx context.Context, p *Program) error {
 
 // describe logs what the daemon was started with.
 func (d *daemon) describe(p *Program) {
-	what := []any{"version", d.version, "command", p.Parsed.Selected().Name, "config", ConfigName(p.Parsed), "encrypted", d.access.Keys() != nil}
+	what := []any{"version", d.version, "command", p.Parsed.Selected().Name, "config",
+		ConfigName(p.Parsed), "encrypted", d.access.Keys() != nil}
 	for _, j := range d.jobs {
 		if j, ok := j.(Describer); ok {
 			what = append(what, j.Describe()...)
@@ -196,10 +200,12 @@ func (d *daemon) warnExposed() {
 			continue
 		}
 		if e.Socket == "HTTP" {
-			d.log.Warn("HTTP listens beyond loopback, without encryption and for everybody: it tells names, addresses and topics",
+			d.log.Warn("HTTP listens beyond loopback, without encryption and for everybody: it "+
+				"tells names, addresses and topics",
 				"flag", e.Flag, "endpoint", e.Endpoint)
 		} else if d.access.Keys() == nil {
-			d.log.Warn("socket listens beyond loopback without keys: traffic is not encrypted, and clients are not authenticated; "+
+			d.log.Warn("socket listens beyond loopback without keys: traffic is not encrypted, "+
+				"and clients are not authenticated; "+
 				"make keys with zmtpd keygen --zeek", "flag", e.Flag, "endpoint", e.Endpoint)
 		}
 	}

@@ -18,7 +18,8 @@ const resolveTimeout = 2 * time.Second
 func refuseSelf(ctx context.Context, t Target, bound []Endpoint) error {
 	for _, b := range bound {
 		if leadsTo(ctx, t.Endpoint, b.Endpoint) {
-			return Usagef("%s %s: zmtpd itself listens there (%s %s); name the endpoint of another process",
+			return Usagef("%s %s: zmtpd itself listens there (%s %s); name the endpoint of "+
+				"another process",
 				t.Flag, t.Endpoint, b.Flag, b.Endpoint)
 		}
 	}

@@ -32,8 +32,10 @@ func TestAccepts(t *testing.T) {
 		{"::ffff:127.0.0.1", "127.0.0.1", true},
 		{"fe80::1%eth0", "fe80::1", true},
 	} {
-		if got := accepts(netip.MustParseAddr(c.listener), netip.MustParseAddr(c.to), local); got != c.want {
-			t.Errorf("a listener at %s gets connections to %s: %v, want %v", c.listener, c.to, got, c.want)
+		if got := accepts(netip.MustParseAddr(c.listener), netip.MustParseAddr(c.to),
+			local); got != c.want {
+			t.Errorf("a listener at %s gets connections to %s: %v, want %v", c.listener, c.to, got,
+				c.want)
 		}
 	}
 }

@@ -70,14 +70,17 @@ func (k zeekKeys) secret(name, publicName string) (curve.Secret, error) {
 			return secret, err
 		}
 		if public != secret.Public() {
-			return secret, Usagef("%s and %s are no pair: take both from one run of zmtpd keygen --env", name, publicName)
+			return secret,
+				Usagef("%s and %s are no pair: take both from one run of zmtpd keygen --env", name,
+					publicName)
 		}
 	}
 	return secret, nil
 }
 
 func (k zeekKeys) missing(name string) error {
-	return Usagef("%s set, but not %s: without it nothing would be encrypted; set it, or none of them", k.names(), name)
+	return Usagef("%s set, but not %s: without it nothing would be encrypted; set it, or none of "+
+		"them", k.names(), name)
 }
 
 // checkMixture refuses keys from two sources, of which the flag is one, as Zeek does.
@@ -85,7 +88,8 @@ func (k zeekKeys) checkMixture(flag string) error {
 	if len(k) == 0 {
 		return nil
 	}
-	return Usagef("CURVE keys from two sources: --%s, on the command line, in its variable or in the file of --config, and %s of the environment; remove one of the two",
+	return Usagef("CURVE keys from two sources: --%s, on the command line, in its variable or in "+
+		"the file of --config, and %s of the environment; remove one of the two",
 		flag, k.names())
 }
 
@@ -98,7 +102,9 @@ func readKey(flag, text string) (curve.Key, error) {
 	}
 	c, err := curve.ReadCertificate(text)
 	if err != nil {
-		return curve.Key{}, fmt.Errorf("--%s: neither a key of %d characters nor a certificate file: %w", flag, curve.TextSize, err)
+		return curve.Key{},
+			fmt.Errorf("--%s: neither a key of %d characters nor a certificate file: %w", flag,
+				curve.TextSize, err)
 	}
 	return c.Public, nil
 }

@@ -76,7 +76,8 @@ func (a *assault) start(t *testing.T) {
 	a.process.WantRunning()
 	r.cpu = testkit.CPUTime(t, pid) - cpu
 	if used := r.cpu.Seconds() / time.Since(begin).Seconds(); a.calm && used > 3*idle+0.05 {
-		t.Errorf("the daemon takes %.0f %% of a processor, without attack %.0f %%", 100*used, 100*idle)
+		t.Errorf("the daemon takes %.0f %% of a processor, without attack %.0f %%", 100*used,
+			100*idle)
 	}
 	running.Wait()
 
@@ -85,7 +86,8 @@ func (a *assault) start(t *testing.T) {
 	a.process.WantRunning()
 	r.peak = testkit.PeakMemory(t, pid)
 	if got := float64(r.offered - r.lost); got < share*float64(r.offered) {
-		t.Errorf("honest peers got %.0f of %d messages that they offered during the attack, want at least %.0f %%", got, r.offered, 100*share)
+		t.Errorf("honest peers got %.0f of %d messages that they offered during the attack, want "+
+			"at least %.0f %%", got, r.offered, 100*share)
 	}
 	if r.peak > budgetBytes+beyond {
 		t.Errorf("%d MiB of memory, at most %d are allowed", r.peak>>20, (budgetBytes+beyond)>>20)

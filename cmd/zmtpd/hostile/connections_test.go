@@ -31,7 +31,8 @@ func TestIdleConnections(t *testing.T) {
 	}
 	idle := func(t *testing.T, ctx context.Context, endpoint string, as wire.SocketType) {
 		hello := wire.AppendGreeting(nil, "NULL", false)
-		hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(as)))
+		hello = wire.AppendCommand(hello, wire.CmdReady,
+			wire.AppendProperty(nil, wire.PropSocketType, []byte(as)))
 		var all []net.Conn
 		for i := range connections {
 			c, err := dial(endpoint)
@@ -52,7 +53,8 @@ func TestIdleConnections(t *testing.T) {
 	t.Run("forwarder", func(t *testing.T) {
 		p := limited(t, "forwarder", budgetFlag)
 		a := assault{
-			name: "idle connections", daemon: "forwarder", inputs: fmt.Sprintf("%d at %d descriptors", connections, descriptors),
+			name: "idle connections", daemon: "forwarder",
+			inputs:  fmt.Sprintf("%d at %d descriptors", connections, descriptors),
 			process: p, honest: startEvents(t, p, 1000, zmtp.Config{}),
 		}
 		a.run = func(t *testing.T, ctx context.Context) {
@@ -65,14 +67,21 @@ func TestIdleConnections(t *testing.T) {
 	})
 	t.Run("logger", func(t *testing.T) {
 		dir := t.TempDir()
-		p := limited(t, "logger", budgetFlag, "--dir", dir, "--flush-interval", "50ms", "--rotate", "1s")
+		p := limited(t, "logger", budgetFlag, "--dir", dir, "--flush-interval", "50ms", "--rotate",
+			"1s")
 		a := assault{
-			name: "idle connections", daemon: "logger", inputs: fmt.Sprintf("%d at %d descriptors, rotation each second", connections, descriptors),
+			name: "idle connections", daemon: "logger",
+			inputs: fmt.Sprintf("%d at %d descriptors, rotation each second", connections,
+				descriptors),
 			process: p, honest: startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{}),
 		}
-		a.run = func(t *testing.T, ctx context.Context) { idle(t, ctx, p.Endpoint("PULL"), wire.PUSH) }
+		a.run = func(t *testing.T,
+			ctx context.Context) {
+			idle(t, ctx, p.Endpoint("PULL"), wire.PUSH)
+		}
 		a.start(t)
-		if names, err := filepath.Glob(filepath.Join(dir, "conn.*.log")); err != nil || len(names) < 2 {
+		if names, err := filepath.Glob(filepath.Join(dir, "conn.*.log")); err != nil ||
+			len(names) < 2 {
 			t.Errorf("rotated logs are %q, %v", names, err)
 		}
 	})
@@ -127,15 +136,18 @@ func TestCurveHandshakeFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	metadata := wire.Metadata{{Name: wire.PropSocketType, Value: []byte(wire.SUB)}}
-	p := startForwarder(t, "--curve-secret-key-file", filepath.Join(dir, "server"), "--curve-clients", filepath.Join(dir, "honest"))
+	p := startForwarder(t, "--curve-secret-key-file", filepath.Join(dir, "server"),
+		"--curve-clients", filepath.Join(dir, "honest"))
 	config := zmtp.Config{Mechanism: honest.Mechanism}
 	var floods atomic.Int64
 	a := assault{
-		name: "CURVE handshake flood", daemon: "forwarder", inputs: "16 clients that connect again and again",
+		name: "CURVE handshake flood", daemon: "forwarder",
+		inputs:  "16 clients that connect again and again",
 		process: p, honest: startEvents(t, p, 1000, config),
 	}
 	a.run = func(t *testing.T, ctx context.Context) {
-		hello, _, err := stranger.Mechanism(metadata).Handshake(wire.AppendGreeting(nil, "CURVE", false), nil)
+		hello, _, err := stranger.Mechanism(metadata).Handshake(wire.AppendGreeting(nil, "CURVE",
+			false), nil)
 		if err != nil {
 			t.Error(err)
 			return

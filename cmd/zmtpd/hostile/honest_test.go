@@ -46,7 +46,8 @@ func startEvents(t *testing.T, p *testkit.Process, size int, config zmtp.Config)
 	for range 3 {
 		sub := zmtp.NewSub(zmtp.Config{Mechanism: config.Mechanism})
 		e.subscribers = append(e.subscribers, sub)
-		if err := errors.Join(sub.Subscribe([]byte("event")), sub.Connect(p.Endpoint("XPUB"))); err != nil {
+		if err := errors.Join(sub.Subscribe([]byte("event")),
+			sub.Connect(p.Endpoint("XPUB"))); err != nil {
 			t.Fatal(err)
 		}
 		e.receiving.Go(func() {
@@ -61,7 +62,8 @@ func startEvents(t *testing.T, p *testkit.Process, size int, config zmtp.Config)
 		if err := pub.Connect(p.Endpoint("XSUB")); err != nil {
 			t.Fatal(err)
 		}
-		testkit.Eventually(t, "the publisher is told of the subscriptions", func() bool { return pub.Topics() == 1 })
+		testkit.Eventually(t, "the publisher is told of the subscriptions",
+			func() bool { return pub.Topics() == 1 })
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -74,9 +76,11 @@ func startEvents(t *testing.T, p *testkit.Process, size int, config zmtp.Config)
 		}
 		e.receiving.Wait()
 	})
-	testkit.Eventually(t, "all subscribers are known", func() bool { return len(e.known()) == len(e.subscribers) })
+	testkit.Eventually(t, "all subscribers are known",
+		func() bool { return len(e.known()) == len(e.subscribers) })
 	e.addresses = e.known()
-	m := zmtp.NewMessage([]byte("event.node"), []byte("zeromq_honest-1_host_1_N"), make([]byte, size))
+	m := zmtp.NewMessage([]byte("event.node"), []byte("zeromq_honest-1_host_1_N"),
+		make([]byte, size))
 	for _, pub := range e.publishers {
 		e.offering.Go(func() {
 			pace(ctx, func() {
@@ -151,7 +155,8 @@ func (e *events) stop() {
 	}
 	e.process.Status(&s)
 	if want := e.sent.Load() - e.full.Load(); s.Forwarder.XSub.Received.Messages < want {
-		e.t.Errorf("the broker received %d messages, honest publishers sent %d", s.Forwarder.XSub.Received.Messages, want)
+		e.t.Errorf("the broker received %d messages, honest publishers sent %d",
+			s.Forwarder.XSub.Received.Messages, want)
 	}
 }
 
@@ -198,7 +203,9 @@ func startLogs(t *testing.T, p *testkit.Process, endpoint string, config zmtp.Co
 		}
 		var batches []zmtp.Message
 		for _, path := range honestLogs {
-			batches = append(batches, zmtp.NewMessage(pipelinetest.Message(t, honestNode(i), "Honest::"+path, path, "who what", "honest")...))
+			batches = append(batches,
+				zmtp.NewMessage(pipelinetest.Message(t, honestNode(i), "Honest::"+path, path,
+					"who what", "honest")...))
 		}
 		next := 0
 		l.offering.Go(func() {

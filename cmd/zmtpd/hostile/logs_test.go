@@ -41,7 +41,8 @@ func text(t *testing.T, stream, path, columns string) zmtp.Message {
 }
 
 // sendAll sends messages in turn until ctx ends; each must be handed over once at least.
-func sendAll(t *testing.T, ctx context.Context, endpoint string, pause time.Duration, messages ...zmtp.Message) {
+func sendAll(t *testing.T, ctx context.Context, endpoint string, pause time.Duration,
+	messages ...zmtp.Message) {
 	push := zmtp.NewPush(zmtp.Config{})
 	defer push.Close()
 	if err := push.Connect(endpoint); err != nil {
@@ -94,16 +95,22 @@ func TestRendering(t *testing.T) {
 	}
 	for attack, m := range map[string]zmtp.Message{
 		"long column names": longName(60_000, scaled(2000, 20_000)),
-		"large doubles":     batch(t, zeek.Schema{Stream: "Evil::LOG", Path: "evil", Fields: []zeek.Field{{Name: "d", Type: zeek.TypeDouble}}}, huge),
+		"large doubles": batch(t,
+			zeek.Schema{Stream: "Evil::LOG", Path: "evil",
+				Fields: []zeek.Field{{Name: "d", Type: zeek.TypeDouble}}}, huge),
 	} {
 		for _, format := range []string{"tsv", "json"} {
 			t.Run(attack+"/"+format, func(t *testing.T) {
 				p := startLogger(t, t.TempDir(), "--format", format)
 				a := assault{
-					name: attack, daemon: "logger", inputs: fmt.Sprintf("batches of %d kB, %s", len(m.Wire())/1000, format),
+					name: attack, daemon: "logger",
+					inputs:  fmt.Sprintf("batches of %d kB, %s", len(m.Wire())/1000, format),
 					process: p, honest: startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{}),
 				}
-				a.run = func(t *testing.T, ctx context.Context) { sendAll(t, ctx, p.Endpoint("PULL"), time.Second, m) }
+				a.run = func(t *testing.T,
+					ctx context.Context) {
+					sendAll(t, ctx, p.Endpoint("PULL"), time.Second, m)
+				}
 				a.start(t)
 			})
 		}
@@ -120,18 +127,25 @@ func TestHarmToOthersLogs(t *testing.T) {
 		paths = append(paths, text(t, "Evil::LOG", fmt.Sprintf("path-%d", i), "who"))
 	}
 	for name, messages := range map[string][]zmtp.Message{
-		"paths below a log":           {text(t, "Evil::LOG", "conn.log/x", "who"), text(t, "Evil::LOG", "dns.log/http.log/x", "who")},
-		"odd schemas on dns":          schemas,
-		"a thousand paths":            paths,
-		"streams that come first":     {text(t, "Evil::LOG", "http", "who what"), text(t, "Evil::conn", "conn", "evil")},
-		"paths that look like others": {text(t, "Evil::LOG", "./conn", "who"), text(t, "Evil::LOG", "x/../dns", "who"), text(t, "Evil::LOG", "http.log", "who")},
+		"paths below a log": {text(t, "Evil::LOG", "conn.log/x", "who"),
+			text(t, "Evil::LOG", "dns.log/http.log/x", "who")},
+		"odd schemas on dns": schemas,
+		"a thousand paths":   paths,
+		"streams that come first": {text(t, "Evil::LOG", "http", "who what"),
+			text(t, "Evil::conn", "conn", "evil")},
+		"paths that look like others": {text(t, "Evil::LOG", "./conn", "who"),
+			text(t, "Evil::LOG", "x/../dns", "who"), text(t, "Evil::LOG", "http.log", "who")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			p := startLogger(t, dir, "--max-logs-per-node", "100")
 			ctx, cancel := context.WithCancel(t.Context())
 			first := make(chan struct{})
-			go func() { defer close(first); sendAll(t, ctx, p.Endpoint("PULL"), time.Minute, messages...) }()
+			go func() {
+				defer close(first)
+				sendAll(t, ctx, p.Endpoint("PULL"), time.Minute,
+					messages...)
+			}()
 			var s struct {
 				Logger struct{ Received struct{ Messages int } }
 			}
@@ -143,7 +157,9 @@ func TestHarmToOthersLogs(t *testing.T) {
 			<-first
 
 			a := assault{
-				name: name, daemon: "logger", inputs: fmt.Sprintf("%d batches before honest ones, and then all the time", len(messages)),
+				name: name, daemon: "logger",
+				inputs: fmt.Sprintf("%d batches before honest ones, and then all the time",
+					len(messages)),
 				process: p, honest: startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{}),
 			}
 			a.run = func(t *testing.T, ctx context.Context) {
@@ -170,14 +186,16 @@ func TestHarmToOthersLogs(t *testing.T) {
 					}
 					// Before the vote of the nodes is decided, honest records go to a file of their
 					// stream.
-					if ours := log + ".Honest_" + log; n > 0 && filepath.Base(file) != log+".log" && !strings.HasPrefix(filepath.Base(file), ours) {
+					if ours := log + ".Honest_" + log; n > 0 && filepath.Base(file) != log+".log" &&
+						!strings.HasPrefix(filepath.Base(file), ours) {
 						t.Errorf("%d honest records in %s", n, file)
 					}
 					lines += n
 				}
 			}
 			if lines != written {
-				t.Errorf("%d records are in the honest nodes' logs, %d were written", lines, written)
+				t.Errorf("%d records are in the honest nodes' logs, %d were written", lines,
+					written)
 			}
 			if !strings.Contains(p.Stderr.String(), evil) {
 				t.Error("the log does not name the attacking node")
@@ -199,18 +217,25 @@ func TestBatchLargerThanSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer never.Close()
-	p := testkit.StartDaemon(t, "sh", "-c", `exec "$0" "$@" >`+fifo, zmtpd, "logger", budgetFlag, "--dir", dir, "--flush-interval", "50ms",
-		"--sink", "files", "--sink", "stdout", "--sink-queue", "1MiB", "--spool", filepath.Join(dir, "spool"), "--spool-bytes", "1MiB", "--spool-full", "drop-oldest")
+	p := testkit.StartDaemon(t, "sh", "-c", `exec "$0" "$@" >`+fifo, zmtpd, "logger", budgetFlag,
+		"--dir", dir, "--flush-interval", "50ms",
+		"--sink", "files", "--sink", "stdout", "--sink-queue", "1MiB", "--spool",
+		filepath.Join(dir, "spool"), "--spool-bytes", "1MiB", "--spool-full", "drop-oldest")
 	var records [][]zeek.Value
 	for range 40 {
 		records = append(records, []zeek.Value{zeek.String(strings.Repeat("x", 64<<10))})
 	}
-	m := batch(t, zeek.Schema{Stream: "Evil::LOG", Path: "evil", Fields: []zeek.Field{{Name: "s", Type: zeek.TypeString}}}, records)
+	m := batch(t, zeek.Schema{Stream: "Evil::LOG", Path: "evil",
+		Fields: []zeek.Field{{Name: "s", Type: zeek.TypeString}}}, records)
 	a := assault{
-		name: "batch larger than the spool", daemon: "logger", inputs: "2.5 MB, spool of 1 MiB, stdout is not read",
+		name: "batch larger than the spool", daemon: "logger",
+		inputs:  "2.5 MB, spool of 1 MiB, stdout is not read",
 		process: p, honest: startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{}), calm: true,
 	}
-	a.run = func(t *testing.T, ctx context.Context) { sendAll(t, ctx, p.Endpoint("PULL"), attack(), m) }
+	a.run = func(t *testing.T, ctx context.Context) {
+		sendAll(t, ctx, p.Endpoint("PULL"), attack(),
+			m)
+	}
 	a.start(t)
 }
 
@@ -222,17 +247,21 @@ func TestHungPostprocessors(t *testing.T) {
 	if err := os.WriteFile(hold, nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(script, []byte("#!/bin/sh\ncase \"$2\" in hung*) while [ -e "+hold+" ]; do sleep 0.2; done;; *) echo \"$2\" >>"+done+";; esac\n"), 0o777); err != nil {
+	if err := os.WriteFile(script,
+		[]byte("#!/bin/sh\ncase \"$2\" in hung*) while [ -e "+hold+" ]; do sleep 0.2; done;; *) "+
+			"echo \"$2\" >>"+done+";; esac\n"), 0o777); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Remove(hold) })
-	p := startLogger(t, dir, "--rotate", "1s", "--postprocessor-timeout", "1s", "--redef", "Log::default_rotation_postprocessor_cmd="+script)
+	p := startLogger(t, dir, "--rotate", "1s", "--postprocessor-timeout", "1s", "--redef",
+		"Log::default_rotation_postprocessor_cmd="+script)
 	var messages []zmtp.Message
 	for i := range 40 {
 		messages = append(messages, text(t, "Evil::LOG", fmt.Sprintf("hung%d", i), "who"))
 	}
 	a := assault{
-		name: "hung post-processors", daemon: "logger", inputs: fmt.Sprintf("%d logs", len(messages)),
+		name: "hung post-processors", daemon: "logger",
+		inputs:  fmt.Sprintf("%d logs", len(messages)),
 		process: p, honest: startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{}), calm: true,
 	}
 	a.run = func(t *testing.T, ctx context.Context) {

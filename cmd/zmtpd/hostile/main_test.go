@@ -47,7 +47,8 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
 	}
-	if help, _ := exec.Command(zmtpd, "logger", "--help").Output(); !strings.Contains(string(help), "--memory") {
+	if help, _ := exec.Command(zmtpd, "logger", "--help").Output(); !strings.Contains(string(help),
+		"--memory") {
 		budgetFlag = "--log-level=info" // until there is a budget
 	}
 	status := m.Run()
@@ -88,14 +89,16 @@ func (r *results) String() string {
 	})
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "attack\tdaemon\tinputs\tpeak MiB\tCPU s\tmessages/s before\tduring\toffered\tlost\t")
+	fmt.Fprintln(w,
+		"attack\tdaemon\tinputs\tpeak MiB\tCPU s\tmessages/s before\tduring\toffered\tlost\t")
 	for _, l := range r.all {
 		verdict := ""
 		if l.failed {
 			verdict = "FAILED"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.2f\t%.0f\t%.0f\t%d\t%d\t%s\n",
-			l.attack, l.daemon, l.inputs, l.peak>>20, l.cpu.Seconds(), l.before, l.during, l.offered, l.lost, verdict)
+			l.attack, l.daemon, l.inputs, l.peak>>20, l.cpu.Seconds(), l.before, l.during,
+			l.offered, l.lost, verdict)
 	}
 	w.Flush()
 	return b.String()

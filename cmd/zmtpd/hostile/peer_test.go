@@ -41,7 +41,8 @@ func handshake(c net.Conn, as wire.SocketType) error {
 	c.SetDeadline(time.Now().Add(testkit.Patience))
 	defer c.SetDeadline(time.Time{})
 	hello := wire.AppendGreeting(nil, "NULL", false)
-	hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType, []byte(as)))
+	hello = wire.AppendCommand(hello, wire.CmdReady,
+		wire.AppendProperty(nil, wire.PropSocketType, []byte(as)))
 	if _, err := c.Write(hello); err != nil {
 		return err
 	}

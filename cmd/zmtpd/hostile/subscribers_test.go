@@ -41,7 +41,8 @@ func TestStalledSubscribers(t *testing.T) {
 	n := scaled(20, 100)
 	p := startForwarder(t)
 	a := assault{
-		name: "stalled subscribers", daemon: "forwarder", inputs: fmt.Sprintf("%d that never read, messages of 16 KiB", n),
+		name: "stalled subscribers", daemon: "forwarder",
+		inputs:  fmt.Sprintf("%d that never read, messages of 16 KiB", n),
 		process: p, honest: startEvents(t, p, 16<<10, zmtp.Config{}),
 	}
 	a.run = func(t *testing.T, ctx context.Context) {
@@ -57,7 +58,8 @@ func TestTricklingSubscribers(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			p := startForwarder(t, "--sndhwm", scaled("100", "1000"))
 			a := assault{
-				name: fmt.Sprintf("trickling subscribers, %d", n), daemon: "forwarder", inputs: "each reads 4 kB every 50 ms, messages of 4 KiB",
+				name: fmt.Sprintf("trickling subscribers, %d", n), daemon: "forwarder",
+				inputs:  "each reads 4 kB every 50 ms, messages of 4 KiB",
 				process: p, honest: startEvents(t, p, 4<<10, zmtp.Config{}),
 			}
 			a.run = func(t *testing.T, ctx context.Context) {
@@ -95,11 +97,15 @@ func TestSubscriptionFlood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := startForwarder(t)
 			a := assault{
-				name: "subscription flood, " + name, daemon: "forwarder", inputs: "4 peers, as fast as they can",
+				name: "subscription flood, " + name, daemon: "forwarder",
+				inputs:  "4 peers, as fast as they can",
 				process: p, honest: startEvents(t, p, 1000, zmtp.Config{}),
 			}
 			a.run = func(t *testing.T, ctx context.Context) {
-				flood(t, ctx, 4, func() (net.Conn, error) { return connect(p.Endpoint("XPUB"), wire.SUB) }, next)
+				flood(t, ctx, 4, func() (net.Conn,
+					error) {
+					return connect(p.Endpoint("XPUB"), wire.SUB)
+				}, next)
 			}
 			a.start(t)
 		})
@@ -108,7 +114,8 @@ func TestSubscriptionFlood(t *testing.T) {
 
 // flood has peers write what next returns, as fast as they can; one whose connection is closed
 // connects again. What they are sent they do not read.
-func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, error), next func(i int) []byte) {
+func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, error),
+	next func(i int) []byte) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	for range peers {
@@ -147,7 +154,8 @@ func TestPingFlood(t *testing.T) {
 		}
 		ping := wire.AppendCommand(nil, wire.CmdPing, []byte("\x00\x00sixteen bytes..."))
 		a.run = func(t *testing.T, ctx context.Context) {
-			flood(t, ctx, 4, func() (net.Conn, error) { return connect(d.endpoint, d.as) }, func(int) []byte { return ping })
+			flood(t, ctx, 4, func() (net.Conn, error) { return connect(d.endpoint, d.as) },
+				func(int) []byte { return ping })
 		}
 		a.start(t)
 	})

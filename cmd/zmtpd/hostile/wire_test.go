@@ -30,16 +30,19 @@ type target struct {
 func forTargets(t *testing.T, f func(t *testing.T, d target), flags ...string) {
 	t.Run("forwarder", func(t *testing.T) {
 		p := startForwarder(t, flags...)
-		f(t, target{"forwarder", p, p.Endpoint("XSUB"), wire.PUB, startEvents(t, p, 1000, zmtp.Config{})})
+		f(t, target{"forwarder", p, p.Endpoint("XSUB"), wire.PUB,
+			startEvents(t, p, 1000, zmtp.Config{})})
 	})
 	t.Run("logger", func(t *testing.T) {
 		p := startLogger(t, t.TempDir(), flags...)
-		f(t, target{"logger", p, p.Endpoint("PULL"), wire.PUSH, startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{})})
+		f(t, target{"logger", p, p.Endpoint("PULL"), wire.PUSH,
+			startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{})})
 	})
 	t.Run("balance", func(t *testing.T) {
 		logger := startLogger(t, t.TempDir())
 		p := startDaemon(t, "balance", append(flags, "--to", logger.Endpoint("PULL"))...)
-		f(t, target{"balance", p, p.Endpoint("PULL"), wire.PUSH, startLogs(t, logger, p.Endpoint("PULL"), zmtp.Config{})})
+		f(t, target{"balance", p, p.Endpoint("PULL"), wire.PUSH,
+			startLogs(t, logger, p.Endpoint("PULL"), zmtp.Config{})})
 	})
 }
 
@@ -56,7 +59,8 @@ func startForwarder(t *testing.T, flags ...string) *testkit.Process {
 
 func startLogger(t *testing.T, dir string, flags ...string) *testkit.Process {
 	t.Helper()
-	return startDaemon(t, "logger", append([]string{"--dir", dir, "--flush-interval", "50ms"}, flags...)...)
+	return startDaemon(t, "logger",
+		append([]string{"--dir", dir, "--flush-interval", "50ms"}, flags...)...)
 }
 
 // Sizes near the largest that a header can hold, where a sum with them overflows, end the
@@ -71,7 +75,8 @@ func TestHugeSizes(t *testing.T) {
 	}
 	forTargets(t, func(t *testing.T, d target) {
 		a := assault{
-			name: "sizes near 2^63", daemon: d.daemon, inputs: fmt.Sprintf("%d headers, --max-message-size 0", len(headers)),
+			name: "sizes near 2^63", daemon: d.daemon,
+			inputs:  fmt.Sprintf("%d headers, --max-message-size 0", len(headers)),
 			process: d.process, honest: d.honest,
 		}
 		a.run = func(t *testing.T, _ context.Context) {
@@ -100,7 +105,8 @@ func TestEmptyParts(t *testing.T) {
 	parts := scaled(4<<20, 33_000_000)
 	forTargets(t, func(t *testing.T, d target) {
 		a := assault{
-			name: "empty parts", daemon: d.daemon, inputs: fmt.Sprintf("4 messages of %d parts", parts),
+			name: "empty parts", daemon: d.daemon,
+			inputs:  fmt.Sprintf("4 messages of %d parts", parts),
 			process: d.process, honest: d.honest,
 		}
 		a.run = func(t *testing.T, ctx context.Context) {
@@ -134,7 +140,8 @@ func TestUnfinishedMessages(t *testing.T) {
 	forTargets(t, func(t *testing.T, d target) {
 		var poured atomic.Int64
 		a := assault{
-			name: "unfinished messages", daemon: d.daemon, inputs: fmt.Sprintf("%d peers, %d MiB each", peers, size>>20),
+			name: "unfinished messages", daemon: d.daemon,
+			inputs:  fmt.Sprintf("%d peers, %d MiB each", peers, size>>20),
 			process: d.process, honest: d.honest,
 		}
 		a.run = func(t *testing.T, ctx context.Context) {

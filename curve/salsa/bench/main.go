@@ -57,7 +57,8 @@ func compare(w io.Writer, turns int) error {
 	defer sodium.stop()
 
 	fmt.Fprintf(w, "salsa uses %s\n", salsa.Instructions())
-	fmt.Fprintf(w, "%-5s %6s %10s %9s %6s %9s %6s %9s %6s\n", "", "bytes", "libsodium", "one", "ratio",
+	fmt.Fprintf(w, "%-5s %6s %10s %9s %6s %9s %6s %9s %6s\n", "", "bytes", "libsodium", "one",
+		"ratio",
 		"batch", "ratio", "frames", "ratio")
 	for _, op := range []string{"seal", "open"} {
 		for _, size := range sizes {
@@ -70,15 +71,18 @@ func compare(w io.Writer, turns int) error {
 					return err
 				}
 				theirs = append(theirs, ns)
-				single = append(single, measure(1, func(calls int) time.Duration { return one.run(op, calls) }))
-				many = append(many, measure(n, func(calls int) time.Duration { return batch.run(op, calls) }))
+				single = append(single,
+					measure(1, func(calls int) time.Duration { return one.run(op, calls) }))
+				many = append(many,
+					measure(n, func(calls int) time.Duration { return batch.run(op, calls) }))
 				frames = append(frames, measure(n, func(calls int) time.Duration {
 					return stream.run(op,
 						calls)
 				}))
 			}
 			t, s, m, f := median(theirs), median(single), median(many), median(frames)
-			fmt.Fprintf(w, "%-5s %6d %10.0f %9.0f %6.2f %9.0f %6.2f %9.0f %6.2f\n", op, size, t, s, t/s, m,
+			fmt.Fprintf(w, "%-5s %6d %10.0f %9.0f %6.2f %9.0f %6.2f %9.0f %6.2f\n", op, size, t, s,
+				t/s, m,
 				t/m, f, t/f)
 		}
 	}

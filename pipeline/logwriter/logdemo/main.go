@@ -81,7 +81,8 @@ func run(ctx context.Context, args []string) error {
 	node := flags.String("node", "logdemo", "name of the sender in the cluster")
 	count := flags.Int("count", 10, "how many records to log")
 	interval := flags.Duration("interval", time.Second, "time between two records")
-	patience := flags.Duration("patience", 10*time.Second, "how long to wait for the logger at the end")
+	patience := flags.Duration("patience", 10*time.Second,
+		"how long to wait for the logger at the end")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -91,7 +92,8 @@ func run(ctx context.Context, args []string) error {
 	if err := push.Connect(*connect); err != nil {
 		return err
 	}
-	w, err := logwriter.New[info](push, logwriter.Config{Node: *node, Stream: "Host::LOG", Path: "host"})
+	w, err := logwriter.New[info](push,
+		logwriter.Config{Node: *node, Stream: "Host::LOG", Path: "host"})
 	if err != nil {
 		return err
 	}
@@ -107,7 +109,8 @@ func run(ctx context.Context, args []string) error {
 }
 
 // logHost logs count records. It ends early, without an error, with ctx.
-func logHost(ctx context.Context, w *logwriter.Writer[info], count int, interval time.Duration) error {
+func logHost(ctx context.Context, w *logwriter.Writer[info], count int,
+	interval time.Duration) error {
 	host, err := os.Hostname()
 	if err != nil {
 		return err

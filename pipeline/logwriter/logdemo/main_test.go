@@ -26,12 +26,14 @@ func TestLogger(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be asked to end there")
 	}
-	zmtpd, logdemo := testkit.Build(t, "zmtpd/cmd/zmtpd"), testkit.Build(t, "zmtpd/pipeline/logwriter/logdemo")
+	zmtpd, logdemo := testkit.Build(t, "zmtpd/cmd/zmtpd"),
+		testkit.Build(t, "zmtpd/pipeline/logwriter/logdemo")
 	for _, format := range []string{"tsv", "json"} {
 		t.Run(format, func(t *testing.T) {
 			dir := t.TempDir()
 			logger := testkit.StartDaemon(t, zmtpd, "logger", "--dir", dir, "--format", format)
-			if out, err := exec.Command(logdemo, "--connect", logger.Endpoint("PULL"), "--count", "3", "--interval", "10ms").CombinedOutput(); err != nil || len(out) > 0 {
+			if out, err := exec.Command(logdemo, "--connect", logger.Endpoint("PULL"), "--count",
+				"3", "--interval", "10ms").CombinedOutput(); err != nil || len(out) > 0 {
 				t.Fatalf("logdemo: %v\n%s", err, out)
 			}
 			logger.Terminate()
@@ -94,12 +96,14 @@ func checkJSON(t *testing.T, log []byte) {
 		if i == 0 {
 			event = "Host::STARTED"
 		}
-		if age := time.Since(time.UnixMicro(int64(r.TS * 1e6))); age < 0 || age > testkit.Patience || r.Uptime < last {
+		if age := time.Since(time.UnixMicro(int64(r.TS * 1e6))); age < 0 ||
+			age > testkit.Patience || r.Uptime < last {
 			t.Errorf("logged %v ago, up for %v s after %v s", age, r.Uptime, last)
 		}
 		last = r.Uptime
 		// Of the host's addresses others may come and go with network namespaces.
-		if r.Name != host || r.Event != event || !slices.Contains(r.Addrs, loopback) || r.Heap == 0 || r.Heap > r.Total {
+		if r.Name != host || r.Event != event || !slices.Contains(r.Addrs, loopback) ||
+			r.Heap == 0 || r.Heap > r.Total {
 			t.Errorf("line %d: %s", i, line)
 		}
 	}
@@ -112,7 +116,8 @@ func TestNoLogger(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close() // nobody accepts
-	err = run(t.Context(), []string{"--connect", "tcp://" + l.Addr().String(), "--count", "1", "--patience", "50ms"})
+	err = run(t.Context(), []string{"--connect", "tcp://" + l.Addr().String(), "--count", "1",
+		"--patience", "50ms"})
 	if err == nil || !strings.Contains(err.Error(), "no logger at tcp://127.0.0.1:") {
 		t.Errorf("run: %v", err)
 	}
