@@ -31,7 +31,8 @@ const (
 
 // Renderer renders batches. For concurrent use.
 type Renderer struct {
-	format zeek.Options
+	format   zeek.Options
+	maxCache int // replaced by tests
 
 	mu    sync.RWMutex
 	cache map[string]*columns // guarded by mu; by Batch.Header
@@ -71,7 +72,7 @@ func New(format zeek.Options, path bool) (*Renderer, error) {
 	if path {
 		format.PathField = PathField
 	}
-	return &Renderer{format: format, cache: make(map[string]*columns)}, nil
+	return &Renderer{format: format, maxCache: maxCache, cache: make(map[string]*columns)}, nil
 }
 
 // Render appends a line for each record of b, each with a line feed at its end and none before.
@@ -119,7 +120,7 @@ func (r *Renderer) columns(b zeek.Batch) (*columns, *pipeline.DropError) {
 	if known := r.cache[string(b.Header)]; known != nil {
 		return known, nil
 	}
-	if r.bytes += len(b.Header); r.bytes > maxCache {
+	if r.bytes += len(b.Header); r.bytes > r.maxCache {
 		clear(r.cache)
 		r.bytes = len(b.Header)
 	}

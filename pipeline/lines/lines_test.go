@@ -279,10 +279,12 @@ func TestNewErrors(t *testing.T) {
 
 // The cache does not grow beyond its limit, whatever nodes send.
 func TestCacheIsBounded(t *testing.T) {
+	const maxCache = 1 << 20
 	r, err := New(formats()["json"], false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.maxCache = maxCache
 	most := 0
 	for i := range 3 * maxCache / maxHeader {
 		b := wideBatch(t, fmt.Sprint(i), maxHeader/(14+zeek.MaxName)-1)

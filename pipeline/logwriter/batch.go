@@ -81,4 +81,5 @@ func trim(b []byte) []byte {
 	return b
 }
 
-const _ = uint64(math.MaxUint32 - maxMessage) // the number of records in a message fits its u32
+// The number of records in a message fits its u32.
+const _ = uint64(math.MaxUint32 - zmtp.DefaultMaxMessageSize)

@@ -1,6 +1,7 @@
 package logwriter
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -11,12 +12,12 @@ import (
 	"zmtpd/zmtp"
 )
 
-// maxMessage bounds a log message in bytes: more is what zmtpd's logger does not take, and the
-// limit of Zeek for a record (Log::max_log_record_size).
-const maxMessage = zmtp.DefaultMaxMessageSize
+// maxMessage bounds a log message in bytes. It is the limit of Zeek for a record
+// (Log::max_log_record_size). Tests replace it.
+var maxMessage = zmtp.DefaultMaxMessageSize
 
-// errTooLarge refuses a record before it takes much more memory than that.
-var errTooLarge = fmt.Errorf("a record of more than %d bytes cannot be sent", maxMessage)
+// errTooLarge refuses a record before it takes much more memory than maxMessage.
+var errTooLarge = errors.New("the record is too large for a log message")
 
 // appendFunc appends the value of a column, or of several, from the memory that it is bound to.
 type appendFunc func(dst []byte) ([]byte, error)

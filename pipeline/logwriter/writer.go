@@ -151,6 +151,9 @@ func (w *Writer[T]) take(record *T) (room <-chan struct{}, err error) {
 	switch {
 	case err != nil:
 		b.truncate(start)
+		if errors.Is(err, errTooLarge) {
+			err = fmt.Errorf("%w, which may have at most %d bytes", err, maxMessage)
+		}
 		return nil, fmt.Errorf("logwriter: %w", err)
 	case len(b.buf) > w.cfg.BatchBytes && b.records > 0:
 		b.truncate(start)

@@ -400,8 +400,16 @@ func TestSenderClosed(t *testing.T) {
 	})
 }
 
+// limitMessages lowers the limit of a log message to 8 MiB, which saves time and memory.
+func limitMessages(t *testing.T) {
+	before := maxMessage
+	maxMessage = 8 << 20
+	t.Cleanup(func() { maxMessage = before })
+}
+
 // A record that is refused leaves no trace in the batch, and no memory of its size.
 func TestRefusedRecord(t *testing.T) {
+	limitMessages(t)
 	bubble(t, func(t *testing.T) {
 		q := make(queue, 10)
 		w := newWriter[numbered](t, q, Config{Node: "n", Stream: "S::LOG", Path: "p"})
@@ -437,6 +445,7 @@ func TestRefusedRecord(t *testing.T) {
 
 // A value that is too large is refused before all of it is copied.
 func TestRefusedEarly(t *testing.T) {
+	limitMessages(t)
 	type record struct {
 		S string        `zeek:"s"`
 		L []string      `zeek:"l"`
