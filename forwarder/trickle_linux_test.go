@@ -45,7 +45,7 @@ func TestTrickleTCP(t *testing.T) {
 	c := new(collector)
 	go c.read(t, in)
 	const n = 150 // of 4 KiB, which its queue and the kernel hold
-	if err := s.send(n, false); err != nil {
+	if err := s.send(n, true); err != nil {
 		t.Fatal(err)
 	}
 	s.healthy()

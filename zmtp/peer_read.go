@@ -2,6 +2,7 @@ package zmtp
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 
@@ -16,6 +17,7 @@ const lastLook = 250 * time.Millisecond
 // reader is the state of a peer's read loop, which alone may touch it.
 type reader struct {
 	p       *Peer
+	in      io.Reader // reads from the connection
 	decoder wire.Decoder
 	slab    *slab
 	counted bool // the budget counts slab for the reader
@@ -41,7 +43,7 @@ type reader struct {
 // handshake.
 func (p *Peer) readLoop(first []byte) error {
 	live := p.socket.live.Load()
-	rd := &reader{p: p, size: minReadBuffer,
+	rd := &reader{p: p, in: newDirectReader(p.conn), size: minReadBuffer,
 		decoder: wire.Decoder{MaxMessageSize: live.MaxMessageSize, MaxParts: live.MaxParts}}
 	size := max(rd.size, len(first))
 	p.memory.Add(int64(size))
@@ -133,7 +135,7 @@ func (rd *reader) start(first []byte) error {
 
 // fill reads into the slab.
 func (rd *reader) fill() (int, error) {
-	n, err := rd.p.conn.Read(rd.slab.buf[rd.w:rd.limit])
+	n, err := rd.in.Read(rd.slab.buf[rd.w:rd.limit])
 	rd.short = n < rd.limit-rd.w
 	if rd.limit == len(rd.slab.buf) && rd.need <= bulkSize {
 		rd.adapt(n)

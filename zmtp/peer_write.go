@@ -2,7 +2,6 @@ package zmtp
 
 import (
 	"errors"
-	"net"
 	"os"
 	"time"
 
@@ -148,7 +147,7 @@ func (p *Peer) delivered() bool {
 // writer holds the memory that the write loop uses again.
 type writer struct {
 	p       *Peer
-	slices  bool // a write that has timed out can be continued
+	vector  vectorWriter // nil if a write that has timed out cannot be continued
 	taken   []chunk
 	vec     [][]byte
 	sealed  []byte
@@ -156,14 +155,7 @@ type writer struct {
 	until   time.Time // the connection's write deadline
 }
 
-func newWriter(p *Peer) *writer {
-	w := &writer{p: p}
-	switch p.conn.(type) {
-	case *net.TCPConn, *net.UnixConn, QueuedConn:
-		w.slices = true
-	}
-	return w
-}
+func newWriter(p *Peer) *writer { return &writer{p: p, vector: newVectorWriter(p.conn)} }
 
 // write writes all chunks and returns how many of their bytes the kernel took.
 func (w *writer) write(taken []chunk) (n int, err error) {
@@ -180,24 +172,25 @@ func (w *writer) write(taken []chunk) (n int, err error) {
 // flush writes w.vec and returns how many bytes the kernel took.
 func (w *writer) flush() (n int, err error) {
 	defer func() { clear(w.vec) }()
-	if w.slices {
-		return w.flushSlices()
+	if w.vector != nil {
+		return w.flushVector()
 	}
 	return w.flushPieces()
 }
 
-// flushSlices writes w.vec with writev, and counts progress at least once in a writeSlice.
-func (w *writer) flushSlices() (n int, err error) {
-	rest := net.Buffers(w.vec) // WriteTo consumes the slice that it is given, w.vec keeps the array
+// flushVector writes w.vec with writev, and counts progress at least once in a writeSlice.
+func (w *writer) flushVector() (n int, err error) {
+	w.vector.start(w.vec)
+	defer w.vector.end()
 	for {
 		// A deadline is good for several writes: to set it costs as much as a small write's copy.
 		if now := time.Now(); w.until.Sub(now) < writeSlice/2 {
 			w.until = now.Add(writeSlice)
 			w.p.conn.SetWriteDeadline(w.until)
 		}
-		m, err := rest.WriteTo(w.p.conn)
-		n += int(m)
-		w.p.outbox.progress(int(m))
+		m, err := w.vector.flush()
+		n += m
+		w.p.outbox.progress(m)
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}

@@ -11,7 +11,7 @@ const maxSealOverhead = 64
 // fillSealed reads protected frames and opens those that are whole into the slab. The buffer grows
 // with what is read, and shrinks when that is little for a while.
 func (rd *reader) fillSealed() (int, error) {
-	n, err := rd.p.conn.Read(rd.sealed[len(rd.sealed):cap(rd.sealed)])
+	n, err := rd.in.Read(rd.sealed[len(rd.sealed):cap(rd.sealed)])
 	rd.short = n < cap(rd.sealed)-len(rd.sealed)
 	rd.sealed = rd.sealed[:len(rd.sealed)+n]
 	filled := len(rd.sealed) == cap(rd.sealed)
