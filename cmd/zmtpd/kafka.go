@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -33,7 +32,7 @@ type kafkaFlags struct {
 }
 
 // openKafka returns the sink that the flags describe. It need not reach a broker yet.
-func (f *kafkaFlags) openKafka(options *redef.Options, log *slog.Logger) (*kafka.Sink, error) {
+func (f *kafkaFlags) openKafka(options *redef.Options, env *daemon.Env) (*kafka.Sink, error) {
 	if len(f.KafkaBroker) == 0 {
 		return nil, daemon.Usagef("--sink kafka: name at least one broker with --kafka-broker")
 	}
@@ -44,7 +43,7 @@ func (f *kafkaFlags) openKafka(options *redef.Options, log *slog.Logger) (*kafka
 		Brokers: f.KafkaBroker, Topic: f.KafkaTopic, Key: f.KafkaKey, Format: &options.Format,
 		Acks: f.KafkaAcks, NoIdempotence: f.KafkaNoIdempotence, Compression: f.KafkaCompression,
 		Linger: f.KafkaLinger, MaxBatchBytes: int(f.KafkaBatchBytes),
-		Logger: log,
+		Memory: env.Memory, Logger: env.Log,
 	}
 	if f.KafkaTLS {
 		c.TLS = &kafka.TLS{CAFile: f.KafkaTLSCA, CertFile: f.KafkaTLSCert, KeyFile: f.KafkaTLSKey,

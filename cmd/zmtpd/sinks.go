@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,19 +85,19 @@ func (s *sinks) add(name string, f *loggerFlags, env *daemon.Env) error {
 	options, log := s.options, env.Log
 	switch name {
 	case sinkFiles:
-		l, err := f.openFiles(options, log)
+		l, err := f.openFiles(options, env)
 		if err != nil {
 			return err
 		}
 		sink, s.files = l, l
 	case sinkKafka:
-		k, err := f.openKafka(options, log)
+		k, err := f.openKafka(options, env)
 		if err != nil {
 			return err
 		}
 		sink, s.kafka = k, k
 	case sinkStdout:
-		lines, err := f.openStdout(options, &env.Stdio, log)
+		lines, err := f.openStdout(options, env)
 		if err != nil {
 			return err
 		}
@@ -124,7 +123,7 @@ func (s *sinks) add(name string, f *loggerFlags, env *daemon.Env) error {
 }
 
 // openFiles opens the log files.
-func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*files.Logger, error) {
+func (f *loggerFlags) openFiles(options *redef.Options, env *daemon.Env) (*files.Logger, error) {
 	if info, err := os.Stat(f.Dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", f.Dir)
 	}
@@ -135,7 +134,8 @@ func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*file
 		return nil, daemon.Usagef("--max-logs-per-node %d: has to be at least 1", f.MaxLogsPerNode)
 	}
 	return files.New(files.Config{
-		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval), Logger: log,
+		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval),
+		Memory: env.Memory, Logger: env.Log,
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
 		Compress:      f.ArchiveCompress,
 		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
@@ -145,11 +145,11 @@ func (f *loggerFlags) openFiles(options *redef.Options, log *slog.Logger) (*file
 }
 
 // openStdout opens standard output: for JSON, unless --format asks for something else.
-func (f *loggerFlags) openStdout(options *redef.Options, std *daemon.Stdio,
-	log *slog.Logger) (*stdout.Sink, error) {
+func (f *loggerFlags) openStdout(options *redef.Options, env *daemon.Env) (*stdout.Sink, error) {
 	format := options.Format
 	format.UseJSON = f.Format != "tsv"
-	s, err := stdout.New(stdout.Config{Writer: std.Out, Format: &format, Logger: log})
+	s, err := stdout.New(stdout.Config{Writer: env.Stdio.Out, Format: &format, Memory: env.Memory,
+		Logger: env.Log})
 	if err != nil {
 		return nil, &daemon.UsageError{Err: fmt.Errorf("--sink stdout: %w", err)}
 	}

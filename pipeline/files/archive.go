@@ -48,8 +48,11 @@ func (l *Logger) toArchive(r *rotation) (string, error) {
 func (l *Logger) copyInto(dst *os.Root, r *rotation, to string, how Compression) (target string,
 	err error) {
 	if how != (Compression{}) {
-		l.compressSlots.acquire()
-		defer l.compressSlots.release()
+		memory := l.compress.memory()
+		if !l.compressing.Acquire(l.giveUpRotations, l.giveUpRotations, memory) {
+			return "", l.giveUpRotations.Err()
+		}
+		defer l.compressing.Release(memory)
 	}
 	in, err := r.in.Open(r.src)
 	if err != nil {

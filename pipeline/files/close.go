@@ -81,6 +81,7 @@ func (l *Logger) close(ctx context.Context) error {
 		errs = append(errs, errBusy)
 	}
 	errs = append(errs, l.folder().close())
+	l.closeMemory()
 	return errors.Join(errs...)
 }
 

@@ -66,6 +66,17 @@ func (c Compression) withDefault() (Compression, error) {
 	return c, nil
 }
 
+// memory returns what compression takes, in bytes.
+func (c Compression) memory() int64 {
+	switch {
+	case c.Name == "zstd" && c.Level >= 10:
+		return 41 << 20
+	case c.Name == "zstd":
+		return 9 << 20
+	}
+	return 2 << 20
+}
+
 // ext returns what compression adds to the name of a file.
 func (c Compression) ext() string {
 	if codec := c.codec(); codec != nil {

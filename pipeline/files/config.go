@@ -9,12 +9,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/redef"
+	"zmtpd/zmtp/memory"
 )
 
 // Config is the configuration of a Logger. The zero value writes Zeek's default format to the
@@ -62,6 +62,8 @@ type Config struct {
 	// stream and set of columns in it. A log that was idle for an hour makes room for another one;
 	// otherwise batches for more logs are dropped. Default 1000.
 	MaxNodeLogs int
+	// Memory is the budget in which text, buffers and compression count. Default: none.
+	Memory *memory.Budget
 	// Logger gets messages for the operator. Default: none are logged.
 	Logger *slog.Logger
 }
@@ -90,10 +92,7 @@ func newLogger(cfg Config) (*Logger, error) {
 		following:       newMutex(),
 		serviceSlots:    make(semaphore, maxServices),
 		early:           make(semaphore, maxEarly),
-		rendering:       make(semaphore, 2*runtime.GOMAXPROCS(0)),
-		long:            make(semaphore, maxLong),
 		rotationSlots:   make(semaphore, maxRotations),
-		compressSlots:   make(semaphore, max(1, runtime.GOMAXPROCS(0)/2)),
 		postprocSlots:   make(semaphore, maxPostprocessors),
 		flushNow:        make(chan struct{}, 1),
 		stop:            make(chan struct{}),
@@ -156,6 +155,7 @@ func newLogger(cfg Config) (*Logger, error) {
 		all := &stdout{w: os.Stdout}
 		l.openFile = func(string, int) (file, error) { return all, nil }
 	}
+	l.openMemory(cfg.Memory)
 	l.giveUp, l.cancel = context.WithCancel(context.Background())
 	l.giveUpRotations, l.stopRotations = context.WithCancel(context.Background())
 	return l, nil

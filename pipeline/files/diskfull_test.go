@@ -71,6 +71,15 @@ func (f *tinyFile) Truncate(size int64) error {
 	return f.file.Truncate(size)
 }
 
+func (f *tinyFile) Reserve(n int64) error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if n > int64(f.disk.space) {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
 // wholeLines checks that no file ends within a line.
 func wholeLines(t *testing.T, dir string) {
 	t.Helper()

@@ -9,12 +9,15 @@ import (
 	"time"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/internal/text"
 )
 
 // file is the part of an *os.File, opened for appending, that a logFile uses.
 type file interface {
 	Write([]byte) (int, error)
 	Truncate(size int64) error
+	// Reserve makes sure that the disk has room for n more bytes. It returns nil if it cannot tell.
+	Reserve(n int64) error
 	Stat() (os.FileInfo, error)
 	Sync() error
 	Close() error
@@ -45,6 +48,7 @@ type logFile struct {
 	zip     *gzipStream     // between buf and f, nil without compression
 	zipped  int             // bytes of buf that zip has got
 	counted int             // bytes of buf that Logger.buffered has
+	charged int64           // bytes of memory that Logger.memory has
 	queued  pipeline.Shares // the batches in buf, by sender
 	inBuf   []delivery      // the batches in buf whose Entry is not done
 	footer  bool            // buf ends with #close: the file must end before anything else
@@ -56,21 +60,20 @@ type logFile struct {
 // accept renders a batch into the buffer, or a long one into the file. A DropError means that the
 // batch can never be written, an error that the file cannot be written now.
 //
-// If possible it renders before it takes the lock, so that all cores can render for one log.
+// If possible it renders before it takes the lock, so that all cores can render for one log. When
+// the batch comes again, after an error, it is rendered only once the file can be written.
 func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, error) {
-	l, b := f.log.l, in.batch
+	l := f.log.l
 	if err := f.hopeless(ctx); err != nil {
 		return nil, err
 	}
-	text := getScratch()
-	defer func() { putScratch(text) }()
-	var early bool
-	var err error
-	if *text, early, err = f.renderEarly(*text, b); early {
-		defer l.early.release()
-	}
-	if err != nil && err != errLong {
-		return pipeline.DropBatch(err), nil
+	t := draft{l: l, buf: text.Get()}
+	defer t.end()
+	if !in.sound {
+		if err := f.renderEarly(&t, in.batch); err != nil {
+			return pipeline.DropBatch(err), nil
+		}
+		in.sound = t.early
 	}
 	if !f.log.mu.lockUntil(ctx, l.giveUp) {
 		return nil, errBusy
@@ -85,18 +88,27 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 	if err := f.makeReady(now); err != nil {
 		return nil, err
 	}
-	if !early {
-		if *text, err = f.renderLocked(*text, b); err != nil && err != errLong {
-			return pipeline.DropBatch(err), nil
+	if t.early && l.buffered.Load() > maxBuffered {
+		t.drop()
+	}
+	if in.sound && !t.early {
+		if e, err := f.prepare(in, now); e != nil || err != nil {
+			return e, err
 		}
 	}
-	long := err == errLong || l.tooMuchBuffered()
-	if long {
-		f.render.main.Rollback()
-		if f.f != nil {
-			if err := f.follow(); err != nil {
-				return nil, f.fail(err)
-			}
+	if !t.early {
+		fault, err := f.renderLocked(ctx, &t, in.batch)
+		if fault != nil {
+			return pipeline.DropBatch(fault), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		in.sound = true
+	}
+	if !t.kept && f.f != nil {
+		if err := f.follow(); err != nil {
+			return nil, f.fail(err)
 		}
 	}
 	if f.f == nil {
@@ -107,12 +119,11 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 	}
 	f.used.Store(now.UnixNano())
 	defer f.count()
-	if long {
-		putScratch(text)
-		text = new([]byte)
-		err = f.acceptLong(ctx, in)
+	var err error
+	if t.kept {
+		f.buffer(in, t.buf)
 	} else {
-		f.buffer(in, text)
+		err = f.acceptLong(ctx, in)
 	}
 	if most := l.maxFileSize; err == nil && most > 0 && f.size+int64(len(f.buf)) >= most {
 		_ = f.rotate(now) // again before the next batch if it fails
@@ -122,11 +133,11 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 
 // buffer puts a batch, whose text this is, into the buffer, and flushes that if there is enough in
 // it.
-func (f *logFile) buffer(in *intake, text *[]byte) {
-	if len(f.buf) == 0 {
-		f.buf, *text = *text, f.buf
+func (f *logFile) buffer(in *intake, t *[]byte) {
+	if len(f.buf) == 0 && text.Fits(*t) {
+		f.buf, *t = *t, f.buf
 	} else {
-		f.buf = append(f.buf, *text...)
+		f.buf = append(f.buf, *t...)
 	}
 	f.queued.Add(in.from, in.counts())
 	if in.entry != nil {
@@ -138,6 +149,26 @@ func (f *logFile) buffer(in *intake, text *[]byte) {
 		// If it fails the batch stays in the buffer, and the next one waits.
 		_ = f.flush()
 	}
+}
+
+// prepare makes sure, before a batch is rendered once more, that there is a file and that the disk
+// has room for what could not be written the last time.
+func (f *logFile) prepare(in *intake, now time.Time) (*pipeline.DropError, error) {
+	if f.f == nil {
+		if e, err := f.create(now); e != nil || err != nil {
+			return e, err
+		}
+	}
+	if in.failedAt == 0 {
+		return nil, nil
+	}
+	if err := f.mend(); err != nil {
+		return nil, f.fail(err)
+	}
+	if err := f.f.Reserve(in.failedAt); err != nil {
+		return nil, f.fail(err)
+	}
+	return nil, nil
 }
 
 // hopeless returns an error if the file cannot be written and ctx has ended: then rendering the
@@ -251,12 +282,9 @@ func (f *logFile) write(last bool) error {
 		f.zip.written()
 	}
 	f.zipped = 0
-	if f.buf = f.buf[:0]; cap(f.buf) > flushSize {
-		buf := f.buf
-		f.buf = nil
-		putScratch(&buf) // where the next text of any log is rendered
-	}
+	f.buf = f.buf[:0]
 	f.count()
+	f.recycle()
 	return nil
 }
 
@@ -299,7 +327,7 @@ func (f *logFile) detach() file {
 	detached := f.f
 	f.f, f.zip, f.name, f.footer, f.torn = nil, nil, "", false, 0
 	f.buf, f.zipped, f.queued = f.buf[:0], 0, f.queued[:0]
-	f.count()
+	f.recycle()
 	l.mu.Lock()
 	delete(l.open, f)
 	l.mu.Unlock()

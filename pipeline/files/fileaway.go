@@ -134,6 +134,7 @@ func (f *logFile) park() bool {
 		_ = f.f.Close() // rotation syncs it
 		l.state.closed()
 		f.f, f.zip = nil, nil
+		f.count()
 	}
 	return true
 }

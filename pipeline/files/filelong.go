@@ -7,63 +7,30 @@ import (
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/internal/await"
-	"zmtpd/pipeline/zeek"
+	"zmtpd/pipeline/internal/text"
 )
 
 // The text of a batch may be many times as large as the batch. So that memory is bounded, only
 // texts of one piece go through the buffers of files, and of those only maxBuffered bytes. All
 // others are written piece by piece while they are rendered, see acceptLong.
 
-const (
-	// maxBuffered is how many bytes of text may wait in the buffers of all files.
-	maxBuffered = 32 << 20
-	// maxEarly is how many batches that are rendered may wait for the lock of their log.
-	maxEarly = 16
-	// maxLong is how many long texts are written at a time.
-	maxLong = 16
-)
+// maxBuffered is how many bytes of text may wait in the buffers of all files.
+const maxBuffered = 32 << 20
 
 // errLong says that a text has more than one piece.
 var errLong = errors.New("the text has more than one piece")
 
 func refuseLong(text []byte) ([]byte, error) { return text[:0], errLong }
 
-// renderEarly renders a batch before its log is locked, if it may be. It reports whether it has:
-// then l.early is to be released.
-func (f *logFile) renderEarly(dst []byte, b zeek.Batch) (text []byte, early bool, err error) {
-	if f.render.ordered || !f.log.l.early.tryAcquire() {
-		return dst, false, nil
-	}
-	text, err = f.render.appendRecords(dst, b)
-	return text, true, err
-}
-
-// renderLocked renders a batch with its log locked.
-func (f *logFile) renderLocked(dst []byte, b zeek.Batch) ([]byte, error) {
-	l := f.log.l
-	l.rendering.acquire() // until it is rendered, it waits for nothing
-	defer l.rendering.release()
-	text, _, err := f.render.main.RenderRecords(dst, b, refuseLong)
-	return text, err
-}
-
 // acceptLong writes a batch to the file piece by piece. When a write fails it takes back what was
 // written: the batch is in the file as a whole or not at all, and may be tried again. The batch has
 // no fault.
 func (f *logFile) acceptLong(ctx context.Context, in *intake) error {
 	l := f.log.l
-	select {
-	case l.long <- struct{}{}:
-	default:
-		select {
-		case l.long <- struct{}{}:
-		case <-ctx.Done():
-			return errBusy
-		case <-l.giveUp.Done():
-			return errBusy
-		}
+	if !l.longTexts.Acquire(ctx, l.giveUp, longBytes) {
+		return errBusy
 	}
-	defer l.long.release()
+	defer l.longTexts.Release(longBytes)
 	// What is compressed ends here, so that what follows can be taken back without it.
 	if err := f.write(true); err != nil {
 		return err
@@ -72,17 +39,20 @@ func (f *logFile) acceptLong(ctx context.Context, in *intake) error {
 		return f.fail(err)
 	}
 	start := f.size
-	text := getScratch()
-	defer putScratch(text)
-	write := func(piece []byte) ([]byte, error) { return piece[:0], f.writePiece(ctx, piece) }
-	rest, _, err := f.render.main.RenderRecords(*text, in.batch, write)
+	buf := text.Get()
+	defer text.Put(buf)
+	in.failedAt = 0
+	write := func(piece []byte) ([]byte, error) { return piece[:0], f.writePiece(ctx, in, piece) }
+	f.render.renderings.Add(1)
+	rest, _, err := f.render.main.RenderRecords(*buf, in.batch, write)
 	if err == nil && len(rest) > 0 {
 		if _, err = write(rest); err != nil {
 			f.render.main.Rollback()
 		}
 	}
-	*text = rest
+	*buf = rest
 	if err != nil {
+		in.failedAt = max(0, in.failedAt-start)
 		f.torn, f.size = f.torn+int(f.size-start), start
 		if f.zip != nil {
 			f.zip.reset()
@@ -104,7 +74,7 @@ func (f *logFile) acceptLong(ctx context.Context, in *intake) error {
 
 // writePiece writes a piece of a long text. If the output is no file, and so nothing can be taken
 // back, it tries again until ctx ends.
-func (f *logFile) writePiece(ctx context.Context, piece []byte) error {
+func (f *logFile) writePiece(ctx context.Context, in *intake, piece []byte) error {
 	l := f.log.l
 	data := piece
 	if f.zip != nil {
@@ -119,6 +89,7 @@ func (f *logFile) writePiece(ctx context.Context, piece []byte) error {
 			break
 		}
 		if !l.options.Stdout || l.gone(err) {
+			in.failedAt = f.size + int64(len(data)-n)
 			return err
 		}
 		_ = f.fail(err)
@@ -135,12 +106,3 @@ func (f *logFile) writePiece(ctx context.Context, piece []byte) error {
 // gone reports whether a write that failed with err can never succeed: the reader of the standard
 // output has ended.
 func (l *Logger) gone(err error) bool { return l.options.Stdout && errors.Is(err, syscall.EPIPE) }
-
-// count notes how much is in the buffer.
-func (f *logFile) count() {
-	f.log.l.buffered.Add(int64(len(f.buf) - f.counted))
-	f.counted = len(f.buf)
-}
-
-// tooMuchBuffered reports whether texts are not to wait in buffers.
-func (l *Logger) tooMuchBuffered() bool { return l.buffered.Load() > maxBuffered }

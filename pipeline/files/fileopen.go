@@ -57,12 +57,6 @@ func (f *logFile) open(name string) (err error) {
 // O_EXCL.
 func (f *logFile) use(name string, flag int) (err error) {
 	l := f.log.l
-	var zip *gzipStream
-	if level := l.options.GzipLevel; level > 0 {
-		if zip, err = newGzipStream(level); err != nil {
-			return err
-		}
-	}
 	opened, err := l.openInLimit(f, name+l.ext, flag)
 	if err != nil {
 		return err
@@ -75,7 +69,14 @@ func (f *logFile) use(name string, flag int) (err error) {
 			return err
 		}
 	}
-	f.f, f.zip, f.zipped, f.name, f.info = opened, zip, 0, name, fi
+	if l.options.GzipLevel > 0 {
+		if err := f.compress(); err != nil {
+			_ = opened.Close()
+			l.state.closed()
+			return err
+		}
+	}
+	f.f, f.name, f.info = opened, name, fi
 	if flag&os.O_CREATE != 0 {
 		f.size = 0
 	}
@@ -118,9 +119,16 @@ func (f *logFile) claim(name string) (string, error) {
 	return name, nil
 }
 
+// osFile is a file of the log folder. Its Reserve is that of the system.
+type osFile struct{ *os.File }
+
 // openInFolder opens a file of the log folder for appending. flag is as in use.
 func (l *Logger) openInFolder(name string, flag int) (file, error) {
-	return l.folder().OpenFile(name, os.O_WRONLY|os.O_APPEND|flag, 0o666)
+	f, err := l.folder().OpenFile(name, os.O_WRONLY|os.O_APPEND|flag, 0o666)
+	if err != nil {
+		return nil, err // not a nil *os.File, which would be a file that is not nil
+	}
+	return osFile{f}, nil
 }
 
 // isOpen reports whether fi is an open or parked file of the logger.

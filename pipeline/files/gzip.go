@@ -52,7 +52,7 @@ func (z *gzipStream) reset() {
 
 // written drops the output, which is in the file.
 func (z *gzipStream) written() {
-	if z.out.Cap() > keepSize {
+	if z.out.Cap() > flushSize {
 		z.out = bytes.Buffer{}
 		return
 	}

@@ -17,8 +17,10 @@ import (
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/internal/await"
+	"zmtpd/pipeline/internal/text"
 	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/memory"
 )
 
 // ErrClosed is the error of calls after Close: the message was not received.
@@ -90,13 +92,14 @@ type Logger struct {
 	services       sync.WaitGroup // of logs, started by the timer goroutine, and retention
 	serviceSlots   semaphore
 	buffered       atomic.Int64   // bytes in the buffers of all files
+	memory         *memory.Holder // of drafts and files; nil without a budget
 	early          semaphore      // of batches that are rendered without the lock of their log
-	rendering      semaphore      // of others
-	long           semaphore      // of long texts
+	rendering      *text.Quota    // of others
+	longTexts      *text.Quota
+	compressing    *text.Quota
 	following      mutex          // held by followFolder
 	rotations      sync.WaitGroup // in the background
 	rotationSlots  semaphore
-	compressSlots  semaphore
 	postprocessors sync.WaitGroup
 	postprocSlots  semaphore
 	postprocBehind atomic.Bool // a long wait is logged

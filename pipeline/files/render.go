@@ -2,6 +2,7 @@ package files
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"zmtpd/pipeline/zeek"
 )
@@ -15,6 +16,8 @@ type renderers struct {
 	// ordered says that records depend on those before them (see zeek.Renderer).
 	ordered bool
 	spare   sync.Pool // of *zeek.Renderer, for independent records
+
+	renderings atomic.Uint64 // of batches, each attempt; for tests
 }
 
 func newRenderers(schema *zeek.Schema, format zeek.Options) (*renderers, error) {
@@ -41,22 +44,7 @@ func (r *renderers) appendRecords(dst []byte, b zeek.Batch) ([]byte, error) {
 		}
 	}
 	defer r.spare.Put(one)
+	r.renderings.Add(1)
 	dst, _, err := one.RenderRecords(dst, b, refuseLong)
 	return dst, err
-}
-
-// keepSize is the size of the largest buffer that is kept for its next use, in bytes: that of a
-// piece, and what comes behind its limit.
-const keepSize = zeek.PieceBytes + zeek.PieceBytes/4
-
-// scratch holds buffers for the text of batches on their way into a file's buffer.
-var scratch = sync.Pool{New: func() any { return new([]byte) }}
-
-func getScratch() *[]byte { return scratch.Get().(*[]byte) }
-
-func putScratch(b *[]byte) {
-	if cap(*b) > 0 && cap(*b) <= keepSize {
-		*b = (*b)[:0]
-		scratch.Put(b)
-	}
 }

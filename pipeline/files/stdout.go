@@ -58,3 +58,6 @@ func (s *stdout) Truncate(int64) error { return fs.ErrInvalid }
 
 // Stat fails: the output is no file of the log folder.
 func (s *stdout) Stat() (os.FileInfo, error) { return nil, fs.ErrInvalid }
+
+// Reserve cannot tell.
+func (s *stdout) Reserve(int64) error { return nil }

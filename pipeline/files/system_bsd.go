@@ -39,3 +39,6 @@ func crossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
 
 // clockLayout is the time of day in the names of archived logs.
 const clockLayout = "15:04:05"
+
+// Reserve implements file.
+func (f osFile) Reserve(int64) error { return nil }

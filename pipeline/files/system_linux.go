@@ -63,3 +63,17 @@ func crossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
 
 // clockLayout is the time of day in the names of archived logs.
 const clockLayout = "15:04:05"
+
+// Reserve implements file: the file system sets the room aside.
+func (f osFile) Reserve(n int64) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, fi.Size(), n)
+	switch err {
+	case unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EIO:
+		return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+	}
+	return nil // else the file system does not know the call
+}

@@ -29,3 +29,6 @@ func crossDevice(err error) bool { return errors.Is(err, windows.ERROR_NOT_SAME_
 
 // clockLayout is the time of day in the names of archived logs: a colon cannot be in a name.
 const clockLayout = "15.04.05"
+
+// Reserve implements file.
+func (f osFile) Reserve(int64) error { return nil }

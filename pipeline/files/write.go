@@ -57,6 +57,9 @@ type intake struct {
 	id    []byte // of the node
 	node  *node
 	entry *pipeline.Entry // done when the batch is written; nil for none
+
+	sound    bool  // it was rendered before and has no fault
+	failedAt int64 // bytes of its text up to the end of the piece that could not be written
 }
 
 func (in *intake) counts() pipeline.Counts {

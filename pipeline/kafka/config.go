@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/memory"
 )
 
 // Config says where records go and how. Brokers is all that must be set.
@@ -45,9 +46,13 @@ type Config struct {
 	// max.message.bytes of the topics if that is less than Kafka's default. Default 1000012, as in
 	// Kafka.
 	MaxBatchBytes int
-	// MaxBuffered bounds the bytes of memory of records that are on their way. One batch is taken
-	// whatever its size. Default 64 MiB.
+	// MaxBuffered bounds the memory of records that are on their way, in bytes. Text counts twice,
+	// since it is in the client's request as well. One batch is taken whatever its size. Default
+	// 64 MiB.
 	MaxBuffered int64
+
+	// Memory is the budget in which records on their way count, and the client. Default: none.
+	Memory *memory.Budget
 
 	// TLS encrypts the connections. Default: they are not encrypted.
 	TLS *TLS

@@ -2,14 +2,11 @@ package kafka
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -220,46 +217,6 @@ func TestFieldValue(t *testing.T) {
 		got := fieldValue(object.Bytes(), k.pattern)
 		if want == nil && got != nil || want != nil && (got == nil || string(got) != *want) {
 			t.Fatalf("field %q of %s: %q, want %v", wanted, object.Bytes(), got, want)
-		}
-	})
-}
-
-func TestBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := budget{size: 10}
-		must := func(n int64) {
-			if err := b.acquire(t.Context(), n); err != nil {
-				t.Error(err)
-			}
-		}
-		must(100) // all there are
-		order := make(chan int, 3)
-		ctx, cancel := context.WithCancel(t.Context())
-		go func() {
-			if err := b.acquire(ctx, 10); !errors.Is(err, context.Canceled) {
-				t.Error(err)
-			}
-			order <- 0
-		}()
-		synctest.Wait()
-		for i := 1; i < 3; i++ {
-			go func() { must(5); order <- i }()
-			synctest.Wait()
-		}
-		cancel() // who gives up makes room for those behind
-		synctest.Wait()
-		if got := <-order; got != 0 || len(order) != 0 {
-			t.Error(got, len(order))
-		}
-		b.release(100)
-		synctest.Wait()
-		if b.inUse() != 10 || len(order) != 2 {
-			t.Errorf("%d in use, %d came through", b.inUse(), len(order))
-		}
-		b.release(5)
-		b.release(5)
-		if b.inUse() != 0 {
-			t.Errorf("%d in use", b.inUse())
 		}
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/lines"
+	"zmtpd/pipeline/internal/text"
 )
 
 // flowKey is what order is kept for.
@@ -29,10 +29,11 @@ const maxGroup = 1 << 20
 // enqueue waits for d's share of memory and puts it behind the others of the flow of e. It calls
 // d.done, now or later, unless it returns an error.
 func (s *Sink) enqueue(ctx context.Context, topic string, e *pipeline.Entry, d *delivery) error {
-	d.cost = int64(len(*d.text)) + int64(d.records)*recordCost
-	if err := s.budget.acquire(ctx, d.cost); err != nil {
-		lines.PutText(d.text)
-		return fmt.Errorf("kafka: %w", err)
+	// The client has the text a second time, in its request.
+	d.cost = 2*int64(cap(*d.text)) + int64(d.records)*recordCost
+	if !s.quota.Acquire(ctx, ctx, d.cost) {
+		text.Put(d.text)
+		return fmt.Errorf("kafka: %w", ctx.Err())
 	}
 	s.entries.Add(1)
 	s.mu.Lock()

@@ -5,28 +5,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"zmtpd/pipeline"
-	"zmtpd/pipeline/lines"
+	"zmtpd/pipeline/internal/text"
 )
 
 // errLong says that a text has more than one piece.
 var errLong = errors.New("more than one piece")
 
 // sendLong delivers an entry whose text has several pieces, one after the other, so that it never
-// needs memory for more than one. It returns when the entry is done.
+// needs memory for more than one. It returns when the entry is done. The caller holds a share of
+// rendering.
 func (s *Sink) sendLong(ctx context.Context, topic string, e *pipeline.Entry) {
 	l := &long{sink: s, ctx: ctx, topic: topic, entry: e}
-	text := lines.GetText()
+	buf := text.Get()
 	var err error
-	*text, err = s.lines.Render(*text, e.Batch,
-		func(text []byte) ([]byte, error) { return text[:0], l.piece(text) })
+	*buf, err = s.lines.Render(*buf, e.Batch,
+		func(piece []byte) ([]byte, error) { return piece[:0], l.piece(piece) })
 	if err == nil {
-		err = l.piece(*text)
+		err = l.piece(*buf)
 	}
-	lines.PutText(text)
+	text.Put(buf)
 	if err == nil { // else it comes again, as a whole
 		for _, r := range l.refused {
 			e.Refuse(r.Records, r.Why)
@@ -79,10 +81,9 @@ func (l *long) piece(text []byte) error {
 }
 
 // deliver delivers lines.
-func (l *long) deliver(text []byte) error {
-	d := newDelivery()
-	*d.text = append(*d.text, text...)
-	d.records = bytes.Count(text, []byte{'\n'})
+func (l *long) deliver(lines []byte) error {
+	copied := bytes.Clone(lines)
+	d := &delivery{text: &copied, records: bytes.Count(lines, []byte{'\n'}), time: time.Now()}
 	done := make(chan error, 1)
 	d.done = func(err error) { done <- err }
 	if err := l.sink.enqueue(l.ctx, l.topic, l.entry, d); err != nil {

@@ -15,12 +15,13 @@ import (
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long anything may take.
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // newCluster returns brokers that listen on the loopback interface.
 func newCluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
@@ -39,8 +40,6 @@ func impatient() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.MetadataMinAge(20 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
-		kgo.ProduceRequestTimeout(time.Second),
-		kgo.RequestTimeoutOverhead(time.Second),
 	}
 }
 
@@ -60,8 +59,8 @@ func newTestSink(t testing.TB, cfg Config) *Sink {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		s.Close(ctx)
-		if n := s.budget.inUse(); n != 0 {
-			t.Errorf("%d bytes of the budget are in use after Close", n)
+		if n := s.quota.Used(); n != 0 {
+			t.Errorf("%d bytes of the quota are in use after Close", n)
 		}
 		if n := s.entries.Load(); n != 0 {
 			t.Errorf("%d entries are not done after Close", n)

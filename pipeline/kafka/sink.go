@@ -15,7 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 
 	"zmtpd/pipeline"
+	"zmtpd/pipeline/internal/text"
 	"zmtpd/pipeline/lines"
+	"zmtpd/zmtp/memory"
 )
 
 // Sink delivers records to Kafka. See the package's documentation for what it guarantees.
@@ -30,16 +32,18 @@ type Sink struct {
 	topics *topics
 	keys   keys
 	log    *slog.Logger
+	memory *memory.Holder // of the client; nil without a budget
 
 	// For concurrent use.
-	budget   budget
-	troubles troubles
-	lastConn connError
-	isolated sync.Map     // of topics for which it was said that records are isolated
-	entries  atomic.Int64 // deliveries that are not done
-	records  atomic.Uint64
-	bytes    atomic.Uint64
-	retries  atomic.Uint64
+	rendering *text.Quota // of texts until they are in quota
+	quota     *text.Quota // of deliveries
+	troubles  troubles
+	lastConn  connError
+	isolated  sync.Map     // of topics for which it was said that records are isolated
+	entries   atomic.Int64 // deliveries that are not done
+	records   atomic.Uint64
+	bytes     atomic.Uint64
+	retries   atomic.Uint64
 
 	greeting sync.WaitGroup     // the goroutine of greet
 	flowers  sync.WaitGroup     // goroutines of flows
@@ -85,11 +89,10 @@ func newSink(cfg Config) (*Sink, error) {
 		return nil, err
 	}
 	s := &Sink{
-		cfg:    cfg,
-		keys:   newKeys(cfg.Key),
-		log:    cfg.Logger,
-		budget: budget{size: cfg.MaxBuffered},
-		flows:  make(map[flowKey]*flow),
+		cfg:   cfg,
+		keys:  newKeys(cfg.Key),
+		log:   cfg.Logger,
+		flows: make(map[flowKey]*flow),
 	}
 	s.troubles.init(cfg.Logger)
 	if s.topics, err = newTopics(cfg.Topic); err != nil {
@@ -114,6 +117,10 @@ func newSink(cfg Config) (*Sink, error) {
 	if cfg.SASL != nil && cfg.SASL.Mechanism == Plain && cfg.TLS == nil {
 		s.log.Warn("the password for Kafka is sent as it is: turn TLS on, or use SCRAM")
 	}
+	const kind = "kafka"
+	s.rendering = text.NewQuota(cfg.Memory, kind, maxRendering*s.room(), minRendering*s.room())
+	s.quota = text.NewQuota(cfg.Memory, kind, cfg.MaxBuffered, leastBuffered)
+	s.memory = cfg.Memory.NewHolder(kind, clientBytes, nil)
 	s.giveUp, s.cancel = context.WithCancel(context.Background())
 	s.greeting.Go(s.greet)
 	return s, nil
@@ -130,7 +137,7 @@ func (s *Sink) Stats() Stats {
 		Records:  s.records.Load(),
 		Bytes:    s.bytes.Load(),
 		Retries:  s.retries.Load(),
-		Buffered: s.budget.inUse(),
+		Buffered: s.quota.Used(),
 	}
 	st.Up, st.Since, st.Err = s.troubles.state()
 	return st
@@ -145,22 +152,27 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 		refuse(e, drop)
 		return
 	}
-	d := newDelivery()
+	if !s.rendering.Acquire(ctx, ctx, s.room()) {
+		e.Done(fmt.Errorf("kafka: %w", ctx.Err()))
+		return
+	}
+	defer s.rendering.Release(s.room())
+	d := &delivery{text: text.Get(), records: b.NumRecords, time: time.Now()}
 	var err error
 	*d.text, err = s.lines.Render(*d.text, b,
-		func(text []byte) ([]byte, error) { return text[:0], errLong })
+		func(piece []byte) ([]byte, error) { return piece[:0], errLong })
 	drop, dropped := errors.AsType[*pipeline.DropError](err)
 	switch {
 	case dropped, b.NumRecords == 0:
-		lines.PutText(d.text)
+		text.Put(d.text)
 		refuse(e, drop)
 		return
 	case err != nil: // errLong, behind which there is no fault
-		lines.PutText(d.text)
+		text.Put(d.text)
 		s.sendLong(ctx, topic, e)
 		return
 	}
-	d.records = b.NumRecords
+	d.text = text.Fit(d.text)
 	d.done = func(err error) {
 		if err == nil { // else it comes again, as a whole
 			for _, r := range d.refused {
@@ -201,6 +213,9 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.current().Close() // fails what it has
 	<-idle
 	s.greeting.Wait()
+	s.rendering.Close()
+	s.quota.Close()
+	s.memory.Close()
 	return err
 }
 
@@ -229,23 +244,34 @@ func (s *Sink) replace(old *kgo.Client) {
 	}
 }
 
-// recordCost is what a record costs beside its text: a record of ours, and what the client keeps of
-// it.
-const recordCost = 256
+const (
+	// recordCost is what a record takes beside its text, in bytes: a record of ours, and what the
+	// client keeps of it.
+	recordCost = 256
+	// clientBytes is about what the client takes beside records: buffers of connections, and of
+	// compression.
+	clientBytes = 4 << 20
+	// leastBuffered is how much of Config.MaxBuffered is granted without memory in the budget.
+	leastBuffered = 8 << 20
+	// At most maxRendering texts are rendered, or wait for their share of Config.MaxBuffered, at a
+	// time; without memory in the budget, minRendering.
+	maxRendering, minRendering = 16, 2
+)
+
+// room is what rendering takes, in bytes: a piece of text, and a line that began in others.
+func (s *Sink) room() int64 { return int64(text.PieceBytes + s.cfg.MaxBatchBytes) }
 
 // delivery is the text of an entry, or a part of it, on its way.
 type delivery struct {
 	text    *[]byte // lines
 	records int     // their number
 	time    time.Time
-	cost    int64           // in the budget
+	cost    int64           // in the quota, in bytes
 	done    func(err error) // called at the end
 
 	refused []pipeline.Refusal // one for each reason
 	bytes   uint64             // of values that were not refused
 }
-
-func newDelivery() *delivery { return &delivery{text: lines.GetText(), time: time.Now()} }
 
 // appendRecords appends a record for each line.
 func (s *Sink) appendRecords(dst []record, f *flow, d *delivery) []record {
@@ -260,8 +286,8 @@ func (s *Sink) appendRecords(dst []record, f *flow, d *delivery) []record {
 
 // done ends a delivery, and gives back what it held.
 func (s *Sink) done(d *delivery, err error) {
-	lines.PutText(d.text)
-	s.budget.release(d.cost)
+	text.Put(d.text)
+	s.quota.Release(d.cost)
 	s.entries.Add(-1)
 	if err == nil {
 		records := uint64(d.records)

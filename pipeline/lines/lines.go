@@ -20,14 +20,9 @@ import (
 // PathField is the name of the field that says which log a record belongs to.
 const PathField = "_path"
 
-const (
-	// maxCache limits the bytes of all headers in the cache: one for each filter and path of the
-	// cluster, times the versions of its scripts.
-	maxCache = 16 << 20
-	// keepSize is the size in bytes up to which a buffer is kept for the next use: a piece, and
-	// what comes behind its limit.
-	keepSize = zeek.PieceBytes + zeek.PieceBytes/4
-)
+// maxCache limits the bytes of all headers in the cache: one for each filter and path of the cluster,
+// times the versions of its scripts.
+const maxCache = 16 << 20
 
 // Renderer renders batches. For concurrent use.
 type Renderer struct {
@@ -126,17 +121,4 @@ func (r *Renderer) columns(b zeek.Batch) (*columns, *pipeline.DropError) {
 	}
 	r.cache[string(b.Header)] = c
 	return c, nil
-}
-
-var texts = sync.Pool{New: func() any { return new([]byte) }}
-
-// GetText returns an empty buffer for lines, which PutText takes back.
-func GetText() *[]byte { return texts.Get().(*[]byte) }
-
-// PutText takes a buffer back, which the caller does not use any more.
-func PutText(b *[]byte) {
-	if cap(*b) <= keepSize {
-		*b = (*b)[:0]
-		texts.Put(b)
-	}
 }

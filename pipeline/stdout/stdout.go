@@ -17,8 +17,10 @@ import (
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/internal/await"
+	"zmtpd/pipeline/internal/text"
 	"zmtpd/pipeline/lines"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/memory"
 )
 
 // Config says what is written where. Writer is all that must be set.
@@ -31,6 +33,8 @@ type Config struct {
 	Writer io.Writer
 	// Format is what the lines look like. Default: zeek.DefaultOptions with UseJSON.
 	Format *zeek.Options
+	// Memory is the budget in which text counts that waits to be written. Default: none.
+	Memory *memory.Budget
 	// Logger gets what an operator should know. It must not write to Writer. Default: nothing is
 	// logged.
 	Logger *slog.Logger
@@ -51,6 +55,7 @@ type Sink struct {
 	stop  chan struct{} // closed by Close
 	ended chan struct{} // closed by the writer goroutine
 
+	quota          *text.Quota // of texts that wait to be written
 	records, bytes atomic.Uint64
 
 	// Owned by the writer goroutine.
@@ -79,6 +84,9 @@ type Stats struct {
 const (
 	// slowWrite is how long a write may take until Stats calls that a fault.
 	slowWrite = 10 * time.Second
+	// maxTexts is how many bytes of text may wait to be written, and minTexts how many of them
+	// without memory in the budget.
+	maxTexts, minTexts = 32 << 20, 4 * text.PieceBytes
 )
 
 // New returns a Sink. Its goroutine ends with Close.
@@ -107,6 +115,7 @@ func New(cfg Config) (*Sink, error) {
 		ended: make(chan struct{}),
 		since: time.Now(),
 	}
+	s.quota = text.NewQuota(cfg.Memory, "stdout", maxTexts, minTexts)
 	go s.run()
 	return s, nil
 }
@@ -117,7 +126,8 @@ type job struct {
 	text    *[]byte
 	long    *longText
 	written chan error // has room for the outcome, for which nobody may wait any more
-	size    uint64     // bytes; the goroutine's until the outcome is there
+	bytes   uint64     // that are written; the goroutine's until the outcome is there
+	size    int64      // of text in the quota, in bytes
 }
 
 // longText is a batch whose text has several pieces. The writer goroutine renders them one by one.
@@ -133,29 +143,37 @@ var errLong = errors.New("more than one piece")
 // Send implements pipeline.Sink. It returns when e is done. It renders the batch itself, so that
 // all cores can, unless the text is long.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
-	j := &job{ctx: ctx, text: lines.GetText(), written: make(chan error, 1)}
+	if !s.quota.Acquire(ctx, ctx, text.PieceBytes) {
+		e.Done(s.givenUp(ctx))
+		return
+	}
+	j := &job{ctx: ctx, text: text.Get(), size: text.PieceBytes, written: make(chan error, 1)}
 	var err error
 	*j.text, err = s.lines.Render(*j.text, e.Batch,
-		func(text []byte) ([]byte, error) { return text[:0], errLong })
+		func(piece []byte) ([]byte, error) { return piece[:0], errLong })
 	drop, dropped := errors.AsType[*pipeline.DropError](err)
 	switch {
 	case dropped:
-		lines.PutText(j.text)
+		s.release(j)
 		e.Refuse(uint64(e.Batch.NumRecords), drop)
 		e.Done(nil)
 		return
 	case err != nil: // errLong, behind which there is no fault
-		*j.text = (*j.text)[:0]
+		*j.text = (*j.text)[:0] // the writer goroutine renders it there
 		j.long = &longText{batch: e.Batch}
 	case len(*j.text) == 0:
-		lines.PutText(j.text)
+		s.release(j)
 		e.Done(nil)
 		return
+	default:
+		j.text = text.Fit(j.text)
+		s.quota.Release(j.size - int64(cap(*j.text)))
+		j.size = int64(cap(*j.text))
 	}
 	select {
 	case s.jobs <- j:
 	case <-ctx.Done():
-		lines.PutText(j.text)
+		s.release(j)
 		e.Done(s.givenUp(ctx))
 		return
 	}
@@ -171,7 +189,7 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	}
 	if err == nil {
 		s.records.Add(uint64(e.Batch.NumRecords))
-		s.bytes.Add(j.size)
+		s.bytes.Add(j.bytes)
 	}
 	e.Done(err)
 }
@@ -187,10 +205,17 @@ func (s *Sink) givenUp(ctx context.Context) error {
 	return fmt.Errorf("stdout: %w", err)
 }
 
+// release gives back the text of a job.
+func (s *Sink) release(j *job) {
+	text.Put(j.text)
+	s.quota.Release(j.size)
+}
+
 // Close implements pipeline.Sink. If a call of Write hangs it leaves that behind when ctx ends,
 // with its goroutine.
 func (s *Sink) Close(ctx context.Context) error {
 	close(s.stop)
+	defer s.quota.Close()
 	select {
 	case <-s.ended:
 		return nil
@@ -218,7 +243,7 @@ func (s *Sink) run() {
 		select {
 		case j := <-s.jobs:
 			j.written <- s.write(j)
-			lines.PutText(j.text)
+			s.release(j)
 		case <-s.stop:
 			_, _ = s.put(s.rest)
 			return
@@ -266,7 +291,7 @@ func (s *Sink) writeText(j *job, text []byte) error {
 		}
 		s.note(err)
 		if err == nil {
-			j.size += uint64(len(text))
+			j.bytes += uint64(len(text))
 			return nil
 		}
 		if s.gone() || !backoff.Sleep(j.ctx, j.ctx) {

@@ -22,6 +22,7 @@ import (
 
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/memory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -436,4 +437,61 @@ func TestNewErrors(t *testing.T) {
 		!strings.Contains(err.Error(), "separator") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// Texts that wait for a slow reader count in the memory budget and are bounded, however many logs
+// there are; all is given back. Without any memory in the budget they are written the same.
+func TestMemory(t *testing.T) {
+	for _, limit := range []int64{256 << 20, 1} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				budget := memory.New(limit, nil)
+				w := &slowWriter{pause: time.Minute}
+				s, err := New(Config{Writer: w, Memory: budget})
+				if err != nil {
+					t.Fatal(err)
+				}
+				const logs, records = 60, 20_000 // each text is most of a piece
+				var sending sync.WaitGroup
+				for i := range logs {
+					sending.Go(func() {
+						if err := send(t, t.Context(), s, fmt.Sprint("p", i), 0, records); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				synctest.Wait()
+				got, most := budget.Stats().ByKind["stdout"], int64(maxTexts)
+				if limit == 1 {
+					most = minTexts
+				}
+				if got != s.quota.Used() || got > most || got < 1<<20 {
+					t.Errorf("%d bytes count in the budget, %d are held, want at most %d", got,
+						s.quota.Used(), most)
+				}
+				sending.Wait()
+				if err := s.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if n := w.lines; n != logs*records {
+					t.Errorf("%d lines, want %d", n, logs*records)
+				}
+				if st := budget.Stats(); st.Used != 0 || st.Holders != 0 {
+					t.Errorf("at the end %d bytes are used by %d holders", st.Used, st.Holders)
+				}
+			})
+		})
+	}
+}
+
+// slowWriter counts the lines that are written to it, and takes its time for each write.
+type slowWriter struct {
+	pause time.Duration
+	lines int
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	time.Sleep(w.pause)
+	w.lines += bytes.Count(b, []byte{'\n'})
+	return len(b), nil
 }
