@@ -1,6 +1,8 @@
 # make up     builds the static binary and starts broker and logger with Zeek's default endpoints;
 #             logs go to run/logs
 # make test   installs what the tests need (or says what is missing) and runs all of them with the race detector
+# make nightly  runs all of them with their large models and attacks, then the fuzz targets for
+#             longer; it takes up to two hours
 # .ci/run     everything that has to pass before a change is merged
 
 GO       ?= go
@@ -15,7 +17,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single scale overload hostile clean
+.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single scale overload hostile nightly clean
 
 # Logs go to run/logs, which git ignores.
 up: build
@@ -81,6 +83,11 @@ overload:
 # The attacks on the real binary in full size, beside honest peers. It prints what they cost; "make test" runs them small.
 hostile:
 	ZMTPD_HOSTILE=large $(GO) test -count=1 -v -timeout=60m ./cmd/zmtpd/hostile
+
+# What takes too long for every change.
+nightly: test-deps
+	ZMTPD_NIGHTLY=1 ZMTPD_HOSTILE=large ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -timeout=60m ./...
+	$(MAKE) fuzz FUZZTIME=2m
 
 clean:
 	rm -rf bin dist
