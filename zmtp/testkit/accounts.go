@@ -120,7 +120,8 @@ func Unbalanced(status []byte, everything ...string) error {
 		}
 	}
 	if f := s.Forwarder; f != nil {
-		equal(f.Received.accounted(), f.XSub.Received.Messages, "messages from publishers")
+		equal(f.Received.Messages, f.XSub.Received.Messages, "messages of publishers' sockets")
+		equal(f.Received.accounted(), f.Received.Messages, "messages from publishers")
 		equal(f.Upstream.accounted(), f.Upstream.Messages, "messages from subscribers")
 		equal(f.Account.accounted(), f.Account.Matched, "messages for all subscribers")
 		for _, p := range f.XPub.Peers {
