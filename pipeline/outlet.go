@@ -79,8 +79,8 @@ type Outlet struct {
 
 	suspect sync.Mutex // held while a suspect record is delivered: only one at a time
 
-	putMu  sync.Mutex // one put at a time
-	record []byte     // guarded by putMu; for a spool record
+	putMu sync.Mutex // one put at a time
+	head  []byte     // guarded by putMu; of a spool record
 
 	mu       sync.Mutex
 	changed  sync.Cond           // of what mu guards, or of ctx
@@ -99,8 +99,6 @@ type Outlet struct {
 	waits   phase // guarded by mu; of waiting
 	spills  phase // guarded by mu; of spilling
 }
-
-const keepSize = 1 << 20 // bytes up to which a buffer is kept for its next use
 
 // flowKey is what order is kept for. The source is the node id that a connection began with: so the
 // order of a node holds when it connects again, and that of something that sends for several nodes,

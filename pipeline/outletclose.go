@@ -91,6 +91,14 @@ func (o *Outlet) keepRest() error {
 		}
 		lost.Lost.Add(it.counts())
 	}
+	for e := o.window.Front(); e != nil; e = e.Next() {
+		// What the sink has not given up it may still read.
+		if it := e.Value.(*item); it.givenUp != nil && it.memory != nil {
+			it.memory.release()
+			it.memory = nil
+		}
+	}
+	o.kept.end()
 	if lost != nil {
 		return lost
 	}

@@ -90,4 +90,12 @@ func (a *arena) hold(it *item, holder *memory.Holder) *shared {
 	return a.memory
 }
 
+// end gives up what is free in the arena.
+func (a *arena) end() {
+	if a.memory != nil {
+		a.memory.release()
+		a.free, a.memory = nil, nil
+	}
+}
+
 var arenaPool = sync.Pool{New: func() any { return new([4 * keptSize]byte) }}

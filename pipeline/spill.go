@@ -9,6 +9,7 @@ import (
 	"zmtpd/pipeline/internal/await"
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/zeek"
+	"zmtpd/zmtp/memory"
 )
 
 // How an Outlet uses its spool.
@@ -51,13 +52,11 @@ func (o *Outlet) openSpool(cfg spool.Config) error {
 	return nil
 }
 
-// appendRecord appends the spool record of an item.
-func appendRecord(dst []byte, it *item) []byte {
+// appendHead appends the beginning of the spool record of an item; Node and raw follow.
+func appendHead(dst []byte, it *item) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(it.source)))
 	dst = append(dst, it.source...)
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(it.Node)))
-	dst = append(dst, it.Node...)
-	return append(dst, it.raw...)
+	return binary.BigEndian.AppendUint32(dst, uint32(len(it.Node)))
 }
 
 // parseRecord returns the item of a spool record, which it refers to.
@@ -94,20 +93,17 @@ var errTorn = errors.New("the record ends too early")
 // putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile:
 // the sink may be done with the item then.
 func (o *Outlet) putSpool(it *item) error {
-	before := cap(o.record)
-	o.record = appendRecord(o.record[:0], it)
-	o.memory.Add(int64(cap(o.record) - before))
+	o.head = appendHead(o.head[:0], it)
+	node, raw := it.Node, it.raw
+	if it.memory != nil {
+		it.memory.retain() // the sink may be done with it
+		defer it.memory.release()
+	}
 	o.putting = true
 	o.mu.Unlock()
-	seq, err := o.spool.Append(o.record)
-	if o.dropOldest {
-		for errors.Is(err, spool.ErrFull) && o.spool.DropOldest(o.dropRecord) == nil {
-			seq, err = o.spool.Append(o.record)
-		}
-	}
-	if cap(o.record) > keepSize {
-		o.memory.Release(int64(cap(o.record)))
-		o.record = nil
+	seq, err := o.spool.Append(o.head, node, raw)
+	for o.dropOldest && errors.Is(err, spool.ErrFull) && o.makeRoom() {
+		seq, err = o.spool.Append(o.head, node, raw)
 	}
 	o.mu.Lock()
 	o.putting = false
@@ -117,6 +113,20 @@ func (o *Outlet) putSpool(it *item) error {
 	}
 	it.seq, it.spooled = seq, true
 	return nil
+}
+
+// makeRoom drops the oldest records in the spool, and reports whether it has.
+func (o *Outlet) makeRoom() bool {
+	largest := 0 // of the records, one of which is in memory at a time
+	err := o.spool.DropOldest(func(record []byte) {
+		if n := cap(record); n > largest {
+			o.memory.Add(int64(n - largest))
+			largest = n
+		}
+		o.dropRecord(record)
+	})
+	o.memory.Release(int64(largest))
+	return err == nil
 }
 
 // dropRecord counts a record that has made room in the spool.
@@ -162,7 +172,7 @@ func (o *Outlet) spill() error {
 // passOver moves the reader of the spool behind a record that is in the window.
 func (o *Outlet) passOver(seq spool.Seq) error {
 	for {
-		read, _, err := o.spool.Next(nil)
+		read, _, err := o.spool.NextIn(func(int) ([]byte, bool) { return nil, true })
 		if err == spool.ErrEmpty {
 			return nil
 		}
@@ -214,11 +224,22 @@ func (o *Outlet) runSpool() {
 // feed moves the next record from the spool to the window, or ends the spilling if there is none.
 // The caller holds mu, which is given up meanwhile.
 func (o *Outlet) feed() error {
+	// Without memory the window is filled again when it is empty: then it needs no more than the
+	// largest batch, and never waits for memory that only it can free.
+	room := &recordRoom{holder: o.memory, must: o.window.Len() == 0}
 	o.mu.Unlock()
-	seq, record, err := o.spool.Next(nil)
+	seq, record, err := o.spool.NextIn(room.take)
 	o.mu.Lock()
 	if err == spool.ErrEmpty && !o.putting {
-		seq, record, err = o.spool.Next(nil) // as long as we hold mu nothing is put there
+		seq, record, err = o.spool.NextIn(room.take) // while we hold mu nothing is put there
+	}
+	defer func() { room.release() }()
+	if err == spool.ErrNoRoom {
+		if o.window.Len() > 0 {
+			o.flush()
+			o.changed.Wait()
+		}
+		return nil
 	}
 	for err == nil && o.putting {
 		o.changed.Wait() // until the record is counted as received
@@ -244,13 +265,36 @@ func (o *Outlet) feed() error {
 		o.setAsideUnusable(seq, record, err)
 		return nil
 	}
-	n := int64(cap(record))
-	o.memory.Add(n)
-	it.memory = newShared(func() { o.memory.Release(n) })
+	it.memory = newShared(room.release)
+	room = &recordRoom{}
 	it.from, it.log = o.acct.find(it.Node, it.key)
 	it.seq, it.spooled, it.fed = seq, true, true
 	o.add(it)
 	return nil
+}
+
+// recordRoom is the memory of one record from the spool.
+type recordRoom struct {
+	holder *memory.Holder
+	must   bool // whatever the budget says
+	n      int64
+}
+
+// take is a spool.Room.
+func (r *recordRoom) take(size int) ([]byte, bool) {
+	r.release() // that of a record which is damaged
+	if n := int64(size); r.must {
+		r.holder.Add(n)
+	} else if !r.holder.TryReserve(n) {
+		return nil, false
+	}
+	r.n = int64(size)
+	return make([]byte, size), true
+}
+
+func (r *recordRoom) release() {
+	r.holder.Release(r.n)
+	r.n = 0
 }
 
 // closeSpool closes the spool when all is acknowledged that the sink has delivered.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"time"
 
 	"zmtpd/pipeline/internal/await"
@@ -62,8 +63,10 @@ func (o *Outlet) setAside(it *item, deaths int) {
 	record, err := recording.AppendMessage(nil, []byte("log-write"), it.Node,
 		[]byte(zeek.SerializerName), it.raw)
 	if err != nil { // too large for a recording
-		record = appendRecord(nil, it)
+		record = slices.Concat(appendHead(nil, it), it.Node, it.raw)
 	}
+	o.memory.Add(int64(cap(record)))
+	defer o.memory.Release(int64(cap(record)))
 	path, err := o.spool.SetAside(it.seq, record)
 	var backoff await.Backoff
 	for err != nil {

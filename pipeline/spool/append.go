@@ -8,25 +8,26 @@ import (
 // scratchSize is up to which size a record is written with its header in one call.
 const scratchSize = 64 << 10
 
-// Append adds a record to the end, and returns its number. It does not keep the record. When it
-// returns without an error the system has the record: it survives kill -9, and a power failure from
+// Append adds a record to the end, and returns its number. Its content is that of the parts, one
+// behind the other; Append does not keep them, and copies nothing of large ones. When it returns without an error the system has the record: it survives kill -9, and a power failure from
 // the next sync on, which with Config.SyncEach has already happened.
 //
 // The error is ErrFull if Config.MaxBytes would be exceeded, ErrTooLarge if no room will ever do,
 // ErrClosed, or one of the file system; then the spool is as before. It waits for other calls of
 // Append and for the system to take the record, and for a sync with Config.SyncEach only.
-func (s *Spool) Append(record []byte) (Seq, error) {
-	if len(record) > MaxRecord || segmentHeader+recordSize(record) > s.cfg.MaxBytes {
-		return 0, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(record))
+func (s *Spool) Append(parts ...[]byte) (Seq, error) {
+	size := recordSize(parts...)
+	if size > recordHeader+MaxRecord || segmentHeader+size > s.cfg.MaxBytes {
+		return 0, fmt.Errorf("%w: %d bytes", ErrTooLarge, size-recordHeader)
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	g, err := s.room(recordSize(record))
+	g, err := s.room(size)
 	if err != nil {
 		return 0, err
 	}
 	end := g.end
-	n, err := s.write(g, end, record)
+	n, err := s.write(g, end, parts)
 	if err == nil && s.cfg.SyncEach {
 		err = s.syncNew(g)
 	}
@@ -60,7 +61,14 @@ func (s *Spool) syncNew(g *segment) error {
 	return nil
 }
 
-func recordSize(record []byte) int64 { return recordHeader + int64(len(record)) }
+// recordSize returns the bytes that a record takes in a segment.
+func recordSize(parts ...[]byte) int64 {
+	size := int64(recordHeader)
+	for _, part := range parts {
+		size += int64(len(part))
+	}
+	return size
+}
 
 // room returns the segment that a record of a size goes to.
 func (s *Spool) room(size int64) (*segment, error) {
@@ -108,19 +116,34 @@ func (s *Spool) room(size int64) (*segment, error) {
 }
 
 // write writes a record at an offset, behind the segment's header if that is 0. It returns how many
-// bytes that are, also if it fails.
-func (s *Spool) write(g *segment, off int64, record []byte) (n int64, err error) {
+// bytes that are, also if it fails. Small parts share a call.
+func (s *Spool) write(g *segment, off int64, parts [][]byte) (n int64, err error) {
+	n = recordSize(parts...)
 	b := s.scratch
 	if off == 0 {
 		b = appendSegmentHeader(b, g.first)
+		n += segmentHeader
 	}
-	b = s.sum.appendHeader(b, s.next, record)
-	rest := record[min(len(record), cap(b)-len(b)):]
-	b = append(b, record[:len(record)-len(rest)]...)
-	n = int64(len(b) + len(rest))
-	_, err = g.w.WriteAt(b, off)
-	if err == nil && len(rest) > 0 {
-		_, err = g.w.WriteAt(rest, off+int64(len(b)))
+	b = s.sum.appendHeader(b, s.next, parts...)
+	for _, part := range parts {
+		if len(part) > cap(b)-len(b) {
+			if _, err := g.w.WriteAt(b, off); err != nil {
+				return n, err
+			}
+			off += int64(len(b))
+			b = b[:0]
+		}
+		if len(part) > cap(b) {
+			if _, err := g.w.WriteAt(part, off); err != nil {
+				return n, err
+			}
+			off += int64(len(part))
+			continue
+		}
+		b = append(b, part...)
+	}
+	if len(b) > 0 {
+		_, err = g.w.WriteAt(b, off)
 	}
 	return n, err
 }

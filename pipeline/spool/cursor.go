@@ -6,6 +6,20 @@ import (
 	"slices"
 )
 
+// Room returns memory for the content of a record, of exactly size bytes, or nil to pass over the
+// record without reading it. ok is false if there is no memory now.
+type Room func(size int) (record []byte, ok bool)
+
+// reuse is a Room in one buffer that grows to the largest record.
+func reuse(buf []byte) Room {
+	return func(size int) ([]byte, bool) {
+		if buf = slices.Grow(buf[:0], size)[:size]; buf == nil {
+			buf = []byte{}
+		}
+		return buf, true
+	}
+}
+
 // windowSize is how much a cursor reads at a time: the system reads ahead
 // anyway, this is to save calls.
 const windowSize = 128 << 10
@@ -27,44 +41,50 @@ func (c *cursor) place(first Seq) {
 	c.window, c.windowOff = c.window[:0], 0
 }
 
-// next returns the next good record in buf, which may be a larger one then, and steps over it and
-// over records with damaged content before it: seq-1 is its number. The segment has a readable part
-// that ends at end, and all numbers are below limit.
+// next returns the next good record, in memory that room gives it, and steps over it and over
+// records with damaged content before it: seq-1 is its number. The segment has a readable part that
+// ends at end, and all numbers are below limit.
 //
 // The error is io.EOF if there is no further good record. Then the cursor is where no next record
 // can be found: at the end, or before it if the rest of the segment is unreadable. All other errors
-// are of the file, and leave the cursor at the record.
-func (c *cursor) next(f io.ReaderAt, end int64, limit Seq, buf []byte) ([]byte, error) {
+// are ErrNoRoom or of the file, and leave the cursor at the record.
+func (c *cursor) next(f io.ReaderAt, end int64, limit Seq, room Room) ([]byte, error) {
 	for c.seq < limit && end-c.off >= recordHeader {
 		head, err := c.view(f, c.off, recordHeader, end)
 		if err != nil {
-			return buf, err
+			return nil, err
 		}
 		length, sum, ok := c.sum.parseHeader(head, c.seq)
 		if !ok || length > end-c.off-recordHeader {
 			break
 		}
-		if buf, err = c.content(f, c.off+recordHeader, int(length), end, buf); err != nil {
-			return buf, err
+		record, ok := room(int(length))
+		if !ok {
+			return nil, ErrNoRoom
+		}
+		if record != nil {
+			if err := c.content(f, c.off+recordHeader, end, record); err != nil {
+				return nil, err
+			}
 		}
 		c.off += recordHeader + length
 		c.seq++
-		if crc32.Checksum(buf, castagnoli) == sum {
-			return buf, nil
+		if record == nil || crc32.Checksum(record, castagnoli) == sum {
+			return record, nil
 		}
 		c.damaged += recordHeader + length
 	}
-	return buf, io.EOF
+	return nil, io.EOF
 }
 
-// content returns the n bytes at an offset in buf, or in a larger one.
-func (c *cursor) content(f io.ReaderAt, off int64, n int, end int64, buf []byte) ([]byte, error) {
-	if n <= windowSize {
-		b, err := c.view(f, off, n, end)
-		return append(buf[:0], b...), err
+// content reads what is at an offset into dst.
+func (c *cursor) content(f io.ReaderAt, off, end int64, dst []byte) error {
+	if len(dst) <= windowSize {
+		b, err := c.view(f, off, len(dst), end)
+		copy(dst, b)
+		return err
 	}
-	buf = slices.Grow(buf[:0], n)[:n]
-	return buf, readFull(f, buf, off)
+	return readFull(f, dst, off)
 }
 
 // view returns n bytes of the file, at most windowSize, of which all are before end. They are valid

@@ -14,22 +14,32 @@ import (
 // The error is ErrEmpty after the last record: more may be appended later. ErrClosed is another,
 // all others are of the file system; then the next call tries the same record again.
 func (s *Spool) Next(buf []byte) (Seq, []byte, error) {
+	seq, record, err := s.NextIn(reuse(buf))
+	if err != nil {
+		return 0, buf[:0], err
+	}
+	return seq, record, nil
+}
+
+// NextIn is Next with memory of room. It may call that several times, when records are damaged or
+// acknowledged; then it uses the memory of the last call only. The error is ErrNoRoom if room has
+// none; then the next call tries the same record again.
+func (s *Spool) NextIn(room Room) (Seq, []byte, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	for {
 		g, end, limit, err := s.enter()
 		if err != nil {
-			return 0, buf[:0], err
+			return 0, nil, err
 		}
-		record, fresh, err := s.step(g, end, limit, buf)
+		record, fresh, err := s.step(g, end, limit, room)
 		_ = s.unuse(g) // the flusher tries again
 		switch {
 		case err != nil && err != io.EOF:
-			return 0, buf[:0], err
+			return 0, nil, err
 		case fresh:
 			return s.cur.seq - 1, record, nil
 		}
-		buf = record
 	}
 }
 
@@ -79,10 +89,10 @@ func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 
 // step reads the next record of the segment that enter returned. It is fresh unless it is
 // acknowledged. The error is io.EOF if there is none up to limit, and the cursor is there then.
-func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byte, fresh bool,
+func (s *Spool) step(g *segment, end int64, limit Seq, room Room) (record []byte, fresh bool,
 	err error) {
 	from, damaged := s.cur.seq, s.cur.damaged
-	record, err = s.cur.next(g.r, end, limit, buf)
+	record, err = s.cur.next(g.r, end, limit, room)
 	broken := err == io.EOF && (s.cur.off < end || s.cur.seq < limit) // the rest is unreadable
 	if broken {
 		s.cur.damaged += end - s.cur.off
@@ -91,7 +101,7 @@ func (s *Spool) step(g *segment, end int64, limit Seq, buf []byte) (record []byt
 	good := s.cur.seq // all from from on and below are lost
 	if err == nil {
 		good--
-	} else if err != io.EOF {
+	} else if err != io.EOF && err != ErrNoRoom {
 		err = fmt.Errorf("spool: cannot read %s: %w", g.name, err)
 	}
 
@@ -157,7 +167,7 @@ func (s *Spool) DropOldest(dropped func(record []byte)) error {
 		return err
 	}
 
-	var buf []byte
+	room := reuse(nil)
 	for s.unreadIn(g) {
 		e, end, limit, err := s.enter()
 		if err != nil && err != ErrEmpty {
@@ -170,7 +180,7 @@ func (s *Spool) DropOldest(dropped func(record []byte)) error {
 			_ = s.unuse(e) // the flusher tries again
 			break
 		}
-		record, fresh, err := s.step(g, end, limit, buf)
+		record, fresh, err := s.step(g, end, limit, room)
 		_ = s.unuse(g) // it is used from oldest on
 		if err != nil && err != io.EOF {
 			s.warnDamaged(g, "err", err)
@@ -179,7 +189,6 @@ func (s *Spool) DropOldest(dropped func(record []byte)) error {
 		if fresh {
 			dropped(record)
 		}
-		buf = record
 	}
 
 	s.mu.Lock()

@@ -93,11 +93,12 @@ func (s *Spool) recoverSegment(g *segment, c *cursor, limit Seq, noted *acks,
 	if err := s.recoverHeader(g, f); err != nil {
 		return err
 	}
-	var record []byte
+	room := reuse(nil)
 	c.place(g.first)
 	for g.size > segmentHeader && err == nil {
 		from := c.seq
-		record, err = c.next(f, g.size, limit, record)
+		var record []byte
+		record, err = c.next(f, g.size, limit, room)
 		if err != nil && err != io.EOF {
 			return fmt.Errorf("spool: cannot read %s: %w", g.name, err)
 		}

@@ -116,10 +116,15 @@ func (h *headerSum) of(seq Seq, length uint32) uint32 {
 }
 
 // appendHeader appends what stands before the content of a record.
-func (h *headerSum) appendHeader(dst []byte, seq Seq, content []byte) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(content)))
-	dst = binary.BigEndian.AppendUint32(dst, h.of(seq, uint32(len(content))))
-	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(content, castagnoli))
+func (h *headerSum) appendHeader(dst []byte, seq Seq, content ...[]byte) []byte {
+	length, sum := uint32(0), uint32(0)
+	for _, part := range content {
+		length += uint32(len(part))
+		sum = crc32.Update(sum, castagnoli, part)
+	}
+	dst = binary.BigEndian.AppendUint32(dst, length)
+	dst = binary.BigEndian.AppendUint32(dst, h.of(seq, length))
+	return binary.BigEndian.AppendUint32(dst, sum)
 }
 
 // parseHeader returns the length and the checksum of a record's content. It is not ok if b, which

@@ -33,6 +33,8 @@ var (
 	// ErrEmpty is the error of Next when all records are read, and of DropOldest when there are
 	// none.
 	ErrEmpty = errors.New("spool: empty")
+	// ErrNoRoom is the error of NextIn when its caller has no memory for the record.
+	ErrNoRoom = errors.New("spool: no memory for the record")
 	// ErrClosed is the error of all calls after Close.
 	ErrClosed = errors.New("spool: closed")
 	// ErrLocked is Open's error when another process, or another Spool of this one, uses the
