@@ -14,6 +14,7 @@ import (
 
 // At the end every log goes to the archive, compressed, with the name of the logger.
 func TestArchiveFlags(t *testing.T) {
+	t.Parallel()
 	dir, archive := t.TempDir(), t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--rotate", "1h",
 		"--name", "logger-1", "--archive", archive, "--archive-compress", "zstd:19")
@@ -50,6 +51,7 @@ func TestArchiveFlags(t *testing.T) {
 
 // A compression that there is not is refused with what to say instead.
 func TestArchiveCompressRefused(t *testing.T) {
+	t.Parallel()
 	p := start(t, nil, "logger", "--archive-compress", "6")
 	if status := p.wait(); status != 2 ||
 		!strings.Contains(p.stderr.String(), "--archive-compress") ||

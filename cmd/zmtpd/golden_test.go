@@ -47,6 +47,7 @@ func logs(t *testing.T, dir string, decode bool) map[string]string {
 // A logger process that is fed the recording over TCP writes what Zeek's logger wrote,
 // byte for byte, in every configuration.
 func TestLoggerWritesWhatZeekWrote(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		recording string
 		logs      int // of each configuration; those of the recordings are known

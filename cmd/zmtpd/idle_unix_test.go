@@ -14,10 +14,12 @@ import (
 // A daemon at rest uses no CPU, with connections and without, and neither does one that waits for
 // something that does not come.
 func TestDaemonsAtRestUseNoCPU(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("no /proc")
 	}
 	nowhere := "ipc://" + filepath.Join(t.TempDir(), "nobody")
+	daemons := map[string]*process{}
 	for name, args := range map[string][]string{
 		"up": {"up", "--dir", t.TempDir()},
 		"forwarder": {"forwarder", "--tap-file",
@@ -28,24 +30,28 @@ func TestDaemonsAtRestUseNoCPU(t *testing.T) {
 			"127.0.0.1:1", "--spool", t.TempDir()},
 		"forwarder without a handler": {"forwarder", "--zap-handler", nowhere},
 	} {
-		t.Run(name, func(t *testing.T) {
-			d := startUnready(t, args...)
-			if strings.Contains(d.stderr.String(), "socket=PULL") {
-				push := connect(t, d.endpoint("PULL"))
-				if err := push.Send(t.Context(), logMessage(t, "node", "test", "x")); err != nil {
-					t.Fatal(err)
-				}
+		d := startUnready(t, args...)
+		if strings.Contains(d.stderr.String(), "socket=PULL") {
+			push := connect(t, d.endpoint("PULL"))
+			if err := push.Send(t.Context(), logMessage(t, "node", "test", "x")); err != nil {
+				t.Fatal(err)
 			}
-			const watched = 4 * time.Second
-			time.Sleep(time.Second) // the start itself
-			before := cpuTime(t, d.cmd.Process.Pid)
-			time.Sleep(watched)
-			// With the race detector a tick costs more; a loop that spins takes all of the time
-			// that it gets.
-			if used := cpuTime(t, d.cmd.Process.Pid) - before; used > watched/10 {
-				t.Errorf("%v of CPU time in %v", used, watched)
-			}
-		})
+		}
+		daemons[name] = d
+	}
+	const watched = 4 * time.Second
+	time.Sleep(time.Second) // the start itself
+	before := map[string]time.Duration{}
+	for name, d := range daemons {
+		before[name] = cpuTime(t, d.cmd.Process.Pid)
+	}
+	time.Sleep(watched)
+	for name, d := range daemons {
+		// With the race detector a tick costs more; a loop that spins takes all of the time
+		// that it gets.
+		if used := cpuTime(t, d.cmd.Process.Pid) - before[name]; used > watched/10 {
+			t.Errorf("%s: %v of CPU time in %v", name, used, watched)
+		}
 	}
 }
 

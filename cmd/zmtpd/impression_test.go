@@ -12,6 +12,7 @@ import (
 
 // A tool that is not connected says why: the first failure, and again when the reason changes.
 func TestToolSaysWhyItIsNotConnected(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	endpoint := "ipc://" + filepath.Join(dir, "xpub")
 	keys := newKeyFolder(t)
@@ -37,6 +38,7 @@ func TestToolSaysWhyItIsNotConnected(t *testing.T) {
 }
 
 func TestEveryToolSaysThatItIsNotConnected(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	endpoint := fmt.Sprintf("tcp://127.0.0.1:%d", port)
 	recording := filepath.Join(t.TempDir(), "recording")
@@ -57,6 +59,7 @@ func TestEveryToolSaysThatItIsNotConnected(t *testing.T) {
 }
 
 func TestStartIsDescribed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "zmtpd.yaml")
 	writeFile(t, config, "rotate: 1h\n")
@@ -80,6 +83,7 @@ func TestStartIsDescribed(t *testing.T) {
 
 // What other hosts reach without protection is warned of, and only that.
 func TestExposedEndpointsAreWarnedOf(t *testing.T) {
+	t.Parallel()
 	const http, socket = "HTTP listens beyond loopback",
 		"socket listens beyond loopback without keys"
 	keys := newKeyFolder(t)
@@ -107,6 +111,7 @@ func TestExposedEndpointsAreWarnedOf(t *testing.T) {
 
 // A logger that can write nothing is not ready, and says why.
 func TestLoggerThatCannotWriteIsNotReady(t *testing.T) {
+	t.Parallel()
 	dir := testkit.Tmpfs(t, 1<<20)
 	d := startDaemon(t, "logger", "--dir", dir, "--sink-queue", "64KiB")
 	push := connect(t, d.endpoint("PULL"))
@@ -127,6 +132,7 @@ func TestLoggerThatCannotWriteIsNotReady(t *testing.T) {
 }
 
 func TestBalancerSaysWhyItIsNotReady(t *testing.T) {
+	t.Parallel()
 	d := startUnready(t, "balance", "--to", "ipc://"+filepath.Join(t.TempDir(), "nobody"))
 	if status, body := d.get("/readyz"); status != http.StatusServiceUnavailable ||
 		body != "not ready: balance: no logger of --to is connected; nodes wait\n" {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"zmtpd/pipeline/recording"
 	"zmtpd/pipeline/zeek"
@@ -58,72 +59,71 @@ func largeBatches(t *testing.T, source string, records int) (file string) {
 	return file
 }
 
-// withRealBinary lets the test start zmtpd as operators have it: the race detector multiplies
-// memory.
-func withRealBinary(t *testing.T) {
-	t.Helper()
-	dir := filepath.Dir(testkit.Build(t, "zmtpd/cmd/zmtpd"))
-	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
-}
-
 // TestLoggerMemory: nodes that send as fast as they can, small batches or large ones, cost the
 // logger no more memory than its budget allows, whether the disk takes what they send or nothing at
 // all.
 func TestLoggerMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("sends 4 GB")
-	}
-	withRealBinary(t)
+	t.Parallel()
+	zmtpd := operators(t)
 	source := filepath.Join(testkit.Unpack(t, "cluster-logs"), "log-writes.bin")
 	files := map[string]string{
 		"recorded":     source,
 		"1000 a batch": largeBatches(t, source, 1000),
 		"10000":        largeBatches(t, source, 10_000),
 	}
-	for name, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			t.Fatal(err)
+	type load struct {
+		name  string
+		nodes int
+		full  bool // the disk, so that nothing is written
+	}
+	loads := []load{{"recorded", 16, false}, {"1000 a batch", 16, true}, {"10000", 4, false}}
+	if testkit.Nightly() {
+		loads = nil
+		for name := range files {
+			loads = append(loads, load{name, 4, false}, load{name, 4, true},
+				load{name, 16, false}, load{name, 16, true})
 		}
-		for _, nodes := range []int{4, 16} {
-			for _, full := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/nodes=%d/full=%v", name, nodes, full), func(t *testing.T) {
-					dir := t.TempDir()
-					if full {
-						dir = testkit.Tmpfs(t, 4<<20)
-					}
-					logger := startDaemon(t, "logger", "--listen", anyPort, "--dir", dir,
-						"--rotate", "0", "--memory", fmt.Sprint(loggerBudget))
-					repeat := fmt.Sprint(burst / int(info.Size()) / nodes)
-					var senders []*process
-					for range nodes {
-						senders = append(senders,
-							start(t, nil, "replay", file, "--push", logger.endpoint("PULL"),
-								"--repeat", repeat, "--linger", "60s"))
-					}
-					if full {
-						received, same := 0.0, 0
-						testkit.Eventually(t, "the nodes to be held up", func() bool {
-							now := logger.metric(`zmtpd_socket_received_messages_total{socket="pull"}`)
-							if now != received || now == 0 {
-								received, same = now, 0
-							}
-							same++
-							return same > 50
-						})
-					} else {
-						for _, s := range senders {
-							if status := s.wait(); status != 0 {
-								t.Fatalf("replay ended with %d: %s", status, s.stderr.String())
-							}
-						}
-					}
-					keepsTo(t, logger, loggerBudget)
-					if !full {
-						logger.terminate()
-					}
-				})
+	}
+	for _, l := range loads {
+		t.Run(fmt.Sprintf("%s/nodes=%d/full=%v", l.name, l.nodes, l.full), func(t *testing.T) {
+			info, err := os.Stat(files[l.name])
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
+			dir := t.TempDir()
+			if l.full {
+				dir = testkit.Tmpfs(t, 4<<20)
+			}
+			logger := zmtpd.startDaemon(t, "logger", "--listen", anyPort, "--dir", dir, "--rotate",
+				"0", "--memory", fmt.Sprint(loggerBudget))
+			repeat := fmt.Sprint(burst / int(info.Size()) / l.nodes)
+			var senders []*process
+			for range l.nodes {
+				senders = append(senders, zmtpd.start(t, nil, "replay", files[l.name], "--push",
+					logger.endpoint("PULL"), "--repeat", repeat, "--linger", "10m"))
+			}
+			if !l.full {
+				for _, s := range senders {
+					testkit.Within(t, 10*time.Minute, "the end of what a node sends",
+						s.hasEnded)
+					if status := s.wait(); status != 0 {
+						t.Fatalf("replay ended with %d: %s", status, s.stderr.String())
+					}
+				}
+				keepsTo(t, logger, loggerBudget)
+				logger.terminate()
+				return
+			}
+			received, same := 0.0, 0
+			testkit.Eventually(t, "the nodes to be held up", func() bool {
+				now := logger.metric(`zmtpd_socket_received_messages_total{socket="pull"}`)
+				if now != received || now == 0 {
+					received, same = now, 0
+				}
+				same++
+				return same > 50
+			})
+			keepsTo(t, logger, loggerBudget)
+		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 )
 
 func TestMetricsAreWellFormed(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"up", "--dir", t.TempDir(), "--tap", "tcp://127.0.0.1:*", "--tap-file",
 			filepath.Join(t.TempDir(), "tap")},

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +25,7 @@ func hostilePeer(t *testing.T, endpoint string, typ wire.SocketType) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	ready := wire.AppendCommand(nil, wire.CmdReady,
 		wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
@@ -67,19 +64,17 @@ func keepsTo(t *testing.T, p *process, budget int) {
 // Peers that each leave a large message unfinished do not get more memory than --memory, are closed
 // in the end, and an honest one goes on all the time.
 func TestMemoryUnfinishedMessages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("sends 1.5 GB")
-	}
-	withRealBinary(t)
+	t.Parallel()
+	zmtpd := operators(t)
 	const budget = 256 << 20
-	d := startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir(), "--memory", "256MiB")
+	d := zmtpd.startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir(), "--memory", "256MiB")
 	message := unfinished(60 << 20)
 	for range 25 {
 		conn := hostilePeer(t, d.endpoint("PULL"), wire.PUSH)
 		go conn.Write(message) // until it is closed at one end
 	}
 	source := testkit.Unpack(t, "cluster-logs") + "/log-writes.bin"
-	honest := start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger", "60s")
+	honest := zmtpd.start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger", "60s")
 	if status := honest.wait(); status != 0 {
 		t.Errorf("an honest node ends with %d: %s", status, honest.stderr.String())
 	}
@@ -91,12 +86,10 @@ func TestMemoryUnfinishedMessages(t *testing.T) {
 
 // Subscribers that do not read do not get more memory than --memory, whatever may wait for each.
 func TestMemoryStalledSubscribers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fills 256 MiB of queues")
-	}
-	withRealBinary(t)
+	t.Parallel()
+	zmtpd := operators(t)
 	const budget = 256 << 20
-	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory", "256MiB",
+	d := zmtpd.startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory", "256MiB",
 		"--sndhwm", "0")
 	// Messages of alternating topics are copied for each subscriber, instead of being sent from
 	// where they were read.
@@ -139,7 +132,8 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 // A message of millions of empty parts is refused and costs nearly nothing; without a limit on its
 // size it is passed on for its size.
 func TestMemoryManyParts(t *testing.T) {
-	withRealBinary(t)
+	t.Parallel()
+	zmtpd := operators(t)
 	const budget = 256 << 20
 	parts := append(bytes.Repeat([]byte{byte(wire.More), 0}, 33_000_000), 0, 0)
 	for _, c := range []struct {
@@ -151,7 +145,7 @@ func TestMemoryManyParts(t *testing.T) {
 		{[]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort}, wire.XPUB, wire.XSUB},
 	} {
 		t.Run(string(c.socket), func(t *testing.T) {
-			d := startDaemon(t, append(c.daemon, "--memory", "256MiB", "--max-message-size",
+			d := zmtpd.startDaemon(t, append(c.daemon, "--memory", "256MiB", "--max-message-size",
 				"1GiB")...)
 			conn := hostilePeer(t, d.endpoint(string(c.socket)), c.peer)
 			conn.Write(parts) // it is closed before the end
@@ -165,23 +159,15 @@ func TestMemoryManyParts(t *testing.T) {
 
 // With few file descriptors, connections that do nothing keep neither an honest node nor HTTP out.
 func TestIdleConnections(t *testing.T) {
-	zmtpd, err := exec.LookPath("zmtpd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\nulimit -n 256 && exec %s \"$@\"\n", zmtpd)
-	if err := os.WriteFile(filepath.Join(dir, "zmtpd"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	t.Parallel()
+	limited := program{"sh", "-c", `ulimit -n 256 && exec zmtpd "$@"`, "sh"}
 	source := testkit.Unpack(t, "cluster-logs") + "/log-writes.bin"
 	greeting := append(wire.AppendGreeting(nil, "NULL", false),
 		wire.AppendCommand(nil, wire.CmdReady,
 			wire.AppendProperty(nil, wire.PropSocketType, []byte(wire.PUSH)))...)
 	for name, first := range map[string][]byte{"before the handshake": nil, "behind the handshake": greeting} {
 		t.Run(name, func(t *testing.T) {
-			d := startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir())
+			d := limited.startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir())
 			for range 300 {
 				conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("PULL"), "tcp://"))
 				if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,10 +58,41 @@ var ephemeral = []string{
 	"ZMTPD_LISTEN=tcp://127.0.0.1:*",
 }
 
-// start starts zmtpd. The test kills it at its end.
+// program is what starts a zmtpd, with arguments before those of zmtpd.
+type program []string
+
+// ours is the zmtpd of this build, see TestMain.
+var ours = program{"zmtpd"}
+
+// operators builds zmtpd as operators have it: the race detector multiplies memory.
+func operators(t *testing.T) program {
+	t.Helper()
+	return program{testkit.Build(t, "zmtpd/cmd/zmtpd")}
+}
+
+// start starts ours.
 func start(t testing.TB, stdin io.Reader, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command("zmtpd", args...), done: make(chan struct{})}
+	return ours.start(t, stdin, args...)
+}
+
+// startDaemon starts a daemon of ours.
+func startDaemon(t testing.TB, args ...string) *process {
+	t.Helper()
+	return ours.startDaemon(t, args...)
+}
+
+// startUnready starts a daemon of ours that need not get ready.
+func startUnready(t testing.TB, args ...string) *process {
+	t.Helper()
+	return ours.startUnready(t, args...)
+}
+
+// start starts zmtpd. The test kills it at its end.
+func (z program) start(t testing.TB, stdin io.Reader, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, done: make(chan struct{}),
+		cmd: exec.Command(z[0], append(slices.Clone(z[1:]), args...)...)}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, &p.stdout, &p.stderr
 	p.cmd.Env = append(append(os.Environ(), ephemeral...), "TZ=UTC")
 	if err := p.cmd.Start(); err != nil {
@@ -81,9 +113,9 @@ func start(t testing.TB, stdin io.Reader, args ...string) *process {
 }
 
 // startDaemon starts a daemon with ephemeral ports and waits until it is ready.
-func startDaemon(t testing.TB, args ...string) *process {
+func (z program) startDaemon(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := startUnready(t, args...)
+	p := z.startUnready(t, args...)
 	testkit.Eventually(t, "ready", func() bool {
 		status, _ := p.get("/readyz")
 		return status == http.StatusOK
@@ -92,9 +124,9 @@ func startDaemon(t testing.TB, args ...string) *process {
 }
 
 // startUnready starts a daemon with ephemeral ports and waits until it listens.
-func startUnready(t testing.TB, args ...string) *process {
+func (z program) startUnready(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := start(t, nil, append(args, "--http", "127.0.0.1:0")...)
+	p := z.start(t, nil, append(args, "--http", "127.0.0.1:0")...)
 	testkit.Eventually(t, "listening", func() bool {
 		select {
 		case <-p.done:
@@ -192,6 +224,16 @@ func (p *process) wait() int {
 		p.t.Fatalf("did not end within %v", patience)
 	}
 	return p.cmd.ProcessState.ExitCode()
+}
+
+// hasEnded says whether the process has ended.
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // terminate asks for the end, and checks that it is a clean one.

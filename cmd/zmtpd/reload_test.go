@@ -185,12 +185,13 @@ func TestReloadHeartbeats(t *testing.T) {
 	testkit.Eventually(t, "two subscribers",
 		func() bool { return len(d.status().Forwarder.XPub.Peers) == 2 })
 	before := time.Now()
-	d.hangup("heartbeat-interval: 200ms\n", "changed=[heartbeat-interval]")
+	// That is also how long a peer has for its answer, which on a busy machine takes a while.
+	d.hangup("heartbeat-interval: 2s\n", "changed=[heartbeat-interval]")
 	testkit.Eventually(t, "one of them is gone", func() bool {
 		return len(d.status().Forwarder.XPub.Peers) == 1 &&
 			d.metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
 	})
-	if d := time.Since(before); d < 400*time.Millisecond {
+	if d := time.Since(before); d < 4*time.Second {
 		t.Errorf("after %v, before it could answer", d)
 	}
 }

@@ -58,6 +58,7 @@ func sentTo(t *testing.T, port uint16) (n int) {
 // The logs in a capture of a cluster are what its logger wrote then, but for those of
 // the logger itself, which it did not send to anybody.
 func TestReplayLogsOfCapture(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
 	tool(t, nil, "replay", clusterCapture, "--push", logger.endpoint("PULL"))
@@ -80,6 +81,7 @@ func TestReplayLogsOfCapture(t *testing.T) {
 // The events in it go through a broker to somebody who subscribes everything, all of them
 // from the first one on, each once although the broker of the capture sent each again.
 func TestReplayEventsOfCapture(t *testing.T) {
+	t.Parallel()
 	want := sentTo(t, 15556)
 	for _, probe := range []bool{true, false} {
 		broker := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub",
@@ -110,6 +112,7 @@ func TestReplayEventsOfCapture(t *testing.T) {
 // A publisher that does not wait for the subscriptions loses what it sends before. Here they
 // come when the broker, which the test plays, lets them.
 func TestReplayWaitsForSubscriptions(t *testing.T) {
+	t.Parallel()
 	want := sentTo(t, 15556)
 	for _, probe := range []bool{true, false} {
 		xsub := zmtp.NewXSub(zmtp.Config{})
@@ -163,6 +166,7 @@ func TestReplayWaitsForSubscriptions(t *testing.T) {
 
 // What cannot be read is said, not silently left out.
 func TestReplayOfEncryptedCapture(t *testing.T) {
+	t.Parallel()
 	encrypted := filepath.Join("..", "..", "capture", "testdata", "cluster-curve.pcap.gz")
 	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*")
 	p := start(t, nil, "replay", encrypted, "--push", pull.boundEndpoint())
@@ -172,6 +176,7 @@ func TestReplayOfEncryptedCapture(t *testing.T) {
 }
 
 func TestReplayAtARate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	recording := filepath.Join(dir, "recording")
 	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "5", "--format",
@@ -205,6 +210,7 @@ func TestReplayAtARate(t *testing.T) {
 
 // A recording whose writer was killed ends somewhere: what is whole is sent, and the rest is said.
 func TestReplayOfTornRecording(t *testing.T) {
+	t.Parallel()
 	var file []byte
 	for _, text := range []string{"one", "two", "three"} {
 		var err error

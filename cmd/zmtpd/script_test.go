@@ -2,21 +2,31 @@ package main
 
 import (
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"zmtpd/zmtp/testkit"
 )
 
-// The command line, one behaviour a script.
+// The command line, one behaviour a script. They start zmtpd hundreds of times, which takes six
+// times as long with the race detector; so it is on in the nightly run only.
 func TestScripts(t *testing.T) {
+	path := os.Getenv("PATH")
+	if !testkit.Nightly() {
+		path = filepath.Dir(operators(t)[0]) + string(os.PathListSeparator) + path
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", path)
 			env.Vars = append(env.Vars, ephemeral...)
 			return nil
 		},

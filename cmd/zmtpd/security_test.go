@@ -169,6 +169,7 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 // A node that is refused tries on, and comes in when its key is added; one whose key is removed is
 // cut off; others do not notice any of it.
 func TestClientsComeAndGoByReload(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")
 	staysKey, stays := curve.GenerateKeyPair()
@@ -256,6 +257,7 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 
 // With --auth-refusal 400 a client is told, which libzmq reports and Zeek ends with.
 func TestRefusalThatIsFinal(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")
 	_, stranger := curve.GenerateKeyPair()
@@ -269,6 +271,7 @@ func TestRefusalThatIsFinal(t *testing.T) {
 
 // Clients know the old key or the new one, until the old one is removed.
 func TestServerKeyIsReplaced(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFolder(t)
 	old := keys.addServer("old")
 	key, secret := curve.GenerateKeyPair()
@@ -305,6 +308,7 @@ func TestServerKeyIsReplaced(t *testing.T) {
 
 // What a client may not do has no effect; what it may do changes with its file.
 func TestPermissionsOfClients(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")
 	allKey, all := curve.GenerateKeyPair()
@@ -376,6 +380,7 @@ func TestPermissionsOfClients(t *testing.T) {
 
 // An authenticator that exists already is asked, also without encryption.
 func TestZAPHandlerInAnotherProcess(t *testing.T) {
+	t.Parallel()
 	z := startLibzmq(t)
 	z.call("socket", testkit.Args{"name": "zap", "type": "REP", "options": testkit.Args{}})
 	handler := z.call("bind", testkit.Args{"name": "zap", "endpoint": "tcp://127.0.0.1:*"}).Endpoint
@@ -402,6 +407,7 @@ func TestZAPHandlerInAnotherProcess(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	tcp := "tcp://127.0.0.1:*"
 	for _, c := range []struct {
 		flags []string
@@ -435,6 +441,7 @@ func TestAddresses(t *testing.T) {
 
 // The tools are clients of a broker and a logger that encrypt.
 func TestToolsEncrypt(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")
 	dir, logs := t.TempDir(), t.TempDir()

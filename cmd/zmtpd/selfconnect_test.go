@@ -14,6 +14,7 @@ import (
 
 // A balancer that sent to itself would receive every batch again, for ever.
 func TestBalanceRefusesItself(t *testing.T) {
+	t.Parallel()
 	hostname, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +55,7 @@ func TestBalanceRefusesItself(t *testing.T) {
 }
 
 func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	socket, link := filepath.Join(dir, "s"), filepath.Join(dir, "l")
 	if err := os.Symlink(socket, link); err != nil {
@@ -71,6 +73,7 @@ func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
 
 // Every endpoint that a daemon connects to is looked at, and every one that it binds.
 func TestDaemonRefusesItselfAsZAPHandler(t *testing.T) {
+	t.Parallel()
 	socket := "ipc://" + filepath.Join(t.TempDir(), "s")
 	p := start(t, nil, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", socket, "--http", "",
 		"--zap-handler", socket)
@@ -83,6 +86,7 @@ func TestDaemonRefusesItselfAsZAPHandler(t *testing.T) {
 
 // A broker with --tap-file appends what is replayed to it to the very file that is replayed.
 func TestReplayOfGrowingFileEnds(t *testing.T) {
+	t.Parallel()
 	name := filepath.Join(t.TempDir(), "tap")
 	var content []byte
 	const n = 100

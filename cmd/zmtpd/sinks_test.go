@@ -81,6 +81,7 @@ func (c *consumer) readUntil(what string, ok func() bool) {
 }
 
 func TestLoggerShipsToFilesAndKafka(t *testing.T) {
+	t.Parallel()
 	_, broker := startKafka(t, 0)
 	dir := t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files",
@@ -121,6 +122,7 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 
 // Lines go to standard output.
 func TestLoggerWritesToStdout(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--sink", "stdout")
 	push := connect(t, d.endpoint("PULL"))
 	for i := range 3 {
@@ -140,6 +142,7 @@ func TestLoggerWritesToStdout(t *testing.T) {
 // got is in the spool if there is one, and counted as lost if there is none; other sinks have
 // everything.
 func TestLoggerEndsWithItsReader(t *testing.T) {
+	t.Parallel()
 	for _, spooled := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spool=%v", spooled), func(t *testing.T) {
 			read, write, err := os.Pipe()
@@ -202,6 +205,7 @@ func TestLoggerEndsWithItsReader(t *testing.T) {
 // numbers and containers of 500 elements beside them. The limit on messages has room for it, and
 // the logger takes one of 70 MB.
 func TestLoggerTakesLargeBatch(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
 	push := connect(t, d.endpoint("PULL"))
@@ -242,6 +246,7 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 // A message above the limit is lost with a warning that names peer, size and limit, and is counted
 // to the end.
 func TestLoggerRefusesLargerMessage(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(),
 		"--max-message-size", "1MiB")
 	push := connect(t, d.endpoint("PULL"))
@@ -270,6 +275,7 @@ func TestLoggerRefusesLargerMessage(t *testing.T) {
 // comes to Kafka once that is up, in order; nothing but that is counted as recovered; and no log
 // file has half a line.
 func TestSpoolSurvivesKill(t *testing.T) {
+	t.Parallel()
 	kafka, broker := startKafka(t, 0)
 	kafka.Close()
 	_, portText, _ := net.SplitHostPort(broker)
@@ -370,6 +376,7 @@ func TestSpoolSurvivesKill(t *testing.T) {
 // With --spool-first, the logger may be killed at any moment: whatever it had counted as received
 // is in the files in the end, or set aside in one.
 func TestSpoolFirstSurvivesKill(t *testing.T) {
+	t.Parallel()
 	dir, spoolDir := t.TempDir(), t.TempDir()
 	args := []string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--spool", spoolDir,
 		"--spool-first"}
@@ -441,6 +448,7 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 // Kafka is down at the end: the spool keeps what it has not got, and that is a clean end. Without a
 // spool it is lost, and that is not.
 func TestLoggerEndsWithKafkaDown(t *testing.T) {
+	t.Parallel()
 	kafka, broker := startKafka(t, 0)
 	kafka.Close()
 	for _, spooled := range []bool{true, false} {
@@ -472,6 +480,7 @@ func TestLoggerEndsWithKafkaDown(t *testing.T) {
 
 // Flags that make no sense say so at once.
 func TestSinkFlags(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		args string
 		says string

@@ -44,6 +44,7 @@ func value(t testing.TB, series map[string]string) float64 {
 // some that are not slow, the metrics have the 32 slowest, with what they lost by reason; and of
 // all topics no more classes than there may be, which have every message.
 func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
+	t.Parallel()
 	const slow, hwm = 40, 20
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--overload", "drop",
 		"--sndhwm", fmt.Sprint(hwm))

@@ -13,6 +13,7 @@ import (
 // TestTapFullDisk: a full disk takes nothing from anybody but the file, and from that nothing
 // either if there is room soon enough; what does not fit is counted, and the file is whole.
 func TestTapFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := testkit.Tmpfs(t, 4<<20)
 	file, filler := filepath.Join(dir, "tap"), filepath.Join(dir, "filler")
 	if err := os.WriteFile(filler, make([]byte, 3<<20+512<<10), 0o600); err != nil {

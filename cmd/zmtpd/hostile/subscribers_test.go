@@ -38,6 +38,7 @@ func subscribers(t *testing.T, ctx context.Context, endpoint string, n int, do f
 
 // Subscribers that never read cost what the budget allows and hold nobody up.
 func TestStalledSubscribers(t *testing.T) {
+	beside(t)
 	n := scaled(20, 100)
 	p := startForwarder(t)
 	a := assault{
@@ -54,8 +55,10 @@ func TestStalledSubscribers(t *testing.T) {
 // Subscribers that read a little now and then make progress for ever. All of them together hold
 // publishers up for a small part of the time, whatever their number.
 func TestTricklingSubscribers(t *testing.T) {
+	beside(t)
 	for _, n := range []int{1, 10, scaled(30, 200)} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			beside(t)
 			p := startForwarder(t, "--sndhwm", scaled("100", "1000"))
 			a := assault{
 				name: fmt.Sprintf("trickling subscribers, %d", n), daemon: "forwarder",
@@ -85,6 +88,7 @@ func TestTricklingSubscribers(t *testing.T) {
 // Subscriptions without end, of ever other topics or of the same, cost the broker what the budget
 // allows, and its other peers nothing.
 func TestSubscriptionFlood(t *testing.T) {
+	beside(t)
 	floods := map[string]func(i int) []byte{
 		"other topics": func(i int) []byte {
 			return wire.AppendSubscription(nil, false, true, fmt.Appendf(nil, "%01000d", i))
@@ -95,6 +99,7 @@ func TestSubscriptionFlood(t *testing.T) {
 	}
 	for name, next := range floods {
 		t.Run(name, func(t *testing.T) {
+			beside(t)
 			p := startForwarder(t)
 			a := assault{
 				name: "subscription flood, " + name, daemon: "forwarder",
@@ -147,6 +152,7 @@ func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, 
 
 // A peer that sends PINGs and reads no PONGs is not read any more.
 func TestPingFlood(t *testing.T) {
+	beside(t)
 	forTargets(t, func(t *testing.T, d target) {
 		a := assault{
 			name: "PING flood", daemon: d.daemon, inputs: "4 peers that read no PONG",

@@ -29,16 +29,19 @@ type target struct {
 // budget.
 func forTargets(t *testing.T, f func(t *testing.T, d target), flags ...string) {
 	t.Run("forwarder", func(t *testing.T) {
+		beside(t)
 		p := startForwarder(t, flags...)
 		f(t, target{"forwarder", p, p.Endpoint("XSUB"), wire.PUB,
 			startEvents(t, p, 1000, zmtp.Config{})})
 	})
 	t.Run("logger", func(t *testing.T) {
+		beside(t)
 		p := startLogger(t, t.TempDir(), flags...)
 		f(t, target{"logger", p, p.Endpoint("PULL"), wire.PUSH,
 			startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{})})
 	})
 	t.Run("balance", func(t *testing.T) {
+		beside(t)
 		logger := startLogger(t, t.TempDir())
 		p := startDaemon(t, "balance", append(flags, "--to", logger.Endpoint("PULL"))...)
 		f(t, target{"balance", p, p.Endpoint("PULL"), wire.PUSH,
@@ -66,6 +69,7 @@ func startLogger(t *testing.T, dir string, flags ...string) *testkit.Process {
 // Sizes near the largest that a header can hold, where a sum with them overflows, end the
 // connection and nothing else, also where no limit says so.
 func TestHugeSizes(t *testing.T) {
+	beside(t)
 	var headers [][]byte
 	for _, size := range []uint64{1<<63 - 10, 1<<63 - 1, 1<<62 + 1, 1 << 63, 1<<64 - 1} {
 		for _, flags := range []byte{0x02, 0x03, 0x06} {
@@ -102,6 +106,7 @@ func TestHugeSizes(t *testing.T) {
 // Empty parts cost two bytes each on the wire; in memory they must not cost more than messages of
 // that many bytes do.
 func TestEmptyParts(t *testing.T) {
+	beside(t)
 	parts := scaled(4<<20, 33_000_000)
 	forTargets(t, func(t *testing.T, d target) {
 		a := assault{
@@ -135,6 +140,7 @@ func TestEmptyParts(t *testing.T) {
 // Messages that are begun and not finished count against the budget; honest peers have room in
 // spite of them.
 func TestUnfinishedMessages(t *testing.T) {
+	beside(t)
 	const size = 60 << 20
 	peers := scaled(6, 25)
 	forTargets(t, func(t *testing.T, d target) {
