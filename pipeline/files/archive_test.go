@@ -24,7 +24,8 @@ import (
 // archiving returns the configuration of a logger that archives every hour.
 func archiving(dir string, how Compression) Config {
 	o := optionsWith(func(o *redef.Options) { o.RotationInterval = time.Hour })
-	return Config{Dir: dir, Options: &o, Location: time.UTC, Archive: "archive", Compress: how}
+	return Config{Dir: dir, Options: &o, Location: time.UTC, Archive: "archive", Compress: how,
+		FlushInterval: time.Minute}
 }
 
 // withCompression lets a test run for each way to archive a log; ext is that of archived ones.

@@ -153,7 +153,8 @@ func TestWriteHangs(t *testing.T) {
 func TestIdleLogsMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		l := start(t, Config{Dir: dir, MaxNodeLogs: 3, Location: time.UTC})
+		l := start(t, Config{Dir: dir, MaxNodeLogs: 3, Location: time.UTC,
+			FlushInterval: time.Minute})
 		one := func(path string) error {
 			return l.Write(t.Context(), message(t, "n", "A::LOG", path, "x", "1"))
 		}
@@ -442,14 +443,15 @@ func TestAccounts(t *testing.T) {
 				t.Fatal(err)
 			}
 			o := optionsWith(func(o *redef.Options) {
-				intervals := rapid.SampledFrom([]time.Duration{0, 2 * time.Second})
+				intervals := rapid.SampledFrom([]time.Duration{0, 2 * time.Minute})
 				o.RotationInterval = intervals.Draw(t, "interval")
 				o.GzipLevel = rapid.SampledFrom([]int{0, 1}).Draw(t, "gzip")
 			})
 			l, err := newLogger(Config{Dir: dir, Options: &o, Location: time.UTC,
-				MaxFiles:    rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "files"),
-				MaxNodeLogs: rapid.SampledFrom([]int{3, 100}).Draw(t, "logs"),
-				MaxFileSize: rapid.SampledFrom([]int64{0, 500}).Draw(t, "file size")})
+				FlushInterval: time.Minute,
+				MaxFiles:      rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "files"),
+				MaxNodeLogs:   rapid.SampledFrom([]int{3, 100}).Draw(t, "logs"),
+				MaxFileSize:   rapid.SampledFrom([]int64{0, 500}).Draw(t, "file size")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -469,7 +471,7 @@ func TestAccounts(t *testing.T) {
 				case 2:
 					disk.set(rapid.IntRange(0, 3000).Draw(t, "space"))
 				case 3:
-					time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second,
+					time.Sleep(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Minute,
 						2 * time.Hour}).Draw(t, "sleep"))
 				case 4:
 					synctest.Wait()

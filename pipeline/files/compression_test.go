@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"zmtpd/zmtp/testkit"
 )
 
 func TestCompressionText(t *testing.T) {
@@ -57,7 +59,7 @@ func TestCompressionIsReversible(t *testing.T) {
 			rand.IntN(1_000_000), random[i%1000:][:8], i%7, rand.IntN(256), rand.IntN(65536))
 	}
 	inputs := map[string][]byte{"empty": nil, "short": []byte("#close\n"), "log": log.Bytes(),
-		"random": random}
+		"random": random, "part of a log": log.Bytes()[:300_000]}
 	for _, codec := range codecs {
 		tool, _ := exec.LookPath(codec.name)
 		if tool == "" {
@@ -67,6 +69,12 @@ func TestCompressionIsReversible(t *testing.T) {
 			for name, input := range inputs {
 				if name != "short" && !slices.Contains([]int{1, 3, 6, 9, 10}, level) {
 					continue // there is one of each way to compress among them
+				}
+				if name == "log" && level != codec.normal && !testkit.Nightly() {
+					continue // the race detector takes seconds for each
+				}
+				if name == "random" && codec.name == "gzip" {
+					input = input[:300_000] // gzip looks 32 KiB back
 				}
 				t.Run(fmt.Sprintf("%s/%d/%s", codec.name, level, name), func(t *testing.T) {
 					dir := t.TempDir()
@@ -100,7 +108,7 @@ func TestCompressionIsReversible(t *testing.T) {
 					if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, input) {
 						t.Errorf("%d bytes came out, %v; want %d", len(got), err, len(input))
 					}
-					if fi, err := out.Stat(); err != nil || name == "log" &&
+					if fi, err := out.Stat(); err != nil || strings.HasSuffix(name, "log") &&
 						fi.Size() > int64(len(input))/2 {
 						t.Errorf("compressed to %d of %d bytes, %v", fi.Size(), len(input), err)
 					}

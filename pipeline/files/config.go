@@ -75,6 +75,8 @@ func newLogger(cfg Config) (*Logger, error) {
 		location:        cfg.Location,
 		maxFiles:        cfg.MaxFiles,
 		maxLogs:         maxLogs,
+		maxHeaderCache:  maxHeaderCache,
+		maxBuffered:     maxBuffered,
 		maxNodeLogs:     cfg.MaxNodeLogs,
 		maxFileSize:     cfg.MaxFileSize,
 		postprocTimeout: cfg.PostprocessorTimeout,

@@ -88,7 +88,7 @@ func (f *logFile) accept(ctx context.Context, in *intake) (*pipeline.DropError, 
 	if err := f.makeReady(now); err != nil {
 		return nil, err
 	}
-	if t.early && l.buffered.Load() > maxBuffered {
+	if t.early && l.buffered.Load() > l.maxBuffered {
 		t.drop()
 	}
 	if in.sound && !t.early {

@@ -55,7 +55,9 @@ type Logger struct {
 	interval        time.Duration
 	location        *time.Location
 	maxFiles        int
-	maxLogs         int // replaced by tests
+	maxLogs         int   // replaced by tests
+	maxHeaderCache  int   // replaced by tests
+	maxBuffered     int64 // replaced by tests
 	maxNodeLogs     int
 	maxFileSize     int64
 	archive         string      // absolute, empty if there is none
@@ -210,7 +212,7 @@ func (l *Logger) find(ctx context.Context, in *intake) (*logFile, *pipeline.Drop
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.headerBytes += len(b.Header); l.headerBytes > maxHeaderCache {
+	if l.headerBytes += len(b.Header); l.headerBytes > l.maxHeaderCache {
 		clear(l.headers)
 		l.headerBytes = len(b.Header)
 	}

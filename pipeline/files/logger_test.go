@@ -227,7 +227,7 @@ func TestColumnsAlternate(t *testing.T) {
 // few hours is possible forever.
 func TestColumnsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := start(t, Config{Dir: t.TempDir()})
+		l := start(t, Config{Dir: t.TempDir(), FlushInterval: time.Minute})
 		for i := range maxColumns {
 			write(t, l, message(t, "n", "A::LOG", "a", fmt.Sprint("c", i), "1"))
 		}
@@ -644,7 +644,9 @@ func TestInterleaving(t *testing.T) {
 // Many headers with the same columns, as from nodes with many filters, use the
 // cache and no more memory than it may have.
 func TestHeaderCacheBounded(t *testing.T) {
+	const maxHeaderCache = 1 << 20
 	l := start(t, Config{Dir: t.TempDir()})
+	l.maxHeaderCache = maxHeaderCache
 	m := message(t, "n", "A::LOG", "a", wideColumns(240), "1")
 	const n = 2 * maxHeaderCache / (64 << 10)
 	for i := range n {

@@ -95,7 +95,7 @@ func (f *logFile) renderLocked(ctx context.Context, t *draft, b zeek.Batch) (fau
 		return err, nil
 	}
 	n := int64(cap(*t.buf))
-	if err == nil && l.buffered.Load() <= maxBuffered && l.memory.TryReserve(n) {
+	if err == nil && l.buffered.Load() <= l.maxBuffered && l.memory.TryReserve(n) {
 		t.kept, t.charged = true, n
 	} else {
 		f.render.main.Rollback()

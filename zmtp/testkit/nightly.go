@@ -2,6 +2,6 @@ package testkit
 
 import "os"
 
-// Nightly says whether tests may take long: "make nightly" sets ZMTPD_NIGHTLY=1. Without it a test
-// whose model or input is large uses a small one.
+// Nightly reports whether tests have the time of a night: long models run only then. It is so when
+// the environment variable ZMTPD_NIGHTLY is "1".
 func Nightly() bool { return os.Getenv("ZMTPD_NIGHTLY") == "1" }
