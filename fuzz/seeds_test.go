@@ -18,6 +18,8 @@ var corpora = map[string]func(testing.TB) [][]byte{
 	"FuzzCurveHandshake":   curveChanges,
 	"FuzzCurveOpen":        curveTraffic,
 	"FuzzCurveStranger":    curveFrames,
+	"FuzzEvent":            func(tb testing.TB) [][]byte { return seeds(tb, "testdata/event") },
+	"FuzzEventJSON":        func(tb testing.TB) [][]byte { return seeds(tb, "testdata/eventjson") },
 	"FuzzLogBatch":         func(tb testing.TB) [][]byte { return seeds(tb, "testdata/logbatch") },
 	"FuzzSalsa":            salsaSeeds,
 	"FuzzTopics":           topicsSeeds,
