@@ -94,7 +94,7 @@ func (z program) start(t testing.TB, stdin io.Reader, args ...string) *process {
 	p := &process{t: t, done: make(chan struct{}),
 		cmd: exec.Command(z[0], append(slices.Clone(z[1:]), args...)...)}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, &p.stdout, &p.stderr
-	p.cmd.Env = append(append(os.Environ(), ephemeral...), "TZ=UTC")
+	p.cmd.Env = append(append(testkit.Environ(), ephemeral...), "TZ=UTC")
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

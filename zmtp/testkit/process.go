@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +51,13 @@ var ephemeral = []string{
 	"ZMTPD_LISTEN=tcp://127.0.0.1:*",
 }
 
+// Environ returns the environment without the variables of zmtpd: those that choose tests are no
+// flags, and those of a zmtpd that runs on this machine have nothing to do with a test.
+func Environ() []string {
+	return slices.DeleteFunc(os.Environ(),
+		func(entry string) bool { return strings.HasPrefix(entry, "ZMTPD_") })
+}
+
 // Start starts a program, which is zmtpd or runs it, with the arguments. It listens on ephemeral
 // ports unless an argument says otherwise. The test kills it at its end, and logs what it wrote to
 // standard error if the test failed.
@@ -57,7 +65,7 @@ func Start(t testing.TB, program string, stdin io.Reader, args ...string) *Proce
 	t.Helper()
 	p := &Process{t: t, Cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.Cmd.Stdin, p.Cmd.Stdout, p.Cmd.Stderr = stdin, &p.Stdout, &p.Stderr
-	p.Cmd.Env = append(append(os.Environ(), "TZ=UTC"), ephemeral...)
+	p.Cmd.Env = append(append(Environ(), "TZ=UTC"), ephemeral...)
 	if err := p.Cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
