@@ -8,6 +8,8 @@
 GO       ?= go
 FUZZTIME ?= 30s
 TIMEOUT  ?= 15m
+# How many tests of a package run at a time: twice as many as processors, as many wait for processes.
+PARALLEL ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
 # What "zmtpd version" says; empty for a build from a tree without tags.
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -X main.version=$(VERSION)
@@ -33,7 +35,7 @@ test-deps:
 # The variable makes a test fail that finds itself built without the race detector.
 test: test-deps
 	$(GO) vet ./...
-	ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -timeout=$(TIMEOUT) ./...
+	ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -parallel=$(PARALLEL) -timeout=$(TIMEOUT) ./...
 
 lint:
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
@@ -86,7 +88,7 @@ hostile:
 
 # What takes too long for every change.
 nightly: test-deps
-	ZMTPD_NIGHTLY=1 ZMTPD_HOSTILE=large ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -timeout=60m ./...
+	ZMTPD_NIGHTLY=1 ZMTPD_HOSTILE=large ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -parallel=$(PARALLEL) -timeout=60m ./...
 	$(MAKE) fuzz FUZZTIME=2m
 
 clean:

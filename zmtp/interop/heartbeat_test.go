@@ -178,10 +178,10 @@ func TestHeartbeatsBetweenMessages(t *testing.T) {
 			link(pull, push, "tcp://127.0.0.1:*")
 			settle(t, push, pull)
 			for range 3 {
-				for _, m := range theMessages() {
+				for _, m := range theMessages(huge) {
 					push.send(m...)
 				}
-				for _, m := range theMessages() {
+				for _, m := range theMessages(huge) {
 					checkMessage(t, pull.recv(), m)
 				}
 			}

@@ -40,11 +40,12 @@ func subscribers(t *testing.T, ctx context.Context, endpoint string, n int, do f
 func TestStalledSubscribers(t *testing.T) {
 	beside(t)
 	n := scaled(20, 100)
-	p := startForwarder(t)
+	size := scaled(4<<10, 16<<10) // so that a busy machine carries them as well
+	p := startForwarder(t, "--sndhwm", scaled("100", "1000"))
 	a := assault{
 		name: "stalled subscribers", daemon: "forwarder",
-		inputs:  fmt.Sprintf("%d that never read, messages of 16 KiB", n),
-		process: p, honest: startEvents(t, p, 16<<10, zmtp.Config{}),
+		inputs:  fmt.Sprintf("%d that never read, messages of %d KiB", n, size>>10),
+		process: p, honest: startEvents(t, p, size, zmtp.Config{}),
 	}
 	a.run = func(t *testing.T, ctx context.Context) {
 		subscribers(t, ctx, p.Endpoint("XPUB"), n, func(net.Conn) { <-ctx.Done() })
