@@ -54,9 +54,6 @@ func (x *xsubPattern) Detach(p *zmtp.Peer, _ error) {
 	delete(x.publishers, p)
 }
 
-// Subscribe implements zmtp.Pattern. It is never called: publishers do not subscribe.
-func (x *xsubPattern) Subscribe(*zmtp.Peer, []byte, bool) error { return nil }
-
 // Receive implements zmtp.Pattern: it offers the messages of b to the subscribers of their topics.
 // It blocks as the overload policy says.
 func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {

@@ -92,9 +92,12 @@ func (x *xpubPattern) Detach(p *zmtp.Peer, _ error) {
 	}
 }
 
-// Subscribe implements zmtp.Pattern.
-func (x *xpubPattern) Subscribe(p *zmtp.Peer, topic []byte, on bool) error {
-	return (*Forwarder)(x).subscribe(p.Value.(*subscriber), topic, on)
+// Command implements zmtp.CommandHandler.
+func (x *xpubPattern) Command(p *zmtp.Peer, name, data []byte) error {
+	if on, ok := zmtp.SubscriptionCommand(name); ok {
+		return (*Forwarder)(x).subscribe(p.Value.(*subscriber), data, on)
+	}
+	return nil
 }
 
 // Receive implements zmtp.Pattern, for subscriptions in the form of messages and for messages to

@@ -134,8 +134,16 @@ func (t *tapPattern) Detach(p *zmtp.Peer, _ error) {
 	delete(t.subscribers, s)
 }
 
-// Subscribe implements zmtp.Pattern.
-func (t *tapPattern) Subscribe(p *zmtp.Peer, topic []byte, on bool) error {
+// Command implements zmtp.CommandHandler.
+func (t *tapPattern) Command(p *zmtp.Peer, name, data []byte) error {
+	on, ok := zmtp.SubscriptionCommand(name)
+	if !ok {
+		return nil
+	}
+	return t.subscribe(p, data, on)
+}
+
+func (t *tapPattern) subscribe(p *zmtp.Peer, topic []byte, on bool) error {
 	s := p.Value.(*subscriber)
 	if !on {
 		s.cancelled(topic, t.table.Cancel(s, topic))
@@ -152,7 +160,7 @@ func (t *tapPattern) Subscribe(p *zmtp.Peer, topic []byte, on bool) error {
 func (t *tapPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	return b.Upstream(func(u zmtp.Upstream) error {
 		if u.Subscription {
-			return t.Subscribe(p, u.Topic, u.On)
+			return t.subscribe(p, u.Topic, u.On)
 		}
 		return nil
 	})

@@ -7,8 +7,9 @@ import (
 )
 
 // Pattern is what a socket type does with its peers. The methods of one peer are called in this
-// order: Attach once, then Receive and Subscribe from the peer's read goroutine, then Detach once.
-// Those of different peers run at the same time.
+// order: Attach once, then Receive from the peer's read goroutine, then Detach once. The methods of
+// different peers run at the same time. A Pattern whose peers send commands also implements
+// CommandHandler.
 type Pattern interface {
 	// Attach takes a peer whose handshake is complete. It must not block. What it puts into the
 	// peer's outbox goes out before anything else. An error refuses the peer.
@@ -17,12 +18,33 @@ type Pattern interface {
 	// Blocking stops the reading from this peer, which is its back-pressure. An error closes the
 	// connection.
 	Receive(*Peer, *Batch) error
-	// Subscribe takes a SUBSCRIBE, or a CANCEL if on is false, that came as a command; only sockets
-	// that publish get it. The same as a message is among what Receive gets, see Batch.Upstream.
-	// The topic is valid until Subscribe returns. An error closes the connection.
-	Subscribe(p *Peer, topic []byte, on bool) error
-	// Detach says that the connection is gone, and why.
+	// Detach takes a peer whose connection has ended, and the reason.
 	Detach(*Peer, error)
+}
+
+// CommandHandler is a Pattern that acts on commands of its peers, such as SUBSCRIBE and CANCEL (RFC
+// 37) or JOIN and LEAVE (RFC 48). It does not get READY, ERROR, PING and PONG, which are the
+// socket's.
+type CommandHandler interface {
+	Pattern
+	// Command takes a command that came after the handshake, in order with the messages, on the
+	// peer's read goroutine. name and data are valid until Command returns. Blocking stops the
+	// reading from this peer, which is its back-pressure. A handler ignores names that it does not
+	// know (RFC 37). An error closes the connection.
+	Command(p *Peer, name, data []byte) error
+}
+
+// SubscriptionCommand reports whether a command of this name is a SUBSCRIBE, for which on is true,
+// or a CANCEL. The data of both is the topic. Peers of ZMTP 3.0 send messages instead, see
+// Batch.Upstream.
+func SubscriptionCommand(name []byte) (on, ok bool) {
+	switch string(name) {
+	case wire.CmdSubscribe:
+		return true, true
+	case wire.CmdCancel:
+		return false, true
+	}
+	return false, false
 }
 
 // Upstream is a piece of what a subscriber sent to a publisher as messages.

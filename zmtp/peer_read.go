@@ -334,8 +334,8 @@ func (p *Peer) speak() {
 	}
 }
 
-// command acts on a command of the peer. Unknown ones are ignored, and so are those that have no
-// meaning for this socket type; ERROR and READY have none behind the handshake.
+// command acts on a command of the peer. It ignores a command that has no meaning for this socket
+// type. READY and ERROR have none behind the handshake.
 func (p *Peer) command(body []byte) error {
 	p.heart.seen()
 	name, data, err := wire.ParseCommand(body)
@@ -343,11 +343,6 @@ func (p *Peer) command(body []byte) error {
 		return err
 	}
 	switch string(name) {
-	case wire.CmdSubscribe, wire.CmdCancel:
-		p.speak()
-		if p.socket.local.Publishes() {
-			return p.socket.pattern.Subscribe(p, data, string(name) == wire.CmdSubscribe)
-		}
 	case wire.CmdPing:
 		ttl, context, err := wire.ParsePing(data)
 		if err != nil {
@@ -356,6 +351,12 @@ func (p *Peer) command(body []byte) error {
 		p.heart.expect(p, time.Duration(ttl)*100*time.Millisecond)
 		if !p.outbox.command(wire.AppendPong(nil, context)) {
 			return p.waitForControl()
+		}
+	case wire.CmdPong, wire.CmdReady, wire.CmdError:
+	default:
+		if h := p.socket.commands; h != nil {
+			p.speak()
+			return h.Command(p, name, data)
 		}
 	}
 	return nil

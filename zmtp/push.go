@@ -237,5 +237,3 @@ func (*pushPattern) Detach(*Peer, error) {}
 
 // Receive drops what a PULL peer has no right to send.
 func (*pushPattern) Receive(*Peer, *Batch) error { return nil }
-
-func (*pushPattern) Subscribe(*Peer, []byte, bool) error { return nil }

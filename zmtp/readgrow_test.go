@@ -13,9 +13,8 @@ import (
 // largestBatch is a Pattern that notes how many messages came with one read.
 type largestBatch struct{ n atomic.Int64 }
 
-func (*largestBatch) Attach(*Peer) error                  { return nil }
-func (*largestBatch) Subscribe(*Peer, []byte, bool) error { return nil }
-func (*largestBatch) Detach(*Peer, error)                 {}
+func (*largestBatch) Attach(*Peer) error  { return nil }
+func (*largestBatch) Detach(*Peer, error) {}
 func (l *largestBatch) Receive(_ *Peer, b *Batch) error {
 	l.n.Store(max(l.n.Load(), int64(b.Len())))
 	return nil

@@ -123,9 +123,8 @@ func NewPull(cfg Config) *Pull {
 
 type pullPattern Pull
 
-func (*pullPattern) Attach(*Peer) error                  { return nil }
-func (*pullPattern) Subscribe(*Peer, []byte, bool) error { return nil }
-func (*pullPattern) Detach(*Peer, error)                 {}
+func (*pullPattern) Attach(*Peer) error  { return nil }
+func (*pullPattern) Detach(*Peer, error) {}
 
 func (s *pullPattern) Receive(p *Peer, b *Batch) error {
 	s.deliver(p, b)

@@ -344,7 +344,6 @@ func (c *counting) Receive(*Peer, *Batch) error {
 	c.wrong = c.wrong || c.detached > 0
 	return nil
 }
-func (c *counting) Subscribe(*Peer, []byte, bool) error { return nil }
 
 // A pattern may refuse a peer; it does not hear of it again.
 func TestAttachRefuses(t *testing.T) {

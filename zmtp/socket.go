@@ -23,7 +23,8 @@ type Socket struct {
 	live     atomic.Pointer[Config] // cfg with what Reconfigure has changed; set under mu
 	local    wire.SocketType
 	pattern  Pattern
-	inbox    *inbox // of patterns that receive, else nil
+	commands CommandHandler // pattern, nil if it takes no commands
+	inbox    *inbox         // of patterns that receive, else nil
 	log      *slog.Logger
 	failures *loglimit.Limiter // of handshakes, by reason and address
 	monitors monitors
@@ -76,6 +77,7 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 		leaving:     make(map[*attachment]struct{}),
 		peers:       make(map[*Peer]struct{}),
 	}
+	s.commands, _ = pattern.(CommandHandler)
 	s.live.Store(&s.cfg)
 	s.log, s.failures = s.cfg.Logger.With("socket", string(local)), loglimit.New(maxFailureLines)
 	s.stats.HandshakeFailures = make(map[wire.Reason]uint64)

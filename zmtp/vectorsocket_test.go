@@ -168,8 +168,6 @@ func (c *plainPattern) view(p *Peer, parts [][]byte) string {
 	return recorded(parts)
 }
 
-func (*plainPattern) Subscribe(*Peer, []byte, bool) error { return nil }
-
 func (c *plainPattern) send(m Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -88,8 +88,8 @@ type xpubPattern XPub
 func (s *xpubPattern) Attach(p *Peer) error            { s.pub.attach(p); return nil }
 func (s *xpubPattern) Detach(p *Peer, _ error)         { s.pub.detach(p) }
 func (s *xpubPattern) Receive(p *Peer, b *Batch) error { return s.pub.receive(p, b) }
-func (s *xpubPattern) Subscribe(p *Peer, topic []byte, on bool) error {
-	return s.pub.subscribe(p, topic, on, Message{})
+func (s *xpubPattern) Command(p *Peer, name, data []byte) error {
+	return s.pub.command(p, name, data)
 }
 
 // Pub is an XPub that does not receive: messages for subscribers without room are dropped, and so
@@ -117,8 +117,8 @@ type pubPattern Pub
 func (s *pubPattern) Attach(p *Peer) error            { s.pub.attach(p); return nil }
 func (s *pubPattern) Detach(p *Peer, _ error)         { s.pub.detach(p) }
 func (s *pubPattern) Receive(p *Peer, b *Batch) error { return s.pub.receive(p, b) }
-func (s *pubPattern) Subscribe(p *Peer, topic []byte, on bool) error {
-	return s.pub.subscribe(p, topic, on, Message{})
+func (s *pubPattern) Command(p *Peer, name, data []byte) error {
+	return s.pub.command(p, name, data)
 }
 
 // publisher keeps the subscriptions of a socket's peers and sends to those who match.
@@ -134,6 +134,14 @@ type publisher struct {
 	// mu is held over a change and its notification, so that the application sees changes in their
 	// order, and over a NoDrop send, so that nothing comes between looking for room and using it.
 	mu sync.Mutex
+}
+
+// command takes a command of a subscriber.
+func (c *publisher) command(p *Peer, name, data []byte) error {
+	if on, ok := SubscriptionCommand(name); ok {
+		return c.subscribe(p, data, on, Message{})
+	}
+	return nil
 }
 
 // told is a peer's Value: how many of its subscriptions were passed on and not taken back. Its read

@@ -52,10 +52,9 @@ func (s *XSub) Send(m Message) error {
 
 type xsubPattern XSub
 
-func (s *xsubPattern) Attach(p *Peer) error              { s.subs.attach(p); return nil }
-func (s *xsubPattern) Detach(p *Peer, _ error)           { s.subs.detach(p) }
-func (*xsubPattern) Subscribe(*Peer, []byte, bool) error { return nil }
-func (s *xsubPattern) Receive(p *Peer, b *Batch) error   { s.deliver(p, b); return nil }
+func (s *xsubPattern) Attach(p *Peer) error            { s.subs.attach(p); return nil }
+func (s *xsubPattern) Detach(p *Peer, _ error)         { s.subs.detach(p) }
+func (s *xsubPattern) Receive(p *Peer, b *Batch) error { s.deliver(p, b); return nil }
 
 // Sub is an XSub that only receives. It filters what it gets by its subscriptions, once more when
 // the application receives it (libzmq, xsub.cpp): a publisher may not have seen a cancellation yet.
@@ -86,10 +85,8 @@ func (s *Sub) Unsubscribe(topic []byte) error {
 
 type subPattern Sub
 
-func (s *subPattern) Attach(p *Peer) error              { s.subs.attach(p); return nil }
-func (s *subPattern) Detach(p *Peer, _ error)           { s.subs.detach(p) }
-func (*subPattern) Subscribe(*Peer, []byte, bool) error { return nil }
-
+func (s *subPattern) Attach(p *Peer) error    { s.subs.attach(p); return nil }
+func (s *subPattern) Detach(p *Peer, _ error) { s.subs.detach(p) }
 func (s *subPattern) Receive(p *Peer, b *Batch) error {
 	if s.filter(b) {
 		s.deliver(p, b)

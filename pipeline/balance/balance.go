@@ -65,9 +65,6 @@ func (b *pattern) Detach(p *zmtp.Peer, _ error) {
 	delete(b.sources, p.ID())
 }
 
-// Subscribe implements [zmtp.Pattern]; a PULL gets no subscriptions.
-func (b *pattern) Subscribe(*zmtp.Peer, []byte, bool) error { return nil }
-
 // Receive implements [zmtp.Pattern]. It blocks until loggers have taken the whole batch.
 func (b *pattern) Receive(p *zmtp.Peer, batch *zmtp.Batch) error {
 	src := p.Value.(*source)

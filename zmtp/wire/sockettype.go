@@ -43,9 +43,6 @@ var accepted = map[SocketType][]SocketType{
 // Accepts reports whether a socket of type t may talk to one of type peer.
 func (t SocketType) Accepts(peer SocketType) bool { return slices.Contains(accepted[t], peer) }
 
-// Publishes reports whether t takes subscriptions from its peers.
-func (t SocketType) Publishes() bool { return t == PUB || t == XPUB }
-
 // HasIdentity reports whether t sends its Identity property even when it is empty, as in libzmq.
 func (t SocketType) HasIdentity() bool { return t == REQ || t == DEALER || t == ROUTER }
 

@@ -133,5 +133,3 @@ func (c *pattern) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
 	}
 	return nil
 }
-
-func (*pattern) Subscribe(*zmtp.Peer, []byte, bool) error { return nil }
