@@ -24,7 +24,7 @@ func BenchmarkPushPull(b *testing.B) {
 				defer cancel()
 				pull := zmtp.NewPull(zmtp.Config{Mechanism: m[1]})
 				defer pull.Close()
-				push := zmtp.NewPush(zmtp.Config{Mechanism: m[0]})
+				push := zmtp.NewPush(zmtp.Config{Mechanism: m[0]}, zmtp.PushOptions{})
 				defer push.Close()
 				bound, err := pull.Listen("tcp://127.0.0.1:*")
 				if err != nil {

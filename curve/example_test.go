@@ -36,7 +36,7 @@ func Example() {
 
 	pull := zmtp.NewPull(zmtp.Config{Mechanism: server.Mechanism})
 	defer pull.Close()
-	push := zmtp.NewPush(zmtp.Config{Mechanism: client.Mechanism})
+	push := zmtp.NewPush(zmtp.Config{Mechanism: client.Mechanism}, zmtp.PushOptions{})
 	defer push.Close()
 	bound, err := pull.Listen("tcp://127.0.0.1:*")
 	if err != nil {

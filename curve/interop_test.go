@@ -81,7 +81,7 @@ func (o ours) open(t *testing.T, kind string, role role, k keys) *ourEnd {
 	e := &ourEnd{t: t, ctx: ctx}
 	switch kind {
 	case "PUSH":
-		s := zmtp.NewPush(cfg)
+		s := zmtp.NewPush(cfg, zmtp.PushOptions{})
 		e.any, e.socket = s, s.Socket
 	case "PULL":
 		s := zmtp.NewPull(cfg)

@@ -62,7 +62,7 @@ func sendReceiveFrom(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client, 
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	push := zmtp.NewPush(zmtp.Config{Mechanism: c.Mechanism})
+	push := zmtp.NewPush(zmtp.Config{Mechanism: c.Mechanism}, zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(endpoint); err != nil {
 		t.Fatal(err)

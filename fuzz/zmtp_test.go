@@ -317,7 +317,7 @@ func nullSession(t *testing.T, b []byte, maxMessageSize int64) {
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
 	defer stop()
 	dial := zmtp.Config{Dial: dialer(network)}
-	push, sub := zmtp.NewPush(dial), zmtp.NewSub(dial)
+	push, sub := zmtp.NewPush(dial, zmtp.PushOptions{}), zmtp.NewSub(dial)
 	if err := errors.Join(push.Connect("tcp://pull:1"), sub.Connect("tcp://xpub:1"),
 		sub.Subscribe([]byte("honest topic"))); err != nil {
 		t.Fatal(err)

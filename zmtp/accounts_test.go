@@ -81,7 +81,7 @@ func TestXPubThatIsNotReceivedFrom(t *testing.T) {
 // What was sent to an endpoint is counted while the endpoint is being disconnected, and afterwards.
 func TestOutNeverGoesBack(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		push := NewPush(inMemory(n, Config{}))
+		push := NewPush(inMemory(n, Config{}), PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		for range 10 {
@@ -113,8 +113,8 @@ func TestAccountsAddUp(t *testing.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			n.Buffer = 300
-			push := NewPush(inMemory(n,
-				Config{SendHWM: 20, Immediate: seed%2 == 0, ReconnectInterval: time.Second}))
+			push := NewPush(inMemory(n, Config{SendHWM: 20, ReconnectInterval: time.Second}),
+				PushOptions{Immediate: seed%2 == 0})
 			pulls := []*Pull{NewPull(Config{RecvHWM: 5}), NewPull(Config{RecvHWM: 5})}
 			address := func(i int) string { return fmt.Sprint("10.0.0.", i, ":1") }
 			for i, pull := range pulls {

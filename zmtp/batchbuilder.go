@@ -2,7 +2,7 @@ package zmtp
 
 import "zmtpd/zmtp/wire"
 
-// A BatchBuilder collects messages into a [Batch] for [Push.SendBatch]. The zero value is empty and
+// A BatchBuilder collects messages into a [Batch] for the SendBatch of a socket. The zero value is empty and
 // ready for use. It is not for concurrent use.
 //
 // A builder copies all that is added to it. Its memory goes to the Batch, and comes back for other

@@ -70,7 +70,7 @@ func TestBatchBuilderIgnoresNothing(t *testing.T) {
 	if b.Len() != 0 {
 		t.Error("a message without parts was added")
 	}
-	push := NewPush(Config{})
+	push := NewPush(Config{}, PushOptions{})
 	defer closeNow(t, push)
 	empty := b.Batch()
 	defer empty.Release()
@@ -82,7 +82,7 @@ func TestBatchBuilderIgnoresNothing(t *testing.T) {
 // A batch that is released right after SendBatch arrives whole, copied or not.
 func TestBuiltBatchesArrive(t *testing.T) {
 	ctx := t.Context()
-	pull, push := NewPull(Config{}), NewPush(Config{})
+	pull, push := NewPull(Config{}), NewPush(Config{}, PushOptions{})
 	defer closeNow(t, pull)
 	defer closeNow(t, push)
 	bound, err := pull.Listen("tcp://127.0.0.1:*")
@@ -133,7 +133,7 @@ func TestBuiltBatchesArrive(t *testing.T) {
 
 func ExamplePush_SendBatch() {
 	ctx := context.Background()
-	pull, push := NewPull(Config{}), NewPush(Config{})
+	pull, push := NewPull(Config{}), NewPush(Config{}, PushOptions{})
 	defer pull.Close()
 	defer push.Close()
 	bound, err := pull.Listen("tcp://127.0.0.1:*")

@@ -21,7 +21,7 @@ func BenchmarkPushPull(b *testing.B) {
 }
 
 func benchPushPull(b *testing.B, size int, batch bool) {
-	pull, push := NewPull(Config{}), NewPush(Config{})
+	pull, push := NewPull(Config{}), NewPush(Config{}, PushOptions{})
 	bound, err := pull.Listen("tcp://127.0.0.1:*")
 	if err != nil {
 		b.Fatal(err)

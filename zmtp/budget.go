@@ -15,7 +15,7 @@ import "sync/atomic"
 type budget struct {
 	limit   atomic.Int64 // bytes, 0 for no limit; set under inbox.mu
 	used    int64
-	waiting []*lane // in the order in which they came
+	waiting []*inPipe // in the order in which they came
 }
 
 // claim is what the read loop of a peer waits for.
@@ -24,45 +24,45 @@ type claim struct {
 	granted chan struct{} // closed when bytes are charged; nil while nothing is waited for
 }
 
-// allows reports whether l may have n bytes more.
-func (g *budget) allows(l *lane, n int64) bool {
+// allows reports whether p may have n bytes more.
+func (g *budget) allows(p *inPipe, n int64) bool {
 	limit := g.limit.Load()
-	if limit <= 0 || l.msgs == 0 {
+	if limit <= 0 || p.msgs == 0 {
 		return true
 	}
 	free := limit - g.used - n
-	return free >= 0 && l.pinned+n <= free
+	return free >= 0 && p.pinned+n <= free
 }
 
-// charge counts n bytes for l.
-func (g *budget) charge(l *lane, n int64) {
+// charge counts n bytes for p.
+func (g *budget) charge(p *inPipe, n int64) {
 	g.used += n
-	l.pinned += n
+	p.pinned += n
 }
 
-// ask charges n bytes for l if they are allowed. Otherwise it returns a channel that is closed when
+// ask charges n bytes for p if they are allowed. Otherwise it returns a channel that is closed when
 // they are, and charged.
-func (g *budget) ask(l *lane, n int64) (granted <-chan struct{}) {
-	if g.allows(l, n) {
-		g.charge(l, n)
+func (g *budget) ask(p *inPipe, n int64) (granted <-chan struct{}) {
+	if g.allows(p, n) {
+		g.charge(p, n)
 		return nil
 	}
-	l.claim = claim{n, make(chan struct{})}
-	g.waiting = append(g.waiting, l)
-	return l.claim.granted
+	p.claim = claim{n, make(chan struct{})}
+	g.waiting = append(g.waiting, p)
+	return p.claim.granted
 }
 
 // grant gives those who wait what they may have by now, the first first.
 func (g *budget) grant() {
 	kept := g.waiting[:0]
-	for _, l := range g.waiting {
-		if !g.allows(l, l.claim.bytes) {
-			kept = append(kept, l)
+	for _, p := range g.waiting {
+		if !g.allows(p, p.claim.bytes) {
+			kept = append(kept, p)
 			continue
 		}
-		g.charge(l, l.claim.bytes)
-		close(l.claim.granted)
-		l.claim = claim{}
+		g.charge(p, p.claim.bytes)
+		close(p.claim.granted)
+		p.claim = claim{}
 	}
 	clear(g.waiting[len(kept):])
 	g.waiting = kept

@@ -64,7 +64,7 @@ type budgetModel struct {
 }
 
 type budgetPeer struct {
-	lane    lane
+	inPipe  inPipe
 	waiting int // bytes of the read that it waits to put, else 0
 }
 
@@ -75,7 +75,7 @@ func (m *budgetModel) step(what, which, size int) {
 		p.waiting = size
 		go func() {
 			b := readOf(size)
-			m.in.put(&p.lane, b)
+			m.in.put(&p.inPipe, b)
 			b.Release() // the read loop goes on with another slab
 			p.waiting = 0
 		}()
@@ -98,12 +98,12 @@ func (m *budgetModel) check() error {
 	byPeer := int64(0)
 	for i := range m.peers {
 		p := &m.peers[i]
-		byPeer += p.lane.pinned
+		byPeer += p.inPipe.pinned
 		after := used + int64(p.waiting)
-		if may := p.lane.msgs == 0 || after <= budgetLimit &&
-			p.lane.pinned+int64(p.waiting) <= budgetLimit-after; p.waiting > 0 && may {
+		if may := p.inPipe.msgs == 0 || after <= budgetLimit &&
+			p.inPipe.pinned+int64(p.waiting) <= budgetLimit-after; p.waiting > 0 && may {
 			return fmt.Errorf("peer %d waits for %d bytes, has %d, %d of %d are used: it may go on",
-				i, p.waiting, p.lane.pinned, used, budgetLimit)
+				i, p.waiting, p.inPipe.pinned, used, budgetLimit)
 		}
 	}
 	if used != held || used != byPeer || used > budgetLimit+int64(len(m.peers)*largestRead) {
@@ -127,9 +127,9 @@ func (m *budgetModel) drain() error {
 		synctest.Wait()
 	}
 	for i := range m.peers {
-		if p := &m.peers[i]; p.waiting > 0 || p.lane.pinned != 0 {
+		if p := &m.peers[i]; p.waiting > 0 || p.inPipe.pinned != 0 {
 			return fmt.Errorf("in the end peer %d waits for %d bytes and has %d", i, p.waiting,
-				p.lane.pinned)
+				p.inPipe.pinned)
 		}
 	}
 	if _, _, used := m.in.level(); used != 0 || len(m.in.budget.waiting) > 0 {
@@ -144,21 +144,21 @@ func TestBudgetLeavesRoomForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 1200)
 		defer in.discard()
-		lanes := []*lane{new(lane), new(lane), new(lane)}
+		pipes := []*inPipe{new(inPipe), new(inPipe), new(inPipe)}
 		for i, want := range [][]int64{{600}, {600, 300}, {600, 300, 150}} {
 			go func() {
 				for {
 					b := readOf(10)
-					if in.put(lanes[i], b) > 0 {
+					if in.put(pipes[i], b) > 0 {
 						return
 					}
 				}
 			}()
 			synctest.Wait()
 			for j, n := range want {
-				if lanes[j].pinned != n {
+				if pipes[j].pinned != n {
 					t.Errorf("with %d peers, peer %d has %d bytes, want %d", i+1, j,
-						lanes[j].pinned, n)
+						pipes[j].pinned, n)
 				}
 			}
 		}
@@ -171,9 +171,9 @@ func TestBudgetLeavesRoomForOthers(t *testing.T) {
 			b.Release()
 			synctest.Wait()
 		}
-		for j, l := range lanes {
-			if l.pinned < 280 || l.pinned > 320 {
-				t.Errorf("peer %d has %d bytes, want about 300", j, l.pinned)
+		for j, p := range pipes {
+			if p.pinned < 280 || p.pinned > 320 {
+				t.Errorf("peer %d has %d bytes, want about 300", j, p.pinned)
 			}
 		}
 	})
@@ -185,7 +185,7 @@ func TestBudgetWakesInOrder(t *testing.T) {
 		in := newInbox(0, 0, 100)
 		var taken []*Batch // the application has all that there is
 		for range 10 {
-			in.put(new(lane), readOf(10))
+			in.put(new(inPipe), readOf(10))
 			b, err := in.tryRecvBatch()
 			if err != nil {
 				t.Fatal(err)
@@ -194,10 +194,10 @@ func TestBudgetWakesInOrder(t *testing.T) {
 		}
 		went := make(chan int, 5)
 		for i := range 5 {
-			l := new(lane)
-			in.put(l, readOf(10)) // each may have one
+			p := new(inPipe)
+			in.put(p, readOf(10)) // each may have one
 			go func() {
-				in.put(l, readOf(10))
+				in.put(p, readOf(10))
 				went <- i
 			}()
 			synctest.Wait()

@@ -76,14 +76,6 @@ type Config struct {
 	// breaks the protocol or speaks another mechanism: it may be put right. Default false: such an
 	// endpoint is given up, as in libzmq.
 	RetryAlways bool
-	// Immediate makes a Push give messages only to peers whose handshake is complete, not to
-	// endpoints that are still being connected: libzmq's ZMQ_IMMEDIATE. What waits for a peer that
-	// is lost goes to the others. Default false.
-	Immediate bool
-	// Key makes a Push sticky: messages with the same key go to the same peer, see Push. It returns
-	// the key of a message, which may refer to the message, or nil for one that any peer may get.
-	// It is called with a lock held and must not call the socket. Default: no message has a key.
-	Key func(Message) []byte
 
 	// IPv6 makes "*" in Listen mean all IPv6 and IPv4 addresses instead of all IPv4 ones, and lets
 	// names resolve to IPv6. Literal IPv6 addresses work always. Default false as in libzmq.

@@ -379,7 +379,7 @@ func TestManyReceivers(t *testing.T) {
 	var sends, receives sync.WaitGroup
 	for range senders {
 		sends.Go(func() {
-			push := NewPush(Config{})
+			push := NewPush(Config{}, PushOptions{})
 			defer shutdown(t, push)
 			if err := push.Connect(bound); err != nil {
 				t.Error(err)

@@ -16,24 +16,12 @@ import (
 // connection. Forms: tcp://host:port, tcp://source:port;host:port, ipc://path, ipc://@name, and
 // those of Config.Transports.
 func (s *Socket) Connect(endpoint string) error {
-	pk, ok := s.pattern.(parker)
-	if !ok {
-		return s.connect(endpoint, nil)
-	}
-	ob := pk.park()
+	ob := s.balancer.park(s.live.Load())
 	err := s.connect(endpoint, ob)
 	if err == nil && ob != nil {
-		pk.parked(ob, endpoint)
+		s.balancer.add(newOutPipe(ob, endpoint, true))
 	}
 	return err
-}
-
-// parker is a Pattern that queues messages for an endpoint before anybody is connected.
-type parker interface {
-	// park makes the queue, or returns nil if there is to be none.
-	park() *outbox
-	// parked says that the endpoint is good.
-	parked(ob *outbox, endpoint string)
 }
 
 // connect is Connect with an outbox that outlives each connection, or nil.

@@ -111,7 +111,7 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 		var a attempts
 		l := listenRaw(t, &a.network, addr)
 		push := NewPush(Config{Dial: a.dial, ReconnectInterval: time.Second,
-			ReconnectMax: time.Minute})
+			ReconnectMax: time.Minute}, PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		for range 5 {
@@ -149,7 +149,7 @@ func TestProtocolErrorGivesTheEndpointUp(t *testing.T) {
 				var a attempts
 				a.network.Buffer = 200
 				l := listenRaw(t, &a.network, addr)
-				push := NewPush(Config{Dial: a.dial})
+				push := NewPush(Config{Dial: a.dial}, PushOptions{})
 				defer closeNow(t, push)
 				push.Connect("tcp://" + addr)
 				for range 10 {

@@ -5,7 +5,7 @@
 // with only the methods that make sense for it. All methods may be called from any goroutine at any
 // time. What waits takes a context and has a twin that does not wait and returns [ErrWouldBlock].
 //
-//	push := zmtp.NewPush(zmtp.Config{})
+//	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 //	if err := push.Connect("tcp://127.0.0.1:5557"); err != nil { ... }
 //	err := push.Send(ctx, zmtp.NewMessage([]byte("hello")))
 //	err = push.Shutdown(ctx) // sends what is queued, as long as ctx allows

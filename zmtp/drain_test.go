@@ -17,7 +17,7 @@ import (
 func TestShutdownWaitsForTheLastWrite(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 256
-		push := NewPush(Config{})
+		push := NewPush(Config{}, PushOptions{})
 		bind(t, n, push.Socket, addr)
 		r := dialRaw(t, n, addr)
 		shake(r, wire.PULL, wire.PUSH)

@@ -157,7 +157,7 @@ func TestHeldBackIsNotForgotten(t *testing.T) {
 // Shutdown waits for the host of a peer that reads slowly: after a close its PING would be answered
 // with RST.
 func TestShutdownWaitsForTheHost(t *testing.T) {
-	push := NewPush(Config{SendBuffer: 1 << 20})
+	push := NewPush(Config{SendBuffer: 1 << 20}, PushOptions{})
 	r := dialTCP(t, push.Socket, wire.PULL)
 	r.Conn.(*net.TCPConn).SetReadBuffer(32 << 10)
 	const count = 30
@@ -198,7 +198,7 @@ func TestShutdownWaitsForTheHost(t *testing.T) {
 
 // When its context ends first, Shutdown says how much was not delivered.
 func TestShutdownCountsWhatIsLeft(t *testing.T) {
-	push := NewPush(Config{SendBuffer: 64 << 10})
+	push := NewPush(Config{SendBuffer: 64 << 10}, PushOptions{})
 	dialTCP(t, push.Socket, wire.PULL)
 	sent := uint64(0)
 	for m := NewMessage(make([]byte, 100<<10)); sent < 200; sent++ {

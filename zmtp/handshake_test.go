@@ -77,7 +77,7 @@ func TestHandshakeTimeout(t *testing.T) {
 func TestHandshakeTimeoutOfConnecter(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		l := listenRaw(t, n, addr)
-		push := NewPush(inMemory(n, Config{HandshakeTimeout: time.Second}))
+		push := NewPush(inMemory(n, Config{HandshakeTimeout: time.Second}), PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		r := acceptRaw(t, l)

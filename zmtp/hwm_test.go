@@ -59,7 +59,7 @@ func TestOversizeMessagePasses(t *testing.T) {
 		pull := NewPull(Config{RecvBytes: 100})
 		defer closeNow(t, pull)
 		bind(t, n, pull.Socket, addr)
-		push := NewPush(inMemory(n, Config{SendBytes: 100}))
+		push := NewPush(inMemory(n, Config{SendBytes: 100}), PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		large := make([]byte, 1<<20)

@@ -6,25 +6,11 @@ import (
 	"sync"
 )
 
-// lane is what one peer has sent and nobody has received. It outlives its peer until it is empty.
-type lane struct {
-	room gate
-	// The rest is guarded by inbox.mu.
-	queue fifo[*Batch] // windows into the batches of the reads
-	next  int          // first message of the first of them that was not received
-	msgs  int
-	bytes int64
-	notes load // of these, notifications
-	// See budget.
-	pinned int64
-	claim  claim
-}
-
-// inbox is the receiving end of a socket: a fair queue over its peers, message by message or batch
-// by batch (libzmq's fq), with limits per peer and one for the memory of all.
+// inbox is the receiving end of a socket: a fair queue over its peers, with limits for each peer and
+// one for the memory of all.
 type inbox struct {
-	// ready has room for one signal: there may be something to receive. Who takes it and leaves
-	// something behind gives it back.
+	// ready has room for one signal: there may be something to receive. A receiver that takes the
+	// signal and leaves something in the queue gives it back.
 	ready chan struct{}
 	abort chan struct{} // closed when nobody receives any more
 
@@ -32,24 +18,10 @@ type inbox struct {
 	hwm      int   // messages per peer, 0 for no limit
 	maxBytes int64 // wire bytes per peer, 0 for no limit
 	budget   budget
-	lanes    fifo[*lane] // those that are not empty, in the order of their turn
-	drained  bool        // nothing more will come
+	queue    fairQueue
+	drained  bool // nothing more will come
 	aborted  bool
-	msgs     int
-	bytes    int64
-	notes    load   // of these, notifications
 	block    []byte // of the small messages that tryRecv returned last
-}
-
-// load is a number of messages and of their bytes on the wire.
-type load struct {
-	msgs  int
-	bytes int64
-}
-
-func (l *load) add(msgs int, bytes int64) {
-	l.msgs += msgs
-	l.bytes += bytes
 }
 
 // maxNotes bounds the notifications that wait to be received, of all peers together.
@@ -69,18 +41,18 @@ func (in *inbox) limit(hwm int, maxBytes, totalBytes int64) {
 	in.hwm, in.maxBytes = hwm, maxBytes
 	in.budget.limit.Store(totalBytes)
 	in.budget.grant()
-	for _, l := range in.lanes.all() { // who waits has a lane that is not empty
-		l.room.open()
+	for _, p := range in.queue.pipes.all() { // a pipe that is waited for is not empty
+		p.room.open()
 	}
 }
 
-// put queues the messages of b on l, and waits while l is full: that is the back-pressure on the
+// put queues the messages of b on p, and waits while p is full: that is the back-pressure on the
 // peer. It returns how many messages were dropped because the inbox was discarded first.
-func (in *inbox) put(l *lane, b *Batch) (dropped int) {
-	k := in.keep(l, b)
+func (in *inbox) put(p *inPipe, b *Batch) (dropped int) {
+	k := in.keep(p, b)
 	defer k.Release()
 	for from := 0; from < k.Len(); {
-		room := l.room.wait()
+		room := p.room.wait()
 		in.mu.Lock()
 		if in.aborted {
 			in.mu.Unlock()
@@ -88,7 +60,7 @@ func (in *inbox) put(l *lane, b *Batch) (dropped int) {
 		}
 		to := from
 		bytes := int64(0)
-		for to < k.Len() && in.fits(l, to-from, bytes) {
+		for to < k.Len() && in.fits(p, to-from, bytes) {
 			bytes += k.wireBytes(to, to+1)
 			to++
 		}
@@ -96,7 +68,7 @@ func (in *inbox) put(l *lane, b *Batch) (dropped int) {
 			if k.inbox != nil {
 				k.slab.kept++
 			}
-			in.add(l, k.slice(from, to), bytes)
+			in.queue.push(p, k.slice(from, to), bytes)
 		}
 		in.mu.Unlock()
 		if to > from {
@@ -112,9 +84,9 @@ func (in *inbox) put(l *lane, b *Batch) (dropped int) {
 	return 0
 }
 
-// force queues b on l without regard to the limits. Unlike put it takes the batch over and does not
+// force queues b on p without regard to the limits. Unlike put it takes the batch over and does not
 // wait.
-func (in *inbox) force(l *lane, b *Batch) {
+func (in *inbox) force(p *inPipe, b *Batch) {
 	in.mu.Lock()
 	if in.aborted {
 		in.mu.Unlock()
@@ -122,33 +94,34 @@ func (in *inbox) force(l *lane, b *Batch) {
 		return
 	}
 	if in.budget.limit.Load() > 0 {
-		in.budget.charge(l, int64(len(b.slab.buf)))
-		in.count(l, b.slab)
+		in.budget.charge(p, int64(len(b.slab.buf)))
+		in.count(p, b.slab)
 		b.inbox = in
 	}
-	in.add(l, b, b.wireBytes(0, b.Len()))
+	in.queue.push(p, b, b.wireBytes(0, b.Len()))
 	in.mu.Unlock()
 	in.signal()
 }
 
-// notify is force for a notification, which does not count against the limits of l. It reports
+// notify is force for a notification, which does not count against the limits of p. It reports
 // false when it has dropped it, because so many wait that nobody seems to receive.
-func (in *inbox) notify(l *lane, b *Batch) bool {
+func (in *inbox) notify(p *inPipe, b *Batch) bool {
 	in.mu.Lock()
-	full := in.notes.msgs >= maxNotes || in.maxBytes > 0 && in.notes.bytes >= in.maxBytes
+	notes := in.queue.notes
+	full := notes.msgs >= maxNotes || in.maxBytes > 0 && notes.bytes >= in.maxBytes
 	in.mu.Unlock()
 	if full {
 		b.Release()
 		return false
 	}
 	b.note = true
-	in.force(l, b)
+	in.force(p, b)
 	return true
 }
 
 // keep returns a batch with the messages of b that stays valid when the read loop goes on. It waits
 // until the budget has room for it.
-func (in *inbox) keep(l *lane, b *Batch) *Batch {
+func (in *inbox) keep(p *inPipe, b *Batch) *Batch {
 	used, shared := b.keeps()
 	if in.budget.limit.Load() <= 0 {
 		return b.keep(used, shared)
@@ -157,57 +130,57 @@ func (in *inbox) keep(l *lane, b *Batch) *Batch {
 	defer in.mu.Unlock()
 	switch {
 	case !shared:
-		in.charge(l, used)
+		in.charge(p, used)
 	case b.slab.kept == 0:
-		in.charge(l, len(b.slab.buf))
+		in.charge(p, len(b.slab.buf))
 	}
 	k := b.keep(used, shared)
-	in.count(l, k.slab)
+	in.count(p, k.slab)
 	k.inbox = in
 	return k
 }
 
-// reserve waits until there is room for a slab of size bytes for the read loop of the peer of l, if
+// reserve waits until there is room for a slab of size bytes for the read loop of the peer of p, if
 // it is a large one, which an inbox with a budget counts, and reports whether it does. Then made or
 // unreserve has to follow.
-func (in *inbox) reserve(l *lane, size int) (counted bool) {
+func (in *inbox) reserve(p *inPipe, size int) (counted bool) {
 	if size <= largeSlab || in == nil || in.budget.limit.Load() <= 0 {
 		return false
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.charge(l, size)
+	in.charge(p, size)
 	return true
 }
 
 // made says that s is what was reserved.
-func (in *inbox) made(l *lane, s *slab) {
+func (in *inbox) made(p *inPipe, s *slab) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.count(l, s)
+	in.count(p, s)
 }
 
 // unreserve gives a reservation back that was not used.
-func (in *inbox) unreserve(l *lane, size int) {
+func (in *inbox) unreserve(p *inPipe, size int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.budget.charge(l, -int64(size))
+	in.budget.charge(p, -int64(size))
 	in.budget.grant()
 }
 
-// charge waits until n bytes more are allowed for l and charges them. Caller holds the lock, which
+// charge waits until n bytes more are allowed for p and charges them. Caller holds the lock, which
 // is given up while it waits.
-func (in *inbox) charge(l *lane, n int) {
-	if granted := in.budget.ask(l, int64(n)); granted != nil {
+func (in *inbox) charge(p *inPipe, n int) {
+	if granted := in.budget.ask(p, int64(n)); granted != nil {
 		in.mu.Unlock()
 		<-granted
 		in.mu.Lock()
 	}
 }
 
-// count notes one more who has s, whose bytes are charged to l. Caller holds the lock.
-func (in *inbox) count(l *lane, s *slab) {
-	s.lane = l
+// count notes one more who has s, whose bytes are charged to p. Caller holds the lock.
+func (in *inbox) count(p *inPipe, s *slab) {
+	s.pipe = p
 	s.kept++
 }
 
@@ -216,37 +189,21 @@ func (in *inbox) released(s *slab) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if s.kept--; s.kept == 0 {
-		in.budget.charge(s.lane, -int64(len(s.buf)))
-		s.lane = nil
+		in.budget.charge(s.pipe, -int64(len(s.buf)))
+		s.pipe = nil
 		in.budget.grant()
 	}
 }
 
-// add queues b, which has that many wire bytes, on l. Caller holds the lock.
-func (in *inbox) add(l *lane, b *Batch, bytes int64) {
-	if l.queue.len() == 0 {
-		in.lanes.push(l)
-	}
-	l.queue.push(b)
-	l.msgs += b.Len()
-	l.bytes += bytes
-	in.msgs += b.Len()
-	in.bytes += bytes
-	if b.note {
-		l.notes.add(b.Len(), bytes)
-		in.notes.add(b.Len(), bytes)
-	}
-}
-
-// waitRoom waits until l would take another message, which is the back-pressure for what was
+// waitRoom waits until p would take another message, which is the back-pressure for what was
 // forced.
-func (in *inbox) waitRoom(l *lane) {
+func (in *inbox) waitRoom(p *inPipe) {
 	for {
-		room := l.room.wait()
+		room := p.room.wait()
 		in.mu.Lock()
-		ok := in.aborted || in.fits(l, 0, 0)
+		ok := in.aborted || in.fits(p, 0, 0)
 		if ok {
-			in.charge(l, 0)
+			in.charge(p, 0)
 		}
 		in.mu.Unlock()
 		if ok {
@@ -259,11 +216,11 @@ func (in *inbox) waitRoom(l *lane) {
 	}
 }
 
-// fits reports whether a message may follow msgs messages of bytes bytes on l. One is always taken
-// by an empty lane.
-func (in *inbox) fits(l *lane, msgs int, bytes int64) bool {
-	msgs += l.msgs - l.notes.msgs
-	bytes += l.bytes - l.notes.bytes
+// fits reports whether a message may follow msgs messages of bytes bytes on p. One is always taken
+// by an empty pipe.
+func (in *inbox) fits(p *inPipe, msgs int, bytes int64) bool {
+	msgs += p.msgs - p.notes.msgs
+	bytes += p.bytes - p.notes.bytes
 	if in.hwm > 0 && msgs >= in.hwm {
 		return false
 	}
@@ -277,47 +234,18 @@ func (in *inbox) signal() {
 	}
 }
 
-// took takes n messages of bytes wire bytes of b, the first of l, off the books, and moves l to the
-// end of the turn. Caller holds the lock.
-func (in *inbox) took(l *lane, b *Batch, n int, bytes int64) (wake bool) {
-	if b.note {
-		l.notes.add(-n, -bytes)
-		in.notes.add(-n, -bytes)
-	}
-	l.msgs -= n
-	l.bytes -= bytes
-	in.msgs -= n
-	in.bytes -= bytes
-	in.lanes.pop(1)
-	if l.queue.len() > 0 {
-		in.lanes.push(l)
-	} else if l.claim.granted != nil {
-		in.budget.grant() // a peer of whom nothing is queued may go on
-	}
-	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and
-	// not once a message.
-	return (in.hwm <= 0 || l.msgs-l.notes.msgs <= in.hwm/2) &&
-		(in.maxBytes <= 0 || l.bytes-l.notes.bytes <= in.maxBytes/2)
-}
-
 // tryRecv returns the next message, which owns its memory. The error is ErrWouldBlock or ErrClosed.
 func (in *inbox) tryRecv() (Message, error) {
 	in.mu.Lock()
-	if in.lanes.len() == 0 {
+	if in.queue.empty() {
 		defer in.mu.Unlock()
 		return Message{}, in.emptyError()
 	}
-	l := in.lanes.all()[0]
-	b := l.queue.all()[0]
-	m := b.Message(l.next)
+	p, b, i := in.queue.takeMessage()
+	m := b.Message(i)
 	m.wire = in.copy(m.wire)
-	l.next++
-	last := l.next == b.Len()
-	if last {
-		l.pop()
-	}
-	wake := in.took(l, b, 1, int64(len(m.wire)))
-	in.finish(l, wake)
+	last := i == b.Len()-1
+	in.took(p)
 	if last {
 		b.Release()
 	}
@@ -347,34 +275,32 @@ func (in *inbox) copy(wire []byte) []byte {
 // tryRecvBatch returns what is left of the next batch, which the caller owns.
 func (in *inbox) tryRecvBatch() (*Batch, error) {
 	in.mu.Lock()
-	if in.lanes.len() == 0 {
+	if in.queue.empty() {
 		defer in.mu.Unlock()
 		return nil, in.emptyError()
 	}
-	l := in.lanes.all()[0]
-	b := l.queue.all()[0]
-	b.spans = b.spans[l.next:]
-	l.pop()
-	wake := in.took(l, b, b.Len(), b.wireBytes(0, b.Len()))
-	in.finish(l, wake)
+	p, b := in.queue.takeBatch()
+	in.took(p)
 	return b, nil
 }
 
-// finish releases the lock after something was taken from l, and wakes who waits.
-func (in *inbox) finish(l *lane, wake bool) {
-	more := in.lanes.len() > 0 || in.drained
+// took releases the lock after something was taken from p, and wakes those that wait.
+func (in *inbox) took(p *inPipe) {
+	if p.queue.len() == 0 && p.claim.granted != nil {
+		in.budget.grant() // a peer of which nothing is queued may go on
+	}
+	// The low-water mark is half of the limit, so that a blocked reader restarts once a batch and
+	// not once a message.
+	wake := (in.hwm <= 0 || p.msgs-p.notes.msgs <= in.hwm/2) &&
+		(in.maxBytes <= 0 || p.bytes-p.notes.bytes <= in.maxBytes/2)
+	more := !in.queue.empty() || in.drained
 	in.mu.Unlock()
 	if more {
 		in.signal()
 	}
 	if wake {
-		l.room.open()
+		p.room.open()
 	}
-}
-
-func (l *lane) pop() {
-	l.queue.pop(1)
-	l.next = 0
 }
 
 // emptyError is what receiving from an empty inbox gives. Caller holds the lock.
@@ -421,17 +347,13 @@ func (in *inbox) finished() {
 // dropped.
 func (in *inbox) discard() int {
 	in.mu.Lock()
-	dropped := in.msgs
+	dropped := in.queue.msgs
 	var rest []*Batch
 	if !in.aborted {
 		in.aborted = true
 		close(in.abort)
-		for _, l := range in.lanes.all() {
-			rest = append(rest, l.queue.all()...)
-			l.queue, l.msgs, l.bytes, l.notes = fifo[*Batch]{}, 0, 0, load{}
-		}
-		in.lanes, in.msgs, in.bytes, in.notes = fifo[*lane]{}, 0, 0, load{}
-		in.budget.grant() // those who wait have nothing queued now
+		rest = in.queue.clear()
+		in.budget.grant() // those that wait have nothing queued now
 	}
 	in.mu.Unlock()
 	for _, b := range rest {
@@ -445,5 +367,5 @@ func (in *inbox) discard() int {
 func (in *inbox) level() (msgs int, bytes, pinned int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.msgs, in.bytes, in.budget.used
+	return in.queue.msgs, in.queue.bytes, in.budget.used
 }

@@ -33,25 +33,25 @@ func TestInboxAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hwm = 1000
 		in := newInbox(hwm, 0, 0)
-		lanes := make([]*lane, 4)
-		queues := make([][][]string, len(lanes)) // batches of each lane
+		pipes := make([]*inPipe, 4)
+		queues := make([][][]string, len(pipes)) // batches of each pipe
 		var turn []int
-		for i := range lanes {
-			lanes[i] = new(lane)
+		for i := range pipes {
+			pipes[i] = new(inPipe)
 		}
 		n := 0
-		put := func(t *rapid.T, how func(l *lane, b *Batch)) {
-			i := rapid.IntRange(0, len(lanes)-1).Draw(t, "peer")
+		put := func(t *rapid.T, how func(p *inPipe, b *Batch)) {
+			i := rapid.IntRange(0, len(pipes)-1).Draw(t, "peer")
 			var all []string
 			for range rapid.IntRange(1, 5).Draw(t, "messages") {
 				all = append(all, fmt.Sprintf("%d:%d", i, n))
 				n++
 			}
-			if lanes[i].msgs+len(all) >= hwm {
+			if pipes[i].msgs+len(all) >= hwm {
 				return
 			}
 			b := batchOfAll(all...)
-			how(lanes[i], b)
+			how(pipes[i], b)
 			if len(queues[i]) == 0 {
 				turn = append(turn, i)
 			}
@@ -69,12 +69,12 @@ func TestInboxAgainstModel(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
-				put(t, func(l *lane, b *Batch) {
+				put(t, func(p *inPipe, b *Batch) {
 					sparse := rapid.Bool().Draw(t, "sparse")
 					if sparse {
 						b.slab.buf = append(b.slab.buf, make([]byte, 4*len(b.slab.buf))...)
 					}
-					if dropped := in.put(l, b); dropped != 0 {
+					if dropped := in.put(p, b); dropped != 0 {
 						t.Fatalf("dropped %d", dropped)
 					}
 					if shared := b.slab.refs.Load() > 1; shared == sparse {
@@ -133,7 +133,7 @@ func TestInboxAgainstModel(t *testing.T) {
 				}
 			},
 		})
-		want := in.msgs
+		want := in.queue.msgs
 		if dropped := in.discard(); dropped != want {
 			t.Fatalf("dropped %d, want %d", dropped, want)
 		}
@@ -152,23 +152,23 @@ func TestInboxRestartsAtHalf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				in := newInbox(in.hwm, in.maxBytes, 0)
-				l := new(lane)
+				p := new(inPipe)
 				done := false
 				go func() {
-					in.put(l, batchOfAll(slices.Repeat([]string{"m"}, 11)...))
+					in.put(p, batchOfAll(slices.Repeat([]string{"m"}, 11)...))
 					done = true
 				}()
 				for i := range 5 {
 					synctest.Wait()
-					if l.msgs != 10-i || done {
-						t.Fatalf("%d messages wait after %d were received, done: %v", l.msgs, i,
+					if p.msgs != 10-i || done {
+						t.Fatalf("%d messages wait after %d were received, done: %v", p.msgs, i,
 							done)
 					}
 					in.tryRecv()
 				}
 				synctest.Wait()
-				if l.msgs != 6 || !done {
-					t.Fatalf("%d messages wait when half was received, done: %v", l.msgs, done)
+				if p.msgs != 6 || !done {
+					t.Fatalf("%d messages wait when half was received, done: %v", p.msgs, done)
 				}
 			})
 		})
@@ -179,7 +179,7 @@ func TestInboxRestartsAtHalf(t *testing.T) {
 func TestRecvCancelledSwallowsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 0)
-		l := new(lane)
+		p := new(inPipe)
 		const n = 2000
 		got := make(chan string, n)
 		ctx, stop := context.WithCancel(t.Context())
@@ -199,7 +199,7 @@ func TestRecvCancelledSwallowsNothing(t *testing.T) {
 		}
 		go func() {
 			for i := range n {
-				in.put(l, batchOfAll(fmt.Sprint(i)))
+				in.put(p, batchOfAll(fmt.Sprint(i)))
 			}
 		}()
 		seen := map[string]bool{}
@@ -228,12 +228,12 @@ func TestEveryReceiverIsWoken(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		in.put(new(lane), batchOfAll("1", "2", "3"))
+		in.put(new(inPipe), batchOfAll("1", "2", "3"))
 		synctest.Wait()
 		if len(got) != 3 {
 			t.Errorf("%d of 3 messages were received by 5 who wait", len(got))
 		}
-		in.put(new(lane), batchOfAll("4", "5"))
+		in.put(new(inPipe), batchOfAll("4", "5"))
 		for range 5 {
 			<-got
 		}
@@ -261,7 +261,7 @@ func TestRecvReturnsTheCause(t *testing.T) {
 	if _, err := in.recv(ctx); err != cause {
 		t.Errorf("error %v", err)
 	}
-	in.put(new(lane), batchOfAll("there"))
+	in.put(new(inPipe), batchOfAll("there"))
 	if m, err := in.recv(ctx); err != nil || text(m) != "there" {
 		t.Errorf("%q, %v: what is there is received whatever the context", text(m), err)
 	}

@@ -161,7 +161,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 			b.Release()
 		},
 		"sent to peers that go": func(t *testing.T, n *zmtptest.Network, cfg Config) {
-			push := NewPush(cfg)
+			push := NewPush(cfg, PushOptions{})
 			defer closeNow(t, push)
 			bind(t, n, push.Socket, addr)
 			for range 3 {
@@ -185,7 +185,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 			}
 		},
 		"queued for an endpoint": func(t *testing.T, n *zmtptest.Network, cfg Config) {
-			push := NewPush(inMemory(n, cfg))
+			push := NewPush(inMemory(n, cfg), PushOptions{})
 			defer closeNow(t, push)
 			l := listenRaw(t, n, addr)
 			if err := push.Connect("tcp://" + addr); err != nil {
@@ -203,7 +203,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 			synctest.Wait()
 		},
 		"passed on": func(t *testing.T, n *zmtptest.Network, cfg Config) {
-			pull, push := NewPull(cfg), NewPush(inMemory(n, cfg))
+			pull, push := NewPull(cfg), NewPush(inMemory(n, cfg), PushOptions{})
 			defer closeNow(t, push)
 			defer closeNow(t, pull)
 			bind(t, n, pull.Socket, addr)

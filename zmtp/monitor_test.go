@@ -23,7 +23,7 @@ func TestMonitorSequences(t *testing.T) {
 		pull := NewPull(Config{})
 		server := pull.Monitor(100)
 		bind(t, n, pull.Socket, addr)
-		push := NewPush(inMemory(n, Config{}))
+		push := NewPush(inMemory(n, Config{}), PushOptions{})
 		client := push.Monitor(100)
 		push.Connect("tcp://" + addr)
 		synctest.Wait()

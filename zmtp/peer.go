@@ -38,7 +38,7 @@ type Peer struct {
 
 	memory *memory.Holder // of what is freed when the connection is closed, nil without a budget
 
-	lane lane // what came from it, for patterns that receive
+	inPipe inPipe // what came from it, for patterns that receive
 
 	accepted *pending    // nil if we connected
 	spoke    atomic.Bool // a message or subscription came from it

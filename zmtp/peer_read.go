@@ -267,16 +267,16 @@ func (rd *reader) prove(size int) {
 func (rd *reader) replace(size int) error {
 	p := rd.p
 	in := p.socket.inbox
-	counted := in.reserve(&p.lane, size)
+	counted := in.reserve(&p.inPipe, size)
 	if !p.memory.Reserve(int64(size), int64(rd.need), p.closed) {
 		if counted {
-			in.unreserve(&p.lane, size)
+			in.unreserve(&p.inPipe, size)
 		}
 		return p.cause
 	}
 	s := newCounted(size, p.memory, p.socket.memory)
 	if counted {
-		in.made(&p.lane, s)
+		in.made(&p.inPipe, s)
 	}
 	rd.w = copy(s.buf, rd.slab.buf[rd.r:rd.w])
 	rd.r = 0

@@ -26,7 +26,7 @@ func puller(t *testing.T, l net.Listener) *zmtptest.Raw {
 // Messages go round robin to endpoints from Connect on, also to one where nobody listens yet.
 func TestPushBeforeAnybodyListens(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		push := NewPush(inMemory(n, Config{}))
+		push := NewPush(inMemory(n, Config{}), PushOptions{})
 		defer closeNow(t, push)
 		l := listenRaw(t, n, "a:1")
 		for _, e := range []string{"tcp://a:1", "tcp://b:1"} {
@@ -56,7 +56,7 @@ func TestPushImmediate(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		// less than each of the ten messages below: none of them can be written whole
 		n.Buffer = 100
-		push := NewPush(inMemory(n, Config{Immediate: true}))
+		push := NewPush(inMemory(n, Config{}), PushOptions{Immediate: true})
 		defer closeNow(t, push)
 		push.Connect("tcp://a:1")
 		push.Connect("tcp://b:1")
@@ -109,7 +109,7 @@ func TestPushQueueSurvivesTheConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 1000
 		l := listenRaw(t, n, addr)
-		push := NewPush(inMemory(n, Config{HeartbeatInterval: time.Hour}))
+		push := NewPush(inMemory(n, Config{HeartbeatInterval: time.Hour}), PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		message := func(i int) string { return fmt.Sprintf("%05d%195d", i, 0) }
@@ -167,7 +167,7 @@ func TestNoPongOfAnOlderConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 64
 		l := listenRaw(t, n, addr)
-		push := NewPush(inMemory(n, Config{}))
+		push := NewPush(inMemory(n, Config{}), PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		r := puller(t, l)
@@ -188,7 +188,7 @@ func TestNoPongOfAnOlderConnection(t *testing.T) {
 func TestPushPassesOverWhoIsFull(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 150
-		push := NewPush(inMemory(n, Config{SendHWM: 4}))
+		push := NewPush(inMemory(n, Config{SendHWM: 4}), PushOptions{})
 		defer closeNow(t, push)
 		bind(t, n, push.Socket, addr)
 		slow := dialRaw(t, n, addr)
@@ -251,7 +251,7 @@ func TestPushPassesOverWhoIsFull(t *testing.T) {
 // Send waits for the first peer, and ends with its context or with the socket.
 func TestPushSendWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		push := NewPush(Config{})
+		push := NewPush(Config{}, PushOptions{})
 		cause := errors.New("the cause")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(cause) })

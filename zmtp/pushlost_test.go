@@ -37,11 +37,11 @@ func TestPushGivesNothingTwice(t *testing.T) {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
 				n.Buffer = 700
-				cfg := inMemory(n, Config{Immediate: true, SendHWM: 100})
+				opt := PushOptions{Immediate: true}
 				if sticky {
-					cfg.Key = keyOf
+					opt.Key = keyOf
 				}
-				push := NewPush(cfg)
+				push := NewPush(inMemory(n, Config{SendHWM: 100}), opt)
 				defer closeNow(t, push)
 				type listener struct {
 					accept func() *zmtptest.Raw
@@ -129,7 +129,7 @@ func TestPushShutdownWithoutPeers(t *testing.T) {
 		t.Run(fmt.Sprint("somebody comes=", comes), func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
 				n.Buffer = 64
-				push := NewPush(inMemory(n, Config{Immediate: true}))
+				push := NewPush(inMemory(n, Config{}), PushOptions{Immediate: true})
 				push.Connect("tcp://" + addr)
 				l := listenRaw(t, n, addr)
 				r := puller(t, l)
@@ -183,15 +183,15 @@ func TestPushShutdownWithoutPeers(t *testing.T) {
 // Close counts what came back and was not given to anybody.
 func TestPushCloseCountsWhatCameBack(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		push := NewPush(inMemory(n, Config{Immediate: true}))
+		push := NewPush(inMemory(n, Config{}), PushOptions{Immediate: true})
 		ob := newOutbox(0, 0, nil)
-		push.add(newPushLane(ob, "a", false))
+		push.balancer.add(newOutPipe(ob, "a", false))
 		for range 3 {
 			if err := push.TrySend(NewMessageString("m")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		push.takeBack(ob)
+		push.balancer.takeBack(ob)
 		closeNow(t, push)
 		if st := push.Stats(); st.Dropped[DropClosed] != 3 {
 			t.Errorf("dropped %v", st.Dropped)
@@ -204,7 +204,7 @@ func TestConnecters(t *testing.T) {
 	for _, immediate := range []bool{true, false} {
 		t.Run(fmt.Sprint("immediate=", immediate), func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
-				push := NewPush(inMemory(n, Config{Immediate: immediate}))
+				push := NewPush(inMemory(n, Config{}), PushOptions{Immediate: immediate})
 				defer closeNow(t, push)
 				bind(t, n, push.Socket, "c:1")
 				for _, address := range []string{"a:1", "b:1"} {
@@ -262,7 +262,7 @@ func TestConnecters(t *testing.T) {
 func TestRetryAlways(t *testing.T) {
 	for _, always := range []bool{true, false} {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
-			push := NewPush(inMemory(n, Config{Immediate: true, RetryAlways: always}))
+			push := NewPush(inMemory(n, Config{RetryAlways: always}), PushOptions{Immediate: true})
 			defer closeNow(t, push)
 			push.Connect("tcp://" + addr)
 			l := listenRaw(t, n, addr)

@@ -24,7 +24,7 @@ func newReceiver(s *Socket) receiver {
 
 // deliver queues what came from p for the application.
 func (r receiver) deliver(p *Peer, b *Batch) {
-	if n := r.socket.inbox.put(&p.lane, b); n > 0 {
+	if n := r.socket.inbox.put(&p.inPipe, b); n > 0 {
 		r.socket.drop(DropClosed, n)
 	}
 }

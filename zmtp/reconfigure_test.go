@@ -62,7 +62,7 @@ func TestReconfigureReceiveLimits(t *testing.T) {
 // endpoints without one. What waits above a limit that was lowered goes out as it would have.
 func TestReconfigureSendLimits(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		push := NewPush(inMemory(n, Config{SendHWM: 2}))
+		push := NewPush(inMemory(n, Config{SendHWM: 2}), PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		sent := 0

@@ -17,7 +17,7 @@ import (
 func TestShutdownSendsWhatIsQueued(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 100
-		push := NewPush(Config{})
+		push := NewPush(Config{}, PushOptions{})
 		bind(t, n, push.Socket, addr)
 		r := dialRaw(t, n, addr)
 		shake(r, wire.PULL, wire.PUSH)
@@ -61,7 +61,7 @@ func TestShutdownGivesUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
 				n.Buffer = 100
-				push := NewPush(inMemory(n, Config{}))
+				push := NewPush(inMemory(n, Config{}), PushOptions{})
 				if connect {
 					push.Connect("tcp://" + addr)
 				} else {
@@ -224,7 +224,7 @@ func TestUnbind(t *testing.T) {
 // Disconnect sends first what is queued for the endpoint.
 func TestDisconnectSendsWhatIsQueued(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		push := NewPush(inMemory(n, Config{}))
+		push := NewPush(inMemory(n, Config{}), PushOptions{})
 		defer closeNow(t, push)
 		push.Connect("tcp://" + addr)
 		for i := range 10 {

@@ -31,8 +31,8 @@ type slab struct {
 	shared *memory.Holder
 
 	// Guarded by inbox.mu of the inbox that counts it, if one does.
-	lane *lane // for whose peer it is counted
-	kept int   // how many have it: batches that are not released, and a read loop
+	pipe *inPipe // of the peer for which it is counted
+	kept int     // how many have it: batches that are not released, and a read loop
 }
 
 // slabPools are the pools of slabs, by slabClass. The sizes are the powers of two from slabSize to

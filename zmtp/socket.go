@@ -25,6 +25,7 @@ type Socket struct {
 	pattern  Pattern
 	commands CommandHandler // pattern, nil if it takes no commands
 	inbox    *inbox         // of patterns that receive, else nil
+	balancer *loadBalancer  // of patterns that give each message to one peer, else nil
 	log      *slog.Logger
 	failures *loglimit.Limiter // of handshakes, by reason and address
 	monitors monitors
@@ -50,6 +51,7 @@ type Socket struct {
 	connections connections
 	loud        map[Reason]time.Time // when the end of a peer was last logged for all to see
 	stats       Stats                // of what is gone, and the counters of connections
+	homeless    int                  // messages without a peer that end dropped; set before ended
 }
 
 // attachment is a listener or a connecter.
@@ -113,8 +115,14 @@ func (s *Socket) start(f func()) error {
 // messages were sent until it closes its end. When ctx ends first, the rest is dropped and counted,
 // and the error is a [*LingerError].
 //
+// While messages wait that go to another peer when theirs is lost, or have lost theirs, the socket
+// goes on to listen and to connect, so that they reach whoever is there last.
+//
 // Shutdown returns when all goroutines of the socket are gone. It may be called more than once.
 func (s *Socket) Shutdown(ctx context.Context) error {
+	if s.balancer != nil {
+		s.balancer.finish(ctx, s.ctx)
+	}
 	s.mu.Lock()
 	first := !s.closing.Swap(true)
 	for a := range s.attachments {
@@ -129,7 +137,10 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 	}
 	select {
 	case <-s.ended:
-		return nil
+		if s.homeless == 0 {
+			return nil
+		}
+		return &LingerError{Dropped: uint64(s.homeless), Err: context.Cause(ctx)}
 	case <-ctx.Done():
 	}
 	e := &LingerError{Err: context.Cause(ctx)}
@@ -160,6 +171,10 @@ func (s *Socket) end() {
 	s.cancel()
 	if s.inbox != nil {
 		s.inbox.finished()
+	}
+	if s.balancer != nil {
+		s.homeless = s.balancer.discard()
+		s.drop(DropClosed, s.homeless)
 	}
 	s.monitors.close()
 	s.memory.Close() // what the application still has counts until it is released

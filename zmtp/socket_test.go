@@ -34,7 +34,7 @@ func TestPushPullLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	push := NewPush(Config{})
+	push := NewPush(Config{}, PushOptions{})
 	if err := push.Connect(bound); err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func cpuTime(t *testing.T) time.Duration {
 // A write to a TLS connection may take as long as the peer likes, and uses no processor meanwhile.
 func TestTLS(t *testing.T) {
 	server, client := tlsConfigs(t)
-	push, pull := NewPush(Config{}),
+	push, pull := NewPush(Config{}, PushOptions{}),
 		NewPull(Config{RecvHWM: 1, Dial: (&tls.Dialer{Config: client}).DialContext})
 	defer closeNow(t, pull)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", server)

@@ -174,7 +174,7 @@ func TestListen(t *testing.T) {
 // exchange1 sends a message to a Pull that listens at endpoint.
 func exchange1(t *testing.T, pull *Pull, endpoint string) {
 	t.Helper()
-	push := NewPush(Config{})
+	push := NewPush(Config{}, PushOptions{})
 	defer shutdown(t, push)
 	if err := push.Connect(endpoint); err != nil {
 		t.Fatal(err)
@@ -307,7 +307,7 @@ func (m memTransport) Dialer(address string, _ *Config) (func(context.Context) (
 // A transport of the application's is found by the scheme of an endpoint.
 func TestConfigTransports(t *testing.T) {
 	cfg := Config{Transports: map[string]Transport{"mem": memTransport{new(zmtptest.Network)}}}
-	pull, push := NewPull(cfg), NewPush(cfg)
+	pull, push := NewPull(cfg), NewPush(cfg, PushOptions{})
 	defer closeNow(t, pull)
 	defer closeNow(t, push)
 	bound, err := pull.Listen("mem://somewhere")

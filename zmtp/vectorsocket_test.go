@@ -38,7 +38,7 @@ func newVectorSocket(typ wire.SocketType, cfg Config, verboser bool) *vectorSock
 		return &vectorSocket{Socket: s.Socket, sendTo: s.Send, subscribe: s.Subscribe,
 			unsubscribe: s.Unsubscribe, recv: s.TryRecv}
 	case wire.PUSH:
-		s := NewPush(cfg)
+		s := NewPush(cfg, PushOptions{})
 		return &vectorSocket{Socket: s.Socket, sendTo: s.TrySend}
 	case wire.PULL:
 		s := NewPull(cfg)

@@ -213,7 +213,7 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 	c.pass(p, within)
 	c.mu.Unlock()
 	if c.inbox != nil {
-		c.inbox.waitRoom(&p.lane)
+		c.inbox.waitRoom(&p.inPipe)
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 // application that only publishes never receives them. What it leaves beyond maxNotes is dropped
 // and counted. Caller holds the lock.
 func (c *publisher) notify(p *Peer, topic []byte, on bool) {
-	if c.inbox == nil || c.inbox.notify(&p.lane,
+	if c.inbox == nil || c.inbox.notify(&p.inPipe,
 		countedBatchOf(notification(p, topic, on), p.socket.memory)) {
 		return
 	}
@@ -236,7 +236,7 @@ func (c *publisher) notify(p *Peer, topic []byte, on bool) {
 // pass queues a message for the application. Caller holds the lock.
 func (c *publisher) pass(p *Peer, m Message) {
 	if c.inbox != nil && len(m.wire) > 0 {
-		c.inbox.force(&p.lane, countedBatchOf(m, p.socket.memory))
+		c.inbox.force(&p.inPipe, countedBatchOf(m, p.socket.memory))
 	}
 }
 
@@ -256,7 +256,7 @@ func (c *publisher) receive(p *Peer, b *Batch) error {
 			c.mu.Lock()
 			c.pass(p, u.Message)
 			c.mu.Unlock()
-			c.inbox.waitRoom(&p.lane)
+			c.inbox.waitRoom(&p.inPipe)
 		}
 		return nil
 	})

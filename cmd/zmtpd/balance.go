@@ -73,9 +73,10 @@ func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
 		return nil, err
 	}
 	out := flags.toLoggers(env.Socket())
-	out.Immediate, out.RetryAlways, out.ConnectTimeout = true, true, connectTimeout
+	out.RetryAlways, out.ConnectTimeout = true, connectTimeout
+	options := zmtp.PushOptions{Immediate: true}
 	if flags.Sticky {
-		out.Key = balance.LogPath
+		options.Key = balance.LogPath
 	}
 	keys, err := flags.Logger.Client()
 	if err != nil {
@@ -86,7 +87,7 @@ func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
 	} else if env.Access.Keys() != nil {
 		env.Log.Warn("nodes are encrypted, loggers are not: there is no --logger-curve-server-key")
 	}
-	push := zmtp.NewPush(out)
+	push := zmtp.NewPush(out, options)
 	j := &balanceJob{flags: flags, access: env.Access, push: push, balancer: balance.New(in, push),
 		log: env.Log}
 	env.Access.Cover(j.balancer.Pull())

@@ -438,7 +438,7 @@ func TestBalanceEncrypted(t *testing.T) {
 		balance := startBalance(t, loggers,
 			append(forNodes.flags(), "--logger-curve-server-key", loggerKey.String(),
 				"--logger-curve-secret-key-file", filepath.Join(dir, "balancer.key_secret"))...)
-		push := zmtp.NewPush(client(t, nodesKey, nodeSecret))
+		push := zmtp.NewPush(client(t, nodesKey, nodeSecret), zmtp.PushOptions{})
 		t.Cleanup(func() { push.Close() })
 		if err := push.Connect(balance.endpoint("PULL")); err != nil {
 			t.Fatal(err)

@@ -38,7 +38,7 @@ func logMessage(t testing.TB, node, path, text string) zmtp.Message {
 // connect returns a PUSH socket that is connected.
 func connect(t testing.TB, endpoint string) *zmtp.Push {
 	t.Helper()
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	t.Cleanup(func() { push.Close() })
 	if err := push.Connect(endpoint); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func (c *pushCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	if err != nil {
 		return err
 	}
-	s := zmtp.NewPush(config)
+	s := zmtp.NewPush(config, zmtp.PushOptions{})
 	defer s.Close()
 	if err := c.attach(s, std.Err); err != nil {
 		return err

@@ -119,7 +119,7 @@ func TestReloadAddresses(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "logger", "--dir", t.TempDir())
 	push := zmtp.NewPush(zmtp.Config{ReconnectInterval: 10 * time.Millisecond,
-		ReconnectMax: 10 * time.Millisecond})
+		ReconnectMax: 10 * time.Millisecond}, zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(d.endpoint("PULL")); err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 			"either --push or --xsub", c.File)
 	}
 
-	r := &replayer{command: c, config: config, push: zmtp.NewPush(config),
+	r := &replayer{command: c, config: config, push: zmtp.NewPush(config, zmtp.PushOptions{}),
 		xpub: zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})}
 	defer r.push.Close()
 	defer r.xpub.Close()

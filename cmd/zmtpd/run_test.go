@@ -74,7 +74,7 @@ func TestReportChoosesTheExitStatus(t *testing.T) {
 // Somebody reads the first line of the output and goes away.
 func TestClosedOutputIsACleanEnd(t *testing.T) {
 	t.Parallel()
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	defer push.Close()
 	endpoint, err := push.Listen("tcp://127.0.0.1:*")
 	if err != nil {

@@ -178,7 +178,7 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	dir := t.TempDir()
 	d := startUp(t, dir, keys.flags()...)
 	ctx := t.Context()
-	push := zmtp.NewPush(client(t, server, stays))
+	push := zmtp.NewPush(client(t, server, stays), zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(d.endpoint("PULL")); err != nil {
 		t.Fatal(err)

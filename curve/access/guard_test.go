@@ -88,7 +88,7 @@ func TestGuardSweepsPeersThatAreNotAdmittedAnyMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(endpoint); err != nil {
 		t.Fatal(err)

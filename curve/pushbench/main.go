@@ -162,7 +162,7 @@ func ours(mode string, size, count int) (_ time.Duration, err error) {
 			return 0, err
 		}
 	}
-	pull, push := zmtp.NewPull(server), zmtp.NewPush(client)
+	pull, push := zmtp.NewPull(server), zmtp.NewPush(client, zmtp.PushOptions{})
 	defer func() { err = errors.Join(err, push.Close(), pull.Close()) }()
 	bound, err := pull.Listen("tcp://127.0.0.1:*")
 	if err != nil {

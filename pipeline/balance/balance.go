@@ -147,7 +147,7 @@ func (b *Balancer) Shutdown(ctx context.Context) error {
 	return b.pull.Shutdown(ctx)
 }
 
-// LogPath is a key for [zmtp.Config.Key] that keeps each log at one logger: the log path of a
+// LogPath is a key for [zmtp.PushOptions.Key] that keeps each log at one logger: the log path of a
 // message, nil for a message that is no log batch.
 func LogPath(m zmtp.Message) []byte {
 	var memory [4][]byte

@@ -52,14 +52,14 @@ func TestLogPath(t *testing.T) {
 // While no logger has room a node is not read; when Shutdown's time is over, what was read and not
 // sent is dropped and counted, so that received = sent + dropped.
 func TestNodesWaitAndNothingIsUncounted(t *testing.T) {
-	push := zmtp.NewPush(zmtp.Config{Immediate: true, SendHWM: 10})
+	push := zmtp.NewPush(zmtp.Config{SendHWM: 10}, zmtp.PushOptions{Immediate: true})
 	defer push.Close()
 	b := New(zmtp.Config{}, push)
 	endpoint, err := b.Pull().Listen("tcp://127.0.0.1:*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := zmtp.NewPush(zmtp.Config{})
+	node := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	defer node.Close()
 	if err := node.Connect(endpoint); err != nil {
 		t.Fatal(err)

@@ -153,7 +153,7 @@ func benchChild(endpoint string) error {
 	if err != nil {
 		return err
 	}
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	if err := push.Connect(endpoint); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (s *served) close(t *testing.T) {
 // connect returns a PUSH socket that is connected.
 func (s *served) connect(t *testing.T) *zmtp.Push {
 	t.Helper()
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	t.Cleanup(func() { push.Close() })
 	if err := push.Connect(s.endpoint); err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func example() error {
 	receiver := pipeline.Serve(pull, nil, outlet)
 
 	// The program that has something to log.
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	if err := push.Connect(endpoint); err != nil {
 		return err
 	}

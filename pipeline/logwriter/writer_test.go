@@ -381,7 +381,7 @@ func TestCloseDuringWrite(t *testing.T) {
 // A socket that is closed ends the Writer, with its error.
 func TestSenderClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		push := zmtp.NewPush(zmtp.Config{})
+		push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 		w := newWriter[numbered](t, push,
 			Config{Node: "n", Stream: "S::LOG", Path: "p", BatchSize: 2})
 		push.Close()
@@ -591,7 +591,7 @@ func TestPush(t *testing.T) {
 			Dial: func(ctx context.Context, _, address string) (net.Conn,
 				error) {
 				return n.Dial(ctx, address)
-			}})
+			}}, zmtp.PushOptions{})
 		defer push.Close()
 		if err := push.Connect("tcp://logger:1"); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func TestRecorderWritesUpToItsLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(endpoint); err != nil {
 		t.Fatal(err)

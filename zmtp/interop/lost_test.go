@@ -20,12 +20,13 @@ func TestPullKilled(t *testing.T) {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
 			t.Parallel()
 			const n, sources, size = 150, 8, 2000
-			cfg := zmtp.Config{Immediate: true, SendHWM: n * sources, SendBuffer: 8192,
+			cfg := zmtp.Config{SendHWM: n * sources, SendBuffer: 8192,
 				ReconnectInterval: time.Second}
+			opt := zmtp.PushOptions{Immediate: true}
 			if sticky {
-				cfg.Key = func(m zmtp.Message) []byte { return m.Part(1) }
+				opt.Key = func(m zmtp.Message) []byte { return m.Part(1) }
 			}
-			push := zmtp.NewPush(cfg)
+			push := zmtp.NewPush(cfg, opt)
 			t.Cleanup(func() { push.Close() })
 			var pulls []*libzmqEnd
 			var endpoints []string

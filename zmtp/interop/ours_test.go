@@ -47,7 +47,7 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	t.Helper()
 	cfg := zmtp.Config{
 		SendHWM: o.sendHWM, RecvHWM: o.recvHWM, SendBuffer: o.sendBuf, RecvBuffer: o.recvBuf,
-		IPv6: o.ipv6, Immediate: o.immediate,
+		IPv6:              o.ipv6,
 		HeartbeatInterval: o.heartbeat, HeartbeatTimeout: o.heartbeatTimeout,
 		HeartbeatTTL: o.heartbeatTTL,
 		// Tests that wait for a peer to come back should not wait long.
@@ -62,7 +62,7 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	}
 	switch kind {
 	case "PUSH":
-		k := zmtp.NewPush(cfg)
+		k := zmtp.NewPush(cfg, zmtp.PushOptions{Immediate: o.immediate})
 		s.dial = k.Connect
 		s.Socket, s.out, s.tryOut = k.Socket, k.Send, k.TrySend
 	case "PULL":

@@ -196,7 +196,7 @@ func startLogs(t *testing.T, p *testkit.Process, endpoint string, config zmtp.Co
 	ctx, cancel := context.WithCancel(t.Context())
 	l.ended = cancel
 	for i := range 2 {
-		push := zmtp.NewPush(config)
+		push := zmtp.NewPush(config, zmtp.PushOptions{})
 		l.pushes = append(l.pushes, push)
 		if err := push.Connect(endpoint); err != nil {
 			t.Fatal(err)

@@ -43,7 +43,7 @@ func text(t *testing.T, stream, path, columns string) zmtp.Message {
 // sendAll sends messages in turn until ctx ends; each must be handed over once at least.
 func sendAll(t *testing.T, ctx context.Context, endpoint string, pause time.Duration,
 	messages ...zmtp.Message) {
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(endpoint); err != nil {
 		t.Error(err)

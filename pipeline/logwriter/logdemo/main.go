@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(*connect); err != nil {
 		return err

@@ -7,10 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 
 	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zmtptest"
 )
 
 // keyOf is the key of a test message: what comes before the colon of its first part, nil if there
@@ -48,7 +50,7 @@ func batchOfTexts(all []string) *Batch {
 	return b
 }
 
-// pushTest drives a Push without connections: it puts lanes in and takes them away, and plays their
+// pushTest drives a Push without connections: it puts pipes in and takes them away, and plays their
 // writers.
 type pushTest struct {
 	push     *Push
@@ -56,7 +58,7 @@ type pushTest struct {
 	maxBytes int64
 	stayAway bool // an endpoint that was lost does not come back, and none comes late
 
-	lanes  map[string]*outbox // by endpoint
+	pipes  map[string]*outbox // by endpoint
 	away   map[string]bool
 	number int // of the last message made
 
@@ -76,7 +78,7 @@ func (p *pushTest) home(key string) string {
 		return 1
 	})
 	for _, endpoint := range all {
-		if p.lanes[endpoint] != nil {
+		if p.pipes[endpoint] != nil {
 			return endpoint
 		}
 	}
@@ -84,10 +86,10 @@ func (p *pushTest) home(key string) string {
 }
 
 func (p *pushTest) queue(endpoint string) []string {
-	if p.lanes[endpoint] == nil {
+	if p.pipes[endpoint] == nil {
 		return nil
 	}
-	return textsIn(p.lanes[endpoint].chunks.all())
+	return textsIn(p.pipes[endpoint].chunks.all())
 }
 
 func (p *pushTest) fitsAt(endpoint, m string) bool {
@@ -104,7 +106,7 @@ func (p *pushTest) fits(m string) bool {
 	if key, _, ok := strings.Cut(m, ":"); ok {
 		return p.fitsAt(p.home(key), m)
 	}
-	for endpoint := range p.lanes {
+	for endpoint := range p.pipes {
 		if p.fitsAt(endpoint, m) {
 			return true
 		}
@@ -134,23 +136,23 @@ func (p *pushTest) wrote(t *rapid.T, m string) {
 
 func (p *pushTest) write(t *rapid.T, endpoint string) {
 	t.Helper()
-	chunks, control := p.lanes[endpoint].take(nil, 1, never)
+	chunks, control := p.pipes[endpoint].take(nil, 1, never)
 	for _, m := range textsIn(chunks) {
 		p.wrote(t, m)
 	}
-	p.lanes[endpoint].done(chunks, control)
+	p.pipes[endpoint].done(chunks, control)
 }
 
 func (p *pushTest) attach(endpoint string) {
 	ob := newOutbox(p.hwm, p.maxBytes, nil)
-	ob.onRoom = p.push.hasRoom
-	p.lanes[endpoint] = ob
-	p.push.add(newPushLane(ob, endpoint, false))
+	ob.onRoom = p.push.balancer.hasRoom
+	p.pipes[endpoint] = ob
+	p.push.balancer.add(newOutPipe(ob, endpoint, false))
 }
 
 // lose ends a connection, perhaps in the middle of a write.
 func (p *pushTest) lose(t *rapid.T, endpoint string) {
-	ob := p.lanes[endpoint]
+	ob := p.pipes[endpoint]
 	if rapid.Bool().Draw(t, "while writing") {
 		chunks, control := ob.take(nil, 100, never)
 		under, size := textsIn(chunks), 0
@@ -162,22 +164,22 @@ func (p *pushTest) lose(t *rapid.T, endpoint string) {
 			p.wrote(t, m)
 		}
 	}
-	delete(p.lanes, endpoint)
+	delete(p.pipes, endpoint)
 	p.away[endpoint] = p.stayAway
-	p.push.takeBack(ob)
+	p.push.balancer.takeBack(ob)
 }
 
 // check compares where all messages are with what was accepted.
 func (p *pushTest) check(t *rapid.T) {
 	all := slices.Clone(p.gone)
-	for endpoint := range p.lanes {
+	for endpoint := range p.pipes {
 		q := p.queue(endpoint)
 		if len(q) > p.hwm {
 			t.Fatalf("%d messages wait for %s, the limit is %d", len(q), endpoint, p.hwm)
 		}
 		all = append(all, q...)
 	}
-	for _, m := range p.push.returned {
+	for _, m := range p.push.balancer.returned {
 		all = append(all, text(m))
 	}
 	slices.Sort(all)
@@ -189,19 +191,19 @@ func (p *pushTest) check(t *rapid.T) {
 func testPush(t *rapid.T, stayAway bool) {
 	p := &pushTest{hwm: rapid.SampledFrom([]int{1, 2, 5}).Draw(t, "hwm"), stayAway: stayAway,
 		maxBytes: rapid.SampledFrom([]int64{0, 1, 60, 120}).Draw(t, "bytes"),
-		lanes:    map[string]*outbox{}, away: map[string]bool{}, last: map[string]int{}}
-	p.push = NewPush(Config{Immediate: true, SendHWM: p.hwm, Key: keyOf})
+		pipes:    map[string]*outbox{}, away: map[string]bool{}, last: map[string]int{}}
+	p.push = NewPush(Config{SendHWM: p.hwm}, PushOptions{Immediate: true, Key: keyOf})
 	defer func() {
 		if err := p.push.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}()
 	pick := func(t *rapid.T) string {
-		if len(p.lanes) == 0 {
+		if len(p.pipes) == 0 {
 			t.Skip("nobody is there")
 		}
 		var all []string
-		for endpoint := range p.lanes {
+		for endpoint := range p.pipes {
 			all = append(all, endpoint)
 		}
 		slices.Sort(all)
@@ -216,7 +218,7 @@ func testPush(t *rapid.T, stayAway bool) {
 	t.Repeat(map[string]func(*rapid.T){
 		"send": func(t *rapid.T) {
 			m := p.draw(t)
-			want := len(p.push.returned) == 0 && p.fits(m)
+			want := len(p.push.balancer.returned) == 0 && p.fits(m)
 			err := p.push.TrySend(NewMessageString(m))
 			if (err == nil) != want || err != nil && err != ErrWouldBlock {
 				t.Fatalf("sending %s: %v, has room: %v", m, err, want)
@@ -236,18 +238,18 @@ func testPush(t *rapid.T, stayAway bool) {
 			for range rapid.IntRange(1, 8).Draw(t, "messages") {
 				all = append(all, p.draw(t))
 			}
-			n, err := p.push.trySendBatch(batchOfTexts(all), 0)
+			n, err := p.push.TrySendBatch(batchOfTexts(all))
 			p.accepted = append(p.accepted, all[:n]...)
 			if (err == nil) != (n == len(all)) || err != nil && err != ErrWouldBlock {
 				t.Fatalf("%d of %d taken, %v", n, len(all), err)
 			}
-			if n < len(all) && len(p.push.returned) == 0 && p.fits(all[n]) {
+			if n < len(all) && len(p.push.balancer.returned) == 0 && p.fits(all[n]) {
 				t.Fatalf("%s was not taken, although there is room", all[n])
 			}
 		},
 		"attach": func(t *rapid.T) {
 			endpoint := rapid.SampledFrom(endpoints).Draw(t, "endpoint")
-			if p.lanes[endpoint] == nil && !p.away[endpoint] {
+			if p.pipes[endpoint] == nil && !p.away[endpoint] {
 				p.attach(endpoint)
 			}
 		},
@@ -256,16 +258,16 @@ func testPush(t *rapid.T, stayAway bool) {
 		"":      p.check,
 	})
 	// Everything goes out when there is somebody to write to.
-	if len(p.lanes) == 0 {
+	if len(p.pipes) == 0 {
 		p.attach("tcp://a:1")
 	}
 	for len(p.gone) < len(p.accepted) {
 		before := len(p.gone)
-		for endpoint := range p.lanes {
+		for endpoint := range p.pipes {
 			p.write(t, endpoint)
 		}
 		if len(p.gone) == before {
-			t.Fatalf("%d messages stay where they are", len(p.push.returned))
+			t.Fatalf("%d messages stay where they are", len(p.push.balancer.returned))
 		}
 	}
 	p.check(t)
@@ -288,16 +290,15 @@ func TestPushKeysAreSpread(t *testing.T) {
 	endpoints := []string{"tcp://10.0.0.1:5557", "tcp://10.0.0.2:5557", "tcp://10.0.0.3:5557",
 		"tcp://10.0.0.4:5557"}
 	homes := func(endpoints []string) (all []string) {
-		s := NewPush(Config{Immediate: true, Key: func(m Message) []byte { return m.Part(0) }})
-		defer closeNow(t, s)
-		names := map[*pushLane]string{}
+		lb := &loadBalancer{key: func(m Message) []byte { return m.Part(0) }}
+		names := map[*outPipe]string{}
 		for _, e := range endpoints {
-			l := newPushLane(newOutbox(0, 0, nil), e, false)
-			names[l] = e
-			s.add(l)
+			p := newOutPipe(newOutbox(0, 0, nil), e, false)
+			names[p] = e
+			lb.add(p)
 		}
 		for i := range keys {
-			all = append(all, names[s.choose(NewMessageString(fmt.Sprintf("log_%d", i))).lane])
+			all = append(all, names[lb.choose(NewMessageString(fmt.Sprintf("log_%d", i))).pipe])
 		}
 		return all
 	}
@@ -315,4 +316,74 @@ func TestPushKeysAreSpread(t *testing.T) {
 			t.Errorf("%s has %d of %d keys, want about a quarter", e, n, keys)
 		}
 	}
+}
+
+// both is a socket that sends as a Push and receives as a Pull, as DEALER does (RFC 28).
+type both struct {
+	*Socket
+	receiver
+	sender
+}
+
+func newBoth(cfg Config) *both {
+	s := new(both)
+	s.Socket = NewSocket(wire.DEALER, (*bothPattern)(s), cfg)
+	s.receiver = newReceiver(s.Socket)
+	s.balancer = &loadBalancer{memory: s.memory}
+	s.sender = sender{s.Socket, s.balancer}
+	return s
+}
+
+type bothPattern both
+
+func (s *bothPattern) Attach(p *Peer) error            { s.balancer.attach(p); return nil }
+func (s *bothPattern) Receive(p *Peer, b *Batch) error { s.deliver(p, b); return nil }
+func (*bothPattern) Detach(*Peer, error)               {}
+
+// The load balancer and the fair queue serve one socket together: messages wait for an endpoint
+// where nobody is yet, and are received from the peers in turn.
+func TestLoadBalancerWithFairQueue(t *testing.T) {
+	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		ctx := t.Context()
+		client := newBoth(inMemory(n, Config{}))
+		defer closeNow(t, client)
+		if err := client.Connect("tcp://" + addr); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []string{"1", "2"} {
+			if err := client.Send(ctx, NewMessageString(m)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server := newBoth(Config{})
+		defer closeNow(t, server)
+		bind(t, n, server.Socket, addr)
+		for _, want := range []string{"1", "2"} {
+			if m, err := server.Recv(ctx); err != nil || text(m) != want {
+				t.Fatalf("received %q, %v, want %q", text(m), err, want)
+			}
+		}
+		if err := server.Send(ctx, NewMessageString("answer")); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := client.Recv(ctx); err != nil || text(m) != "answer" {
+			t.Fatalf("received %q, %v", text(m), err)
+		}
+		// Two clients are received from in turn.
+		second := newBoth(inMemory(n, Config{}))
+		defer closeNow(t, second)
+		if err := second.Connect("tcp://" + addr); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []string{"1", "2", "3"} {
+			client.TrySend(NewMessageString("a" + m))
+			synctest.Wait()
+			second.TrySend(NewMessageString("b" + m))
+			synctest.Wait()
+		}
+		if got := received(t, server); !slices.Equal(got,
+			[]string{"a1", "b1", "a2", "b2", "a3", "b3"}) {
+			t.Errorf("received %q", got)
+		}
+	})
 }

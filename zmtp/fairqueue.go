@@ -1,0 +1,103 @@
+package zmtp
+
+// inPipe holds the batches that one peer has sent and the application has not received. It outlives
+// its peer until it is empty.
+type inPipe struct {
+	room gate // opened when a reader that found the pipe full should try again
+	// The rest is guarded by inbox.mu.
+	queue fifo[*Batch] // windows into the batches of the reads
+	next  int          // first message of the first batch that was not received
+	load
+	notes load // of these, notifications
+	// See budget.
+	pinned int64
+	claim  claim
+}
+
+// load is a number of messages and of their bytes on the wire.
+type load struct {
+	msgs  int
+	bytes int64
+}
+
+func (l *load) add(msgs int, bytes int64) {
+	l.msgs += msgs
+	l.bytes += bytes
+}
+
+// fairQueue takes from its pipes in turn, message by message or batch by batch, past those that are
+// empty (libzmq, fq.cpp). It has no lock of its own.
+type fairQueue struct {
+	pipes fifo[*inPipe] // those that are not empty, in the order of their turn
+	load                // of all pipes
+	notes load          // of these, notifications
+}
+
+func (q *fairQueue) empty() bool { return q.pipes.len() == 0 }
+
+// push queues b, which has bytes wire bytes, on p.
+func (q *fairQueue) push(p *inPipe, b *Batch, bytes int64) {
+	if p.queue.len() == 0 {
+		q.pipes.push(p)
+	}
+	p.queue.push(b)
+	q.count(p, b, b.Len(), bytes)
+}
+
+// takeMessage takes message i of b, the next one, from p. The last message of a batch leaves the
+// batch to the caller. The queue must not be empty.
+func (q *fairQueue) takeMessage() (p *inPipe, b *Batch, i int) {
+	p = q.pipes.all()[0]
+	b, i = p.queue.all()[0], p.next
+	p.next++
+	if p.next == b.Len() {
+		p.pop()
+	}
+	q.count(p, b, -1, -b.wireBytes(i, i+1))
+	q.rotate(p)
+	return p, b, i
+}
+
+// takeBatch takes what is left of the next batch from p. The queue must not be empty.
+func (q *fairQueue) takeBatch() (p *inPipe, b *Batch) {
+	p = q.pipes.all()[0]
+	b = p.queue.all()[0]
+	b.spans = b.spans[p.next:]
+	p.pop()
+	q.count(p, b, -b.Len(), -b.wireBytes(0, b.Len()))
+	q.rotate(p)
+	return p, b
+}
+
+// count adds messages of b, a batch of p, to what is queued.
+func (q *fairQueue) count(p *inPipe, b *Batch, msgs int, bytes int64) {
+	p.add(msgs, bytes)
+	q.add(msgs, bytes)
+	if b.note {
+		p.notes.add(msgs, bytes)
+		q.notes.add(msgs, bytes)
+	}
+}
+
+// rotate ends the turn of p, the first pipe.
+func (q *fairQueue) rotate(p *inPipe) {
+	q.pipes.pop(1)
+	if p.queue.len() > 0 {
+		q.pipes.push(p)
+	}
+}
+
+// clear empties all pipes and returns their batches.
+func (q *fairQueue) clear() (all []*Batch) {
+	for _, p := range q.pipes.all() {
+		all = append(all, p.queue.all()...)
+		p.queue, p.load, p.notes = fifo[*Batch]{}, load{}, load{}
+	}
+	*q = fairQueue{}
+	return all
+}
+
+func (p *inPipe) pop() {
+	p.queue.pop(1)
+	p.next = 0
+}
