@@ -90,7 +90,7 @@ func (m *client) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 		}
 		return dst, zmtp.Ready, nil
 	case string(name) == wire.CmdError && (m.state == wantWelcome || m.state == wantReady):
-		return dst, zmtp.Continue, zmtp.PeerError(data)
+		return dst, zmtp.Continue, zmtp.ErrorFromCommand(data)
 	}
 	return dst, zmtp.Continue, unexpected(name, m.state)
 }

@@ -123,7 +123,7 @@ func (e *ourEnd) connect(endpoint string) {
 
 func (e *ourEnd) subscribe(topic string) {
 	e.t.Helper()
-	if err := e.any.(interface{ Subscribe([]byte) error }).Subscribe([]byte(topic)); err != nil {
+	if err := e.any.(interface{ Subscribe(string) error }).Subscribe(topic); err != nil {
 		e.t.Fatal(err)
 	}
 }

@@ -103,11 +103,7 @@ func (l *ledger) total(socket zmtp.Stats, present []SubscriberStats) Account {
 	for _, s := range present {
 		queued += uint64(s.Queued)
 	}
-	var dropped zmtp.Drops
-	for r, n := range socket.Dropped {
-		dropped[r] = n
-	}
-	return l.account(socket.Out.Messages, queued, dropped)
+	return l.account(socket.Out.Messages, queued, socket.Dropped)
 }
 
 // CheckAccounts returns an error that names the accounts that do not add up, and those in which

@@ -44,7 +44,7 @@ func benchmarkReceive(b *testing.B, size, topics, subscribers int) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(subscribers), "ns/pair")
-	if st := f.Stats(); len(st.XPub.Dropped) > 0 || st.Received.Unmatched > 0 {
+	if st := f.Stats(); st.XPub.Dropped.Total() > 0 || st.Received.Unmatched > 0 {
 		b.Fatalf("dropped %v, unmatched %d", st.XPub.Dropped, st.Received.Unmatched)
 	}
 }

@@ -81,7 +81,7 @@ func TestTopicStats(t *testing.T) {
 	})
 }
 
-func (c *crowd) youngestDropped(t *testing.T) uint64 { return c.youngest(t).Dropped }
+func (c *crowd) youngestDropped(t *testing.T) uint64 { return c.youngest(t).Dropped.Total() }
 
 // TestBlockedTime: who makes others wait, and who waits.
 func TestBlockedTime(t *testing.T) {

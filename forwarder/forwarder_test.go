@@ -48,7 +48,7 @@ func TestForward(t *testing.T) {
 	}
 	sub := zmtp.NewSub(zmtp.Config{})
 	defer shutdown(t, sub)
-	if err := sub.Subscribe([]byte("zeek.")); err != nil {
+	if err := sub.Subscribe("zeek."); err != nil {
 		t.Fatal(err)
 	}
 	if err := sub.Connect(out); err != nil {

@@ -30,7 +30,7 @@ func TestStalledSubscribersKeepToMemoryBudget(t *testing.T) {
 			t.Errorf("%d bytes count for the topics", used)
 		}
 		healthy := zmtp.NewSub(n.peerConfig())
-		if err := healthy.Subscribe([]byte("topic")); err != nil {
+		if err := healthy.Subscribe("topic"); err != nil {
 			t.Fatal(err)
 		}
 		if err := healthy.Connect("tcp://" + xpubAddr); err != nil {

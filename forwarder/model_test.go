@@ -194,7 +194,7 @@ func (m *model) checkLosses() error {
 	}
 	dropped := map[string]uint64{}
 	for _, s := range st.Subscribers {
-		dropped[s.Remote.String()] = s.Dropped
+		dropped[s.Remote.String()] = s.Dropped.Total()
 	}
 	for i, s := range m.subs {
 		lost := dropped[s.conn.LocalAddr().String()]
@@ -292,7 +292,7 @@ func (m *model) do(s step) {
 		pub.send(all)
 	case s.op == "subscribe" && sub != nil:
 		sub.counts[s.topic]++
-		sub.sub.Subscribe([]byte(s.topic))
+		sub.sub.Subscribe(s.topic)
 		m.ref.subscribe(s.who, s.topic)
 	case s.op == "cancel" && sub != nil:
 		if sub.kind == "sub" {
@@ -301,7 +301,7 @@ func (m *model) do(s step) {
 			sub.goOn()
 			synctest.Wait()
 		}
-		sub.cancel([]byte(s.topic))
+		sub.cancel(s.topic)
 		if n := sub.counts[s.topic]; sub.kind == "raw" || sub.kind == "trickle" || n == 1 {
 			m.ref.cancel(s.who, s.topic)
 		}
@@ -351,7 +351,7 @@ func (m *model) complete(hwm int) error {
 	}
 	dropped := map[string]int{}
 	for _, st := range m.Stats().Subscribers {
-		dropped[st.Remote.String()] = int(st.Dropped)
+		dropped[st.Remote.String()] = int(st.Dropped.Total())
 	}
 	for i, s := range m.subs {
 		want := 0

@@ -15,8 +15,8 @@ import (
 // A modelSubscriber sends SUBSCRIBE and CANCEL as it is told to, or is a socket that counts.
 type modelSubscriber struct {
 	kind   string // as of a step
-	sub    interface{ Subscribe([]byte) error }
-	cancel func([]byte) error
+	sub    interface{ Subscribe(string) error }
+	cancel func(string) error
 	up     func(string)
 	close  func()
 	counts map[string]int // of a socket
@@ -81,24 +81,21 @@ func (m *model) attach(kind string) *modelSubscriber {
 	case "xsub":
 		xsub := zmtp.NewXSub(m.cfg)
 		s.sub, s.cancel = xsub, xsub.Unsubscribe
-		s.up = func(text string) { xsub.Send(zmtp.NewMessageString(text)) }
+		s.up = func(text string) { xsub.TrySend(zmtp.NewMessageString(text)) }
 		connect(xsub)
 	case "xsub message":
 		xsub := zmtp.NewXSub(m.cfg)
-		s.sub = sendSubscription(func(topic []byte) error { return xsub.Send(zmtp.NewMessageString("\x01" + string(topic))) })
-		s.cancel = func(topic []byte) error {
-			return xsub.Send(zmtp.NewMessageString("\x00" +
-				string(topic)))
+		s.sub = sendSubscription(func(topic string) error {
+			return xsub.TrySend(zmtp.NewMessageString("\x01" + topic))
+		})
+		s.cancel = func(topic string) error {
+			return xsub.TrySend(zmtp.NewMessageString("\x00" + topic))
 		}
 		connect(xsub)
 	case "raw", "trickle":
 		r := m.dialRaw(m.t, xpubAddr, wire.XSUB)
-		s.sub = sendSubscription(func(topic []byte) error {
-			r.subscribe(string(topic),
-				true)
-			return nil
-		})
-		s.cancel = func(topic []byte) error { r.subscribe(string(topic), false); return nil }
+		s.sub = sendSubscription(func(topic string) error { r.subscribe(topic, true); return nil })
+		s.cancel = func(topic string) error { r.subscribe(topic, false); return nil }
 		s.up = func(text string) { r.write(zmtp.NewMessageString(text).Wire()) }
 		s.close = func() { r.Close() }
 		var in io.Reader = r
@@ -114,9 +111,9 @@ func (m *model) attach(kind string) *modelSubscriber {
 	return s
 }
 
-type sendSubscription func([]byte) error
+type sendSubscription func(string) error
 
-func (f sendSubscription) Subscribe(topic []byte) error { return f(topic) }
+func (f sendSubscription) Subscribe(topic string) error { return f(topic) }
 
 func (m *model) attachPublisher(kind string) *modelPublisher {
 	p := new(modelPublisher)
@@ -140,7 +137,7 @@ func (m *model) attachPublisher(kind string) *modelPublisher {
 		}
 		p.send = func(all []zmtp.Message) {
 			for _, msg := range all {
-				pub.Send(msg)
+				pub.TrySend(msg)
 			}
 		}
 		p.close = func() { pub.Close() }

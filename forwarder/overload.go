@@ -210,6 +210,6 @@ func (s *subscriber) disconnect() {
 	}
 	msgs, bytes, _ := s.peer.Queue()
 	s.log.Warn("slow subscriber: it is disconnected", "node", s.nodeID(),
-		"queued", msgs, "bytes", bytes, "dropped", s.peer.Stats().Dropped)
+		"queued", msgs, "bytes", bytes, "dropped", s.peer.Stats().Dropped.Total())
 	s.peer.Close(wire.Errorf(wire.SlowConsumer, "%d messages of %d bytes wait for it", msgs, bytes))
 }

@@ -37,7 +37,7 @@ func newCrowd(t *testing.T, cfg Config) *crowd {
 	c.net.Buffer = 1 << 10
 	sub := zmtp.NewSub(c.peerConfig())
 	c.sockets = append(c.sockets, sub)
-	sub.Subscribe([]byte("t"))
+	sub.Subscribe("t")
 	if err := sub.Connect("tcp://" + xpubAddr); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestAdaptive(t *testing.T) {
 		if closed(done) {
 			t.Fatal("the publisher did not wait for a subscriber that has just ceased to read")
 		}
-		if st := c.youngest(t); st.NodeID != stuckID || st.Dropped != 0 || !st.SlowSince.IsZero() {
+		if st := c.youngest(t); st.NodeID != stuckID || st.Dropped.Total() != 0 || !st.SlowSince.IsZero() {
 			t.Fatalf("at first: %+v", st)
 		}
 		<-done
@@ -107,14 +107,14 @@ func TestAdaptive(t *testing.T) {
 		}
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
 		st := c.youngest(t)
-		if st.Queued > crowdHWM || st.Dropped == 0 || st.SlowSince.IsZero() {
+		if st.Queued > crowdHWM || st.Dropped.Total() == 0 || st.SlowSince.IsZero() {
 			t.Errorf("slow: %+v", st)
 		}
 		if lines := c.logs.matching(string(losesMessages), stuckID, st.Remote.String(),
 			"dropped=0"); len(lines) != 1 {
 			t.Errorf("log: %q", c.logs.lines)
 		}
-		kept := 1000 - int(st.Dropped)
+		kept := 1000 - int(st.Dropped.Total())
 
 		// Nobody waits for it again, neither this publisher nor another.
 		begin = time.Now()
@@ -126,7 +126,7 @@ func TestAdaptive(t *testing.T) {
 			t.Errorf("they waited %v for a slow subscriber", d)
 		}
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1200))
-		if st := c.youngest(t); st.Dropped != uint64(1200-kept) {
+		if st := c.youngest(t); st.Dropped.Total() != uint64(1200-kept) {
 			t.Errorf("%d dropped, want %d", st.Dropped, 1200-kept)
 		}
 
@@ -198,7 +198,7 @@ func TestBlock(t *testing.T) {
 			t.Fatal("it did not block")
 		}
 		st := c.youngest(t)
-		if st.Dropped != 0 || st.Queued > crowdHWM || time.Since(st.SlowSince) < 59*time.Minute {
+		if st.Dropped.Total() != 0 || st.Queued > crowdHWM || time.Since(st.SlowSince) < 59*time.Minute {
 			t.Errorf("%+v", st)
 		}
 		if lines := c.logs.matching(string(isWaitedFor), stuckID); len(lines) != 1 ||
@@ -215,7 +215,7 @@ func TestBlock(t *testing.T) {
 			t.Error("the bytes are not those that were sent")
 		}
 		equal(t, "healthy", c.healthy.all(), want)
-		if st := c.Stats(); len(st.XPub.Dropped) > 0 {
+		if st := c.Stats(); st.XPub.Dropped.Total() > 0 {
 			t.Errorf("dropped %v, log %q", st.XPub.Dropped, c.logs.lines)
 		}
 	})
@@ -234,7 +234,8 @@ func TestBlockedSubscriberGoes(t *testing.T) {
 		synctest.Wait()
 		equal(t, "healthy", c.healthy.all(), want)
 		st := c.Stats()
-		if st.XPub.Dropped[zmtp.DropConnectionLost] == 0 || len(st.XPub.Dropped) != 1 ||
+		if st.XPub.Dropped[zmtp.DropConnectionLost] == 0 ||
+			st.XPub.Dropped.Total() != st.XPub.Dropped[zmtp.DropConnectionLost] ||
 			len(st.Subscribers) != 1 {
 			t.Errorf("%+v", st)
 		}
@@ -267,7 +268,7 @@ func TestDrop(t *testing.T) {
 		synctest.Wait()
 		shutdown(t, c.Forwarder)
 		kept := messages(t, <-read)
-		if len(kept) <= crowdHWM || len(kept)+int(st.Dropped) != 1000 {
+		if len(kept) <= crowdHWM || len(kept)+int(st.Dropped.Total()) != 1000 {
 			t.Errorf("%d received, %d dropped", len(kept), st.Dropped)
 		}
 		for i, m := range kept {
@@ -397,7 +398,7 @@ func TestLimitInBytes(t *testing.T) {
 		<-c.publish(c.pub, want)
 		synctest.Wait()
 		equal(t, "healthy", c.healthy.all(), want)
-		if st := c.youngest(t); st.Dropped < 2 || st.QueuedBytes > 64<<10 || st.SlowSince.IsZero() {
+		if st := c.youngest(t); st.Dropped.Total() < 2 || st.QueuedBytes > 64<<10 || st.SlowSince.IsZero() {
 			t.Errorf("%+v", st)
 		}
 	})

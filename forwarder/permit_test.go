@@ -54,9 +54,9 @@ func TestPermissions(t *testing.T) {
 		bound := zmtp.NewSub(n.as("bound"))
 		defer bound.Close()
 		for _, topic := range []string{"s.1", "s", "", "t."} {
-			bound.Subscribe([]byte(topic))
+			bound.Subscribe(topic)
 		}
-		all.Subscribe(nil)
+		all.Subscribe("")
 		pubs := map[string]*zmtp.Pub{}
 		for _, user := range []string{"free", "bound", "mute", "stranger"} {
 			pubs[user] = zmtp.NewPub(n.as(user))
@@ -74,7 +74,7 @@ func TestPermissions(t *testing.T) {
 		long := "a." + strings.Repeat("x", 300)
 		send := func(user string, topics ...string) {
 			for _, topic := range topics {
-				if err := pubs[user].Send(zmtp.NewMessageString(topic, user)); err != nil {
+				if err := pubs[user].TrySend(zmtp.NewMessageString(topic, user)); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()
@@ -153,7 +153,7 @@ func TestPermissionsOfMessagesUp(t *testing.T) {
 		}
 		synctest.Wait()
 		for _, topic := range []string{"b.", "a.1"} {
-			if err := xsub.Send(zmtp.NewMessageString(topic, "x")); err != nil {
+			if err := xsub.TrySend(zmtp.NewMessageString(topic, "x")); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -34,7 +34,7 @@ func TestSubscriptionsRace(t *testing.T) {
 		lasting = append(lasting, sub)
 		wg.Go(func() {
 			for n := range 1000 {
-				topic := []byte(modelTopics[(n+i)%len(modelTopics)])
+				topic := modelTopics[(n+i)%len(modelTopics)]
 				sub.Subscribe(topic)
 				if n%3 > 0 {
 					sub.Unsubscribe(topic)
@@ -42,12 +42,12 @@ func TestSubscriptionsRace(t *testing.T) {
 				if n%100 == 0 {
 					passing := zmtp.NewSub(zmtp.Config{})
 					passing.Subscribe(topic)
-					passing.Subscribe(fmt.Append(nil, "passing", i, n))
+					passing.Subscribe(fmt.Sprint("passing", i, n))
 					passing.Connect(out)
 					passing.Close()
 				}
 			}
-			sub.Subscribe(fmt.Append(nil, "last", i))
+			sub.Subscribe(fmt.Sprint("last", i))
 		})
 	}
 	var pubs []*zmtp.XPub

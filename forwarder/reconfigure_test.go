@@ -69,7 +69,7 @@ func TestReconfigureLimits(t *testing.T) {
 		if !closed(done) || time.Since(begin) != 0 {
 			t.Error("the publisher waits, although there is room")
 		}
-		if st := c.youngest(t); st.Dropped != 0 || !st.SlowSince.IsZero() || st.Queued < 100 {
+		if st := c.youngest(t); st.Dropped.Total() != 0 || !st.SlowSince.IsZero() || st.Queued < 100 {
 			t.Errorf("raised: %+v", st)
 		}
 		// What waits above the limit stays, and nothing more comes to it.
@@ -79,7 +79,7 @@ func TestReconfigureLimits(t *testing.T) {
 		time.Sleep(defaultBudget)
 		synctest.Wait()
 		st := c.youngest(t)
-		if st.Queued != before.Queued || st.Dropped != 10 || st.SlowSince.IsZero() {
+		if st.Queued != before.Queued || st.Dropped.Total() != 10 || st.SlowSince.IsZero() {
 			t.Errorf("lowered: %+v, before %+v", st, before)
 		}
 		limit(-1, -1)
@@ -144,7 +144,7 @@ func TestReconfigureLimitsAtRandom(t *testing.T) {
 				t.Error("the bytes are not those that were sent")
 			}
 			equal(t, "healthy", c.healthy.all(), want)
-			if st := c.Stats(); len(st.XPub.Dropped) > 0 {
+			if st := c.Stats(); st.XPub.Dropped.Total() > 0 {
 				t.Errorf("dropped %v", st.XPub.Dropped)
 			}
 		})

@@ -75,7 +75,7 @@ func (s *subscriber) slows(e effect) {
 	}
 	trial := s.nextTrial(now)
 	msgs, bytes, written := s.peer.Queue()
-	dropped := s.peer.Stats().Dropped
+	dropped := s.peer.Stats().Dropped.Total()
 	s.log.Warn(string(e), "node", s.nodeID(), "queued", msgs, "bytes", bytes, "dropped", dropped)
 	s.f.watches.Go(func() {
 		text := "subscriber has caught up"
@@ -86,7 +86,7 @@ func (s *subscriber) slows(e effect) {
 		_, _, after := s.peer.Queue()
 		took := time.Since(now)
 		s.log.Warn(text, "node", s.nodeID(), "after", took.Round(time.Millisecond),
-			"dropped", s.peer.Stats().Dropped-dropped,
+			"dropped", s.peer.Stats().Dropped.Total()-dropped,
 			"bytes_per_second", int64(float64(after-written)/took.Seconds()))
 	})
 }

@@ -102,12 +102,12 @@ func TestTrickle(t *testing.T) {
 					t.Errorf("log: %q", c.logs.lines)
 				}
 				if policy == Block &&
-					(st.NodeID != stuckID || st.Blocked < took/2 || st.Dropped > 0 ||
+					(st.NodeID != stuckID || st.Blocked < took/2 || st.Dropped.Total() > 0 ||
 						st.SlowSince.IsZero()) {
 					t.Errorf("%+v", st)
 				}
 				if (policy == Adaptive || policy == Drop) &&
-					(st.NodeID != stuckID || st.Dropped < 1000) {
+					(st.NodeID != stuckID || st.Dropped.Total() < 1000) {
 					t.Errorf("%+v", st)
 				}
 
@@ -121,7 +121,7 @@ func TestTrickle(t *testing.T) {
 				case Block:
 					equal(t, "slow", got, want)
 				case Adaptive, Drop:
-					if len(got)+int(st.Dropped) != len(want) {
+					if len(got)+int(st.Dropped.Total()) != len(want) {
 						t.Errorf("%d received, %d dropped, of %d", len(got), st.Dropped, len(want))
 					}
 					at := 0

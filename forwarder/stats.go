@@ -112,7 +112,7 @@ func (s *subscriber) stats(table *topics.Table[*subscriber]) SubscriberStats {
 	p := s.peer.Stats()
 	return SubscriberStats{
 		PeerStats: p, NodeID: s.nodeID(),
-		Account: s.ledger.account(p.Out.Messages, uint64(p.Queued), p.DroppedBy),
+		Account: s.ledger.account(p.Out.Messages, uint64(p.Queued), p.Dropped),
 		Topics:  table.Count(s), SlowSince: s.slowSince(), Blocked: time.Duration(s.blocked.Load()),
 	}
 }

@@ -87,7 +87,7 @@ func TestUpstreamLimits(t *testing.T) {
 		equal(t, "publisher", all, want)
 		st := n.Stats()
 		if dropped := st.XSub.Dropped[zmtp.DropFull]; users < 5 || users+int(dropped) != 200 ||
-			st.Publishers[0].Dropped != dropped {
+			st.Publishers[0].Dropped.Total() != dropped {
 			t.Errorf("%d messages, dropped %v, %+v", users, st.XSub.Dropped, st.Publishers)
 		}
 	})
@@ -194,7 +194,7 @@ func TestPublisherIsNoSubscriber(t *testing.T) {
 		defer n.Close()
 		sub := zmtp.NewSub(n.peerConfig())
 		defer sub.Close()
-		sub.Subscribe([]byte("\x01"))
+		sub.Subscribe("\x01")
 		if err := sub.Connect("tcp://" + xpubAddr); err != nil {
 			t.Fatal(err)
 		}

@@ -68,7 +68,7 @@ func newStageOn(t *testing.T, cfg Config, host string,
 	s.stuck.subscribe("t", true)
 
 	sub := zmtp.NewSub(zmtp.Config{})
-	sub.Subscribe([]byte("t"))
+	sub.Subscribe("t")
 	if err := sub.Connect(out); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestAdaptiveTCP(t *testing.T) {
 	}
 	s.healthy()
 	st := s.other()
-	if st.Dropped < 1000 || st.Queued > stageHWM || st.SlowSince.IsZero() {
+	if st.Dropped.Total() < 1000 || st.Queued > stageHWM || st.SlowSince.IsZero() {
 		t.Errorf("%+v", st)
 	}
 	go io.Copy(io.Discard, s.stuck)
@@ -179,7 +179,7 @@ func TestBlockTCP(t *testing.T) {
 			t.Fatalf("message %d is %.10q", i, m)
 		}
 	}
-	if st := s.Stats(); len(st.XPub.Dropped) > 0 {
+	if st := s.Stats(); st.XPub.Dropped.Total() > 0 {
 		t.Errorf("dropped %v", st.XPub.Dropped)
 	}
 }
@@ -190,8 +190,8 @@ func TestDropTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.healthy()
-	if st := s.other(); st.Dropped < 1000 || st.Queued > stageHWM ||
-		st.Dropped+st.Out.Messages != 2000 {
+	if st := s.other(); st.Dropped.Total() < 1000 || st.Queued > stageHWM ||
+		st.Dropped.Total()+st.Out.Messages != 2000 {
 		t.Errorf("%+v", st)
 	}
 }

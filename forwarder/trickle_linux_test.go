@@ -51,7 +51,7 @@ func TestTrickleTCP(t *testing.T) {
 	s.healthy()
 	close(hurry)
 	testkit.Eventually(t, "the slow one has everything", func() bool { return len(c.all()) == n })
-	if st := s.Stats(); len(st.XPub.Dropped) > 0 {
+	if st := s.Stats(); st.XPub.Dropped.Total() > 0 {
 		t.Errorf("dropped %v", st.XPub.Dropped)
 	}
 }

@@ -40,11 +40,11 @@ func TestVanishedHost(t *testing.T) {
 			switch policy {
 			case Adaptive, Drop:
 				lost := s.other()
-				if lost.Dropped == 0 || lost.Queued > stageHWM ||
+				if lost.Dropped.Total() == 0 || lost.Queued > stageHWM ||
 					lost.QueuedBytes > stageHWM*(5<<10) {
 					t.Errorf("the subscriber that is gone: %+v", lost)
 				}
-				if st.XPub.Dropped[zmtp.DropFull] != lost.Dropped {
+				if st.XPub.Dropped[zmtp.DropFull] != lost.Dropped.Total() {
 					t.Errorf("somebody else lost messages: %v, of which it %d", st.XPub.Dropped,
 						lost.Dropped)
 				}

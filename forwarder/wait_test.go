@@ -135,14 +135,14 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 	}
 	named := 0
 	for _, st := range b.Stats().Subscribers {
-		if in := st.Out.Messages + st.Dropped; in != uint64(sent) {
-			t.Errorf("%d messages taken and %d dropped, of %d", st.Out.Messages, st.Dropped, sent)
+		if in := st.Out.Messages + st.Dropped.Total(); in != uint64(sent) {
+			t.Errorf("%d messages taken and %d dropped, of %d", st.Out.Messages, st.Dropped.Total(), sent)
 		}
 		lines := b.logs.matching(string(losesMessages), st.Remote.String(), "node="+st.NodeID)
-		if st.NodeID == "" && (st.Dropped > 0 || len(lines) > 0) {
+		if st.NodeID == "" && (st.Dropped.Total() > 0 || len(lines) > 0) {
 			t.Errorf("the healthy subscriber lost %d messages, log %q", st.Dropped, lines)
 		}
-		if st.NodeID != "" && st.Dropped > 0 && len(lines) == 0 {
+		if st.NodeID != "" && st.Dropped.Total() > 0 && len(lines) == 0 {
 			t.Errorf("node %s lost %d messages, and the log does not name it", st.NodeID,
 				st.Dropped)
 		}

@@ -319,7 +319,7 @@ func nullSession(t *testing.T, b []byte, maxMessageSize int64) {
 	dial := zmtp.Config{Dial: dialer(network)}
 	push, sub := zmtp.NewPush(dial, zmtp.PushOptions{}), zmtp.NewSub(dial)
 	if err := errors.Join(push.Connect("tcp://pull:1"), sub.Connect("tcp://xpub:1"),
-		sub.Subscribe([]byte("honest topic"))); err != nil {
+		sub.Subscribe("honest topic")); err != nil {
 		t.Fatal(err)
 	}
 	if err := push.Send(ctx, zmtp.NewMessageString("honest")); err != nil {

@@ -19,14 +19,14 @@ func TestSubFiltersWhenReceiving(t *testing.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
 			sub := NewSub(Config{})
 			defer closeNow(t, sub)
-			sub.Subscribe([]byte("a"))
-			sub.Subscribe([]byte("b"))
+			sub.Subscribe("a")
+			sub.Subscribe("b")
 			bind(t, n, sub.Socket, addr)
 			r := dialRaw(t, n, addr)
 			shake(r, wire.PUB, wire.SUB)
 			r.Send(slices.Concat(frame("a1"), frame("b1"), frame("a2"), frame("c1")))
 			synctest.Wait()
-			sub.Unsubscribe([]byte("a"))
+			sub.Unsubscribe("a")
 			var got []string
 			if batches {
 				b, err := sub.TryRecvBatch()

@@ -26,7 +26,7 @@ type Auth struct {
 // the client may not come in, the error says why and status is what it has to be told in an ERROR
 // command: "400", "500", or nothing, when it is only hung up on.
 func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
-	credentials ...[]byte) (m wire.Metadata, status string, err error) {
+	credentials ...[]byte) (m Metadata, status string, err error) {
 	if a.Handler == nil {
 		if a.Open {
 			return nil, "", nil
@@ -65,18 +65,18 @@ const PropUserID = "User-Id"
 
 // PeerMetadata parses what a peer says of itself. It cannot say that it is authenticated as
 // somebody: a User-Id among it is left out.
-func PeerMetadata(b []byte) (wire.Metadata, error) {
+func PeerMetadata(b []byte) (Metadata, error) {
 	m, err := wire.ParseMetadata(b)
-	return slices.DeleteFunc(m, func(p wire.Property) bool {
+	return slices.DeleteFunc(m, func(p Property) bool {
 		return strings.EqualFold(p.Name,
 			PropUserID)
 	}), err
 }
 
-func replyMetadata(r *zap.Reply) (wire.Metadata, error) {
-	var m wire.Metadata
+func replyMetadata(r *zap.Reply) (Metadata, error) {
+	var m Metadata
 	if r.UserID != "" {
-		m = append(m, wire.Property{Name: PropUserID, Value: []byte(r.UserID)})
+		m = append(m, Property{Name: PropUserID, Value: []byte(r.UserID)})
 	}
 	more, err := wire.ParseMetadata(r.Metadata)
 	if err != nil {

@@ -95,10 +95,10 @@ type Config struct {
 
 	// Metadata are application properties for READY; their names must begin with "X-". Default
 	// none.
-	Metadata wire.Metadata
+	Metadata Metadata
 	// Mechanism makes the security mechanism of each connection from the metadata that this side
 	// sends. Default NULL.
-	Mechanism func(local wire.Metadata) Mechanism
+	Mechanism func(local Metadata) Mechanism
 	// Logger gets what an operator should know, with the attributes socket, endpoint, peer, stage,
 	// reason and err. Default: nothing is logged.
 	Logger *slog.Logger

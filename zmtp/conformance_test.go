@@ -337,7 +337,7 @@ func TestReconnectsLeaveNothing(t *testing.T) {
 		Config{ReconnectInterval: time.Microsecond, ReconnectMax: time.Microsecond}))
 	defer closeNow(t, sub)
 	for i := range 10 {
-		sub.Subscribe(fmt.Append(nil, i))
+		sub.Subscribe(fmt.Sprint(i))
 	}
 	if err := sub.Connect("tcp://" + addr); err != nil {
 		t.Fatal(err)

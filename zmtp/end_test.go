@@ -126,7 +126,7 @@ func TestEverythingOfAPeerThatHasGone(t *testing.T) {
 		r := dialTCP(t, xsub.Socket, wire.PUB)
 		sendAndClose(t, r, count, false)
 		expectAll(t, func(ctx context.Context) (Message, error) {
-			xsub.Subscribe([]byte("topic"))
+			xsub.Subscribe("topic")
 			time.Sleep(time.Millisecond)
 			return xsub.Recv(ctx)
 		}, count)
@@ -143,7 +143,7 @@ func TestHeldBackIsNotForgotten(t *testing.T) {
 		shake(r, wire.PUB, wire.XSUB)
 		r.Send(append(frame("1"), frame("2")...))
 		synctest.Wait()
-		xsub.Subscribe([]byte("topic"))
+		xsub.Subscribe("topic")
 		r.ExpectSilence(maxHold / 2)
 		for _, want := range []string{"1", "2"} {
 			if m, err := xsub.Recv(t.Context()); err != nil || text(m) != want {

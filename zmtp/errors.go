@@ -53,9 +53,6 @@ func (e *LingerError) Error() string {
 // Unwrap returns Err.
 func (e *LingerError) Unwrap() error { return e.Err }
 
-// Reason says why a connection ended; it is wire.Reason.
-type Reason = wire.Reason
-
 // PeerClosedError says why the connection to a peer ended or never came up.
 type PeerClosedError struct {
 	Reason Reason

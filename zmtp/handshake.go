@@ -13,7 +13,7 @@ const maxHandshakeFrame = 64 << 10
 // handshake is one side of a connection from its first byte to the end of the mechanism, without
 // I/O: bytes in, bytes out. It waits for the peer's greeting before it sends the first command.
 type handshake struct {
-	local     wire.SocketType
+	local     SocketType
 	mechanism Mechanism
 	maxFrame  int64
 
@@ -23,7 +23,7 @@ type handshake struct {
 	mutual   bool // the peer's first command does not wait for ours
 }
 
-func newHandshake(local wire.SocketType, m Mechanism, maxMessage int64) *handshake {
+func newHandshake(local SocketType, m Mechanism, maxMessage int64) *handshake {
 	h := &handshake{
 		local: local, mechanism: m, maxFrame: maxHandshakeFrame,
 		greeting: wire.AppendGreeting(nil, m.Name(), false),
@@ -149,11 +149,11 @@ func (h *handshake) early(b []byte) error {
 // checkMetadata applies libzmq's rules to the metadata of a peer: every Socket-Type among it must
 // fit, none is fine. Names are compared without regard to case (RFC 37), so that a wrong
 // "socket-type" is wrong as well.
-func checkMetadata(local wire.SocketType, m wire.Metadata) error {
+func checkMetadata(local SocketType, m Metadata) error {
 	for _, p := range m {
 		switch {
 		case strings.EqualFold(p.Name, wire.PropSocketType):
-			if !local.Accepts(wire.SocketType(p.Value)) {
+			if !local.Accepts(SocketType(p.Value)) {
 				return wire.Errorf(wire.SocketTypeMismatch,
 					"a %s socket cannot talk to a %.16q socket", local, p.Value)
 			}
@@ -169,10 +169,10 @@ func checkMetadata(local wire.SocketType, m wire.Metadata) error {
 }
 
 // localMetadata is what a socket says of itself, in libzmq's order.
-func localMetadata(t wire.SocketType, identity []byte, app wire.Metadata) wire.Metadata {
-	m := wire.Metadata{{Name: wire.PropSocketType, Value: []byte(t)}}
+func localMetadata(t SocketType, identity []byte, app Metadata) Metadata {
+	m := Metadata{{Name: wire.PropSocketType, Value: []byte(t)}}
 	if t.HasIdentity() {
-		m = append(m, wire.Property{Name: wire.PropIdentity, Value: identity})
+		m = append(m, Property{Name: wire.PropIdentity, Value: identity})
 	}
 	return append(m, app...)
 }

@@ -27,7 +27,7 @@ type Mechanism interface {
 	Handshake(dst, cmd []byte) ([]byte, Progress, error)
 	// Metadata is what the peer said of itself, and what an authenticator added; valid when the
 	// handshake is Ready.
-	Metadata() wire.Metadata
+	Metadata() Metadata
 	// Traffic returns what protects the frames behind the handshake, nil and nil if nothing does;
 	// valid when the handshake is Ready.
 	Traffic() (Sealer, Opener)
@@ -69,9 +69,9 @@ type Opener interface {
 	Open(dst, stream []byte) ([]byte, error)
 }
 
-// PeerError turns the data of an ERROR command that ended a handshake into an error, a
+// ErrorFromCommand turns the data of an ERROR command that ended a handshake into an error, a
 // [*wire.Error] in any case.
-func PeerError(data []byte) error {
+func ErrorFromCommand(data []byte) error {
 	reason, err := wire.ParseError(data)
 	if err != nil {
 		return err

@@ -91,7 +91,7 @@ func TestStalledSubscribersKeepToBudget(t *testing.T) {
 				synctest.Wait()
 				healthy := NewSub(inMemory(n, Config{}))
 				defer closeNow(t, healthy)
-				if err := healthy.Subscribe(nil); err != nil {
+				if err := healthy.Subscribe(""); err != nil {
 					t.Fatal(err)
 				}
 				if err := healthy.Connect("tcp://" + addr); err != nil {
@@ -259,7 +259,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 			r := dialRaw(t, n, addr)
 			shake(r, wire.PUB, wire.SUB)
 			for i := range 10_000 {
-				if err := sub.Subscribe(fmt.Append(nil, "topic ", i)); err != nil {
+				if err := sub.Subscribe(fmt.Sprint("topic ", i)); err != nil {
 					t.Fatal(err)
 				}
 			}

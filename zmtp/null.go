@@ -14,26 +14,26 @@ type Null struct {
 }
 
 // Mechanism is for Config.Mechanism.
-func (n *Null) Mechanism(local wire.Metadata) Mechanism {
+func (n *Null) Mechanism(local Metadata) Mechanism {
 	if n.Handler == nil && n.Open {
 		return newNull(local) // READY need not wait for anything
 	}
 	return &null{local: local, auth: &n.Auth}
 }
 
-func newNull(local wire.Metadata) Mechanism { return &null{local: local} }
+func newNull(local Metadata) Mechanism { return &null{local: local} }
 
 // null is one connection's NULL handshake.
 type null struct {
-	local wire.Metadata
+	local Metadata
 	auth  *Auth // nil: everybody is let in
-	peer  wire.Metadata
-	zap   wire.Metadata
+	peer  Metadata
+	zap   Metadata
 }
 
 func (*null) Name() string { return "NULL" }
 
-func (m *null) Metadata() wire.Metadata { return append(m.zap, m.peer...) }
+func (m *null) Metadata() Metadata { return append(m.zap, m.peer...) }
 
 func (*null) Traffic() (Sealer, Opener) { return nil, nil }
 
@@ -56,7 +56,7 @@ func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		m.peer, err = PeerMetadata(data)
 		return dst, Ready, err
 	case wire.CmdError:
-		return dst, Continue, PeerError(data)
+		return dst, Continue, ErrorFromCommand(data)
 	}
 	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%q in place of READY", name)
 }

@@ -261,11 +261,16 @@ func (o *outbox) put(m Message, must bool) bool {
 func (o *outbox) hasRoom(n int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.fits(n) {
-		return true
-	}
-	o.full = true
-	return false
+	return o.fits(n)
+}
+
+// awaitRoom is hasRoom; if it is false, those who wait for room are woken when the outbox has
+// drained.
+func (o *outbox) awaitRoom(n int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.full = o.full || !o.fits(n)
+	return o.fits(n)
 }
 
 // force appends one frame that the limits do not apply to, a subscription with size bytes of

@@ -222,8 +222,11 @@ func testOutbox(t *rapid.T, parked bool) {
 		"room": func(t *rapid.T) {
 			n := rapid.IntRange(0, 1000).Draw(t, "size")
 			want := slow.fits(n)
-			slow.full = slow.full || !want
-			if got := o.hasRoom(int64(n)); got != want {
+			ask := o.hasRoom // which must not change anything
+			if rapid.Bool().Draw(t, "await") {
+				ask, slow.full = o.awaitRoom, slow.full || !want
+			}
+			if got := ask(int64(n)); got != want {
 				t.Fatalf("room for %d bytes: %v, want %v", n, got, want)
 			}
 		},

@@ -66,7 +66,7 @@ func (b *Batch) Upstream(f func(Upstream) error) error {
 	for i := range b.spans {
 		m := b.Message(i)
 		if b.spans[i].parts == 1 {
-			if err := f(single(m)); err != nil {
+			if err := f(upstreamOf(m)); err != nil {
 				return err
 			}
 			continue
@@ -76,14 +76,6 @@ func (b *Batch) Upstream(f func(Upstream) error) error {
 		}
 	}
 	return nil
-}
-
-func single(m Message) Upstream {
-	part, _ := cutPart(m.wire)
-	if on, ok := subscription(part); ok {
-		return Upstream{Subscription: true, On: on, Topic: part[1:]}
-	}
-	return Upstream{Message: m}
 }
 
 func subscription(part []byte) (on, ok bool) {

@@ -22,7 +22,7 @@ type Peer struct {
 	owner    *attachment // the listener or connecter that it belongs to
 	conn     net.Conn
 	greeting wire.Greeting
-	metadata wire.Metadata
+	metadata Metadata
 	since    time.Time
 	sealer   Sealer // nil if nothing protects the traffic
 	opener   Opener // likewise
@@ -69,12 +69,12 @@ func (p *Peer) Remote() net.Addr { return p.conn.RemoteAddr() }
 func (p *Peer) Endpoint() string { return p.owner.endpoint }
 
 // Metadata returns what the peer said of itself. It must not be changed.
-func (p *Peer) Metadata() wire.Metadata { return p.metadata }
+func (p *Peer) Metadata() Metadata { return p.metadata }
 
 // SocketType returns the peer's socket type, empty if it did not say.
-func (p *Peer) SocketType() wire.SocketType {
+func (p *Peer) SocketType() SocketType {
 	v, _ := p.metadata.Get(wire.PropSocketType)
-	return wire.SocketType(v)
+	return SocketType(v)
 }
 
 // UserID returns who the authenticator says the peer is, empty if there was none or it did not say.
@@ -151,9 +151,8 @@ func (p *Peer) Stats() PeerStats {
 	st := PeerStats{
 		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(),
 		UserID: p.UserID(), Since: p.since,
-		In: p.in.load(), Out: p.outbox.traffic(), DroppedBy: p.dropped.load(),
+		In: p.in.load(), Out: p.outbox.traffic(), Dropped: p.dropped.load(),
 	}
-	st.Dropped = st.DroppedBy.Total()
 	st.Queued, st.QueuedBytes, st.Written = p.outbox.level()
 	return st
 }

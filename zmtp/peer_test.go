@@ -93,7 +93,7 @@ func TestConnectionBreaksInsideSubscriptions(t *testing.T) {
 				sub := NewSub(inMemory(n, Config{}))
 				defer closeNow(t, sub)
 				for i := range 100 {
-					sub.Subscribe([]byte{'t', byte(i)})
+					sub.SubscribeBytes([]byte{'t', byte(i)})
 				}
 				if err := sub.Connect("tcp://" + addr); err != nil {
 					t.Fatal(err)
@@ -105,7 +105,7 @@ func TestConnectionBreaksInsideSubscriptions(t *testing.T) {
 					synctest.Wait() // the buffer of the connection is full
 					r.Conn.(*zmtptest.Conn).Cut()
 				}
-				if st := sub.Stats(); len(st.Dropped) != 0 {
+				if st := sub.Stats(); st.Dropped.Total() != 0 {
 					t.Errorf("dropped %v, subscriptions are no messages", st.Dropped)
 				}
 			})

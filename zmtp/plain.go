@@ -27,7 +27,7 @@ type PlainClient struct {
 }
 
 // Mechanism is for Config.Mechanism.
-func (c *PlainClient) Mechanism(local wire.Metadata) Mechanism {
+func (c *PlainClient) Mechanism(local Metadata) Mechanism {
 	return &plainClient{credentials: *c, local: local}
 }
 
@@ -37,7 +37,7 @@ type PlainServer struct {
 }
 
 // Mechanism is for Config.Mechanism.
-func (s *PlainServer) Mechanism(local wire.Metadata) Mechanism {
+func (s *PlainServer) Mechanism(local Metadata) Mechanism {
 	return &plainServer{auth: &s.Auth, local: local}
 }
 
@@ -51,12 +51,12 @@ const (
 
 type plainClient struct {
 	credentials PlainClient
-	local, peer wire.Metadata
+	local, peer Metadata
 	state       plainState
 }
 
 func (*plainClient) Name() string              { return "PLAIN" }
-func (m *plainClient) Metadata() wire.Metadata { return m.peer }
+func (m *plainClient) Metadata() Metadata      { return m.peer }
 func (*plainClient) Traffic() (Sealer, Opener) { return nil, nil }
 
 func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
@@ -77,7 +77,7 @@ func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	}
 	switch {
 	case name == wire.CmdError:
-		return dst, Continue, PeerError(data)
+		return dst, Continue, ErrorFromCommand(data)
 	case name == cmdWelcome && m.state == plainHello:
 		if len(data) != 0 {
 			return dst, Continue, wire.Errorf(wire.MalformedWelcome,
@@ -96,14 +96,14 @@ func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 
 type plainServer struct {
 	auth           *Auth
-	local          wire.Metadata
-	peer, zap      wire.Metadata
+	local          Metadata
+	peer, zap      Metadata
 	user, password []byte // until Authorize
 	state          plainState
 }
 
 func (*plainServer) Name() string              { return "PLAIN" }
-func (m *plainServer) Metadata() wire.Metadata { return append(m.zap, m.peer...) }
+func (m *plainServer) Metadata() Metadata      { return append(m.zap, m.peer...) }
 func (*plainServer) Traffic() (Sealer, Opener) { return nil, nil }
 
 func (m *plainServer) Handshake(dst, cmd []byte) ([]byte, Progress, error) {

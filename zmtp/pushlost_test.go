@@ -172,7 +172,7 @@ func TestPushShutdownWithoutPeers(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Error(err)
 				}
-				if st := push.Stats(); len(st.Dropped) != 0 {
+				if st := push.Stats(); st.Dropped.Total() != 0 {
 					t.Errorf("dropped %v", st.Dropped)
 				}
 			})

@@ -38,7 +38,7 @@ func TestShutdownSendsWhatIsQueued(t *testing.T) {
 		if d := <-took; d < (count-3)*time.Second || d > (count+1)*time.Second+answerTime {
 			t.Errorf("took %v", d)
 		}
-		if st := push.Stats(); len(st.Dropped) != 0 || st.Out.Messages != count {
+		if st := push.Stats(); st.Dropped.Total() != 0 || st.Out.Messages != count {
 			t.Errorf("%+v", st)
 		}
 		synctest.Wait()
@@ -143,7 +143,7 @@ func TestShutdownWhileHeldUp(t *testing.T) {
 		if i != 10 {
 			t.Errorf("%d messages", i)
 		}
-		if st := pull.Stats(); len(st.Dropped) != 0 {
+		if st := pull.Stats(); st.Dropped.Total() != 0 {
 			t.Errorf("dropped %v", st.Dropped)
 		}
 	})
@@ -243,7 +243,7 @@ func TestDisconnectSendsWhatIsQueued(t *testing.T) {
 		r.ExpectClose()
 		r.Conn.Close()
 		time.Sleep(time.Hour)
-		if st := push.Stats(); st.Connected != 1 || len(st.Dropped) != 0 {
+		if st := push.Stats(); st.Connected != 1 || st.Dropped.Total() != 0 {
 			t.Errorf("%+v", st)
 		}
 	})

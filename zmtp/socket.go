@@ -21,7 +21,7 @@ import (
 type Socket struct {
 	cfg      Config                 // with defaults, as it was made
 	live     atomic.Pointer[Config] // cfg with what Reconfigure has changed; set under mu
-	local    wire.SocketType
+	local    SocketType
 	pattern  Pattern
 	commands CommandHandler // pattern, nil if it takes no commands
 	inbox    *inbox         // of patterns that receive, else nil
@@ -71,7 +71,7 @@ type attachment struct {
 const peerFloor = 32 << 10
 
 // NewSocket makes a socket of the given type whose peers are in the hands of pattern.
-func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
+func NewSocket(local SocketType, pattern Pattern, cfg Config) *Socket {
 	s := &Socket{
 		cfg: cfg.withDefaults(), local: local, pattern: pattern,
 		ended:       make(chan struct{}),
@@ -90,7 +90,7 @@ func NewSocket(local wire.SocketType, pattern Pattern, cfg Config) *Socket {
 }
 
 // Type returns the socket's type.
-func (s *Socket) Type() wire.SocketType { return s.local }
+func (s *Socket) Type() SocketType { return s.local }
 
 // start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All
 // goroutines that a socket waits for at its end start here or in attach.

@@ -74,7 +74,7 @@ func TestPubSub(t *testing.T) {
 	}
 	sub := NewSub(Config{})
 	defer shutdown(t, sub)
-	sub.Subscribe([]byte("a"))
+	sub.Subscribe("a")
 	if err := sub.Connect(bound); err != nil {
 		t.Fatal(err)
 	}

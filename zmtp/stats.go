@@ -1,6 +1,8 @@
 package zmtp
 
 import (
+	"fmt"
+	"iter"
 	"net"
 	"sync/atomic"
 	"time"
@@ -39,6 +41,29 @@ func (d Drops) Total() (n uint64) {
 	return n
 }
 
+// ByReason returns an iterator over the reasons with their numbers, without those that are 0.
+func (d Drops) ByReason() iter.Seq2[DropReason, uint64] {
+	return func(yield func(DropReason, uint64) bool) {
+		for r, n := range d {
+			if n > 0 && !yield(DropReason(r), n) {
+				return
+			}
+		}
+	}
+}
+
+// String returns the numbers that are not 0 as in "full=3 closed=1".
+func (d Drops) String() string {
+	var b []byte
+	for r, n := range d.ByReason() {
+		if b != nil {
+			b = append(b, ' ')
+		}
+		b = fmt.Appendf(b, "%v=%d", r, n)
+	}
+	return string(b)
+}
+
 // drops is Drops that several goroutines add to.
 type drops [numDropReasons]atomic.Uint64
 
@@ -63,7 +88,7 @@ type Stats struct {
 	// of the messages in Out, those that a Push took back from a lost peer: they are in Out again
 	// when another gets them
 	Returned uint64
-	Dropped  map[DropReason]uint64 // messages
+	Dropped  Drops // messages
 	// messages received that a Sub had not subscribed any more
 	Filtered uint64
 	// messages received and not yet taken by the application
@@ -91,13 +116,12 @@ type PeerStats struct {
 	ID          uint64
 	Endpoint    string // the endpoint of ours that it belongs to
 	Remote      net.Addr
-	SocketType  wire.SocketType // empty if the peer did not say
-	UserID      string          // who an authenticator says it is, empty if none did
-	Since       time.Time       // of the completed handshake
+	SocketType  SocketType // empty if the peer did not say
+	UserID      string     // who an authenticator says it is, empty if none did
+	Since       time.Time  // of the completed handshake
 	In, Out     Traffic
-	Dropped     uint64 // messages that were meant for it and given up
-	DroppedBy   Drops  // the same by reason
-	Queued      int    // messages that wait for it
+	Dropped     Drops // messages that were meant for it and given up
+	Queued      int   // messages that wait for it
 	QueuedBytes int64
 	Written     uint64 // bytes handed to the kernel
 }
@@ -139,12 +163,7 @@ func (s *Socket) Stats() Stats {
 	}
 	s.mu.Unlock()
 	st.Filtered = s.filtered.Load()
-	st.Dropped = make(map[DropReason]uint64, numDropReasons)
-	for r, n := range s.dropped.load() {
-		if n > 0 {
-			st.Dropped[DropReason(r)] = n
-		}
-	}
+	st.Dropped = s.dropped.load()
 	if s.inbox != nil {
 		st.RecvQueued, st.RecvQueuedBytes, st.RecvPinnedBytes = s.inbox.level()
 	}

@@ -25,18 +25,18 @@ func newVectorSocket(typ wire.SocketType, cfg Config, verboser bool) *vectorSock
 	switch typ {
 	case wire.PUB:
 		s := NewPub(cfg)
-		return &vectorSocket{Socket: s.Socket, sendTo: s.Send}
+		return &vectorSocket{Socket: s.Socket, sendTo: s.TrySend}
 	case wire.SUB:
 		s := NewSub(cfg)
-		return &vectorSocket{Socket: s.Socket, subscribe: s.Subscribe, unsubscribe: s.Unsubscribe,
-			recv: s.TryRecv}
+		return &vectorSocket{Socket: s.Socket, subscribe: s.SubscribeBytes,
+			unsubscribe: s.UnsubscribeBytes, recv: s.TryRecv}
 	case wire.XPUB:
 		s := NewXPub(cfg, XPubOptions{Verboser: verboser})
 		return &vectorSocket{Socket: s.Socket, sendTo: s.TrySend, recv: s.TryRecv}
 	case wire.XSUB:
 		s := NewXSub(cfg)
-		return &vectorSocket{Socket: s.Socket, sendTo: s.Send, subscribe: s.Subscribe,
-			unsubscribe: s.Unsubscribe, recv: s.TryRecv}
+		return &vectorSocket{Socket: s.Socket, sendTo: s.TrySend, subscribe: s.SubscribeBytes,
+			unsubscribe: s.UnsubscribeBytes, recv: s.TryRecv}
 	case wire.PUSH:
 		s := NewPush(cfg, PushOptions{})
 		return &vectorSocket{Socket: s.Socket, sendTo: s.TrySend}

@@ -1,7 +1,7 @@
 package zmtp
 
 import (
-	"context"
+	"bytes"
 	"slices"
 	"sync"
 
@@ -27,15 +27,19 @@ type XPubOptions struct {
 	Welcome Message
 }
 
-// XPub publishes messages to those who subscribed a prefix of their first part (RFC 29), and
+// XPub publishes messages to the peers that subscribed a prefix of their first part (RFC 29), and
 // receives what subscribers send upstream: messages, and their subscriptions in the form of a
-// message of one part, a byte 1 or 0 for a subscription or its cancellation and the topic.
+// message of one part, a byte 1 or 0 for a subscription or its cancellation, followed by the topic.
+//
+// Send does not wait: a subscriber without room loses the message, which is counted (DropFull).
+// With NoDrop, Send waits until every subscriber that gets the message has room.
 //
 // Unlike libzmq's, a cancellation that answers no subscription of the same peer is not passed on,
 // and with Verboser the loss of a peer gives as many cancellations as it had subscriptions.
 type XPub struct {
 	*Socket
 	receiver
+	sender
 	pub publisher
 }
 
@@ -44,34 +48,10 @@ func NewXPub(cfg Config, opt XPubOptions) *XPub {
 	s := new(XPub)
 	s.Socket = NewSocket(wire.XPUB, (*xpubPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.pub = publisher{XPubOptions: opt, inbox: s.inbox}
+	s.sender = sender{s.Socket, &s.pub}
+	s.pub.XPubOptions, s.pub.socket, s.pub.inbox = opt, s.Socket, s.inbox
 	return s
 }
-
-// Send publishes m. With NoDrop it waits until every subscriber that gets m has room; otherwise it
-// does not wait. The message may be kept.
-func (s *XPub) Send(ctx context.Context, m Message) error {
-	for {
-		if err := s.TrySend(m); err != ErrWouldBlock {
-			return err
-		}
-		room := s.pub.room.wait()
-		if err := s.TrySend(m); err != ErrWouldBlock {
-			return err
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-s.ctx.Done():
-			return ErrClosed
-		}
-	}
-}
-
-// TrySend is Send without waiting: with NoDrop it returns ErrWouldBlock instead, and nobody gets
-// the message.
-func (s *XPub) TrySend(m Message) error { return s.pub.send(s.Socket, m) }
 
 // Grant makes p a subscriber of topic, whatever it asked for; for Manual. p is that of the request,
 // Message.Peer. A peer that is gone is ignored.
@@ -92,10 +72,11 @@ func (s *xpubPattern) Command(p *Peer, name, data []byte) error {
 	return s.pub.command(p, name, data)
 }
 
-// Pub is an XPub that does not receive: messages for subscribers without room are dropped, and so
-// is what they send upstream.
+// Pub is an XPub that does not receive: it drops what subscribers send upstream. Send does not wait:
+// a subscriber without room loses the message, which is counted (DropFull).
 type Pub struct {
 	*Socket
+	sender
 	pub publisher
 }
 
@@ -103,11 +84,10 @@ type Pub struct {
 func NewPub(cfg Config) *Pub {
 	s := new(Pub)
 	s.Socket = NewSocket(wire.PUB, (*pubPattern)(s), cfg)
+	s.sender = sender{s.Socket, &s.pub}
+	s.pub.socket = s.Socket
 	return s
 }
-
-// Send publishes m. It does not wait. The message may be kept.
-func (s *Pub) Send(m Message) error { return s.pub.send(s.Socket, m) }
 
 // Topics returns the number of distinct topics that are subscribed (ZMQ_TOPICS_COUNT).
 func (s *Pub) Topics() int { return s.pub.matching().Len() }
@@ -121,12 +101,13 @@ func (s *pubPattern) Command(p *Peer, name, data []byte) error {
 	return s.pub.command(p, name, data)
 }
 
-// publisher keeps the subscriptions of a socket's peers and sends to those who match.
+// publisher keeps the subscriptions of a socket's peers and sends to those that match.
 type publisher struct {
 	XPubOptions
+	socket  *Socket
 	inbox   *inbox    // for what subscribers send, nil for a Pub
 	unheard sync.Once // a notification was dropped
-	room    gate      // opened when a send that would have blocked should be tried again
+	opened  gate      // when a send that would have blocked should be tried again
 
 	requested topics.Table[*Peer] // what the peers asked for
 	granted   topics.Table[*Peer] // with Manual, what they get
@@ -159,7 +140,7 @@ func (c *publisher) matching() *topics.Root[*Peer] {
 func (c *publisher) attach(p *Peer) {
 	p.Value = new(told)
 	if c.NoDrop {
-		p.outbox.onRoom = c.room.open
+		p.outbox.onRoom = c.opened.open
 	}
 	if len(c.Welcome.wire) > 0 {
 		p.OfferMessage(c.Welcome)
@@ -194,7 +175,7 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 	} else {
 		ch := c.requested.Cancel(p, topic)
 		// Who cancels gets nothing more, and so needs no room.
-		defer c.room.open()
+		defer c.opened.open()
 		if ch.Counted {
 			told.n--
 			if ch.Count == 0 {
@@ -280,7 +261,7 @@ func (c *publisher) detach(p *Peer) {
 		}
 	}
 	c.mu.Unlock()
-	c.room.open()
+	c.opened.open()
 }
 
 func (c *publisher) grant(p *Peer, topic []byte, on bool) {
@@ -295,19 +276,53 @@ func (c *publisher) grant(p *Peer, topic []byte, on bool) {
 		c.granted.Subscribe(p, topic)
 	} else {
 		c.granted.Cancel(p, topic)
-		c.room.open()
+		c.opened.open()
 	}
 }
 
-// send offers m to everybody who matches; with NoDrop, to nobody unless all have room.
-func (c *publisher) send(s *Socket, m Message) error {
-	if len(m.wire) == 0 {
-		return ErrMessage
+// room implements distributor.
+func (c *publisher) room() *gate { return &c.opened }
+
+// trySend implements distributor.
+func (c *publisher) trySend(m Message) error {
+	topic, _ := cutPart(m.wire)
+	offer := func(p *Peer) int {
+		if p.OfferMessage(m) {
+			return 1
+		}
+		return 0
 	}
-	if s.closing.Load() {
+	if len(m.wire) >= referSize { // all share its memory, which counts once
+		b := countedBatchOf(m, c.socket.memory)
+		defer b.Release()
+		offer = func(p *Peer) int { return p.Offer(b, []Run{{0, 1}}) }
+	}
+	return c.distribute(topic, len(m.wire), 1, offer)
+}
+
+// trySendBatch implements distributor. Adjacent messages of one topic are offered together, but with
+// NoDrop one by one, since each needs room at all subscribers.
+func (c *publisher) trySendBatch(b *Batch, first int) (n int, err error) {
+	for r := (Run{first, first}); r.From < b.Len(); r.From = r.To {
+		topic := b.Topic(r.From)
+		for r.To++; r.To < b.Len() && !c.NoDrop && bytes.Equal(b.Topic(r.To), topic); r.To++ {
+		}
+		err := c.distribute(topic, int(b.wireBytes(r.From, r.To)), r.To-r.From,
+			func(p *Peer) int { return p.Offer(b, []Run{r}) })
+		if err != nil {
+			return r.From - first, err
+		}
+	}
+	return b.Len() - first, nil
+}
+
+// distribute calls offer for every peer that subscribed topic, which returns how many of msgs
+// messages the peer took; it drops the others. With NoDrop it calls offer for no peer unless all
+// have room for size bytes.
+func (c *publisher) distribute(topic []byte, size, msgs int, offer func(*Peer) int) error {
+	if c.socket.closing.Load() {
 		return ErrClosed
 	}
-	topic, _ := cutPart(m.wire)
 	var few [16]*Peer
 	if c.NoDrop {
 		c.mu.Lock()
@@ -316,20 +331,14 @@ func (c *publisher) send(s *Socket, m Message) error {
 	peers := c.matching().Match(few[:0], topic)
 	if c.NoDrop {
 		for _, p := range peers {
-			if !p.HasRoom(len(m.wire)) && !p.outbox.isClosed() {
+			if !p.outbox.awaitRoom(int64(size)) && !p.outbox.isClosed() {
 				return ErrWouldBlock
 			}
 		}
 	}
-	offer := func(p *Peer) bool { return p.OfferMessage(m) }
-	if len(m.wire) >= referSize { // all share its memory, which counts once
-		b := countedBatchOf(m, s.memory)
-		defer b.Release()
-		offer = func(p *Peer) bool { return p.Offer(b, []Run{{0, 1}}) == 1 }
-	}
 	for _, p := range peers {
-		if !offer(p) {
-			p.Drop(DropFull, 1)
+		if took := offer(p); took < msgs {
+			p.Drop(DropFull, msgs-took)
 		}
 	}
 	return nil

@@ -138,7 +138,7 @@ func (ns *nodes) finish() uint64 {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		err := push.Shutdown(ctx)
 		cancel()
-		if st := push.Stats(); err != nil || len(st.Dropped) > 0 {
+		if st := push.Stats(); err != nil || st.Dropped.Total() > 0 {
 			ns.t.Fatalf("a node could not send everything: %v, %v", err, st.Dropped)
 		}
 	}

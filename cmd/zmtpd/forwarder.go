@@ -133,8 +133,8 @@ func (j *forwarderJob) Summary() []any {
 	st := j.f.Stats()
 	all := []any{"received", st.Received.Messages, "unmatched", st.Received.Unmatched, "denied",
 		st.Received.Denied,
-		"sent", st.Account.Delivered, "dropped", daemon.Sum(st.XPub.Dropped) +
-			daemon.Sum(st.XSub.Dropped)}
+		"sent", st.Account.Delivered, "dropped", st.XPub.Dropped.Total() +
+			st.XSub.Dropped.Total()}
 	return append(all, j.tap.summary(st.Tap)...)
 }
 

@@ -49,7 +49,7 @@ func slowestFirst(a, b forwarder.SubscriberStats) int {
 	return cmp.Or(
 		compareBool(!a.SlowSince.IsZero(), !b.SlowSince.IsZero()),
 		-cmp.Compare(a.QueuedBytes, b.QueuedBytes), -cmp.Compare(a.Blocked, b.Blocked),
-		-cmp.Compare(a.Dropped, b.Dropped), cmp.Compare(a.ID, b.ID))
+		-cmp.Compare(a.Dropped.Total(), b.Dropped.Total()), cmp.Compare(a.ID, b.ID))
 }
 
 // compareBool puts true in front.
@@ -65,7 +65,7 @@ func compareBool(a, b bool) int {
 
 // isSlow reports whether anybody has had to do with this subscriber's pace.
 func isSlow(s *forwarder.SubscriberStats) bool {
-	return s.Queued > 0 || s.Blocked > 0 || s.Dropped > 0 || !s.SlowSince.IsZero()
+	return s.Queued > 0 || s.Blocked > 0 || s.Dropped.Total() > 0 || !s.SlowSince.IsZero()
 }
 
 // collectSlow sends the metrics of the slowest subscribers.
@@ -83,7 +83,7 @@ func collectSlow(ch chan<- prometheus.Metric, subscribers []forwarder.Subscriber
 		daemon.Send(ch, slowQueueBytes, s.QueuedBytes, labels...)
 		daemon.Send(ch, slowBlocked, s.Blocked.Seconds(), labels...)
 		for _, r := range lossReasons {
-			daemon.Send(ch, slowDropped, s.DroppedBy[r], append(labels, r.String())...)
+			daemon.Send(ch, slowDropped, s.Dropped[r], append(labels, r.String())...)
 		}
 	}
 }

@@ -248,7 +248,7 @@ func (j *loggerJob) Shutdown(ctx context.Context) error {
 // Summary has a group for each sink.
 func (j *loggerJob) Summary() []any {
 	in := j.receiver.Accounts()
-	refused := daemon.Sum(j.pull.Stats().Dropped)
+	refused := j.pull.Stats().Dropped.Total()
 	for _, n := range in.Dropped {
 		refused += n.Messages
 	}

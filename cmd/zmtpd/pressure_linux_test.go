@@ -103,7 +103,7 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	}
 	honest := zmtp.NewSub(zmtp.Config{})
 	defer honest.Close()
-	if err := honest.Subscribe(nil); err != nil {
+	if err := honest.Subscribe(""); err != nil {
 		t.Fatal(err)
 	}
 	if err := honest.Connect(d.endpoint("XPUB")); err != nil {

@@ -344,7 +344,7 @@ func TestHangupInShutdown(t *testing.T) {
 	}
 	testkit.Eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
 	for range 10 {
-		pub.Send(zmtp.NewMessage(make([]byte, 4<<20)))
+		pub.TrySend(zmtp.NewMessage(make([]byte, 4<<20)))
 	}
 	testkit.Eventually(t, "something waits", func() bool { p := d.status().Forwarder.XPub.Peers; return len(p) == 1 && p[0].Queue > 1 })
 	d.signal(syscall.SIGTERM)

@@ -168,7 +168,7 @@ func (r *replayer) probe(ctx context.Context) error {
 	topic := "zmtpd.replay." + rand.Text() + "."
 	sub := zmtp.NewSub(r.config)
 	defer sub.Close()
-	if err := sub.Subscribe([]byte(topic)); err != nil {
+	if err := sub.Subscribe(topic); err != nil {
 		return err
 	}
 	for _, e := range r.command.XPub {

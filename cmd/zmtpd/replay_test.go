@@ -131,7 +131,7 @@ func TestReplayWaitsForSubscriptions(t *testing.T) {
 		if probe {
 			args = append(args, "--xpub", subscribers)
 			// One that is there early does not mean that all are.
-			if err := xsub.Subscribe([]byte("early")); err != nil {
+			if err := xsub.Subscribe("early"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -145,11 +145,11 @@ func TestReplayWaitsForSubscriptions(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := xsub.Subscribe(nil); err != nil {
+		if err := xsub.Subscribe(""); err != nil {
 			t.Fatal(err)
 		}
 		if probe {
-			if err := xsub.Send(probed); err != nil {
+			if err := xsub.TrySend(probed); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -89,11 +89,7 @@ func linger(s sender, limit time.Duration, endpoints string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	err := s.Shutdown(ctx)
-	lost := uint64(0)
-	for _, n := range s.Stats().Dropped {
-		lost += n
-	}
-	if lost > 0 {
+	if lost := s.Stats().Dropped.Total(); lost > 0 {
 		return fmt.Errorf("%d messages were not sent within --linger %v: is somebody receiving "+
 			"at %s?", lost, limit, endpoints)
 	}

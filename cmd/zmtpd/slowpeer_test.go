@@ -52,7 +52,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					s := zmtp.NewSub(c)
 					t.Cleanup(func() { s.Close() })
 					for _, topic := range topics {
-						s.Subscribe([]byte(topic))
+						s.Subscribe(topic)
 					}
 					if err := s.Connect(d.endpoint("XPUB")); err != nil {
 						t.Fatal(err)

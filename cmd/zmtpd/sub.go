@@ -24,7 +24,7 @@ func (c *subCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		c.Topic = []string{""}
 	}
 	for _, topic := range c.Topic {
-		if err := s.Subscribe([]byte(topic)); err != nil {
+		if err := s.Subscribe(topic); err != nil {
 			return err
 		}
 	}

@@ -73,7 +73,7 @@ func (j *tapJob) summary(st *forwarder.TapStats) []any {
 	if j == nil {
 		return nil
 	}
-	dropped := daemon.Sum(st.Socket.Dropped)
+	dropped := st.Socket.Dropped.Total()
 	if j.file != nil {
 		dropped += daemon.Sum(j.file.Stats().Dropped)
 	}

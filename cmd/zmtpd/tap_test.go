@@ -47,7 +47,7 @@ func subscribe(t testing.TB, endpoint string, topics ...string) *zmtp.Sub {
 	sub := zmtp.NewSub(zmtp.Config{RecvHWM: -1, RecvBytes: -1})
 	t.Cleanup(func() { sub.Close() })
 	for _, topic := range topics {
-		if err := sub.Subscribe([]byte(topic)); err != nil {
+		if err := sub.Subscribe(topic); err != nil {
 			t.Fatal(err)
 		}
 	}

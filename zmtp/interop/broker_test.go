@@ -63,7 +63,7 @@ func socketBroker(t *testing.T) (xsub, xpub string) {
 	go func() {
 		for m, err := range out.All(ctx) {
 			if err == nil {
-				err = in.Send(m)
+				err = in.TrySend(m)
 			}
 			if err != nil {
 				done <- err

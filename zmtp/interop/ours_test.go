@@ -36,8 +36,8 @@ type receiver interface {
 }
 
 type subscriber interface {
-	Subscribe(topic []byte) error
-	Unsubscribe(topic []byte) error
+	Subscribe(topic string) error
+	Unsubscribe(topic string) error
 }
 
 func (ours) open(t *testing.T, kind string, o options) end { return open(t, kind, o) }
@@ -57,9 +57,6 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 		cfg.Metadata = wire.Metadata{{Name: name, Value: []byte(value)}}
 	}
 	s := &ourEnd{t: t}
-	now := func(send func(zmtp.Message) error) func(context.Context, zmtp.Message) error {
-		return func(_ context.Context, m zmtp.Message) error { return send(m) }
-	}
 	switch kind {
 	case "PUSH":
 		k := zmtp.NewPush(cfg, zmtp.PushOptions{Immediate: o.immediate})
@@ -70,7 +67,7 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 		s.Socket, s.in = k.Socket, k
 	case "PUB":
 		k := zmtp.NewPub(cfg)
-		s.Socket, s.out, s.tryOut = k.Socket, now(k.Send), k.Send
+		s.Socket, s.out, s.tryOut = k.Socket, k.Send, k.TrySend
 	case "XPUB":
 		opt := zmtp.XPubOptions{Verbose: o.verbose, Verboser: o.verboser, NoDrop: o.nodrop}
 		if o.welcome != "" {
@@ -83,7 +80,7 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 		s.Socket, s.in, s.changes = k.Socket, k, k
 	case "XSUB":
 		k := zmtp.NewXSub(cfg)
-		s.Socket, s.out, s.tryOut, s.in, s.changes = k.Socket, now(k.Send), k.Send, k, k
+		s.Socket, s.out, s.tryOut, s.in, s.changes = k.Socket, k.Send, k.TrySend, k, k
 	default:
 		t.Fatalf("no socket type %s", kind)
 	}
@@ -112,14 +109,14 @@ func (s *ourEnd) connect(endpoint string) {
 
 func (s *ourEnd) subscribe(topic string) {
 	s.t.Helper()
-	if err := s.changes.Subscribe([]byte(topic)); err != nil {
+	if err := s.changes.Subscribe(topic); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
 func (s *ourEnd) unsubscribe(topic string) {
 	s.t.Helper()
-	if err := s.changes.Unsubscribe([]byte(topic)); err != nil {
+	if err := s.changes.Unsubscribe(topic); err != nil {
 		s.t.Fatal(err)
 	}
 }

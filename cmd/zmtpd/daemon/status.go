@@ -116,7 +116,7 @@ func NewSocketStatus(s zmtp.Stats) SocketStatus {
 	return SocketStatus{
 		Received:          Traffic(s.In),
 		Sent:              Traffic(s.Out),
-		Dropped:           ByName(s.Dropped),
+		Dropped:           DropsByName(s.Dropped),
 		HandshakeFailures: ByName(s.HandshakeFailures),
 		Closed:            ByName(s.Closed),
 		PendingHandshakes: s.PendingHandshakes,
@@ -136,7 +136,7 @@ func NewPeerStatus(p zmtp.PeerStats) PeerStatus {
 		Sent:       Traffic(p.Out),
 		Queue:      p.Queued,
 		QueueBytes: p.QueuedBytes,
-		Dropped:    DropsByName(p.DroppedBy),
+		Dropped:    DropsByName(p.Dropped),
 	}
 	if p.Remote != nil {
 		s.Address = p.Remote.String()
@@ -154,15 +154,9 @@ func SortPeers(peers []PeerStatus) []PeerStatus {
 
 // DropsByName returns counters without those that are 0.
 func DropsByName(drops zmtp.Drops) map[string]uint64 {
-	var named map[string]uint64
-	for r, n := range drops {
-		if n == 0 {
-			continue
-		}
-		if named == nil {
-			named = map[string]uint64{}
-		}
-		named[zmtp.DropReason(r).String()] = n
+	named := map[string]uint64{}
+	for r, n := range drops.ByReason() {
+		named[r.String()] = n
 	}
 	return named
 }

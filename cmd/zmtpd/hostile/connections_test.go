@@ -96,7 +96,7 @@ func newcomers(t *testing.T, ctx context.Context, endpoint string, config zmtp.C
 	for came == 0 || ctx.Err() == nil {
 		sub := zmtp.NewSub(config)
 		limit, cancel := context.WithTimeout(context.Background(), testkit.Patience)
-		err := sub.Subscribe([]byte("event"))
+		err := sub.Subscribe("event")
 		if err == nil {
 			err = sub.Connect(endpoint)
 		}

@@ -46,7 +46,7 @@ func startEvents(t *testing.T, p *testkit.Process, size int, config zmtp.Config)
 	for range 3 {
 		sub := zmtp.NewSub(zmtp.Config{Mechanism: config.Mechanism})
 		e.subscribers = append(e.subscribers, sub)
-		if err := errors.Join(sub.Subscribe([]byte("event")),
+		if err := errors.Join(sub.Subscribe("event"),
 			sub.Connect(p.Endpoint("XPUB"))); err != nil {
 			t.Fatal(err)
 		}
