@@ -1,34 +1,56 @@
 // Package zmtp is ZeroMQ in pure Go: sockets that speak ZMTP 3.1 (RFC 37) with libzmq and with each
 // other.
 //
-// There is one concrete type per socket type, [Push], [Pull], [Pub], [Sub], [XPub] and [XSub], each
-// with only the methods that make sense for it. All methods may be called from any goroutine at any
-// time. What waits takes a context and has a twin that does not wait and returns [ErrWouldBlock].
+// # Use
+//
+// Make a socket, connect it or let it listen, send and receive, and shut it down:
 //
 //	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 //	if err := push.Connect("tcp://127.0.0.1:5557"); err != nil { ... }
-//	err := push.Send(ctx, zmtp.NewMessage([]byte("hello")))
+//	err := push.Send(ctx, zmtp.NewMessageString("hello", "world"))
 //	err = push.Shutdown(ctx) // sends what is queued, as long as ctx allows
 //
-// # Life of a message
+// There is one type for each socket type, with only the methods that make sense for it:
 //
-// A message is sent and received whole. Its form in memory is its bytes on the wire of a NULL
-// connection (package [zmtpd/zmtp/wire]), so that forwarding it is one append.
+//   - [Push] gives each message to one [Pull]: a pipeline (RFC 30).
+//   - [Pub] gives each message to every [Sub] that has subscribed it (RFC 29).
+//   - [XPub] and [XSub] do the same and show the subscriptions, as brokers need.
 //
-//  1. A peer's read loop (peer_read.go) reads into a slab and lets a wire.Decoder find the
-//     boundaries.
-//  2. The messages of one read are a [Batch], handed to the socket's [Pattern] on the same
-//     goroutine. A pattern that does not return stops the reading, which is the back-pressure.
-//  3. Patterns that receive queue the batch in an inbox (inbox.go), a fair queue over peers with a
-//     limit per peer.
-//  4. Patterns that send append to the peer's outbox (outbox.go), which has two limits, whole
-//     messages and bytes.
-//  5. A peer's write loop (peer_write.go) takes what has piled up while the last write was under
-//     way and writes it with one writev.
+// Options that several types have are in [Config], whose zero value works; those of one type are in
+// the options of its constructor.
 //
-// # Goroutines and locks
+// # Sending and receiving
 //
-// A peer has two goroutines, a listener and a connecter one each. All are started by Socket.start
-// or Socket.attach, which refuse after the end has begun; Shutdown waits for all. Lock order:
-// pattern, Socket.mu, outbox.mu or inbox.mu, gate.mu.
+// All methods may be called from any goroutine at any time. Each method that may wait takes a
+// context and has a twin that does not wait and returns [ErrWouldBlock]:
+//
+//	Send(ctx, m)       TrySend(m)         one message
+//	SendBatch(ctx, b)  TrySendBatch(b)    several, for less CPU time a message; see BatchBuilder
+//	Recv(ctx)          TryRecv()          one message, which owns its memory
+//	RecvBatch(ctx)     TryRecvBatch()     what came together from one peer; to be released
+//
+// A [Message] has one or more parts and is sent and received whole. It is immutable.
+//
+// Queues are bounded in messages (the high-water marks of ZeroMQ) and in bytes. A Push without room
+// waits; a Pub drops for the subscriber without room, and counts it. A socket that does not receive
+// stops the reading from its peers, which then wait or drop. [Socket.Stats] says what became of all
+// messages.
+//
+// # Connections
+//
+// [Socket.Listen] and [Socket.Connect] take tcp and ipc endpoints, and those of [Config.Transports].
+// Connect works in the background and again when a connection is lost, so the order in which
+// programs start does not matter. [Config.Logger] gets what an operator should know;
+// [Socket.Monitor] gives all events, [Socket.Peers] the state of each connection.
+//
+// # Security
+//
+// [Config.Mechanism] is NULL by default: no encryption, everybody may connect. [PlainServer] and
+// [PlainClient] send a name and a password in clear. Package zmtpd/curve has CURVE, which encrypts
+// and authenticates. [Auth] decides which clients come in, with a handler of package zmtpd/zmtp/zap.
+//
+// # New socket types
+//
+// [NewSocket] makes a socket for a [Pattern] of the caller: what a socket type does with its peers.
+// DESIGN.md describes how the package works inside.
 package zmtp
