@@ -48,10 +48,18 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, ioError("handshake", err)
 	}
-	m := s.cfg.Mechanism(localMetadata(s.local, nil, s.cfg.Metadata))
+	m := s.cfg.Mechanism(localMetadata(s.local, s.cfg.RoutingID, s.cfg.Metadata))
 	h := newHandshake(s.local, m, live.MaxMessageSize)
 	in := &inlet{conn: conn, buf: make([]byte, 0, 512)}
-	out, written := h.start(nil), 0
+	written := 0
+	if session, ok := conn.(Session); ok {
+		if err := openSession(p.owner.ctx, session, m.Name(), deadline); err != nil {
+			return nil, ioError("handshake", err)
+		}
+		h.skipGreeting()
+		written = wire.GreetingSize // whatever is sent is sent behind it
+	}
+	out := h.start(nil)
 	for {
 		var used int
 		var progress Progress
@@ -91,6 +99,17 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 			return nil, ioError("handshake", err)
 		}
 	}
+}
+
+// openSession is Session.Open with a deadline.
+func openSession(ctx context.Context, s Session, mechanism string, deadline time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	err := s.Open(ctx, mechanism)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return os.ErrDeadlineExceeded
+	}
+	return err
 }
 
 // lingerClose lets a peer read the ERROR that it was sent: a close with unread input would be a

@@ -80,6 +80,20 @@ func (b *Batch) Topic(i int) []byte {
 	return part
 }
 
+// CutPart takes the first part off message i, such as a routing id (RFC 28), and returns it. It
+// refers to the batch. It does nothing and reports false if that is the only part.
+func (b *Batch) CutPart(i int) (part []byte, ok bool) {
+	s := &b.spans[i]
+	if s.parts < 2 {
+		return nil, false
+	}
+	part, rest := cutPart(b.slab.buf[s.start:s.end])
+	s.start = s.end - len(rest)
+	s.parts--
+	s.bytes -= len(part)
+	return part, true
+}
+
 // Counts returns the number of parts of the messages from up to but not including to, and the sum
 // of their sizes in bytes without the frame headers.
 func (b *Batch) Counts(from, to int) (parts, bytes int) {

@@ -2,8 +2,8 @@ package zmtp
 
 import "zmtpd/zmtp/wire"
 
-// A BatchBuilder collects messages into a [Batch] for the SendBatch of a socket. The zero value is empty and
-// ready for use. It is not for concurrent use.
+// A BatchBuilder collects messages into a [Batch] for the SendBatch of a socket. The zero value is
+// empty and ready for use. It is not for concurrent use.
 //
 // A builder copies all that is added to it. Its memory goes to the Batch, and comes back for other
 // batches with [Batch.Release]: release a batch as soon as SendBatch has returned. What was not
@@ -29,14 +29,20 @@ func (b *BatchBuilder) Add(parts ...[]byte) {
 	b.added(size, len(parts), bytes)
 }
 
-// AddMessage appends m. The zero Message is not added.
-func (b *BatchBuilder) AddMessage(m Message) {
+// AddMessage appends m, with the parts of an envelope before its own if there is one (RFC 28). The
+// zero Message is not added.
+func (b *BatchBuilder) AddMessage(m Message, envelope ...[]byte) {
 	if len(m.wire) == 0 {
 		return
 	}
-	copy(b.room(len(m.wire))[:len(m.wire)], m.wire)
 	parts, bytes := m.counts()
-	b.added(len(m.wire), parts, bytes)
+	size := len(m.wire)
+	for _, p := range envelope {
+		size += wire.FrameSize(len(p))
+		bytes += len(p)
+	}
+	appendEnvelope(b.room(size), envelope, m)
+	b.added(size, len(envelope)+parts, bytes)
 }
 
 // Len returns the number of messages.

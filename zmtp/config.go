@@ -93,6 +93,10 @@ type Config struct {
 	// scheme "tcp" or "ipc" replaces the transport of the package. Default none.
 	Transports map[string]Transport
 
+	// RoutingID is what a REQ, DEALER or ROUTER tells its peers, by which a ROUTER addresses it
+	// (ZMQ_ROUTING_ID): 1 to 255 bytes, the first of them not zero. Other types do not send it.
+	// Default none.
+	RoutingID []byte
 	// Metadata are application properties for READY; their names must begin with "X-". Default
 	// none.
 	Metadata Metadata
@@ -175,6 +179,9 @@ func (c *Config) check() error {
 					"+ are allowed (RFC 37)", p.Name)
 			}
 		}
+	}
+	if err := checkRoutingID(c.RoutingID); err != nil {
+		return fmt.Errorf("zmtp: Config.RoutingID: %w", err)
 	}
 	if n := len(wire.AppendMetadata(nil, c.Metadata)); n > maxHandshakeFrame/2 {
 		return fmt.Errorf("zmtp: application properties of %d bytes, at most %d can be sent", n,

@@ -19,6 +19,7 @@ type handshake struct {
 
 	greeting []byte // what is left to send of ours
 	greeted  bool
+	session  bool // nobody sends a greeting
 	peer     wire.Greeting
 	mutual   bool // the peer's first command does not wait for ours
 }
@@ -32,6 +33,12 @@ func newHandshake(local SocketType, m Mechanism, maxMessage int64) *handshake {
 		h.maxFrame = min(h.maxFrame, maxMessage)
 	}
 	return h
+}
+
+// skipGreeting says that the connection is a Session, which is open: the mechanism comes first.
+func (h *handshake) skipGreeting() {
+	h.greeting = nil
+	h.session = true
 }
 
 // start appends what this side sends before it has read anything: the signature.
@@ -67,17 +74,7 @@ func (h *handshake) negotiate(dst, b []byte) []byte {
 // error and must be sent before the connection is closed.
 func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, err error) {
 	if !h.greeted {
-		g, size, err := wire.ParseGreeting(b)
-		if err != nil {
-			return dst, 0, Continue, err
-		}
-		dst = h.negotiate(dst, b)
-		if size == 0 {
-			return dst, 0, Continue, nil
-		}
-		h.peer, h.greeted = g, true
-		n += size
-		if err := g.CheckMechanism(h.mechanism.Name()); err != nil {
+		if dst, n, err = h.greetings(dst, b); err != nil || !h.greeted {
 			return dst, n, Continue, err
 		}
 		if dst, progress, err = h.mechanism.Handshake(dst, nil); err != nil ||
@@ -123,6 +120,25 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 	}
 }
 
+// greetings takes the greeting of the peer, see feed.
+func (h *handshake) greetings(dst, b []byte) (out []byte, n int, err error) {
+	if h.session {
+		h.peer = wire.Greeting{Major: 3, Minor: 1, Mechanism: h.mechanism.Name()}
+		h.greeted = true
+		return dst, 0, nil
+	}
+	g, n, err := wire.ParseGreeting(b)
+	if err != nil {
+		return dst, 0, err
+	}
+	dst = h.negotiate(dst, b)
+	if n == 0 {
+		return dst, 0, nil
+	}
+	h.peer, h.greeted = g, true
+	return dst, n, g.CheckMechanism(h.mechanism.Name())
+}
+
 // early refuses what a peer has sent before the authenticator has answered: its READY may be there,
 // if it need not wait for ours, but nothing behind it.
 func (h *handshake) early(b []byte) error {
@@ -158,12 +174,19 @@ func checkMetadata(local SocketType, m Metadata) error {
 					"a %s socket cannot talk to a %.16q socket", local, p.Value)
 			}
 		case strings.EqualFold(p.Name, wire.PropIdentity) && local.WantsIdentity():
-			if len(p.Value) > 255 || len(p.Value) > 0 && p.Value[0] == 0 {
-				return wire.Errorf(wire.BadIdentity,
-					"identity of %d bytes; RFC 37 allows 1 to 255, the first of them not zero",
-					len(p.Value))
+			if err := checkRoutingID(p.Value); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+// checkRoutingID refuses a routing id that RFC 37 does not allow. None at all is allowed.
+func checkRoutingID(id []byte) error {
+	if len(id) > 255 || len(id) > 0 && id[0] == 0 {
+		return wire.Errorf(wire.BadIdentity,
+			"routing id of %d bytes; RFC 37 allows 1 to 255, the first of them not zero", len(id))
 	}
 	return nil
 }

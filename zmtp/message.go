@@ -123,6 +123,41 @@ func (m Message) Part(i int) []byte {
 	return nil
 }
 
+// CutPart returns the first part of m, and the message of the other parts, which is the zero Message
+// if there are none. Both refer to m.
+func (m Message) CutPart() (part []byte, rest Message) {
+	if len(m.wire) == 0 {
+		return nil, m
+	}
+	part, m.wire = cutPart(m.wire)
+	if len(m.wire) == 0 {
+		return part, Message{}
+	}
+	return part, m
+}
+
+// Prepend returns a message with parts, such as the routing id of an envelope (RFC 28), before those
+// of m, which it copies as they are.
+func (m Message) Prepend(parts ...[]byte) Message {
+	size := len(m.wire)
+	for _, p := range parts {
+		size += wire.FrameSize(len(p))
+	}
+	b := appendEnvelope(make([]byte, 0, size), parts, m)
+	return Message{wire: b, peer: m.peer}
+}
+
+// appendEnvelope appends parts and m as one message.
+func appendEnvelope(dst []byte, parts [][]byte, m Message) []byte {
+	if len(m.wire) == 0 {
+		return AppendMessage(dst, parts...)
+	}
+	for _, p := range parts {
+		dst = wire.AppendFrame(dst, wire.More, p)
+	}
+	return append(dst, m.wire...)
+}
+
 // Size returns the sum of the sizes of the parts in bytes.
 func (m Message) Size() int {
 	n := 0

@@ -77,6 +77,13 @@ func (p *Peer) SocketType() SocketType {
 	return SocketType(v)
 }
 
+// RoutingID returns the routing id that the peer gave itself, nil if it did not. A socket of type
+// ROUTER or REP refuses peers whose id does not obey RFC 37; for others it may be any bytes.
+func (p *Peer) RoutingID() []byte {
+	v, _ := p.metadata.Get(wire.PropIdentity)
+	return v[:len(v):len(v)]
+}
+
 // UserID returns who the authenticator says the peer is, empty if there was none or it did not say.
 func (p *Peer) UserID() string {
 	v, _ := p.metadata.Get(PropUserID)

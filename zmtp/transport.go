@@ -22,6 +22,20 @@ type Transport interface {
 	Dialer(address string, cfg *Config) (dial func(context.Context) (net.Conn, error), err error)
 }
 
+// Session is a connection of a transport that needs no greeting of ZMTP, because its two ends agree
+// on version and mechanism in another way: WebSocket in its own handshake (RFC 45), inproc by being
+// in one process, a raw TCP connection by assuming NULL. Read and Write carry, from Open on, the
+// frames that follow a greeting in ZMTP 3.1: first those of the mechanism, then commands and
+// messages. A Session that can close its sending end has a method CloseWrite() error as well; see
+// also QueuedConn.
+type Session interface {
+	net.Conn
+	// Open agrees with the peer on the mechanism of the given name, or returns why it cannot. It is
+	// called once, before Read and Write. It may wait until ctx ends, which is when the time of the
+	// handshake is over or the endpoint is given up.
+	Open(ctx context.Context, mechanism string) error
+}
+
 // transports are the transports that every socket has, by scheme.
 var transports = map[string]Transport{
 	"tcp": tcpTransport{},
