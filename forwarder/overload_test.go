@@ -127,7 +127,7 @@ func TestAdaptive(t *testing.T) {
 		}
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1200))
 		if st := c.youngest(t); st.Dropped.Total() != uint64(1200-kept) {
-			t.Errorf("%d dropped, want %d", st.Dropped, 1200-kept)
+			t.Errorf("%d dropped, want %d", st.Dropped.Total(), 1200-kept)
 		}
 
 		// It reads, and gets what was kept, and then everything.
@@ -269,7 +269,7 @@ func TestDrop(t *testing.T) {
 		shutdown(t, c.Forwarder)
 		kept := messages(t, <-read)
 		if len(kept) <= crowdHWM || len(kept)+int(st.Dropped.Total()) != 1000 {
-			t.Errorf("%d received, %d dropped", len(kept), st.Dropped)
+			t.Errorf("%d received, %d dropped", len(kept), st.Dropped.Total())
 		}
 		for i, m := range kept {
 			if string(m.Part(1)) != fmt.Sprint(i) {

@@ -140,7 +140,7 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 		}
 		lines := b.logs.matching(string(losesMessages), st.Remote.String(), "node="+st.NodeID)
 		if st.NodeID == "" && (st.Dropped.Total() > 0 || len(lines) > 0) {
-			t.Errorf("the healthy subscriber lost %d messages, log %q", st.Dropped, lines)
+			t.Errorf("the healthy subscriber lost %d messages, log %q", st.Dropped.Total(), lines)
 		}
 		if st.NodeID != "" && st.Dropped.Total() > 0 && len(lines) == 0 {
 			t.Errorf("node %s lost %d messages, and the log does not name it", st.NodeID,
