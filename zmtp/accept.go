@@ -12,9 +12,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// handshake brings the connection of p up to its traffic and returns what came behind. The end of
-// the owner ends it. But a peer to which something was sent behind the greeting may take the
-// handshake for complete and have sent messages, so it gets answerTime.
+// handshake runs the handshake of p and returns the bytes that were read behind it. It ends early
+// when the owner of p ends. But a peer that was sent something behind the greeting may consider the
+// handshake complete, and may have sent messages: then it has answerTime.
 func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 	var committed atomic.Bool
 	hurried := make(chan struct{})
@@ -39,7 +39,7 @@ func (s *Socket) handshake(p *Peer) (first []byte, err error) {
 	return first, err
 }
 
-// exchange is the handshake up to its time limit. It sets committed before it sends something
+// exchange runs the handshake within its time limit. It sets committed before it sends something
 // behind the greeting.
 func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err error) {
 	conn := p.conn
@@ -66,13 +66,13 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 		out, used, progress, err = h.feed(out, in.buf)
 		in.buf = in.buf[:copy(in.buf, in.buf[used:])]
 		if err == nil && progress == NeedsAuth {
-			// The answer may take a while; the peer gets the rest of the greeting now.
+			// The authenticator may take a while; the peer gets the rest of the greeting now.
 			if _, err := conn.Write(out); err != nil {
 				return nil, ioError("handshake", err)
 			}
 			out, progress, err = s.authorize(p, h, in, out[:0], deadline)
 			if err == nil && progress == Continue {
-				continue // what came meanwhile comes next
+				continue // with the bytes that were read meanwhile
 			}
 		}
 		sent := len(out) > 0
@@ -112,8 +112,8 @@ func openSession(ctx context.Context, s Session, mechanism string, deadline time
 	return err
 }
 
-// lingerClose lets a peer read the ERROR that it was sent: a close with unread input would be a
-// reset, which takes back what is under way.
+// lingerClose gives the peer time to read the ERROR that it was sent: to close a connection with
+// unread input is to reset it, which discards what is under way to the peer.
 func lingerClose(conn net.Conn) {
 	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		conn.SetReadDeadline(time.Now().Add(lastLook))
@@ -121,7 +121,7 @@ func lingerClose(conn net.Conn) {
 	}
 }
 
-// inlet is what was read of a connection during its handshake and not yet used.
+// inlet is the input of a handshake: buf has been read and not yet used.
 type inlet struct {
 	conn net.Conn
 	buf  []byte
@@ -135,14 +135,14 @@ func (in *inlet) read() error {
 	n, err := in.conn.Read(in.buf[len(in.buf):cap(in.buf)])
 	in.buf = in.buf[:len(in.buf)+n]
 	if n > 0 {
-		return nil // an error comes again
+		return nil // the next read returns the error again
 	}
 	return err
 }
 
-// authorize lets the mechanism ask whether the peer may come in, and watches the peer meanwhile:
-// one that hangs up is not waited for, and one that sends what it may not send yet is refused, as
-// in libzmq.
+// authorize runs Authorizer.Authorize and reads from the peer meanwhile. When the peer closes the
+// connection, it cancels the request; when the peer sends something that it must not send yet, it
+// refuses the peer, as libzmq does.
 func (s *Socket) authorize(p *Peer, h *handshake, in *inlet, out []byte,
 	deadline time.Time) ([]byte, Progress, error) {
 	ctx, cancel := context.WithDeadline(p.owner.ctx, deadline)
@@ -183,6 +183,6 @@ func (s *Socket) authorize(p *Peer, h *handshake, in *inlet, out []byte,
 			return out[:0], Continue, err
 		}
 	}
-	// The end of the owner may have come in between; then the next read fails.
+	// If the owner has ended meanwhile, the next read fails.
 	return out, progress, errors.Join(err, in.conn.SetReadDeadline(deadline))
 }

@@ -12,19 +12,20 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// Auth is how a mechanism asks who may come in.
+// Auth is the authenticator of a mechanism (ZAP, RFC 27).
 type Auth struct {
-	// Handler decides. Nil refuses everybody, unless Open is set.
+	// Handler decides about each client. Nil refuses all clients, unless Open is set.
 	Handler zap.Handler
-	// Open lets everybody in when there is no Handler, as libzmq does with CURVE. Default false.
+	// Open admits all clients when there is no Handler, as libzmq does with CURVE. Default false.
 	Open bool
-	// Domain is passed on to the Handler.
+	// Domain is the ZAP domain in requests to the Handler.
 	Domain string
 }
 
-// Ask asks about one client, and returns what the handler wants the application to know of it. If
-// the client may not come in, the error says why and status is what it has to be told in an ERROR
-// command: "400", "500", or nothing, when it is only hung up on.
+// Ask asks the handler about one client, and returns the metadata that the handler gives the
+// client. If the client is refused, err is the reason, and status is the text of the ERROR command
+// for the client: "400", "500", or empty, when the connection is closed without one. Ask waits for
+// the handler, which gets ctx.
 func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
 	credentials ...[]byte) (m Metadata, status string, err error) {
 	if a.Handler == nil {
@@ -41,7 +42,7 @@ func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
 	reply, err := a.Handler.Authenticate(ctx, &req)
 	switch {
 	case err != nil:
-		// The client is told nothing: it tries again, and the authenticator may be back then.
+		// No ERROR: the client tries again, and the authenticator may be back by then.
 		return nil, "", errors.Join(wire.Errorf(wire.AuthUnavailable, "the authenticator failed"),
 			err)
 	case reply.Status == zap.StatusOK:
@@ -63,13 +64,12 @@ func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
 // PropUserID is the property with the user id of an authenticated peer.
 const PropUserID = "User-Id"
 
-// PeerMetadata parses what a peer says of itself. It cannot say that it is authenticated as
-// somebody: a User-Id among it is left out.
+// PeerMetadata parses the metadata that a peer has sent. It leaves out User-Id, which only an
+// authenticator may set.
 func PeerMetadata(b []byte) (Metadata, error) {
 	m, err := wire.ParseMetadata(b)
 	return slices.DeleteFunc(m, func(p Property) bool {
-		return strings.EqualFold(p.Name,
-			PropUserID)
+		return strings.EqualFold(p.Name, PropUserID)
 	}), err
 }
 
@@ -87,7 +87,8 @@ func replyMetadata(r *zap.Reply) (Metadata, error) {
 	return append(m, more...), nil
 }
 
-// zapAddress is the client's address as RFC 27 wants it, the IP address without the port.
+// zapAddress returns the address of a client in the form of RFC 27: the IP address without the
+// port.
 func zapAddress(a net.Addr) string {
 	if a == nil {
 		return ""

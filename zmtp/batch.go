@@ -20,8 +20,8 @@ type Batch struct {
 	peer  *Peer
 	slab  *slab
 	spans []span
-	inbox *inbox // that counts it in its budget, else nil
-	note  bool   // it is a notification of an XPUB, not something that a peer has sent
+	inbox *inbox // that counts the batch in its budget, else nil
+	note  bool   // the batch is a notification of an XPUB, not sent by a peer
 }
 
 // batchOf makes a batch of one message.
@@ -33,7 +33,7 @@ func batchOf(m Message) *Batch {
 	return b
 }
 
-// countedBatchOf is batchOf for a message that shared counts from now on until the last release.
+// countedBatchOf is batchOf for a message that counts against shared until the last release.
 func countedBatchOf(m Message, shared *memory.Holder) *Batch {
 	b := batchOf(m)
 	shared.Add(int64(len(m.wire)))
@@ -68,8 +68,8 @@ func (b *Batch) Messages() iter.Seq[Message] {
 	}
 }
 
-// Topic returns the first part of message i, to which subscriptions are compared. It refers to the
-// batch.
+// Topic returns the first part of message i, with which subscriptions are compared. It refers to
+// the batch.
 func (b *Batch) Topic(i int) []byte {
 	m := b.slab.buf[b.spans[i].start:b.spans[i].end]
 	if wire.Flags(m[0])&wire.Long == 0 { // nearly always
@@ -104,9 +104,9 @@ func (b *Batch) Counts(from, to int) (parts, bytes int) {
 	return parts, bytes
 }
 
-// Release gives the memory of the batch back. Neither the batch nor its messages may be used
-// afterwards. With Config.Memory or Config.TotalRecvBytes the memory counts until then; without
-// them Release is optional, for speed.
+// Release gives the memory of the batch back. Neither the batch nor its messages may be used after
+// that. With Config.Memory or Config.TotalRecvBytes the memory counts until then; without them
+// Release is optional and saves work.
 func (b *Batch) Release() {
 	if b.slab == nil {
 		return
@@ -127,9 +127,9 @@ func (b *Batch) wireBytes(from, to int) int64 {
 	return n
 }
 
-// keeps returns how many bytes the messages are, and whether a batch that outlives this one shares
-// its slab: unless that would pin much more memory than they need, which somebody else has not
-// pinned already.
+// keeps returns how many bytes the messages have, and whether a batch that outlives this one shares
+// its slab. It does not if that would pin much more memory than the messages need, unless another
+// batch has pinned it already.
 func (b *Batch) keeps() (used int, shared bool) {
 	used = int(b.wireBytes(0, len(b.spans)))
 	return used, used >= len(b.slab.buf)/4 || b.slab.refs.Load() > 1

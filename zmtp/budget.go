@@ -2,23 +2,23 @@ package zmtp
 
 import "sync/atomic"
 
-// budget bounds the memory in which the messages of all peers of a socket lie that were received
-// and not yet given back. It counts whole slabs, from the first batch in one that is queued to the
-// last that is released; those above largeSlab already when they are there to be read into.
-// inbox.mu guards it.
+// budget bounds the memory of the messages that a socket has received from all peers and that were
+// not released. It counts whole slabs: from the time when the first batch in a slab is queued until
+// the last one is released, and a slab above largeSlab already while it is read into. inbox.mu
+// guards it.
 //
-// So that one peer does not take all of it, a peer may have as much as is left free beside it (a
-// dynamic threshold, as switches have for the buffers that their ports share): of n peers that send
-// without end each gets one part in n+1, and what is always left free lets others begin. A peer of
-// whom nothing is queued may always go on, so nothing stands still; by that much, one read for each
-// peer, the limit may be exceeded.
+// A peer may have as much of the budget as it leaves free, so that one peer cannot take all (a
+// dynamic threshold, as in switches whose ports share buffers). Of n peers that send without end
+// each gets one part in n+1, and one part stays free for peers that begin. A peer without queued
+// messages may always go on, so that no peer is starved; this can exceed the limit by one read for
+// each peer.
 type budget struct {
 	limit   atomic.Int64 // bytes, 0 for no limit; set under inbox.mu
 	used    int64
-	waiting []*inPipe // in the order in which they came
+	waiting []*inPipe // first come, first served
 }
 
-// claim is what the read loop of a peer waits for.
+// claim is the memory for which the read loop of a peer waits.
 type claim struct {
 	bytes   int64
 	granted chan struct{} // closed when bytes are charged; nil while nothing is waited for
@@ -40,8 +40,8 @@ func (g *budget) charge(p *inPipe, n int64) {
 	p.pinned += n
 }
 
-// ask charges n bytes for p if they are allowed. Otherwise it returns a channel that is closed when
-// they are, and charged.
+// ask charges n bytes for p if they are allowed. Otherwise it returns a channel that is closed once
+// they have been charged.
 func (g *budget) ask(p *inPipe, n int64) (granted <-chan struct{}) {
 	if g.allows(p, n) {
 		g.charge(p, n)
@@ -52,7 +52,7 @@ func (g *budget) ask(p *inPipe, n int64) (granted <-chan struct{}) {
 	return p.claim.granted
 }
 
-// grant gives those who wait what they may have by now, the first first.
+// grant charges the claims that are allowed by now, in the order in which they came.
 func (g *budget) grant() {
 	kept := g.waiting[:0]
 	for _, p := range g.waiting {

@@ -6,15 +6,15 @@ import (
 )
 
 // control sets the receive buffer of a TCP socket before it listens or connects, as libzmq does.
-// Afterwards would be too late: the other end has been told of a window by then, and what it sends
-// into one that has shrunk is thrown away and sent again.
+// Later would be too late: the peer knows the window of the connection by then, and the kernel
+// discards what the peer sends beyond one that has shrunk.
 func (c *Config) control(_, _ string, raw syscall.RawConn) error {
 	n := c.RecvBuffer
 	if n <= 0 {
 		return nil
 	}
 	return raw.Control(func(fd uintptr) {
-		setRecvBuffer(fd, n) // a size that the kernel does not like is not worth a socket
+		setRecvBuffer(fd, n) // if the kernel refuses the size, the default is good enough
 	})
 }
 

@@ -21,17 +21,17 @@ type Config struct {
 	// SendBytes and RecvBytes bound the same queues in bytes on the wire. One message is taken
 	// whatever its size. Default 64 MiB, negative for no limit.
 	SendBytes, RecvBytes int64
-	// TotalRecvBytes bounds the memory in which the messages of all peers lie that wait to be
-	// received, or were received with RecvBatch and not released: whole read buffers, which may be
-	// up to four times the messages. What Recv returned does not count. A peer may take as much of
-	// it as it leaves free, and one message always when nothing of it waits, so that none is
-	// starved; beyond the limit there may be that one message and 256 KiB for each peer. Default
-	// half of Memory, or no limit without it; negative for no limit.
+	// TotalRecvBytes bounds the memory of the messages of all peers together that wait to be
+	// received, or were received with RecvBatch and not released. It counts whole read buffers,
+	// which may be up to four times as large as the messages. Messages that Recv has returned do
+	// not count. A peer may use as much of it as it leaves free, and always one message, so that no
+	// peer is starved; by that one message and 256 KiB for each peer the limit may be exceeded.
+	// Default half of Memory, or no limit without Memory; negative for no limit.
 	TotalRecvBytes int64
-	// Memory is the budget in which everything counts that is held for the peers: unfinished
-	// messages, read buffers, what waits to be received or sent, subscriptions. When it is
-	// exhausted the peers that have most are read no longer, and the largest is closed if that
-	// lasts (wire.MemoryExhausted). With it, batches must be released. Default: none.
+	// Memory is the budget for everything that is held for the peers: unfinished messages, read
+	// buffers, messages that wait to be received or sent, subscriptions. When it is exhausted, the
+	// peers that hold most are not read, and if that lasts, the largest is closed
+	// (wire.MemoryExhausted). With it, batches must be released. Default: none.
 	Memory *memory.Budget
 	// MaxMessageSize bounds a received message in bytes, all its parts together. Memory grows only
 	// as the bytes arrive. Default 64 MiB, negative for no limit.
@@ -39,52 +39,53 @@ type Config struct {
 	// MaxParts bounds the number of parts of a received message. Default 65536, negative for no
 	// limit.
 	MaxParts int
-	// MaxTopicSize bounds the topic of a subscription that a peer makes, in bytes. Default 65535.
+	// MaxTopicSize bounds the topic of a peer's subscription in bytes. Default 65535.
 	MaxTopicSize int
-	// MaxSubscriptions bounds how many topics one peer may subscribe. Default 100000.
+	// MaxSubscriptions bounds the topics that one peer may subscribe. Default 100000.
 	MaxSubscriptions int
 
 	// HandshakeTimeout is how long a connection may take from connect or accept to the end of its
 	// handshake; arriving bytes do not extend it. Default 30 s as in libzmq.
 	HandshakeTimeout time.Duration
 	// MaxConnections bounds the accepted connections of the socket, MaxConnectionsPerAddress those
-	// from one IPv4 address or one /64 of IPv6. One more closes a connection whose handshake is not
-	// complete, the oldest first, else one that has never sent anything, else it is refused
-	// (wire.TooManyConnections). Default 0: no limit.
+	// from one IPv4 address or one /64 of IPv6. At the limit a new connection closes the oldest one
+	// whose handshake is not complete, else one that has never sent anything; if there is none, it
+	// is refused (wire.TooManyConnections). Default 0: no limit.
 	MaxConnections, MaxConnectionsPerAddress int
 	// MaxPendingHandshakes bounds the accepted connections of the socket whose handshake is not
-	// complete. One more closes the oldest of an address that has its equal share or more of them.
-	// Default 4096.
+	// complete. Beyond it the oldest one is closed of an address that has its equal share of them
+	// or more. Default 4096.
 	MaxPendingHandshakes int
-	// HeartbeatInterval is how often a PING is sent to each peer. Default 0: none. PINGs are
-	// answered always.
+	// HeartbeatInterval is the time between two PINGs to a peer. Default 0: none are sent. PINGs of
+	// peers are always answered.
 	HeartbeatInterval time.Duration
-	// HeartbeatTimeout is how long after a PING something must come from the peer. Default
-	// HeartbeatInterval.
+	// HeartbeatTimeout is the time after a PING within which something must come from the peer;
+	// else the connection is closed. Default HeartbeatInterval.
 	HeartbeatTimeout time.Duration
-	// HeartbeatTTL is sent with each PING: how long the peer may wait for the next. It is cut to
-	// 65.5 s, which is what libzmq can take. Default 0: none.
+	// HeartbeatTTL is sent with each PING: the time within which the peer should get the next. It
+	// is cut to 65.5 s, the most that libzmq understands. Default 0: none.
 	HeartbeatTTL time.Duration
 
-	// ReconnectInterval is the pause before the second attempt to connect; it doubles with each
-	// failure up to ReconnectMax, and up to half of it is added at random. A completed handshake
-	// starts it anew. Defaults 100 ms and 5 s.
+	// ReconnectInterval is the pause before the second attempt to connect. It doubles with each
+	// failure up to ReconnectMax, and up to half of it is added at random. After a completed
+	// handshake it begins again. Defaults 100 ms and 5 s.
 	ReconnectInterval, ReconnectMax time.Duration
 	// ConnectTimeout bounds one attempt to connect. Default 0: that of the operating system.
 	ConnectTimeout time.Duration
-	// RetryAlways makes Connect try on, with the pauses above, also at an endpoint whose peer
-	// breaks the protocol or speaks another mechanism: it may be put right. Default false: such an
+	// RetryAlways makes Connect try again, with the pauses above, also when the peer breaks the
+	// protocol or has another mechanism: its operator may correct that. Default false: such an
 	// endpoint is given up, as in libzmq.
 	RetryAlways bool
 
-	// IPv6 makes "*" in Listen mean all IPv6 and IPv4 addresses instead of all IPv4 ones, and lets
-	// names resolve to IPv6. Literal IPv6 addresses work always. Default false as in libzmq.
+	// IPv6 makes "*" in Listen mean all IPv6 and IPv4 addresses instead of all IPv4 addresses, and
+	// lets names resolve to IPv6 addresses. Literal IPv6 addresses always work. Default false as in
+	// libzmq.
 	IPv6 bool
 	// KeepAlive configures TCP keepalive. Default: that of the operating system, as in libzmq.
 	KeepAlive net.KeepAliveConfig
 	// SendBuffer and RecvBuffer are SO_SNDBUF and SO_RCVBUF in bytes. Default 0: that of the
-	// operating system. With Serve and Dial, RecvBuffer of TCP is the caller's to set, as it must
-	// be set before the connection is there.
+	// operating system. It is set before a connection is made; with Serve and Dial the caller has
+	// to set RecvBuffer of TCP.
 	SendBuffer, RecvBuffer int
 	// Dial replaces the dialer of the tcp and ipc transports: network is "tcp", "tcp4" or "unix".
 	// Default: the net package.
@@ -103,8 +104,8 @@ type Config struct {
 	// Mechanism makes the security mechanism of each connection from the metadata that this side
 	// sends. Default NULL.
 	Mechanism func(local Metadata) Mechanism
-	// Logger gets what an operator should know, with the attributes socket, endpoint, peer, stage,
-	// reason and err. Default: nothing is logged.
+	// Logger gets records for operators, with the attributes socket, endpoint, peer, stage, reason
+	// and err. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -166,7 +167,7 @@ func positive[T int | time.Duration](v *T, def T) {
 	}
 }
 
-// check refuses what cannot be sent.
+// check refuses metadata that cannot be sent.
 func (c *Config) check() error {
 	for _, p := range c.Metadata {
 		if !strings.HasPrefix(p.Name, "X-") || len(p.Name) > 255 {

@@ -10,11 +10,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Connect connects the socket to an endpoint, in the background and again whenever the connection
-// is lost; nobody needs to listen there yet. It fails only for an endpoint that can never work. A
-// Sub or Pub ignores a second Connect to the same text, as in libzmq; other sockets make a second
-// connection. Forms: tcp://host:port, tcp://source:port;host:port, ipc://path, ipc://@name, and
-// those of Config.Transports.
+// Connect connects the socket to an endpoint, in the background, and again whenever the connection
+// is lost. There need not be a listener yet. Connect fails only for an endpoint that can never
+// work. A Sub or Pub ignores a second Connect to the same text, as in libzmq; other sockets make a
+// second connection. Endpoints are tcp://host:port, tcp://source:port;host:port, ipc://path,
+// ipc://@name, and those of Config.Transports.
 func (s *Socket) Connect(endpoint string) error {
 	ob := s.balancer.park(s.live.Load())
 	err := s.connect(endpoint, ob)
@@ -69,18 +69,18 @@ func (s *Socket) connected(endpoint string) bool {
 }
 
 // connectLoop keeps one connection up. The pause between attempts doubles until a handshake is
-// complete: a peer that accepts and hangs up is no better than one that is not there.
+// complete: a peer that accepts and closes is no better than none.
 func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn, error)) {
 	defer s.giveUp(a)
 	pause := s.cfg.ReconnectInterval
-	level := slog.LevelInfo // of the first failure in a row, the others are for debugging
+	level := slog.LevelInfo // of the first failure in a row; further ones are for debugging
 	for {
 		s.monitors.emit(Event{Type: EventConnectDelayed, Endpoint: a.endpoint})
 		conn, err := dial(a.ctx)
 		if err != nil {
 			s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint, Err: err})
 			if a.ctx.Err() == nil {
-				s.log.Log(a.ctx, level, "cannot connect, trying on", "endpoint", a.endpoint,
+				s.log.Log(a.ctx, level, "cannot connect, trying again", "endpoint", a.endpoint,
 					"stage", "connect", "err", err)
 				level = slog.LevelDebug
 			}
@@ -94,8 +94,8 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 			var up bool
 			up, err = s.runPeer(a, conn, nil)
 			if reasonOf(err).Protocol() && !s.cfg.RetryAlways {
-				s.log.Warn("giving the endpoint up", "endpoint", a.endpoint, "reason",
-					reasonOf(err), "err", err)
+				s.log.Warn("endpoint given up, it is not tried again", "endpoint", a.endpoint,
+					"reason", reasonOf(err), "err", err)
 				return
 			}
 			if up {

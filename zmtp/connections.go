@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// silentFor is how long a peer may be connected without having sent anything before it may have to
-// make room.
+// silentFor is how long a peer that has never sent anything is safe from being closed to make room
+// for another connection.
 const silentFor = 10 * time.Second
 
 // connections counts the accepted connections of a socket. Guarded by Socket.mu.
@@ -33,8 +33,9 @@ type pending struct {
 	detail  error  // more about reason, may be nil
 }
 
-// addressOf returns the address to which the connections of one host count: of IPv6 the first 64
-// bits, which are what a host is given. It is not valid for Unix sockets.
+// addressOf returns the address under which the connections of one host are counted. Of IPv6 these
+// are the first 64 bits, since a host may use all addresses of its /64. It is not valid for Unix
+// sockets.
 func addressOf(conn net.Conn) netip.Addr {
 	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
@@ -57,7 +58,8 @@ func (s *Socket) pend(c *pending) *list.Element {
 	return s.pending.PushBack(c)
 }
 
-// unpend takes a connection off the pending ones, once. Caller holds s.mu.
+// unpend removes a connection from the pending ones. A second call has no effect. Caller holds
+// s.mu.
 func (s *Socket) unpend(e *list.Element) {
 	c := e.Value.(*pending)
 	if !c.pends {
@@ -82,8 +84,8 @@ func (s *Socket) hog() *list.Element {
 	return e
 }
 
-// count counts c as a connection. When that is one too many, others make room that are of less use;
-// if there is none, c is evicted. Caller holds s.mu.
+// count counts c as a connection. At a limit, a connection that is of less use makes room; if there
+// is none, c is evicted. Caller holds s.mu.
 func (s *Socket) count(c *pending, e *list.Element) {
 	live, n := s.live.Load(), &s.connections
 	address := c.address.IsValid()
@@ -108,7 +110,7 @@ func (s *Socket) count(c *pending, e *list.Element) {
 	}
 }
 
-// uncount takes c off the count, once. Caller holds s.mu.
+// uncount undoes count. A second call has no effect. Caller holds s.mu.
 func (s *Socket) uncount(c *pending) {
 	if !c.counted {
 		return
@@ -122,9 +124,9 @@ func (s *Socket) uncount(c *pending) {
 	}
 }
 
-// makeRoom closes a connection, from the given address if that is valid, and reports whether there
-// was one to close: one whose handshake is not complete, see hog, else of the peers that have never
-// sent anything the one that has been connected longest. Caller holds s.mu.
+// makeRoom closes a connection, from the given address if that is valid, and reports whether it
+// found one: first one whose handshake is not complete (see hog), then the oldest of the peers that
+// have never sent anything. Caller holds s.mu.
 func (s *Socket) makeRoom(address netip.Addr) bool {
 	if s.pending.Len() > 0 && !address.IsValid() {
 		if e := s.hog(); e.Value.(*pending).counted {

@@ -38,16 +38,17 @@
 //
 // # Connections
 //
-// [Socket.Listen] and [Socket.Connect] take tcp and ipc endpoints, and those of [Config.Transports].
-// Connect works in the background and again when a connection is lost, so the order in which
-// programs start does not matter. [Config.Logger] gets what an operator should know;
+// [Socket.Listen] and [Socket.Connect] take tcp and ipc endpoints, and those of
+// [Config.Transports]. Connect works in the background and again when a connection is lost, so the
+// order in which programs start does not matter. [Config.Logger] gets what an operator should know;
 // [Socket.Monitor] gives all events, [Socket.Peers] the state of each connection.
 //
 // # Security
 //
 // [Config.Mechanism] is NULL by default: no encryption, everybody may connect. [PlainServer] and
 // [PlainClient] send a name and a password in clear. Package zmtpd/curve has CURVE, which encrypts
-// and authenticates. [Auth] decides which clients come in, with a handler of package zmtpd/zmtp/zap.
+// and authenticates. [Auth] decides which clients come in, with a handler of package
+// zmtpd/zmtp/zap.
 //
 // # New socket types
 //

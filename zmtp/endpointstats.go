@@ -1,13 +1,13 @@
 package zmtp
 
-// EndpointStats are the counters of an endpoint given to Connect, of all its connections together.
-// They are of one moment: Out.Messages-Returned-Queued of a Push is what was handed to the kernel
-// whole, and never becomes less.
+// EndpointStats are the counters of an endpoint given to Connect, of all its connections together,
+// taken at one moment. For a Push, Out.Messages-Returned-Queued is the number of messages that were
+// handed to the kernel whole; it never decreases.
 type EndpointStats struct {
 	Endpoint    string
 	Connected   bool    // there is a connection whose handshake is complete
 	Connections uint64  // whose handshake was completed
-	In, Out     Traffic // Out as soon as a message is queued
+	In, Out     Traffic // a message counts in Out as soon as it is queued
 	// messages in Out that a Push took back when a connection was lost, for other peers
 	Returned    uint64
 	Dropped     Drops  // messages that were meant for it and given up

@@ -37,7 +37,7 @@ func (e *sentinel) Unwrap() error { return e.is }
 
 // LingerError is what Shutdown returns when its context ends before everything was delivered.
 type LingerError struct {
-	// messages that were dropped then, in either direction; Stats counts them by reason
+	// messages that were dropped for that, in either direction; Stats counts them by reason
 	Dropped uint64
 	// bytes on the wire that were written and that the hosts of the peers have not acknowledged
 	Unacknowledged int
@@ -57,7 +57,7 @@ func (e *LingerError) Unwrap() error { return e.Err }
 type PeerClosedError struct {
 	Reason Reason
 	Stage  string // "connect", "handshake" or "traffic"
-	Err    error  // what was seen, may be nil
+	Err    error  // the cause, may be nil
 }
 
 // Error implements error.

@@ -2,11 +2,11 @@ package zmtp
 
 import "sync"
 
-// gate wakes all who wait for a condition that they check themselves: take wait's channel, check,
-// then receive from it.
+// gate wakes all goroutines that wait for a condition. A waiter calls wait, then checks the
+// condition, then receives from the channel.
 type gate struct {
 	mu sync.Mutex
-	ch chan struct{} // nil while nobody waits
+	ch chan struct{} // nil while no goroutine waits
 }
 
 // wait returns a channel that the next open closes.
@@ -19,6 +19,7 @@ func (g *gate) wait() <-chan struct{} {
 	return g.ch
 }
 
+// open wakes all that wait.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// maxHandshakeFrame bounds a frame of the handshake in bytes. Nobody sends more than a few hundred;
-// RFC 37 metadata with generous application properties still fits.
+// maxHandshakeFrame bounds a frame of the handshake in bytes. Real peers send a few hundred;
+// metadata with generous application properties (RFC 37) still fits.
 const maxHandshakeFrame = 64 << 10
 
 // handshake is one side of a connection from its first byte to the end of the mechanism, without
@@ -19,9 +19,9 @@ type handshake struct {
 
 	greeting []byte // what is left to send of ours
 	greeted  bool
-	session  bool // nobody sends a greeting
+	session  bool // there are no greetings, see Session
 	peer     wire.Greeting
-	mutual   bool // the peer's first command does not wait for ours
+	mutual   bool // the peer may send its first command before it has ours
 }
 
 func newHandshake(local SocketType, m Mechanism, maxMessage int64) *handshake {
@@ -35,13 +35,13 @@ func newHandshake(local SocketType, m Mechanism, maxMessage int64) *handshake {
 	return h
 }
 
-// skipGreeting says that the connection is a Session, which is open: the mechanism comes first.
+// skipGreeting is for a Session that is open: the handshake begins with the mechanism.
 func (h *handshake) skipGreeting() {
 	h.greeting = nil
 	h.session = true
 }
 
-// start appends what this side sends before it has read anything: the signature.
+// start appends the signature, which this side sends before it has read anything.
 func (h *handshake) start(dst []byte) []byte { return h.greet(dst, wire.SignatureSize) }
 
 // greet appends the greeting up to its byte end.
@@ -55,9 +55,9 @@ func (h *handshake) greet(dst []byte, end int) []byte {
 	return dst
 }
 
-// negotiate appends what the peer may know now of the greeting. The steps are those of libzmq
-// (zmtp_engine.cpp, receive_greeting_versioned): an older peer that was sent the whole greeting
-// would take what stands behind the version for a frame, and hang up before it has said its own.
+// negotiate appends the next step of the greeting. The steps are those of libzmq (zmtp_engine.cpp,
+// receive_greeting_versioned): a peer of an older version that got the whole greeting would take
+// the bytes behind the version for a frame, and would close before it has sent its own version.
 func (h *handshake) negotiate(dst, b []byte) []byte {
 	switch {
 	case len(b) > wire.SignatureSize:
@@ -68,10 +68,10 @@ func (h *handshake) negotiate(dst, b []byte) []byte {
 	return dst
 }
 
-// feed takes the bytes that came from the peer, says how many of them it consumed, and appends the
-// answer to dst. The bytes that it did not consume must be given again with more behind them; when
-// the handshake is Ready they are the first of the traffic. An answer may come together with an
-// error and must be sent before the connection is closed.
+// feed takes bytes from the peer, returns how many of them it has consumed, and appends the answer
+// to dst. The caller gives the others again, with more bytes behind them; when the handshake is
+// Ready they begin the traffic. An answer that comes with an error must be sent before the
+// connection is closed.
 func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, err error) {
 	if !h.greeted {
 		if dst, n, err = h.greetings(dst, b); err != nil || !h.greeted {
@@ -84,8 +84,7 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 		}
 	}
 	for {
-		// MORE and COMMAND are not looked at: libzmq does not either, and old peers do not set
-		// COMMAND.
+		// MORE and COMMAND are ignored, as in libzmq: old peers do not set COMMAND.
 		_, size, header, err := wire.ParseHeader(b[n:])
 		if err != nil {
 			return dst, n, Continue, err
@@ -111,7 +110,7 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 			return dst, n, Continue, err
 		case progress == Ready:
 			if err = checkMetadata(h.local, h.mechanism.Metadata()); err != nil {
-				dst = dst[:before] // libzmq too answers a wrong INITIATE with nothing
+				dst = dst[:before] // like libzmq, give no answer to a wrong INITIATE
 			}
 			return dst, n, Ready, err
 		case progress == NeedsAuth:
@@ -139,8 +138,8 @@ func (h *handshake) greetings(dst, b []byte) (out []byte, n int, err error) {
 	return dst, n, g.CheckMechanism(h.mechanism.Name())
 }
 
-// early refuses what a peer has sent before the authenticator has answered: its READY may be there,
-// if it need not wait for ours, but nothing behind it.
+// early refuses bytes that came before the authenticator has answered. Allowed is the READY of a
+// peer that need not wait for ours, and nothing behind it.
 func (h *handshake) early(b []byte) error {
 	allowed := int64(0)
 	if h.mutual {
@@ -157,14 +156,13 @@ func (h *handshake) early(b []byte) error {
 		allowed = int64(header) + size
 	}
 	if int64(len(b)) > allowed {
-		return wire.Errorf(wire.UnexpectedCommand, "the peer sent more before it was let in")
+		return wire.Errorf(wire.UnexpectedCommand, "the peer sent more before it was authenticated")
 	}
 	return nil
 }
 
-// checkMetadata applies libzmq's rules to the metadata of a peer: every Socket-Type among it must
-// fit, none is fine. Names are compared without regard to case (RFC 37), so that a wrong
-// "socket-type" is wrong as well.
+// checkMetadata applies libzmq's rules to the metadata of a peer: each Socket-Type in it must fit,
+// and there may be none. Names are compared without regard to case (RFC 37).
 func checkMetadata(local SocketType, m Metadata) error {
 	for _, p := range m {
 		switch {
@@ -191,7 +189,7 @@ func checkRoutingID(id []byte) error {
 	return nil
 }
 
-// localMetadata is what a socket says of itself, in libzmq's order.
+// localMetadata returns the metadata of a socket, in libzmq's order.
 func localMetadata(t SocketType, identity []byte, app Metadata) Metadata {
 	m := Metadata{{Name: wire.PropSocketType, Value: []byte(t)}}
 	if t.HasIdentity() {

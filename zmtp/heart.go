@@ -8,9 +8,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// heart keeps a peer's heartbeats (RFC 37, "Heartbeating"): it sends PING at each interval and
-// gives the connection up when nothing comes, neither within the timeout after our PING nor within
-// the TTL of the peer's.
+// heart runs the heartbeats of a peer (RFC 37, "Heartbeating"). It sends a PING at each interval,
+// and gives the connection up when nothing comes within the timeout after a PING of ours, or within
+// the TTL of a PING of the peer's.
 type heart struct {
 	armed atomic.Bool // one of the two deadlines runs
 
@@ -21,8 +21,8 @@ type heart struct {
 	ttl     *time.Timer // after the peer's PING
 }
 
-// start begins to send PINGs, if the socket is configured to. When its configuration has changed it
-// is called again; a PING that is under way goes on to want its answer.
+// start begins to send PINGs, if the socket is configured to. It is called again when the
+// configuration has changed; the deadline of a PING that is under way stays.
 func (h *heart) start(p *Peer) {
 	cfg := p.socket.live.Load()
 	frame := wire.AppendPing(nil, int(cfg.HeartbeatTTL/(100*time.Millisecond)))
@@ -44,10 +44,10 @@ func (h *heart) start(p *Peer) {
 		}
 		ping.Reset(cfg.HeartbeatInterval)
 		if !p.backlog.waiting.Load() || p.suspicion.Load() != nil {
-			return // there is something to read, or it is being looked for
+			return // there is something to read, or the read loop is checking that
 		}
 		if h.timeout == nil {
-			// Before the PING goes out: an answer must find the deadline that it disarms.
+			// Before the PING goes out, so that the answer finds the deadline that it disarms.
 			h.timeout = h.deadline(p, cfg.HeartbeatTimeout, wire.HeartbeatTimeout, &h.timeout)
 			h.armed.Store(true)
 		}
@@ -64,14 +64,14 @@ func (h *heart) deadline(p *Peer, d time.Duration, r Reason, self **time.Timer) 
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if h.stopped || *self != t {
-			return // disarmed while it fired, perhaps armed anew
+			return // disarmed while it fired, and perhaps armed again
 		}
 		p.suspect(wire.Errorf(r, "nothing came from the peer for %v", d))
 	})
 	return t
 }
 
-// seen says that something came from the peer.
+// seen disarms the deadlines: something came from the peer.
 func (h *heart) seen() {
 	if !h.armed.Load() {
 		return

@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// inbox is the receiving end of a socket: a fair queue over its peers, with limits for each peer and
-// one for the memory of all.
+// inbox is the receiving end of a socket: a fair queue over its peers, with limits for each peer
+// and one for the memory of all.
 type inbox struct {
 	// ready has room for one signal: there may be something to receive. A receiver that takes the
 	// signal and leaves something in the queue gives it back.
 	ready chan struct{}
-	abort chan struct{} // closed when nobody receives any more
+	abort chan struct{} // closed when the application receives no more
 
 	mu       sync.Mutex
 	hwm      int   // messages per peer, 0 for no limit
@@ -34,7 +34,7 @@ func newInbox(hwm int, maxBytes, totalBytes int64) *inbox {
 	return in
 }
 
-// limit changes the limits. What waits stays, also when it is above them.
+// limit changes the limits. It drops nothing, also when the queue is above them.
 func (in *inbox) limit(hwm int, maxBytes, totalBytes int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -84,7 +84,7 @@ func (in *inbox) put(p *inPipe, b *Batch) (dropped int) {
 	return 0
 }
 
-// force queues b on p without regard to the limits. Unlike put it takes the batch over and does not
+// force queues b on p without regard to the limits. Unlike put it takes ownership of b and does not
 // wait.
 func (in *inbox) force(p *inPipe, b *Batch) {
 	in.mu.Lock()
@@ -103,8 +103,8 @@ func (in *inbox) force(p *inPipe, b *Batch) {
 	in.signal()
 }
 
-// notify is force for a notification, which does not count against the limits of p. It reports
-// false when it has dropped it, because so many wait that nobody seems to receive.
+// notify is force for a notification, which does not count against the limits of p. When so many
+// wait that the application seems not to receive, it drops the notification and reports false.
 func (in *inbox) notify(p *inPipe, b *Batch) bool {
 	in.mu.Lock()
 	notes := in.queue.notes
@@ -119,8 +119,8 @@ func (in *inbox) notify(p *inPipe, b *Batch) bool {
 	return true
 }
 
-// keep returns a batch with the messages of b that stays valid when the read loop goes on. It waits
-// until the budget has room for it.
+// keep returns a batch with the messages of b that stays valid when the read loop continues. It
+// waits until the budget has room for the batch.
 func (in *inbox) keep(p *inPipe, b *Batch) *Batch {
 	used, shared := b.keeps()
 	if in.budget.limit.Load() <= 0 {
@@ -140,9 +140,9 @@ func (in *inbox) keep(p *inPipe, b *Batch) *Batch {
 	return k
 }
 
-// reserve waits until there is room for a slab of size bytes for the read loop of the peer of p, if
-// it is a large one, which an inbox with a budget counts, and reports whether it does. Then made or
-// unreserve has to follow.
+// reserve waits until the budget has room for a slab of size bytes for the read loop of p's peer,
+// and charges it. It reports false without waiting if the slab does not count: it is not large, or
+// there is no budget. If it reports true, the caller calls made or unreserve next.
 func (in *inbox) reserve(p *inPipe, size int) (counted bool) {
 	if size <= largeSlab || in == nil || in.budget.limit.Load() <= 0 {
 		return false
@@ -153,7 +153,7 @@ func (in *inbox) reserve(p *inPipe, size int) (counted bool) {
 	return true
 }
 
-// made says that s is what was reserved.
+// made assigns a reservation to s, the slab that was made for it.
 func (in *inbox) made(p *inPipe, s *slab) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -168,8 +168,8 @@ func (in *inbox) unreserve(p *inPipe, size int) {
 	in.budget.grant()
 }
 
-// charge waits until n bytes more are allowed for p and charges them. Caller holds the lock, which
-// is given up while it waits.
+// charge waits until n bytes more are allowed for p, and charges them. Caller holds the lock;
+// charge unlocks it while it waits.
 func (in *inbox) charge(p *inPipe, n int) {
 	if granted := in.budget.ask(p, int64(n)); granted != nil {
 		in.mu.Unlock()
@@ -178,13 +178,13 @@ func (in *inbox) charge(p *inPipe, n int) {
 	}
 }
 
-// count notes one more who has s, whose bytes are charged to p. Caller holds the lock.
+// count counts one more reference to s, whose bytes are charged to p. Caller holds the lock.
 func (in *inbox) count(p *inPipe, s *slab) {
 	s.pipe = p
 	s.kept++
 }
 
-// released notes one less who has s.
+// released counts one reference to s less.
 func (in *inbox) released(s *slab) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -195,8 +195,7 @@ func (in *inbox) released(s *slab) {
 	}
 }
 
-// waitRoom waits until p would take another message, which is the back-pressure for what was
-// forced.
+// waitRoom waits until p has room for a message. That is the back-pressure after force.
 func (in *inbox) waitRoom(p *inPipe) {
 	for {
 		room := p.room.wait()
@@ -216,8 +215,8 @@ func (in *inbox) waitRoom(p *inPipe) {
 	}
 }
 
-// fits reports whether a message may follow msgs messages of bytes bytes on p. One is always taken
-// by an empty pipe.
+// fits reports whether p has room for a message behind msgs messages of bytes bytes. An empty pipe
+// has room for one of any size.
 func (in *inbox) fits(p *inPipe, msgs int, bytes int64) bool {
 	msgs += p.msgs - p.notes.msgs
 	bytes += p.bytes - p.notes.bytes
@@ -252,8 +251,8 @@ func (in *inbox) tryRecv() (Message, error) {
 	return m, nil
 }
 
-// Small messages are copied into blocks: an allocation costs as much as all else that receiving one
-// takes. One that the application keeps holds its block.
+// Small messages are copied into blocks, since an allocation costs as much as everything else in
+// receiving one. A message that the application keeps keeps its block.
 const (
 	blockSize = 4 << 10
 	smallSize = blockSize / 8 // largest message that goes into a block, with its framing
@@ -303,16 +302,16 @@ func (in *inbox) took(p *inPipe) {
 	}
 }
 
-// emptyError is what receiving from an empty inbox gives. Caller holds the lock.
+// emptyError returns the error for an empty inbox. Caller holds the lock.
 func (in *inbox) emptyError() error {
 	if in.drained || in.aborted {
-		in.signal() // for the next who waits
+		in.signal() // for the next receiver that waits
 		return ErrClosed
 	}
 	return ErrWouldBlock
 }
 
-// wait repeats try until it gives something else than ErrWouldBlock or ctx ends.
+// inboxWait repeats try until it returns something other than ErrWouldBlock, or ctx ends.
 func inboxWait[T any](ctx context.Context, in *inbox, try func() (T, error)) (T, error) {
 	for {
 		v, err := try()
@@ -335,7 +334,8 @@ func (in *inbox) recvBatch(ctx context.Context) (*Batch, error) {
 	return inboxWait(ctx, in, in.tryRecvBatch)
 }
 
-// finished says that no peer is left: what is queued can still be received, then comes ErrClosed.
+// finished ends the inbox when no peer is left: after the queued messages, receiving returns
+// ErrClosed.
 func (in *inbox) finished() {
 	in.mu.Lock()
 	in.drained = true
@@ -343,8 +343,8 @@ func (in *inbox) finished() {
 	in.signal()
 }
 
-// discard drops everything, and all that is put from now on. It returns how many messages were
-// dropped.
+// discard drops what is queued, and whatever is put after that. It returns how many messages were
+// queued.
 func (in *inbox) discard() int {
 	in.mu.Lock()
 	dropped := in.queue.msgs
@@ -363,7 +363,7 @@ func (in *inbox) discard() int {
 	return dropped
 }
 
-// level returns how much waits, and how much memory is charged to the budget.
+// level returns the queued messages and bytes, and the memory that is charged to the budget.
 func (in *inbox) level() (msgs int, bytes, pinned int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

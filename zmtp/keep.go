@@ -1,9 +1,9 @@
 package zmtp
 
-// Keep returns a batch of the messages in runs, in that order, which stays valid after
+// Keep returns a batch of the messages in runs, in that order, that stays valid after
 // Pattern.Receive has returned. It shares the memory of b, unless that would pin more than four
-// times what the messages need; then it copies them. There must be at least one message. Release
-// gives the memory back.
+// times the size of the messages; then it copies them. There must be at least one message. The
+// caller releases the batch.
 func (b *Batch) Keep(runs []Run) *Batch {
 	n, size := 0, int64(0)
 	for _, r := range runs {

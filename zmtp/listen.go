@@ -12,17 +12,22 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Pauses after a failed accept, for example when the process has no descriptors left.
+// Pauses after a failed accept. It fails, for example, when the process has no descriptors left.
 const (
 	acceptPause    = 5 * time.Millisecond
 	maxAcceptPause = time.Second
 )
 
-// Listen binds the socket to an endpoint and returns it with the address actually bound, which
-// Unbind takes. It may be called several times. Forms: tcp://address:port, where address may be *,
-// a name, an IPv4 or IPv6 address or a network interface, and port may be * or 0 for an ephemeral
-// one; ipc://path, ipc://@name (abstract, Linux), ipc://* (a new path); and those of
-// Config.Transports.
+// Listen binds the socket to an endpoint and accepts connections in the background. It returns the
+// endpoint with the address actually bound, for Unbind. It may be called several times. Endpoints
+// are:
+//
+//   - tcp://address:port, where address is *, a name, an IPv4 or IPv6 address or a network
+//     interface, and port may be * or 0 for an ephemeral one
+//   - ipc://path, ipc://@name (abstract, Linux), ipc://* (a new path)
+//   - those of Config.Transports
+//
+// The error wraps ErrEndpoint if the endpoint is not well formed.
 func (s *Socket) Listen(endpoint string) (bound string, err error) {
 	l, bound, err := s.listen(endpoint)
 	if err != nil {
@@ -91,14 +96,14 @@ func (s *Socket) acceptLoop(a *attachment) {
 				return
 			}
 			s.monitors.emit(Event{Type: EventAcceptFailed, Endpoint: a.endpoint, Err: err})
-			// no descriptors: one that is of no use may have one
+			// The process has no descriptors left: a connection that is of no use may have one.
 			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 				s.mu.Lock()
 				s.makeRoom(netip.Addr{})
 				s.mu.Unlock()
 			}
 			if pause == acceptPause {
-				s.log.Warn("accept failed, trying on", "endpoint", a.endpoint, "stage", "accept",
+				s.log.Warn("accept failed, trying again", "endpoint", a.endpoint, "stage", "accept",
 					"err", err)
 			}
 			if !sleep(a.ctx, pause) {
@@ -117,8 +122,7 @@ func (s *Socket) acceptLoop(a *attachment) {
 	}
 }
 
-// runAccepted runs an accepted connection; until its handshake is complete it is among the pending
-// ones.
+// runAccepted runs an accepted connection, which is pending until its handshake is complete.
 func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.tune(conn)
 	s.mu.Lock()
@@ -140,8 +144,8 @@ func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.mu.Unlock()
 }
 
-// settle takes a connection off the pending ones and returns why it was closed meanwhile, if it
-// was.
+// settle ends the time in which a connection is pending. It returns why the connection was closed
+// meanwhile, nil if it was not.
 func (s *Socket) settle(e *list.Element) error {
 	if e == nil {
 		return nil

@@ -9,8 +9,8 @@ import (
 )
 
 // loadBalancer gives each message to one of its pipes, past those that are full: in turn, or with a
-// key by the sticky strategy (libzmq, lb.cpp). A socket that has one queues messages for an endpoint
-// before anybody is connected, and takes back what waits for a peer that is lost.
+// key by the sticky strategy (libzmq, lb.cpp). A socket that has one queues messages for an
+// endpoint before anybody is connected, and takes back what waits for a peer that is lost.
 type loadBalancer struct {
 	// key returns the key of a message, nil for one that any pipe may get. It is nil if no message
 	// has a key.

@@ -7,14 +7,14 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Progress says how far a Mechanism's handshake has come.
+// Progress is the state of a Mechanism's handshake.
 type Progress uint8
 
 // The stages of a handshake.
 const (
 	Continue  Progress = iota // more commands of the peer are needed
 	NeedsAuth                 // the mechanism is an Authorizer, and Authorize comes next
-	Ready                     // both sides are done
+	Ready                     // the handshake is complete
 )
 
 // Mechanism is the security handshake of one connection (RFC 37, "Security Handshake"), from the
@@ -25,21 +25,22 @@ type Mechanism interface {
 	// Handshake takes the body of the peer's next handshake frame, nil once at the start, and
 	// appends the frames to send now to dst. It must not keep cmd.
 	Handshake(dst, cmd []byte) ([]byte, Progress, error)
-	// Metadata is what the peer said of itself, and what an authenticator added; valid when the
-	// handshake is Ready.
+	// Metadata returns the metadata that the peer sent and an authenticator added. It is valid when
+	// the handshake is Ready.
 	Metadata() Metadata
-	// Traffic returns what protects the frames behind the handshake, nil and nil if nothing does;
-	// valid when the handshake is Ready.
+	// Traffic returns the protection of the frames behind the handshake, nil and nil if there is
+	// none. It is valid when the handshake is Ready.
 	Traffic() (Sealer, Opener)
 }
 
-// Authorizer is a Mechanism whose handshake has steps that wait: for an authenticator, or for its
-// turn.
+// Authorizer is a Mechanism whose handshake has steps that wait, for an authenticator or for a
+// limit on their rate.
 type Authorizer interface {
 	Mechanism
-	// Authorize is called each time Handshake said NeedsAuth. It appends the frames to send now to
-	// dst, also when it returns an error: then they are sent before the connection is closed. It
-	// may wait for ctx, which ends with the handshake's time. The peer may send nothing meanwhile.
+	// Authorize is called each time Handshake has returned NeedsAuth. It appends the frames to send
+	// now to dst, also when it returns an error: then they are sent before the connection is
+	// closed. It may wait until ctx ends, which is when the time of the handshake is over or the
+	// peer closes. The peer must not send anything meanwhile.
 	Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress, error)
 }
 
@@ -47,25 +48,25 @@ type Authorizer interface {
 // every handshake allows.
 type FrameLimiter interface {
 	Mechanism
-	// MaxFrame is how many bytes the body of the peer's next handshake frame may have. What is
-	// longer is refused before it has arrived.
+	// MaxFrame returns how many bytes the body of the peer's next handshake frame may have. A
+	// longer frame is refused before it has arrived.
 	MaxFrame() int64
 }
 
-// Sealer protects what is sent on one connection. It is used by the connection's write loop alone,
-// so that the order of nonces is the order on the wire.
+// Sealer protects the frames that are sent on one connection. Only the write loop of the connection
+// uses it, so the order of nonces is the order on the wire.
 type Sealer interface {
 	// Seal appends the protected form of frames, a sequence of whole frames as NULL would send
 	// them, to dst: one frame for each, in the same order.
 	Seal(dst, frames []byte) []byte
 }
 
-// Opener takes the protection off what is received on one connection. It is used by the
-// connection's read loop alone.
+// Opener removes the protection from the frames that are received on one connection. Only the read
+// loop of the connection uses it.
 type Opener interface {
-	// Open appends to dst the frames, as NULL would have sent them, that were protected in stream,
-	// a sequence of whole frames, in the same order. It appends at most len(stream) bytes. With an
-	// error, what was before the fault is appended.
+	// Open appends to dst the frames, as NULL would have sent them, of which stream is the
+	// protected form: a sequence of whole frames, in the same order. It appends at most len(stream)
+	// bytes. When it returns an error, it has appended the frames before the fault.
 	Open(dst, stream []byte) ([]byte, error)
 }
 

@@ -11,7 +11,7 @@ import (
 // be changed by anybody once the Message exists. The zero Message has no parts and cannot be sent.
 type Message struct {
 	wire []byte // canonical form: the bytes on the wire of a NULL connection
-	peer *Peer  // from whom it came, or nil
+	peer *Peer  // from which it came, or nil
 }
 
 // NewMessage makes a message of the given parts, which it copies.
@@ -123,8 +123,8 @@ func (m Message) Part(i int) []byte {
 	return nil
 }
 
-// CutPart returns the first part of m, and the message of the other parts, which is the zero Message
-// if there are none. Both refer to m.
+// CutPart returns the first part of m, and the message of the other parts, which is the zero
+// Message if there are none. Both refer to m.
 func (m Message) CutPart() (part []byte, rest Message) {
 	if len(m.wire) == 0 {
 		return nil, m
@@ -136,8 +136,8 @@ func (m Message) CutPart() (part []byte, rest Message) {
 	return part, m
 }
 
-// Prepend returns a message with parts, such as the routing id of an envelope (RFC 28), before those
-// of m, which it copies as they are.
+// Prepend returns a message with parts, such as the routing id of an envelope (RFC 28), before
+// those of m, which it copies as they are.
 func (m Message) Prepend(parts ...[]byte) Message {
 	size := len(m.wire)
 	for _, p := range parts {

@@ -12,8 +12,7 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// EventType is what happened to a connection, with the numbers and meanings of libzmq's
-// ZMQ_EVENT_*.
+// EventType is the type of an Event, with the numbers and meanings of libzmq's ZMQ_EVENT_*.
 type EventType uint16
 
 // The events (zmq_socket_monitor).
@@ -63,11 +62,11 @@ type Event struct {
 	Remote   net.Addr      // likewise
 	Value    uint32        // ZMQ_PROTOCOL_ERROR_* or the ZAP status, where libzmq's event has one
 	Interval time.Duration // of EventConnectRetried
-	Err      error         // why, if something failed or ended
+	Err      error         // the reason, if something failed or ended
 }
 
-// Monitor receives the events of a socket. It never holds the socket up: events that find it full
-// are dropped and counted.
+// Monitor receives the events of a socket. It never holds the socket up: when its buffer is full,
+// events are dropped and counted.
 type Monitor struct {
 	ch      chan Event
 	dropped atomic.Uint64
@@ -76,7 +75,7 @@ type Monitor struct {
 // Events returns the channel of the events. It is closed after EventMonitorStopped.
 func (m *Monitor) Events() <-chan Event { return m.ch }
 
-// Dropped returns how many events were dropped because nobody received.
+// Dropped returns how many events were dropped because the buffer was full.
 func (m *Monitor) Dropped() uint64 { return m.dropped.Load() }
 
 // monitors is the set of monitors of a socket.
@@ -86,8 +85,8 @@ type monitors struct {
 	closed bool
 }
 
-// Monitor starts to record the events of the socket, at most buffer of them not yet received.
-// StopMonitor ends it, and so does the end of the socket.
+// Monitor returns a monitor of the socket's events, with a buffer for so many events. It ends with
+// StopMonitor or with the socket.
 func (s *Socket) Monitor(buffer int) *Monitor {
 	// one place is kept for EventMonitorStopped
 	m := &Monitor{ch: make(chan Event, max(buffer, 1)+1)}
@@ -104,7 +103,7 @@ func (s *Socket) Monitor(buffer int) *Monitor {
 	return m
 }
 
-// StopMonitor ends m with EventMonitorStopped. A monitor that has ended is left alone.
+// StopMonitor ends m with EventMonitorStopped. It does nothing to a monitor that has ended.
 func (s *Socket) StopMonitor(m *Monitor) {
 	s.monitors.mu.Lock()
 	defer s.monitors.mu.Unlock()

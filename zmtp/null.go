@@ -7,13 +7,13 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Null is the NULL mechanism with an authenticator (RFC 37, "The NULL Security Mechanism"): peers
-// are let in by their address. Without one, leave Config.Mechanism nil.
+// Null is the NULL mechanism (RFC 37, "The NULL Security Mechanism") with an authenticator, which
+// decides by the address of a peer. Without an authenticator, leave Config.Mechanism nil.
 type Null struct {
 	Auth
 }
 
-// Mechanism is for Config.Mechanism.
+// Mechanism implements Config.Mechanism.
 func (n *Null) Mechanism(local Metadata) Mechanism {
 	if n.Handler == nil && n.Open {
 		return newNull(local) // READY need not wait for anything
@@ -26,7 +26,7 @@ func newNull(local Metadata) Mechanism { return &null{local: local} }
 // null is one connection's NULL handshake.
 type null struct {
 	local Metadata
-	auth  *Auth // nil: everybody is let in
+	auth  *Auth // nil: all peers are admitted
 	peer  Metadata
 	zap   Metadata
 }
@@ -37,8 +37,8 @@ func (m *null) Metadata() Metadata { return append(m.zap, m.peer...) }
 
 func (*null) Traffic() (Sealer, Opener) { return nil, nil }
 
-// Handshake sends READY at once, on both sides, as libzmq does; RFC 37 lets the client go first.
-// With an authenticator it sends it when that has agreed.
+// Handshake sends READY at once, on both sides, as libzmq does; in RFC 37 the client goes first.
+// With an authenticator it sends READY when the authenticator has admitted the peer.
 func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	if cmd == nil {
 		if m.auth != nil {

@@ -6,13 +6,13 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Pattern is what a socket type does with its peers. The methods of one peer are called in this
-// order: Attach once, then Receive from the peer's read goroutine, then Detach once. The methods of
-// different peers run at the same time. A Pattern whose peers send commands also implements
-// CommandHandler.
+// Pattern implements a socket type: what it does with its peers. The methods of one peer are called
+// in this order: Attach once, then Receive from the peer's read goroutine, then Detach once. The
+// methods of different peers run at the same time. A Pattern whose peers send commands also
+// implements CommandHandler.
 type Pattern interface {
-	// Attach takes a peer whose handshake is complete. It must not block. What it puts into the
-	// peer's outbox goes out before anything else. An error refuses the peer.
+	// Attach takes a peer whose handshake is complete. It must not block. What it sends to the peer
+	// goes out before anything else. An error refuses the peer.
 	Attach(*Peer) error
 	// Receive takes the messages of one read, in order. The batch is valid until Receive returns.
 	// Blocking stops the reading from this peer, which is its back-pressure. An error closes the
@@ -47,9 +47,9 @@ func SubscriptionCommand(name []byte) (on, ok bool) {
 	return false, false
 }
 
-// Upstream is a piece of what a subscriber sent to a publisher as messages.
+// Upstream is a piece of the messages that a subscriber sent to a publisher.
 type Upstream struct {
-	// Subscription says that there was a subscription of Topic, or its cancellation if On is false.
+	// Subscription is true for a subscription of Topic, or its cancellation if On is false.
 	Subscription bool
 	On           bool
 	Topic        []byte
@@ -82,10 +82,10 @@ func subscription(part []byte) (on, ok bool) {
 	return len(part) > 0 && part[0] == 1, len(part) > 0 && part[0] <= 1
 }
 
-// split takes a message of several parts apart at the subscriptions in it. It allocates nothing for
-// a part, however many a peer sends.
+// split divides a message of several parts at the subscriptions in it. It allocates nothing for
+// each part, as a peer may send many.
 func split(m Message, f func(Upstream) error) error {
-	begin, last := 0, 0 // where the present piece and its last part begin
+	begin, last := 0, 0 // where the current piece and its last part begin
 	for at := 0; at < len(m.wire); last = at {
 		part, rest := cutPart(m.wire[at:])
 		at = len(m.wire) - len(rest)
@@ -119,14 +119,14 @@ func (m Message) piece(from, to, last int) Message {
 	return Message{wire: b, peer: m.peer}
 }
 
-// Rest returns Message without the subscription in it, an empty one if nothing else is in it. It
-// owns its memory.
+// Rest returns Message without the subscription in it, the zero Message if there is nothing else.
+// It owns its memory.
 func (u Upstream) Rest() Message {
 	m := u.Message
 	if !u.Subscription {
 		return Message{wire: bytes.Clone(m.wire), peer: m.peer}
 	}
-	end, last := 0, 0 // of what comes before the last part, and where the last of that begins
+	end, last := 0, 0 // where the last part begins, and the part before it
 	for at := 0; at < len(m.wire); {
 		_, rest := cutPart(m.wire[at:])
 		if len(rest) == 0 {
@@ -141,8 +141,8 @@ func (u Upstream) Rest() Message {
 	return m.piece(0, end, last)
 }
 
-// CheckTopic returns the error with which a peer must be closed that subscribes this topic while it
-// holds held others, or nil.
+// CheckTopic checks a subscription of a peer that has held others against MaxTopicSize and
+// MaxSubscriptions. A peer must be closed with the error.
 func (p *Peer) CheckTopic(topic []byte, held int) error {
 	switch cfg := &p.socket.cfg; {
 	case len(topic) > cfg.MaxTopicSize:

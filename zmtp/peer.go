@@ -28,23 +28,23 @@ type Peer struct {
 	opener   Opener // likewise
 	outbox   *outbox
 	parked   bool // the outbox belongs to the connecter and outlives the peer
-	// takeBack, unless it is nil, is called when nothing more can be sent, to take what waits out
-	// of the outbox. The Pattern sets it in Attach.
+	// takeBack, unless it is nil, is called when nothing more can be sent. It takes the messages
+	// that wait out of the outbox. The load balancer sets it in Attach.
 	takeBack func()
 	mute     bool // stopSending was called
 
 	// Value belongs to the Pattern, which sets it in Attach.
 	Value any
 
-	memory *memory.Holder // of what is freed when the connection is closed, nil without a budget
+	memory *memory.Holder // of memory that the end of the connection frees, nil without a budget
 
-	inPipe inPipe // what came from it, for patterns that receive
+	inPipe inPipe // for patterns that receive
 
 	accepted *pending    // nil if we connected
-	spoke    atomic.Bool // a message or subscription came from it
+	spoke    atomic.Bool // a message or command for the Pattern came from it
 
 	in      traffic
-	dropped drops // messages that were meant for it and given up
+	dropped drops // messages for it that were dropped
 	backlog backlog
 	heart   heart
 	// suspicion, unless it is nil, is why the connection ends if nothing more can be read.
@@ -64,14 +64,15 @@ func (p *Peer) ID() uint64 { return p.id }
 // Remote returns the address at the other end of the connection.
 func (p *Peer) Remote() net.Addr { return p.conn.RemoteAddr() }
 
-// Endpoint returns the endpoint of ours that the peer belongs to, as given to Connect or returned
-// by Listen.
+// Endpoint returns the endpoint of this socket to which the peer belongs, as given to Connect or
+// returned by Listen.
 func (p *Peer) Endpoint() string { return p.owner.endpoint }
 
-// Metadata returns what the peer said of itself. It must not be changed.
+// Metadata returns the metadata that the peer sent and an authenticator added. It must not be
+// changed.
 func (p *Peer) Metadata() Metadata { return p.metadata }
 
-// SocketType returns the peer's socket type, empty if it did not say.
+// SocketType returns the peer's socket type, empty if the peer did not send it.
 func (p *Peer) SocketType() SocketType {
 	v, _ := p.metadata.Get(wire.PropSocketType)
 	return SocketType(v)
@@ -84,7 +85,7 @@ func (p *Peer) RoutingID() []byte {
 	return v[:len(v):len(v)]
 }
 
-// UserID returns who the authenticator says the peer is, empty if there was none or it did not say.
+// UserID returns the user id that the authenticator gave the peer, empty if it gave none.
 func (p *Peer) UserID() string {
 	v, _ := p.metadata.Get(PropUserID)
 	return string(v)
@@ -95,43 +96,42 @@ func (p *Peer) UserID() string {
 // had sent before.
 func (p *Peer) Done() <-chan struct{} { return p.done }
 
-// Close closes the connection at once; the pattern's Detach gets err. It does not wait for it.
+// Close closes the connection at once and does not wait. Pattern.Detach gets err.
 func (p *Peer) Close(err error) { p.fail(err) }
 
-// Memory returns the peer's account in Config.Memory, nil without one. A Pattern counts there what
-// it keeps for the peer and frees in Detach.
+// Memory returns the peer's account in Config.Memory, nil without a budget. A Pattern counts there
+// the memory that it keeps for the peer and frees in Detach.
 func (p *Peer) Memory() *memory.Holder { return p.memory }
 
-// Offer appends messages of b to the peer's outbox, the given runs in order, until one does not fit
-// its limits, and returns how many it took. It never blocks. What it does not copy it keeps the
-// batch's memory for.
+// Offer appends messages of b to the peer's outbox, the given runs in order, until one has no room,
+// and returns how many it has appended. It never blocks. It copies messages, or refers to the
+// memory of the batch until they are sent.
 func (p *Peer) Offer(b *Batch, runs []Run) int { return p.outbox.offer(b, runs) }
 
-// OfferMessage appends one message to the peer's outbox if it fits its limits. It never blocks. The
-// message may be kept.
+// OfferMessage appends one message to the peer's outbox if there is room, and reports whether it
+// has. It never blocks. It may refer to the memory of the message.
 func (p *Peer) OfferMessage(m Message) bool { return p.outbox.offerMessage(m) }
 
-// HasRoom reports whether Offer would take a message of n bytes on the wire.
+// HasRoom reports whether the outbox has room for a message of n bytes on the wire.
 func (p *Peer) HasRoom(n int) bool { return p.outbox.hasRoom(int64(n)) }
 
-// Room returns a channel that is closed when an outbox that refused something has drained to half
-// of its limits, or is closed. Take it first, then try, then wait.
+// Room returns a channel that is closed when an outbox that has refused a message has drained to
+// half of its limits, or is closed. To wait for room, call Room, then Offer, then receive.
 func (p *Peer) Room() <-chan struct{} { return p.outbox.room.wait() }
 
-// Queue returns how many messages and bytes wait for the peer, and how many bytes were ever handed
-// to the kernel for it: if that number stands still while the queue is not empty, the peer does not
-// read.
+// Queue returns the messages and bytes in the outbox, and how many bytes the kernel has taken so
+// far: if that number does not change while the outbox is not empty, the peer does not read.
 func (p *Peer) Queue() (msgs int, bytes int64, written uint64) { return p.outbox.level() }
 
-// SendSubscription sends a subscription, or its cancellation, in the form that the peer's version
-// wants. No limit on messages applies. A peer that leaves more than Config.SendBytes of them unread
-// is closed.
+// SendSubscription sends a subscription, or its cancellation, in the form of the peer's ZMTP
+// version. The limits on messages do not apply. A peer that leaves more than Config.SendBytes of
+// subscriptions unread is closed.
 func (p *Peer) SendSubscription(topic []byte, on bool) {
 	p.sendSubscription(topic, on, p.greeting.V30())
 }
 
 func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
-	// for nearly all topics: a broker tells each subscription to each of its publishers
+	// Enough for nearly all topics: a broker sends each subscription to each of its publishers.
 	var memory [128]byte
 	frame := wire.AppendSubscription(memory[:0], asMessage, on, topic)
 	if !p.outbox.force(frame, 1+len(topic)) {
@@ -141,13 +141,13 @@ func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
 	}
 }
 
-// SubscriptionBacklog returns how many bytes of subscriptions wait for the peer, and with how many
-// it is closed.
+// SubscriptionBacklog returns how many bytes of subscriptions wait in the outbox, and the limit
+// above which the peer is closed.
 func (p *Peer) SubscriptionBacklog() (bytes, limit int64) {
 	return p.outbox.forcedLevel()
 }
 
-// Drop counts n messages that were meant for this peer and given up.
+// Drop counts n messages for this peer that were dropped.
 func (p *Peer) Drop(r DropReason, n int) {
 	p.dropped[r].Add(uint64(n))
 	p.socket.drop(r, n)
@@ -164,7 +164,7 @@ func (p *Peer) Stats() PeerStats {
 	return st
 }
 
-// ended says why the connection ends; the first call counts.
+// ended sets the cause of the connection's end, unless it is set.
 func (p *Peer) ended(err error) {
 	p.once.Do(func() {
 		p.cause = err
@@ -172,7 +172,7 @@ func (p *Peer) ended(err error) {
 	})
 }
 
-// fail gives the connection up.
+// fail closes the connection.
 func (p *Peer) fail(err error) {
 	p.ended(err)
 	p.shut.Do(func() {
@@ -181,17 +181,16 @@ func (p *Peer) fail(err error) {
 	})
 }
 
-// suspect ends the read loop with err unless there is something to read. It does not wait. The read
-// loop decides, when it comes to it: until then what the peer has sent may be waiting in the
-// kernel.
+// suspect ends the read loop with err unless there is something to read. It does not wait: the read
+// loop decides at its next read, since data of the peer may still be in the kernel.
 func (p *Peer) suspect(err error) {
 	if p.suspicion.CompareAndSwap(nil, &err) {
 		p.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-// finish begins the orderly end: what is queued is written, then the peer is told, and what it has
-// sent is read.
+// finish begins the orderly end: the write loop writes what is queued and closes our end, and the
+// read loop reads what the peer has sent.
 func (p *Peer) finish() { p.outbox.close(false) }
 
 // ioError turns an error of the network into one with a reason.

@@ -15,28 +15,28 @@ const (
 	cmdWelcome  = "WELCOME"
 	cmdInitiate = "INITIATE"
 
-	// plainError is the name under which libzmq sends and understands ERROR in PLAIN since 4.3.0:
-	// what stands for the length of the name is 0x5e, and the name begins behind it.
+	// plainError is the name of ERROR in PLAIN as libzmq has sent and understood it since 4.3.0: in
+	// place of the length of the name there is 0x5e.
 	plainError = "\x5eRROR"
 )
 
 // PlainClient is the client side of PLAIN (RFC 24): a name and a password of at most 255 bytes
-// each, sent in clear.
+// each, which are sent in clear.
 type PlainClient struct {
 	User, Password string
 }
 
-// Mechanism is for Config.Mechanism.
+// Mechanism implements Config.Mechanism.
 func (c *PlainClient) Mechanism(local Metadata) Mechanism {
 	return &plainClient{credentials: *c, local: local}
 }
 
-// PlainServer is the server side of PLAIN (RFC 24).
+// PlainServer is the server side of PLAIN (RFC 24). Its authenticator gets name and password.
 type PlainServer struct {
 	Auth
 }
 
-// Mechanism is for Config.Mechanism.
+// Mechanism implements Config.Mechanism.
 func (s *PlainServer) Mechanism(local Metadata) Mechanism {
 	return &plainServer{auth: &s.Auth, local: local}
 }
@@ -45,7 +45,7 @@ type plainState uint8
 
 const (
 	plainStart plainState = iota
-	plainHello            // the client has sent HELLO; the server has not got it
+	plainHello            // the client has sent HELLO; the server waits for it
 	plainInitiate
 )
 
@@ -135,7 +135,7 @@ func (m *plainServer) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 		"%.16q in the PLAIN handshake of a server", name)
 }
 
-// Authorize implements Authorizer. WELCOME says that the client may come in.
+// Authorize implements Authorizer. WELCOME tells the client that it is admitted.
 func (m *plainServer) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte, Progress,
 	error) {
 	zap, status, err := m.auth.Ask(ctx, peer, m.Name(), m.user, m.password)
@@ -150,7 +150,7 @@ func (m *plainServer) Authorize(ctx context.Context, dst []byte, peer net.Addr) 
 	return wire.AppendCommand(dst, cmdWelcome, nil), Continue, nil
 }
 
-// parsePlain is wire.ParseCommand that understands both forms of ERROR.
+// parsePlain is wire.ParseCommand for both forms of ERROR.
 func parsePlain(cmd []byte) (name string, data []byte, err error) {
 	if rest, ok := bytes.CutPrefix(cmd, []byte(plainError)); ok {
 		return wire.CmdError, rest, nil
@@ -159,7 +159,7 @@ func parsePlain(cmd []byte) (name string, data []byte, err error) {
 	return string(n), data, err
 }
 
-// cutShort takes a string with one byte of length off b.
+// cutShort cuts a string with one byte of length off b.
 func cutShort(b []byte) (s, rest []byte, ok bool) {
 	if len(b) == 0 || len(b)-1 < int(b[0]) {
 		return nil, nil, false

@@ -19,11 +19,11 @@ type PushOptions struct {
 // Messages without a key, which without PushOptions.Key are all, go to the peers in turn (round
 // robin), past those whose queue is full. As many messages of a batch as fit go to one peer.
 //
-// Messages with the same key go to the same peer as long as it is there (sticky). Rendezvous hashing
-// over the endpoints chooses it: the loss of a peer moves its keys and no others, and they move back
-// when it comes back. Every Push with the same endpoints makes the same choice, also in another
-// process. While the queue of that peer is full Send waits, although other peers may have room: to
-// use them would break the order of the messages with that key.
+// Messages with the same key go to the same peer as long as it is there (sticky). Rendezvous
+// hashing over the endpoints chooses it: the loss of a peer moves its keys and no others, and they
+// move back when it comes back. Every Push with the same endpoints makes the same choice, also in
+// another process. While the queue of that peer is full Send waits, although other peers may have
+// room: to use them would break the order of the messages with that key.
 //
 // An endpoint given to Connect takes part at once, before anybody listens there, and what is queued
 // for it survives the loss of the connection. With PushOptions.Immediate only peers take part whose

@@ -2,10 +2,9 @@ package zmtp
 
 import "net"
 
-// QueuedConn is a connection that knows what is under way on it, and whose Write can be continued
-// after it has timed out. Connections of package net and crypto/tls need not implement it; one of
-// another kind, given through Config.Dial or Socket.Serve, should: Socket.Shutdown asks it, and a
-// write that takes long is seen to make progress.
+// QueuedConn is a connection that knows how much is under way on it, and whose Write can be
+// continued after a timeout. Connections of other kinds than those of package net and crypto/tls
+// should implement it: Socket.Shutdown uses it, and long writes count their progress.
 type QueuedConn interface {
 	net.Conn
 	// Buffered returns how many bytes the other end has written that have not been read.
@@ -15,15 +14,15 @@ type QueuedConn interface {
 	Unacknowledged() int
 }
 
-// queued returns how many bytes have come on conn and have not been read, and how many of those
-// that were written the peer's host has not acknowledged. It is not ok if that cannot be known.
+// queued returns how many bytes have arrived on conn and were not read, and how many bytes were
+// written that the peer's host has not acknowledged. ok is false if that cannot be known.
 func queued(conn net.Conn) (unread, unacknowledged int, ok bool) {
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		return kernelQueues(c)
 	case *net.UnixConn:
 		unread, _, ok = kernelQueues(c)
-		return unread, 0, ok // what was written is with the peer, also when this end is closed
+		return unread, 0, ok // the peer has what was written, even after a close
 	case QueuedConn:
 		return c.Buffered(), c.Unacknowledged(), true
 	case interface{ NetConn() net.Conn }: // *tls.Conn
@@ -32,8 +31,8 @@ func queued(conn net.Conn) (unread, unacknowledged int, ok bool) {
 	return 0, 0, false
 }
 
-// arrivesAtOnce reports whether nothing that the peer has written is anywhere but among what has
-// come on conn.
+// arrivesAtOnce reports whether all that the peer has written has arrived on conn, since there is
+// no network between them.
 func arrivesAtOnce(conn net.Conn) bool {
 	switch conn.(type) {
 	case *net.UnixConn, QueuedConn:

@@ -8,11 +8,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// receiver is the half of a socket that the application receives from. It is embedded by the types
+// receiver is the half of a socket from which the application receives. It is embedded by the types
 // that have one.
 type receiver struct {
 	socket *Socket
-	// whether the application wants a message with this first part; nil for all
+	// match reports whether the application wants messages with this first part. Nil: all.
 	match func(topic []byte) bool
 }
 
@@ -22,7 +22,7 @@ func newReceiver(s *Socket) receiver {
 	return receiver{socket: s}
 }
 
-// deliver queues what came from p for the application.
+// deliver queues messages from p for the application. It waits while the queue of p is full.
 func (r receiver) deliver(p *Peer, b *Batch) {
 	if n := r.socket.inbox.put(&p.inPipe, b); n > 0 {
 		r.socket.drop(DropClosed, n)
@@ -70,10 +70,10 @@ func (r receiver) matchingBatch(recv func() (*Batch, error)) (*Batch, error) {
 	}
 }
 
-// Recv returns the next message, which owns its memory; one of at most 512 bytes shares a block of
-// 4 KiB with others. Peers take turns message by message. Recv waits until there is a message, ctx
-// ends (then the error is its cause), or the socket was shut down and the last message taken
-// (ErrClosed).
+// Recv returns the next message, of the peers in turn. The message owns its memory; one of at most
+// 512 bytes shares a block of 4 KiB with others. Recv waits until there is a message. It returns
+// the cause of ctx's end when that comes first, and ErrClosed when the socket was shut down and the
+// last message was received.
 func (r receiver) Recv(ctx context.Context) (Message, error) {
 	return r.matching(func() (Message, error) { return r.socket.inbox.recv(ctx) })
 }
@@ -81,8 +81,8 @@ func (r receiver) Recv(ctx context.Context) (Message, error) {
 // TryRecv is Recv without waiting: it returns ErrWouldBlock instead.
 func (r receiver) TryRecv() (Message, error) { return r.matching(r.socket.inbox.tryRecv) }
 
-// RecvBatch is Recv for as many messages of one peer as came together. The caller owns the batch
-// and should Release it; with Config.TotalRecvBytes it must.
+// RecvBatch is Recv for the messages of one peer that arrived together. The caller owns the batch
+// and should Release it; with Config.TotalRecvBytes or Config.Memory it must.
 func (r receiver) RecvBatch(ctx context.Context) (*Batch, error) {
 	return r.matchingBatch(func() (*Batch, error) { return r.socket.inbox.recvBatch(ctx) })
 }
@@ -92,8 +92,8 @@ func (r receiver) TryRecvBatch() (*Batch, error) {
 	return r.matchingBatch(r.socket.inbox.tryRecvBatch)
 }
 
-// All returns an iterator over the messages to come. It ends when the socket is shut down and the
-// last message taken, or with an error when ctx ends.
+// All returns an iterator over the messages that Recv returns. It ends when the socket was shut
+// down and the last message received, or with an error when ctx ends.
 func (r receiver) All(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
@@ -105,9 +105,9 @@ func (r receiver) All(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-// Pull is the receiving end of a pipeline (RFC 30): it takes messages from all its peers in turn.
-// When the application does not receive, each peer may send up to RecvHWM messages and RecvBytes,
-// and all together about TotalRecvBytes, then they are read no more.
+// Pull is the receiving end of a pipeline (RFC 30). It receives from its peers in turn. While the
+// application does not receive, RecvHWM messages and RecvBytes of each peer wait, and about
+// TotalRecvBytes of all together; beyond that their connections are not read.
 type Pull struct {
 	*Socket
 	receiver

@@ -1,11 +1,14 @@
 package zmtp
 
-// Reconfigure changes the limits and times of a socket that is in use: it takes SendHWM, SendBytes,
-// RecvHWM, RecvBytes and TotalRecvBytes, which count for all queues from then on, the three of the
-// heartbeats, which start anew, and MaxConnections, MaxConnectionsPerAddress, MaxMessageSize and
-// HandshakeTimeout, which count for connections that are made from then on. The rest of cfg has no
-// effect. What is queued is never dropped: a queue above its new limits takes nothing more until it
-// is below them.
+// Reconfigure changes limits and times of a socket that is in use:
+//
+//   - SendHWM, SendBytes, RecvHWM, RecvBytes and TotalRecvBytes, for all queues
+//   - the three of the heartbeats, which start again
+//   - MaxConnections, MaxConnectionsPerAddress, MaxMessageSize and HandshakeTimeout, for connections
+//     that are made from then on
+//
+// The other fields of cfg have no effect. Reconfigure drops nothing: a queue above its new limits
+// takes nothing more until it is below them.
 func (s *Socket) Reconfigure(cfg Config) {
 	cfg.Memory = s.cfg.Memory
 	cfg = cfg.withDefaults()
@@ -37,8 +40,8 @@ func (s *Socket) Reconfigure(cfg Config) {
 	}
 }
 
-// limitQueue gives an outbox, if there is one, the limits that count at present. It has got some
-// when it was made, but they may have changed before the socket knew it. Caller holds s.mu.
+// limitQueue gives an outbox, if there is one, the current limits. They may have changed between
+// the time when the outbox was made and the time when the socket knew it. Caller holds s.mu.
 func (s *Socket) limitQueue(o *outbox) {
 	if o != nil {
 		live := s.live.Load()

@@ -16,8 +16,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Socket is what all socket types share: listeners, connecters and the peers that they bring. The
-// types of this package embed one; NewSocket makes one for a Pattern of the caller.
+// Socket is the part that all socket types share: listeners, connecters and peers. The types of
+// this package embed one; NewSocket makes one for a Pattern of the caller.
 type Socket struct {
 	cfg      Config                 // with defaults, as it was made
 	live     atomic.Pointer[Config] // cfg with what Reconfigure has changed; set under mu
@@ -49,28 +49,28 @@ type Socket struct {
 	pending     list.List          // of *pending: accepted, handshake not complete, oldest first
 	pendingBy   map[netip.Addr]int // how many of them each address has
 	connections connections
-	loud        map[Reason]time.Time // when the end of a peer was last logged for all to see
-	stats       Stats                // of what is gone, and the counters of connections
+	loud        map[Reason]time.Time // when the end of a peer was last logged as a warning
+	stats       Stats                // of peers that are gone, and the counters of connections
 	homeless    int                  // messages without a peer that end dropped; set before ended
 }
 
 // attachment is a listener or a connecter.
 type attachment struct {
-	endpoint string       // as told to the outside
+	endpoint string       // as given to Connect or returned by Listen
 	listener net.Listener // nil for a connecter
-	outbox   *outbox      // a connecter's that keeps its queue between connections, else nil
-	once     bool         // a connecter that is left away if there is one to the same endpoint
+	outbox   *outbox      // of a connecter that keeps its queue between connections, else nil
+	once     bool         // a connecter that is not needed if there is one to the same endpoint
 	ctx      context.Context
 	cancel   context.CancelFunc
 
 	past EndpointStats // of its connections that have ended; guarded by Socket.mu
 }
 
-// peerFloor is what a connection takes in memory at rest, in bytes: two goroutines, buffers, and
-// its place in tables.
+// peerFloor is the memory of an idle connection in bytes: two goroutines, buffers, and entries in
+// tables.
 const peerFloor = 32 << 10
 
-// NewSocket makes a socket of the given type whose peers are in the hands of pattern.
+// NewSocket makes a socket of the given type whose behaviour is that of pattern.
 func NewSocket(local SocketType, pattern Pattern, cfg Config) *Socket {
 	s := &Socket{
 		cfg: cfg.withDefaults(), local: local, pattern: pattern,
@@ -93,7 +93,7 @@ func NewSocket(local SocketType, pattern Pattern, cfg Config) *Socket {
 func (s *Socket) Type() SocketType { return s.local }
 
 // start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All
-// goroutines that a socket waits for at its end start here or in attach.
+// goroutines for which Shutdown waits start here or in attach.
 func (s *Socket) start(f func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,19 +104,19 @@ func (s *Socket) start(f func()) error {
 	return nil
 }
 
-// Shutdown closes the socket in order. It accepts and connects no more, sends what is queued, and
-// tells the peers that nothing more will come. It reads what they have sent until they close their
-// ends, as libzmq and this package do at once. What was received can still be taken with Recv,
-// which must go on meanwhile; after the last message Recv returns ErrClosed.
+// Shutdown closes the socket in order. It stops listening and connecting, sends what is queued, and
+// closes its end of each connection. It reads what the peers have sent until they close their ends,
+// as libzmq and this package do at once. The application must go on receiving meanwhile; after the
+// last message Recv returns ErrClosed.
 //
-// ctx is the linger period. As long as it allows, Shutdown waits until each peer has closed its
-// end, or until the peer's host has acknowledged everything and the peer has been silent for 2 s.
-// Linux, FreeBSD and macOS tell what was acknowledged; elsewhere Shutdown waits for a peer to which
-// messages were sent until it closes its end. When ctx ends first, the rest is dropped and counted,
-// and the error is a [*LingerError].
+// ctx is the linger period. Until it ends, Shutdown waits for each peer: until it has closed its
+// end, or until its host has acknowledged everything and it has been silent for 2 s. Linux, FreeBSD
+// and macOS tell what was acknowledged; on other systems Shutdown waits until a peer to which
+// messages were sent closes its end. When ctx ends first, the rest is dropped and counted, and the
+// error is a [*LingerError].
 //
-// While messages wait that go to another peer when theirs is lost, or have lost theirs, the socket
-// goes on to listen and to connect, so that they reach whoever is there last.
+// A Push whose messages may still go to another peer, since theirs was lost or may be, goes on to
+// listen and connect until they are sent.
 //
 // Shutdown returns when all goroutines of the socket are gone. It may be called more than once.
 func (s *Socket) Shutdown(ctx context.Context) error {
@@ -151,8 +151,7 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 	return e
 }
 
-// Close is Shutdown without waiting for anything: what is queued in either direction is dropped and
-// counted.
+// Close is Shutdown without waiting: what is queued in either direction is dropped and counted.
 func (s *Socket) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -165,7 +164,7 @@ func (s *Socket) Close() error {
 	return nil
 }
 
-// end waits for the goroutines and cleans up behind them.
+// end waits for the goroutines and cleans up.
 func (s *Socket) end() {
 	s.wg.Wait()
 	s.cancel()
@@ -177,12 +176,12 @@ func (s *Socket) end() {
 		s.drop(DropClosed, s.homeless)
 	}
 	s.monitors.close()
-	s.memory.Close() // what the application still has counts until it is released
+	s.memory.Close() // batches that the application has count until they are released
 	close(s.ended)
 }
 
-// abort ends what Shutdown would wait for, and returns how many bytes the hosts of the peers have
-// not acknowledged.
+// abort ends everything for which Shutdown waits. It returns how many bytes the hosts of the peers
+// have not acknowledged.
 func (s *Socket) abort() (unsent int) {
 	s.cancel()
 	if s.inbox != nil {
@@ -205,7 +204,7 @@ func (s *Socket) discardInbox() {
 	s.drop(DropClosed, s.inbox.discard())
 }
 
-// stop ends a listener; a connecter only if nothing is queued for it.
+// stop ends a listener, or a connecter once nothing is queued for it.
 func (a *attachment) stop() {
 	switch {
 	case a.listener != nil:
@@ -221,12 +220,13 @@ func (a *attachment) stop() {
 	}
 }
 
-// Unbind stops to listen on an endpoint, as returned by Listen, and closes the connections that it
-// brought. It does not wait for them.
+// Unbind stops listening on an endpoint, as returned by Listen, and closes the connections that it
+// has accepted. It does not wait for them.
 func (s *Socket) Unbind(endpoint string) error { return s.detach(endpoint, true) }
 
-// Disconnect ends the connection to an endpoint, as given to Connect, after what is queued for it
-// was sent. It does not wait for that. Of several connections to the same endpoint it ends one.
+// Disconnect ends the connection to an endpoint, as given to Connect, once everything that is
+// queued for it was sent. It does not wait for that. Of several connections to one endpoint it ends
+// one.
 func (s *Socket) Disconnect(endpoint string) error { return s.detach(endpoint, false) }
 
 func (s *Socket) detach(endpoint string, listener bool) error {
@@ -267,8 +267,8 @@ func (s *Socket) Endpoints() []string {
 	return all
 }
 
-// evict closes a pending connection and takes it off the list: its goroutine may need a while to
-// notice. Caller holds s.mu.
+// evict closes a pending connection and removes it from the list, as its goroutine may notice only
+// later. Caller holds s.mu.
 func (s *Socket) evict(e *list.Element, r Reason) {
 	c := e.Value.(*pending)
 	s.unpend(e)
@@ -277,8 +277,8 @@ func (s *Socket) evict(e *list.Element, r Reason) {
 	c.conn.Close()
 }
 
-// runPeer takes a connection through its whole life; e is its place among the pending ones if it
-// was accepted. It returns whether it got through the handshake, and why it ended.
+// runPeer runs a connection until its end. e is its entry among the pending ones if it was
+// accepted. up reports whether the handshake was completed, err is why the connection ended.
 func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool, err error) {
 	p := &Peer{
 		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox,
@@ -313,7 +313,7 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 	var writer sync.WaitGroup
 	writer.Go(p.writeLoop)
 	p.heart.start(p)
-	p.fail(p.readLoop(first)) // the reason counts only if nothing else ended the connection first
+	p.fail(p.readLoop(first)) // unless something else has ended the connection
 	p.heart.stop()
 	close(p.over)
 	writer.Wait()
@@ -325,12 +325,12 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 
 	event.Type, event.Err = EventDisconnected, p.cause
 	s.monitors.emit(event)
-	s.log.Log(context.Background(), s.levelOf(reasonOf(p.cause)), "peer gone", "endpoint",
+	s.log.Log(context.Background(), s.levelOf(reasonOf(p.cause)), "peer disconnected", "endpoint",
 		a.endpoint, "peer", conn.RemoteAddr(), "reason", reasonOf(p.cause), "err", p.cause)
 	return true, p.cause
 }
 
-// loudInterval is how often an operator is told that peers are closed for a limit of the process.
+// loudInterval is how often a warning is logged that peers are closed for a limit of the process.
 const loudInterval = time.Minute
 
 // levelOf returns the level at which the end of a peer for reason r is logged.
@@ -346,16 +346,16 @@ func (s *Socket) levelOf(r Reason) slog.Level {
 	defer s.mu.Unlock()
 	now := time.Now()
 	if last, ok := s.loud[r]; ok && now.Sub(last) < loudInterval {
-		return slog.LevelDebug // the counters tell of the others
+		return slog.LevelDebug // the others are in the counters
 	}
 	if s.loud == nil {
 		s.loud = make(map[Reason]time.Time)
 	}
 	s.loud[r] = now
-	return slog.LevelWarn // it may have lost messages, and may be honest
+	return slog.LevelWarn // the peer may be honest and have lost messages
 }
 
-// admit makes p one of the peers.
+// admit adds p to the peers.
 func (s *Socket) admit(p *Peer) error {
 	p.since = time.Now()
 	if p.outbox == nil {
@@ -378,7 +378,7 @@ func (s *Socket) admit(p *Peer) error {
 	return nil
 }
 
-// retire takes p off the peers and keeps its counts.
+// retire removes p from the peers and keeps its counts.
 func (s *Socket) retire(p *Peer) {
 	p.stopSending()
 	s.mu.Lock()
@@ -406,7 +406,7 @@ func (s *Socket) handshakeFailed(event Event, a *attachment, err error) {
 		"err", err}
 	level := slog.LevelDebug
 	if r != wire.LocalClose {
-		// A peer that is refused tries again for ever: each address and reason once in a while.
+		// A peer that is refused tries again for ever, so each address and reason is rationed.
 		if others, ok := s.failures.Admit(r.String(), hostOf(event.Remote)); ok {
 			level = slog.LevelWarn
 			if others > 0 {

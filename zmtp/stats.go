@@ -10,14 +10,14 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// DropReason says why messages were given up. It is metric label and log attribute at once.
+// DropReason is why messages were dropped. It is metric label and log attribute at once.
 type DropReason uint8
 
 // The reasons for drops.
 const (
 	DropFull   DropReason = iota // the queue of the peer was at its high-water mark
-	DropNoPeer                   // there was nobody to send to
-	// the connection broke while they were sent or waited to be
+	DropNoPeer                   // there was no peer to send to
+	// the connection was lost while they were sent or waited for that
 	DropConnectionLost
 	DropClosed // the socket was closed before they were sent or received
 	// above MaxMessageSize or MaxParts: the connection was closed, and counts as one message
@@ -30,7 +30,7 @@ var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "cl
 // String returns the reason in the form used as metric label.
 func (r DropReason) String() string { return dropNames[r] }
 
-// Drops are numbers of messages that were given up, by DropReason.
+// Drops are numbers of messages that were dropped, by DropReason.
 type Drops [numDropReasons]uint64
 
 // Total returns their sum.
@@ -64,7 +64,7 @@ func (d Drops) String() string {
 	return string(b)
 }
 
-// drops is Drops that several goroutines add to.
+// drops is Drops to which several goroutines add.
 type drops [numDropReasons]atomic.Uint64
 
 func (d *drops) load() (n Drops) {
@@ -85,19 +85,19 @@ type Stats struct {
 	HandshakeFailures map[wire.Reason]uint64 // connections that did not get through the handshake
 	Closed            map[wire.Reason]uint64 // connections that did, and ended
 	In, Out           Traffic                // of all peers, also those that are gone
-	// of the messages in Out, those that a Push took back from a lost peer: they are in Out again
-	// when another gets them
+	// of the messages in Out, those that a Push took back from a lost peer; they count in Out again
+	// when another peer gets them
 	Returned uint64
 	Dropped  Drops // messages
-	// messages received that a Sub had not subscribed any more
+	// messages received whose subscription a Sub had cancelled
 	Filtered uint64
 	// messages received and not yet taken by the application
 	RecvQueued      int
 	RecvQueuedBytes int64
-	RecvPinnedBytes int64 // what counts for Config.TotalRecvBytes, 0 without it
+	RecvPinnedBytes int64 // memory that counts for Config.TotalRecvBytes, 0 without it
 }
 
-// Traffic counts what went in one direction.
+// Traffic counts messages in one direction.
 type Traffic struct {
 	Messages uint64
 	Parts    uint64
@@ -114,19 +114,19 @@ func (t *Traffic) Add(u Traffic) {
 // PeerStats are the counters of one peer.
 type PeerStats struct {
 	ID          uint64
-	Endpoint    string // the endpoint of ours that it belongs to
+	Endpoint    string // of this socket, to which the peer belongs
 	Remote      net.Addr
-	SocketType  SocketType // empty if the peer did not say
-	UserID      string     // who an authenticator says it is, empty if none did
+	SocketType  SocketType // empty if the peer did not send it
+	UserID      string     // from an authenticator, empty if none gave one
 	Since       time.Time  // of the completed handshake
 	In, Out     Traffic
-	Dropped     Drops // messages that were meant for it and given up
+	Dropped     Drops // messages for it that were dropped
 	Queued      int   // messages that wait for it
 	QueuedBytes int64
 	Written     uint64 // bytes handed to the kernel
 }
 
-// traffic is Traffic that one goroutine adds to and others read.
+// traffic is Traffic to which one goroutine adds and that others read.
 type traffic struct {
 	messages, parts, bytes atomic.Uint64
 }
@@ -170,7 +170,7 @@ func (s *Socket) Stats() Stats {
 	return st
 }
 
-// addOutbox counts what was put into an outbox.
+// addOutbox adds the traffic of an outbox.
 func (st *Stats) addOutbox(o *outbox) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -190,8 +190,8 @@ func (s *Socket) Peers() []PeerStats {
 }
 
 // ClosePeers closes the connection of every peer for which f returns an error, with that error. It
-// does not wait for them. A connection whose handshake is under way is not among the peers yet. f
-// must not call methods of the socket.
+// does not wait for them. It does not see connections whose handshake is under way. f must not call
+// methods of the socket.
 func (s *Socket) ClosePeers(f func(*Peer) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,7 +202,7 @@ func (s *Socket) ClosePeers(f func(*Peer) error) {
 	}
 }
 
-// Drop counts n messages that were given up.
+// drop counts n messages that were dropped.
 func (s *Socket) drop(r DropReason, n int) { s.dropped[r].Add(uint64(n)) }
 
 func cloneCounts[K comparable](m map[K]uint64) map[K]uint64 {

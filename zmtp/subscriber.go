@@ -13,15 +13,15 @@ type subscriber struct {
 	socket *Socket
 	topics topics.Trie[struct{}] // one subscriber: this socket
 
-	mu     sync.Mutex // over a change and telling it, so that all publishers see the same order
+	mu     sync.Mutex // over a change and its sending, so that all publishers see one order
 	counts map[string]int
 	peers  map[*Peer]struct{}
 }
 
-// Subscribe asks all publishers for the messages whose first part begins with topic; the empty topic
-// stands for all messages. Subscriptions are counted: each is sent, but a cancellation only when it
-// is the last for its topic. A publisher that connects later, or again, gets every current topic
-// first. Subscribe does not wait. It fails for a topic above DefaultMaxTopicSize.
+// Subscribe asks all publishers for the messages whose first part begins with topic; the empty
+// topic stands for all messages. Subscriptions are counted: each is sent, but a cancellation only
+// when it is the last for its topic. A publisher that connects later, or again, gets every current
+// topic first. Subscribe does not wait. It fails for a topic above DefaultMaxTopicSize.
 func (c *subscriber) Subscribe(topic string) error {
 	return c.change([]byte(topic), true, false)
 }
@@ -29,8 +29,8 @@ func (c *subscriber) Subscribe(topic string) error {
 // SubscribeBytes is Subscribe for bytes, which it does not keep.
 func (c *subscriber) SubscribeBytes(topic []byte) error { return c.change(topic, true, false) }
 
-// Unsubscribe takes one Subscribe of the topic back. A topic that is not subscribed is ignored, as in
-// libzmq.
+// Unsubscribe takes one Subscribe of the topic back. A topic that is not subscribed is ignored, as
+// in libzmq.
 func (c *subscriber) Unsubscribe(topic string) error {
 	return c.change([]byte(topic), false, false)
 }
@@ -38,8 +38,8 @@ func (c *subscriber) Unsubscribe(topic string) error {
 // UnsubscribeBytes is Unsubscribe for bytes, which it does not keep.
 func (c *subscriber) UnsubscribeBytes(topic []byte) error { return c.change(topic, false, false) }
 
-// change counts a subscription or its cancellation and tells the publishers what they have to know,
-// as a message if asMessage is set, else in the form that each wants.
+// change counts a subscription or its cancellation and sends it to the publishers if they have to
+// know it: as a message if asMessage is set, else in the form of the peer's ZMTP version.
 func (c *subscriber) change(topic []byte, on, asMessage bool) error {
 	if len(topic) > DefaultMaxTopicSize {
 		return wire.Errorf(wire.TopicTooLong, "topic of %d bytes, the limit is %d", len(topic),
@@ -123,7 +123,7 @@ func (c *subscriber) trySendBatch(b *Batch, first int) (n int, err error) {
 		var u Upstream
 		if r.To < b.Len() {
 			if u = upstreamOf(b.Message(r.To)); !u.Subscription {
-				continue // together with what comes behind it
+				continue // distribute it together with the next one
 			}
 		}
 		if r.From < r.To {
@@ -142,8 +142,8 @@ func (c *subscriber) trySendBatch(b *Batch, first int) (n int, err error) {
 	}
 }
 
-// upstreamOf takes a message for what it is to a publisher: a subscription, which has one part, or a
-// message.
+// upstreamOf returns the meaning of a whole message to a publisher: a subscription, which has one
+// part, or a message.
 func upstreamOf(m Message) Upstream {
 	if part, rest := cutPart(m.wire); len(rest) == 0 {
 		if on, ok := subscription(part); ok {

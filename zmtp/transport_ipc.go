@@ -68,8 +68,8 @@ func checkPath(path string) error {
 	return nil
 }
 
-// listenUnix listens on path. It takes a path over that a dead process left behind, but neither
-// that of a live listener nor a file that is no socket.
+// listenUnix listens on path. It replaces a socket file that a dead process has left behind, but
+// not that of a live listener, and no other file.
 func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
 	listen := func() (*net.UnixListener, error) {
 		l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
@@ -87,7 +87,7 @@ func listenUnix(ctx context.Context, path string) (*net.UnixListener, error) {
 	if info, serr := os.Stat(path); serr != nil || info.Mode()&os.ModeSocket == 0 {
 		return nil, fmt.Errorf("%w (%s exists and is not a socket)", err, path)
 	}
-	// Only a refusal proves that nobody listens: a listener whose queue is full, or that belongs to
+	// Only a refusal proves that there is no listener: one whose queue is full, or that belongs to
 	// another user, gives other errors.
 	c, derr := net.Dial("unix", path)
 	if derr == nil {
@@ -111,8 +111,8 @@ type ipcListener struct {
 	once sync.Once
 }
 
-// Close removes the socket file only if it is still the one that this listener made: another
-// process may have put its own in the same place.
+// Close removes the socket file only if it is still the one that this listener has made: another
+// process may have replaced it.
 func (l *ipcListener) Close() error {
 	l.once.Do(func() {
 		if now := lstat(l.path); l.file != nil && now != nil && os.SameFile(l.file, now) {

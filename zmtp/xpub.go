@@ -11,15 +11,15 @@ import (
 
 // XPubOptions are the options of an XPub beside Config. The zero value is libzmq's default.
 type XPubOptions struct {
-	// Verbose also passes on subscriptions to topics that somebody has subscribed already
+	// Verbose passes on subscriptions to topics that another peer has subscribed already, too
 	// (ZMQ_XPUB_VERBOSE).
 	Verbose bool
 	// Verboser passes on every subscription and every cancellation (ZMQ_XPUB_VERBOSER).
 	Verboser bool
-	// NoDrop makes Send wait until every subscriber has room, instead of dropping for those who
-	// have none (ZMQ_XPUB_NODROP).
+	// NoDrop makes Send wait until every subscriber has room, instead of dropping the message for
+	// those that have none (ZMQ_XPUB_NODROP).
 	NoDrop bool
-	// Manual leaves it to the application what a subscriber gets: all requests are passed on, and
+	// Manual lets the application decide what a subscriber gets: all requests are passed on, and
 	// only Grant and Revoke have an effect (ZMQ_XPUB_MANUAL).
 	Manual bool
 	// Welcome, unless it is empty, is sent to each subscriber before anything else
@@ -53,11 +53,11 @@ func NewXPub(cfg Config, opt XPubOptions) *XPub {
 	return s
 }
 
-// Grant makes p a subscriber of topic, whatever it asked for; for Manual. p is that of the request,
-// Message.Peer. A peer that is gone is ignored.
+// Grant makes p, the Message.Peer of a request, a subscriber of topic, which need not be the topic
+// that it asked for. It is for Manual. A peer that is gone is ignored.
 func (s *XPub) Grant(p *Peer, topic []byte) { s.pub.grant(p, topic, true) }
 
-// Revoke takes a Grant back.
+// Revoke undoes a Grant.
 func (s *XPub) Revoke(p *Peer, topic []byte) { s.pub.grant(p, topic, false) }
 
 // Topics returns the number of distinct topics that are subscribed (ZMQ_TOPICS_COUNT).
@@ -72,8 +72,8 @@ func (s *xpubPattern) Command(p *Peer, name, data []byte) error {
 	return s.pub.command(p, name, data)
 }
 
-// Pub is an XPub that does not receive: it drops what subscribers send upstream. Send does not wait:
-// a subscriber without room loses the message, which is counted (DropFull).
+// Pub is an XPub that does not receive: it drops what subscribers send upstream. Send does not
+// wait: a subscriber without room loses the message, which is counted (DropFull).
 type Pub struct {
 	*Socket
 	sender
@@ -106,14 +106,14 @@ type publisher struct {
 	XPubOptions
 	socket  *Socket
 	inbox   *inbox    // for what subscribers send, nil for a Pub
-	unheard sync.Once // a notification was dropped
+	unheard sync.Once // to log that a notification was dropped
 	opened  gate      // when a send that would have blocked should be tried again
 
 	requested topics.Table[*Peer] // what the peers asked for
 	granted   topics.Table[*Peer] // with Manual, what they get
 
-	// mu is held over a change and its notification, so that the application sees changes in their
-	// order, and over a NoDrop send, so that nothing comes between looking for room and using it.
+	// mu is held over a change and its notification, so that the application sees changes in order,
+	// and over a NoDrop send, so that nothing takes the room between the check and its use.
 	mu sync.Mutex
 }
 
@@ -125,11 +125,11 @@ func (c *publisher) command(p *Peer, name, data []byte) error {
 	return nil
 }
 
-// told is a peer's Value: how many of its subscriptions were passed on and not taken back. Its read
-// goroutine alone uses it.
+// told is a peer's Value: how many of its subscriptions were passed on and not cancelled. Only the
+// peer's read goroutine uses it.
 type told struct{ n int }
 
-// matching returns the subscriptions that count.
+// matching returns the subscriptions that are in effect.
 func (c *publisher) matching() *topics.Root[*Peer] {
 	if c.Manual {
 		return c.granted.Root()
@@ -148,7 +148,7 @@ func (c *publisher) attach(p *Peer) {
 }
 
 // subscribe acts on a subscription or its cancellation. within, unless it is empty, is the message
-// that it ended, which is passed on in place of the notification.
+// of which it was the last part; the application gets that in place of the notification.
 func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) error {
 	fresh := on && !c.requested.Has(p, topic)
 	if fresh {
@@ -157,9 +157,9 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 		}
 	}
 	told := p.Value.(*told)
-	each := c.Verbose || c.Verboser || c.Manual // also those that change nothing are passed on
+	each := c.Verbose || c.Verboser || c.Manual // pass subscriptions on that change nothing, too
 	if limit := p.socket.cfg.MaxSubscriptions; on && each && told.n >= limit {
-		// When the peer goes, each has to be taken back.
+		// When the peer goes, a cancellation of each has to be passed on.
 		return wire.Errorf(wire.TooManySubscriptions,
 			"more than %d subscriptions, with those to the same topic", limit)
 	}
@@ -174,7 +174,7 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 		tell = ch.First || each
 	} else {
 		ch := c.requested.Cancel(p, topic)
-		// Who cancels gets nothing more, and so needs no room.
+		// A peer that cancels gets nothing more, so a NoDrop send need not wait for it.
 		defer c.opened.open()
 		if ch.Counted {
 			told.n--
@@ -199,9 +199,9 @@ func (c *publisher) subscribe(p *Peer, topic []byte, on bool, within Message) er
 	return nil
 }
 
-// notify tells the application of a subscription. Notifications do not stop the reading from p: an
-// application that only publishes never receives them. What it leaves beyond maxNotes is dropped
-// and counted. Caller holds the lock.
+// notify queues a notification of a subscription for the application. Notifications do not stop the
+// reading from p, since an application that only publishes never receives them; beyond maxNotes
+// they are dropped and counted. Caller holds the lock.
 func (c *publisher) notify(p *Peer, topic []byte, on bool) {
 	if c.inbox == nil || c.inbox.notify(&p.inPipe,
 		countedBatchOf(notification(p, topic, on), p.socket.memory)) {
@@ -209,8 +209,8 @@ func (c *publisher) notify(p *Peer, topic []byte, on bool) {
 	}
 	p.Drop(DropFull, 1)
 	c.unheard.Do(func() {
-		p.socket.log.Warn("the application does not receive its subscribers' subscriptions, the "+
-			"rest is dropped", "waiting", maxNotes)
+		p.socket.log.Warn("subscriptions are dropped before the application sees them, because it "+
+			"does not receive", "waiting", maxNotes)
 	})
 }
 
@@ -221,14 +221,14 @@ func (c *publisher) pass(p *Peer, m Message) {
 	}
 }
 
-// notification is a subscription in the form in which the application gets it.
+// notification returns a subscription in the form in which the application gets it.
 func notification(p *Peer, topic []byte, on bool) Message {
 	return Message{wire: wire.AppendSubscription(nil, true, on, topic), peer: p}
 }
 
 func (c *publisher) receive(p *Peer, b *Batch) error {
 	return b.Upstream(func(u Upstream) error {
-		// What goes to the application must outlive the batch.
+		// The application gets the message after the end of the batch.
 		u.Message.wire = slices.Clone(u.Message.wire)
 		if u.Subscription {
 			return c.subscribe(p, u.Topic, u.On, u.Message)
@@ -243,7 +243,7 @@ func (c *publisher) receive(p *Peer, b *Batch) error {
 	})
 }
 
-// detach forgets p and tells the application what became of its topics.
+// detach removes the subscriptions of p and queues notifications of that.
 func (c *publisher) detach(p *Peer) {
 	c.mu.Lock()
 	c.granted.Remove(p)
@@ -269,7 +269,7 @@ func (c *publisher) grant(p *Peer, topic []byte, on bool) {
 	defer c.mu.Unlock()
 	select {
 	case <-p.done:
-		return // detach has removed it, or will
+		return // detach has removed the peer, or will
 	default:
 	}
 	if on {
@@ -300,8 +300,8 @@ func (c *publisher) trySend(m Message) error {
 	return c.distribute(topic, len(m.wire), 1, offer)
 }
 
-// trySendBatch implements distributor. Adjacent messages of one topic are offered together, but with
-// NoDrop one by one, since each needs room at all subscribers.
+// trySendBatch implements distributor. Adjacent messages of one topic are offered together, but
+// with NoDrop one by one, since each needs room at all subscribers.
 func (c *publisher) trySendBatch(b *Batch, first int) (n int, err error) {
 	for r := (Run{first, first}); r.From < b.Len(); r.From = r.To {
 		topic := b.Topic(r.From)

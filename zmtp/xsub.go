@@ -2,8 +2,8 @@ package zmtp
 
 import "zmtpd/zmtp/wire"
 
-// XSub receives from publishers what it has subscribed (RFC 29). It gives out whatever arrives,
-// without a filter of its own.
+// XSub receives the messages that it has subscribed from publishers (RFC 29). It does not filter
+// what arrives.
 //
 // Send sends upstream, to every publisher. It does not wait: a publisher without room loses the
 // message, which is counted (DropFull). A message whose only part begins with a byte 1 or 0 is a
@@ -31,9 +31,9 @@ func (s *xsubPattern) Attach(p *Peer) error            { s.subscriber.attach(p);
 func (s *xsubPattern) Detach(p *Peer, _ error)         { s.subscriber.detach(p) }
 func (s *xsubPattern) Receive(p *Peer, b *Batch) error { s.deliver(p, b); return nil }
 
-// Sub receives from publishers what it has subscribed (RFC 29); before Subscribe that is nothing. It
-// filters messages by its subscriptions when they arrive, and once more when the application
-// receives them (libzmq, xsub.cpp): a publisher may not have seen a cancellation yet.
+// Sub receives the messages that it has subscribed from publishers (RFC 29): without Subscribe,
+// none. It filters messages by its subscriptions when they arrive, and again when the application
+// receives them (libzmq, xsub.cpp), since a publisher may not have seen a cancellation yet.
 type Sub struct {
 	*Socket
 	receiver
