@@ -57,7 +57,7 @@ func TestFatalBatchInSpool(t *testing.T) {
 			budgetFlag, "--listen", endpoint, "--sink", "stdout", "--spool", spool,
 			"--spool-first"), found
 	}
-	push := zmtp.NewPush(zmtp.Config{})
+	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	defer push.Close()
 	if err := push.Connect(endpoint); err != nil {
 		t.Fatal(err)
