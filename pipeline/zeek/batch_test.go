@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // header returns the raw header of a batch with one column of this type.
@@ -273,7 +275,11 @@ func TestTruncated(t *testing.T) {
 				continue
 			}
 			paths[string(b.Path)] = true
-			for n := range len(raw) {
+			step := 1
+			if len(raw) > 1000 && !testkit.Nightly() {
+				step = 7 // no width of anything in a batch
+			}
+			for n := 0; n < len(raw); n += step {
 				e := refuse(t, raw[:n:n])
 				if e == nil {
 					t.Fatalf("%s: %d of %d bytes are accepted", b.Path, n, len(raw))
