@@ -160,6 +160,15 @@ func checkBroker(address string) error {
 	return nil
 }
 
+// clientBytes is about what the client takes beside records, in bytes: buffers of connections and of
+// compression. That of LZ4 works in blocks of 4 MiB.
+func (c *Config) clientBytes() int64 {
+	if c.Compression == CompressionLZ4 {
+		return 20 << 20
+	}
+	return 4 << 20
+}
+
 // idempotent says whether brokers recognize what they were sent twice.
 func (c *Config) idempotent() bool { return c.Acks == AcksAll && !c.NoIdempotence }
 

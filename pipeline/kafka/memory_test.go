@@ -42,7 +42,7 @@ func TestMemory(t *testing.T) {
 			testkit.Eventually(t, "the text of the large batch", func() bool {
 				return s.rendering.Used() > 0 && s.quota.Used() > 1<<20
 			})
-			want := clientBytes + s.rendering.Used() + s.quota.Used()
+			want := s.cfg.clientBytes() + s.rendering.Used() + s.quota.Used()
 			if got := budget.Stats().ByKind["kafka"]; got != want {
 				t.Errorf("%d bytes count in the budget, want %d", got, want)
 			}
@@ -68,13 +68,13 @@ func TestMemoryGivenUp(t *testing.T) {
 		MaxBuffered: 1 << 20})
 	r := newResults(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	for i := range 100 {
-		go s.Send(ctx, r.entry(fmt.Sprint("node", i), batch(t, "p", numbers(0, 5000)...)))
+	for i := range 40 {
+		go s.Send(ctx, r.entry(fmt.Sprint("node", i), batch(t, "p", numbers(0, 500)...)))
 	}
 	testkit.Eventually(t, "full quotas", func() bool {
 		return s.rendering.Used() >= maxRendering*s.room() && s.quota.Used() > 0
 	})
-	if n, most := budget.Stats().Peak, clientBytes+maxRendering*s.room()+4<<20; n > most {
+	if n, most := budget.Stats().Peak, s.cfg.clientBytes()+maxRendering*s.room()+4<<20; n > most {
 		t.Errorf("%d bytes were used, want at most %d", n, most)
 	}
 	cancel()

@@ -120,7 +120,7 @@ func newSink(cfg Config) (*Sink, error) {
 	const kind = "kafka"
 	s.rendering = text.NewQuota(cfg.Memory, kind, maxRendering*s.room(), minRendering*s.room())
 	s.quota = text.NewQuota(cfg.Memory, kind, cfg.MaxBuffered, leastBuffered)
-	s.memory = cfg.Memory.NewHolder(kind, clientBytes, nil)
+	s.memory = cfg.Memory.NewHolder(kind, cfg.clientBytes(), nil)
 	s.giveUp, s.cancel = context.WithCancel(context.Background())
 	s.greeting.Go(s.greet)
 	return s, nil
@@ -248,9 +248,6 @@ const (
 	// recordCost is what a record takes beside its text, in bytes: a record of ours, and what the
 	// client keeps of it.
 	recordCost = 256
-	// clientBytes is about what the client takes beside records: buffers of connections, and of
-	// compression.
-	clientBytes = 4 << 20
 	// leastBuffered is how much of Config.MaxBuffered is granted without memory in the budget.
 	leastBuffered = 8 << 20
 	// At most maxRendering texts are rendered, or wait for their share of Config.MaxBuffered, at a

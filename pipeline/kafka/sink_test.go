@@ -68,10 +68,12 @@ func TestGoldenCluster(t *testing.T) {
 		{"per path", Config{Topic: "zeek-{path}"}, perPath},
 		{"one topic", Config{Topic: "logs"}, one},
 		{"gzip", Config{Topic: "logs", Compression: CompressionGzip}, one},
-		{"lz4", Config{Topic: "zeek-{path}", Compression: CompressionLZ4, Key: KeyField("uid")},
-			perPath},
+		// One topic, because each record batch takes two blocks of 4 MiB, at both ends, which the race
+		// detector looks through.
+		{"lz4", Config{Topic: "logs", Compression: CompressionLZ4, Key: KeyPath}, one},
 		{"zstd", Config{Topic: "logs", Compression: CompressionZstd, Key: KeyNode}, one},
-		{"none", Config{Topic: "logs", Compression: CompressionNone, Key: KeyPath}, one},
+		{"none", Config{Topic: "zeek-{path}", Compression: CompressionNone, Key: KeyField("uid")},
+			perPath},
 		{"leader", Config{Topic: "logs", Acks: AcksLeader}, one},
 		{"no acks", Config{Topic: "logs", Acks: AcksNone, Linger: time.Millisecond}, one},
 		{"not idempotent", Config{Topic: "zeek-{path}", NoIdempotence: true, MaxBatchBytes: 32768},

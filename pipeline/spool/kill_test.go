@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"zmtpd/zmtp/testkit"
 )
 
 const killDirEnv = "SPOOL_TEST_KILL_DIR"
@@ -62,7 +64,11 @@ func killChild(dir string) {
 // Whenever a process is killed, the next one has all records for which Append has returned and that
 // it did not acknowledge, in order.
 func TestKilled(t *testing.T) {
-	for round := range 8 {
+	rounds := 3
+	if testkit.Nightly() {
+		rounds = 20
+	}
+	for round := range rounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			dir := t.TempDir()
 			child := exec.Command(os.Args[0])
