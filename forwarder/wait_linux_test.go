@@ -34,7 +34,9 @@ const (
 func newRated(t *testing.T) *rated {
 	b := &rated{logs: new(logBook)}
 	b.f = New(Config{Logger: b.logs.logger(),
-		XPub: zmtp.Config{SendHWM: 100, SendBuffer: 64 << 10}})
+		// A second of what is published: on a busy machine the healthy one may get no processor
+		// for a while.
+		XPub: zmtp.Config{SendHWM: 500, SendBuffer: 64 << 10}})
 	for listen, addr := range map[*string]func(string) (string, error){&b.in: b.f.ListenXSub, &b.out: b.f.ListenXPub} {
 		bound, err := addr("tcp://127.0.0.1:*")
 		if err != nil {
@@ -125,6 +127,7 @@ func (b *rated) publish(t *testing.T, stop <-chan struct{}) {
 func TestSlowSubscribersTCP(t *testing.T) {
 	for _, slow := range []int{1, 10, 200} {
 		t.Run(fmt.Sprint(slow), func(t *testing.T) {
+			t.Parallel()
 			alone, beside := newRated(t), newRated(t)
 			var reading sync.WaitGroup
 			defer reading.Wait()
@@ -145,20 +148,21 @@ func TestSlowSubscribersTCP(t *testing.T) {
 			for _, b := range []*rated{alone, beside} {
 				b.publish(t, stop)
 			}
-			for end := time.After(8 * time.Second); ; {
-				select {
-				case <-time.After(500 * time.Millisecond):
-					continue
-				case <-end:
-				}
-				break
-			}
+			began := time.Now()
+			time.Sleep(8 * time.Second)
 			want, got := alone.got.Load(), beside.got.Load()
 			st := beside.f.Stats()
 			t.Logf("%d messages alone, %d beside slow subscribers; the publisher was held up for %v", want, got, st.Publishers[0].Blocked)
-			if got < want*9/10 {
+			// A machine so busy that even the broker without slow subscribers does not carry the
+			// load says nothing about rates, but it says for how long the publisher was held up.
+			took := time.Since(began)
+			busy := want < int64(took/ratedInterval)*9/10
+			if got < want*9/10 && !busy {
 				t.Errorf("a subscriber got %d messages beside slow ones, and %d without them", got,
 					want)
+			}
+			if held := st.Publishers[0].Blocked; held > took/10+waitTick {
+				t.Errorf("the publisher was held up for %v of %v", held, took)
 			}
 			for _, s := range st.Subscribers {
 				lines := beside.logs.matching("slow subscriber", s.Remote.String(),
