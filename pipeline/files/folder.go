@@ -7,13 +7,15 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+
+	"zmtpd/pipeline/internal/dirlock"
 )
 
 // folder is an open log folder. When the path of the log folder leads to another one, new files go
 // there; rotations that are under way in the old folder end in it.
 type folder struct {
 	*os.Root
-	lock  *os.File // of Root; keeps other loggers out
+	lock  *os.File // keeps other loggers out of Root
 	info  os.FileInfo
 	users atomic.Int32 // the logger and every rotation; the last one closes it
 }
@@ -37,13 +39,14 @@ func (l *Logger) openFolder() (_ *folder, err error) {
 			f.close()
 		}
 	}()
-	if f.lock, err = root.Open("."); err != nil {
+	if f.info, err = root.Stat("."); err != nil {
 		return nil, err
 	}
-	if f.info, err = f.lock.Stat(); err != nil {
+	var taken bool
+	if f.lock, taken, err = dirlock.Lock(root); err != nil {
 		return nil, err
 	}
-	if lockDir(f.lock) {
+	if taken {
 		return nil, fmt.Errorf("another logger writes to %s: give this one a folder of its own",
 			dir)
 	}

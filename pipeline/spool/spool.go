@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"zmtpd/pipeline/internal/dirlock"
 )
 
 // MaxRecord is the largest content of a record, in bytes. The log batches of a Zeek node have up to
@@ -171,7 +173,7 @@ func openSpool(cfg Config, recovered func(record []byte),
 	if s.root, err = os.OpenRoot(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	lock, taken, err := lockFolder(s.root)
+	lock, taken, err := dirlock.Lock(s.root)
 	if taken {
 		err = fmt.Errorf("%w: %s", ErrLocked, cfg.Dir)
 	}

@@ -1,4 +1,4 @@
-package spool
+package dirlock
 
 import (
 	"os"
@@ -6,10 +6,11 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFolder makes sure that no other process uses a folder, until what it returns is closed. It
-// reports whether one does. A folder itself cannot be locked here, so a file in it is.
-func lockFolder(root *os.Root) (lock *os.File, taken bool, err error) {
-	lock, err = root.OpenFile("lock", os.O_RDWR|os.O_CREATE, 0o666)
+// Lock locks a folder until the returned file is closed. It reports whether another process, or
+// another call in this one, has locked it; then there is no file. Windows cannot lock a folder, so
+// the lock is on a file in it.
+func Lock(root *os.Root) (lock *os.File, taken bool, err error) {
+	lock, err = root.OpenFile(".lock", os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, false, err
 	}

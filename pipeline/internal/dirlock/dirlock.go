@@ -1,0 +1,2 @@
+// Package dirlock keeps two processes from using the same folder.
+package dirlock
