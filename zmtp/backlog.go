@@ -6,17 +6,16 @@ import (
 )
 
 const (
-	// maxBacklog is how many bytes of a peer that has closed its connection its kernel and ours may
-	// still hold: the largest buffers that Linux gives a connection by itself (tcp_wmem, tcp_rmem),
-	// and some room.
+	// maxBacklog is how many bytes its kernel and ours may still hold of a peer that has closed its
+	// connection: the largest buffers that Linux gives a connection without SO_SNDBUF and SO_RCVBUF
+	// (tcp_wmem, tcp_rmem), and some room.
 	maxBacklog = 16 << 20
-	// maxHeld is how many bytes of subscriptions are held back. A peer that leaves more unread is
-	// told at once.
+	// maxHeld is how many bytes of subscriptions are held back. More are sent at once.
 	maxHeld = 1 << 20
-	// maxHold is for how long something is held back. A publisher that the pattern does not read
-	// for longer must learn of its subscriptions nevertheless.
+	// maxHold is how long something is held back. A publisher that the pattern does not read for
+	// longer must get its subscriptions nevertheless.
 	maxHold = 5 * time.Second
-	// bulkRead is from how many bytes in one read on the receive window may have been full.
+	// bulkRead is the size of a read in bytes from which on the receive window may have been full.
 	bulkRead = 4 << 10
 	// A peer whose window may have been full has nothing left when there was nothing to read
 	// calmLooks times, calmPause apart.
@@ -24,16 +23,17 @@ const (
 	calmPause = 5 * time.Millisecond
 )
 
-// backlog says whether the peer may have sent something that has not been read yet.
+// backlog knows whether the peer may have sent something that was not read yet.
 //
 // If so, the write loop holds PING, PONG and subscriptions back. The peer may have closed its
-// connection, with data in its kernel for which we have no room yet. Anything that arrives there
-// now is answered with RST, which throws that data away (RFC 1122, section 4.2.2.13). Messages are
-// not held back: two peers that wait for each other to read would wait for ever.
+// connection, with data in its kernel for which ours has no room yet. Its kernel would answer
+// anything that arrives with RST, which discards that data (RFC 1122, section 4.2.2.13). Messages
+// are not held back: two peers that wait for each other to read would wait for ever.
 type backlog struct {
 	waiting atomic.Bool // the read loop waits for the peer
 	holding atomic.Bool // the write loop holds something back
-	// a read took bulkRead bytes or more, or all that it could, and there was no calm since
+	// a read took bulkRead bytes or more, or filled its buffer, and since then there was always
+	// more
 	bulk atomic.Bool
 	read atomic.Uint64 // bytes read so far
 
@@ -44,14 +44,13 @@ type backlog struct {
 	calm   int       // how often it found nothing to read
 }
 
-// wait says that the read loop waits for the peer. It reports whether the write loop should look
-// again.
+// wait notes that the read loop waits for the peer. It reports whether to wake the write loop.
 func (b *backlog) wait() (wake bool) {
 	b.waiting.Store(true)
 	return b.holding.Load()
 }
 
-// got says that n bytes were read, and whether there was room for more.
+// got notes that n bytes were read, and whether there was room for more.
 func (b *backlog) got(n int, room bool) {
 	b.waiting.Store(false)
 	if n >= bulkRead || !room {

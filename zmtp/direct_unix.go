@@ -10,10 +10,10 @@ import (
 	"unsafe"
 )
 
-// Sockets of package net never block, so a system call on one takes as long as its copy, some 100 µs
-// at most. Package net announces each call to Go's scheduler, which takes the processor from calls
-// that last longer than 20 µs and starts a thread for it. With calls of hundreds of kilobytes that
-// costs a fifth of a busy forwarder's CPU time. The types here make the same calls without the
+// Sockets of package net never block, so a system call on one takes as long as its copy, some 100
+// µs at most. Package net announces each call to Go's scheduler, which takes the processor from
+// calls that last longer than 20 µs and starts a thread for it. With calls of hundreds of kilobytes
+// that costs a fifth of a busy forwarder's CPU time. The types here make the same calls without the
 // announcement, and leave waiting, deadlines and closing to package net.
 
 // directReader reads from a TCP or unix socket.
@@ -100,8 +100,8 @@ type directWriter struct {
 	err  error
 }
 
-// newVectorWriter returns the cheapest writer for conn, or nil if a write to conn that has timed out
-// cannot be continued.
+// newVectorWriter returns the cheapest writer for conn, or nil if writes to conn cannot be
+// continued after a timeout.
 func newVectorWriter(conn net.Conn) vectorWriter {
 	raw := rawConn(conn)
 	if raw == nil {

@@ -9,12 +9,11 @@ import (
 const (
 	// chunkSize is the size of the pieces into which small messages are copied.
 	chunkSize = 64 << 10
-	// referSize is from which size in bytes on messages are sent from the memory in which they are:
-	// smaller ones are copied, so that a queue of many needs few pieces. See referred as well.
+	// referSize is the size in bytes from which on messages are sent from the memory in which they
+	// are. Smaller ones are copied, so that a queue of many has few pieces. See also referred.
 	referSize = slabSize / 4
-	// maxControl bounds the PONGs that wait for a peer which sends PINGs and does not read, in
-	// bytes. Beyond it they are not held back (see backlog), and nothing more is read until they
-	// are written.
+	// maxControl bounds in bytes the PONGs for a peer that sends PINGs and does not read. Beyond it
+	// they are not held back (see backlog), and the peer is not read until they are written.
 	maxControl = 64 << 10
 )
 
@@ -31,7 +30,7 @@ type chunk struct {
 	reserved int
 }
 
-// free gives the memory back, which holder has reserved.
+// free gives the memory of a chunk back, which is counted for holder.
 func (c *chunk) free(holder *memory.Holder) {
 	if c.mem != nil {
 		chunkPool.Put(c.mem)
@@ -44,31 +43,31 @@ func (c *chunk) free(holder *memory.Holder) {
 	}
 }
 
-// outbox is what waits to be written to one peer: whole messages in wire form, under two limits,
-// and commands that are exempt from them. A message counts until it has been handed to the kernel.
+// outbox is the queue of one peer's connection: whole messages in wire form, under two limits, and
+// commands, which are exempt from them. A message counts until the kernel has it.
 type outbox struct {
-	// ready has room for one signal: something was put into an outbox in which the writer found
-	// nothing.
+	// ready has room for one signal: something was put into an outbox that the writer has found
+	// empty.
 	ready chan struct{}
 	// onRoom, if set, is called without the lock when a full outbox has drained to half of its
 	// limits.
 	onRoom func()
 	room   gate
-	// memory is the account for what waits. Only a chunk that is begun for the only message of the
-	// outbox does not need its consent.
+	// memory is the account for what waits. Without its consent there is only the chunk of a
+	// message in an outbox that is otherwise empty.
 	memory *memory.Holder
 
 	mu        sync.Mutex
 	hwm       int   // whole messages, 0 for no limit
 	maxBytes  int64 // wire bytes, 0 for no limit
-	maxForced int64 // bytes without regard to the limits that the peer may leave unread
+	maxForced int64 // bytes that the peer may leave unread and to which the limits do not apply
 	chunks    fifo[chunk]
 	control   []byte  // commands that overtake the messages: PING, PONG
 	msgs      int     // not yet written, with those under way
 	bytes     int64   // likewise
-	forced    int64   // of these, bytes that were put in without regard to the limits
-	full      bool    // refused something and has not drained since
-	awaited   bool    // somebody waits until nothing is left
+	forced    int64   // of these, bytes to which the limits do not apply
+	full      bool    // has refused something and not drained since
+	awaited   bool    // there is a waiter for the time when nothing is left
 	idle      bool    // the writer waits for ready
 	closed    bool    // takes nothing more
 	sent      Traffic // ever taken
@@ -82,15 +81,15 @@ func newOutbox(hwm int, maxBytes int64, holder *memory.Holder) *outbox {
 	return o
 }
 
-// limit changes the limits. What waits stays, also when it is above them: then nothing more is
-// taken until it is not.
+// limit changes the limits. Nothing is dropped: an outbox above its limits takes nothing more until
+// it is below them.
 func (o *outbox) limit(hwm int, maxBytes int64) {
 	o.mu.Lock()
 	o.hwm, o.maxBytes, o.maxForced = hwm, maxBytes, maxBytes
 	if maxBytes <= 0 {
 		o.maxForced = DefaultQueueBytes
 	}
-	// Nobody is closed for what was within the limits when it was put in.
+	// No peer is closed for subscriptions that were within the limit when they were queued.
 	o.maxForced = max(o.maxForced, o.forced)
 	drained := o.drain()
 	o.mu.Unlock()
@@ -99,8 +98,8 @@ func (o *outbox) limit(hwm int, maxBytes int64) {
 	}
 }
 
-// fits reports whether a message of n wire bytes is within the limits. One that is larger than the
-// limit on bytes fits into an empty outbox, else it could never be sent.
+// fits reports whether a message of n wire bytes is within the limits. A message above the limit on
+// bytes fits into an empty outbox; else it could never be sent.
 func (o *outbox) fits(n int64) bool {
 	if o.closed || o.hwm > 0 && o.msgs >= o.hwm {
 		return false
@@ -108,8 +107,9 @@ func (o *outbox) fits(n int64) bool {
 	return o.maxBytes <= 0 || o.bytes+n <= o.maxBytes || o.msgs == 0
 }
 
-// offer appends messages of b, the given runs in order, until one does not fit, and returns what it
-// took. Adjacent messages are copied together, or kept where they are if they are many bytes.
+// offer appends messages of b, the given runs in order, until one does not fit, and returns how
+// many it has appended. Adjacent messages are copied together, or referred to if they have many
+// bytes.
 func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 	o.mu.Lock()
 	for _, r := range runs {
@@ -125,7 +125,7 @@ func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 	return took
 }
 
-// offerRun takes as many messages of one run as fit and returns their number. Caller holds the
+// offerRun appends as many messages of one run as fit and returns their number. Caller holds the
 // lock.
 func (o *outbox) offerRun(b *Batch, r Run) int {
 	i := r.From
@@ -160,8 +160,8 @@ func (o *outbox) offerRun(b *Batch, r Run) int {
 	return i - r.From
 }
 
-// putRun puts msgs adjacent messages of b into a chunk. It reports false if the memory budget does
-// not allow that, and must does not say that it has to be. Caller holds the lock.
+// putRun puts msgs adjacent messages of b into a chunk. Unless must is set, it reports false if the
+// memory budget has no room for them. Caller holds the lock.
 func (o *outbox) putRun(b *Batch, start, end, msgs int, must bool) bool {
 	run := b.slab.buf[start:end:end]
 	if referred(len(run), b.slab) {
@@ -184,12 +184,12 @@ func (o *outbox) putRun(b *Batch, start, end, msgs int, must bool) bool {
 	return true
 }
 
-// referred reports whether n bytes of s are sent from where they are: what is shared pins at most
-// four times what it counts.
+// referred reports whether n bytes of s are sent from where they are. So a chunk that shares memory
+// pins at most four times as much as it counts.
 func referred(n int, s *slab) bool { return n >= max(referSize, len(s.buf)/4) }
 
-// tail returns the last chunk, with room for n bytes, or nil if that needs a new one, which the
-// memory budget does not allow, and must does not say that it has to be. Caller holds the lock.
+// tail returns the last chunk, with room for n bytes. Unless must is set, it returns nil if that
+// needs a new one for which the memory budget has no room. Caller holds the lock.
 func (o *outbox) tail(n int, must bool) *chunk {
 	queued := o.chunks.all()
 	if last := len(queued) - 1; last >= 0 {
@@ -211,7 +211,7 @@ func (o *outbox) tail(n int, must bool) *chunk {
 	return &o.chunks.items[len(o.chunks.items)-1]
 }
 
-// reserve reserves n bytes in the memory budget if it allows it or must says that it has to be.
+// reserve reserves n bytes in the memory budget, if there is room for them or must is set.
 func (o *outbox) reserve(n int, must bool) bool {
 	if o.memory.TryReserve(int64(n)) {
 		return true
@@ -238,8 +238,8 @@ func (o *outbox) offerMessage(m Message) bool {
 	return ok
 }
 
-// put puts m into a chunk. It reports false if the memory budget does not allow that, and must does
-// not say that it has to be. Caller holds the lock.
+// put puts m into a chunk. Unless must is set, it reports false if the memory budget has no room
+// for m. Caller holds the lock.
 func (o *outbox) put(m Message, must bool) bool {
 	if len(m.wire) >= referSize {
 		if !o.reserve(len(m.wire), must) {
@@ -264,7 +264,7 @@ func (o *outbox) hasRoom(n int64) bool {
 	return o.fits(n)
 }
 
-// awaitRoom is hasRoom; if it is false, those who wait for room are woken when the outbox has
+// awaitRoom is hasRoom. If it is false, it wakes those that wait for room when the outbox has
 // drained.
 func (o *outbox) awaitRoom(n int64) bool {
 	o.mu.Lock()
@@ -273,8 +273,8 @@ func (o *outbox) awaitRoom(n int64) bool {
 	return o.fits(n)
 }
 
-// force appends one frame that the limits do not apply to, a subscription with size bytes of
-// content. It reports whether the outbox holds no more than maxForced bytes of such frames.
+// force appends one frame to which the limits do not apply, a subscription with size bytes of
+// content. It reports whether the outbox holds at most maxForced bytes of such frames.
 func (o *outbox) force(frame []byte, size int) bool {
 	o.mu.Lock()
 	if o.closed {
@@ -292,15 +292,15 @@ func (o *outbox) force(frame []byte, size int) bool {
 	return ok
 }
 
-// forcedLevel returns how many bytes wait to which the limits do not apply, and how many may.
+// forcedLevel returns how many bytes wait to which the limits do not apply, and how many may wait.
 func (o *outbox) forcedLevel() (bytes, limit int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.forced, o.maxForced
 }
 
-// command appends a command that overtakes the messages. It reports false, and takes it
-// nevertheless, when so many wait that the caller should read no more before there is room.
+// command appends a command that overtakes the messages. It reports whether the caller may go on to
+// read; if not, so many commands wait that it should wait for room.
 func (o *outbox) command(frame []byte) bool {
 	o.mu.Lock()
 	if o.closed {
@@ -333,8 +333,8 @@ func (o *outbox) unlockAndSignal(put bool) {
 }
 
 // take moves up to about limit bytes into dst, commands first, which are control bytes in the first
-// chunk. When there are commands or subscriptions, it asks hold whether they have to wait. It
-// returns nothing when there is nothing to be written, and then the next put signals ready.
+// chunk. It asks hold whether commands and subscriptions, if there are any, have to wait. It
+// returns nothing when there is nothing to write; then the next put signals ready.
 func (o *outbox) take(dst []chunk, limit int, hold func() bool) (taken []chunk, control int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -361,7 +361,7 @@ func (o *outbox) take(dst []chunk, limit int, hold func() bool) (taken []chunk, 
 	return dst, control
 }
 
-// wake makes the writer look again.
+// wake makes the writer call take again.
 func (o *outbox) wake() {
 	select {
 	case o.ready <- struct{}{}:
@@ -383,15 +383,14 @@ func (o *outbox) isClosed() bool {
 	return o.closed
 }
 
-// traffic returns what the outbox ever took.
+// traffic counts all messages that the outbox has taken so far.
 func (o *outbox) traffic() Traffic {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.sent
 }
 
-// finished reports whether the outbox is closed, holds nothing that take would return, and nothing
-// that it did return is still being written.
+// finished reports whether the outbox is closed and everything that it has taken is written.
 func (o *outbox) finished() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -406,8 +405,8 @@ func (o *outbox) progress(n int) {
 	o.mu.Unlock()
 }
 
-// done says that what take returned is written, or lost, gives its memory back, and returns how
-// many messages it was.
+// done removes the chunks that take has returned, which are written or lost, gives their memory
+// back, and returns how many messages they hold.
 func (o *outbox) done(taken []chunk, control int) int {
 	msgs, bytes, forced := 0, -control, 0
 	for i := range taken {
@@ -424,7 +423,7 @@ func (o *outbox) done(taken []chunk, control int) int {
 	return msgs
 }
 
-// account changes what counts as queued and wakes those who wait for room.
+// account changes the queued amounts and wakes those that wait for room.
 func (o *outbox) account(msgs, bytes, forced int) {
 	o.mu.Lock()
 	o.msgs += msgs
@@ -437,8 +436,8 @@ func (o *outbox) account(msgs, bytes, forced int) {
 	}
 }
 
-// drain reports whether a full outbox has come down to half of its limits, libzmq's low-water mark,
-// or one that is awaited has become empty. Caller holds the lock.
+// drain reports whether a full outbox has come down to half of its limits (libzmq's low-water
+// mark), or one that is awaited has become empty. Caller holds the lock.
 func (o *outbox) drain() bool {
 	if o.awaited && o.nothing() {
 		o.awaited, o.full = false, false
@@ -458,8 +457,8 @@ func (o *outbox) wakeWaiters() {
 	}
 }
 
-// close makes the outbox refuse everything. With discard it drops what it holds; it returns how
-// many messages were lost.
+// close makes the outbox refuse everything. With discard it drops what waits. It returns how many
+// messages it has dropped.
 func (o *outbox) close(discard bool) int {
 	o.mu.Lock()
 	o.closed = true
@@ -493,12 +492,12 @@ func (o *outbox) empty() bool {
 	return o.nothing()
 }
 
-// nothing is empty for a caller who holds the lock.
+// nothing is empty for a caller that holds the lock.
 func (o *outbox) nothing() bool {
 	return o.msgs == 0 && o.bytes == 0 && len(o.control) == 0
 }
 
-// awaitEmpty is empty; if it is false, those who wait for room are woken when it has become true.
+// awaitEmpty is empty. If it is false, those that wait for room are woken when it has become true.
 func (o *outbox) awaitEmpty() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -6,12 +6,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// restore puts back what take returned and a lost connection did not take: of the messages in
-// taken, of which the first n bytes were handed to the kernel, those that were not handed over
-// whole, so that no peer can have got them. The others count as lost: the peer may or may not have
-// got them. Commands are dropped, they belong to the connection. It returns how many messages were
-// lost. It is for outboxes whose messages outlive a connection, into which nobody forces
-// subscriptions.
+// restore puts messages back that take has returned and a lost connection has not sent: those in
+// taken that the kernel does not have whole, so that no peer can have received them. The kernel has
+// the first n bytes of taken. The other messages count as lost, since the peer may or may not have
+// received them; restore returns their number. Commands are dropped: they belong to the connection.
+// restore is for outboxes whose messages outlive a connection, which hold no subscriptions.
 func (o *outbox) restore(taken []chunk, control, n int) int {
 	if control > 0 {
 		taken, n = taken[1:], n-control
@@ -49,9 +48,9 @@ func (o *outbox) restore(taken []chunk, control, n int) int {
 	return lost
 }
 
-// reclaim closes the outbox of a connection that has ended and takes out what waits, in order.
-// Nobody is woken. The messages own their memory, or share it with each other: what they had in
-// common with others is copied.
+// reclaim closes the outbox of a connection that has ended, and takes out the messages that wait,
+// in order. It wakes no waiters. The messages own their memory, alone or together: memory that is
+// shared with other batches is copied.
 func (o *outbox) reclaim() []Message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -76,7 +75,7 @@ func (o *outbox) reclaim() []Message {
 	return back
 }
 
-// nextMessage returns the size of the message at the front of b, which holds whole messages.
+// nextMessage returns the size of the first message of b, which holds whole messages.
 func nextMessage(d *wire.Decoder, b []byte) int {
 	it, err := d.Next(b)
 	if err != nil || it.Kind != wire.AMessage {

@@ -9,9 +9,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// lastLook is how long the read loop waits for something of a peer before it gives the peer up, if
-// it cannot ask whether there is something. What is there is read at once; the time is for a
-// process that is seldom given the processor.
+// lastLook is how long the read loop waits for data of a peer before it gives the peer up, where
+// the system does not tell whether there is data. Data that has arrived is read at once; the time
+// is for a process that seldom gets the processor.
 const lastLook = 250 * time.Millisecond
 
 // reader is the state of a peer's read loop, which alone may touch it.
@@ -24,23 +24,22 @@ type reader struct {
 	r, w    int  // slab.buf[r:w] was read and not yet decoded
 	limit   int  // how far the next read goes
 	short   bool // the last read took less than it could
-	size    int  // of the slab that the traffic seems to need
+	size    int  // of the slab that suits the traffic
 	small   int  // reads in a row that needed much less
 	full    int  // reads in a row that filled a slab of slabSize
 	msgs    int  // of the last batch
-	need    int  // how many bytes from r on the item takes that is incomplete
+	need    int  // size of the incomplete item at r in bytes
 	bulk    bool
-	proven  int       // size of the largest bulk message of the last while
+	proven  int       // size of the largest recent bulk message, see provenFor
 	since   time.Time // when proven was set
 	batch   Batch
 	parts   int // of the batch
 	bytes   int
-	sealed  []byte // with an Opener: what was read and not yet opened
-	looked  *error // the suspicion with which the read that is under way looks once more
+	sealed  []byte // with an Opener: read and not yet opened
+	looked  *error // the suspicion for which the current read is the last one
 }
 
-// readLoop reads until the connection ends and returns why. first is what came behind the
-// handshake.
+// readLoop reads until the connection ends, and returns why. first was read behind the handshake.
 func (p *Peer) readLoop(first []byte) error {
 	live := p.socket.live.Load()
 	rd := &reader{p: p, in: newDirectReader(p.conn), size: minReadBuffer,
@@ -87,7 +86,7 @@ func (p *Peer) readLoop(first []byte) error {
 	}
 }
 
-// trust drops a suspicion: something came.
+// trust drops a suspicion, since something came.
 func (rd *reader) trust() {
 	if rd.p.suspicion.Load() != nil {
 		rd.p.suspicion.Store(nil)
@@ -96,9 +95,9 @@ func (rd *reader) trust() {
 	}
 }
 
-// lookAgain is for a read that has timed out. It returns the suspicion if there is nothing to read.
-// Otherwise the next read looks once more: the last one may have begun when its time was over, and
-// then it saw nothing.
+// lookAgain is called when a read has timed out. It returns the suspicion if there is nothing to
+// read. Otherwise it lets the loop read again: a read that begins after its deadline returns
+// without looking for data.
 func (rd *reader) lookAgain() error {
 	conn, suspicion := rd.p.conn, rd.p.suspicion.Load()
 	if suspicion == nil {
@@ -117,7 +116,7 @@ func (rd *reader) lookAgain() error {
 	return conn.SetReadDeadline(time.Now().Add(lastLook))
 }
 
-// start takes what came behind the handshake.
+// start takes the bytes that were read behind the handshake.
 func (rd *reader) start(first []byte) error {
 	if rd.p.opener == nil {
 		rd.w = copy(rd.slab.buf, first)
@@ -144,7 +143,7 @@ func (rd *reader) fill() (int, error) {
 	return n, err
 }
 
-// scan decodes what was read and gives it to the pattern.
+// scan decodes what was read, and gives messages and commands to the pattern.
 func (rd *reader) scan() error {
 	rd.need = 0
 	for rd.r < rd.w {
@@ -155,7 +154,7 @@ func (rd *reader) scan() error {
 		}
 		it, err := rd.decoder.Next(rd.slab.buf[rd.r:rd.w])
 		if err != nil {
-			// What came before the fault is good.
+			// The messages before the fault are good.
 			return errors.Join(rd.flush(), err)
 		}
 		switch it.Kind {
@@ -203,29 +202,31 @@ func (rd *reader) flush() error {
 }
 
 const (
-	// bulkSize is from which size in bytes on a message is read for itself: the read ends where it
-	// ends, so that nearly nothing has to be moved to the next slab.
+	// bulkSize is the size in bytes above which a read ends near the end of a message, so that
+	// little has to be moved to the next slab.
 	bulkSize = slabSize
-	// lookAhead is how many bytes behind such a message are read with it: enough to see how large
-	// the next one is.
+	// lookAhead is how many bytes behind such a message are read with it: enough for the header of
+	// the next one.
 	lookAhead = 4 << 10
-	// provenFor is for how long it counts that a peer has sent a message of some size.
+	// provenFor is how long a peer that has sent a message gets memory for another of that size at
+	// once.
 	provenFor = 10 * time.Second
 )
 
-// makeRoom sees to it that there is free space to read into. What is left of the last read stays
-// where it is or moves to the front or to another slab, for which it may have to wait.
+// makeRoom makes room for the next read. The rest of the last read stays where it is, or moves to
+// the front or to another slab, for which makeRoom may have to wait.
 func (rd *reader) makeRoom() (err error) {
 	left, size, want := rd.w-rd.r, len(rd.slab.buf), rd.want()
-	// a bulk message that can stay where it has begun
+	// There is a bulk message that fits behind its beginning.
 	bulk := rd.need > bulkSize && rd.r+rd.need <= size
 	switch shared := rd.slab.refs.Load() > 1; {
 	case bulk:
 	case shared, left == 0 && size != want:
-		// What was decoded must not be overwritten while somebody keeps a batch in it. There may be
-		// room behind it, but small reads make small batches, which cost more than another slab.
+		// Messages in the slab must not be overwritten while a batch refers to them. There may be
+		// room behind them, but small reads make small batches, which cost more than another slab.
 		err = rd.replace(want)
-	case size < want && (rd.w == size || rd.need > size && rd.need <= want): // a stream seldom ends where a slab does
+	case size < want && (rd.w == size || rd.need > size && rd.need <= want):
+		// A stream seldom ends where a slab does.
 		err = rd.replace(want)
 	case rd.r > 0:
 		rd.w = copy(rd.slab.buf, rd.slab.buf[rd.r:rd.w])
@@ -238,16 +239,16 @@ func (rd *reader) makeRoom() (err error) {
 	return err
 }
 
-// want returns the size of the slab with which to go on. It follows what has arrived, not what was
-// announced: for a large message it at most doubles, unless the peer has sent one of that size a
-// short while ago.
+// want returns the size of the next slab. It depends on the bytes that have arrived, not on the
+// size that the peer has announced: for a large message it doubles at most, unless the peer has
+// recently sent one of that size.
 func (rd *reader) want() int {
 	if rd.need <= rd.size {
 		return rd.size
 	}
 	left := rd.w - rd.r
 	most := max(rd.size, 2*left)
-	// By a quarter at least: else each small part behind a large one would move all.
+	// Grow by a quarter at least; else each small part behind a large one would move everything.
 	n := max(rd.need+lookAhead, left+left/4)
 	if rd.need <= rd.proven && time.Since(rd.since) < provenFor {
 		most = max(most, slabFor(n))
@@ -262,8 +263,9 @@ func (rd *reader) prove(size int) {
 	}
 }
 
-// replace goes on with another slab of size bytes, into which it copies what is left. It waits
-// while the inbox or the memory budget has no room for it, or until the connection is given up.
+// replace continues with another slab of size bytes, into which it copies the rest of the last
+// read. It waits while the inbox or the memory budget has no room for it, or until the connection
+// is closed.
 func (rd *reader) replace(size int) error {
 	p := rd.p
 	in := p.socket.inbox
@@ -294,11 +296,11 @@ func (rd *reader) release() {
 }
 
 const (
-	// fullReads is after how many full reads in a row a peer gets a large slab: it must not be what
-	// thousands of peers hold that have all said something once.
+	// fullReads is the number of full reads in a row after which a peer gets a large slab:
+	// thousands of peers that each send a little must not hold one.
 	fullReads = 16
-	// manyMsgs is the number of messages in a slab of slabSize from which on a large one gains
-	// nothing: it would fill a queue of DefaultHWM at once.
+	// manyMsgs is the number of messages in a slab of slabSize above which a large one gains
+	// nothing: its messages would fill a queue of DefaultHWM at once.
 	manyMsgs = DefaultHWM * slabSize / largeSlab / 2
 )
 
@@ -327,7 +329,7 @@ func (rd *reader) adapt(n int) {
 	}
 }
 
-// speak notes that the peer is of use.
+// speak notes that the peer has sent something that is of use to the application.
 func (p *Peer) speak() {
 	if !p.spoke.Load() { // nearly never
 		p.spoke.Store(true)
@@ -362,7 +364,8 @@ func (p *Peer) command(body []byte) error {
 	return nil
 }
 
-// waitForControl stops the reading from a peer that sends PINGs without reading the PONGs.
+// waitForControl waits while too many PONGs are queued. That stops the reading from a peer that
+// sends PINGs without reading the PONGs.
 func (p *Peer) waitForControl() error {
 	for {
 		room, wait := p.outbox.controlWaits()

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// maxWrite is about how many bytes one write takes, so that the outbox's count follows what the
-	// kernel accepts.
+	// maxWrite is about how many bytes one write takes, so that the outbox's count is close to what
+	// the kernel has accepted.
 	maxWrite = 256 << 10
-	// writeSlice is how long one write to the kernel may take before its progress is counted.
+	// writeSlice is the time after which the progress of a write that is under way is counted.
 	writeSlice = 100 * time.Millisecond
 	// writePiece is how many bytes are written at once to a connection whose writes cannot be
 	// interrupted.
@@ -54,8 +54,8 @@ func (p *Peer) writeLoop() {
 	}
 }
 
-// writeFailed ends the sending after a write that took n bytes of taken. The read loop goes on:
-// what the peer had sent before is still in the kernel, also after a reset.
+// writeFailed ends the sending after a failed write, which took n bytes of taken. The read loop
+// goes on: data that the peer has sent before is still in the kernel, even after a reset.
 func (p *Peer) writeFailed(taken []chunk, control, n int, err error) {
 	p.ended(err)
 	lost := 0
@@ -71,9 +71,9 @@ func (p *Peer) writeFailed(taken []chunk, control, n int, err error) {
 	p.linger(true)
 }
 
-// stopSending says that nothing more is sent on this connection. What waits goes on waiting for the
-// endpoint, is taken back by the pattern, or is lost. The write loop calls it, or whoever has
-// waited for the write loop.
+// stopSending ends the sending on this connection. The messages that wait stay in the outbox of the
+// endpoint, are taken back by the load balancer, or are lost. It is called by the write loop or
+// after its end.
 func (p *Peer) stopSending() {
 	if p.mute {
 		return
@@ -91,8 +91,8 @@ func (p *Peer) stopSending() {
 	}
 }
 
-// closeWrite tells the peer that nothing more will come, so that it can take what is under way
-// before it closes.
+// closeWrite closes our end of the connection. The peer can read what is under way before it closes
+// its end.
 func (p *Peer) closeWrite() {
 	if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()
@@ -100,19 +100,19 @@ func (p *Peer) closeWrite() {
 }
 
 const (
-	// answerTime is how long a peer may take to close its end after we have closed ours, or after a
-	// write to it has failed. It begins anew with everything that comes from the peer.
+	// answerTime is how long a peer may be silent, after we have closed our end or a write has
+	// failed, until the connection is closed.
 	answerTime = 2 * time.Second
-	// Pauses between two looks at what the peer's host has acknowledged.
+	// Pauses between two checks of what the peer's host has acknowledged.
 	minPoll = time.Millisecond
 	maxPoll = 100 * time.Millisecond
 )
 
-// linger waits behind the last write until the read loop has ended. It ends the read loop when the
-// peer's host has acknowledged everything and the peer says nothing and does not close its end.
-// Before that a close could take back what is under way: our kernel answers what a peer sends to a
-// closed connection with RST, and forgets the rest. After a failed write there is nothing to wait
-// for but what comes from the peer.
+// linger waits after the last write until the read loop has ended. It ends the read loop when the
+// peer's host has acknowledged everything and the peer is silent without closing its end. An
+// earlier close could discard what is under way: our kernel answers data of the peer on a closed
+// connection with RST and drops the rest. After a failed write linger waits only for data from the
+// peer.
 func (p *Peer) linger(failed bool) {
 	quiet, read := time.Now(), p.backlog.read.Load()
 	timer := time.NewTimer(minPoll)
@@ -136,7 +136,7 @@ func (p *Peer) linger(failed bool) {
 }
 
 // delivered reports whether the peer's host has acknowledged everything that was written. Where
-// that cannot be known, it is true only if no message was sent.
+// that cannot be known, it reports true only if no message was sent.
 func (p *Peer) delivered() bool {
 	if _, n, ok := queued(p.conn); ok {
 		return n == 0

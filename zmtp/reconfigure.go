@@ -4,8 +4,8 @@ package zmtp
 //
 //   - SendHWM, SendBytes, RecvHWM, RecvBytes and TotalRecvBytes, for all queues
 //   - the three of the heartbeats, which start again
-//   - MaxConnections, MaxConnectionsPerAddress, MaxMessageSize and HandshakeTimeout, for connections
-//     that are made from then on
+//   - MaxConnections, MaxConnectionsPerAddress, MaxMessageSize and HandshakeTimeout, for new
+//     connections
 //
 // The other fields of cfg have no effect. Reconfigure drops nothing: a queue above its new limits
 // takes nothing more until it is below them.

@@ -8,8 +8,8 @@ import (
 // adds 33 bytes to a part, and the bound on a command applies to its content.
 const maxSealOverhead = 64
 
-// fillSealed reads protected frames and opens those that are whole into the slab. The buffer grows
-// with what is read, and shrinks when that is little for a while.
+// fillSealed reads protected frames and opens those that are whole into the slab. Its buffer grows
+// with the reads, and shrinks when they are small for a while.
 func (rd *reader) fillSealed() (int, error) {
 	n, err := rd.in.Read(rd.sealed[len(rd.sealed):cap(rd.sealed)])
 	rd.short = n < cap(rd.sealed)-len(rd.sealed)
@@ -41,8 +41,8 @@ func (rd *reader) fillSealed() (int, error) {
 	return n, err
 }
 
-// resizeSealed goes on with a buffer of size bytes for protected frames. It waits while the memory
-// budget has no room for it, or until the connection is given up.
+// resizeSealed continues with a buffer of size bytes for protected frames. It waits while the
+// memory budget has no room for it, or until the connection is closed.
 func (rd *reader) resizeSealed(size int) error {
 	p := rd.p
 	_, frame, _, _ := wire.ParseHeader(rd.sealed)
@@ -55,7 +55,7 @@ func (rd *reader) resizeSealed(size int) error {
 	return nil
 }
 
-// open opens the whole frames among what was read; what is left moves to the front.
+// open opens the whole frames that were read, and moves the rest to the front.
 func (rd *reader) open() error {
 	whole, bad := rd.wholeFrames()
 	if whole > 0 {
@@ -121,8 +121,8 @@ func (w *writer) writeSealed(taken []chunk) (n int, err error) {
 	return n, nil
 }
 
-// countSealed lets the memory budget know how large w.sealed is. It does not wait: what it holds
-// goes out.
+// countSealed counts w.sealed in the memory budget. It does not wait: the frames in it are about to
+// be written.
 func (w *writer) countSealed() {
 	if n := int64(cap(w.sealed)); n != w.counted {
 		w.p.memory.Add(n - w.counted)

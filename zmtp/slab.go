@@ -17,9 +17,9 @@ const (
 	maxSlab       = 8 << 20 // the largest that comes from a pool
 )
 
-// slab is a piece of read memory that may be shared by the batches in it. Those of the sizes in
-// slabPools come from a pool and return to it with the last release; others are left to the garbage
-// collector. A slab that is never released is slow, not wrong.
+// slab is a piece of read memory, which the batches in it share. A slab of one of the sizes in
+// slabPools comes from a pool and returns to it with the last release; others are left to the
+// garbage collector. Not to release a slab costs time only, without a memory budget.
 type slab struct {
 	buf  []byte
 	pool *sync.Pool // where buf returns to, nil for the garbage collector
@@ -32,12 +32,12 @@ type slab struct {
 
 	// Guarded by inbox.mu of the inbox that counts it, if one does.
 	pipe *inPipe // of the peer for which it is counted
-	kept int     // how many have it: batches that are not released, and a read loop
+	kept int     // references: batches that are not released, and a read loop
 }
 
 // slabPools are the pools of slabs, by slabClass. The sizes are the powers of two from slabSize to
-// maxSlab and half way between them, so that a message leaves at most a third of its slab unused.
-// What nobody takes from them for a while the garbage collector frees.
+// maxSlab and those half way between them, so that a message leaves at most a third of its slab
+// unused. The garbage collector frees slabs that are not used for a while.
 var slabPools [2*7 + 1]sync.Pool
 
 // slabClass returns the smallest class of slabs of at least n bytes, and their size; the size is n
@@ -117,8 +117,7 @@ func (s *slab) retain() {
 	}
 }
 
-// copyFor returns a slab of size bytes for a copy of messages in s, which others than the read loop
-// will have.
+// copyFor returns a slab of size bytes for a copy of messages in s that outlives the connection.
 func (s *slab) copyFor(size int) *slab {
 	s.shared.Add(int64(size))
 	return newCounted(size, s.shared, s.shared)

@@ -2,8 +2,8 @@ package zmtp
 
 import "net"
 
-// vectorWriter writes several pieces of memory with one system call, and can go on after a write
-// that has timed out.
+// vectorWriter writes several pieces of memory with one system call, and can continue after a
+// timeout.
 type vectorWriter interface {
 	// start sets what flush writes. vec and its pieces must not change until end.
 	start(vec [][]byte)
@@ -19,8 +19,8 @@ type buffersWriter struct {
 	rest net.Buffers
 }
 
-// newBuffersWriter returns a writer for conn, or nil if a write to conn that has timed out cannot be
-// continued.
+// newBuffersWriter returns a writer for conn, or nil if writes to conn cannot be continued after a
+// timeout.
 func newBuffersWriter(conn net.Conn) vectorWriter {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn, QueuedConn:
