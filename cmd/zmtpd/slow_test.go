@@ -60,15 +60,16 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		func() bool { return d.status().Forwarder.Topics == 2*slow+1 })
 	pub := publisher(t, d, 2*slow+1)
 
-	// Those for whom it is full hold so many messages, of a size of their own.
+	// Those for whom it is full hold so many messages, of a size of their own. All are large, for
+	// the kernel's buffers to be full soon, and stay so.
 	sent := 0
 	bodies := make([]string, slow)
 	for i := range bodies {
-		bodies[i] = strings.Repeat("x", 1000*(i+1))
+		bodies[i] = strings.Repeat("x", 20_000+1000*i)
 	}
 	testkit.Eventually(t, "all of them to be stuck", func() bool {
 		for i := range slow {
-			for range max(1, 100/(i+1)) {
+			for range 10 {
 				publish(t, pub, topic(i), bodies[i])
 				sent++
 			}
