@@ -7,8 +7,7 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// Reason says in one word why the logger dropped a message. Its String is meant
-// to be a metric label.
+// Reason is why the logger dropped a message. Its String is a metric label.
 type Reason uint8
 
 // The reasons for which a message is dropped, beside those of package zeek for
@@ -76,8 +75,8 @@ func (r Reason) String() string {
 	return zeek.Reason(r - reasonBatch).String()
 }
 
-// DropError is the refusal of a message that the logger did receive. It is counted
-// in Stats and logged once for each sender and reason.
+// DropError is the refusal of a received message. It is counted in Stats, and logged once for each
+// sender and reason.
 type DropError struct {
 	Reason Reason
 	Err    error // what was wrong, in detail

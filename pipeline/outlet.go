@@ -15,48 +15,44 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// OutletConfig says how much an Outlet may hold and what it does when that is too little.
+// OutletConfig sets the limits of an Outlet and what it does when they are reached.
 type OutletConfig struct {
-	// Name tells the sink from others, in the log and in Stats.
+	// Name identifies the sink in the log and in Stats.
 	Name string
-	// MaxBytes bounds the batches in memory that the sink was given and is not done with, but for
-	// one batch. Default 32 MiB.
+	// MaxBytes bounds the window: the batches in memory that the sink has not finished. A single
+	// batch may exceed it. Default 32 MiB.
 	MaxBytes int64
-	// Spool is where batches go when memory is full, until the sink has caught up. Default: none,
-	// then the nodes wait.
+	// Spool takes batches when the window is full, until the sink has caught up. Default: there is
+	// no spool, and the nodes wait.
 	Spool *spool.Config
-	// DropOldest lets the oldest batches in a full spool make room for new ones, which is counted
-	// as ReasonSpoolFull. It needs Spool. Default: the nodes wait.
+	// DropOldest drops the oldest batches of a full spool to make room, counted as ReasonSpoolFull.
+	// It needs Spool. Default: the nodes wait.
 	DropOldest bool
 	// SpoolFirst puts every batch into the spool before it counts as received, and the sink gets it
-	// from there: kill -9 loses no batch that was counted. It needs Spool, whose SyncInterval and
-	// SyncEach say what a power failure loses. Default: a batch goes to the spool only when memory
-	// is full.
+	// from there: kill -9 loses no counted batch. It needs Spool, whose SyncInterval and SyncEach
+	// determine what a power failure loses. Default: only what the window cannot take is spooled.
 	SpoolFirst bool
-	// Gone is called, once, when the sink has said that its destination can never come back
-	// (ErrGone). It must not block. What is queued then stays in the spool, or is dropped by Close
-	// and counted; without room there, what comes is dropped at once, for ReasonGivenUp. Default:
-	// nobody is told.
+	// Gone is called once when the sink reports ErrGone. It must not block. Queued batches stay in
+	// the spool; without one, Close drops and counts them. Batches that come later go to the spool
+	// too, and are dropped at once, for ReasonGivenUp, when it has no room. Default: not called.
 	Gone func(error)
-	// Memory is the budget in which the memory counts that the outlet has itself: batches from the
-	// spool, and copies of small ones. What the sink was given of a socket's batches counts there.
-	// Default: none.
+	// Memory is the budget for the outlet's own memory: batches read from the spool, and copies of
+	// small batches. Batches of a socket count for the socket. Default: no budget.
 	Memory *memory.Budget
 	// Logger gets what an operator should know. Default: nothing is logged.
 	Logger *slog.Logger
 }
 
-// Outlet is the bounded queue in front of a [Sink], so that one that is slow or down delays nobody
-// else.
+// Outlet is the bounded queue in front of a [Sink]. It keeps a slow sink from delaying others.
 //
-// Batches of one source and log path are sent one after the other, in their order, all others at
-// the same time. A batch stays in the window, with its memory, until the sink is done with it. When
-// the window is full and there is a spool, the window is copied there, so that kill -9 loses
-// nothing of it, and whatever comes follows it there; from then on the window is filled from the
-// spool, until that is empty. See spill.go.
+// It sends the batches of one source and log path one after the other, in order, and those of
+// different flows concurrently. A batch stays in the window, with its memory, until the sink is
+// done with it. When the window is full and there is a spool, the outlet copies the window there,
+// so that kill -9 loses nothing of it, and puts new batches behind it. It then refills the window
+// from the spool until the spool is empty. See spill.go.
 //
-// Locks: putMu, then mu. The sink is never called with one of them held, and calls back
-// (Entry.Done) with whatever it holds.
+// Lock order: putMu, mu. The outlet calls the sink without holding either; the sink may hold its
+// own locks when it calls back (Entry.Done).
 type Outlet struct {
 	// Static after NewOutlet.
 	name       string
@@ -100,9 +96,9 @@ type Outlet struct {
 	spills  phase // guarded by mu; of spilling
 }
 
-// flowKey is what order is kept for. The source is the node id that a connection began with: so the
-// order of a node holds when it connects again, and that of something that sends for several nodes,
-// such as a replay, holds as well.
+// flowKey identifies a flow: batches whose order is kept. The source is the first node id of a
+// connection. A node thus keeps its order when it connects again, and so does a sender that speaks
+// for several nodes, such as a replay.
 type flowKey struct{ source, path string }
 
 // item is a batch in the window.
@@ -128,8 +124,8 @@ type item struct {
 
 func (it *item) counts() Counts { return Counts{1, uint64(it.Batch.NumRecords)} }
 
-// NewOutlet starts a queue in front of sink, which it takes over: Close closes it. What an earlier
-// process left in the spool goes first. If it fails the sink is still the caller's.
+// NewOutlet starts a queue in front of sink and owns the sink from then on: Close closes it.
+// Batches that an earlier process left in the spool go first. On error the caller keeps the sink.
 func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 	o := &Outlet{
 		name:       cfg.Name,
@@ -173,10 +169,9 @@ func NewOutlet(sink Sink, cfg OutletConfig) (*Outlet, error) {
 // Name returns the name in the configuration.
 func (o *Outlet) Name() string { return o.name }
 
-// put queues a batch from a node, both of which refer to memory, of the log with that key. It waits
-// while there is no room, until giveUp; then the batch is dropped. raw is the whole batch. It keeps
-// memory as long as it needs it. The batch counts as received at once, or with SpoolFirst as soon
-// as it is in the spool.
+// put queues a batch of the log with that key. node and raw, the whole batch, lie in memory, which
+// put retains as long as needed. It waits while there is no room; after giveUp it drops the batch.
+// The batch counts as received at once, or with SpoolFirst as soon as it is in the spool.
 func (o *Outlet) put(source string, key LogKey, node, raw []byte, b zeek.Batch, memory *shared) {
 	it := o.newItem(source, key, node, raw, b, memory)
 	if !o.spoolFirst {
@@ -261,12 +256,12 @@ func (o *Outlet) goOn() {
 	}
 }
 
-// phase is something that comes and goes, perhaps many times a second: under load a queue is now
-// full and now is not. It tells what of that is worth to be logged.
+// phase is a condition that may begin and end many times a second, such as a full queue under load.
+// It decides which of its changes are logged.
 type phase struct{ began, ended time.Time }
 
-// newsAfter is how long something must not have been for its beginning to be news, or must have
-// been for its end to be.
+// newsAfter is how long a phase must have been over before its next beginning is logged, and how
+// long it must have lasted before its end is.
 const newsAfter = 10 * time.Second
 
 // begin reports whether the beginning is news.
@@ -275,13 +270,13 @@ func (p *phase) begin(now time.Time) bool {
 	return now.Sub(p.ended) >= newsAfter
 }
 
-// end returns how long it was.
+// end returns how long the phase lasted.
 func (p *phase) end(now time.Time) time.Duration {
 	p.ended = now
 	return now.Sub(p.began)
 }
 
-// flush lets the sink go on with what it holds back.
+// flush makes the sink deliver what it holds back.
 func (o *Outlet) flush() {
 	if f, ok := o.sink.(Flusher); ok {
 		f.Flush()
@@ -403,21 +398,20 @@ func (o *Outlet) dropItem(it *item, e *DropError) {
 	}
 }
 
-// OutletStats is what has become of what an Outlet was given. Written is what the sink has
-// delivered; Queued is in memory or in the spool.
+// OutletStats has the accounts of an Outlet. Written is what the sink has delivered; Queued is in
+// memory or in the spool.
 type OutletStats struct {
 	Accounts
 	Name string
-	// Recovered is how much of Received an earlier process had received: it was in the spool at the
-	// start.
+	// Recovered is the part of Received that an earlier process had left in the spool.
 	Recovered Counts
-	// WindowBytes is the size of the batches in memory.
+	// WindowBytes is the size of the batches in the window.
 	WindowBytes int64
-	// Spooling says that batches go through the spool, because the sink does not keep up.
+	// Spooling reports whether batches go through the spool.
 	Spooling bool
-	// Waiting is why nodes wait for this sink, nil if they do not.
+	// Waiting is the reason why nodes wait for this sink, nil if they do not.
 	Waiting error
-	// Spool is about the spool, nil if there is none.
+	// Spool has the statistics of the spool, nil if there is none.
 	Spool *spool.Stats
 }
 

@@ -11,14 +11,15 @@ import (
 	"zmtpd/pipeline/internal/await"
 )
 
-// UndeliveredError says what a sink could not deliver before its end, and nobody keeps.
+// UndeliveredError reports batches that a sink could not deliver before its end and that are in no
+// spool.
 type UndeliveredError struct {
 	Sink string
 	Lost Counts
 	Err  error // why, of one of them
 }
 
-// Error says it on one line.
+// Error returns one line.
 func (e *UndeliveredError) Error() string {
 	return fmt.Sprintf("sink %s: %d records lost: %v", e.Sink, e.Lost.Records, e.Err)
 }
@@ -26,9 +27,9 @@ func (e *UndeliveredError) Error() string {
 // Unwrap returns the cause.
 func (e *UndeliveredError) Unwrap() error { return e.Err }
 
-// Close comes after the last message. It lets the sink deliver what is in memory until ctx ends, or
-// for three quarters of that time if there is a spool, which then takes what is left. It returns
-// errors of the sink, and an *UndeliveredError if something is lost.
+// Close ends the outlet after the last message. The sink delivers what is in memory until ctx ends,
+// or for three quarters of that time if there is a spool, which then takes the rest. Close returns
+// the errors of the sink, and an *UndeliveredError if batches are lost.
 func (o *Outlet) Close(ctx context.Context) error {
 	defer o.memory.Close()
 	o.mu.Lock()
@@ -60,8 +61,8 @@ func (o *Outlet) Close(ctx context.Context) error {
 	return errors.Join(o.keepRest(), o.closeSpool())
 }
 
-// keepRest puts what the sink has not delivered into the spool, if it is not there, and counts what
-// cannot be kept.
+// keepRest puts what the sink has not delivered into the spool, and drops and counts what finds no
+// room there.
 func (o *Outlet) keepRest() error {
 	o.putMu.Lock()
 	defer o.putMu.Unlock()

@@ -7,12 +7,10 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Who holds the memory of a batch, and how long.
-
-// shared is the memory of messages that are written independently.
+// shared is the memory of messages with several users, such as outlets. It counts them.
 type shared struct {
 	uses atomic.Int32
-	free func() // when nobody uses it any more
+	free func() // called when the last user releases it
 }
 
 // newShared returns memory with one user.
@@ -30,9 +28,8 @@ func (s *shared) release() {
 	}
 }
 
-// take is what the sink calls when it has no more need of an item's memory. Only what is not in the
-// spool, and may have to go there, is kept: by itself if it is small, else it would hold the memory
-// of others.
+// take is Entry.Taken. The outlet keeps an item that is not in the spool and may have to go there.
+// It copies a small one, which would otherwise hold the memory of others.
 func (o *Outlet) take(it *item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -48,7 +45,7 @@ func (o *Outlet) take(it *item) {
 	}
 }
 
-// forget gives the memory of an item back that is not done. The caller holds mu.
+// forget releases the memory of an item that is not done. The caller holds mu.
 func (o *Outlet) forget(it *item) {
 	it.memory.release()
 	it.memory, it.raw, it.Node = nil, nil, nil
@@ -57,11 +54,11 @@ func (o *Outlet) forget(it *item) {
 	o.changed.Broadcast()
 }
 
-// keptSize is from which size in bytes on a batch has memory mostly to itself: zmtp reads such
-// messages so.
+// keptSize is the size in bytes from which a batch has its memory mostly to itself: zmtp reads such
+// messages into memory of their own.
 const keptSize = 64 << 10
 
-// arena is memory for small items, one behind the other.
+// arena is memory for copies of small items, one behind the other.
 type arena struct {
 	free   []byte
 	memory *shared // with the arena as one of its users, nil for none yet

@@ -103,9 +103,9 @@ func TestOutletMemoryOfCopies(t *testing.T) {
 func TestOutletMemoryDropsOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := memory.New(64<<20, nil)
-		o, err := NewOutlet(&handSink{}, OutletConfig{Name: "s", MaxBytes: 1 << 20, DropOldest: true,
-			Memory: budget,
-			Spool:  &spool.Config{Dir: t.TempDir(), MaxBytes: 4 << 20, SegmentBytes: 1 << 20}})
+		o, err := NewOutlet(&handSink{}, OutletConfig{Name: "s", MaxBytes: 1 << 20,
+			DropOldest: true, Memory: budget,
+			Spool: &spool.Config{Dir: t.TempDir(), MaxBytes: 4 << 20, SegmentBytes: 1 << 20}})
 		if err != nil {
 			t.Fatal(err)
 		}

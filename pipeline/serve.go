@@ -10,14 +10,13 @@ import (
 	"zmtpd/zmtp"
 )
 
-// Receiver hands the log messages that a PULL socket receives to outlets, each of which gets all of
-// them.
+// Receiver hands every log message of a PULL socket to each of its outlets.
 //
-// A message is either in the accounts of the Receiver and the outlets or in the socket's: what the
-// Receiver has taken from the socket it hands on, whatever else happens. So the end without loss is
-// [Receiver.Shutdown] and then [Outlet.Close].
+// It always hands on what it has taken from the socket, so each message is either in the socket's
+// accounts or in those of the Receiver and the outlets. [Receiver.Shutdown] followed by
+// [Outlet.Close] loses nothing.
 //
-// It waits for an outlet that is full, and while it does the nodes wait.
+// The Receiver waits for an outlet that is full; meanwhile the nodes wait too.
 type Receiver struct {
 	// Static after Serve.
 	pull    *zmtp.Pull
@@ -30,9 +29,9 @@ type Receiver struct {
 	cutOff bool                    // guarded by mu; peers that still send are closed
 }
 
-// Serve starts to hand on what pull receives. It ends with Shutdown, or after the last message of a
-// socket that is shut down by others. It owns neither socket nor outlets. log gets what an operator
-// should know; nil for nobody.
+// Serve starts to hand on what pull receives, until Shutdown, or until the last message of a socket
+// that its owner has shut down. It owns neither the socket nor the outlets. log is for operators;
+// nil logs nothing.
 func Serve(pull *zmtp.Pull, log *slog.Logger, outlets ...*Outlet) *Receiver {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -65,8 +64,8 @@ func (r *Receiver) run() {
 	}
 }
 
-// logParts returns the first five parts of m in the memory of dst: a log message has four, and
-// others are refused without a look at the rest.
+// logParts returns the first five parts of m, in the memory of dst. A log message has four; one
+// with more is refused, so the rest does not matter.
 func logParts(dst [][]byte, m zmtp.Message) [][]byte {
 	dst = dst[:0]
 	for part := range m.Parts() {
@@ -93,17 +92,17 @@ func (r *Receiver) hand(source string, parts [][]byte, memory *shared) {
 	r.acct.Wrote(log, Shares{{from, n}}, 0)
 }
 
-// Accounts returns what has become of the messages: Written is what was handed to the outlets,
-// Dropped what is no log message.
+// Accounts returns the accounts of the messages. Written was handed to the outlets; Dropped was no
+// log message.
 func (r *Receiver) Accounts() Accounts {
 	return r.acct.Accounts()
 }
 
-// Shutdown shuts the socket down and returns when everything it received is handed to the outlets.
-// It reads what the nodes have sent so far; one that does not stop sending is cut off after half of
-// the time that ctx leaves, at most 5 s, so that the other half is for writing. When ctx ends
-// first, the outlets give up, the rest is dropped and counted, by the socket or by them, and the
-// error is that of ctx.
+// Shutdown shuts the socket down and returns when everything that it received is with the outlets.
+// It reads what the nodes have sent so far. It cuts off nodes that go on sending after half of the
+// time that ctx leaves, at most 5 s, so that the other half remains for writing. When ctx ends
+// first, the outlets give up, the socket or the outlets drop and count the rest, and the error is
+// that of ctx.
 func (r *Receiver) Shutdown(ctx context.Context) error {
 	busy := maxBusy
 	if deadline, ok := ctx.Deadline(); ok {
@@ -137,11 +136,10 @@ func (r *Receiver) cutOffSenders() {
 	}
 }
 
-// nodeIDs are what a peer has called itself.
+// nodeIDs are the first and the last node id that a peer has sent.
 type nodeIDs struct{ first, last string }
 
-// note remembers that p sends as the node of that id, empty if it did not say, and returns the one
-// as which it was the first to.
+// note remembers the node id of a message from p, which may be empty, and returns p's first one.
 func (r *Receiver) note(p *zmtp.Peer, node []byte) (first string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,7 +151,7 @@ func (r *Receiver) note(p *zmtp.Peer, node []byte) (first string) {
 	}
 	ids := r.nodes[p]
 	if ids == nil {
-		// Those that are gone make room, so that there are never more than peers.
+		// Entries of lost peers go, so that there are never more entries than peers.
 		for q := range r.nodes {
 			select {
 			case <-q.Done():
@@ -170,9 +168,8 @@ func (r *Receiver) note(p *zmtp.Peer, node []byte) (first string) {
 	return ids.first
 }
 
-// Nodes returns the node ids of the connected peers that have sent something, by
-// [zmtp.PeerStats.ID]: the one in the last message of each. Ids are whatever bytes the peer sent,
-// at most 256. Peers that are gone may still be among them.
+// Nodes returns the node id in the last message of each peer, by [zmtp.PeerStats.ID]. An id is any
+// bytes, at most 256. Peers that have gone may still be among them.
 func (r *Receiver) Nodes() map[uint64]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,15 +14,15 @@ import (
 
 // How an Outlet uses its spool.
 //
-// What is in the spool and not acknowledged is what the sink has not delivered, but for the items
-// in the window that came while nothing was spilled. When the window is full, these are put there
-// as well (spill): so everything is there, in order, and whatever comes is put behind it. The
-// spool's reader is always at the end of what is in the window. One goroutine (runSpool) takes from
-// there what the window has room for, and acknowledges what the sink is done with. When it comes to
-// the end, new items go to the window directly again.
+// As long as the window has room, batches go to it alone. When it is full, spill copies all of the
+// window to the spool, and new batches are appended behind it: from then on the spool has, in
+// order, everything that the sink has not delivered. The spool's reader stands behind the last
+// record that is in the window. One goroutine (runSpool) moves records to the window when that has
+// room, and acknowledges those that the sink is done with. When it reaches the end of the spool,
+// new batches go to the window alone again.
 //
-// A record is: source, node id, batch, the first two with their sizes before them (32 bits,
-// big-endian).
+// A record consists of source, node id and batch. The first two are preceded by their sizes (32
+// bits, big-endian).
 
 func (o *Outlet) openSpool(cfg spool.Config) error {
 	if cfg.Logger == nil {
@@ -90,8 +90,8 @@ func cutSized(b []byte) (cut, rest []byte, err error) {
 
 var errTorn = errors.New("the record ends too early")
 
-// putSpool puts an item into the spool. The caller holds putMu and mu, which is given up meanwhile:
-// the sink may be done with the item then.
+// putSpool puts an item into the spool. The caller holds putMu and mu. It unlocks mu meanwhile, so
+// the sink may finish the item.
 func (o *Outlet) putSpool(it *item) error {
 	o.head = appendHead(o.head[:0], it)
 	node, raw := it.Node, it.raw
@@ -139,8 +139,8 @@ func (o *Outlet) dropRecord(record []byte) {
 	o.dropItem(it, Drop(ReasonSpoolFull, "the oldest in the spool made room"))
 }
 
-// spill copies the window to the spool, so that what comes can follow there. The caller holds putMu
-// and mu, which is given up meanwhile.
+// spill copies the window to the spool, so that new batches can follow it there. The caller holds
+// putMu and mu; it unlocks mu meanwhile.
 func (o *Outlet) spill() error {
 	for _, it := range o.unspooled() {
 		if it.place == nil {
@@ -169,7 +169,7 @@ func (o *Outlet) spill() error {
 	return nil
 }
 
-// passOver moves the reader of the spool behind a record that is in the window.
+// passOver moves the spool's reader behind a record that is in the window.
 func (o *Outlet) passOver(seq spool.Seq) error {
 	for {
 		read, _, err := o.spool.NextIn(func(int) ([]byte, bool) { return nil, true })
@@ -185,7 +185,7 @@ func (o *Outlet) passOver(seq spool.Seq) error {
 	}
 }
 
-// runSpool acknowledges and takes out until the spool is to be closed.
+// runSpool acknowledges records and moves them to the window until the spool is closed.
 func (o *Outlet) runSpool() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -222,7 +222,7 @@ func (o *Outlet) runSpool() {
 }
 
 // feed moves the next record from the spool to the window, or ends the spilling if there is none.
-// The caller holds mu, which is given up meanwhile.
+// The caller holds mu; feed unlocks it meanwhile.
 func (o *Outlet) feed() error {
 	// Without memory the window is filled again when it is empty: then it needs no more than the
 	// largest batch, and never waits for memory that only it can free.
@@ -297,7 +297,7 @@ func (r *recordRoom) release() {
 	r.n = 0
 }
 
-// closeSpool closes the spool when all is acknowledged that the sink has delivered.
+// closeSpool closes the spool after it has acknowledged what the sink has delivered.
 func (o *Outlet) closeSpool() error {
 	o.mu.Lock()
 	o.closed = true

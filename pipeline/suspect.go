@@ -10,16 +10,16 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// A record in the spool that makes the process die would be delivered again by each that follows.
-// The spool notes what is being delivered, and this is how an Outlet finds such a record: one that
-// was being delivered when a process died is a suspect, and only one of them is delivered at a
-// time. One that was at the death of a second process is set aside.
+// A record that kills the process would be delivered again, and kill again, after each start. The
+// spool therefore notes which records are being delivered. A record that was being delivered when a
+// process died is a suspect, and the outlet delivers suspects one at a time. A record at which two
+// processes died is set aside.
 
 const (
-	// fatalDeaths is after how many deaths a record is set aside.
+	// fatalDeaths is the number of deaths after which a record is set aside.
 	fatalDeaths = 2
-	// suspicion is how long a delivery may take to kill the process. One that has to wait for its
-	// destination takes longer, and the end of the process has nothing to do with it then.
+	// suspicion is how long a record is noted as being delivered. A delivery that takes longer
+	// waits for its destination and has no part in the end of the process.
 	suspicion = 10 * time.Second
 )
 
@@ -57,7 +57,7 @@ func (o *Outlet) sendFed(it *item) {
 	o.spool.End(seq)
 }
 
-// setAside moves an item from the spool to a file. While that cannot be written it waits.
+// setAside moves an item from the spool to a file. It waits while the file cannot be written.
 func (o *Outlet) setAside(it *item, deaths int) {
 	// As a recording it can be sent again.
 	record, err := recording.AppendMessage(nil, []byte("log-write"), it.Node,
@@ -90,9 +90,9 @@ func (o *Outlet) setAside(it *item, deaths int) {
 		"the process died %d times while it delivered the batch, which is now in %s", deaths, path))
 }
 
-// setAsideUnusable moves a record from the spool to a file that is no log batch, or none that this
-// version takes. It was never counted as received. The caller holds mu, which is given up
-// meanwhile.
+// setAsideUnusable moves a record that is no log batch, or none that this version can read, from
+// the spool to a file. It was never counted as received. The caller holds mu, which
+// setAsideUnusable unlocks meanwhile.
 func (o *Outlet) setAsideUnusable(seq spool.Seq, record []byte, why error) {
 	o.mu.Unlock()
 	path, err := o.spool.SetAside(seq, record)
