@@ -1,4 +1,4 @@
-// Package balance moves log batches from Zeek's nodes to the send queues of several loggers.
+// Package balance distributes log batches of Zeek's nodes to several loggers.
 package balance
 
 import (
@@ -13,13 +13,12 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Balancer moves what nodes send to a PUSH socket. The read loop of a node does so itself: while no
-// logger has room for a node's batch, the node is not read, and nothing else of it waits here.
-// All methods may be called from any goroutine.
+// Balancer moves what nodes send to a PUSH socket, in the read loop of each node: while no logger
+// has room for a node's batch, the node is not read. All methods may be called from any goroutine.
 type Balancer struct {
 	pull   *zmtp.Socket
 	push   *zmtp.Push
-	ctx    context.Context // ends when nodes wait for loggers no longer
+	ctx    context.Context // of sends; ends when Shutdown does
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
@@ -29,12 +28,12 @@ type Balancer struct {
 // source is a node's connection.
 type source struct {
 	node    atomic.Pointer[string] // Zeek's node id, nil until the node has sent it
-	since   atomic.Int64           // start of the wait that goes on, ns since 1970; 0 for none
-	blocked atomic.Int64           // duration of all waits that have ended, ns
+	since   atomic.Int64           // start of the current wait, ns since 1970; 0 for none
+	blocked atomic.Int64           // duration of all earlier waits, ns
 }
 
-// New returns a Balancer whose PULL socket has the configuration config. push belongs to the
-// caller, who ends it after Shutdown.
+// New returns a Balancer whose PULL socket has the configuration config. The caller owns push and
+// shuts it down after Shutdown.
 func New(config zmtp.Config, push *zmtp.Push) *Balancer {
 	b := &Balancer{push: push, sources: map[uint64]*source{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -81,10 +80,10 @@ func (b *pattern) Receive(p *zmtp.Peer, batch *zmtp.Batch) error {
 	return nil
 }
 
-// maxNodeID bounds the node id that is kept for a connection, in bytes.
+// maxNodeID is the longest node id that is remembered, in bytes.
 const maxNodeID = 256
 
-// note keeps the node's id. Only the peer's read loop calls it.
+// note remembers the node's id. Only the peer's read loop calls it.
 func (s *source) note(id []byte) {
 	if old := s.node.Load(); len(id) == 0 || len(id) > maxNodeID || old != nil &&
 		*old == string(id) {
@@ -94,8 +93,8 @@ func (s *source) note(id []byte) {
 	s.node.Store(&text)
 }
 
-// Node returns Zeek's id of the node behind a peer of Pull, and for how long the node was not read
-// because no logger had room. Both are zero for a peer that has gone.
+// Node returns Zeek's id of the node behind a peer of Pull, and how long the node has waited for
+// room at a logger, in all. Both are zero for a peer that has gone.
 func (b *Balancer) Node(peer uint64) (id string, blocked time.Duration) {
 	b.mu.Lock()
 	src := b.sources[peer]
@@ -129,12 +128,13 @@ func (b *Balancer) Blocked() (n int) {
 }
 
 // errStillSending is the reason for closing a node's connection during Shutdown.
-var errStillSending = errors.New("the balancer is shutting down and the node does not close its end")
+var errStillSending = errors.New(
+	"the balancer is shutting down and the node does not close its connection")
 
-// Shutdown reads what the nodes have sent until they close their ends, and gives it to the loggers.
-// Zeek's nodes and zmtpd close theirs as soon as the balancer has closed its own. Shutdown cuts off
-// a node that does not when half of the time that ctx leaves has passed. When ctx ends first, the
-// rest is dropped and counted, and the error is a [*zmtp.LingerError].
+// Shutdown reads until the nodes close their connections, and gives everything to the loggers.
+// Nodes of Zeek and zmtpd close theirs when the balancer has closed its direction. After half of
+// the time that ctx leaves, Shutdown cuts off nodes that have not. When ctx ends first, the rest is
+// dropped and counted, and the error is a [*zmtp.LingerError].
 func (b *Balancer) Shutdown(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		cut := time.AfterFunc(time.Until(deadline)/2, func() {

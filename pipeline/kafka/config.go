@@ -17,30 +17,30 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Config says where records go and how. Brokers is all that must be set.
+// Config configures a Sink. Only Brokers is required.
 type Config struct {
 	// Brokers are addresses, host or host:port, of some brokers of the cluster; the others are
 	// learned from them. The port is 9092 unless given.
 	Brokers []string
-	// Topic of the records. With "{path}" in it there is one for each log path, which stands in
-	// that place; "_" takes the place of characters that Kafka does not allow in topics. Default
-	// "zeek".
+	// Topic of the records. "{path}" stands for the log path, which makes a topic for each; "_"
+	// replaces characters that Kafka does not allow in topics. Default "zeek".
 	Topic string
-	// Key of the records, which decides on their partition. Default KeyNone.
+	// Key of the records, which determines their partition. Default KeyNone.
 	Key Key
-	// Format is what JSON objects look like; UseJSON is taken as set. Default: zeek.DefaultOptions.
+	// Format of the JSON objects; UseJSON is implied. Default: zeek.DefaultOptions.
 	Format *zeek.Options
 
-	// Acks is which acknowledgement a broker must give. Default AcksAll.
+	// Acks is the acknowledgement that a broker must give. Default AcksAll.
 	Acks Acks
-	// NoIdempotence turns off that brokers recognize what they were sent twice, which only AcksAll
-	// allows. Brokers before 3.0 demand the right IdempotentWrite for it. Default: on with AcksAll.
+	// NoIdempotence turns idempotence off, with which brokers recognize what they were sent twice.
+	// Idempotence needs AcksAll, and brokers before 3.0 the right IdempotentWrite. Default: on with
+	// AcksAll.
 	NoIdempotence bool
 	// Compression of record batches. Default CompressionSnappy.
 	Compression Compression
-	// Linger is how long a record waits for others to share a record batch with: the longer, the
-	// more records of one node and log path can be under way together. 1 ms to 1 s. Default 5 ms,
-	// as in Kafka.
+	// Linger is how long a record waits for others in its record batch: the longer, the more
+	// records of one node and log path can be in flight together. 1 ms to 1 s. Default 5 ms, as in
+	// Kafka.
 	Linger time.Duration
 	// MaxBatchBytes bounds a record batch before compression, and so a record: set it to
 	// max.message.bytes of the topics if that is less than Kafka's default. Default 1000012, as in
@@ -59,7 +59,7 @@ type Config struct {
 	// SASL authenticates the client. Default: it does not.
 	SASL *SASL
 
-	// Logger gets what an operator should know. Default: nothing is logged.
+	// Logger is for operators. Default: nothing is logged.
 	Logger *slog.Logger
 
 	// For tests.
@@ -160,8 +160,8 @@ func checkBroker(address string) error {
 	return nil
 }
 
-// clientBytes is about what the client takes beside records, in bytes: buffers of connections and of
-// compression. That of LZ4 works in blocks of 4 MiB.
+// clientBytes is about what the client takes beside records, in bytes: buffers of connections and
+// of compression. That of LZ4 works in blocks of 4 MiB.
 func (c *Config) clientBytes() int64 {
 	if c.Compression == CompressionLZ4 {
 		return 20 << 20

@@ -35,9 +35,9 @@ type group struct {
 const (
 	minBackoff = 250 * time.Millisecond // before records that came back are tried again
 	maxBackoff = 5 * time.Second
-	// stallAfter is how long a group may take until something is said about it.
+	// stallAfter is how long a group may take until that is logged.
 	stallAfter = 10 * time.Second
-	// keepRecords is up to how many records memory is kept for the next group.
+	// keepRecords is the largest number of records whose memory is reused for the next group.
 	keepRecords = 1 << 14
 )
 
@@ -75,8 +75,8 @@ func (g *group) deliver() error {
 			return givenUp(worst)
 		}
 		switch {
-		case worst == nil || errors.Is(worst, kgo.ErrClientClosed): // so far so good, or the client was replaced
-			continue
+		case worst == nil || errors.Is(worst, kgo.ErrClientClosed):
+			continue // nothing has failed, or the client was replaced
 		case refusable(worst):
 			if g.isolate() {
 				continue
@@ -100,7 +100,7 @@ func givenUp(last error) error {
 	return fmt.Errorf("gave up at the end: %w", last)
 }
 
-// reset lets go of the memory that records refer to.
+// reset drops the references of records to memory.
 func (g *group) reset() {
 	if cap(g.slab) > keepRecords {
 		g.slab, g.todo = nil, nil
@@ -109,8 +109,8 @@ func (g *group) reset() {
 	clear(g.todo)
 }
 
-// worst returns the error that decides on what is done: one that is no reason to refuse records, if
-// there is one; nil if all records that are left were not tried.
+// worst returns the error that determines the next step: one that is no reason to refuse records if
+// there is one, else another, or nil if none of the records left was tried.
 func (g *group) worst() error {
 	var worst error
 	for _, r := range g.todo {
@@ -121,9 +121,9 @@ func (g *group) worst() error {
 	return worst
 }
 
-// produce gives records to a client, as many as may be under way together, waits until it has an
-// answer for all of them, and reports whether none is left. Those that came back are left in todo,
-// with those that were not tried.
+// produce gives records to a client, as many as may be in flight together, waits for the outcome of
+// all of them, and reports whether no record is left. Records that came back or were not tried stay
+// in todo.
 func (g *group) produce(client *kgo.Client) bool {
 	if len(g.todo) == 0 {
 		return true
@@ -157,8 +157,8 @@ func (g *group) produce(client *kgo.Client) bool {
 	return len(left) == 0
 }
 
-// wait waits for all answers. If that takes long it is noted: the client does not tell what it
-// tries again itself.
+// wait waits for all outcomes. It notes a long wait, since the client does not tell what it
+// retries.
 func (g *group) wait(h *handover) {
 	s := g.sink
 	since := time.Now()
@@ -174,8 +174,8 @@ func (g *group) wait(h *handover) {
 	}
 }
 
-// refusable reports whether err is the broker's, or the client's, judgement on a record or on the
-// record batch that it was in.
+// refusable reports whether err, of the broker or the client, is about the content of a record or
+// of its record batch.
 func refusable(err error) bool { _, ok := refusal(err); return ok }
 
 func refusal(err error) (pipeline.Reason, bool) {
@@ -188,8 +188,8 @@ func refusal(err error) (pipeline.Reason, bool) {
 	return 0, false
 }
 
-// stuck reports whether the client will never produce again because a broker has refused it a
-// producer id, whatever is done about the reason: it keeps that error.
+// stuck reports whether the client will never produce again: it keeps the error with which a broker
+// has refused it a producer id, even when the reason is gone.
 func (s *Sink) stuck(client *kgo.Client, err error) bool {
 	e, ok := errors.AsType[*kerr.Error](err)
 	if !ok || e.Retriable || !s.cfg.idempotent() || ofTopic(err) {
@@ -201,9 +201,10 @@ func (s *Sink) stuck(client *kgo.Client, err error) bool {
 	return errors.Is(idErr, e)
 }
 
-// ofTopic reports whether err says something about a topic rather than about brokers or client.
+// ofTopic reports whether err is about a topic rather than about brokers or the client.
 func ofTopic(err error) bool {
-	for _, e := range []error{kerr.TopicAuthorizationFailed, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InvalidTopicException} {
+	for _, e := range []error{kerr.TopicAuthorizationFailed, kerr.UnknownTopicOrPartition,
+		kerr.UnknownTopicID, kerr.InvalidTopicException} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -8,10 +8,10 @@ import (
 	"zmtpd/pipeline/internal/text"
 )
 
-// flowKey is what order is kept for.
+// flowKey identifies a flow. Order is kept within it.
 type flowKey struct{ node, path string }
 
-// flow is what one node sends to one log path, as long as there is something of it to deliver. Its
+// flow has the deliveries of one node and log path. It exists as long as there are any. Its
 // goroutine delivers one group after the other.
 type flow struct {
 	key   flowKey
@@ -23,7 +23,7 @@ type flow struct {
 	queue []*delivery // guarded by Sink.mu
 }
 
-// maxGroup is how many bytes of text a group has at most, beside its first entry.
+// maxGroup is the largest text of a group in bytes. The first entry may exceed it.
 const maxGroup = 1 << 20
 
 // enqueue waits for d's share of memory and puts it behind the others of the flow of e. It calls

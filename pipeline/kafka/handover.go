@@ -7,16 +7,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// handover is the handing over of records of one flow to a client: one call of group.produce. It is
-// the Context of each of its records.
+// handover is one call of group.produce: it gives records of a flow to a client, and is the Context
+// of each of them.
 //
-// Records that follow each other in a partition are handed over as long as they come into one
-// record batch of the client, so that they succeed or fail together. Were the next ones already on
-// their way in another one, that could succeed after the first has failed, and when those are tried
-// again the order has changed. The client tells when it begins a record batch by asking the
-// partitioner once more.
+// It goes on as long as the records for a partition come into one record batch of the client, so
+// that they succeed or fail together. If the next records were in flight in another record batch,
+// that one could succeed after the first has failed, and the retry would change the order. The
+// client reveals that it begins a record batch by asking the partitioner once more.
 type handover struct {
-	context.Context // of no use but to be one
+	context.Context // never ends
 
 	place uint32 // of records without key
 	left  atomic.Int64

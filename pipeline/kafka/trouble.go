@@ -14,8 +14,8 @@ import (
 	"zmtpd/pipeline/internal/await"
 )
 
-// troubles is what is in the way of records: one trouble for each topic, and one for the cluster.
-// Each begins with the first group that meets it and ends with the last, both is logged. For
+// troubles are the obstacles to delivery: one for each topic, and one for the cluster. A trouble
+// begins with the first group that meets it and ends with the last. Both events are logged. For
 // concurrent use.
 type troubles struct {
 	log *slog.Logger
@@ -37,7 +37,7 @@ type trouble struct {
 // clusterTrouble stands for the cluster. No topic has this name.
 const clusterTrouble = ""
 
-// troubleKey returns what err says something about.
+// troubleKey returns the topic that err is about, or clusterTrouble.
 func troubleKey(topic string, err error) string {
 	if ofTopic(err) {
 		return topic
@@ -140,8 +140,8 @@ func (t *troubles) hear() {
 	}
 }
 
-// greet asks the brokers for an answer until one gives it, so that it is known whether they are
-// there before there is something to deliver.
+// greet pings the brokers until one answers, so that their state is known before there is something
+// to deliver.
 func (s *Sink) greet() {
 	var m troubleMark
 	defer m.leave(&s.troubles)

@@ -1,4 +1,4 @@
-// Package recorder appends messages to a recording without making those wait who send them.
+// Package recorder appends messages to a recording in the background. Senders never wait for it.
 package recorder
 
 import (
@@ -20,13 +20,13 @@ const (
 	// flushInterval is the longest that a message waits for more to be written with, and how often
 	// a write that failed is tried again.
 	flushInterval = time.Second
-	// grace bounds how long Close waits for the disk.
+	// grace is how long Close waits for the disk.
 	grace = 5 * time.Second
-	// quiet is how long nothing must be lost before the queue counts as keeping up again.
+	// quiet is how long after the last loss the queue counts as keeping up again.
 	quiet = 5 * time.Second
 )
 
-// Reason says why a message is missing in the file.
+// Reason is why a message is missing in the file.
 type Reason int
 
 const (
@@ -43,8 +43,8 @@ var reasonNames = [numReasons]string{"queue_full", "disk", "size_limit", "too_la
 // String returns the reason in the form used as metric label.
 func (r Reason) String() string { return reasonNames[r] }
 
-// Recorder appends messages to a recording. Take puts batches into a bounded queue, one goroutine
-// writes them. What the queue does not hold is lost and counted.
+// Recorder appends messages to a recording. Take puts batches into a bounded queue, and one
+// goroutine writes them. Messages that find no room in the queue are lost and counted.
 type Recorder struct {
 	// Static.
 	name    string
@@ -61,7 +61,7 @@ type Recorder struct {
 	dropped [numReasons]atomic.Uint64
 	refuse  atomic.Int32 // the Reason for which nothing more is taken, or taking
 	failing atomic.Bool  // the last attempt to write failed
-	// since when the queue is now and then full, in ns since 1970; 0 if it is not
+	// since when messages are lost, in ns since 1970; 0 if none are
 	full atomic.Int64
 
 	mu    sync.Mutex
@@ -178,7 +178,7 @@ func (r *Recorder) run() {
 	}
 }
 
-// drain writes the queue, but for what does not fill a block.
+// drain writes the queue, except for a last incomplete block.
 func (r *Recorder) drain() {
 	for {
 		r.mu.Lock()
@@ -235,7 +235,7 @@ func (r *Recorder) drop(reason Reason, n int) {
 	r.waiting.Add(-int64(n))
 }
 
-// write writes the block, and tries until it succeeds. After Close it tries once.
+// write writes the block. It retries until it succeeds; after Close it tries once.
 func (r *Recorder) write() {
 	if r.inside == 0 {
 		return

@@ -9,19 +9,19 @@ import (
 	"os"
 )
 
-// File is a recording that grows. Whatever happens while it is written, it holds whole messages up
-// to its end, but for a process that is killed: what is left of its last message then, readers
-// report and OpenFile cuts off. Not for concurrent use.
+// File is a recording that grows. It always ends with a whole message, except after the process was
+// killed in Append: readers report the incomplete message, and OpenFile cuts it off. Not for
+// concurrent use.
 type File struct {
 	f    *os.File
 	size int64 // up to the end of the last whole message
 	torn bool  // there may be something behind it
 }
 
-// OpenFile opens a recording to append to it. One that does not exist it creates, for the owner
-// alone: messages may be confidential. It returns how many bytes of an incomplete message it has
-// cut off the end. It reads the file once. A file that is none, or no recording, is refused and
-// left as it is.
+// OpenFile opens a recording for appending. It creates a missing file, readable by its owner only,
+// since messages may be confidential. It reads the file once, cuts off an incomplete message at the
+// end and returns the size of that in bytes. It refuses what is no regular file or no recording,
+// and leaves it unchanged.
 func OpenFile(name string) (f *File, cut int64, err error) {
 	if fi, err := os.Stat(name); err == nil && !fi.Mode().IsRegular() {
 		// to open a pipe would block
@@ -43,8 +43,8 @@ func OpenFile(name string) (f *File, cut int64, err error) {
 // Size returns the size in bytes.
 func (f *File) Size() int64 { return f.size }
 
-// Append writes messages, as AppendMessage returns them. It blocks as the disk does. After an
-// error, such as that of a full disk, the file is as before, and Append may be tried again.
+// Append writes messages in the form of AppendMessage. It may block for the disk. After an error,
+// such as a full disk, the file is unchanged, and the caller may retry.
 func (f *File) Append(messages []byte) error {
 	if err := f.mend(); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (f *File) Append(messages []byte) error {
 	return nil
 }
 
-// mend cuts off what is behind the last whole message.
+// mend cuts off an incomplete message at the end.
 func (f *File) mend() error {
 	if !f.torn {
 		return nil
@@ -74,8 +74,8 @@ func (f *File) mend() error {
 // Close closes the file.
 func (f *File) Close() error { return errors.Join(f.mend(), f.f.Close()) }
 
-// wholeSize returns where the last whole message in r ends, and how many bytes are behind it. A
-// message that is larger than may be is an error: r is no recording.
+// wholeSize returns the end of the last whole message in r and the number of bytes behind it. A
+// message over the limits is an error: r is no recording.
 func wholeSize(r io.Reader) (size, rest int64, err error) {
 	b := bufio.NewReaderSize(r, 256<<10)
 	for {

@@ -1,5 +1,5 @@
-// Package recording reads and writes files of recorded ZeroMQ messages: what a
-// socket sent, without the connection it was sent over.
+// Package recording reads and writes files of recorded ZeroMQ messages. They have the messages of a
+// socket, not those of its connections.
 //
 // A file is a sequence of messages, with nothing before, between or after them.
 // All integers are big-endian.

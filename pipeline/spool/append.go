@@ -5,16 +5,19 @@ import (
 	"os"
 )
 
-// scratchSize is up to which size a record is written with its header in one call.
+// scratchSize is the largest size of parts that are written in one call with the header, in bytes.
 const scratchSize = 64 << 10
 
 // Append adds a record to the end, and returns its number. Its content is that of the parts, one
-// behind the other; Append does not keep them, and copies nothing of large ones. When it returns without an error the system has the record: it survives kill -9, and a power failure from
-// the next sync on, which with Config.SyncEach has already happened.
+// after the other. Append does not keep the parts, and does not copy large ones.
 //
-// The error is ErrFull if Config.MaxBytes would be exceeded, ErrTooLarge if no room will ever do,
-// ErrClosed, or one of the file system; then the spool is as before. It waits for other calls of
-// Append and for the system to take the record, and for a sync with Config.SyncEach only.
+// When it returns without an error the operating system has the record. The record survives kill
+// -9, and from the next sync on a power failure; with Config.SyncEach it is synced already.
+//
+// The error is ErrFull if the record would exceed Config.MaxBytes, ErrTooLarge if it would do so in
+// an empty spool, ErrClosed, or one of the file system. The spool is unchanged then. Append waits
+// for other calls of Append and for the system to take the record; it waits for a sync only with
+// Config.SyncEach.
 func (s *Spool) Append(parts ...[]byte) (Seq, error) {
 	size := recordSize(parts...)
 	if size > recordHeader+MaxRecord || segmentHeader+size > s.cfg.MaxBytes {
@@ -149,8 +152,8 @@ func (s *Spool) write(g *segment, off int64, parts [][]byte) (n int64, err error
 }
 
 // takeBack cuts off what a failed write of n bytes at the end of a segment has left. It must not
-// stay there: the next record may be shorter, and what follows it would then be content of this
-// one, where the sender of that could have put anything.
+// stay: behind a shorter next record, a reader would take the rest of this one, whose content its
+// sender chose, for records.
 func (s *Spool) takeBack(g *segment, end, n int64) {
 	if g.w.Truncate(end) == nil {
 		return

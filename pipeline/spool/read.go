@@ -7,12 +7,11 @@ import (
 	"os"
 )
 
-// Next returns the oldest record that was neither returned by Next since Open nor acknowledged, and
-// its number. The record is in buf, or in a larger buffer if buf has no room, and belongs to the
-// caller.
+// Next returns the oldest record, with its number, that was neither acknowledged nor returned since
+// Open. The record is in buf, or in a larger buffer if buf is too small, and belongs to the caller.
 //
-// The error is ErrEmpty after the last record: more may be appended later. ErrClosed is another,
-// all others are of the file system; then the next call tries the same record again.
+// The error is ErrEmpty after the last record, until more are appended, ErrClosed, or one of the
+// file system; after that the next call tries the same record again.
 func (s *Spool) Next(buf []byte) (Seq, []byte, error) {
 	seq, record, err := s.NextIn(reuse(buf))
 	if err != nil {
@@ -151,14 +150,14 @@ func (s *Spool) warnDamaged(g *segment, args ...any) {
 	}
 }
 
-// DropOldest deletes the oldest segment, also if it is the one being written: the next Append
-// begins another then. It calls dropped for each of its records that was neither read by Next nor
-// acknowledged, in order; the record is valid during the call, which must not call Next, DropOldest
-// or Close. Records of the segment that were read may be acknowledged afterwards as always.
+// DropOldest deletes the oldest segment, even the one being written; the next Append begins another
+// then. It calls dropped, in order, for each record of the segment that was neither read by Next
+// nor acknowledged. The record is valid during the call, which must not call Next, DropOldest or
+// Close. Records of the segment that were read may still be acknowledged.
 //
-// The error is ErrEmpty if there is no segment, ErrClosed, or that the file cannot be deleted: it
-// is out of the spool even so, but counts to the bytes on disk until it can. What cannot be read is
-// counted as corrupt, and not told to dropped.
+// The error is ErrEmpty if there is no segment, ErrClosed, or that the file cannot be deleted. In
+// that case the segment is out of the spool, but counts as bytes on disk until it is deleted.
+// Unreadable records count as corrupt; dropped is not called for them.
 func (s *Spool) DropOldest(dropped func(record []byte)) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()

@@ -12,9 +12,9 @@ import (
 	"slices"
 )
 
-// A record that kills the process is delivered again by the next one, which it kills as well. To
-// find it, Begin and End note in a file what is being worked on. What stands there when a process
-// has died is suspect.
+// A record that kills the process would kill the next one as well, which delivers it again. To find
+// it, Begin and End note in a file which records are being delivered. Those noted at the death of a
+// process are suspects.
 
 const (
 	suspectsName    = "delivering"
