@@ -17,10 +17,10 @@ func TestBatchBuilder(t *testing.T) {
 		var want []Message
 		add := func() {
 			want = nil
-			for range rapid.IntRange(1, 20).Draw(t, "messages") {
+			for range rapid.IntRange(1, 10).Draw(t, "messages") {
 				var parts [][]byte
 				for range rapid.IntRange(1, 4).Draw(t, "parts") {
-					size := rapid.SampledFrom([]int{0, 1, 255, 256, 5000, 70_000, 300_000}).Draw(t,
+					size := rapid.SampledFrom([]int{0, 1, 255, 256, 5000, 70_000, 150_000}).Draw(t,
 						"size")
 					parts = append(parts, bytes.Repeat([]byte{byte(len(want))}, size))
 				}
@@ -93,7 +93,7 @@ func TestBuiltBatchesArrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	sizes := []int{10, 3000, 20_000, 200_000}
-	const batches, each = 40, 25
+	const batches, each = 16, 20
 	sent := make(chan error, 1)
 	go func() {
 		var b BatchBuilder
