@@ -12,7 +12,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A SUB gives out nothing of a topic that was cancelled before the application receives it, as
+// A SUB drops messages of a topic that was cancelled before the application receives them, as
 // libzmq's does.
 func TestSubFiltersWhenReceiving(t *testing.T) {
 	for _, batches := range []bool{false, true} {
@@ -49,8 +49,8 @@ func TestSubFiltersWhenReceiving(t *testing.T) {
 	}
 }
 
-// An XPUB of an application that only publishes goes on taking subscriptions.
-func TestXPubThatIsNotReceivedFrom(t *testing.T) {
+// An XPUB whose application only publishes goes on accepting subscriptions.
+func TestXPubThatDoesNotReceive(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		xpub := NewXPub(Config{RecvHWM: 10}, XPubOptions{Verboser: true})
 		defer closeNow(t, xpub)
@@ -78,8 +78,8 @@ func TestXPubThatIsNotReceivedFrom(t *testing.T) {
 	})
 }
 
-// What was sent to an endpoint is counted while the endpoint is being disconnected, and afterwards.
-func TestOutNeverGoesBack(t *testing.T) {
+// Stats.Out counts the messages to an endpoint while it is being disconnected, and after that.
+func TestOutNeverDecreases(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{}), PushOptions{})
 		defer closeNow(t, push)
@@ -171,7 +171,7 @@ func TestAccountsAddUp(t *testing.T) {
 	}
 }
 
-// A frame header with an absurd size ends nothing but its connection, also where no limit is set.
+// A frame header with an absurd size ends only its connection, even without limits.
 func TestAbsurdSizesWithoutLimits(t *testing.T) {
 	none := Config{
 		MaxMessageSize: -1, MaxParts: -1, SendHWM: -1, RecvHWM: -1, SendBytes: -1, RecvBytes: -1,

@@ -50,7 +50,7 @@ func event(t *testing.T, m *Monitor, types ...EventType) Event {
 	}
 }
 
-func TestPlainLetsInWhomTheHandlerKnows(t *testing.T) {
+func TestPlainAsksTheHandler(t *testing.T) {
 	ctx := testContext(t)
 	server := &PlainServer{Auth{Domain: "logs",
 		Handler: zap.HandlerFunc(func(ctx context.Context, r *zap.Request) (zap.Reply, error) {
@@ -123,7 +123,7 @@ func TestRefusalsReachTheClientAsInLibzmq(t *testing.T) {
 	}
 }
 
-func TestOpenLetsEverybodyInWithoutHandler(t *testing.T) {
+func TestOpenAdmitsAllWithoutHandler(t *testing.T) {
 	ctx := testContext(t)
 	push, pull, _, _ := authPair(t, (&PlainClient{User: "x"}).Mechanism,
 		(&PlainServer{Auth{Open: true}}).Mechanism)
@@ -133,7 +133,7 @@ func TestOpenLetsEverybodyInWithoutHandler(t *testing.T) {
 	}
 }
 
-// A handler that waits is cancelled when its client goes away.
+// The request of a client that closes its connection is cancelled.
 func TestHandlerIsCancelledWithItsClient(t *testing.T) {
 	asked, cancelled := make(chan struct{}), make(chan struct{})
 	server := &Null{Auth{Handler: zap.HandlerFunc(func(ctx context.Context,
@@ -166,7 +166,7 @@ func TestBadReplyMetadataIsAFaultOfTheAuthenticator(t *testing.T) {
 	}
 }
 
-func TestPeerCannotNameItself(t *testing.T) {
+func TestPeerCannotSetUserID(t *testing.T) {
 	ready := wire.AppendMetadata(nil, wire.Metadata{
 		{Name: "Socket-Type", Value: []byte("PUSH")}, {Name: "user-id", Value: []byte("root")},
 		{Name: "X-A", Value: []byte("b")},
@@ -183,7 +183,7 @@ func TestPeerCannotNameItself(t *testing.T) {
 	}
 }
 
-// A peer that may not stay any more is closed with the reason, and the others are left alone.
+// ClosePeers closes the peers for which it gets an error, with that error, and no others.
 func TestClosePeers(t *testing.T) {
 	ctx := testContext(t)
 	server := &PlainServer{Auth{Handler: zap.Passwords{"one": "1", "two": "2"}}}

@@ -12,7 +12,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// readOf is a read of size bytes into a slab of its own, as the read loop has it in its hands.
+// readOf returns a batch as the read loop makes it, of one read of size bytes into a slab of its
+// own.
 func readOf(size int) *Batch {
 	header := 2
 	if size > 257 {
@@ -21,8 +22,8 @@ func readOf(size int) *Batch {
 	return batchOfAll(string(make([]byte, size-header)))
 }
 
-// TestBudgetAgainstModel: peers put reads, an application takes and releases them. What is held is
-// never above the limit but for one read of each peer, and nobody waits who may go on.
+// Peers put reads, an application receives and releases them. Usage never exceeds the limit by more
+// than one read of each peer, and no peer waits that may go on.
 func TestBudgetAgainstModel(t *testing.T) {
 	type step struct{ what, which, size int }
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
@@ -113,7 +114,7 @@ func (m *budgetModel) check() error {
 	return nil
 }
 
-// drain receives and releases everything, after which nobody may wait.
+// drain receives and releases everything. After that no peer may wait.
 func (m *budgetModel) drain() error {
 	for _, b := range m.held {
 		b.Release()
@@ -139,8 +140,8 @@ func (m *budgetModel) drain() error {
 	return nil
 }
 
-// One that sends without end leaves as much free as it has, and those that come later share that.
-func TestBudgetLeavesRoomForOthers(t *testing.T) {
+// A peer that sends without end leaves as much free as it holds, and later peers share that.
+func TestBudgetLeavesRoomForOtherPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 1200)
 		defer in.discard()
@@ -179,7 +180,7 @@ func TestBudgetLeavesRoomForOthers(t *testing.T) {
 	})
 }
 
-// Those who wait go on in the order in which they came.
+// Peers that wait go on in the order in which they came.
 func TestBudgetWakesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 100)
@@ -224,8 +225,7 @@ func TestBudgetWakesInOrder(t *testing.T) {
 	})
 }
 
-// TestTotalRecvBytes: a socket reads no more from its peers than its limit allows, and from each at
-// least one message.
+// A socket reads from its peers as much as its limit allows, and at least one message from each.
 func TestTotalRecvBytes(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{TotalRecvBytes: 1 << 20})

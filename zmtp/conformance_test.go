@@ -79,7 +79,7 @@ func forEachKind(t *testing.T, f func(t *testing.T, typ wire.SocketType, k kind)
 	}
 }
 
-// Every type refuses those that it cannot talk to, on both sides, and takes those that it can.
+// Every type refuses peers of the types that do not fit, on both sides, and accepts the others.
 func TestEveryTypeChecksItsPeer(t *testing.T) {
 	types := []wire.SocketType{
 		wire.REQ, wire.REP, wire.DEALER, wire.ROUTER, wire.PUB, wire.SUB, wire.XPUB, wire.XSUB,
@@ -122,8 +122,7 @@ func TestEveryTypeChecksItsPeer(t *testing.T) {
 	})
 }
 
-// Whatever bytes come behind a handshake, the socket goes on with the others, and says why it
-// closed.
+// Whatever bytes come after a handshake, the socket closes only that connection, with a reason.
 func TestEveryTypeSurvivesGarbage(t *testing.T) {
 	for name, c := range map[string]struct {
 		in     []byte
@@ -186,7 +185,7 @@ func TestEveryTypeIgnores(t *testing.T) {
 	})
 }
 
-// Everything may be called at any time by anybody. What it is about is the race detector, and that
+// All methods may be called at any time from any goroutine: the race detector finds nothing, and
 // nothing hangs.
 func TestEveryTypeConcurrently(t *testing.T) {
 	forEachKind(t, func(t *testing.T, typ wire.SocketType, k kind) {
@@ -367,7 +366,7 @@ func TestReconnectsLeaveNothing(t *testing.T) {
 	}
 }
 
-// Messages that wait are received once each, whoever receives.
+// Several receivers together receive each message once.
 func TestManyReceivers(t *testing.T) {
 	pull := NewPull(Config{})
 	bound, err := pull.Listen("tcp://127.0.0.1:*")

@@ -104,8 +104,8 @@ func TestReconnectBacksOff(t *testing.T) {
 	})
 }
 
-// A peer that accepts and hangs up, or lets the handshake fail in time, is no better than one that
-// is not there. One whose handshake was complete starts the pauses anew.
+// The pauses go on to grow when a peer accepts and closes, or fails in the handshake. After a
+// completed handshake they begin again.
 func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *zmtptest.Network) {
 		var a attempts
@@ -133,7 +133,7 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 }
 
 // After a violation of the protocol the endpoint is given up, and what waits for it is counted.
-func TestProtocolErrorGivesTheEndpointUp(t *testing.T) {
+func TestProtocolErrorEndsTheEndpoint(t *testing.T) {
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	for name, in := range map[string][]byte{
 		"wrong type": append(greeting[:len(greeting):len(greeting)], ready(wire.PUB)...),
@@ -247,8 +247,7 @@ func TestEndDuringHandshake(t *testing.T) {
 	}
 }
 
-// What a publisher must know reaches each that comes or comes back, once for each topic, before
-// anything else.
+// A publisher that connects, or connects again, gets every topic once, before anything else.
 func TestResubscription(t *testing.T) {
 	for _, typ := range []wire.SocketType{wire.SUB, wire.XSUB} {
 		t.Run(string(typ), func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A socket with as many connections as it may have closes one whose handshake is not complete, then
-// one that has never sent anything, then it refuses; and when one ends, another may come.
+// At its limit a socket closes a connection whose handshake is not complete, then one that has
+// never sent anything; then it refuses new ones. When a connection ends, another is accepted.
 func TestMaxConnections(t *testing.T) {
 	for _, c := range []Config{{MaxConnections: 3}, {MaxConnectionsPerAddress: 3}, {MaxConnections: 3, MaxConnectionsPerAddress: 9}} {
 		t.Run(fmt.Sprint(c.MaxConnections, c.MaxConnectionsPerAddress), func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
-// However connections end, none is counted that is gone.
+// However connections end, they no longer count.
 func TestConnectionsAreUncounted(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		xpub := NewXPub(Config{MaxConnections: 5, MaxConnectionsPerAddress: 4,

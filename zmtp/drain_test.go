@@ -11,9 +11,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// TestShutdownWaitsForTheLastWrite has a peer that reads nothing for longer than a closing
-// connection waits for more of what the peer may have to say, while the last of the queue is being
-// written.
+// Shutdown waits for a peer that does not read for longer than answerTime while the last messages
+// are being written.
 func TestShutdownWaitsForTheLastWrite(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 256

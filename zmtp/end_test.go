@@ -73,9 +73,9 @@ func expectAll(t *testing.T, recv func(context.Context) (Message, error), n int)
 	}
 }
 
-// What a peer has sent before it closed its connection is received, whatever this side writes
-// meanwhile.
-func TestEverythingOfAPeerThatHasGone(t *testing.T) {
+// Everything that a peer sent before it closed its connection is received, whatever this side
+// writes meanwhile.
+func TestDataOfAClosedPeerIsReceived(t *testing.T) {
 	const count = 300
 	t.Run("a message provokes a reset", func(t *testing.T) {
 		xpub := NewXPub(Config{RecvHWM: 1}, XPubOptions{})
@@ -133,8 +133,8 @@ func TestEverythingOfAPeerThatHasGone(t *testing.T) {
 	})
 }
 
-// What was held back comes when the peer is read again.
-func TestHeldBackIsNotForgotten(t *testing.T) {
+// What was held back is sent once the peer is read again.
+func TestHeldBackIsSentLater(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		xsub := NewXSub(Config{RecvHWM: 1})
 		defer closeNow(t, xsub)
@@ -196,7 +196,7 @@ func TestShutdownWaitsForTheHost(t *testing.T) {
 	}
 }
 
-// When its context ends first, Shutdown says how much was not delivered.
+// When its context ends first, Shutdown returns how much was not delivered.
 func TestShutdownCountsWhatIsLeft(t *testing.T) {
 	push := NewPush(Config{SendBuffer: 64 << 10}, PushOptions{})
 	dialTCP(t, push.Socket, wire.PULL)
@@ -236,7 +236,7 @@ func (l lateListener) Accept() (net.Conn, error) {
 	return late{conn.(*zmtptest.Conn)}, nil
 }
 
-// Shutdown reads everything that has come, however late the read loop comes to it.
+// Shutdown reads everything that has arrived, however late the read loop runs.
 func TestShutdownReadsLate(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{HandshakeTimeout: time.Hour})
@@ -260,7 +260,7 @@ func TestShutdownReadsLate(t *testing.T) {
 	})
 }
 
-// A connection whose handshake the peer takes for complete is read at the end as well.
+// Shutdown also reads a connection whose handshake is complete for the peer only.
 func TestShutdownDuringTheHandshake(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})

@@ -27,7 +27,7 @@ func waitEvent(t *testing.T, m *Monitor, typ EventType) Event {
 	return Event{}
 }
 
-// A peer has HandshakeTimeout from the first moment on, whatever it sends.
+// A peer has HandshakeTimeout from its connect on, whatever it sends.
 func TestHandshakeTimeout(t *testing.T) {
 	stream := append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PUSH)...)
 	for name, trickle := range map[string]time.Duration{"mute": 0, "a byte a second": time.Second} {
@@ -73,7 +73,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// A server that accepts and says nothing is left alone after the same time, and tried again.
+// A connection to a silent server is closed after the same time, and made again.
 func TestHandshakeTimeoutOfConnecter(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		l := listenRaw(t, n, addr)
@@ -109,7 +109,7 @@ func TestHandshakeInPieces(t *testing.T) {
 	}
 }
 
-// A connection that ends at any byte of its handshake leaves nothing behind and hurts nobody.
+// A connection that ends at any byte of its handshake leaves nothing behind and disturbs no other.
 func TestHandshakeTruncated(t *testing.T) {
 	stream := append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PUSH)...)
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -132,7 +132,7 @@ func TestHandshakeTruncated(t *testing.T) {
 	})
 }
 
-// What is wrong is refused as soon as it is there, with its reason.
+// A fault is refused as soon as its bytes have arrived, with its reason.
 func TestHandshakeRefusals(t *testing.T) {
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	signature := greeting[:wire.SignatureSize]
@@ -236,7 +236,7 @@ func TestHandshakeRefusals(t *testing.T) {
 	}
 }
 
-// What is odd but harmless is let in.
+// Odd but harmless handshakes succeed.
 func TestHandshakeTolerance(t *testing.T) {
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	property := func(name, value string) []byte {

@@ -57,7 +57,7 @@ func TestHeartbeatTimes(t *testing.T) {
 	})
 }
 
-// The timeout is the interval if nothing is said of it.
+// The default timeout is the interval.
 func TestHeartbeatTimeoutDefault(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		start := time.Now()
@@ -113,7 +113,7 @@ func TestPeersTTL(t *testing.T) {
 	}
 }
 
-// While the application does not receive, nothing can be seen of the peer: it is not its fault.
+// While the application does not receive, a peer is not closed for being silent: it is not read.
 func TestHeartbeatWhileHeldUp(t *testing.T) {
 	t.Run("by messages", func(t *testing.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -188,8 +188,8 @@ func TestEveryTypeAnswersPing(t *testing.T) {
 	}
 }
 
-// A peer that sends PINGs and does not read the answers is read no more, instead of filling the
-// memory.
+// A peer that sends PINGs and does not read the answers is not read any more, so that it does not
+// fill the memory.
 func TestPingFlood(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{})

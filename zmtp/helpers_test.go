@@ -73,7 +73,7 @@ func ready(typ wire.SocketType) []byte {
 		wire.AppendMetadata(nil, localMetadata(typ, nil, nil)))
 }
 
-// signature is what a socket says before it has heard anything.
+// signature is what a socket sends before it has read anything.
 func signature() []byte { return wire.AppendGreeting(nil, "NULL", false)[:wire.SignatureSize] }
 
 // greeting30 is the greeting of a ZMTP 3.0 peer.
@@ -89,7 +89,7 @@ func shake(r *zmtptest.Raw, typ, other wire.SocketType) {
 	r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(other)...))
 }
 
-// alive makes sure that a connection behind its handshake is open and being read.
+// alive checks that a connection with a complete handshake is open and being read.
 func alive(r *zmtptest.Raw) {
 	r.Send(wire.AppendCommand(nil, wire.CmdPing, []byte("\x00\x00alive?")))
 	r.Expect(wire.AppendCommand(nil, wire.CmdPong, []byte("alive?")))
@@ -134,7 +134,7 @@ func received(t testing.TB, s interface{ TryRecv() (Message, error) }) []string 
 	}
 }
 
-// closeNow ends a socket that has nothing to say any more.
+// closeNow closes a socket.
 func closeNow(t testing.TB, s interface{ Close() error }) {
 	t.Helper()
 	if err := s.Close(); err != nil {

@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// What a peer may leave with us is RecvHWM messages or RecvBytes, then it is read no more; nothing
-// is dropped. The marks count whole messages, whatever their parts.
+// RecvHWM messages or RecvBytes of a peer wait; then it is not read any more. Nothing is dropped.
+// Messages of many parts count as one.
 func TestReceiveLimits(t *testing.T) {
 	one := NewMessageString("part", "part", "part").Wire()
 	for name, c := range map[string]struct {
@@ -101,7 +101,7 @@ func TestMaxMessageSize(t *testing.T) {
 	})
 }
 
-// A peer that has much to say does not keep the others from being heard.
+// A peer that sends much does not keep the application from receiving from others.
 func TestFairness(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})

@@ -143,7 +143,7 @@ func TestInboxAgainstModel(t *testing.T) {
 	})
 }
 
-// A peer that is held up goes on when half of what it may leave has been received, not at once.
+// A peer that is held up is read again when its queue is down to half of the limit, not earlier.
 func TestInboxRestartsAtHalf(t *testing.T) {
 	for name, in := range map[string]*inbox{
 		"messages": newInbox(10, 0, 0),
@@ -175,7 +175,7 @@ func TestInboxRestartsAtHalf(t *testing.T) {
 	}
 }
 
-// The end of a context never takes a message with it.
+// No message is lost when a context ends.
 func TestRecvCancelledSwallowsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 0)
@@ -213,7 +213,7 @@ func TestRecvCancelledSwallowsNothing(t *testing.T) {
 	})
 }
 
-// One signal stands for all that has come: who takes it wakes the next.
+// One signal stands for all messages that have come: a receiver that takes it wakes the next one.
 func TestEveryReceiverIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 0)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What is kept is what the runs say, shared if that pins little and copied if not, and outlives the
-// batch.
+// Keep returns the messages of the runs, shared if that pins little and copied otherwise. They
+// outlive the batch.
 func TestBatchKeep(t *testing.T) {
 	for _, c := range []struct {
 		slab   int

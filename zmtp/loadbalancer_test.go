@@ -67,8 +67,8 @@ type pushTest struct {
 	last     map[string]int // number of the last message of each key that was written
 }
 
-// home returns the endpoint at which the messages of a key belong, computed in another way than by
-// Push: the first one in the key's own order of all endpoints that is there.
+// home returns the endpoint to which the messages of a key belong, computed in another way than by
+// Push: the first one that is there, in the order that the key gives all endpoints.
 func (p *pushTest) home(key string) string {
 	all := []string{"tcp://a:1", "tcp://b:1", "tcp://c:1", "tcp://d:1"}
 	slices.SortFunc(all, func(a, b string) int {
@@ -101,7 +101,7 @@ func (p *pushTest) fitsAt(endpoint, m string) bool {
 		(p.maxBytes == 0 || bytes <= p.maxBytes))
 }
 
-// fits reports whether a message has somewhere to go.
+// fits reports whether there is room for a message.
 func (p *pushTest) fits(m string) bool {
 	if key, _, ok := strings.Cut(m, ":"); ok {
 		return p.fitsAt(p.home(key), m)
@@ -273,13 +273,13 @@ func testPush(t *rapid.T, stayAway bool) {
 	p.check(t)
 }
 
-// Whatever comes and goes, each accepted message is in one place, and goes out in the end; those
-// with a key are where the key belongs; there is back-pressure exactly when there is no room.
+// Whatever peers come and go, each accepted message is in one place and goes out in the end;
+// messages with a key are at the peer of the key; a send would block exactly when there is no room.
 func TestPushLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { testPush(t, false) })
 }
 
-// The messages of a key go out in their order as long as who was lost does not come back.
+// The messages of a key go out in order as long as lost peers do not come back.
 func TestPushKeepsTheOrderOfAKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { testPush(t, true) })
 }
@@ -341,7 +341,7 @@ func (s *bothPattern) Receive(p *Peer, b *Batch) error { s.deliver(p, b); return
 func (*bothPattern) Detach(*Peer, error)               {}
 
 // The load balancer and the fair queue serve one socket together: messages wait for an endpoint
-// where nobody is yet, and are received from the peers in turn.
+// without a peer, and are received from the peers in turn.
 func TestLoadBalancerWithFairQueue(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		ctx := t.Context()

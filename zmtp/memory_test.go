@@ -71,7 +71,7 @@ func TestUnfinishedMessagesKeepToBudget(t *testing.T) {
 	})
 }
 
-// What waits for subscribers that do not read stays below the budget, and one that reads gets
+// The queues of subscribers that do not read stay below the budget, and one that reads gets
 // everything.
 func TestStalledSubscribersKeepToBudget(t *testing.T) {
 	for _, size := range []int{1000, 10_000, 100_000} {

@@ -17,7 +17,7 @@ func types(all []Event) []EventType {
 	return list
 }
 
-// The sequences are libzmq's (conformance notes, C64).
+// The sequences of events are libzmq's.
 func TestMonitorSequences(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})
@@ -54,7 +54,7 @@ func TestMonitorSequences(t *testing.T) {
 	})
 }
 
-// A monitor that nobody reads holds nobody up; the others get everything.
+// A monitor that is not read holds nothing up, and others get all events.
 func TestMonitorNeverBlocks(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})

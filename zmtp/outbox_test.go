@@ -58,7 +58,7 @@ func (s *slowOutbox) offer(m Message) bool {
 	return true
 }
 
-// drained says whether those who wait for room have to be woken.
+// drained reports whether those that wait for room have to be woken.
 func (s *slowOutbox) drained() bool {
 	msgs, size := s.level()
 	if !s.full || s.hwm > 0 && msgs > s.hwm/2 || s.maxBytes > 0 && size > s.maxBytes/2 {
@@ -358,8 +358,8 @@ func TestOutboxDiscard(t *testing.T) {
 	}
 }
 
-// The subscriptions that one peer leaves unread have a limit of their own, which counts what waits
-// and not what ever was.
+// The subscriptions that a peer leaves unread have a limit of their own. It counts those that wait,
+// not all that were sent.
 func TestOutboxForcedLimit(t *testing.T) {
 	frame := subscribe("topic")
 	limit := int64(3 * len(frame))

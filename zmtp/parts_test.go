@@ -43,7 +43,7 @@ func TestMaxParts(t *testing.T) {
 	}
 }
 
-// What a message is cut into is the same as with all its parts in a slice, and Rest is a piece
+// The pieces of a message are the same as when all its parts are in a slice, and Rest is a piece
 // without its subscription.
 func TestUpstreamPieces(t *testing.T) {
 	part := rapid.Custom(func(t *rapid.T) []byte {

@@ -19,8 +19,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A message may come in many reads and in many parts. What is spent on it must be in proportion to
-// its size, else one peer costs the time of all.
+// A message may come in many reads and in many parts. Its cost is in proportion to its size, so
+// that no peer takes the time of others.
 func TestLargeMessageCostsInProportion(t *testing.T) {
 	const size = 16 << 20
 	one := wire.AppendFrame(nil, 0, make([]byte, size))
@@ -57,7 +57,7 @@ func TestLargeMessageCostsInProportion(t *testing.T) {
 	}
 }
 
-// What is announced costs nothing before it arrives.
+// An announced size costs nothing before the bytes arrive.
 func TestAnnouncedSizeCostsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})

@@ -23,7 +23,7 @@ func puller(t *testing.T, l net.Listener) *zmtptest.Raw {
 	return r
 }
 
-// Messages go round robin to endpoints from Connect on, also to one where nobody listens yet.
+// Messages go round robin to endpoints from Connect on, also to one without a listener.
 func TestPushBeforeAnybodyListens(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{}), PushOptions{})
@@ -50,8 +50,8 @@ func TestPushBeforeAnybodyListens(t *testing.T) {
 	})
 }
 
-// With Immediate only those whose handshake is complete take part, and what waits for one that goes
-// waits for another, before anything else.
+// With Immediate only peers take part whose handshake is complete. Messages for a peer that is lost
+// go to another one, before anything else.
 func TestPushImmediate(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		// less than each of the ten messages below: none of them can be written whole
@@ -103,8 +103,8 @@ func TestPushImmediate(t *testing.T) {
 	})
 }
 
-// What waits for an endpoint survives the connection. What was being written is lost, and counted;
-// nothing comes twice, and nothing comes in pieces.
+// Messages that wait for an endpoint survive the connection. Those that were being written are lost
+// and counted. None comes twice or in pieces.
 func TestPushQueueSurvivesTheConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 1000
@@ -183,9 +183,9 @@ func TestNoPongOfAnOlderConnection(t *testing.T) {
 	})
 }
 
-// Those who are full are passed over; a sender that waits goes on when any of them has drained to
-// half.
-func TestPushPassesOverWhoIsFull(t *testing.T) {
+// Peers whose queues are full are skipped. A sender that waits goes on when one of the queues has
+// drained to half.
+func TestPushSkipsFullPeers(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 150
 		push := NewPush(inMemory(n, Config{SendHWM: 4}), PushOptions{})

@@ -30,8 +30,8 @@ func wholeMessages(b []byte) (all []string) {
 	}
 }
 
-// Peers come and go, each takes all that was handed over for it before it goes: then every message
-// comes exactly once, in whatever place it was when the connection ended, also half on the wire.
+// Peers come and go, and each reads everything that was sent to it before it goes: then every
+// message comes exactly once, wherever it was when the connection ended, also half on the wire.
 func TestPushGivesNothingTwice(t *testing.T) {
 	for _, sticky := range []bool{false, true} {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestPushGivesNothingTwice(t *testing.T) {
 	}
 }
 
-// Shutdown waits for somebody to have what came back, and counts it if nobody comes.
+// Shutdown waits for a peer that takes what came back, and counts it as dropped if none comes.
 func TestPushShutdownWithoutPeers(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("somebody comes=", comes), func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestPushShutdownWithoutPeers(t *testing.T) {
 	}
 }
 
-// Close counts what came back and was not given to anybody.
+// Close counts messages that came back and went to no other peer.
 func TestPushCloseCountsWhatCameBack(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{}), PushOptions{Immediate: true})
@@ -199,7 +199,7 @@ func TestPushCloseCountsWhatCameBack(t *testing.T) {
 	})
 }
 
-// The counters of an endpoint go on when its connection is a new one.
+// The counters of an endpoint go on with its next connection.
 func TestConnecters(t *testing.T) {
 	for _, immediate := range []bool{true, false} {
 		t.Run(fmt.Sprint("immediate=", immediate), func(t *testing.T) {
@@ -258,7 +258,7 @@ func TestConnecters(t *testing.T) {
 	}
 }
 
-// With RetryAlways an endpoint is not given up whose peer breaks the protocol.
+// With RetryAlways an endpoint whose peer breaks the protocol is not given up.
 func TestRetryAlways(t *testing.T) {
 	for _, always := range []bool{true, false} {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -287,7 +287,7 @@ func TestRetryAlways(t *testing.T) {
 	}
 }
 
-// What of protected frames the kernel took is known to the byte of what was protected.
+// From the protected bytes that the kernel took follows how many bytes of content it has.
 func TestUnsealed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var chunks []chunk

@@ -20,8 +20,7 @@ func numbered(from, to int) (all []string) {
 	return all
 }
 
-// What waits to be received may be more or less from one moment to the next; nothing of it is lost
-// or changes its place.
+// When receive limits change, queued messages are neither lost nor reordered.
 func TestReconfigureReceiveLimits(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{RecvHWM: 10})
@@ -58,8 +57,8 @@ func TestReconfigureReceiveLimits(t *testing.T) {
 	})
 }
 
-// Those who wait to send go on when the limit is raised, on connections that there are and on
-// endpoints without one. What waits above a limit that was lowered goes out as it would have.
+// Senders that wait go on when the limit is raised, with and without a connection. Messages above a
+// limit that was lowered are sent nevertheless.
 func TestReconfigureSendLimits(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{SendHWM: 2}), PushOptions{})
@@ -99,7 +98,7 @@ func TestReconfigureSendLimits(t *testing.T) {
 	})
 }
 
-// A NoDrop publisher waits for the slowest: more room for that one is a reason to try again.
+// A NoDrop publisher that waits for a subscriber tries again when that gets more room.
 func TestReconfigureWakesNoDrop(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 1 << 10
@@ -126,7 +125,7 @@ func TestReconfigureWakesNoDrop(t *testing.T) {
 	})
 }
 
-// Heartbeats begin, change and end on a connection that is there.
+// Heartbeats begin, change and end on an existing connection.
 func TestReconfigureHeartbeats(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{})
@@ -161,7 +160,7 @@ func TestReconfigureHeartbeats(t *testing.T) {
 	})
 }
 
-// What a connection is made with is that of the time at which it is made.
+// A connection has the configuration of the time at which it was made.
 func TestReconfigureNewConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, old := listening(t, n, Config{})

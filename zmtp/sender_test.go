@@ -68,8 +68,8 @@ func TestPublishBatch(t *testing.T) {
 	}
 }
 
-// With NoDrop a batch is taken up to the first message for which a subscriber has no room. SendBatch
-// waits for that, and TrySendBatch does not.
+// With NoDrop a batch is taken up to the first message for which a subscriber has no room.
+// SendBatch waits for that, and TrySendBatch does not.
 func TestPublishBatchWithoutDrops(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 200

@@ -111,8 +111,8 @@ func TestSession(t *testing.T) {
 	})
 }
 
-// A session that cannot be opened ends with the reason, one that nobody answers with the time of the
-// handshake, and one of the wrong socket type as always.
+// A session that cannot be opened ends with the reason, one whose peer is silent with a timeout,
+// and one with a peer of the wrong socket type as other connections do.
 func TestSessionRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		peer   string
@@ -182,8 +182,8 @@ func TestSessionWaits(t *testing.T) {
 	})
 }
 
-// rawSession is a Session without any protocol, as a STREAM socket would use it: what is read becomes
-// messages of one part, and what is written are the parts.
+// rawSession is a Session without any protocol, as a STREAM socket would use it: what is read
+// becomes messages of one part, and what is written are the parts.
 type rawSession struct {
 	net.Conn
 	ready   bool
@@ -226,7 +226,7 @@ func (s *rawSession) Write(b []byte) (int, error) {
 	}
 }
 
-// A Session can make messages of a connection on which nobody speaks ZMTP.
+// A Session can make messages of a connection that has no ZMTP.
 func TestSessionWithoutProtocol(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		s := newBoth(over(Config{}, n, func(c net.Conn) net.Conn { return &rawSession{Conn: c} }))

@@ -55,7 +55,7 @@ func shutdown0(t *testing.T, s interface{ Shutdown(context.Context) error }, lim
 	}
 }
 
-// When ctx ends first the rest is dropped and counted, of peers and of endpoints that never came.
+// When ctx ends first, the rest is dropped and counted, with and without a connection.
 func TestShutdownGivesUp(t *testing.T) {
 	for name, connect := range map[string]bool{"a peer that does not read": false, "an endpoint where nobody is": true} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestShutdownGivesUp(t *testing.T) {
 	}
 }
 
-// What was received before the end can still be taken, then comes ErrClosed.
+// Messages that have arrived before the end can still be received; then Recv returns ErrClosed.
 func TestRecvAfterShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{})
@@ -150,7 +150,7 @@ func TestShutdownWhileHeldUp(t *testing.T) {
 	})
 }
 
-// Close drops what was received and nobody took, and wakes who waits.
+// Close drops messages that the application has not received, and wakes receivers.
 func TestCloseDropsWhatWasReceived(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{RecvHWM: 2})
@@ -346,7 +346,7 @@ func (c *counting) Receive(*Peer, *Batch) error {
 	return nil
 }
 
-// A pattern may refuse a peer; it does not hear of it again.
+// A pattern may refuse a peer. It gets no further calls about it.
 func TestAttachRefuses(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		c := &counting{refuse: errors.New("one is enough")}
