@@ -18,16 +18,16 @@ func TestArchiveFlags(t *testing.T) {
 	dir, archive := t.TempDir(), t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--rotate", "1h",
 		"--name", "logger-1", "--archive", archive, "--archive-compress", "zstd:19")
-	push := connect(t, d.endpoint("PULL"))
+	push := connect(t, d.Endpoint("PULL"))
 	if err := push.Send(t.Context(), logMessage(t, "node", "test", "hello")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the record",
 		func() bool { return d.status().Logger.sink(t, sinkFiles).Written.Records == 1 })
-	if n := d.metric("zmtpd_files_rotated_total"); n != 0 {
+	if n := d.Metric("zmtpd_files_rotated_total"); n != 0 {
 		t.Errorf("%v files rotated before the end", n)
 	}
-	d.terminate()
+	d.Terminate()
 
 	found, err := filepath.Glob(filepath.Join(archive, "*", "test.*-logger-1.log.zst"))
 	if err != nil || len(found) != 1 {
@@ -49,13 +49,13 @@ func TestArchiveFlags(t *testing.T) {
 	}
 }
 
-// A compression that there is not is refused with what to say instead.
+// The error about an unknown compression lists the known ones.
 func TestArchiveCompressRefused(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "logger", "--archive-compress", "6")
-	if status := p.wait(); status != 2 ||
-		!strings.Contains(p.stderr.String(), "--archive-compress") ||
-		!strings.Contains(p.stderr.String(), "use gzip or zstd") {
-		t.Errorf("exit status %d, standard error %q", status, p.stderr.String())
+	if status := p.Wait(); status != 2 ||
+		!strings.Contains(p.Stderr.String(), "--archive-compress") ||
+		!strings.Contains(p.Stderr.String(), "use gzip or zstd") {
+		t.Errorf("exit status %d, standard error %q", status, p.Stderr.String())
 	}
 }

@@ -15,45 +15,43 @@ import (
 	"zmtpd/zmtp"
 )
 
-// balanceFlags are those of the balancer.
+// balanceFlags are the flags of the balancer.
 type balanceFlags struct {
-	Listen        []string                `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
-	To            []string                `placeholder:"ENDPOINT" help:"A logger that is to get them, as in tcp://10.0.0.7:5557 (repeatable)."`
-	Sticky        bool                    `help:"Give each log to one logger, as long as that is there, so that its records stay in order. While it is full the nodes wait. Default: to the loggers in turn, past those that are full."`
-	LoggerTimeout time.Duration           `default:"0s" reload:"" help:"How long a logger may give no sign of life before what waits for it goes to the others. One whose disk is full gives none either, unless it spools. 0: until the kernel gives the connection up, on Linux after a quarter of an hour."`
+	Listen        []string                `default:"tcp://127.0.0.1:5557" help:"Endpoint at which nodes deliver their logs: one of Zeek's connect_log_endpoints (repeatable)."`
+	To            []string                `placeholder:"ENDPOINT" help:"Endpoint of a logger, as in tcp://10.0.0.7:5557 (repeatable)."`
+	Sticky        bool                    `help:"Keep each log at one logger while that is connected, so that its records stay in order. While that logger is full, the nodes wait. Default: the loggers take turns, without those that are full."`
+	LoggerTimeout daemon.Duration         `default:"0s" reload:"" help:"Time without a sign of life after which a logger counts as lost, and what waits for it goes to the others. A logger whose disk is full is silent too, unless it has a spool. 0: until the kernel gives the connection up, on Linux after some 15 minutes."`
 	Logger        daemon.CurveClientFlags `embed:"" prefix:"logger-"`
-	SndHWM        daemon.HighWaterMark    `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one logger, 0 for no limit."`
-	SndBytes      daemon.ByteSize         `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one logger, 0 for no limit."`
+	SndHWM        daemon.HighWaterMark    `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one logger; 0: no limit."`
+	SndBytes      daemon.ByteSize         `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one logger; 0: no limit."`
 }
 
-// connectTimeout bounds an attempt to reach a logger. One whose host is down should be tried again
+// connectTimeout bounds an attempt to reach a logger, so that one whose host was down is reached
 // soon after it is up.
 const connectTimeout = 10 * time.Second
 
-// check refuses what makes no sense.
+// check returns an error if a flag makes no sense, alone or with others.
 func (f *balanceFlags) check() error {
 	if len(f.To) == 0 {
-		return daemon.Usagef("--to: no logger, give at least one as in --to tcp://127.0.0.1:5558")
+		return daemon.Usagef("--to: no logger; give at least one, as in --to tcp://127.0.0.1:5558")
 	}
 	for i, e := range f.To {
 		if slices.Contains(f.To[:i], e) {
 			return daemon.Usagef("--to %s: given twice", e)
 		}
 	}
-	if f.LoggerTimeout < 0 {
-		return daemon.Usagef("--logger-timeout %v: cannot be negative", f.LoggerTimeout)
-	}
 	return nil
 }
 
-// toLoggers makes a configuration that of the socket to the loggers.
+// toLoggers sets the limits of the socket to the loggers in its configuration.
 func (f *balanceFlags) toLoggers(config zmtp.Config) zmtp.Config {
 	config.SendHWM, config.SendBytes = int(daemon.Limit(f.SndHWM)), daemon.Limit(f.SndBytes)
-	config.HeartbeatInterval, config.HeartbeatTimeout = f.LoggerTimeout/2, f.LoggerTimeout/2
+	half := time.Duration(f.LoggerTimeout) / 2
+	config.HeartbeatInterval, config.HeartbeatTimeout = half, half
 	return config
 }
 
-// balanceJob is the balancer as a part of a daemon.
+// balanceJob is the balancer as a job of a daemon.
 type balanceJob struct {
 	flags    *balanceFlags
 	access   *daemon.Access
@@ -61,7 +59,7 @@ type balanceJob struct {
 	balancer *balance.Balancer
 	log      *slog.Logger
 	watching sync.WaitGroup
-	ending   atomic.Bool // from now on loggers are disconnected by us
+	ending   atomic.Bool // zmtpd itself disconnects the loggers from now on
 }
 
 func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
@@ -78,14 +76,15 @@ func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
 	if flags.Sticky {
 		options.Key = balance.LogPath
 	}
-	keys, err := flags.Logger.Client()
+	keys, err := flags.Logger.Client("logger-")
 	if err != nil {
-		return nil, fmt.Errorf("keys for the loggers, whose flags begin with --logger-: %w", err)
+		return nil, err
 	}
 	if keys != nil {
 		out.Mechanism = keys.Mechanism
 	} else if env.Access.Keys() != nil {
-		env.Log.Warn("nodes are encrypted, loggers are not: there is no --logger-curve-server-key")
+		env.Log.Warn("traffic to the loggers is not encrypted, traffic from the nodes is; give " +
+			"--logger-curve-server-key if the loggers have keys")
 	}
 	push := zmtp.NewPush(out, options)
 	j := &balanceJob{flags: flags, access: env.Access, push: push, balancer: balance.New(in, push),
@@ -123,13 +122,13 @@ func (j *balanceJob) Connect() error {
 	j.watching.Go(func() { j.watch(events) })
 	for _, e := range j.flags.To {
 		if err := j.push.Connect(e); err != nil {
-			return fmt.Errorf("--to: %w", err)
+			return daemon.EndpointError("--to", e, err)
 		}
 	}
 	return nil
 }
 
-// watch logs which loggers come and go, until the socket ends.
+// watch logs loggers that connect and loggers that are lost, until the socket ends.
 func (j *balanceJob) watch(m *zmtp.Monitor) {
 	up := map[string]bool{}
 	for e := range m.Events() {
@@ -142,7 +141,7 @@ func (j *balanceJob) watch(m *zmtp.Monitor) {
 			if j.ending.Load() {
 				continue
 			}
-			j.log.Warn("logger lost, what waits for it goes to the others", "endpoint", e.Endpoint,
+			j.log.Warn("logger lost; what waits for it goes to the others", "endpoint", e.Endpoint,
 				"err", e.Err)
 		}
 	}
@@ -151,12 +150,12 @@ func (j *balanceJob) watch(m *zmtp.Monitor) {
 // Ready implements [daemon.Readier].
 func (j *balanceJob) Ready() error {
 	if j.push.Stats().Peers == 0 {
-		return errors.New("no logger of --to is connected; nodes wait")
+		return errors.New("no logger of --to is connected; the nodes wait")
 	}
 	return nil
 }
 
-// Shutdown gives the loggers what was received. A loss is an error.
+// Shutdown delivers to the loggers what was received. It returns an error if something is lost.
 func (j *balanceJob) Shutdown(ctx context.Context) error {
 	err := j.balancer.Shutdown(ctx)
 	j.ending.Store(true)
@@ -165,17 +164,17 @@ func (j *balanceJob) Shutdown(ctx context.Context) error {
 	}
 	j.watching.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = nil // then something was lost, or nothing happened
+		err = nil // what was lost, if anything, is counted below
 	}
 	if n := j.dropped(); n > 0 {
 		err = errors.Join(err,
-			fmt.Errorf("%d log messages were received and not given to a logger within "+
-				"--shutdown-timeout", n))
+			fmt.Errorf("%d log messages that were received could not be delivered to a logger "+
+				"within --shutdown-timeout and are lost", n))
 	}
 	return err
 }
 
-// dropped returns how many messages were received and given up at the end.
+// dropped returns how many messages were received and lost at the end.
 func (j *balanceJob) dropped() uint64 {
 	return j.balancer.Pull().Stats().Dropped[zmtp.DropClosed] +
 		j.push.Stats().Dropped[zmtp.DropClosed]
@@ -196,9 +195,9 @@ type balanceCommand struct {
 
 // Help is shown by zmtpd balance --help.
 func (*balanceCommand) Help() string {
-	return `Batches pass as they are, and to loggers of any kind. A batch goes only to a logger that is connected and has room. What waits
-for one that is lost goes to the others; what it had been sent and not read is lost with it. While no logger has room the
-nodes wait.`
+	return `A batch goes only to a logger that is connected and has room. When a logger is lost,
+the batches that wait for it go to the others; batches that were sent to it and that it has not
+read are lost. While no logger has room, the nodes wait. The loggers need not be zmtpd.`
 }
 
 // Jobs implements [daemon.Command].

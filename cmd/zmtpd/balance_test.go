@@ -37,7 +37,7 @@ func startLogger(t testing.TB, endpoint string, args ...string) *loggerProcess {
 		endpoint = "tcp://127.0.0.1:*"
 	}
 	p := startDaemon(t, append([]string{"logger", "--listen", endpoint, "--dir", dir}, args...)...)
-	return &loggerProcess{p, p.endpoint("PULL"), dir}
+	return &loggerProcess{p, p.Endpoint("PULL"), dir}
 }
 
 func startLoggers(t testing.TB, n int, args ...string) (all []*loggerProcess) {
@@ -61,7 +61,7 @@ func startBalance(t testing.TB, loggers []*loggerProcess, args ...string) *proce
 	return p
 }
 
-// connected returns how many loggers a balancer has.
+// connected returns the number of connected loggers of a balancer.
 func connected(p *process) (n int) {
 	for _, l := range p.status().Balance.Loggers {
 		if l.Connected {
@@ -71,10 +71,10 @@ func connected(p *process) (n int) {
 	return n
 }
 
-// received ends loggers and returns how many messages they have received, all together.
+// received ends loggers and returns the number of messages that all of them have received.
 func received(loggers ...*loggerProcess) (n uint64) {
 	for _, l := range loggers {
-		l.terminate()
+		l.Terminate()
 		n += l.summary("logger")["received"]
 	}
 	return n
@@ -120,7 +120,7 @@ func startNodes(t *testing.T, n int, endpoint string, padding ...string) *nodes 
 	return ns
 }
 
-// await waits until so many more messages were sent.
+// await waits until n more messages were sent.
 func (ns *nodes) await(n uint64) {
 	ns.t.Helper()
 	until := ns.sent.Load() + n
@@ -128,14 +128,13 @@ func (ns *nodes) await(n uint64) {
 		func() bool { return ns.sent.Load() >= until })
 }
 
-// finish stops sending, waits until everything has gone out and returns how many messages that
-// were.
+// finish stops sending, waits until everything is sent and returns the number of messages.
 func (ns *nodes) finish() uint64 {
 	ns.t.Helper()
 	ns.stop()
 	ns.sending.Wait()
 	for _, push := range ns.sockets {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 		err := push.Shutdown(ctx)
 		cancel()
 		if st := push.Stats(); err != nil || st.Dropped.Total() > 0 {
@@ -145,8 +144,8 @@ func (ns *nodes) finish() uint64 {
 	return ns.sent.Load()
 }
 
-// Through three loggers comes what Zeek's logger wrote: in turn the same records, and sticky the
-// same files, each at one logger.
+// Three loggers write what Zeek's logger wrote: if they take turns, the same records; with
+// --sticky, the same files, each at one logger.
 func TestBalanceGolden(t *testing.T) {
 	t.Parallel()
 	recording := testkit.Unpack(t, "cluster-logs")
@@ -161,9 +160,9 @@ func TestBalanceGolden(t *testing.T) {
 			}
 			balance := startBalance(t, loggers, flags...)
 			// At a rate that makes more than one batch.
-			tool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push",
-				balance.endpoint("PULL"), "--rate", "2000")
-			balance.terminate()
+			runTool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push",
+				balance.Endpoint("PULL"), "--rate", "2000")
+			balance.Terminate()
 			sum := balance.summary("balance")
 			if sum["received"] == 0 || sum["sent"] != sum["received"] || sum["dropped"] != 0 {
 				t.Errorf("%v", sum)
@@ -206,7 +205,7 @@ func TestBalanceGolden(t *testing.T) {
 	}
 }
 
-// withoutHeader returns the lines of a log in TSV that are records.
+// withoutHeader returns the records of a TSV log.
 func withoutHeader(content string) (lines []string) {
 	for line := range strings.Lines(content) {
 		if !strings.HasPrefix(line, "#") {
@@ -216,16 +215,16 @@ func withoutHeader(content string) (lines []string) {
 	return lines
 }
 
-// One of three loggers stops to read, and then is killed, under load: the nodes never notice, and
-// what waited for it goes to the others. Only what it had been sent is missing.
+// One of three loggers stops reading under load and then is killed. The nodes do not notice. What
+// waited for that logger goes to the others; only what was sent to it is missing.
 func TestBalanceKilledLogger(t *testing.T) {
 	t.Parallel()
 	loggers := startLoggers(t, 3)
 	balance := startBalance(t, loggers, "--sndhwm", "100")
-	ns := startNodes(t, 2, balance.endpoint("PULL"))
+	ns := startNodes(t, 2, balance.Endpoint("PULL"))
 	ns.await(1000)
 	victim := loggers[1]
-	victim.signal(syscall.SIGSTOP)
+	victim.Signal(syscall.SIGSTOP)
 	ns.await(20000)
 	var sent uint64
 	still := 0
@@ -237,7 +236,7 @@ func TestBalanceKilledLogger(t *testing.T) {
 		sent = l.Sent
 		return still == 10
 	})
-	victim.signal(syscall.SIGKILL)
+	victim.Signal(syscall.SIGKILL)
 	testkit.Eventually(t, "that the balancer has seen it",
 		func() bool { return connected(balance) == 2 })
 	ns.await(1000)
@@ -261,11 +260,11 @@ func TestBalanceKilledLogger(t *testing.T) {
 		"zmtpd_balance_logger_doubtful_messages_total": dead.Doubtful,
 		"zmtpd_balance_logger_queue_messages":          0,
 	} {
-		if got := balance.metric(series + label); got != float64(want) {
+		if got := balance.Metric(series + label); got != float64(want) {
 			t.Errorf("%s is %v, want %d", series, got, want)
 		}
 	}
-	balance.terminate()
+	balance.Terminate()
 	if got := received(loggers[0], loggers[2]) + dead.Sent; got != n {
 		t.Errorf("%d messages came to the loggers that live or had been sent to the dead one, "+
 			"want %d", got, n)
@@ -276,8 +275,8 @@ func TestBalanceKilledLogger(t *testing.T) {
 	}
 }
 
-// While no logger is there the nodes wait, and the balancer is not ready; nothing is lost when they
-// come, or come back.
+// While no logger is connected, the nodes wait and the balancer is not ready. Nothing is lost when
+// loggers connect, or connect again.
 func TestBalanceWithoutLoggers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -285,17 +284,17 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0",
 		"--to", endpoints[0], "--to", endpoints[1])
 	testkit.Eventually(t, "a listener",
-		func() bool { return strings.Contains(balance.stderr.String(), "socket=HTTP") })
+		func() bool { return strings.Contains(balance.Stderr.String(), "socket=HTTP") })
 	notReady := func() bool {
-		status, _ := balance.get("/readyz")
+		status, _ := balance.Get("/readyz")
 		return status == http.StatusServiceUnavailable && !balance.status().Ready &&
-			balance.metric("zmtpd_ready") == 0
+			balance.Metric("zmtpd_ready") == 0
 	}
 	if !notReady() {
 		t.Error("ready without a logger")
 	}
-	ns := startNodes(t, 2, balance.endpoint("PULL"))
-	waits := func() bool { return balance.metric("zmtpd_balance_waiting_nodes") == 2 }
+	ns := startNodes(t, 2, balance.Endpoint("PULL"))
+	waits := func() bool { return balance.Metric("zmtpd_balance_waiting_nodes") == 2 }
 	testkit.Eventually(t, "both nodes to wait", waits)
 
 	var loggers []*loggerProcess
@@ -308,7 +307,7 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 		t.Error("not ready with two loggers")
 	}
 	for _, l := range loggers { // in order, so that what was sent to them is written
-		l.terminate()
+		l.Terminate()
 	}
 	testkit.Eventually(t, "that both are gone", func() bool { return connected(balance) == 0 })
 	testkit.Eventually(t, "both nodes to wait", waits)
@@ -322,7 +321,7 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	n := ns.finish()
 	testkit.Eventually(t, "everything received",
 		func() bool { return balance.status().Balance.Pull.Received.Messages == n })
-	balance.terminate()
+	balance.Terminate()
 	got := received(loggers[2:]...)
 	for _, l := range loggers[:2] {
 		got += l.summary("logger")["received"]
@@ -331,14 +330,13 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	if sum["received"] != n || sum["dropped"] != 0 {
 		t.Errorf("%v, the nodes have sent %d", sum, n)
 	}
-	// Not even those are missing that were under way when the loggers ended: they have read to the
-	// end.
+	// Not even messages on their way are missing: the loggers read to the end before they ended.
 	if got != n {
 		t.Errorf("%d messages came of %d", got, n)
 	}
 }
 
-// SIGTERM under load: all that the balancer has received is at the loggers.
+// After SIGTERM under load, the loggers have everything that the balancer received.
 func TestBalanceTerminatedUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, sticky := range []bool{false, true} {
@@ -347,11 +345,11 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 			loggers := startLoggers(t, 3)
 			balance := startBalance(t, loggers, fmt.Sprint("--sticky=", sticky),
 				"--shutdown-timeout", "60s")
-			ns := startNodes(t, 4, balance.endpoint("PULL"))
+			ns := startNodes(t, 4, balance.Endpoint("PULL"))
 			ns.await(5000)
-			balance.signal(syscall.SIGTERM) // which cuts the nodes off after 5 s
+			balance.Signal(syscall.SIGTERM) // which cuts the nodes off after 5 s
 			ns.slow.Store(true)
-			if status := balance.wait(); status != 0 {
+			if status := balance.Wait(); status != 0 {
 				t.Errorf("exit status %d", status)
 			}
 			sum := balance.summary("balance")
@@ -377,18 +375,18 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 	}
 }
 
-// When no logger takes anything within the time, what was received is counted, and the exit status
-// says so.
+// If no logger takes anything within --shutdown-timeout, the balancer counts what is lost and ends
+// with exit status 1.
 func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	t.Parallel()
 	loggers := startLoggers(t, 2)
 	balance := startBalance(t, loggers, "--sndhwm", "1000", "--shutdown-timeout", "500ms")
 	// What waits is more than the room that a kernel may have left when it says that there is none:
 	// Linux says so while less than a third is free.
-	ns := startNodes(t, 2, balance.endpoint("PULL"), strings.Repeat("x", 16<<10))
+	ns := startNodes(t, 2, balance.Endpoint("PULL"), strings.Repeat("x", 16<<10))
 	ns.await(100)
 	for _, l := range loggers {
-		l.signal(syscall.SIGSTOP)
+		l.Signal(syscall.SIGSTOP)
 	}
 	// On a busy machine nodes wait before the loggers' kernels are full. Then nothing moves for a
 	// while.
@@ -396,36 +394,36 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	since := time.Now()
 	testkit.Eventually(t, "both nodes to wait for good", func() bool {
 		if n := balance.status().Balance.Pull.Received.Messages; n != received ||
-			balance.metric("zmtpd_balance_waiting_nodes") != 2 {
+			balance.Metric("zmtpd_balance_waiting_nodes") != 2 {
 			received, since = n, time.Now()
 		}
 		return time.Since(since) > time.Second
 	})
-	balance.signal(syscall.SIGTERM)
-	if status := balance.wait(); status != 1 {
+	balance.Signal(syscall.SIGTERM)
+	if status := balance.Wait(); status != 1 {
 		t.Errorf("exit status %d, want 1", status)
 	}
 	sum := balance.summary("balance")
 	if sum["dropped"] == 0 || sum["received"] != sum["sent"]+sum["dropped"] {
 		t.Errorf("%v", sum)
 	}
-	if want := fmt.Sprintf("%d log messages were received and not given to a logger",
-		sum["dropped"]); !strings.Contains(balance.stderr.String(), want) {
+	if want := fmt.Sprintf("%d log messages that were received could not be delivered to a logger",
+		sum["dropped"]); !strings.Contains(balance.Stderr.String(), want) {
 		t.Errorf("it does not say: %s", want)
 	}
 	for _, l := range loggers {
-		l.signal(syscall.SIGCONT)
+		l.Signal(syscall.SIGCONT)
 	}
 }
 
-// Encrypted on both sides, with keys of its own for each, or with Zeek's.
+// Both sides are encrypted, with keys of their own or with Zeek's.
 func TestBalanceEncrypted(t *testing.T) {
 	t.Parallel()
 	t.Run("flags", func(t *testing.T) {
 		forLoggers, forNodes := newKeyFolder(t), newKeyFolder(t)
 		loggerKey, nodesKey := forLoggers.addServer("loggers"), forNodes.addServer("balancer")
 		dir := t.TempDir()
-		tool(t, nil, "keygen", "--dir", dir, "--name", "balancer")
+		runTool(t, nil, "keygen", "--dir", dir, "--name", "balancer")
 		c, err := curve.ReadCertificate(filepath.Join(dir, "balancer.key"))
 		if err != nil {
 			t.Fatal(err)
@@ -440,7 +438,7 @@ func TestBalanceEncrypted(t *testing.T) {
 				"--logger-curve-secret-key-file", filepath.Join(dir, "balancer.key_secret"))...)
 		push := zmtp.NewPush(client(t, nodesKey, nodeSecret), zmtp.PushOptions{})
 		t.Cleanup(func() { push.Close() })
-		if err := push.Connect(balance.endpoint("PULL")); err != nil {
+		if err := push.Connect(balance.Endpoint("PULL")); err != nil {
 			t.Fatal(err)
 		}
 		const n = 500
@@ -456,7 +454,7 @@ func TestBalanceEncrypted(t *testing.T) {
 			node.Client != "node" {
 			t.Errorf("%+v", node)
 		}
-		balance.terminate()
+		balance.Terminate()
 		if got := received(loggers...); got != n {
 			t.Errorf("%d messages came of %d", got, n)
 		}
@@ -466,14 +464,14 @@ func TestBalanceEncrypted(t *testing.T) {
 		loggerKey := forLoggers.addServer("loggers")
 		forLoggers.add("somebody else", func() curve.Key { k, _ := curve.GenerateKeyPair(); return k }())
 		dir := t.TempDir()
-		tool(t, nil, "keygen", "--dir", dir, "--name", "balancer")
+		runTool(t, nil, "keygen", "--dir", dir, "--name", "balancer")
 		logger := startLogger(t, "", forLoggers.flags()...)
 		balance := start(t, nil, "balance", "--listen", "tcp://127.0.0.1:*", "--http",
 			"127.0.0.1:0", "--to", logger.to,
 			"--logger-curve-server-key", loggerKey.String(), "--logger-curve-secret-key-file",
 			filepath.Join(dir, "balancer.key_secret"))
 		testkit.Eventually(t, "a refusal",
-			func() bool { return strings.Contains(balance.stderr.String(), "handshake failed") })
+			func() bool { return strings.Contains(balance.Stderr.String(), "handshake failed") })
 		// The key is made known: the balancer has not given up.
 		c, err := curve.ReadCertificate(filepath.Join(dir, "balancer.key"))
 		if err != nil {
@@ -484,26 +482,26 @@ func TestBalanceEncrypted(t *testing.T) {
 	})
 }
 
-// A logger that answers nothing counts as lost after --logger-timeout.
+// A logger that does not answer counts as lost after --logger-timeout.
 func TestBalanceLoggerTimeout(t *testing.T) {
 	t.Parallel()
 	loggers := startLoggers(t, 2)
 	balance := startBalance(t, loggers, "--logger-timeout", "200ms", "--sticky")
-	loggers[0].signal(syscall.SIGSTOP)
+	loggers[0].Signal(syscall.SIGSTOP)
 	testkit.Eventually(t, "one logger",
 		func() bool {
 			return balance.status().Balance.Loggers[0].Connections == 1 &&
 				connected(balance) == 1
 		})
-	if err := errors.Join(loggers[0].cmd.Process.Signal(syscall.SIGCONT)); err != nil {
+	if err := errors.Join(loggers[0].Cmd.Process.Signal(syscall.SIGCONT)); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "both loggers", func() bool { return connected(balance) == 2 })
-	if text := balance.stderr.String(); !strings.Contains(text, "logger lost") ||
+	if text := balance.Stderr.String(); !strings.Contains(text, "logger lost") ||
 		strings.Count(text, "logger connected") != 3 {
 		t.Errorf("it does not tell:\n%s", text)
 	}
-	if balance.signal(os.Interrupt); balance.wait() != 0 {
+	if balance.Signal(os.Interrupt); balance.Wait() != 0 {
 		t.Error("no clean end")
 	}
 }

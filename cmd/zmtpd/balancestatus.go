@@ -7,17 +7,17 @@ import (
 	"zmtpd/zmtp"
 )
 
-// balanceStatus is about the balancer.
+// balanceStatus is the part of /status about the balancer.
 type balanceStatus struct {
 	Sticky   bool                  `json:"sticky"`
 	Pull     daemon.SocketStatus   `json:"pull"`     // nodes
-	Push     daemon.SocketStatus   `json:"push"`     // loggers that are connected
+	Push     daemon.SocketStatus   `json:"push"`     // connected loggers
 	Loggers  []balanceLoggerStatus `json:"loggers"`  // all, in the order of --to
-	Homeless int                   `json:"homeless"` // messages of loggers that were lost, for which no other has room
+	Homeless int                   `json:"homeless"` // messages of lost loggers that wait for room
 }
 
-// balanceLoggerStatus is about a logger, whether it is there or not. The counters are of all its
-// connections.
+// balanceLoggerStatus is the state of one logger, connected or not. The counters are the sums over
+// all its connections.
 type balanceLoggerStatus struct {
 	Endpoint    string `json:"endpoint"`
 	Connected   bool   `json:"connected"`
@@ -26,8 +26,8 @@ type balanceLoggerStatus struct {
 	SentBytes   uint64 `json:"sent_bytes"`  // on the wire
 	Queue       int    `json:"queue"`       // messages that wait for it
 	QueueBytes  int64  `json:"queue_bytes"`
-	Moved       uint64 `json:"moved"`    // messages that waited when it was lost and went to others
-	Doubtful    uint64 `json:"doubtful"` // messages that were being sent when it was lost: it may or may not have them
+	Moved       uint64 `json:"moved"`    // messages that went to others when it was lost
+	Doubtful    uint64 `json:"doubtful"` // messages that were being sent when it was lost
 }
 
 // loggers returns the state of each logger.
@@ -88,13 +88,13 @@ var (
 	balanceMoved = daemon.Counter("zmtpd_balance_logger_moved_messages_total",
 		"Messages that waited for the logger when it was lost and went to others.", "logger")
 	balanceDoubtful = daemon.Counter("zmtpd_balance_logger_doubtful_messages_total",
-		"Messages that were being sent to the logger when it was lost: it may or may not have them.", "logger")
+		"Messages that were being sent to the logger when it was lost; it may have them.", "logger")
 	balanceHomeless = daemon.Gauge("zmtpd_balance_homeless_messages",
-		"Messages of loggers that were lost, for which no other has room.")
+		"Messages of lost loggers that wait for room at another one.")
 	balanceHomelessBytes = daemon.Gauge("zmtpd_balance_homeless_bytes",
-		"Bytes of the messages of loggers that were lost, for which no other has room.")
+		"Bytes of lost loggers that wait for room at another one.")
 	balanceWaiting = daemon.Gauge("zmtpd_balance_waiting_nodes",
-		"Nodes that are not read because no logger has room for what they sent.")
+		"Nodes that wait because no logger has room.")
 )
 
 func (j *balanceJob) Collect(ch chan<- prometheus.Metric) {

@@ -14,47 +14,47 @@ import (
 	"zmtpd/zmtp"
 )
 
-// cli is the grammar of the command line. A command is a field here, and a file with its type: one
-// that implements daemon.Command, or has a Run method, which kong calls.
+// cli is the grammar of the command line. A command is a field here, and a file with its type,
+// which implements daemon.Command or has a Run method for kong.
 type cli struct {
-	ShowVersion versionFlag       `name:"version" short:"v" help:"Show the version."`
-	Help        helpFlag          `short:"h" help:"Show help."`
-	Config      daemon.ConfigFlag `placeholder:"FILE" help:"YAML file with values of flags; flags and variables win."`
+	ShowVersion versionFlag       `name:"version" short:"v" help:"Print the version."`
+	Help        helpFlag          `short:"h" help:"Print help."`
+	Config      daemon.ConfigFlag `placeholder:"FILE" help:"YAML file with flags. The command line and variables win over it."`
 
-	Up        upCommand        `cmd:"" group:"daemons" help:"Broker and logger of a Zeek cluster in one process."`
-	Forwarder forwarderCommand `cmd:"" group:"daemons" help:"The broker: XSUB for publishers, XPUB for subscribers."`
-	Logger    loggerCommand    `cmd:"" group:"daemons" help:"The logger: takes log batches, writes log files."`
-	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Distribute log batches to several loggers."`
+	Up        upCommand        `cmd:"" group:"daemons" help:"Run the broker and the logger of a Zeek cluster in one process."`
+	Forwarder forwarderCommand `cmd:"" group:"daemons" help:"Run the broker, which passes events from publishers to subscribers."`
+	Logger    loggerCommand    `cmd:"" group:"daemons" help:"Run the logger, which writes the logs of all nodes to files, standard output or Kafka."`
+	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Share the logs of all nodes among several loggers."`
 
-	Replay        replayCommand  `cmd:"" group:"tools" help:"Send recorded messages to endpoints."`
+	Replay        replayCommand  `cmd:"" group:"tools" help:"Send the messages of a recording or a capture."`
 	Configuration configCommand  `cmd:"" name:"config" group:"tools" help:"Make, check or show a configuration file."`
-	Keygen        keygenCommand  `cmd:"" group:"tools" help:"Make a CURVE key pair."`
+	Keygen        keygenCommand  `cmd:"" group:"tools" help:"Make CURVE keys."`
 	Pub           pubCommand     `cmd:"" group:"tools" help:"Publish messages from standard input."`
-	Sub           subCommand     `cmd:"" group:"tools" help:"Subscribe, and print messages."`
+	Sub           subCommand     `cmd:"" group:"tools" help:"Subscribe to topics and print messages."`
 	Push          pushCommand    `cmd:"" group:"tools" help:"Push messages from standard input."`
-	Pull          pullCommand    `cmd:"" group:"tools" help:"Pull messages, and print them."`
-	HelpOn        helpCommand    `cmd:"" name:"help" group:"tools" help:"Show help, of a command if one is named."`
-	Version       versionCommand `cmd:"" group:"tools" help:"Show version, commit, Go version and dependencies."`
+	Pull          pullCommand    `cmd:"" group:"tools" help:"Pull messages and print them."`
+	HelpOn        helpCommand    `cmd:"" name:"help" group:"tools" help:"Print help about zmtpd or one of its commands."`
+	Version       versionCommand `cmd:"" group:"tools" help:"Print version, commit, Go version and dependencies."`
 }
 
 var groups = kong.ExplicitGroups([]kong.Group{
-	{Key: "daemons", Title: "Daemons"},
-	{Key: "tools", Title: "Tools"},
+	{Key: "daemons", Title: "Daemons:"},
+	{Key: "tools", Title: "Tools:"},
 	{Key: "security", Title: "Encryption and access:"},
 	{Key: "limits", Title: "Limits:"},
 	{Key: "sinks", Title: "Destinations:"},
 	{Key: "kafka", Title: "Kafka:"},
-	{Key: "tap", Title: "A copy of what is published:"},
+	{Key: "tap", Title: "Copies of the traffic:"},
 	{Key: "archive", Title: "Rotated logs:"},
 })
 
-const description = `ZeroMQ broker and log writer for Zeek clusters.
+const description = `Broker and logger for Zeek clusters, and tools for ZeroMQ.
 
-Every flag can also be set by an environment variable, which the help of its command names, and in the file
-that --config names.`
+Every flag has an environment variable, which its help names, and can stand in a configuration
+file, see "zmtpd help config". A flag with ",..." takes a list with commas.`
 
-// run is the whole program. It returns when the command is done. A daemon is done when ctx ends;
-// nil says that it ended in order.
+// run is the whole program. It returns when the command is done; a daemon is done when ctx ends. It
+// returns nil after an orderly end.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	std := daemon.Stdio{In: stdin, Out: stdout, Err: stderr}
 	parse := func() (*kong.Context, error) { return parseArgs(ctx, args, std) }
@@ -73,15 +73,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	for _, fault := range daemon.UnknownVariables(command.Model) {
 		fmt.Fprintf(stderr, "zmtpd: %s\n", fault)
 	}
-	reparse := parser(func(args []string) (*kong.Context,
-		error) {
+	reparse := parser(func(args []string) (*kong.Context, error) {
 		return parseArgs(ctx, args, std)
 	})
 	if daemon.IsDaemon(command) {
 		err = daemon.Run(ctx, &daemon.Program{Stdio: std, Version: versionString(), Parsed: command,
 			Parse: parse})
 	} else if err = command.Run(&std, reparse); errors.Is(err, syscall.EPIPE) {
-		return nil // the reader of the tool's output has seen enough
+		return nil // the reader of the tool's output has ended
 	}
 	if errors.Is(err, zmtp.ErrEndpoint) {
 		return &daemon.UsageError{Err: err}
@@ -104,7 +103,7 @@ func parseArgs(ctx context.Context, args []string, std daemon.Stdio) (*kong.Cont
 	return parser.Parse(args)
 }
 
-// parseError makes a daemon.UsageError of what kong says.
+// parseError makes a daemon.UsageError of an error of kong.
 func parseError(err error) error {
 	if p, ok := errors.AsType[*kong.ParseError](err); ok {
 		help := "zmtpd --help"
@@ -113,20 +112,21 @@ func parseError(err error) error {
 				help = "zmtpd " + node.Path() + " --help"
 			}
 		}
-		// kong begins a new line for each missing flag.
-		text := strings.ReplaceAll(p.Error(), "\n", " ")
+		text := strings.ReplaceAll(p.Error(), "expected value value", "expected a value")
 		return &daemon.UsageError{Err: fmt.Errorf("%s (see %s)", text, help)}
 	}
 	return &daemon.UsageError{Err: err}
 }
 
-// report tells the user about the error and returns the exit status: 0 for none, 2
-// for a daemon.UsageError, 1 for any other.
+// report prints the error and returns the exit status: 0 for none, 2 for a daemon.UsageError, 1 for
+// any other.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "zmtpd: %v\n", err)
+	for line := range strings.Lines(err.Error() + "\n") { // a line for each of several errors
+		fmt.Fprintf(stderr, "zmtpd: %s", line)
+	}
 	if _, ok := errors.AsType[*daemon.UsageError](err); ok {
 		return 2
 	}
@@ -135,10 +135,10 @@ func report(stderr io.Writer, err error) int {
 
 var errHelpShown = errors.New("help was shown")
 
-// helpFlag shows the help of the command it stands with.
+// helpFlag prints the help of its command.
 type helpFlag bool
 
-// IgnoreDefault keeps kong from setting it.
+// IgnoreDefault tells kong not to set the flag's default.
 func (helpFlag) IgnoreDefault() {}
 
 // BeforeReset is called by kong when the flag is given, before anything is checked.
@@ -149,15 +149,15 @@ func (helpFlag) BeforeReset(ctx *kong.Context) error {
 	return errHelpShown
 }
 
-// helpCommand is zmtpd help: the help of a command.
+// helpCommand is zmtpd help, which run handles.
 type helpCommand struct {
-	Command []string `arg:"" optional:"" help:"The command."`
+	Command []string `arg:"" optional:"" help:"Command to describe."`
 }
 
-// versionFlag shows the version.
+// versionFlag prints the version.
 type versionFlag bool
 
-// IgnoreDefault keeps kong from setting it.
+// IgnoreDefault tells kong not to set the flag's default.
 func (versionFlag) IgnoreDefault() {}
 
 // BeforeReset is called by kong when the flag is given, before anything is checked.

@@ -35,7 +35,7 @@ func logMessage(t testing.TB, node, path, text string) zmtp.Message {
 	return zmtp.NewMessage([]byte("log-write"), []byte(node), []byte(zeek.SerializerName), batch)
 }
 
-// connect returns a PUSH socket that is connected.
+// connect returns a PUSH socket that is connected to endpoint.
 func connect(t testing.TB, endpoint string) *zmtp.Push {
 	t.Helper()
 	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
@@ -46,7 +46,7 @@ func connect(t testing.TB, endpoint string) *zmtp.Push {
 	return push
 }
 
-// records returns the lines of a log that are not header.
+// records returns the lines of a log without its header.
 func records(t testing.TB, file string) (lines []string) {
 	t.Helper()
 	content, err := os.ReadFile(file)
@@ -69,7 +69,7 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 			dir := t.TempDir()
 			logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir,
 				"--shutdown-timeout", "60s")
-			endpoint := logger.endpoint("PULL")
+			endpoint := logger.Endpoint("PULL")
 
 			// Four senders that never stop, numbering their records. The logger cuts them off after
 			// 5 s, so they are slow in the end.
@@ -96,8 +96,8 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 				s := logger.status()
 				return len(s.Logger.Pull.Peers) == senders && s.Logger.Received.Messages > 5000
 			})
-			logger.signal(signal)
-			if status := logger.wait(); status != 0 {
+			logger.Signal(signal)
+			if status := logger.Wait(); status != 0 {
 				t.Errorf("exit status %d, want 0", status)
 			}
 
@@ -121,14 +121,14 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 	}
 }
 
-// What a peer says may be anything: the daemon counts the reason, and others do not notice.
+// The daemon counts the reason of each malformed input, and other peers do not notice it.
 func TestDaemonSurvivesMalformedInput(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*",
 		"--xpub", "tcp://127.0.0.1:*",
 		"--dir", dir, "--max-message-size", "1MiB", "--handshake-timeout", "500ms")
-	good := connect(t, d.endpoint("PULL"))
+	good := connect(t, d.Endpoint("PULL"))
 	written := 0
 	serves := func(after string) {
 		t.Helper()
@@ -137,7 +137,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		}
 		written++
 		testkit.Eventually(t, "a good message after "+after, func() bool {
-			return d.metric(`zmtpd_logger_received_messages_total`) >= float64(written)
+			return d.Metric(`zmtpd_logger_received_messages_total`) >= float64(written)
 		})
 	}
 	serves("nothing")
@@ -180,9 +180,9 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 			}
 			series := fmt.Sprintf(`zmtpd_socket_%s_total{reason=%q,socket=%q}`, c.failures,
 				c.reason, strings.ToLower(socket))
-			count := func() float64 { return d.metric(series) }
+			count := func() float64 { return d.Metric(series) }
 			before := count()
-			conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint(socket), "tcp://"))
+			conn, err := net.Dial("tcp", strings.TrimPrefix(d.Endpoint(socket), "tcp://"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,7 +196,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		serves(c.name)
 	}
 
-	// Messages that are no log batches.
+	// Messages that are not log batches.
 	batch := logMessage(t, "bad", "bad", "x").Part(3)
 	messages := []struct {
 		name, reason string
@@ -233,16 +233,16 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		}
 		written++
 		testkit.Eventually(t, m.name+" is dropped", func() bool { return dropped() == before+1 })
-		if m.reason != "" && d.metric(fmt.Sprintf(`zmtpd_logger_refused_messages_total{reason=%q}`,
+		if m.reason != "" && d.Metric(fmt.Sprintf(`zmtpd_logger_refused_messages_total{reason=%q}`,
 			m.reason))+
-			d.metric(fmt.Sprintf(`zmtpd_sink_dropped_messages_total{reason=%q,sink="files"}`,
+			d.Metric(fmt.Sprintf(`zmtpd_sink_dropped_messages_total{reason=%q,sink="files"}`,
 				m.reason)) < 1 {
 			t.Errorf("%s: reason %s was not counted", m.name, m.reason)
 		}
 		serves(m.name)
 	}
 
-	d.terminate()
+	d.Terminate()
 	if got, want := len(records(t, filepath.Join(dir, "good.log"))),
 		len(connections)+len(messages)+1; got != want {
 		t.Errorf("%d good records in the log, want %d", got, want)
@@ -258,35 +258,35 @@ func TestUpForwardsAndLogs(t *testing.T) {
 	d := startDaemon(t, "up", "--listen", "tcp://127.0.0.1:*", "--listen", "tcp://127.0.0.1:*",
 		"--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*", "--dir", dir)
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/status"} {
-		if status, body := d.get(path); status != http.StatusOK || body == "" {
+		if status, body := d.Get(path); status != http.StatusOK || body == "" {
 			t.Errorf("%s: status %d, %q", path, status, body)
 		}
 	}
-	if status, _ := d.get("/nothing"); status != http.StatusNotFound {
+	if status, _ := d.Get("/nothing"); status != http.StatusNotFound {
 		t.Errorf("/nothing: status %d", status)
 	}
 
 	// Through the broker: 2 messages of 2 parts and one subscription.
-	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic",
+	sub := start(t, nil, "sub", "--connect", d.Endpoint("XPUB"), "--topic",
 		"zeek.cluster.nodeid.node-7.", "--count", "2")
 	testkit.Eventually(t, "a subscription",
-		func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+		func() bool { return d.Metric("zmtpd_forwarder_topics") == 1 })
 	s := d.status()
 	if peers := s.Forwarder.XPub.Peers; len(peers) != 1 || peers[0].Node != "node-7" ||
 		peers[0].Type != "SUB" || peers[0].Topics != 1 {
 		t.Errorf("subscribers %+v", peers)
 	}
-	tool(t,
+	runTool(t,
 		strings.NewReader("zeek.cluster.nodeid.node-7.\tone\nother\ttopic\nzeek.cluster.nodeid.node-7.\ttwo\n"),
-		"pub", "--connect", d.endpoint("XSUB"))
-	if status := sub.wait(); status != 0 {
+		"pub", "--connect", d.Endpoint("XSUB"))
+	if status := sub.Wait(); status != 0 {
 		t.Fatalf("sub: exit status %d", status)
 	}
-	if got, want := sub.stdout.String(),
+	if got, want := sub.Stdout.String(),
 		"zeek.cluster.nodeid.node-7.\tone\nzeek.cluster.nodeid.node-7.\ttwo\n"; got != want {
 		t.Errorf("sub printed %q, want %q", got, want)
 	}
-	// Zeek counts parts: two messages of two. The third nobody had subscribed, so that pub did not
+	// Zeek counts parts: two messages of two. The third message had no subscriber, so pub did not
 	// send it.
 	for series, want := range map[string]float64{
 		"zeek_cluster_zeromq_proxy_frontend_messages_received_total": 4,
@@ -294,21 +294,21 @@ func TestUpForwardsAndLogs(t *testing.T) {
 		"zeek_cluster_zeromq_proxy_backend_messages_sent_total":      4,
 		"zeek_cluster_zeromq_proxy_backend_bytes_sent_total":         2*27 + 6,
 	} {
-		if got := d.metric(series); got != want {
+		if got := d.Metric(series); got != want {
 			t.Errorf("%s is %v, want %v", series, got, want)
 		}
 	}
 	testkit.Eventually(t, "the end of the subscription",
-		func() bool { return d.metric("zmtpd_forwarder_topics") == 0 })
-	if got := d.metric("zeek_cluster_zeromq_proxy_backend_messages_received_total"); got != 2 {
+		func() bool { return d.Metric("zmtpd_forwarder_topics") == 0 })
+	if got := d.Metric("zeek_cluster_zeromq_proxy_backend_messages_received_total"); got != 2 {
 		t.Errorf("%v parts from subscribers, want a subscription and its cancellation", got)
 	}
 
 	// Through the logger, at both of its endpoints.
-	for _, m := range listeningLine.FindAllStringSubmatch(d.stderr.String(), -1) {
-		if m[2] == "PULL" {
-			push := connect(t, m[3])
-			if err := push.Send(t.Context(), logMessage(t, "node-7", "test", m[3])); err != nil {
+	for _, e := range d.status().Endpoints {
+		if e.Socket == "PULL" {
+			message := logMessage(t, "node-7", "test", e.Endpoint)
+			if err := connect(t, e.Endpoint).Send(t.Context(), message); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -317,7 +317,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 		s := d.status()
 		return s.Logger.sink(t, sinkFiles).Written.Records == 2
 	})
-	if got := d.metric(`zmtpd_sink_written_records_total{path="test",sink="files"}`); got != 2 {
+	if got := d.Metric(`zmtpd_sink_written_records_total{path="test",sink="files"}`); got != 2 {
 		t.Errorf("%v records of path test", got)
 	}
 	s = d.status()
@@ -331,7 +331,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 
-	d.terminate()
+	d.Terminate()
 	if got := records(t, filepath.Join(dir, "test.log")); len(got) != 2 {
 		t.Errorf("records %q", got)
 	}
@@ -340,12 +340,12 @@ func TestUpForwardsAndLogs(t *testing.T) {
 	}
 }
 
-// The first signal gives a stalled subscriber its time, the second does not.
+// The first signal leaves a stalled subscriber --shutdown-timeout, the second signal does not.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
 		"--shutdown-timeout", "10m")
-	conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("XPUB"), "tcp://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(d.Endpoint("XPUB"), "tcp://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,27 +356,27 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stalled.Send(greeting)
 	// READY, Socket-Type SUB
 	stalled.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542")
-	// subscribes everything, and reads nothing
+	// It subscribes to everything and does not read.
 	stalled.SendHex("00 01 01")
 	testkit.Eventually(t, "the subscription",
-		func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+		func() bool { return d.Metric("zmtpd_forwarder_topics") == 1 })
 
 	pub := start(t, bytes.NewReader(bytes.Repeat([]byte(strings.Repeat("x", 1<<16)+"\n"), 500)),
-		"pub", "--connect", d.endpoint("XSUB"))
+		"pub", "--connect", d.Endpoint("XSUB"))
 	testkit.Eventually(t, "a queue",
-		func() bool { return d.metric(`zmtpd_socket_send_queue_messages{socket="xpub"}`) > 100 })
-	pub.cmd.Process.Kill()
-	d.signal(syscall.SIGTERM)
+		func() bool { return d.Metric(`zmtpd_socket_send_queue_messages{socket="xpub"}`) > 100 })
+	pub.Cmd.Process.Kill()
+	d.Signal(syscall.SIGTERM)
 	testkit.Eventually(t, "the shutdown",
-		func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
-	if status, _ := d.get("/readyz"); status != http.StatusServiceUnavailable {
+		func() bool { return strings.Contains(d.Stderr.String(), "shutting down") })
+	if status, _ := d.Get("/readyz"); status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz has status %d while it shuts down", status)
 	}
-	if status, _ := d.get("/healthz"); status != http.StatusOK {
+	if status, _ := d.Get("/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz has status %d while it shuts down", status)
 	}
-	d.signal(syscall.SIGTERM)
-	if status := d.wait(); status != 128+int(syscall.SIGTERM) {
+	d.Signal(syscall.SIGTERM)
+	if status := d.Wait(); status != 128+int(syscall.SIGTERM) {
 		t.Errorf("exit status %d, want that of an end by SIGTERM", status)
 	}
 }
@@ -399,26 +399,26 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 			}
 		}
 		p := start(t, nil, args...)
-		if status := p.wait(); status != 1 {
+		if status := p.Wait(); status != 1 {
 			t.Errorf("%s: exit status %d, want 1", flag, status)
 		}
 		if want := fmt.Sprintf("zmtpd: %s %s: another process listens there already", flag,
-			address); !strings.Contains(p.stderr.String(), want) {
-			t.Errorf("%s: stderr %q, want %q", flag, p.stderr.String(), want)
+			address); !strings.Contains(p.Stderr.String(), want) {
+			t.Errorf("%s: stderr %q, want %q", flag, p.Stderr.String(), want)
 		}
 	}
 }
 
-// Every line of the log is JSON, and tells where the daemon listens whatever the level.
+// Every line of the log is JSON, and the endpoints are logged at every level.
 func TestLogFormatJSON(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "logger", "--listen", "tcp://127.0.0.1:*", "--http", "127.0.0.1:0", "--dir",
 		t.TempDir(), "--log-format", "json", "--log-level", "error")
 	testkit.Eventually(t, "two endpoints",
-		func() bool { return strings.Count(p.stderr.String(), `"msg":"listening"`) == 2 })
-	p.terminate()
+		func() bool { return strings.Count(p.Stderr.String(), `"msg":"listening"`) == 2 })
+	p.Terminate()
 	sockets := map[string]bool{}
-	for line := range strings.Lines(p.stderr.String()) {
+	for line := range strings.Lines(p.Stderr.String()) {
 		var entry struct {
 			Time                     time.Time
 			Level, Msg, Flag, Socket string
@@ -430,6 +430,6 @@ func TestLogFormatJSON(t *testing.T) {
 		sockets[entry.Socket] = entry.Flag != "" && entry.Endpoint != "" && !entry.Time.IsZero()
 	}
 	if !sockets["PULL"] || !sockets["HTTP"] {
-		t.Errorf("log\n%s", p.stderr.String())
+		t.Errorf("log\n%s", p.Stderr.String())
 	}
 }

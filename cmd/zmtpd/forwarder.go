@@ -12,21 +12,21 @@ import (
 	"zmtpd/zmtp"
 )
 
-// forwarderFlags are those of the broker.
+// forwarderFlags are the flags of the broker.
 type forwarderFlags struct {
-	XSub      []string             `name:"xsub" default:"tcp://127.0.0.1:5556" help:"Where publishers connect: Zeek's connect_xpub_endpoint (repeatable)."`
-	XPub      []string             `name:"xpub" default:"tcp://127.0.0.1:5555" help:"Where subscribers connect: Zeek's connect_xsub_endpoint (repeatable)."`
-	Overload  forwarder.Policy     `default:"adaptive" reload:"" help:"What a subscriber with a full queue does. adaptive: publishers wait for it, within --wait-share, then it alone loses messages; block: publishers wait; drop: it loses messages; disconnect: it is closed."`
-	WaitShare daemon.Share         `default:"10%" reload:"" help:"Share of the time for which all slow subscribers together may hold up a publisher, over any 5 s, for --overload adaptive."`
-	SndHWM    daemon.HighWaterMark `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one subscriber, 0 for no limit."`
-	SndBytes  daemon.ByteSize      `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one subscriber, 0 for no limit."`
+	XSub      []string             `name:"xsub" default:"tcp://127.0.0.1:5556" help:"Endpoint for publishers: Zeek's connect_xpub_endpoint (repeatable)."`
+	XPub      []string             `name:"xpub" default:"tcp://127.0.0.1:5555" help:"Endpoint for subscribers: Zeek's connect_xsub_endpoint (repeatable)."`
+	Overload  forwarder.Policy     `default:"adaptive" reload:"" help:"Effect of a subscriber whose queue is full. adaptive: publishers wait for it within --wait-share, then it alone loses messages; block: publishers wait without limit; drop: it loses messages at once; disconnect: its connection is closed."`
+	WaitShare daemon.Share         `default:"10%" reload:"" help:"Share of any 5 s for which all slow subscribers together may hold a publisher up, with --overload adaptive."`
+	SndHWM    daemon.HighWaterMark `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one subscriber; 0: no limit."`
+	SndBytes  daemon.ByteSize      `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one subscriber; 0: no limit."`
 	tapFlags
 }
 
-// forwarder returns the flags of the broker, of any command that has them.
+// forwarder returns the flags of the broker for every command that embeds them.
 func (f *forwarderFlags) forwarder() *forwarderFlags { return f }
 
-// queues sets the limits of the queues.
+// queues sets the limits of the queues in a socket's configuration.
 func (f *forwarderFlags) queues(config zmtp.Config) zmtp.Config {
 	config.SendHWM, config.SendBytes = int(daemon.Limit(f.SndHWM)), daemon.Limit(f.SndBytes)
 	return config
@@ -38,12 +38,12 @@ const (
 	domainXPub = "xpub"
 )
 
-// forwarderJob is the broker as a part of a daemon.
+// forwarderJob is the broker as a job of a daemon.
 type forwarderJob struct {
 	flags  *forwarderFlags
 	access *daemon.Access
 	f      *forwarder.Forwarder
-	tap    *tapJob // nil for none
+	tap    *tapJob // nil without a tap
 	rates  rateMeter
 }
 
@@ -75,7 +75,7 @@ func newForwarderJob(flags *forwarderFlags, env *daemon.Env) (*forwarderJob, err
 	return j, nil
 }
 
-// permit returns what a peer may publish and subscribe.
+// permit returns the topics that a peer may publish and subscribe.
 func (j *forwarderJob) permit(p *zmtp.Peer) (forwarder.Permissions, error) {
 	client, err := j.access.Keys().Client(p.Metadata())
 	if err != nil {
@@ -105,7 +105,7 @@ func (j *forwarderJob) Reload(now daemon.Command) {
 }
 
 func (j *forwarderJob) Listen() ([]daemon.Endpoint, error) {
-	// Subscribers first: a publisher that connects before them publishes to nobody.
+	// Subscribers first: what publishers send before subscribers can connect is lost.
 	xpub, err := daemon.BindAll("--xpub", "XPUB", j.flags.XPub, j.f.ListenXPub)
 	if err != nil {
 		return nil, err
@@ -118,8 +118,8 @@ func (j *forwarderJob) Listen() ([]daemon.Endpoint, error) {
 	return append(append(xsub, xpub...), tap...), err
 }
 
-// Shutdown gives subscribers what waits for them. The losses of subscribers that do not read are no
-// error: they are counted and logged.
+// Shutdown delivers what waits for subscribers. It returns no error about the losses of subscribers
+// that do not read: these are counted and logged.
 func (j *forwarderJob) Shutdown(ctx context.Context) error {
 	err := j.f.Shutdown(ctx)
 	j.tap.shutdown()

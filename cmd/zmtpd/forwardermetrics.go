@@ -11,17 +11,17 @@ import (
 // The metrics of the broker.
 var (
 	forwarderTopics = daemon.Gauge("zmtpd_forwarder_topics",
-		"Distinct topics that are subscribed.")
+		"Distinct topics subscribed.")
 	forwarderSubscriptions = daemon.Gauge("zmtpd_forwarder_subscriptions",
-		"Topics that are subscribed, counted for each subscriber.")
+		"Topics subscribed, counted for each subscriber.")
 	forwarderSlow = daemon.Gauge("zmtpd_forwarder_slow_subscribers",
-		"Subscribers that do not keep up, as the overload policy says.")
+		"Subscribers that the overload policy treats as slow.")
 	forwarderUnmatched = daemon.Counter("zmtpd_forwarder_unmatched_messages_total",
-		"Messages that nobody had subscribed.")
+		"Messages without a subscriber.")
 )
 
-// proxyMetrics are those of the broker inside a Zeek manager, under their names there. Like
-// Zeek they count message parts.
+// proxyMetrics are the metrics of the broker inside a Zeek manager, with Zeek's names. As there,
+// they count message parts (ZeroMQ-Proxy.cc).
 var proxyMetrics = []struct {
 	messages, bytes daemon.Metric
 	of              func(*forwarder.Stats) zmtp.Traffic
@@ -75,9 +75,9 @@ func collectForwarder(ch chan<- prometheus.Metric, st forwarder.Stats) {
 }
 
 var clientDenied = daemon.Counter("zmtpd_client_denied_total",
-	"Messages and subscriptions that a client was not allowed.", "client", "action")
+	"Messages and subscriptions for which a client has no permission.", "client", "action")
 
-// collectDenied sends what clients were not allowed, by name.
+// collectDenied sends the messages and subscriptions that were denied, by client.
 func collectDenied(ch chan<- prometheus.Metric, access *daemon.Access,
 	all map[string]forwarder.Denied) {
 	counts := map[string]forwarder.Denied{}

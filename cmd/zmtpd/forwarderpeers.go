@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp"
 )
 
-// maxSlowPeers is how many subscribers have metrics of their own: the slowest. It bounds the series
-// whatever peers there are.
+// maxSlowPeers is the number of subscribers, the slowest ones, that have metrics of their own. It
+// bounds the number of series.
 const maxSlowPeers = 32
 
 // The metrics of the slowest subscribers. A series exists while its peer is among them.
@@ -25,26 +25,25 @@ var (
 	slowQueueBytes = daemon.Gauge("zmtpd_forwarder_slow_subscriber_queue_bytes",
 		"Bytes that wait for one of the slowest subscribers.", "peer", "node", "client")
 	slowBlocked = daemon.Gauge("zmtpd_forwarder_slow_subscriber_blocked_seconds",
-		"For how long publishers have waited for one of the slowest subscribers.", "peer", "node",
-		"client")
+		"Time for which publishers have waited for one of the slowest subscribers.", "peer",
+		"node", "client")
 	slowDropped = daemon.Gauge("zmtpd_forwarder_slow_subscriber_dropped_messages",
-		"Messages that one of the slowest subscribers has lost.", "peer", "node", "client",
-		"reason")
+		"Messages lost by one of the slowest subscribers.", "peer", "node", "client", "reason")
 	topicMessages = daemon.Counter("zmtpd_forwarder_topic_messages_total",
-		"Messages published, by topic. Topics of node ids are one, as in Zeek; the last ones to "+
-			"come are one as well.", "topic")
+		"Messages published, by topic. The topics of all node ids count as one, as in Zeek; so do "+
+			"the topics beyond the limit on series.", "topic")
 	topicBytes = daemon.Counter("zmtpd_forwarder_topic_bytes_total",
 		"Bytes of message parts published, by topic.", "topic")
 	topicUnmatched = daemon.Counter("zmtpd_forwarder_topic_unmatched_messages_total",
-		"Messages published that nobody had subscribed, by topic.", "topic")
+		"Messages published without a subscriber, by topic.", "topic")
 	topicDropped = daemon.Counter("zmtpd_forwarder_topic_dropped_messages_total",
-		"Messages that subscribers lost, counted for each, by topic.", "topic", "reason")
+		"Messages lost, counted for each subscriber, by topic.", "topic", "reason")
 )
 
-// lossReasons are why a subscriber loses messages.
+// lossReasons are the reasons for which a subscriber loses messages.
 var lossReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropConnectionLost, zmtp.DropClosed}
 
-// slowestFirst puts those in front that take nothing, then those for which most waits.
+// slowestFirst orders subscribers: slow ones first, then those with the longest queues.
 func slowestFirst(a, b forwarder.SubscriberStats) int {
 	return cmp.Or(
 		compareBool(!a.SlowSince.IsZero(), !b.SlowSince.IsZero()),
@@ -52,7 +51,7 @@ func slowestFirst(a, b forwarder.SubscriberStats) int {
 		-cmp.Compare(a.Dropped.Total(), b.Dropped.Total()), cmp.Compare(a.ID, b.ID))
 }
 
-// compareBool puts true in front.
+// compareBool orders true before false.
 func compareBool(a, b bool) int {
 	switch {
 	case a == b:
@@ -63,7 +62,7 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// isSlow reports whether anybody has had to do with this subscriber's pace.
+// isSlow reports whether the pace of a subscriber has had an effect so far.
 func isSlow(s *forwarder.SubscriberStats) bool {
 	return s.Queued > 0 || s.Blocked > 0 || s.Dropped.Total() > 0 || !s.SlowSince.IsZero()
 }
@@ -100,7 +99,7 @@ func collectTopics(ch chan<- prometheus.Metric, classes map[string]forwarder.Top
 	}
 }
 
-// peersOfSides returns the peers of both sides.
+// peersOfSides returns the peers of both sides of the broker.
 func peersOfSides(st forwarder.Stats) (publishers, subscribers []zmtp.PeerStats) {
 	for _, p := range st.Publishers {
 		publishers = append(publishers, p.PeerStats)
@@ -121,8 +120,8 @@ func address(p zmtp.PeerStats) string {
 // minRateTime is the shortest time over which rates are computed.
 const minRateTime = time.Second
 
-// rateMeter computes rates of peers between one answer to /status and the next. The zero value is
-// ready for use.
+// rateMeter computes the rates of peers between one answer to /status and the next. The zero value
+// is ready to use.
 type rateMeter struct {
 	mu    sync.Mutex
 	at    time.Time
@@ -136,8 +135,8 @@ type peerKey struct {
 	id     uint64
 }
 
-// measure returns the rates of peers since the last call, but over a second at least: a caller that
-// is faster gets those of the last one. A peer that is new has the rates of its whole life.
+// measure returns the rates of peers since the last call. A call less than minRateTime after the
+// last one returns the same rates. The rates of a new peer are those since it connected.
 func (m *rateMeter) measure(now time.Time,
 	peers map[peerKey]zmtp.PeerStats) map[peerKey][2]daemon.Rate {
 	m.mu.Lock()
@@ -161,7 +160,7 @@ func (m *rateMeter) measure(now time.Time,
 	return m.rates
 }
 
-// perSecond returns the rate of traffic that was counted before seconds.
+// perSecond returns the rate of the traffic between two counts.
 func perSecond(now, before zmtp.Traffic, seconds float64) daemon.Rate {
 	return daemon.Rate{
 		Messages: float64(now.Messages-before.Messages) / seconds,

@@ -36,8 +36,7 @@ func TestSlowestFirst(t *testing.T) {
 	}
 }
 
-// TestSlowPeersAreBounded: whatever peers there are, and whatever they call themselves, there are
-// few series.
+// The number of series is bounded, however many peers there are and whatever their names.
 func TestSlowPeersAreBounded(t *testing.T) {
 	var all []forwarder.SubscriberStats
 	for i := range 1000 {

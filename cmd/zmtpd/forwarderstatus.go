@@ -9,26 +9,24 @@ import (
 	"zmtpd/zmtp"
 )
 
-// forwarderStatus is about the broker.
+// forwarderStatus is the part of /status about the broker.
 type forwarderStatus struct {
-	Topics    int                 `json:"topics"`    // distinct topics that are subscribed
-	Unmatched uint64              `json:"unmatched"` // messages that nobody had subscribed
+	Topics    int                 `json:"topics"`    // distinct, subscribed
+	Unmatched uint64              `json:"unmatched"` // messages without a subscriber
 	XSub      daemon.SocketStatus `json:"xsub"`      // publishers
 	XPub      daemon.SocketStatus `json:"xpub"`      // subscribers, the slowest first
-	// ByTopic has the classes of topics that were published.
+	// ByTopic has the published topics by class.
 	ByTopic map[string]topicStatus `json:"by_topic"`
-	// What became of the messages from publishers, of those from subscribers, and of those for
-	// subscribers.
+	// Accounts of the messages from publishers, from subscribers, and for subscribers.
 	Received receivedStatus        `json:"received"`
 	Upstream receivedStatus        `json:"upstream"`
 	Account  daemon.DeliveryStatus `json:"account"`
 	Tap      *tapStatus            `json:"tap,omitempty"`
-	// Denied is what clients were not allowed to do, by name.
+	// Denied has the messages and subscriptions that were denied, by client.
 	Denied map[string]deniedStatus `json:"denied,omitempty"`
 }
 
-// receivedStatus is what became of the messages from one side: messages = routed + unmatched +
-// denied.
+// receivedStatus accounts for the messages from one side: messages = routed + unmatched + denied.
 type receivedStatus struct {
 	Messages  uint64 `json:"messages"`
 	Routed    uint64 `json:"routed"`

@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// headerTime is a line of #open or #close, whatever the prefix and separator: all that
-// is no function of the messages.
+// headerTime is a line #open or #close, with any prefix and separator. Only these lines are not a
+// function of the messages.
 var headerTime = regexp.MustCompile(`(?m)^(\S{0,10}(?:open|close)\S*\s?)(\d{4}(?:-\d\d){5})$`)
 
 // logs returns the logs in a folder by name, without the times of #open and #close.
@@ -44,8 +44,8 @@ func logs(t *testing.T, dir string, decode bool) map[string]string {
 	return all
 }
 
-// A logger process that is fed the recording over TCP writes what Zeek's logger wrote,
-// byte for byte, in every configuration.
+// A logger that gets the recording over TCP writes what Zeek's logger wrote, byte for byte, in
+// every configuration.
 func TestLoggerWritesWhatZeekWrote(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -76,9 +76,9 @@ func TestLoggerWritesWhatZeekWrote(t *testing.T) {
 				logger := startDaemon(t,
 					append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir},
 						c.configs[config]...)...)
-				tool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push",
-					logger.endpoint("PULL"))
-				logger.terminate()
+				runTool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push",
+					logger.Endpoint("PULL"))
+				logger.Terminate()
 
 				want := logs(t, filepath.Join(recording, config), true)
 				got := logs(t, dir, false)

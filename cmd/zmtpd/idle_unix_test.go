@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A daemon at rest uses no CPU, with connections and without, and neither does one that waits for
-// something that does not come.
+// A daemon at rest uses no CPU time, with and without connections. Neither does a daemon that waits
+// in vain.
 func TestDaemonsAtRestUseNoCPU(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
@@ -30,9 +30,9 @@ func TestDaemonsAtRestUseNoCPU(t *testing.T) {
 			"127.0.0.1:1", "--spool", t.TempDir()},
 		"forwarder without a handler": {"forwarder", "--zap-handler", nowhere},
 	} {
-		d := startUnready(t, args...)
-		if strings.Contains(d.stderr.String(), "socket=PULL") {
-			push := connect(t, d.endpoint("PULL"))
+		d := startListening(t, args...)
+		if strings.Contains(d.Stderr.String(), "socket=PULL") {
+			push := connect(t, d.Endpoint("PULL"))
 			if err := push.Send(t.Context(), logMessage(t, "node", "test", "x")); err != nil {
 				t.Fatal(err)
 			}
@@ -43,19 +43,19 @@ func TestDaemonsAtRestUseNoCPU(t *testing.T) {
 	time.Sleep(time.Second) // the start itself
 	before := map[string]time.Duration{}
 	for name, d := range daemons {
-		before[name] = cpuTime(t, d.cmd.Process.Pid)
+		before[name] = cpuTime(t, d.Cmd.Process.Pid)
 	}
 	time.Sleep(watched)
 	for name, d := range daemons {
 		// With the race detector a tick costs more; a loop that spins takes all of the time
 		// that it gets.
-		if used := cpuTime(t, d.cmd.Process.Pid) - before[name]; used > watched/10 {
+		if used := cpuTime(t, d.Cmd.Process.Pid) - before[name]; used > watched/10 {
 			t.Errorf("%s: %v of CPU time in %v", name, used, watched)
 		}
 	}
 }
 
-// cpuTime returns the CPU time that a process has used so far.
+// cpuTime returns the CPU time of a process.
 func cpuTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -10,7 +10,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// A tool that is not connected says why: the first failure, and again when the reason changes.
+// A tool that is not connected prints the reason, and prints it again when it changes.
 func TestToolSaysWhyItIsNotConnected(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -22,19 +22,19 @@ func TestToolSaysWhyItIsNotConnected(t *testing.T) {
 	says := func(what string) {
 		t.Helper()
 		testkit.Eventually(t, what,
-			func() bool { return strings.Contains(sub.stderr.String(), what) })
+			func() bool { return strings.Contains(sub.Stderr.String(), what) })
 	}
 	says("zmtpd: " + endpoint + ": cannot connect: no such file or directory; trying again\n")
 
 	broker := startDaemon(t, append([]string{"forwarder", "--xpub", endpoint}, keys.flags()...)...)
-	says(`peer wants mechanism "CURVE", we want "NULL" (for CURVE give --curve-server-key and --curve-secret-key-file`)
-	broker.terminate()
+	says(`peer wants mechanism "CURVE", we want "NULL" (CURVE needs --curve-server-key and --curve-secret-key-file`)
+	broker.Terminate()
 	startDaemon(t, "forwarder", "--xpub", endpoint)
 	says("zmtpd: " + endpoint + ": connected\n")
-	if n := strings.Count(sub.stderr.String(), "CURVE"); n > 2 {
-		t.Errorf("a reason that stays the same is repeated:\n%s", sub.stderr.String())
+	if n := strings.Count(sub.Stderr.String(), "CURVE"); n > 2 {
+		t.Errorf("a reason that stays the same is repeated:\n%s", sub.Stderr.String())
 	}
-	sub.terminate()
+	sub.Terminate()
 }
 
 func TestEveryToolSaysThatItIsNotConnected(t *testing.T) {
@@ -51,10 +51,10 @@ func TestEveryToolSaysThatItIsNotConnected(t *testing.T) {
 	} {
 		p := start(t, strings.NewReader("x\n"), args...)
 		testkit.Eventually(t, args[0], func() bool {
-			return strings.Contains(p.stderr.String(),
+			return strings.Contains(p.Stderr.String(),
 				"zmtpd: "+endpoint+": cannot connect: connection refused; trying again\n")
 		})
-		p.cmd.Process.Kill()
+		p.Cmd.Process.Kill()
 	}
 }
 
@@ -65,7 +65,7 @@ func TestStartIsDescribed(t *testing.T) {
 	writeFile(t, config, "rotate: 1h\n")
 	d := startDaemon(t, "up", "--config", config, "--dir", dir, "--spool",
 		filepath.Join(dir, "spool"), "--format", "json")
-	line, _, _ := strings.Cut(d.stderr.String(), "\n")
+	line, _, _ := strings.Cut(d.Stderr.String(), "\n")
 	for _, want := range []string{
 		"msg=starting version=", " command=up ", " config=" + config + " ", " encrypted=false ",
 		" overload=adaptive ",
@@ -76,16 +76,15 @@ func TestStartIsDescribed(t *testing.T) {
 			t.Errorf("the first line does not say %q: %s", want, line)
 		}
 	}
-	if strings.Contains(d.stderr.String(), "beyond loopback") {
-		t.Errorf("a warning without reason:\n%s", d.stderr.String())
+	if strings.Contains(d.Stderr.String(), "other hosts can reach") {
+		t.Errorf("a warning without reason:\n%s", d.Stderr.String())
 	}
 }
 
-// What other hosts reach without protection is warned of, and only that.
+// The log warns about endpoints that other hosts can reach without encryption, and about no others.
 func TestExposedEndpointsAreWarnedOf(t *testing.T) {
 	t.Parallel()
-	const http, socket = "HTTP listens beyond loopback",
-		"socket listens beyond loopback without keys"
+	const http, socket = "other hosts can reach HTTP", "other hosts can reach the socket"
 	keys := newKeyFolder(t)
 	keys.addServer("server")
 	keys.add("somebody", [32]byte{9})
@@ -99,9 +98,9 @@ func TestExposedEndpointsAreWarnedOf(t *testing.T) {
 	} {
 		p := start(t, nil, append([]string{"forwarder"}, c.args...)...)
 		testkit.Eventually(t, "listening",
-			func() bool { return strings.Contains(p.stderr.String(), "socket=HTTP") })
-		p.terminate()
-		log := p.stderr.String()
+			func() bool { return strings.Contains(p.Stderr.String(), "socket=HTTP") })
+		p.Terminate()
+		log := p.Stderr.String()
 		if strings.Count(log, http) != c.wantHTTP || strings.Count(log, socket) != c.wantSockets {
 			t.Errorf("%q: want %d warnings of HTTP and %d of sockets:\n%s", c.args, c.wantHTTP,
 				c.wantSockets, log)
@@ -109,19 +108,19 @@ func TestExposedEndpointsAreWarnedOf(t *testing.T) {
 	}
 }
 
-// A logger that can write nothing is not ready, and says why.
+// A logger that cannot write is not ready, and /readyz says why.
 func TestLoggerThatCannotWriteIsNotReady(t *testing.T) {
 	t.Parallel()
 	dir := testkit.Tmpfs(t, 1<<20)
 	d := startDaemon(t, "logger", "--dir", dir, "--sink-queue", "64KiB")
-	push := connect(t, d.endpoint("PULL"))
+	push := connect(t, d.Endpoint("PULL"))
 	text := strings.Repeat("x", 64<<10)
 	go func() {
 		for push.Send(t.Context(), logMessage(t, "node", "test", text)) == nil {
 		}
 	}()
 	testkit.Eventually(t, "not ready", func() bool {
-		status, body := d.get("/readyz")
+		status, body := d.Get("/readyz")
 		return status == http.StatusServiceUnavailable &&
 			strings.HasPrefix(body, "not ready: logger: ") &&
 			strings.Contains(body, "no space left")
@@ -133,9 +132,9 @@ func TestLoggerThatCannotWriteIsNotReady(t *testing.T) {
 
 func TestBalancerSaysWhyItIsNotReady(t *testing.T) {
 	t.Parallel()
-	d := startUnready(t, "balance", "--to", "ipc://"+filepath.Join(t.TempDir(), "nobody"))
-	if status, body := d.get("/readyz"); status != http.StatusServiceUnavailable ||
-		body != "not ready: balance: no logger of --to is connected; nodes wait\n" {
+	d := startListening(t, "balance", "--to", "ipc://"+filepath.Join(t.TempDir(), "nobody"))
+	if status, body := d.Get("/readyz"); status != http.StatusServiceUnavailable ||
+		body != "not ready: balance: no logger of --to is connected; the nodes wait\n" {
 		t.Errorf("%d %q", status, body)
 	}
 }

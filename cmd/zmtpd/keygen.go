@@ -12,19 +12,20 @@ import (
 )
 
 type keygenCommand struct {
-	Env  bool   `xor:"form" help:"Print two key pairs, for servers and clients, as the four environment variables that Zeek reads."`
-	Dir  string `xor:"form" placeholder:"DIR" help:"Write the pair as certificate files of CZMQ and pyzmq into this folder, which is made if it does not exist: NAME.key and NAME.key_secret."`
-	Zeek string `xor:"form" placeholder:"DIR" help:"Make this folder with all that a Zeek cluster and zmtpd need: keys for both, a script and variables for the nodes."`
-	Name string `default:"zmtpd" help:"NAME of the certificate files of --dir, and of the client."`
+	Env  bool   `xor:"form" help:"Print two key pairs, for the server and the clients, as the four environment variables that Zeek reads."`
+	Dir  string `xor:"form" placeholder:"DIR" help:"Write a key pair as certificate files of CZMQ and pyzmq, NAME.key and NAME.key_secret, to this folder. keygen makes the folder."`
+	Zeek string `xor:"form" placeholder:"DIR" help:"Make this folder with everything for an encrypted cluster: keys for zmtpd, for its clients and for the tools, and a script and variables for Zeek's nodes."`
+	Name string `default:"zmtpd" help:"Name of the files of --dir, and name of the client."`
 }
 
 // Help is shown by zmtpd keygen --help.
 func (keygenCommand) Help() string {
-	return `Without flags it prints one key pair as JSON, as Zeek's to_json(Cluster::Backend::ZeroMQ::generate_keypair()) does. A
-secret key is printed in the clear: keep it off shared terminals and logs.
+	return `--zeek is for a new cluster; the nodes do not get the server's secret key. --dir makes
+a key pair for one more client. --env is for hosts on which zmtpd and Zeek's nodes share their
+environment. Without flags, keygen prints one key pair as JSON, as Zeek's
+to_json(Cluster::Backend::ZeroMQ::generate_keypair()) does.
 
---env is for hosts where zmtpd and Zeek's nodes have the same environment. --zeek keeps the server's secret key from the nodes,
-and --dir makes a key for one more client.`
+Printed secret keys are not encrypted: keep them out of shared terminals and logs.`
 }
 
 // Run makes and prints the keys.
@@ -41,7 +42,7 @@ func (c *keygenCommand) Run(std *daemon.Stdio) error {
 			{daemon.ZeekClientPublic, clientPublic.String()},
 			{daemon.ZeekClientSecret, clientSecret.Text()},
 		} {
-			// Z85 has no quote, so that the shell takes every key as it stands.
+			// Z85 has no single quote: the shell takes every key literally.
 			if _, err := fmt.Fprintf(std.Out, "export %s='%s'\n", v.name, v.key); err != nil {
 				return err
 			}
@@ -49,7 +50,7 @@ func (c *keygenCommand) Run(std *daemon.Stdio) error {
 		return nil
 	case c.Dir != "":
 		if c.Name == "" || c.Name != filepath.Base(c.Name) {
-			return daemon.Usagef("--name %q: give the name of a file without folders", c.Name)
+			return daemon.Usagef("--name %q: give a file name without folders", c.Name)
 		}
 		return c.writeCertificates(std, public, secret)
 	default:

@@ -12,24 +12,24 @@ import (
 	"zmtpd/curve"
 )
 
-// zeekScript is what nodes load. Zeek takes its keys from variables of scripts or of the
-// environment, never from both.
-const zeekScript = `# CURVE keys of the nodes, made by zmtpd keygen --zeek. They talk to zmtpd as clients, so the server's secret key is not here.
-# Load it on every node, or give the nodes the variables in nodes.env, but not both.
+// zeekScript is the script that nodes load. Zeek takes its keys from script variables or from the
+// environment, and refuses a mixture.
+const zeekScript = `# CURVE keys of the nodes, made by zmtpd keygen --zeek.
+# The nodes are clients of zmtpd: this file does not have the server's secret key.
+# Load it on every node, or set the variables in nodes.env there, but not both.
 redef Cluster::Backend::ZeroMQ::curve_server_publickey = "%s";
 redef Cluster::Backend::ZeroMQ::curve_client_publickey = "%s";
 redef Cluster::Backend::ZeroMQ::curve_client_secretkey = "%s";
 `
 
-// writeZeekFolder makes the folder dir, which must not be there yet, and says what its files are
-// for.
+// writeZeekFolder makes the folder dir, which must not exist, and prints the use of its files.
 func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	serverPublic, serverSecret := curve.GenerateKeyPair()
 	clientPublic, clientSecret := curve.GenerateKeyPair()
 	if err := errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.Mkdir(dir, 0o700)); err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("--zeek: %w; name a folder that is not there yet, so that no key "+
-				"in use is lost", err)
+			return fmt.Errorf("--zeek: %w; name a folder that does not exist, so that no key in "+
+				"use is overwritten", err)
 		}
 		return fmt.Errorf("--zeek: %w", err)
 	}
@@ -51,7 +51,7 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	if err := client.WriteFiles(filepath.Join(clients, "zeek.key"), now); err != nil {
 		return err
 	}
-	// The client's pair and the server's public key, as files for zmtpd pub, sub, push and pull.
+	// The client's pair and the server's public key are for zmtpd pub, sub, push and pull.
 	clientPair := curve.Certificate{Public: clientPublic, Secret: &clientSecret,
 		Metadata: client.Metadata}
 	if err := clientPair.WriteFiles(filepath.Join(tools, "zeek.key"), now); err != nil {
@@ -61,7 +61,7 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	if err := serverKey.WriteFiles(filepath.Join(tools, "server.key"), now); err != nil {
 		return err
 	}
-	// Z85 has neither quote nor backslash, so that Zeek and the shell take every key as it stands.
+	// Z85 has neither quotes nor backslashes: Zeek and the shell take every key literally.
 	text := fmt.Appendf(nil, zeekScript, serverPublic, clientPublic, clientSecret.Text())
 	if err := os.WriteFile(script, text, 0o600); err != nil {
 		return err
@@ -77,10 +77,10 @@ func writeZeekFolder(out io.Writer, dir string, now time.Time) error {
 	if err := os.WriteFile(env, text, 0o600); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, `%s	load it on every node of Zeek,
-%s	or give every node these variables.
-For zmtpd's daemons: --curve-secret-key-file %s --curve-clients %s
-For zmtpd pub, sub, push, pull: --curve-server-key %s --curve-secret-key-file %s
-`, script, env, server, clients, filepath.Join(tools, "server.key"), filepath.Join(tools, "zeek.key_secret"))
+	_, err := fmt.Fprintf(out, `Zeek's nodes: load %s on every node, or set the variables in %s there.
+zmtpd's daemons: --curve-secret-key-file %s --curve-clients %s
+zmtpd pub, sub, push, pull, replay: --curve-server-key %s --curve-secret-key-file %s
+`, script, env, server, clients, filepath.Join(tools, "server.key"),
+		filepath.Join(tools, "zeek.key_secret"))
 	return err
 }

@@ -8,7 +8,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// libzmq is a process with libzmq sockets, of which each has a name.
+// libzmq is a process with libzmq sockets. Each socket has a name.
 type libzmq struct {
 	*testkit.Libzmq
 	t *testing.T
@@ -24,7 +24,7 @@ func (z *libzmq) call(op string, a testkit.Args) testkit.Reply {
 	return z.Call(z.t, op, a)
 }
 
-// open makes a socket that is a CURVE client and connects it; its name is its type.
+// open makes a socket that is a CURVE client and connects it.
 func (z *libzmq) open(name, kind, endpoint string, server curve.Key, secret curve.Secret) {
 	z.t.Helper()
 	public := secret.Public()
@@ -41,14 +41,14 @@ func (z *libzmq) close(name string) { z.call("close", testkit.Args{"name": name,
 func (z *libzmq) send(name string, parts ...string) {
 	z.t.Helper()
 	if !z.call("send", testkit.Args{"name": name, "parts": testkit.Blobs(parts),
-		"timeout": patience.Milliseconds()}).OK {
+		"timeout": testkit.Patience.Milliseconds()}).OK {
 		z.t.Fatalf("libzmq: %s has no room", name)
 	}
 }
 
 func (z *libzmq) recv(name string) []string {
 	z.t.Helper()
-	r := z.call("recv", testkit.Args{"name": name, "timeout": patience.Milliseconds()})
+	r := z.call("recv", testkit.Args{"name": name, "timeout": testkit.Patience.Milliseconds()})
 	if !r.OK {
 		z.t.Fatalf("libzmq: nothing comes for %s", name)
 	}
@@ -63,15 +63,15 @@ const (
 	handshakeFailedAuth = 0x4000
 )
 
-// event waits for one of these events and returns it with its value. None of the others may come
-// before.
+// event waits for one of the wanted events and returns it with its value. Another event fails the
+// test.
 func (z *libzmq) event(name string, want uint16, not ...uint16) uint32 {
 	z.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(testkit.Patience); ; {
 		if time.Now().After(deadline) {
-			z.t.Fatalf("libzmq: other events than %#x of %s for %v", want, name, patience)
+			z.t.Fatalf("libzmq: other events than %#x of %s for %v", want, name, testkit.Patience)
 		}
-		r := z.call("event", testkit.Args{"name": name, "timeout": patience.Milliseconds()})
+		r := z.call("event", testkit.Args{"name": name, "timeout": testkit.Patience.Milliseconds()})
 		if !r.OK {
 			z.t.Fatalf("libzmq: no event %#x of %s", want, name)
 		}

@@ -19,38 +19,38 @@ import (
 	"zmtpd/zmtp"
 )
 
-// loggerFlags are those of the logger.
+// loggerFlags are the flags of the logger.
 type loggerFlags struct {
-	Listen        []string        `default:"tcp://127.0.0.1:5557" help:"Where Zeek's nodes send their logs: one of connect_log_endpoints (repeatable)."`
-	Dir           string          `default:"." help:"Folder for the logs. It has to exist."`
-	Format        string          `enum:"tsv,json," default:"" placeholder:"tsv|json" help:"Format of the logs. Default: what the redefs say, else tsv."`
-	Rotate        *time.Duration  `placeholder:"INTERVAL" help:"How often to rotate the logs, as in 1h; 0 for never. Default: what the redefs say, else never."`
-	Redef         []string        `sep:"none" placeholder:"NAME=VALUE" help:"Set an option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
-	Redefs        []string        `placeholder:"FILE" help:"Take the redefs of Zeek's logging from a Zeek script such as local.zeek (repeatable). --redef comes after it."`
-	FlushInterval daemon.Positive `default:"1s" help:"How long records may wait before they are in their file, once their sink has them."`
+	Listen        []string         `default:"tcp://127.0.0.1:5557" help:"Endpoint at which nodes deliver their logs: one of Zeek's connect_log_endpoints (repeatable)."`
+	Dir           string           `default:"." help:"Folder of the log files. It has to exist."`
+	Format        string           `enum:"tsv,json," default:"" placeholder:"tsv|json" help:"Format of the log files. Default: that of the redefs, else tsv."`
+	Rotate        *daemon.Duration `placeholder:"INTERVAL" help:"Time between two rotations of the log files, as in 1h; 0: no rotation by time. Default: that of the redefs, else 0."`
+	Redef         []string         `sep:"none" placeholder:"NAME=VALUE" help:"Option of Zeek's logging, as in LogAscii::json_timestamps=JSON::TS_ISO8601 (repeatable)."`
+	Redefs        []string         `placeholder:"FILE" help:"Zeek script, such as local.zeek, whose redefs of Zeek's logging apply (repeatable). --redef and other flags win over it."`
+	FlushInterval daemon.Positive  `default:"1s" help:"Longest time that records wait in the buffer of their log file before they are written."`
 	sinkFlags
 	archiveFlags
-	RcvHWM        daemon.HighWaterMark `name:"rcvhwm" group:"limits" default:"1000" reload:"" help:"Messages of one node that may wait to be written, 0 for no limit."`
-	RcvBytes      daemon.ByteSize      `name:"rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of one node that may wait to be written, 0 for no limit."`
-	TotalRcvBytes daemon.ByteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Memory for what all nodes have sent and is not dealt with, 0 for no limit. A node may always have one message."`
-	MaxOpenFiles  int                  `group:"limits" default:"1000" help:"Log files that are open at a time. When another one is needed, the one that was not used for the longest time is closed until its next record."`
+	RcvHWM        daemon.HighWaterMark `name:"rcvhwm" group:"limits" default:"1000" reload:"" help:"Messages of one node that may wait for the sinks; 0: no limit. At the limit, the node waits."`
+	RcvBytes      daemon.ByteSize      `name:"rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of one node that may wait for the sinks; 0: no limit."`
+	TotalRcvBytes daemon.ByteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of all nodes together that may wait for the sinks; 0: no limit. Each node may always have one message."`
+	MaxOpenFiles  int                  `group:"limits" default:"1000" help:"Log files that are open at a time. At the limit, the least recently used file is closed until its next record."`
 
-	MaxLogsPerNode int `group:"limits" default:"1000" help:"Logs that one node may begin: one for each path, and for each further stream and set of columns in it. Batches for more are dropped and counted as many_files."`
+	MaxLogsPerNode int `group:"limits" default:"1000" help:"Logs that one node may begin: one for each path, and one for each further stream and set of columns in it. Batches for more logs are dropped and counted as many_files."`
 }
 
-// archiveFlags are those for logs that are rotated.
+// archiveFlags are the flags about rotated logs.
 type archiveFlags struct {
-	Name            string            `group:"archive" placeholder:"NAME" help:"Name of this logger, which then is in the names of rotated logs: needed when several loggers rotate into one folder."`
-	MaxFileSize     daemon.ByteSize   `group:"archive" default:"0" help:"Rotate a log also when its file has this size, 0 for any size."`
-	Archive         string            `group:"archive" placeholder:"DIR" help:"Move rotated logs to a tree as zeekctl keeps it, DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log."`
-	ArchiveCompress files.Compression `group:"archive" placeholder:"gzip|zstd[:LEVEL]" help:"Compress logs on their way to --archive, as in gzip:6 or zstd:3, which are the default levels; from 1, fast, to gzip:9 or zstd:22, small. Default: none."`
-	ArchiveMaxAge   time.Duration     `group:"archive" default:"0" help:"Delete archived logs that are older, 0 for none."`
-	ArchiveMaxBytes daemon.ByteSize   `group:"archive" default:"0" help:"Delete the oldest archived logs when all together are larger, 0 for none."`
+	Name            string            `group:"archive" placeholder:"NAME" help:"Name of this logger in the names of rotated logs. Several loggers that rotate into one folder need one each."`
+	MaxFileSize     daemon.ByteSize   `group:"archive" default:"0" help:"Size at which a log file is rotated, in addition to --rotate; 0: no rotation by size."`
+	Archive         string            `group:"archive" placeholder:"DIR" help:"Folder to which rotated logs move, as zeekctl keeps it: DIR/YYYY-MM-DD/conn.HH:MM:SS-HH:MM:SS.log. Default: they stay in --dir."`
+	ArchiveCompress files.Compression `group:"archive" placeholder:"gzip|zstd[:LEVEL]" help:"Compression of the logs in --archive, as in gzip:6 or zstd:3, which are the default levels. Level 1 is fast; gzip:9 and zstd:22 are small. Default: none."`
+	ArchiveMaxAge   daemon.Duration   `group:"archive" default:"0s" help:"Age at which archived logs are deleted, as in 720h; 0: never."`
+	ArchiveMaxBytes daemon.ByteSize   `group:"archive" default:"0" help:"Size of all archived logs beyond which the oldest are deleted; 0: no limit."`
 
-	PostprocessorTimeout time.Duration `group:"archive" default:"15m" help:"Kill a post-processor of rotated logs that takes longer, 0 for never."`
+	PostprocessorTimeout daemon.Duration `group:"archive" default:"15m" help:"Time after which a post-processor of rotated logs is killed; 0: never."`
 }
 
-// options returns the settings of Zeek's logging that the flags make up.
+// options returns the options of Zeek's logging that result from the flags.
 func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 	scripts := make([][]byte, len(f.Redefs))
 	for i, name := range f.Redefs {
@@ -67,8 +67,8 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 			return nil, daemon.Usagef("--redefs %s: %w", f.Redefs[i], err)
 		}
 		for _, s := range skipped {
-			log.Info("line has no effect on zmtpd", "file", f.Redefs[i], "line", s.Line, "what",
-				s.What, "why", s.Why)
+			log.Info("a line of --redefs has no effect on zmtpd", "file", f.Redefs[i], "line",
+				s.Line, "what", s.What, "why", s.Why)
 		}
 	}
 	for _, assignment := range f.Redef {
@@ -77,29 +77,31 @@ func (f *loggerFlags) options(log *slog.Logger) (*redef.Options, error) {
 		}
 	}
 
-	// Flags win over the files of --redefs. Two flags that contradict each other are a mistake.
+	// Flags win over the files of --redefs. Two flags that contradict each other are an error. An
+	// option is set by --redef if its value does not depend on the value before.
 	on, off := redef.DefaultOptions(), redef.DefaultOptions()
 	on.Format.UseJSON, on.RotationInterval = true, time.Hour
 	for _, assignment := range f.Redef {
-		_, _ = on.Redef(assignment), off.Redef(assignment) // without an error, see above
+		_, _ = on.Redef(assignment), off.Redef(assignment) // the errors are those from above
 	}
 	if useJSON := f.Format == "json"; f.Format != "" {
 		if on.Format.UseJSON == off.Format.UseJSON && o.Format.UseJSON != useJSON {
-			return nil,
-				daemon.Usagef("--format %s contradicts LogAscii::use_json=%s of --redef: remove "+
-					"one of the two",
-					f.Format, zeekBool(o.Format.UseJSON))
+			return nil, daemon.Usagef("--format %s contradicts --redef LogAscii::use_json=%s: "+
+				"remove one of the two", f.Format, zeekBool(o.Format.UseJSON))
 		}
 		o.Format.UseJSON = useJSON
 	}
 	if f.Rotate != nil {
-		if on.RotationInterval == off.RotationInterval && o.RotationInterval != *f.Rotate {
-			return nil,
-				daemon.Usagef("--rotate %v contradicts Log::default_rotation_interval=%v of "+
-					"--redef: remove one of the two",
-					*f.Rotate, o.RotationInterval)
+		interval := time.Duration(*f.Rotate)
+		if on.RotationInterval == off.RotationInterval && o.RotationInterval != interval {
+			return nil, daemon.Usagef("--rotate %v contradicts --redef "+
+				"Log::default_rotation_interval=%v: remove one of the two", interval,
+				o.RotationInterval)
 		}
-		o.RotationInterval = *f.Rotate
+		o.RotationInterval = interval
+		if err := o.Validate(); err != nil {
+			return nil, daemon.Usagef("--rotate %v: %w", interval, err)
+		}
 	}
 	if err := o.Validate(); err != nil {
 		return nil, &daemon.UsageError{Err: err}
@@ -114,10 +116,10 @@ func zeekBool(b bool) string {
 	return "F"
 }
 
-// logger returns the flags of the logger, of any command that has them.
+// logger returns the flags of the logger for every command that embeds them.
 func (f *loggerFlags) logger() *loggerFlags { return f }
 
-// queues sets the limits of the queues.
+// queues sets the limits of the queues in a socket's configuration.
 func (f *loggerFlags) queues(config zmtp.Config) zmtp.Config {
 	config.RecvHWM, config.RecvBytes = int(daemon.Limit(f.RcvHWM)), daemon.Limit(f.RcvBytes)
 	config.TotalRecvBytes = daemon.Limit(f.TotalRcvBytes)
@@ -127,7 +129,7 @@ func (f *loggerFlags) queues(config zmtp.Config) zmtp.Config {
 // domainPull is the ZAP domain of the logger's socket.
 const domainPull = access.DomainLogs
 
-// loggerJob is the logger as a part of a daemon.
+// loggerJob is the logger as a job of a daemon.
 type loggerJob struct {
 	flags    *loggerFlags
 	access   *daemon.Access
@@ -173,7 +175,8 @@ func (j *loggerJob) Describe() []any {
 	return what
 }
 
-// absolute returns the absolute path of a folder, as far as it can be told.
+// absolute returns the absolute path of a folder, or the path as it is if the working folder is
+// unknown.
 func absolute(dir string) string {
 	if path, err := filepath.Abs(dir); err == nil {
 		return path
@@ -188,12 +191,12 @@ func rotation(interval time.Duration) string {
 	return interval.String()
 }
 
-// maxWriteErrorAge is how long a failure to write a file says that files cannot be written. A
-// failed write is repeated sooner.
+// maxWriteErrorAge is the age up to which a failed write tells that files cannot be written. A
+// failed write is repeated sooner than that.
 const maxWriteErrorAge = 10 * time.Second
 
-// Ready implements [daemon.Readier]: nodes wait for a sink, or records wait for files that cannot
-// be written.
+// Ready implements [daemon.Readier]. The logger is not ready while nodes wait for a sink, or while
+// files cannot be written.
 func (j *loggerJob) Ready() error {
 	for _, o := range j.sinks.outlets {
 		st := o.Stats()
@@ -202,7 +205,7 @@ func (j *loggerJob) Ready() error {
 			files := j.sinks.files.Stats()
 			if files.LastError != nil &&
 				(st.Waiting != nil || time.Since(files.LastErrorTime) < maxWriteErrorAge) {
-				failure = fmt.Errorf("files cannot be written: %w", files.LastError)
+				failure = fmt.Errorf("log files cannot be written: %w", files.LastError)
 			}
 		}
 		if st.Waiting != nil {
@@ -230,22 +233,22 @@ func (j *loggerJob) Listen() ([]daemon.Endpoint, error) {
 	return daemon.BindAll("--listen", "PULL", j.flags.Listen, j.pull.Listen)
 }
 
-// Shutdown delivers what was received. A loss is an error.
+// Shutdown delivers what was received. It returns an error if something is lost.
 func (j *loggerJob) Shutdown(ctx context.Context) error {
 	err := j.receiver.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = nil // then something was lost, or nothing happened
+		err = nil // what was lost, if anything, is counted below
 	}
 	err = errors.Join(err, j.sinks.close(ctx))
 	if n := j.pull.Stats().Dropped[zmtp.DropClosed]; n > 0 {
 		err = errors.Join(err,
-			fmt.Errorf("%d log messages were received and not written within --shutdown-timeout",
-				n))
+			fmt.Errorf("%d log messages that were received could not be written within "+
+				"--shutdown-timeout and are lost", n))
 	}
 	return err
 }
 
-// Summary has a group for each sink.
+// Summary implements [daemon.Job]. It has a group for each sink.
 func (j *loggerJob) Summary() []any {
 	in := j.receiver.Accounts()
 	refused := j.pull.Stats().Dropped.Total()

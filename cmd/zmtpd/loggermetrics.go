@@ -8,54 +8,53 @@ import (
 	"zmtpd/pipeline/files"
 )
 
-// The metrics of the logger: what came, what each sink has done with it, and what became of the
-// files. For each sink, log path and node, received is at all times the sum of written, queued and
-// dropped.
+// The metrics of the logger, of its sinks, and of the files. For each sink, log path and node, at
+// every moment: received = written + queued + dropped.
 var (
 	loggerMessages = daemon.Counter("zmtpd_logger_received_messages_total",
 		"Log messages received.")
 	loggerRecords = daemon.Counter("zmtpd_logger_received_records_total",
 		"Log records received.")
 	loggerRefused = daemon.Counter("zmtpd_logger_refused_messages_total",
-		"Messages received that are no log messages.", "reason")
+		"Messages received that are not log messages.", "reason")
 
 	sinkReceived = daemon.Counter("zmtpd_sink_received_records_total",
-		"Log records for a sink, with those that an earlier process left in its spool.", "sink",
-		"path")
+		"Log records for a sink, including those that an earlier process left in its spool.",
+		"sink", "path")
 	sinkWritten = daemon.Counter("zmtpd_sink_written_records_total",
 		"Log records that a sink has delivered.", "sink", "path")
 	sinkDropped = daemon.Counter("zmtpd_sink_dropped_records_total",
-		"Log records that were refused, or could not be delivered.", "sink", "path", "reason")
+		"Log records that were refused or could not be delivered.", "sink", "path", "reason")
 	sinkQueued = daemon.Gauge("zmtpd_sink_queued_records",
 		"Log records that a sink has not delivered yet.", "sink", "path")
 	sinkNodeReceived = daemon.Counter("zmtpd_sink_node_received_records_total",
-		"Log records for a sink by the node that sent them.", "sink", "node")
+		"Log records for a sink, by node.", "sink", "node")
 	sinkNodeWritten = daemon.Counter("zmtpd_sink_node_written_records_total",
 		"Log records that a sink has delivered, by node.", "sink", "node")
 	sinkNodeDropped = daemon.Counter("zmtpd_sink_node_dropped_records_total",
-		"Log records that were refused, or could not be delivered, by node.", "sink", "node",
+		"Log records that were refused or could not be delivered, by node.", "sink", "node",
 		"reason")
 	sinkNodeQueued = daemon.Gauge("zmtpd_sink_node_queued_records",
 		"Log records that a sink has not delivered yet, by node.", "sink", "node")
 	sinkDroppedMessages = daemon.Counter("zmtpd_sink_dropped_messages_total",
 		"Log messages of which no record was delivered.", "sink", "reason")
 	sinkQueueBytes = daemon.Gauge("zmtpd_sink_queue_bytes",
-		"Bytes of log batches in memory that a sink has not dealt with.", "sink")
+		"Bytes of log batches that wait in memory for a sink.", "sink")
 	sinkSpooling = daemon.Gauge("zmtpd_sink_spooling",
-		"1 while log batches for a sink go through its spool: it does not keep up, or "+
-			"--spool-first is set.", "sink")
+		"1 while log batches for a sink go through its spool, because the sink does not keep up "+
+			"or --spool-first is set.", "sink")
 	sinkBlocked = daemon.Gauge("zmtpd_sink_nodes_wait",
-		"1 while nodes have to wait for a sink.", "sink")
+		"1 while nodes wait for a sink.", "sink")
 	sinkSpoolMessages = daemon.Gauge("zmtpd_sink_spool_messages",
 		"Log messages in the spool of a sink.", "sink")
 	sinkSpoolBytes = daemon.Gauge("zmtpd_sink_spool_bytes",
 		"Size of the spool of a sink on disk.", "sink")
 	sinkSpoolSetAside = daemon.Counter("zmtpd_sink_spool_set_aside_total",
-		"Records of the spool that were moved to files of its folder \"aside\": the process died "+
-			"at them twice, or they are no log batches.", "sink")
+		"Batches of the spool that were moved to its folder \"aside\", because the process died "+
+			"at them twice or they are not log batches.", "sink")
 
 	filesWrittenBytes = daemon.Counter("zmtpd_files_written_bytes_total",
-		"Bytes of logs written, with their headers.", "path")
+		"Bytes of logs written, including headers.", "path")
 	filesOpen = daemon.Gauge("zmtpd_files_open",
 		"Log files that are open.")
 	filesRotated = daemon.Counter("zmtpd_files_rotated_total",
@@ -65,18 +64,18 @@ var (
 	filesRotationFailures = daemon.Counter("zmtpd_files_rotation_failures_total",
 		"Attempts to rotate a log file that failed; they are repeated.")
 	filesPostprocessed = daemon.Counter("zmtpd_files_postprocessed_total",
-		"Runs of the post-processor that have ended.", "result")
+		"Finished runs of the post-processor.", "result")
 	filesExpired = daemon.Counter("zmtpd_files_expired_total",
-		"Archived log files that were deleted for their age or the room they took.")
+		"Archived log files deleted because of --archive-max-age or --archive-max-bytes.")
 	kafkaUp = daemon.Gauge("zmtpd_kafka_up",
-		"1 while nothing is in the way of any record to Kafka, as far as is known.")
+		"1 if a broker of Kafka has answered and no record is known to be stuck.")
 	kafkaRetries = daemon.Counter("zmtpd_kafka_retried_records_total",
-		"Log records that were sent to Kafka once more.")
+		"Log records sent to Kafka again.")
 	filesLastError = daemon.Gauge("zmtpd_files_last_error_timestamp_seconds",
-		"When a log file could last not be written or rotated, in seconds since 1970; 0 for never.")
+		"Time of the last failure to write or rotate a log file, in seconds since 1970; 0: never.")
 )
 
-// loggerLabels are the log paths and nodes that have series of their own.
+// loggerLabels are the labels of log paths and nodes.
 type loggerLabels struct{ paths, nodes daemon.Labels }
 
 // collect sends the metrics of the logger.
@@ -100,7 +99,7 @@ func (l *loggerLabels) collect(ch chan<- prometheus.Metric, j *loggerJob) {
 	}
 }
 
-// recordSums are sums over several accounts, of all that have one label.
+// recordSums are the sums of all accounts with one label.
 type recordSums struct {
 	received, written, queued uint64
 	dropped                   map[pipeline.Reason]uint64
@@ -174,7 +173,7 @@ func oneIf(b bool) int {
 
 // collectFiles sends the metrics of the log files.
 func (l *loggerLabels) collectFiles(ch chan<- prometheus.Metric, st files.Stats) {
-	bytes := map[string]uint64{} // several streams, and paths, may have one label
+	bytes := map[string]uint64{} // several streams and paths may share a label
 	for _, log := range st.Logs {
 		bytes[l.paths.Label(log.Path)] += log.Bytes
 	}

@@ -8,11 +8,11 @@ import (
 	"zmtpd/pipeline/files"
 )
 
-// loggerStatus is about the logger.
+// loggerStatus is the part of /status about the logger.
 type loggerStatus struct {
 	Pull     daemon.SocketStatus `json:"pull"`
 	Received counts              `json:"received"`
-	Refused  map[string]counts   `json:"refused"` // what is no log message, by reason
+	Refused  map[string]counts   `json:"refused"` // not log messages, by reason
 	Sinks    []sinkStatus        `json:"sinks"`
 	Files    *filesStatus        `json:"files,omitempty"`
 	Kafka    *kafkaStatus        `json:"kafka,omitempty"`
@@ -24,20 +24,20 @@ type counts struct {
 	Records  uint64 `json:"records"`
 }
 
-// sinkStatus is about one sink. Received is at all times the sum of written, queued and dropped.
+// sinkStatus is the state of one sink. At every moment received = written + queued + dropped.
 type sinkStatus struct {
 	Sink string `json:"sink"`
 	accountStatus
-	Recovered  counts       `json:"recovered"`            // of received: left in the spool by an earlier process
+	Recovered  counts       `json:"recovered"`            // of received: from the spool of an earlier process
 	QueueBytes int64        `json:"queue_bytes"`          // in memory
-	Spooling   bool         `json:"spooling"`             // it does not keep up, or --spool-first is set: batches go through the spool
-	NodesWait  string       `json:"nodes_wait,omitempty"` // why the nodes have to wait for it
+	Spooling   bool         `json:"spooling"`             // batches go through the spool
+	NodesWait  string       `json:"nodes_wait,omitempty"` // why nodes wait for the sink
 	Spool      *spoolStatus `json:"spool,omitempty"`
 	Paths      []pathStatus `json:"paths"`
 	Nodes      []nodeStatus `json:"nodes"`
 }
 
-// accountStatus is what has become of records.
+// accountStatus accounts for records: received = written + queued + dropped.
 type accountStatus struct {
 	Received counts            `json:"received"`
 	Written  counts            `json:"written"`
@@ -48,7 +48,7 @@ type accountStatus struct {
 type spoolStatus struct {
 	Messages uint64 `json:"messages"`
 	Bytes    int64  `json:"bytes"`     // on disk
-	SetAside uint64 `json:"set_aside"` // records that were moved to the folder "aside"
+	SetAside uint64 `json:"set_aside"` // batches that were moved to the folder "aside"
 }
 
 type pathStatus struct {
@@ -58,20 +58,20 @@ type pathStatus struct {
 }
 
 type nodeStatus struct {
-	Node string `json:"node"` // empty for messages without an id, and all nodes beyond the first 1024
+	Node string `json:"node"` // "" without a node id, and for nodes beyond the first 1024
 	accountStatus
 }
 
-// filesStatus is about the log files.
+// filesStatus is the state of the log files.
 type filesStatus struct {
 	Open      int         `json:"open"`
 	LastError *lastError  `json:"last_error,omitempty"`
 	Logs      []logStatus `json:"logs"`
 }
 
-// kafkaStatus is about the connection to Kafka.
+// kafkaStatus is the state of the connection to Kafka.
 type kafkaStatus struct {
-	Up      bool      `json:"up"` // nothing is in the way of any record, as far as is known
+	Up      bool      `json:"up"` // a broker has answered, and no record is known to be stuck
 	Since   time.Time `json:"since"`
 	Error   string    `json:"error,omitempty"`
 	Records uint64    `json:"records"` // acknowledged
@@ -167,7 +167,7 @@ func newFilesStatus(st files.Stats) *filesStatus {
 	return s
 }
 
-// countsByReason returns counters without those that are 0.
+// countsByReason returns the counters that are not 0, by the reason's name.
 func countsByReason(dropped map[pipeline.Reason]pipeline.Counts) map[string]counts {
 	named := map[string]counts{}
 	for reason, n := range dropped {

@@ -1,5 +1,5 @@
-// Command zmtpd is the broker and the logger of a Zeek cluster, and the tools around
-// them. See zmtpd --help.
+// Command zmtpd is the broker and the logger of a Zeek cluster, with tools for ZeroMQ. See zmtpd
+// --help.
 package main
 
 import (
@@ -16,12 +16,12 @@ func main() {
 	go func() {
 		<-signals
 		cancel()
-		// The first asks for an end in order, the second for one at once, with the exit status that
-		// a shell gives to it.
+		// The first signal asks for an orderly end. The second ends the process at once, with the
+		// exit status that a shell reports for the signal.
 		os.Exit(128 + int((<-signals).(syscall.Signal)))
 	}()
 
-	signal.Ignore(syscall.SIGPIPE) // a closed pipe is then an error of the write
+	signal.Ignore(syscall.SIGPIPE) // so that a write to a closed pipe returns an error
 
 	os.Exit(report(os.Stderr, run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)))
 }

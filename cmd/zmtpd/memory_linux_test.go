@@ -17,7 +17,7 @@ import (
 // loggerBudget is the memory budget of the logger in bytes.
 const loggerBudget = 128 << 20
 
-// burst is how many bytes the nodes send together.
+// burst is the number of bytes that all nodes send together.
 const burst = 382_000_000
 
 // largeBatches is a recording of a message of conn records, as many as a node under load collects,
@@ -59,9 +59,8 @@ func largeBatches(t *testing.T, source string, records int) (file string) {
 	return file
 }
 
-// TestLoggerMemory: nodes that send as fast as they can, small batches or large ones, cost the
-// logger no more memory than its budget allows, whether the disk takes what they send or nothing at
-// all.
+// The logger keeps to its memory budget while nodes send small or large batches as fast as they
+// can, with a working disk and with one that takes nothing.
 func TestLoggerMemory(t *testing.T) {
 	t.Parallel()
 	zmtpd := operators(t)
@@ -100,23 +99,23 @@ func TestLoggerMemory(t *testing.T) {
 			var senders []*process
 			for range l.nodes {
 				senders = append(senders, zmtpd.start(t, nil, "replay", files[l.name], "--push",
-					logger.endpoint("PULL"), "--repeat", repeat, "--linger", "10m"))
+					logger.Endpoint("PULL"), "--repeat", repeat, "--linger", "10m"))
 			}
 			if !l.full {
 				for _, s := range senders {
 					testkit.Within(t, 10*time.Minute, "the end of what a node sends",
 						s.hasEnded)
-					if status := s.wait(); status != 0 {
-						t.Fatalf("replay ended with %d: %s", status, s.stderr.String())
+					if status := s.Wait(); status != 0 {
+						t.Fatalf("replay ended with %d: %s", status, s.Stderr.String())
 					}
 				}
 				keepsTo(t, logger, loggerBudget)
-				logger.terminate()
+				logger.Terminate()
 				return
 			}
 			received, same := 0.0, 0
 			testkit.Eventually(t, "the nodes to be held up", func() bool {
-				now := logger.metric(`zmtpd_socket_received_messages_total{socket="pull"}`)
+				now := logger.Metric(`zmtpd_socket_received_messages_total{socket="pull"}`)
 				if now != received || now == 0 {
 					received, same = now, 0
 				}

@@ -24,7 +24,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 			filepath.Join(t.TempDir(), "tap")},
 		{"balance", "--to", "tcp://127.0.0.1:1"},
 	} {
-		_, body := startUnready(t, args...).get("/metrics")
+		_, body := startListening(t, args...).Get("/metrics")
 		problems, err := promlint.New(strings.NewReader(body)).Lint()
 		if err != nil {
 			t.Fatal(err)
@@ -38,8 +38,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	}
 }
 
-// The metrics of the broker in a Zeek manager (spec/zeek-formats.md, 1.13), and what libzmq's
-// proxy counts in each.
+// The metrics of the broker in a Zeek manager (ZeroMQ-Proxy.cc) count what libzmq's proxy counts.
 func TestZeekProxyMetrics(t *testing.T) {
 	st := forwarder.Stats{
 		Frontend: forwarder.Side{In: zmtp.Traffic{Messages: 1, Parts: 2, Bytes: 3},
@@ -82,8 +81,8 @@ type collectorFunc func(chan<- prometheus.Metric)
 func (f collectorFunc) Describe(chan<- *prometheus.Desc)    {}
 func (f collectorFunc) Collect(ch chan<- prometheus.Metric) { f(ch) }
 
-// A node may make up log paths. The first ones keep their series, so that no counter goes
-// back, and the sum over all is right.
+// A node may send any log paths. The first paths keep their series, so that no counter goes back,
+// and the sum over all series is right.
 func TestLogPathsAreBounded(t *testing.T) {
 	var labels loggerLabels
 	r := prometheus.NewPedanticRegistry()

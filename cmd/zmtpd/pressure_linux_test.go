@@ -14,10 +14,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// beyondMemory is how much more than --memory a daemon may take, in bytes.
+// beyondMemory is what a daemon may take beyond --memory, in bytes.
 const beyondMemory = 128 << 20
 
-// hostilePeer completes the handshake of a socket of type typ and then does what it is told to.
+// hostilePeer completes the handshake as a socket of type typ. The test then writes to its
+// connection.
 func hostilePeer(t *testing.T, endpoint string, typ wire.SocketType) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
@@ -25,7 +26,7 @@ func hostilePeer(t *testing.T, endpoint string, typ wire.SocketType) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testkit.Patience))
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	ready := wire.AppendCommand(nil, wire.CmdReady,
 		wire.AppendProperty(nil, wire.PropSocketType, []byte(typ)))
@@ -46,23 +47,23 @@ func hostilePeer(t *testing.T, endpoint string, typ wire.SocketType) net.Conn {
 	return conn
 }
 
-// unfinished is a message of n bytes without its last byte.
+// unfinished returns a message of n bytes without its last byte.
 func unfinished(n int) []byte {
 	return wire.AppendFrame(nil, 0, make([]byte, n))[:n]
 }
 
-// keepsTo checks that a daemon never took more memory than it may.
+// keepsTo checks that the peak memory of a daemon is within its limit.
 func keepsTo(t *testing.T, p *process, budget int) {
 	t.Helper()
-	peak := testkit.PeakMemory(t, p.cmd.Process.Pid)
+	peak := testkit.PeakMemory(t, p.Cmd.Process.Pid)
 	t.Logf("%d MiB of a budget of %d", peak>>20, budget>>20)
 	if peak > budget+beyondMemory {
 		t.Errorf("%d MiB of memory, the budget is %d MiB", peak>>20, budget>>20)
 	}
 }
 
-// Peers that each leave a large message unfinished do not get more memory than --memory, are closed
-// in the end, and an honest one goes on all the time.
+// Peers that each leave a large message unfinished get no more than --memory together and are
+// closed in the end. An honest node goes on all the time.
 func TestMemoryUnfinishedMessages(t *testing.T) {
 	t.Parallel()
 	zmtpd := operators(t)
@@ -70,21 +71,21 @@ func TestMemoryUnfinishedMessages(t *testing.T) {
 	d := zmtpd.startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir(), "--memory", "256MiB")
 	message := unfinished(60 << 20)
 	for range 25 {
-		conn := hostilePeer(t, d.endpoint("PULL"), wire.PUSH)
+		conn := hostilePeer(t, d.Endpoint("PULL"), wire.PUSH)
 		go conn.Write(message) // until it is closed at one end
 	}
 	source := testkit.Unpack(t, "cluster-logs") + "/log-writes.bin"
-	honest := zmtpd.start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger", "60s")
-	if status := honest.wait(); status != 0 {
-		t.Errorf("an honest node ends with %d: %s", status, honest.stderr.String())
+	honest := zmtpd.start(t, nil, "replay", source, "--push", d.Endpoint("PULL"), "--linger", "60s")
+	if status := honest.Wait(); status != 0 {
+		t.Errorf("an honest node ends with %d: %s", status, honest.Stderr.String())
 	}
 	testkit.Eventually(t, "the largest to be closed",
-		func() bool { return d.metric("zmtpd_memory_closed_total") > 0 })
+		func() bool { return d.Metric("zmtpd_memory_closed_total") > 0 })
 	keepsTo(t, d, budget)
-	d.terminate()
+	d.Terminate()
 }
 
-// Subscribers that do not read do not get more memory than --memory, whatever may wait for each.
+// Subscribers that do not read get no more than --memory together, whatever waits for each.
 func TestMemoryStalledSubscribers(t *testing.T) {
 	t.Parallel()
 	zmtpd := operators(t)
@@ -95,7 +96,7 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	// where they were read.
 	topics := [][]byte{[]byte("even"), []byte("odd")}
 	for i := range 100 {
-		conn := hostilePeer(t, d.endpoint("XPUB"), wire.SUB)
+		conn := hostilePeer(t, d.Endpoint("XPUB"), wire.SUB)
 		if _, err := conn.Write(wire.AppendSubscription(nil, false, true,
 			topics[i%2])); err != nil {
 			t.Fatal(err)
@@ -106,12 +107,12 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	if err := honest.Subscribe(""); err != nil {
 		t.Fatal(err)
 	}
-	if err := honest.Connect(d.endpoint("XPUB")); err != nil {
+	if err := honest.Connect(d.Endpoint("XPUB")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the subscriptions",
-		func() bool { return d.metric("zmtpd_forwarder_subscriptions") == 101 })
-	pub := hostilePeer(t, d.endpoint("XSUB"), wire.PUB)
+		func() bool { return d.Metric("zmtpd_forwarder_subscriptions") == 101 })
+	pub := hostilePeer(t, d.Endpoint("XSUB"), wire.PUB)
 	go io.Copy(io.Discard, pub)
 	const count, size = 2000, 10_000 // more than the kernel holds for each
 	go func() {
@@ -126,11 +127,11 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 		}
 	}
 	keepsTo(t, d, budget)
-	d.terminate()
+	d.Terminate()
 }
 
-// A message of millions of empty parts is refused and costs nearly nothing; without a limit on its
-// size it is passed on for its size.
+// A message of millions of empty parts is refused at almost no cost. Without a limit on parts and
+// size, passing it on costs its size.
 func TestMemoryManyParts(t *testing.T) {
 	t.Parallel()
 	zmtpd := operators(t)
@@ -147,17 +148,17 @@ func TestMemoryManyParts(t *testing.T) {
 		t.Run(string(c.socket), func(t *testing.T) {
 			d := zmtpd.startDaemon(t, append(c.daemon, "--memory", "256MiB", "--max-message-size",
 				"1GiB")...)
-			conn := hostilePeer(t, d.endpoint(string(c.socket)), c.peer)
+			conn := hostilePeer(t, d.Endpoint(string(c.socket)), c.peer)
 			conn.Write(parts) // it is closed before the end
 			name := fmt.Sprintf(`zmtpd_socket_closed_connections_total{reason="too_many_parts",socket=%q}`, strings.ToLower(string(c.socket)))
-			testkit.Eventually(t, "the refusal", func() bool { return d.metric(name) == 1 })
+			testkit.Eventually(t, "the refusal", func() bool { return d.Metric(name) == 1 })
 			keepsTo(t, d, budget)
-			d.terminate()
+			d.Terminate()
 		})
 	}
 }
 
-// With few file descriptors, connections that do nothing keep neither an honest node nor HTTP out.
+// With few file descriptors, idle connections lock out neither an honest node nor HTTP.
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
 	limited := program{"sh", "-c", `ulimit -n 256 && exec zmtpd "$@"`, "sh"}
@@ -169,22 +170,22 @@ func TestIdleConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := limited.startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir())
 			for range 300 {
-				conn, err := net.Dial("tcp", strings.TrimPrefix(d.endpoint("PULL"), "tcp://"))
+				conn, err := net.Dial("tcp", strings.TrimPrefix(d.Endpoint("PULL"), "tcp://"))
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer conn.Close()
 				conn.Write(first) // it may be refused already
 			}
-			honest := start(t, nil, "replay", source, "--push", d.endpoint("PULL"), "--linger",
+			honest := start(t, nil, "replay", source, "--push", d.Endpoint("PULL"), "--linger",
 				"60s")
-			if status := honest.wait(); status != 0 {
-				t.Errorf("an honest node ends with %d: %s", status, honest.stderr.String())
+			if status := honest.Wait(); status != 0 {
+				t.Errorf("an honest node ends with %d: %s", status, honest.Stderr.String())
 			}
-			if peers := d.metric(`zmtpd_socket_peers{socket="pull"}`); peers > 64 { // by HTTP
+			if peers := d.Metric(`zmtpd_socket_peers{socket="pull"}`); peers > 64 { // by HTTP
 				t.Errorf("%v connections under a limit of 256 file descriptors", peers)
 			}
-			d.terminate()
+			d.Terminate()
 		})
 	}
 }

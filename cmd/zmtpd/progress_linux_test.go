@@ -15,9 +15,10 @@ import (
 
 	"zmtpd/pipeline/recording"
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
-// openTerminal returns both sides of a pseudo terminal with so many columns. The test closes them.
+// openTerminal returns both sides of a pseudo terminal. The test closes them.
 func openTerminal(t *testing.T, columns uint16) (screen, terminal *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -72,8 +73,8 @@ func replayOn(t *testing.T, stderr io.Writer) {
 
 var progressLine = regexp.MustCompile(`\r(\d+)%, (\d+) messages, (\d+) B, (\d+)/s, 0:0(\d) left`)
 
-// On a terminal the line is there while the replay goes on, counts up, fits in, and leaves nothing
-// but the summary.
+// On a terminal, the progress line counts up during the replay and fits the width. At the end only
+// the summary is left.
 func TestReplayProgress(t *testing.T) {
 	master, terminal := openTerminal(t, 60)
 	var shown bytes.Buffer
@@ -98,14 +99,14 @@ func TestReplayProgress(t *testing.T) {
 		}
 		percent, messages = p, n
 	}
-	got := screen(strings.ReplaceAll(shown.String(), "\r\n", "\n"))
+	got := testkit.Screen(strings.ReplaceAll(shown.String(), "\r\n", "\n"))
 	if len(got) != 2 || !strings.HasPrefix(got[0], "zmtpd: replayed 40 messages, 400 bytes in ") ||
 		got[1] != "" {
 		t.Errorf("at the end stands %q", got)
 	}
 }
 
-// Where there is no terminal not a byte of it is written.
+// Without a terminal there is no progress line.
 func TestReplayProgressWithoutTerminal(t *testing.T) {
 	var stderr bytes.Buffer
 	replayOn(t, &stderr)

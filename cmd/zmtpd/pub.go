@@ -4,16 +4,17 @@ import (
 	"context"
 
 	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/cmd/zmtpd/tool"
 	"zmtpd/zmtp"
 )
 
 type pubCommand struct {
-	sendFlags
-	Wait int `default:"1" placeholder:"N" help:"Send nothing before there are N subscriptions, because what nobody has subscribed is lost. 0 does not wait."`
+	tool.SendFlags
+	Wait daemon.Count `default:"1" help:"Subscriptions to wait for before the first message, since messages without a subscriber are lost. 0: none."`
 }
 
-// Run publishes standard input. It is an XPUB rather than a PUB, which does not learn
-// of subscriptions, and waits for subscribers that are slow.
+// Run publishes standard input. The socket is an XPUB, not a PUB: it receives subscriptions, and it
+// waits for slow subscribers.
 func (c *pubCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	config, err := c.Socket()
 	if err != nil {
@@ -21,18 +22,18 @@ func (c *pubCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	}
 	s := zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})
 	defer s.Close()
-	if err := c.attach(s, std.Err); err != nil {
+	if err := c.Attach(s, std.Err); err != nil {
 		return err
 	}
-	if err := awaitSubscriptions(ctx, s, c.Wait); err != nil {
+	if err := awaitSubscriptions(ctx, s, int(c.Wait)); err != nil {
 		return nil // stopped before anything was sent
 	}
 	go discard(s)
-	return c.sendInput(ctx, std, s, s.Send)
+	return c.SendInput(ctx, std, s, s.Send)
 }
 
-// awaitSubscriptions returns when n topics are subscribed, several subscribers of one
-// counted each; or with the cause of ctx.
+// awaitSubscriptions returns when there are n subscriptions, counted for each subscriber, or when
+// ctx ends, with its cause.
 func awaitSubscriptions(ctx context.Context, s *zmtp.XPub, n int) error {
 	for n > 0 {
 		m, err := s.Recv(ctx)
@@ -51,7 +52,7 @@ func awaitSubscriptions(ctx context.Context, s *zmtp.XPub, n int) error {
 	return nil
 }
 
-// discard takes what subscribers send until the socket ends, so that none has to wait.
+// discard receives what subscribers send until the socket ends, so that none of them has to wait.
 func discard(s *zmtp.XPub) {
 	for {
 		b, err := s.RecvBatch(context.Background())

@@ -4,10 +4,11 @@ import (
 	"context"
 
 	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/cmd/zmtpd/tool"
 	"zmtpd/zmtp"
 )
 
-type pullCommand struct{ receiveFlags }
+type pullCommand struct{ tool.ReceiveFlags }
 
 // Run prints what a PULL socket receives.
 func (c *pullCommand) Run(ctx context.Context, std *daemon.Stdio) error {
@@ -17,8 +18,8 @@ func (c *pullCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	}
 	s := zmtp.NewPull(config)
 	defer s.Close()
-	if err := c.attach(s, std.Err); err != nil {
+	if err := c.Attach(s, std.Err); err != nil {
 		return err
 	}
-	return c.print(ctx, std, s)
+	return c.Print(ctx, std, s)
 }

@@ -4,10 +4,11 @@ import (
 	"context"
 
 	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/cmd/zmtpd/tool"
 	"zmtpd/zmtp"
 )
 
-type pushCommand struct{ sendFlags }
+type pushCommand struct{ tool.SendFlags }
 
 // Run sends standard input with a PUSH socket.
 func (c *pushCommand) Run(ctx context.Context, std *daemon.Stdio) error {
@@ -17,8 +18,8 @@ func (c *pushCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	}
 	s := zmtp.NewPush(config, zmtp.PushOptions{})
 	defer s.Close()
-	if err := c.attach(s, std.Err); err != nil {
+	if err := c.Attach(s, std.Err); err != nil {
 		return err
 	}
-	return c.sendInput(ctx, std, s, s.Send)
+	return c.SendInput(ctx, std, s, s.Send)
 }

@@ -43,16 +43,15 @@ func startReloaded(t *testing.T, text string, args ...string) *reloaded {
 	return d
 }
 
-// hangup sends SIGHUP with another configuration and waits until the log has answered with all that
-// is wanted.
+// hangup changes the configuration, sends SIGHUP, and waits until the log has all the wanted words.
 func (d *reloaded) hangup(text string, want ...string) {
 	d.t.Helper()
 	if err := os.WriteFile(d.file, []byte(text), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
-	d.signal(syscall.SIGHUP)
+	d.Signal(syscall.SIGHUP)
 	testkit.Eventually(d.t, fmt.Sprintf("SIGHUP is answered with %q", want), func() bool {
-		text := d.stderr.String()[d.said:]
+		text := d.Stderr.String()[d.said:]
 		for _, w := range want {
 			if !strings.Contains(text, w) {
 				return false
@@ -60,32 +59,31 @@ func (d *reloaded) hangup(text string, want ...string) {
 		}
 		return true
 	})
-	d.said = len(d.stderr.String())
+	d.said = len(d.Stderr.String())
 }
 
-// What the log says of a configuration that has changed, of one that cannot be read, and of flags
-// that cannot change.
+// The log names changed flags, faults, and changed flags that need a restart.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "overload: block\n", "forwarder")
 	d.hangup("overload: drop\nwait-share: 20%\nlog-level: debug\nsndhwm: 17\n",
-		`configuration was read again" changed="[log-level overload sndhwm wait-share]"`,
+		`SIGHUP: read the configuration again" changed="[log-level overload sndhwm wait-share]"`,
 		"there are no keys")
-	d.hangup("overload: nonsense\n", "cannot be read", "nonsense")
+	d.hangup("overload: nonsense\n", "cannot read", "nonsense")
 	d.hangup("overload: drop\nshutdown-timeout: 3s\nlog-format: json\n",
-		`changed="[log-format log-level shutdown-timeout sndhwm wait-share]"`, "start",
+		`changed="[log-format log-level shutdown-timeout sndhwm wait-share]"`, "after a restart",
 		`flags="[log-format shutdown-timeout]"`)
 	d.hangup("overload: drop\nlog-format: json\n", `changed=[shutdown-timeout]`,
 		`flags=[log-format]`)
 	d.hangup("overload: block\n", `changed="[log-format overload]"`)
-	if strings.Contains(d.stderr.String()[strings.LastIndex(d.stderr.String(), "changed="):],
+	if strings.Contains(d.Stderr.String()[strings.LastIndex(d.Stderr.String(), "changed="):],
 		"flags=") {
-		t.Error("flags that are again those of the start are told of")
+		t.Error("the log names flags that have their first values again")
 	}
-	d.terminate()
+	d.Terminate()
 }
 
-// A fault in the configuration does not keep the keys from being read, nor the other way round.
+// A fault in the configuration does not stop the reload of the keys, and the reverse.
 func TestReloadWithFaults(t *testing.T) {
 	t.Parallel()
 	keys := newKeyFolder(t)
@@ -103,32 +101,32 @@ func TestReloadWithFaults(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.hangup("overload: drop\n", "SIGHUP: the configuration was read again", "changed=[overload]",
+	d.hangup("overload: drop\n", "SIGHUP: read the configuration again", "changed=[overload]",
 		"keys cannot be read", "broken.key")
 	clients(1)
 	keys.remove(broken)
 	keys.add("two", key())
-	d.hangup("overload: nonsense\n", "SIGHUP: the configuration cannot be read",
+	d.hangup("overload: nonsense\n", "SIGHUP: cannot read the configuration",
 		"keys were read again")
 	clients(2)
-	d.hangup("", "SIGHUP: the configuration was read again", "keys were read again")
+	d.hangup("", "SIGHUP: read the configuration again", "keys were read again")
 }
 
-// Somebody whose address is kept out from now on is closed, and comes in again when it is not.
+// A reload that denies an address closes its connections; one that allows it again lets them in.
 func TestReloadAddresses(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "logger", "--dir", t.TempDir())
 	push := zmtp.NewPush(zmtp.Config{ReconnectInterval: 10 * time.Millisecond,
 		ReconnectMax: 10 * time.Millisecond}, zmtp.PushOptions{})
 	defer push.Close()
-	if err := push.Connect(d.endpoint("PULL")); err != nil {
+	if err := push.Connect(d.Endpoint("PULL")); err != nil {
 		t.Fatal(err)
 	}
 	connected := func(n int) func() bool {
 		return func() bool { return len(d.status().Logger.Pull.Peers) == n }
 	}
 	refused := func() bool {
-		return d.metric(`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="pull"}`) > 0
+		return d.Metric(`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="pull"}`) > 0
 	}
 	testkit.Eventually(t, "connected", connected(1))
 	d.hangup("allow: 127.0.0.0/8\n", "changed=[allow]")
@@ -145,8 +143,7 @@ func TestReloadAddresses(t *testing.T) {
 	testkit.Eventually(t, "connected again", connected(1))
 }
 
-// subscribeRaw connects a subscriber of everything that does nothing by itself, not even answer a
-// PING.
+// subscribeRaw connects a subscriber to everything that does nothing by itself and answers no PING.
 func subscribeRaw(t *testing.T, endpoint string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
@@ -172,14 +169,14 @@ func subscribeRaw(t *testing.T, endpoint string) net.Conn {
 	return c
 }
 
-// A half-open peer is found when heartbeats are turned on, others answer.
+// After a reload turns heartbeats on, a half-open peer is closed and the others stay.
 func TestReloadHeartbeats(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "forwarder")
-	subscribeRaw(t, d.endpoint("XPUB"))
+	subscribeRaw(t, d.Endpoint("XPUB"))
 	sub := zmtp.NewSub(zmtp.Config{})
 	defer sub.Close()
-	if err := sub.Connect(d.endpoint("XPUB")); err != nil {
+	if err := sub.Connect(d.Endpoint("XPUB")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "two subscribers",
@@ -189,7 +186,7 @@ func TestReloadHeartbeats(t *testing.T) {
 	d.hangup("heartbeat-interval: 2s\n", "changed=[heartbeat-interval]")
 	testkit.Eventually(t, "one of them is gone", func() bool {
 		return len(d.status().Forwarder.XPub.Peers) == 1 &&
-			d.metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
+			d.Metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
 	})
 	if d := time.Since(before); d < 4*time.Second {
 		t.Errorf("after %v, before it could answer", d)
@@ -233,20 +230,20 @@ func numberedMessages(c io.Reader, got *atomic.Int64) error {
 	}
 }
 
-// The limits of the queues change again and again while publishers wait for a subscriber that reads
-// late: with the policy block nothing is lost or changes its place, no connection is closed, and
-// what waits keeps to the limits.
+// The limits of the queues change again and again while publishers wait for a slow subscriber. With
+// the policy block, no message is lost or reordered, no connection is closed, and the queues keep
+// to the limits.
 func TestReloadLimitsUnderLoad(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "overload: block\nsndhwm: 1000\n", "forwarder")
-	late := subscribeRaw(t, d.endpoint("XPUB"))
-	healthy := subscribeRaw(t, d.endpoint("XPUB"))
+	late := subscribeRaw(t, d.Endpoint("XPUB"))
+	healthy := subscribeRaw(t, d.Endpoint("XPUB"))
 	var sent, healthyGot, lateGot atomic.Int64
 	ended := make(chan error, 2)
 	go func() { ended <- numberedMessages(healthy, &healthyGot) }()
 	pub := zmtp.NewXPub(zmtp.Config{SendHWM: 10}, zmtp.XPubOptions{NoDrop: true})
 	defer pub.Close()
-	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+	if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
@@ -306,12 +303,12 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 	}
 }
 
-// A logger that may keep more of each node does so at once.
+// A higher limit on the messages of a node takes effect at once.
 func TestReloadReceiveLimits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	d := startReloaded(t, "rcvhwm: 1\nrcvbytes: 0\n", "logger", "--dir", dir)
-	push := connect(t, d.endpoint("PULL"))
+	push := connect(t, d.Endpoint("PULL"))
 	for i := range 2000 {
 		if err := push.Send(t.Context(),
 			logMessage(t, "node", "numbers", fmt.Sprint(i))); err != nil {
@@ -322,8 +319,8 @@ func TestReloadReceiveLimits(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, "all are written",
-		func() bool { return d.metric("zmtpd_logger_received_messages_total") == 2000 })
-	d.terminate()
+		func() bool { return d.Metric("zmtpd_logger_received_messages_total") == 2000 })
+	d.Terminate()
 	for i, line := range records(t, filepath.Join(dir, "numbers.log")) {
 		if line != fmt.Sprint(i) {
 			t.Fatalf("record %d is %q", i, line)
@@ -336,10 +333,10 @@ func TestReloadReceiveLimits(t *testing.T) {
 func TestHangupInShutdown(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "forwarder", "--shutdown-timeout", "2s")
-	subscribeRaw(t, d.endpoint("XPUB"))
+	subscribeRaw(t, d.Endpoint("XPUB"))
 	pub := zmtp.NewPub(zmtp.Config{})
 	defer pub.Close()
-	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+	if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the publisher knows", func() bool { return pub.Topics() == 1 })
@@ -347,16 +344,16 @@ func TestHangupInShutdown(t *testing.T) {
 		pub.TrySend(zmtp.NewMessage(make([]byte, 4<<20)))
 	}
 	testkit.Eventually(t, "something waits", func() bool { p := d.status().Forwarder.XPub.Peers; return len(p) == 1 && p[0].Queue > 1 })
-	d.signal(syscall.SIGTERM)
+	d.Signal(syscall.SIGTERM)
 	testkit.Eventually(t, "it shuts down",
-		func() bool { return strings.Contains(d.stderr.String(), "shutting down") })
+		func() bool { return strings.Contains(d.Stderr.String(), "shutting down") })
 	for range 5 {
-		d.signal(syscall.SIGHUP)
+		d.Signal(syscall.SIGHUP)
 	}
-	if status := d.wait(); status != 0 {
+	if status := d.Wait(); status != 0 {
 		t.Errorf("exit status %d, want 0", status)
 	}
-	if !strings.Contains(d.stderr.String(), "msg=stopped") {
+	if !strings.Contains(d.Stderr.String(), "msg=stopped") {
 		t.Error("it did not stop in order")
 	}
 }

@@ -5,34 +5,38 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"zmtpd/capture/replay"
 	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/cmd/zmtpd/tool"
 	"zmtpd/zmtp"
 )
 
 type replayCommand struct {
-	File string `arg:"" help:"A recording (golden/cluster-logs/log-writes.bin, zmtpd pull --format recording) or a capture in pcap or pcapng format."`
+	File string `arg:"" help:"Recording, as zmtpd pull --format recording and --tap-file write it, or capture in pcap or pcapng format."`
 
-	Push []string `placeholder:"ENDPOINT" help:"Send log messages there with a PUSH socket (repeatable)."`
-	XSub []string `name:"xsub" placeholder:"ENDPOINT" help:"Publish there: the XSUB of a broker (repeatable)."`
-	XPub []string `name:"xpub" placeholder:"ENDPOINT" help:"The XPUB of the same broker, to see that all subscriptions have come before the first message goes (repeatable). Default: wait for the first ones."`
-	Port []uint16 `placeholder:"PORT" help:"Of a capture only what was sent to this port (repeatable). Default: all."`
+	Push []string `placeholder:"ENDPOINT" help:"Endpoint to which a PUSH socket sends log messages (repeatable)."`
+	XSub []string `name:"xsub" placeholder:"ENDPOINT" help:"Endpoint to which events are published: the XSUB of a broker (repeatable)."`
+	XPub []string `name:"xpub" placeholder:"ENDPOINT" help:"XPUB of the same broker. Sending begins when all its subscriptions have arrived (repeatable). Default: it begins when no more subscriptions arrive."`
+	Port []uint16 `placeholder:"PORT" help:"Of a capture, send the messages to this port only (repeatable). Default: all ports."`
 
-	Rate   float64       `placeholder:"N" help:"Messages a second. Default: as fast as they are taken."`
-	Repeat int           `default:"1" help:"How often to send the file, 0 until stopped."`
-	Wait   time.Duration `default:"10s" help:"How long to wait for subscriptions."`
-	Linger time.Duration `default:"10s" help:"How long to go on sending after the last message was read."`
+	Rate   float64         `placeholder:"N" help:"Messages a second. Default: as fast as the receivers take them."`
+	Repeat daemon.Count    `default:"1" help:"Times to send the file; 0: until stopped."`
+	Wait   daemon.Duration `default:"10s" help:"Longest time to wait for subscriptions."`
+	Linger daemon.Duration `default:"10s" help:"Longest time to wait after the last message until all are delivered."`
 
 	daemon.CurveClientFlags
 }
 
 // Help is shown by zmtpd replay --help.
 func (replayCommand) Help() string {
-	return `Of a capture it sends what connecting sockets sent: messages of PUSH go to --push, those of PUB and XPUB to --xsub, if it
-is given. What a bound socket sent, such as a broker, is not sent again. Only NULL sessions can be read. The messages of a
-recording all go to --push or to --xsub.`
+	return `Of a capture, it sends the messages of sockets that connect: those of PUSH go to
+--push, those of PUB and XPUB to --xsub. It does not send the messages of sockets that listen, such
+as those of a broker. It reads sessions without encryption only. The messages of a recording all go
+to --push, or all to --xsub.`
 }
 
 // Validate is called by kong.
@@ -45,58 +49,61 @@ func (c *replayCommand) Validate() error {
 		return fmt.Errorf("%d --xpub for %d --xsub: name both sides of every broker", len(c.XPub),
 			len(c.XSub))
 	case c.Rate < 0:
-		return errors.New("--rate: cannot be negative")
-	case c.Repeat < 0:
-		return errors.New("--repeat: cannot be negative")
+		return fmt.Errorf("--rate %v: the rate is negative; leave it out for no limit", c.Rate)
 	}
 	return nil
 }
 
 // Run sends the file.
 func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
-	line := newProgress(std.Err)
+	line := tool.NewProgress(std.Err)
 	config, err := c.Socket()
 	if err != nil {
 		return err
 	}
-	file, err := openReplay(c.File)
+	file, err := replay.Open(c.File)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if file.recording && len(c.Push) > 0 && len(c.XSub) > 0 {
-		return daemon.Usagef("%s is a recording, which does not say what its messages are: use "+
-			"either --push or --xsub", c.File)
+	if file.Recording() && len(c.Push) > 0 && len(c.XSub) > 0 {
+		return daemon.Usagef("%s is a recording, which does not tell log messages from events: "+
+			"use either --push or --xsub", c.File)
 	}
 
 	r := &replayer{command: c, config: config, push: zmtp.NewPush(config, zmtp.PushOptions{}),
 		xpub: zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})}
 	defer r.push.Close()
 	defer r.xpub.Close()
-	watchConnections(r.push, line)
-	watchConnections(r.xpub, line)
+	tool.WatchConnections(r.push, line)
+	tool.WatchConnections(r.xpub, line)
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
 	began := time.Now()
-	meter := newMeter(began, c.Rate, c.Repeat)
-	hide := line.show(func(now time.Time, columns int) string {
-		return meter.line(sample{now, r.messages.Load(), r.bytes.Load(), file.passes()}, columns)
+	meter := tool.NewMeter(began, c.Rate, int(c.Repeat))
+	hide := line.Show(func(now time.Time, columns int) string {
+		return meter.Line(tool.Sample{At: now, Messages: r.messages.Load(), Bytes: r.bytes.Load(),
+			Passes: file.Passes()}, columns)
 	})
 	err = r.replay(ctx, file)
-	err = errors.Join(err, linger(r.push, c.Linger, fmt.Sprint(c.Push)),
-		linger(r.xpub, c.Linger, fmt.Sprint(c.XSub)))
+	limit := time.Duration(c.Linger)
+	err = errors.Join(err, tool.Linger(r.push, limit, strings.Join(c.Push, ", ")),
+		tool.Linger(r.xpub, limit, strings.Join(c.XSub, ", ")))
 	hide()
 	took, messages := time.Since(began), r.messages.Load()
 	fmt.Fprintf(std.Err, "zmtpd: replayed %d messages, %d bytes in %v: %.0f messages/s\n",
 		messages, r.bytes.Load(), took.Round(time.Millisecond), float64(messages)/took.Seconds())
-	if file.torn != nil {
-		fmt.Fprintf(std.Err,
-			"zmtpd: %s ends within a message, the whole ones before it were sent: %v\n", c.File,
-			file.torn)
+	if torn := file.Torn(); torn != nil {
+		fmt.Fprintf(std.Err, "zmtpd: %s ends within a message; the messages before it were sent: "+
+			"%v\n", c.File, torn)
 	}
 	if err == nil && messages == 0 && ctx.Err() == nil {
-		return fmt.Errorf("%s: no message in it was to be sent%s", c.File, file.explain())
+		err = fmt.Errorf("%s has no message to send", c.File)
+		if n, first := file.Problems(); n > 0 {
+			err = fmt.Errorf("%w; %d sessions could not be read, the first because of: %w", err, n,
+				first)
+		}
 	}
 	return err
 }
@@ -112,22 +119,22 @@ type replayer struct {
 	messages, bytes atomic.Uint64 // sent
 }
 
-// connect connects the sockets, and waits until what is published has receivers.
+// connect connects the sockets. If there is something to publish, it waits for subscriptions.
 func (r *replayer) connect(ctx context.Context) error {
 	for _, e := range r.command.Push {
 		if err := r.push.Connect(e); err != nil {
-			return fmt.Errorf("--push: %w", err)
+			return daemon.EndpointError("--push", e, err)
 		}
 	}
 	for _, e := range r.command.XSub {
 		if err := r.xpub.Connect(e); err != nil {
-			return fmt.Errorf("--xsub: %w", err)
+			return daemon.EndpointError("--xsub", e, err)
 		}
 	}
 	if len(r.command.XSub) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, r.command.Wait)
+	limited, cancel := context.WithTimeout(ctx, time.Duration(r.command.Wait))
 	defer cancel()
 	var err error
 	if len(r.command.XPub) > 0 {
@@ -142,14 +149,14 @@ func (r *replayer) connect(ctx context.Context) error {
 	return nil
 }
 
-// settleTime is how long no subscription may come for all to be there.
+// settleTime is the time without a new subscription after which all count as received.
 const settleTime = 200 * time.Millisecond
 
-// settle waits for the first subscription, and then until no more come.
+// settle waits for the first subscription, and then until no more arrive.
 func (r *replayer) settle(ctx context.Context) error {
 	if err := awaitSubscriptions(ctx, r.xpub, 1); err != nil {
-		return fmt.Errorf("--xsub %v: nobody subscribed anything within --wait %v, so that all "+
-			"messages would be lost", r.command.XSub, r.command.Wait)
+		return fmt.Errorf("--xsub %s: no subscription arrived within --wait %v; without one all "+
+			"messages would be lost", strings.Join(r.command.XSub, ", "), r.command.Wait)
 	}
 	for {
 		quiet, cancel := context.WithTimeout(ctx, settleTime)
@@ -161,9 +168,9 @@ func (r *replayer) settle(ctx context.Context) error {
 	}
 }
 
-// probe subscribes a topic of its own at the broker. A broker tells a publisher the
-// subscriptions in their order, so that all earlier ones are there when that one
-// comes back (as Zeek's nodes do before they say that they are ready).
+// probe subscribes to a topic of its own at the broker. A broker passes subscriptions on in their
+// order. So all earlier ones have arrived when this one arrives. Zeek's nodes do the same before
+// they are ready.
 func (r *replayer) probe(ctx context.Context) error {
 	topic := "zmtpd.replay." + rand.Text() + "."
 	sub := zmtp.NewSub(r.config)
@@ -173,16 +180,17 @@ func (r *replayer) probe(ctx context.Context) error {
 	}
 	for _, e := range r.command.XPub {
 		if err := sub.Connect(e); err != nil {
-			return &daemon.UsageError{Err: fmt.Errorf("--xpub: %w", err)}
+			return daemon.EndpointError("--xpub", e, err)
 		}
 	}
 	seen := map[*zmtp.Peer]bool{}
 	for len(seen) < len(r.command.XSub) {
 		m, err := r.xpub.Recv(ctx)
 		if err != nil {
-			return fmt.Errorf("within --wait %v the subscriptions of %v did not come to %v: are "+
-				"they the two sides of one broker?",
-				r.command.Wait, r.command.XPub, r.command.XSub)
+			return fmt.Errorf("the subscriptions at --xpub %s did not arrive at --xsub %s within "+
+				"--wait %v; are they the two sides of one broker?",
+				strings.Join(r.command.XPub, ", "), strings.Join(r.command.XSub, ", "),
+				r.command.Wait)
 		}
 		if m.NumParts() == 1 && string(m.Part(0)) == "\x01"+topic {
 			seen[m.Peer()] = true
@@ -191,11 +199,14 @@ func (r *replayer) probe(ctx context.Context) error {
 	return nil
 }
 
-// replay sends the file as often as asked.
-func (r *replayer) replay(ctx context.Context, file *replayFile) error {
-	for n := 0; (r.command.Repeat == 0 || n < r.command.Repeat) && ctx.Err() == nil; n++ {
+// replay sends the file as often as --repeat says.
+func (r *replayer) replay(ctx context.Context, file *replay.File) error {
+	selection := replay.Selection{Push: len(r.command.Push) > 0, Publish: len(r.command.XSub) > 0,
+		Ports: r.command.Port}
+	repeat := int(r.command.Repeat)
+	for n := 0; (repeat == 0 || n < repeat) && ctx.Err() == nil; n++ {
 		before := r.messages.Load()
-		for m, err := range file.messages(ctx, r.command) {
+		for m, err := range file.Messages(ctx, selection) {
 			if err == nil {
 				err = r.send(ctx, m)
 			}
@@ -207,14 +218,14 @@ func (r *replayer) replay(ctx context.Context, file *replayFile) error {
 			}
 		}
 		if r.messages.Load() == before {
-			return nil // and it will not be more the next time
+			return nil // another pass would not send more
 		}
 	}
 	return nil
 }
 
-// send sends one message, not before its time.
-func (r *replayer) send(ctx context.Context, m replayMessage) error {
+// send sends one message, at the time that --rate gives.
+func (r *replayer) send(ctx context.Context, m replay.Message) error {
 	sent := r.messages.Load()
 	if sent == 0 {
 		r.began = time.Now()
@@ -226,7 +237,7 @@ func (r *replayer) send(ctx context.Context, m replayMessage) error {
 		}
 	}
 	send := r.push.Send
-	if m.publish {
+	if m.Publish {
 		send = r.xpub.Send
 	}
 	if err := send(ctx, m.Message); err != nil {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,8 +22,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// clusterCapture is the capture of a whole Zeek cluster's life: XPUB on port 15555, XSUB on
-// 15556, the logger's PULL on 15557.
+// clusterCapture is the capture of a whole Zeek cluster from start to end: XPUB at port 15555, XSUB
+// at 15556, the logger's PULL at 15557.
 var clusterCapture = filepath.Join("..", "..", "capture", "testdata", "cluster.pcap.gz")
 
 // sentTo counts the messages, other than subscriptions, that were sent to a port of the
@@ -55,14 +57,14 @@ func sentTo(t *testing.T, port uint16) (n int) {
 	return n
 }
 
-// The logs in a capture of a cluster are what its logger wrote then, but for those of
-// the logger itself, which it did not send to anybody.
+// The logs in a capture of a cluster are those that its logger wrote, except the logger's own logs,
+// which it sent to nobody.
 func TestReplayLogsOfCapture(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	logger := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
-	tool(t, nil, "replay", clusterCapture, "--push", logger.endpoint("PULL"))
-	logger.terminate()
+	runTool(t, nil, "replay", clusterCapture, "--push", logger.Endpoint("PULL"))
+	logger.Terminate()
 	if got, want := logger.summary("logger")["files.written"],
 		uint64(sentTo(t, 15557)); got != want {
 		t.Errorf("%d messages written, want %d", got, want)
@@ -78,39 +80,43 @@ func TestReplayLogsOfCapture(t *testing.T) {
 	}
 }
 
-// The events in it go through a broker to somebody who subscribes everything, all of them
-// from the first one on, each once although the broker of the capture sent each again.
+// A subscriber to everything gets all events of the capture from the first one on, each once, even
+// though the broker in the capture sent each again.
 func TestReplayEventsOfCapture(t *testing.T) {
 	t.Parallel()
 	want := sentTo(t, 15556)
 	for _, probe := range []bool{true, false} {
 		broker := startDaemon(t, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub",
 			"tcp://127.0.0.1:*")
-		sub := start(t, nil, "sub", "--connect", broker.endpoint("XPUB"), "--format", "recording")
+		sub := start(t, nil, "sub", "--connect", broker.Endpoint("XPUB"), "--format", "recording")
 		testkit.Eventually(t, "the subscription",
-			func() bool { return broker.metric("zmtpd_forwarder_topics") == 1 })
-		args := []string{"replay", clusterCapture, "--xsub", broker.endpoint("XSUB"), "--port",
+			func() bool { return broker.Metric("zmtpd_forwarder_topics") == 1 })
+		args := []string{"replay", clusterCapture, "--xsub", broker.Endpoint("XSUB"), "--port",
 			"15556", "--port", "15557"}
 		if probe {
-			args = append(args, "--xpub", broker.endpoint("XPUB"))
+			args = append(args, "--xpub", broker.Endpoint("XPUB"))
 		}
-		tool(t, nil, args...)
-		broker.terminate() // gives the subscriber what waits for it
-		sub.terminate()
-		got, err := readAll(strings.NewReader(sub.stdout.String()), formatRecording)
-		if err != nil || len(got) != want {
-			t.Errorf("with probe %v: %d messages, %v; want %d", probe, len(got), err, want)
-		}
-		for _, parts := range got {
-			if len(parts) != 4 || parts[2] != "broker-bin-v1" {
-				t.Errorf("not an event: %q", parts)
+		runTool(t, nil, args...)
+		broker.Terminate() // gives the subscriber what waits for it
+		sub.Terminate()
+		got := 0
+		for r := recording.NewReader(strings.NewReader(sub.Stdout.String())); ; got++ {
+			parts, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
 			}
+			if err != nil || len(parts) != 4 || string(parts[2]) != "broker-bin-v1" {
+				t.Fatalf("not an event: %q, %v", parts, err)
+			}
+		}
+		if got != want {
+			t.Errorf("with probe %v: %d messages, want %d", probe, got, want)
 		}
 	}
 }
 
-// A publisher that does not wait for the subscriptions loses what it sends before. Here they
-// come when the broker, which the test plays, lets them.
+// A publisher that does not wait for subscriptions loses what it sends before they arrive. The test
+// plays the broker and delays them.
 func TestReplayWaitsForSubscriptions(t *testing.T) {
 	t.Parallel()
 	want := sentTo(t, 15556)
@@ -135,7 +141,7 @@ func TestReplayWaitsForSubscriptions(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		limited, cancel := context.WithTimeout(t.Context(), patience)
+		limited, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 		defer cancel()
 		p := start(t, nil, args...)
 		testkit.Eventually(t, "the publisher", func() bool { return len(xsub.Peers()) == 1 })
@@ -158,20 +164,20 @@ func TestReplayWaitsForSubscriptions(t *testing.T) {
 				t.Fatalf("probe %v: message %d of %d: %v", probe, i, want, err)
 			}
 		}
-		if status := p.wait(); status != 0 {
+		if status := p.Wait(); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 	}
 }
 
-// What cannot be read is said, not silently left out.
+// replay names the sessions that it cannot read.
 func TestReplayOfEncryptedCapture(t *testing.T) {
 	t.Parallel()
 	encrypted := filepath.Join("..", "..", "capture", "testdata", "cluster-curve.pcap.gz")
 	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*")
 	p := start(t, nil, "replay", encrypted, "--push", pull.boundEndpoint())
-	if status := p.wait(); status != 1 || !strings.Contains(p.stderr.String(), "encrypted") {
-		t.Errorf("exit status %d, stderr %q", status, p.stderr.String())
+	if status := p.Wait(); status != 1 || !strings.Contains(p.Stderr.String(), "encrypted") {
+		t.Errorf("exit status %d, stderr %q", status, p.Stderr.String())
 	}
 }
 
@@ -181,24 +187,24 @@ func TestReplayAtARate(t *testing.T) {
 	recording := filepath.Join(dir, "recording")
 	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "5", "--format",
 		"recording")
-	tool(t, strings.NewReader("1\n2\n3\n4\n5\n"), "push", "--connect", pull.boundEndpoint())
-	pull.wait()
-	if err := os.WriteFile(recording, []byte(pull.stdout.String()), 0o600); err != nil {
+	runTool(t, strings.NewReader("1\n2\n3\n4\n5\n"), "push", "--connect", pull.boundEndpoint())
+	pull.Wait()
+	if err := os.WriteFile(recording, []byte(pull.Stdout.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
 	pull = start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "10")
 	p := start(t, nil, "replay", recording, "--push", pull.boundEndpoint(), "--rate", "50",
 		"--repeat", "2")
-	if p.wait() != 0 || pull.wait() != 0 {
-		t.Fatal(p.stderr.String())
+	if p.Wait() != 0 || pull.Wait() != 0 {
+		t.Fatal(p.Stderr.String())
 	}
-	if got := pull.stdout.String(); got != "1\n2\n3\n4\n5\n1\n2\n3\n4\n5\n" {
+	if got := pull.Stdout.String(); got != "1\n2\n3\n4\n5\n1\n2\n3\n4\n5\n" {
 		t.Errorf("received %q", got)
 	}
-	m := regexp.MustCompile(`replayed 10 messages, 10 bytes in (\S+): (\d+) messages/s`).FindStringSubmatch(p.stderr.String())
+	m := regexp.MustCompile(`replayed 10 messages, 10 bytes in (\S+): (\d+) messages/s`).FindStringSubmatch(p.Stderr.String())
 	if m == nil {
-		t.Fatalf("summary %q", p.stderr.String())
+		t.Fatalf("summary %q", p.Stderr.String())
 	}
 	if took, err := time.ParseDuration(m[1]); err != nil || took < 9*20*time.Millisecond {
 		t.Errorf("ten messages at 50/s took %s, %v", m[1], err)
@@ -208,7 +214,8 @@ func TestReplayAtARate(t *testing.T) {
 	}
 }
 
-// A recording whose writer was killed ends somewhere: what is whole is sent, and the rest is said.
+// The recording of a killed writer may end within a message. replay sends the whole messages and
+// reports the rest.
 func TestReplayOfTornRecording(t *testing.T) {
 	t.Parallel()
 	var file []byte
@@ -226,16 +233,16 @@ func TestReplayOfTornRecording(t *testing.T) {
 		pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count",
 			fmt.Sprint(2*strings.Count(want, "\n")))
 		p := start(t, nil, "replay", name, "--push", pull.boundEndpoint(), "--repeat", "2")
-		if status := p.wait(); status != 0 {
+		if status := p.Wait(); status != 0 {
 			t.Errorf("cut off %d: exit status %d", cut, status)
 		}
 		torn := cut != len("three")+8 && cut != 3+8+5+8
-		if said := strings.Contains(p.stderr.String(),
-			"ends within a message, the whole ones before it were sent"); said != torn {
-			t.Errorf("cut off %d: stderr %q", cut, p.stderr.String())
+		if said := strings.Contains(p.Stderr.String(),
+			"ends within a message; the messages before it were sent"); said != torn {
+			t.Errorf("cut off %d: stderr %q", cut, p.Stderr.String())
 		}
-		if pull.wait(); pull.stdout.String() != want+want {
-			t.Errorf("cut off %d: received %q, want %q twice", cut, pull.stdout.String(), want)
+		if pull.Wait(); pull.Stdout.String() != want+want {
+			t.Errorf("cut off %d: received %q, want %q twice", cut, pull.Stdout.String(), want)
 		}
 	}
 }

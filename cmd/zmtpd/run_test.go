@@ -17,7 +17,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// Within the process: the end of the context is a clean end that leaves no goroutine.
+// Within this process: the end of the context ends the daemon and leaves no goroutine.
 func TestRunLeavesNothingBehind(t *testing.T) {
 	tcp := "tcp://127.0.0.1:*"
 	for name, args := range map[string][]string{
@@ -34,7 +34,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			stdin, input := io.Pipe()
-			var stdout, stderr output
+			var stdout, stderr testkit.Output
 			done := make(chan error, 1)
 			go func() { done <- run(ctx, args, stdin, &stdout, &stderr) }()
 			testkit.Eventually(t, "an endpoint",
@@ -49,10 +49,10 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A port that is taken leaves no goroutine and no other port either.
+// A daemon whose port is taken leaves neither goroutines nor other ports behind.
 func TestRunFailsClean(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	var out output
+	var out testkit.Output
 	err := run(t.Context(), []string{"up", "--http", "127.0.0.1:0", "--listen", "tcp://127.0.0.1:*",
 		"--xpub", "tcp://127.0.0.1:*", "--xsub", "tcp://256.0.0.1:1", "--dir", t.TempDir()},
 		strings.NewReader(""), &out, &out)
@@ -71,7 +71,7 @@ func TestReportChoosesTheExitStatus(t *testing.T) {
 	}
 }
 
-// Somebody reads the first line of the output and goes away.
+// The reader of the output ends after the first line.
 func TestClosedOutputIsACleanEnd(t *testing.T) {
 	t.Parallel()
 	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})

@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// The command line, one behaviour a script. They start zmtpd hundreds of times, which takes six
-// times as long with the race detector; so it is on in the nightly run only.
+// The command line: a script for each behaviour. They start zmtpd hundreds of times, which takes
+// six times as long with the race detector; so it is on in the nightly run only.
 func TestScripts(t *testing.T) {
 	path := os.Getenv("PATH")
 	if !testkit.Nightly() {
@@ -27,10 +27,10 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", path)
-			env.Vars = append(env.Vars, ephemeral...)
+			env.Vars = append(env.Vars, testkit.Ephemeral...)
 			return nil
 		},
-		Deadline: time.Now().Add(10 * patience),
+		Deadline: time.Now().Add(10 * testkit.Patience),
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			// status N program args... runs a program that must end with exit status N.
 			"status": func(ts *testscript.TestScript, neg bool, args []string) {

@@ -47,7 +47,7 @@ func (f *keyFolder) addServer(name string) curve.Key {
 	return public
 }
 
-// add lets a client in, with metadata as lines.
+// add adds a client with metadata as lines.
 func (f *keyFolder) add(name string, key curve.Key, metadata ...string) {
 	f.t.Helper()
 	c := curve.Certificate{Public: key}
@@ -69,7 +69,7 @@ func (f *keyFolder) remove(path ...string) {
 	}
 }
 
-// client returns the configuration of a socket of ours.
+// client returns the configuration of a client socket.
 func client(t *testing.T, server curve.Key, secret curve.Secret) zmtp.Config {
 	t.Helper()
 	c, err := curve.NewClient(server, secret)
@@ -88,7 +88,7 @@ func startUp(t *testing.T, dir string, flags ...string) *process {
 		"--dir", dir}, flags...)...)
 }
 
-// peersOf returns who is connected to a socket, by address.
+// peersOf returns the peers of a socket by address.
 func peersOf(s daemon.SocketStatus) map[string]string {
 	all := map[string]string{}
 	for _, p := range s.Peers {
@@ -105,8 +105,8 @@ func parts(t *testing.T, m zmtp.Message) (all []string) {
 	return all
 }
 
-// The nodes of a Zeek cluster that encrypts: libzmq with Zeek's keys, which broker and logger take
-// from Zeek's variables.
+// The nodes of an encrypted Zeek cluster are libzmq sockets with Zeek's keys. Broker and logger
+// take the keys from Zeek's variables.
 func TestZeekNodesWithZeeksVariables(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "curve", "testdata", "zeek.env"))
 	if err != nil {
@@ -130,9 +130,9 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 	dir := t.TempDir()
 	d := startUp(t, dir)
 	z := startLibzmq(t)
-	z.open("xsub", "XSUB", d.endpoint("XPUB"), server, secret)
-	z.open("xpub", "XPUB", d.endpoint("XSUB"), server, secret)
-	z.open("push", "PUSH", d.endpoint("PULL"), server, secret)
+	z.open("xsub", "XSUB", d.Endpoint("XPUB"), server, secret)
+	z.open("xpub", "XPUB", d.Endpoint("XSUB"), server, secret)
+	z.open("push", "PUSH", d.Endpoint("PULL"), server, secret)
 	z.send("xsub", "\x01zeek.cluster.")
 	if got := z.recv("xpub"); strings.Join(got, "|") != "\x01zeek.cluster." {
 		t.Fatalf("the publisher was told %q", got)
@@ -152,7 +152,7 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		if len(socket.Peers) != 1 || socket.Peers[0].Client != "zeek" {
 			t.Errorf("%s has peers %v", name, peersOf(socket))
 		}
-		if n := d.metric(fmt.Sprintf(`zmtpd_client_peers{client="zeek",socket=%q}`, name)); n != 1 {
+		if n := d.Metric(fmt.Sprintf(`zmtpd_client_peers{client="zeek",socket=%q}`, name)); n != 1 {
 			t.Errorf("%s has %v peers by the metrics", name, n)
 		}
 	}
@@ -160,14 +160,14 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		s.Security.ServerKeys[0] != server.String() {
 		t.Errorf("status: %+v", s.Security)
 	}
-	if log := d.stderr.String(); strings.Contains(log, keys[daemon.ZeekServerSecret]) {
+	if log := d.Stderr.String(); strings.Contains(log, keys[daemon.ZeekServerSecret]) {
 		t.Error("the secret key is in the log")
 	}
-	d.terminate()
+	d.Terminate()
 }
 
-// A node that is refused tries on, and comes in when its key is added; one whose key is removed is
-// cut off; others do not notice any of it.
+// A refused node tries again and connects once its key is added. A node whose key is removed loses
+// its connections. The others do not notice.
 func TestClientsComeAndGoByReload(t *testing.T) {
 	t.Parallel()
 	keys := newKeyFolder(t)
@@ -180,23 +180,23 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	ctx := t.Context()
 	push := zmtp.NewPush(client(t, server, stays), zmtp.PushOptions{})
 	defer push.Close()
-	if err := push.Connect(d.endpoint("PULL")); err != nil {
+	if err := push.Connect(d.Endpoint("PULL")); err != nil {
 		t.Fatal(err)
 	}
 	z := startLibzmq(t)
-	z.open("late", "PUSH", d.endpoint("PULL"), server, late)
+	z.open("late", "PUSH", d.Endpoint("PULL"), server, late)
 	z.event("late", handshakeNoDetail, handshakeFailedAuth, handshakeSucceeded)
 	z.event("late", connectRetried, handshakeFailedAuth, handshakeSucceeded)
-	if n := d.metric(`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="pull"}`); n < 1 {
+	if n := d.Metric(`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="pull"}`); n < 1 {
 		t.Errorf("%v refusals by the metrics", n)
 	}
-	if n := d.metric(`zmtpd_authentication_answers_total{socket="pull",status="400"}`); n < 1 {
+	if n := d.Metric(`zmtpd_authentication_answers_total{socket="pull",status="400"}`); n < 1 {
 		t.Errorf("%v answers 400 by the metrics", n)
 	}
 	testkit.Eventually(t, "the refusal in the log", func() bool {
-		return strings.Contains(d.stderr.String(),
+		return strings.Contains(d.Stderr.String(),
 			`msg="client refused" socket=pull peer=127.0.0.1 key="`+lateKey.String()) ||
-			strings.Contains(d.stderr.String(),
+			strings.Contains(d.Stderr.String(),
 				`msg="client refused" socket=pull peer=127.0.0.1 key=`+lateKey.String())
 	})
 	testkit.Eventually(t, "the client that may come in",
@@ -218,7 +218,7 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	before := peersOf(d.status().Logger.Pull)
 
 	keys.remove(keys.clients, "late.key")
-	d.signal(syscall.SIGHUP)
+	d.Signal(syscall.SIGHUP)
 	testkit.Eventually(t, "the removed client to be cut off", func() bool {
 		peers := peersOf(d.status().Logger.Pull)
 		for address, name := range peers {
@@ -228,19 +228,19 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 		}
 		return len(peers) == 1
 	})
-	// The folder may have been looked at before the signal came.
+	// The daemon may have read the folder before the signal.
 	testkit.Eventually(t, "a word about SIGHUP",
-		func() bool { return strings.Contains(d.stderr.String(), "keys were read again") })
-	if n := d.metric(`zmtpd_socket_closed_connections_total{reason="auth_refused",socket="pull"}`); n != 1 {
+		func() bool { return strings.Contains(d.Stderr.String(), "keys were read again") })
+	if n := d.Metric(`zmtpd_socket_closed_connections_total{reason="auth_refused",socket="pull"}`); n != 1 {
 		t.Errorf("%v connections closed by the metrics, want 1", n)
 	}
-	// A folder that cannot be read changes nothing.
+	// An unreadable folder changes nothing.
 	broken := filepath.Join(keys.clients, "broken.key")
 	if err := os.WriteFile(broken, []byte("curve\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the fault in the log",
-		func() bool { return strings.Contains(d.stderr.String(), "broken.key") })
+		func() bool { return strings.Contains(d.Stderr.String(), "broken.key") })
 	if err := push.Send(ctx, logMessage(t, "stays", "test", "goes on")); err != nil {
 		t.Fatal(err)
 	}
@@ -252,10 +252,10 @@ func TestClientsComeAndGoByReload(t *testing.T) {
 	if s := d.status().Security; s.Failures == 0 || s.Clients != 1 {
 		t.Errorf("%+v", s)
 	}
-	d.terminate()
+	d.Terminate()
 }
 
-// With --auth-refusal 400 a client is told, which libzmq reports and Zeek ends with.
+// With --auth-refusal 400 a client gets an ERROR: libzmq reports it, and Zeek ends itself.
 func TestRefusalThatIsFinal(t *testing.T) {
 	t.Parallel()
 	keys := newKeyFolder(t)
@@ -263,13 +263,13 @@ func TestRefusalThatIsFinal(t *testing.T) {
 	_, stranger := curve.GenerateKeyPair()
 	d := startUp(t, t.TempDir(), append(keys.flags(), "--auth-refusal", "400")...)
 	z := startLibzmq(t)
-	z.open("stranger", "XSUB", d.endpoint("XPUB"), server, stranger)
+	z.open("stranger", "XSUB", d.Endpoint("XPUB"), server, stranger)
 	if status := z.event("stranger", handshakeFailedAuth, handshakeSucceeded); status != 400 {
 		t.Errorf("status %d, want 400", status)
 	}
 }
 
-// Clients know the old key or the new one, until the old one is removed.
+// Clients with the old server key and with the new one connect, until the old one is removed.
 func TestServerKeyIsReplaced(t *testing.T) {
 	t.Parallel()
 	keys := newKeyFolder(t)
@@ -278,7 +278,7 @@ func TestServerKeyIsReplaced(t *testing.T) {
 	keys.add("node", key)
 	d := startUp(t, t.TempDir(), keys.flags()...)
 	z := startLibzmq(t)
-	xpub := d.endpoint("XPUB")
+	xpub := d.Endpoint("XPUB")
 	z.open("first", "SUB", xpub, old, secret)
 	z.event("first", handshakeSucceeded)
 
@@ -299,14 +299,14 @@ func TestServerKeyIsReplaced(t *testing.T) {
 	z.open("last", "SUB", xpub, renewed, secret)
 	z.event("last", handshakeSucceeded)
 	testkit.Eventually(t, "the failure in the metrics", func() bool {
-		return d.metric(`zmtpd_socket_handshake_failures_total{reason="cryptographic",socket="xpub"}`) > 0
+		return d.Metric(`zmtpd_socket_handshake_failures_total{reason="cryptographic",socket="xpub"}`) > 0
 	})
-	// The first connection was never touched.
+	// The first connection has stayed.
 	testkit.Eventually(t, "three subscribers",
 		func() bool { return len(d.status().Forwarder.XPub.Peers) == 3 })
 }
 
-// What a client may not do has no effect; what it may do changes with its file.
+// What a client has no permission for has no effect. A change of its file changes its permissions.
 func TestPermissionsOfClients(t *testing.T) {
 	t.Parallel()
 	keys := newKeyFolder(t)
@@ -318,18 +318,18 @@ func TestPermissionsOfClients(t *testing.T) {
 	dir := t.TempDir()
 	d := startUp(t, dir, keys.flags()...)
 	z := startLibzmq(t)
-	z.open("all", "SUB", d.endpoint("XPUB"), server, all)
+	z.open("all", "SUB", d.Endpoint("XPUB"), server, all)
 	z.call("set", testkit.Args{"name": "all", "option": "SUBSCRIBE", "value": testkit.Blob("")})
-	z.open("bound", "XSUB", d.endpoint("XPUB"), server, bound)
+	z.open("bound", "XSUB", d.Endpoint("XPUB"), server, bound)
 	for _, topic := range []string{"c.", "", "b.", "a"} {
 		z.send("bound", "\x01"+topic)
 	}
 	pub := zmtp.NewXPub(client(t, server, bound), zmtp.XPubOptions{})
 	defer pub.Close()
-	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+	if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
-	// "b." comes behind what was denied, but from another connection than "".
+	// "b." follows what was denied, but on another connection than "".
 	seen := map[string]bool{}
 	for len(seen) < 2 {
 		m, err := pub.Recv(t.Context())
@@ -352,25 +352,25 @@ func TestPermissionsOfClients(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, "what was denied in the metrics", func() bool {
-		return d.metric(`zmtpd_client_denied_total{action="publish",client="bound"}`) == 2 &&
-			d.metric(`zmtpd_client_denied_total{action="subscribe",client="bound"}`) == 3
+		return d.Metric(`zmtpd_client_denied_total{action="publish",client="bound"}`) == 2 &&
+			d.Metric(`zmtpd_client_denied_total{action="subscribe",client="bound"}`) == 3
 	})
 	if got := d.status().Forwarder.Denied["bound"]; got != (deniedStatus{2, 3}) {
 		t.Errorf("status: %v", got)
 	}
 	for _, what := range []string{"may not publish", "may not subscribe"} {
-		if log := d.stderr.String(); strings.Count(log, what) != 1 ||
+		if log := d.Stderr.String(); strings.Count(log, what) != 1 ||
 			!strings.Contains(log, "client=bound") {
 			t.Errorf("log about %q", what)
 		}
 	}
-	// It may not send logs, so the logger does not let it in.
-	z.open("logs", "PUSH", d.endpoint("PULL"), server, bound)
+	// The logger refuses a client without permission to send logs.
+	z.open("logs", "PUSH", d.Endpoint("PULL"), server, bound)
 	z.event("logs", handshakeNoDetail, handshakeSucceeded)
 
 	keys.add("file", boundKey, "name=bound")
 	z.event("logs", handshakeSucceeded)
-	// Its connections to the broker come back, and may do everything.
+	// The client connects to the broker again and has all permissions.
 	testkit.Eventually(t, "a message that was denied before", func() bool {
 		pub.Send(t.Context(), zmtp.NewMessageString("c.again"))
 		r := z.call("recv", testkit.Args{"name": "all", "timeout": 100})
@@ -378,7 +378,7 @@ func TestPermissionsOfClients(t *testing.T) {
 	})
 }
 
-// An authenticator that exists already is asked, also without encryption.
+// A ZAP handler in another process decides, with and without encryption.
 func TestZAPHandlerInAnotherProcess(t *testing.T) {
 	t.Parallel()
 	z := startLibzmq(t)
@@ -388,7 +388,7 @@ func TestZAPHandlerInAnotherProcess(t *testing.T) {
 	d := startDaemon(t, "forwarder", "--xsub", tcp, "--xpub", tcp, "--zap-handler", handler)
 	sub := zmtp.NewSub(zmtp.Config{ReconnectInterval: 20 * time.Millisecond})
 	defer sub.Close()
-	if err := sub.Connect(d.endpoint("XPUB")); err != nil {
+	if err := sub.Connect(d.Endpoint("XPUB")); err != nil {
 		t.Fatal(err)
 	}
 	for _, status := range []string{"400", "200"} { // 400 is not told, so it tries again
@@ -403,7 +403,7 @@ func TestZAPHandlerInAnotherProcess(t *testing.T) {
 		peers := d.status().Forwarder.XPub.Peers
 		return len(peers) == 1 && peers[0].Client == "somebody"
 	})
-	d.terminate()
+	d.Terminate()
 }
 
 func TestAddresses(t *testing.T) {
@@ -422,7 +422,7 @@ func TestAddresses(t *testing.T) {
 				c.flags...)...)
 			sub := zmtp.NewSub(zmtp.Config{ReconnectInterval: 20 * time.Millisecond})
 			defer sub.Close()
-			if err := sub.Connect(d.endpoint("XPUB")); err != nil {
+			if err := sub.Connect(d.Endpoint("XPUB")); err != nil {
 				t.Fatal(err)
 			}
 			testkit.Eventually(t, "an answer", func() bool {
@@ -439,13 +439,13 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// The tools are clients of a broker and a logger that encrypt.
+// The tools are CURVE clients of a broker and a logger.
 func TestToolsEncrypt(t *testing.T) {
 	t.Parallel()
 	keys := newKeyFolder(t)
 	server := keys.addServer("server")
 	dir, logs := t.TempDir(), t.TempDir()
-	tool(t, nil, "keygen", "--dir", dir, "--name", "tool")
+	runTool(t, nil, "keygen", "--dir", dir, "--name", "tool")
 	public, err := os.ReadFile(filepath.Join(dir, "tool.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -458,43 +458,31 @@ func TestToolsEncrypt(t *testing.T) {
 		return append(args, "--curve-server-key", serverKey, "--curve-secret-key-file",
 			filepath.Join(dir, "tool.key_secret"))
 	}
-	sub := start(t, nil, as(server.String(), "sub", "--connect", d.endpoint("XPUB"), "--count",
+	sub := start(t, nil, as(server.String(), "sub", "--connect", d.Endpoint("XPUB"), "--count",
 		"1")...)
 	testkit.Eventually(t, "the subscription",
 		func() bool { return d.status().Forwarder.Topics == 1 })
-	tool(t, strings.NewReader("topic\tevent\n"),
-		as(filepath.Join(keys.server, "server.key"), "pub", "--connect", d.endpoint("XSUB"))...)
-	if sub.wait(); sub.stdout.String() != "topic\tevent\n" {
-		t.Errorf("received %q", sub.stdout.String())
+	runTool(t, strings.NewReader("topic\tevent\n"),
+		as(filepath.Join(keys.server, "server.key"), "pub", "--connect", d.Endpoint("XSUB"))...)
+	if sub.Wait(); sub.Stdout.String() != "topic\tevent\n" {
+		t.Errorf("received %q", sub.Stdout.String())
 	}
 
 	recording := filepath.Join(t.TempDir(), "recording")
-	f, err := os.Create(recording)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newMessageWriter(f, formatRecording)
-	for _, text := range []string{"one", "two"} {
-		if err := w.Write(logMessage(t, "node", "test", text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	tool(t, nil, as(server.String(), "replay", recording, "--push", d.endpoint("PULL"))...)
-	d.terminate()
+	writeMessages(t, recording, logMessage(t, "node", "test", "one"),
+		logMessage(t, "node", "test", "two"))
+	runTool(t, nil, as(server.String(), "replay", recording, "--push", d.Endpoint("PULL"))...)
+	d.Terminate()
 	if got := records(t, filepath.Join(logs, "test.log")); strings.Join(got, " ") != "one two" {
 		t.Errorf("logged %q", got)
 	}
 
-	// A tool with the wrong key says why nothing happens.
+	// A tool with the wrong key prints why it is not connected.
 	d = startUp(t, t.TempDir(), keys.flags()...)
 	other, _ := curve.GenerateKeyPair()
-	p := start(t, nil, as(other.String(), "sub", "--connect", d.endpoint("XPUB"))...)
+	p := start(t, nil, as(other.String(), "sub", "--connect", d.Endpoint("XPUB"))...)
 	testkit.Eventually(t, "a word on standard error", func() bool {
-		return strings.Contains(p.stderr.String(),
-			"no handshake: the other side closes the connection (it may not know our key")
+		return strings.Contains(p.Stderr.String(),
+			"handshake failed: the other side closed the connection (it may not know the key")
 	})
 }

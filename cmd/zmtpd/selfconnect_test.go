@@ -40,13 +40,13 @@ func TestBalanceRefusesItself(t *testing.T) {
 				listen, to := fmt.Sprintf(c.listen, port), fmt.Sprintf(c.to, port)
 				p := start(t, nil, "balance", "--listen", listen, "--http", "127.0.0.1:0", "--to",
 					to)
-				status := p.wait()
-				if strings.Contains(p.stderr.String(), "another process listens there already") {
+				status := p.Wait()
+				if strings.Contains(p.Stderr.String(), "another process listens there already") {
 					continue // since freePort
 				}
-				if status != 2 || !strings.Contains(p.stderr.String(),
+				if status != 2 || !strings.Contains(p.Stderr.String(),
 					"--to "+to+": zmtpd itself listens there (--listen ") {
-					t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
+					t.Errorf("exit status %d, stderr\n%s", status, p.Stderr.String())
 				}
 				return
 			}
@@ -64,23 +64,23 @@ func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
 	for _, to := range []string{socket, dir + "/./s", link} {
 		p := start(t, nil, "balance", "--listen", "ipc://"+socket, "--http", "", "--to",
 			"ipc://"+to)
-		if status := p.wait(); status != 2 ||
-			!strings.Contains(p.stderr.String(), "zmtpd itself listens there") {
-			t.Errorf("--to %s: exit status %d, stderr\n%s", to, status, p.stderr.String())
+		if status := p.Wait(); status != 2 ||
+			!strings.Contains(p.Stderr.String(), "zmtpd itself listens there") {
+			t.Errorf("--to %s: exit status %d, stderr\n%s", to, status, p.Stderr.String())
 		}
 	}
 }
 
-// Every endpoint that a daemon connects to is looked at, and every one that it binds.
+// A daemon checks all endpoints to which it connects against all at which it listens.
 func TestDaemonRefusesItselfAsZAPHandler(t *testing.T) {
 	t.Parallel()
 	socket := "ipc://" + filepath.Join(t.TempDir(), "s")
 	p := start(t, nil, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", socket, "--http", "",
 		"--zap-handler", socket)
-	if status := p.wait(); status != 2 ||
-		!strings.Contains(p.stderr.String(),
+	if status := p.Wait(); status != 2 ||
+		!strings.Contains(p.Stderr.String(),
 			"--zap-handler "+socket+": zmtpd itself listens there (--xpub ") {
-		t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
+		t.Errorf("exit status %d, stderr\n%s", status, p.Stderr.String())
 	}
 }
 
@@ -101,19 +101,19 @@ func TestReplayOfGrowingFileEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", name)
-	sub := start(t, nil, "sub", "--connect", d.endpoint("XPUB"), "--topic", "topic.", "--count",
+	sub := start(t, nil, "sub", "--connect", d.Endpoint("XPUB"), "--topic", "topic.", "--count",
 		fmt.Sprint(n))
 	testkit.Eventually(t, "the subscription",
-		func() bool { return d.metric("zmtpd_forwarder_topics") == 1 })
+		func() bool { return d.Metric("zmtpd_forwarder_topics") == 1 })
 	// At this rate the recording of the first messages is in the file long before the last one is
 	// read.
-	p := start(t, nil, "replay", name, "--xsub", d.endpoint("XSUB"), "--rate", "30")
-	if status := p.wait(); status != 0 ||
-		!strings.Contains(p.stderr.String(), fmt.Sprintf("replayed %d messages", n)) {
-		t.Errorf("exit status %d, stderr\n%s", status, p.stderr.String())
+	p := start(t, nil, "replay", name, "--xsub", d.Endpoint("XSUB"), "--rate", "30")
+	if status := p.Wait(); status != 0 ||
+		!strings.Contains(p.Stderr.String(), fmt.Sprintf("replayed %d messages", n)) {
+		t.Errorf("exit status %d, stderr\n%s", status, p.Stderr.String())
 	}
-	sub.wait()
-	d.terminate()
+	sub.Wait()
+	d.Terminate()
 	file, err := os.Stat(name)
 	if err != nil || file.Size() != 2*int64(len(content)) {
 		t.Errorf("the file has %d bytes, %v; want the messages twice, %d", file.Size(), err,
@@ -121,7 +121,7 @@ func TestReplayOfGrowingFileEnds(t *testing.T) {
 	}
 }
 
-// freePort returns a port that nobody listens on at the moment.
+// freePort returns a port without a listener.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

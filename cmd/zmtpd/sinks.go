@@ -19,54 +19,58 @@ import (
 	"zmtpd/pipeline/stdout"
 )
 
-// sinkFlags say where the records go.
+// sinkFlags are the flags about the destinations of the records.
 type sinkFlags struct {
-	Sink       []string        `group:"sinks" enum:"files,stdout,kafka" default:"files" placeholder:"files|stdout|kafka" help:"Where the records go (repeatable): log files, lines on standard output, Kafka. Each gets all of them."`
-	SinkQueue  daemon.ByteSize `group:"sinks" default:"32MiB" help:"Bytes of log batches in memory that one sink has not dealt with. Then they go to --spool, or the nodes wait."`
-	Spool      string          `group:"sinks" placeholder:"DIR" help:"Folder for what a sink that is slow or down cannot take; it gets that, in order, when it is back, also after a crash of zmtpd. Made if it does not exist. Default: the nodes wait."`
-	SpoolBytes daemon.ByteSize `group:"sinks" default:"1GiB" help:"Most that --spool holds of one sink."`
-	SpoolFull  string          `group:"sinks" enum:"block,drop-oldest" default:"block" placeholder:"block|drop-oldest" help:"When it holds that: the nodes wait, or the oldest makes room and is counted."`
-	SpoolFirst bool            `group:"sinks" help:"Put every log batch into --spool before it counts as received: kill -9 loses none that was counted. Default: only what a sink cannot take at once goes there, and kill -9 loses what is in memory."`
-	SpoolSync  time.Duration   `group:"sinks" default:"1s" help:"How long what is in --spool may wait to be synced to the disk, which is what a power failure loses; 0 to sync each batch before it counts as received."`
+	Sink       []string        `group:"sinks" enum:"files,stdout,kafka" default:"files" help:"Destination of the records: files, stdout (as lines) or kafka (repeatable). Each sink gets all records."`
+	SinkQueue  daemon.ByteSize `group:"sinks" default:"32MiB" help:"Bytes of log batches that wait in memory for one sink. Further batches go to --spool; without it, the nodes wait."`
+	Spool      string          `group:"sinks" placeholder:"DIR" help:"Folder for batches that a sink cannot take because it is slow or down. The sink gets them in order when it is back, even after a crash of zmtpd. zmtpd makes the folder. Default: the nodes wait."`
+	SpoolBytes daemon.ByteSize `group:"sinks" default:"1GiB" help:"Size of the spool of one sink."`
+	SpoolFull  string          `group:"sinks" enum:"block,drop-oldest" default:"block" help:"Effect of a full spool. block: the nodes wait; drop-oldest: the oldest batches make room and are counted."`
+	SpoolFirst bool            `group:"sinks" help:"Append every batch to --spool before it counts as received, so that kill -9 loses none. Default: only batches that a sink cannot take at once go there, and kill -9 loses those in memory."`
+	SpoolSync  daemon.Duration `group:"sinks" default:"1s" help:"Time between two syncs of the spool to the disk; a power failure loses what came after the last one. 0: sync each batch before it counts as received."`
 	kafkaFlags
 }
 
-// names of sinks.
+// Names of sinks.
 const (
 	sinkFiles  = "files"
 	sinkStdout = "stdout"
 	sinkKafka  = "kafka"
 )
 
-// sinks are where a logger's records go.
+// sinks are the destinations of a logger's records.
 type sinks struct {
 	options *redef.Options
 	outlets []*pipeline.Outlet
-	files   *files.Logger // nil if files are none of them
-	kafka   *kafka.Sink   // likewise
+	files   *files.Logger // nil without --sink files
+	kafka   *kafka.Sink   // nil without --sink kafka
 }
 
-// openSinks opens the sinks.
+// openSinks opens the sinks of --sink.
 func (f *loggerFlags) openSinks(env *daemon.Env) (*sinks, error) {
 	options, err := f.options(env.Log)
 	if err != nil {
 		return nil, err
 	}
 	if len(f.Sink) == 0 {
-		return nil, daemon.Usagef("--sink: none, give at least one as in --sink files")
+		return nil, daemon.Usagef("--sink: no sink; give at least one, as in --sink files")
 	}
 	switch {
 	case f.Spool == "" && f.SpoolFull != "block":
-		return nil, daemon.Usagef("--spool-full %s: needs --spool", f.SpoolFull)
+		return nil, daemon.Usagef("--spool-full %s without --spool: there is no spool; give its "+
+			"folder too", f.SpoolFull)
 	case f.Spool == "" && f.SpoolFirst:
-		return nil, daemon.Usagef("--spool-first: needs --spool")
-	case f.SpoolSync < 0:
-		return nil, daemon.Usagef("--spool-sync %v: has to be 0 or more", f.SpoolSync)
+		return nil, daemon.Usagef("--spool-first without --spool: there is no spool; give its " +
+			"folder too")
+	case f.SinkQueue == 0:
+		return nil, daemon.Usagef("--sink-queue 0: a sink needs a queue; give 1 or more")
+	case f.SpoolBytes == 0:
+		return nil, daemon.Usagef("--spool-bytes 0: the spool needs room; give 1 or more")
 	}
 	s := &sinks{options: options}
 	for i, name := range f.Sink {
 		if slices.Contains(f.Sink[:i], name) {
-			err = daemon.Usagef("--sink %s: is there twice", name)
+			err = daemon.Usagef("--sink %s: given twice", name)
 		} else {
 			err = s.add(name, f, env)
 		}
@@ -112,11 +116,12 @@ func (s *sinks) add(name string, f *loggerFlags, env *daemon.Env) error {
 	if f.Spool != "" {
 		config.Spool = &spool.Config{Dir: filepath.Join(f.Spool, name),
 			MaxBytes:     int64(f.SpoolBytes),
-			SyncInterval: f.SpoolSync, SyncEach: f.SpoolSync == 0}
+			SyncInterval: time.Duration(f.SpoolSync), SyncEach: f.SpoolSync == 0}
 	}
 	o, err := pipeline.NewOutlet(sink, config)
 	if err != nil {
-		return errors.Join(err, sink.Close(context.Background()))
+		return errors.Join(fmt.Errorf("--spool %s: %w", f.Spool, err),
+			sink.Close(context.Background()))
 	}
 	s.outlets = append(s.outlets, o)
 	return nil
@@ -124,27 +129,46 @@ func (s *sinks) add(name string, f *loggerFlags, env *daemon.Env) error {
 
 // openFiles opens the log files.
 func (f *loggerFlags) openFiles(options *redef.Options, env *daemon.Env) (*files.Logger, error) {
-	if info, err := os.Stat(f.Dir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("--dir %s: is no folder; make it, or name another", f.Dir)
+	if info, err := os.Stat(f.Dir); err != nil {
+		return nil, fmt.Errorf("--dir: %w; make the folder, or name another", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("--dir %s: not a folder", f.Dir)
 	}
 	if f.MaxOpenFiles < 1 {
-		return nil, daemon.Usagef("--max-open-files %d: has to be at least 1", f.MaxOpenFiles)
+		return nil, daemon.Usagef("--max-open-files %d: give 1 or more", f.MaxOpenFiles)
 	}
 	if f.MaxLogsPerNode < 1 {
-		return nil, daemon.Usagef("--max-logs-per-node %d: has to be at least 1", f.MaxLogsPerNode)
+		return nil, daemon.Usagef("--max-logs-per-node %d: give 1 or more", f.MaxLogsPerNode)
 	}
-	return files.New(files.Config{
+	l, err := files.New(files.Config{
 		Dir: f.Dir, Options: options, FlushInterval: time.Duration(f.FlushInterval),
 		Memory: env.Memory, Logger: env.Log,
 		Name: f.Name, MaxFileSize: int64(f.MaxFileSize), Archive: f.Archive,
-		Compress:      f.ArchiveCompress,
-		ArchiveMaxAge: f.ArchiveMaxAge, ArchiveMaxBytes: int64(f.ArchiveMaxBytes),
-		PostprocessorTimeout: f.PostprocessorTimeout, MaxFiles: f.MaxOpenFiles,
+		Compress: f.ArchiveCompress, ArchiveMaxAge: time.Duration(f.ArchiveMaxAge),
+		ArchiveMaxBytes:      int64(f.ArchiveMaxBytes),
+		PostprocessorTimeout: time.Duration(f.PostprocessorTimeout), MaxFiles: f.MaxOpenFiles,
 		MaxNodeLogs: f.MaxLogsPerNode,
 	})
+	if err != nil {
+		return nil, nameFlag(sinkFiles, err, map[string]string{
+			"Dir": "--dir", "Name": "--name", "Archive": "--archive",
+			"Compress": "--archive-compress", "ArchiveMaxAge": "--archive-max-age",
+			"ArchiveMaxBytes": "--archive-max-bytes",
+		})
+	}
+	return l, nil
 }
 
-// openStdout opens standard output: for JSON, unless --format asks for something else.
+// nameFlag names the flag of the field in an error about the configuration of a sink. flags has the
+// flags by field.
+func nameFlag(sink string, err error, flags map[string]string) error {
+	if e, ok := errors.AsType[*pipeline.ConfigError](err); ok && flags[e.Field] != "" {
+		return &daemon.UsageError{Err: fmt.Errorf("%s: %w", flags[e.Field], e.Err)}
+	}
+	return fmt.Errorf("--sink %s: %w", sink, err)
+}
+
+// openStdout opens standard output, for JSON unless --format is tsv.
 func (f *loggerFlags) openStdout(options *redef.Options, env *daemon.Env) (*stdout.Sink, error) {
 	format := options.Format
 	format.UseJSON = f.Format != "tsv"
@@ -156,7 +180,7 @@ func (f *loggerFlags) openStdout(options *redef.Options, env *daemon.Env) (*stdo
 	return s, nil
 }
 
-// close ends all sinks at the same time, and waits until they have what they were given, until ctx
+// close ends all sinks concurrently. It waits until they have delivered everything, or until ctx
 // ends.
 func (s *sinks) close(ctx context.Context) error {
 	errs := make([]error, len(s.outlets))

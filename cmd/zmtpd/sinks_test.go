@@ -62,12 +62,12 @@ func consume(t *testing.T, broker, topic string) *consumer {
 // readUntil reads until ok.
 func (c *consumer) readUntil(what string, ok func() bool) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(c.t.Context(), testkit.Patience)
 	defer cancel()
 	for !ok() {
 		fetches := c.client.PollFetches(ctx)
 		if ctx.Err() != nil {
-			c.t.Fatalf("not within %v: %s; %d records have come", patience, what, len(c.texts))
+			c.t.Fatalf("not within %v: %s; %d records have come", testkit.Patience, what, len(c.texts))
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			var record struct{ Text string }
@@ -87,7 +87,7 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--sink", "files",
 		"--sink", "kafka",
 		"--kafka-broker", broker, "--kafka-topic", "zeek-{path}")
-	push := connect(t, d.endpoint("PULL"))
+	push := connect(t, d.Endpoint("PULL"))
 	const messages = 200
 	for i := range messages {
 		if err := push.Send(t.Context(),
@@ -104,27 +104,27 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 	}
 	for _, sink := range []string{"files", "kafka"} {
 		testkit.Eventually(t, "the accounts of "+sink, func() bool {
-			return d.metric(fmt.Sprintf(`zmtpd_sink_written_records_total{path="test",sink=%q}`,
+			return d.Metric(fmt.Sprintf(`zmtpd_sink_written_records_total{path="test",sink=%q}`,
 				sink)) == messages &&
-				d.metric(fmt.Sprintf(`zmtpd_sink_node_written_records_total{node="node-1",sink=%q}`,
+				d.Metric(fmt.Sprintf(`zmtpd_sink_node_written_records_total{node="node-1",sink=%q}`,
 					sink)) == messages &&
-				d.metric(fmt.Sprintf(`zmtpd_sink_queued_records{path="test",sink=%q}`, sink)) == 0
+				d.Metric(fmt.Sprintf(`zmtpd_sink_queued_records{path="test",sink=%q}`, sink)) == 0
 		})
 	}
 	if s := d.status().Logger; !s.Kafka.Up || s.Kafka.Records != messages {
 		t.Errorf("Kafka %+v", s.Kafka)
 	}
-	d.terminate()
+	d.Terminate()
 	if got := records(t, filepath.Join(dir, "test.log")); len(got) != messages {
 		t.Errorf("%d records in the log", len(got))
 	}
 }
 
-// Lines go to standard output.
+// The sink stdout writes lines.
 func TestLoggerWritesToStdout(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--sink", "stdout")
-	push := connect(t, d.endpoint("PULL"))
+	push := connect(t, d.Endpoint("PULL"))
 	for i := range 3 {
 		if err := push.Send(t.Context(),
 			logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
@@ -133,14 +133,13 @@ func TestLoggerWritesToStdout(t *testing.T) {
 	}
 	want := `{"_path":"test","text":"0"}` + "\n" + `{"_path":"test","text":"1"}` + "\n" +
 		`{"_path":"test","text":"2"}` + "\n"
-	testkit.Eventually(t, "three lines", func() bool { return d.stdout.String() == want })
-	d.terminate()
+	testkit.Eventually(t, "three lines", func() bool { return d.Stdout.String() == want })
+	d.Terminate()
 
 }
 
-// A logger whose standard output has lost its reader ends, with an error. What the reader has not
-// got is in the spool if there is one, and counted as lost if there is none; other sinks have
-// everything.
+// A logger without a reader at its standard output ends with an error. What the reader did not get
+// is in the spool, or counted as lost without one. Other sinks have everything.
 func TestLoggerEndsWithItsReader(t *testing.T) {
 	t.Parallel()
 	for _, spooled := range []bool{true, false} {
@@ -208,7 +207,7 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir)
-	push := connect(t, d.endpoint("PULL"))
+	push := connect(t, d.Endpoint("PULL"))
 	schema := &zeek.Schema{Stream: "Test::LOG", Writer: "Log::WRITER_ASCII", Filter: "default",
 		Path: "large", Fields: []zeek.Field{{Name: "text", Type: zeek.TypeString}}}
 	const records = 275
@@ -228,7 +227,7 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 		fi.Size() < records*256_000 {
 		t.Errorf("%v, %v", fi, err)
 	}
-	d.terminate()
+	d.Terminate()
 
 	var parsed cli
 	parser, err := kong.New(&parsed, groups, kong.BindTo(t.Context(), (*context.Context)(nil)))
@@ -243,37 +242,35 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 	}
 }
 
-// A message above the limit is lost with a warning that names peer, size and limit, and is counted
-// to the end.
+// A message above the limit is lost and counted, with a warning that names peer, size and limit.
 func TestLoggerRefusesLargerMessage(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(),
 		"--max-message-size", "1MiB")
-	push := connect(t, d.endpoint("PULL"))
+	push := connect(t, d.Endpoint("PULL"))
 	if err := push.Send(t.Context(), zmtp.NewMessage(make([]byte, 2<<20))); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the warning",
-		func() bool { return strings.Contains(d.stderr.String(), "message_too_large") })
-	for line := range strings.Lines(d.stderr.String()) {
+		func() bool { return strings.Contains(d.Stderr.String(), "message_too_large") })
+	for line := range strings.Lines(d.Stderr.String()) {
 		if strings.Contains(line, "message_too_large") &&
 			(!strings.Contains(line, "level=WARN") || !strings.Contains(line, "peer=127.0.0.1:") ||
 				!strings.Contains(line, "2097152 bytes, the limit is 1048576")) {
 			t.Errorf("the warning: %s", line)
 		}
 	}
-	if n := d.metric(`zmtpd_socket_dropped_messages_total{reason="too_large",socket="pull"}`); n != 1 {
+	if n := d.Metric(`zmtpd_socket_dropped_messages_total{reason="too_large",socket="pull"}`); n != 1 {
 		t.Errorf("the metric says %v", n)
 	}
-	d.terminate()
+	d.Terminate()
 	if s := d.summary("logger"); s["refused"] != 1 {
 		t.Errorf("summary %v", s)
 	}
 }
 
-// Kafka is down and nodes send all the time. Whenever the logger is killed, what its spool has then
-// comes to Kafka once that is up, in order; nothing but that is counted as recovered; and no log
-// file has half a line.
+// Kafka is down while nodes send. Whenever the logger is killed, Kafka gets the content of its
+// spool in order once it is up. Nothing else counts as recovered, and no log file has half a line.
 func TestSpoolSurvivesKill(t *testing.T) {
 	t.Parallel()
 	kafka, broker := startKafka(t, 0)
@@ -298,7 +295,7 @@ func TestSpoolSurvivesKill(t *testing.T) {
 			t.Errorf("%d messages recovered, the spool had %d", got, len(spooled))
 		}
 		sending, stop := context.WithCancel(t.Context())
-		push := connect(t, d.endpoint("PULL"))
+		push := connect(t, d.Endpoint("PULL"))
 		var sender sync.WaitGroup
 		sender.Go(func() {
 			for push.Send(sending, logMessage(t, "node-1", "test", fmt.Sprintf("%08d", sent))) == nil {
@@ -310,10 +307,10 @@ func TestSpoolSurvivesKill(t *testing.T) {
 			s := d.status().Logger.sink(t, sinkKafka)
 			return s.Spool.Messages >= enough
 		})
-		if err := d.cmd.Process.Kill(); err != nil {
+		if err := d.Cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		d.wait()
+		d.Wait()
 		stop()
 		sender.Wait()
 		push.Close()
@@ -358,7 +355,7 @@ func TestSpoolSurvivesKill(t *testing.T) {
 		return s.Spool.Messages == 0 && !s.Spooling && s.Written.Messages == uint64(len(spooled)) &&
 			s.Received == s.Written
 	})
-	d.terminate()
+	d.Terminate()
 
 	files, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil || len(files) == 0 {
@@ -373,8 +370,8 @@ func TestSpoolSurvivesKill(t *testing.T) {
 	}
 }
 
-// With --spool-first, the logger may be killed at any moment: whatever it had counted as received
-// is in the files in the end, or set aside in one.
+// With --spool-first, the logger may be killed at any moment: what it had counted as received is in
+// the log files in the end, or in a file of "aside".
 func TestSpoolFirstSurvivesKill(t *testing.T) {
 	t.Parallel()
 	dir, spoolDir := t.TempDir(), t.TempDir()
@@ -384,7 +381,7 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 	for round := range 4 {
 		d := startDaemon(t, args...)
 		sending, stop := context.WithCancel(t.Context())
-		push := connect(t, d.endpoint("PULL"))
+		push := connect(t, d.Endpoint("PULL"))
 		var sender sync.WaitGroup
 		text := func(i int) string { return fmt.Sprintf("%d-%07d", round, i) }
 		sender.Go(func() {
@@ -398,10 +395,10 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 			received = s.Received.Messages - s.Recovered.Messages
 			return received >= enough
 		})
-		if err := d.cmd.Process.Kill(); err != nil {
+		if err := d.Cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		d.wait()
+		d.Wait()
 		stop()
 		sender.Wait()
 		push.Close()
@@ -414,7 +411,7 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 		s := d.status().Logger.sink(t, sinkFiles)
 		return s.Queued.Messages == 0 && s.Spool.Messages == 0
 	})
-	d.terminate()
+	d.Terminate()
 	names, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -425,7 +422,7 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 			got[line] = true
 		}
 	}
-	// One that was being delivered at two of the kills may have been set aside.
+	// A batch that was being delivered at two kills may be set aside.
 	names, err = filepath.Glob(filepath.Join(spoolDir, sinkFiles, "aside", "*"))
 	if err != nil {
 		t.Fatal(err)
@@ -445,8 +442,8 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 	}
 }
 
-// Kafka is down at the end: the spool keeps what it has not got, and that is a clean end. Without a
-// spool it is lost, and that is not.
+// If Kafka is down at the end, the spool keeps the rest and the end is orderly. Without a spool the
+// rest is lost and the end is an error.
 func TestLoggerEndsWithKafkaDown(t *testing.T) {
 	t.Parallel()
 	kafka, broker := startKafka(t, 0)
@@ -458,7 +455,7 @@ func TestLoggerEndsWithKafkaDown(t *testing.T) {
 			args = append(args, "--spool", t.TempDir())
 		}
 		d := startDaemon(t, args...)
-		push := connect(t, d.endpoint("PULL"))
+		push := connect(t, d.Endpoint("PULL"))
 		for i := range 10 {
 			if err := push.Send(t.Context(),
 				logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
@@ -467,8 +464,8 @@ func TestLoggerEndsWithKafkaDown(t *testing.T) {
 		}
 		testkit.Eventually(t, "the messages",
 			func() bool { return d.status().Logger.Received.Messages == 10 })
-		d.signal(os.Interrupt)
-		if status := d.wait(); (status == 0) != spooled {
+		d.Signal(os.Interrupt)
+		if status := d.Wait(); (status == 0) != spooled {
 			t.Errorf("spool=%v: exit status %d", spooled, status)
 		}
 		s := d.summary("logger")
@@ -478,7 +475,7 @@ func TestLoggerEndsWithKafkaDown(t *testing.T) {
 	}
 }
 
-// Flags that make no sense say so at once.
+// Flags that make no sense are an error at the start.
 func TestSinkFlags(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -487,9 +484,9 @@ func TestSinkFlags(t *testing.T) {
 	}{
 		{"--sink kafka", "--kafka-broker"},
 		{"--sink files --sink files", "twice"},
-		{"--spool-full drop-oldest", "needs --spool"},
-		{"--spool-first", "needs --spool"},
-		{"--sink kafka --kafka-broker a:1 --kafka-tls-ca x", "need --kafka-tls"},
+		{"--spool-full drop-oldest", "without --spool"},
+		{"--spool-first", "without --spool"},
+		{"--sink kafka --kafka-broker a:1 --kafka-tls-ca x", "without --kafka-tls"},
 		{"--sink kafka --kafka-broker a:1 --kafka-user u", "--kafka-password-file"},
 		{"--sink kafka --kafka-broker a:1 --kafka-key uid", "field:uid"},
 		{"--sink kafka --kafka-broker a:b", "port"},
@@ -497,8 +494,8 @@ func TestSinkFlags(t *testing.T) {
 	} {
 		p := start(t, nil, append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--http", ""},
 			strings.Fields(c.args)...)...)
-		if status := p.wait(); status == 0 || !strings.Contains(p.stderr.String(), c.says) {
-			t.Errorf("%s: exit status %d, %s", c.args, status, p.stderr.String())
+		if status := p.Wait(); status == 0 || !strings.Contains(p.Stderr.String(), c.says) {
+			t.Errorf("%s: exit status %d, %s", c.args, status, p.Stderr.String())
 		}
 	}
 }

@@ -16,7 +16,7 @@ var labelPair = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)
 // series returns the series of a metric: their labels, and the value under "".
 func (p *process) series(metric string) (all []map[string]string) {
 	p.t.Helper()
-	_, body := p.get("/metrics")
+	_, body := p.Get("/metrics")
 	for line := range strings.Lines(body) {
 		m := seriesLine.FindStringSubmatch(strings.TrimSpace(line))
 		if m == nil || m[1] != metric {
@@ -40,9 +40,9 @@ func value(t testing.TB, series map[string]string) float64 {
 	return v
 }
 
-// TestSlowestSubscribersAndTopicsInMetrics: of 40 subscribers for which different amounts wait, and
-// some that are not slow, the metrics have the 32 slowest, with what they lost by reason; and of
-// all topics no more classes than there may be, which have every message.
+// Of 40 subscribers with queues of different lengths, and some that are not slow, the metrics have
+// the 32 slowest with their losses by reason. The number of topic classes is bounded, and together
+// they count every message.
 func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 	t.Parallel()
 	const slow, hwm = 40, 20
@@ -51,17 +51,17 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 	node := func(i int) string { return fmt.Sprintf("n%02d", i) }
 	topic := func(i int) string { return fmt.Sprintf("s%02d.", i) }
 	for i := range slow {
-		stuckSubscriber(t, d.endpoint("XPUB"), topic(i), "zeek.cluster.nodeid."+node(i)+".")
+		stuckSubscriber(t, d.Endpoint("XPUB"), topic(i), "zeek.cluster.nodeid."+node(i)+".")
 	}
 	for range 3 {
-		subscribe(t, d.endpoint("XPUB"), "many.")
+		subscribe(t, d.Endpoint("XPUB"), "many.")
 	}
 	testkit.Eventually(t, "the subscriptions",
 		func() bool { return d.status().Forwarder.Topics == 2*slow+1 })
 	pub := publisher(t, d, 2*slow+1)
 
-	// Those for whom it is full hold so many messages, of a size of their own. All are large, for
-	// the kernel's buffers to be full soon, and stay so.
+	// Full queues hold so many messages. Each subscriber gets messages of another size. All are
+	// large, so that the kernel's buffers are full soon and stay full.
 	sent := 0
 	bodies := make([]string, slow)
 	for i := range bodies {
@@ -83,7 +83,7 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		return full == slow
 	})
 	testkit.Eventually(t, "the last message to be routed", func() bool {
-		return d.metric(`zmtpd_socket_received_messages_total{socket="xsub"}`) == float64(sent)
+		return d.Metric(`zmtpd_socket_received_messages_total{socket="xsub"}`) == float64(sent)
 	})
 
 	for _, metric := range []string{"queue_messages", "queue_bytes", "blocked_seconds"} {
@@ -120,14 +120,14 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		t.Errorf("series by reason: %v", byReason)
 	}
 
-	// Classes: more topics than there may be, and those of node ids, which are one.
+	// More topics than the limit on classes, and topics of node ids, which are one class.
 	for i := range 300 {
 		publish(t, pub, fmt.Sprintf("many.%d", i))
 		publish(t, pub, "zeek.cluster.nodeid."+node(i%slow)+".")
 		sent += 2
 	}
 	testkit.Eventually(t, "the last message to be routed", func() bool {
-		return d.metric(`zmtpd_socket_received_messages_total{socket="xsub"}`) == float64(sent)
+		return d.Metric(`zmtpd_socket_received_messages_total{socket="xsub"}`) == float64(sent)
 	})
 	total, classes := 0.0, map[string]float64{}
 	for _, s := range d.series("zmtpd_forwarder_topic_messages_total") {

@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// Whoever does not keep up is named by its address, its node id and its key: in one line of the
-// log, in the metrics and in the status. The others get everything.
+// One line of the log, the metrics and the status name a slow subscriber by address, node id and
+// client. The others get everything.
 func TestSlowPeerIsNamed(t *testing.T) {
 	const nodeID = "zeromq_worker-1_host_4711_Nabc"
 	lines := map[string]map[string]string{
@@ -54,7 +54,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					for _, topic := range topics {
 						s.Subscribe(topic)
 					}
-					if err := s.Connect(d.endpoint("XPUB")); err != nil {
+					if err := s.Connect(d.Endpoint("XPUB")); err != nil {
 						t.Fatal(err)
 					}
 					return s
@@ -64,7 +64,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				healthy := subscribe(healthyConfig, "t")
 				pub := zmtp.NewXPub(publisherConfig, zmtp.XPubOptions{NoDrop: true})
 				t.Cleanup(func() { pub.Close() })
-				if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+				if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 					t.Fatal(err)
 				}
 				testkit.Eventually(t, "all know each other",
@@ -123,11 +123,11 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				}()
 				words := []string{line, "peer=" + address, "client=sleepy", "node=" + nodeID}
 				testkit.Eventually(t, fmt.Sprintf("a line of the log with %q", words), func() bool {
-					return logged(d.stderr.String(), words...) > 0
+					return logged(d.Stderr.String(), words...) > 0
 				})
 				if policy != "disconnect" {
 					labels := fmt.Sprintf(`{client="sleepy",node=%q,peer=%q}`, nodeID, address)
-					if queue := d.metric("zmtpd_forwarder_slow_subscriber_queue_messages" +
+					if queue := d.Metric("zmtpd_forwarder_slow_subscriber_queue_messages" +
 						labels); queue > 100 {
 						t.Errorf("%v messages wait, the limit is 100", queue)
 					}
@@ -146,11 +146,11 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				stop()
 				<-publishing
 				// A kernel may take so much after a while that it has caught up.
-				want := 1 + logged(d.stderr.String(), "has caught up", "client=sleepy")
-				if n := logged(d.stderr.String(), words...); n != want && n != want-1 {
+				want := 1 + logged(d.Stderr.String(), "has caught up", "client=sleepy")
+				if n := logged(d.Stderr.String(), words...); n != want && n != want-1 {
 					t.Errorf("%d lines, want %d", n, want)
 				}
-				if n := logged(d.stderr.String(), "client=healthy", "level=WARN"); n > 0 {
+				if n := logged(d.Stderr.String(), "client=healthy", "level=WARN"); n > 0 {
 					t.Error("the log complains of the healthy one")
 				}
 			})
@@ -158,7 +158,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 	}
 }
 
-// logged returns how many lines of a log have all of the words.
+// logged returns the number of lines of a log with all of the words.
 func logged(log string, words ...string) (n int) {
 lines:
 	for line := range strings.Lines(log) {

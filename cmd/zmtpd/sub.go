@@ -4,12 +4,13 @@ import (
 	"context"
 
 	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/cmd/zmtpd/tool"
 	"zmtpd/zmtp"
 )
 
 type subCommand struct {
-	receiveFlags
-	Topic []string `sep:"none" placeholder:"PREFIX" help:"Receive the messages whose first part begins with it (repeatable). Default: all."`
+	tool.ReceiveFlags
+	Topic []string `sep:"none" placeholder:"PREFIX" help:"Prefix of the topics to receive: how the first part of a message begins (repeatable). Default: all messages."`
 }
 
 // Run prints what a SUB socket receives.
@@ -28,8 +29,8 @@ func (c *subCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 			return err
 		}
 	}
-	if err := c.attach(s, std.Err); err != nil {
+	if err := c.Attach(s, std.Err); err != nil {
 		return err
 	}
-	return c.print(ctx, std, s)
+	return c.Print(ctx, std, s)
 }

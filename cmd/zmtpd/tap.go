@@ -11,30 +11,31 @@ import (
 	"zmtpd/zmtp"
 )
 
-// tapFlags say of what the broker makes a copy, and for whom.
+// tapFlags are the flags about copies of the broker's traffic.
 type tapFlags struct {
-	Tap         []string        `group:"tap" placeholder:"ENDPOINT" help:"Publish a copy of what publishers send there, with a PUB socket (repeatable)."`
-	TapFile     string          `group:"tap" placeholder:"FILE" help:"Append a copy to a recording, which zmtpd replay sends again."`
-	TapFileSize daemon.ByteSize `group:"tap" default:"1GiB" help:"How large that file may become, 0 for no limit. What comes later is not in it."`
-	TapTopic    []string        `group:"tap" sep:"none" placeholder:"PREFIX" help:"Copy only topics that begin so (repeatable). Default: all."`
+	Tap         []string        `group:"tap" placeholder:"ENDPOINT" help:"Endpoint of a PUB socket that publishes a copy of what publishers send (repeatable)."`
+	TapFile     string          `group:"tap" placeholder:"FILE" help:"Recording to which a copy is appended. zmtpd replay sends it again."`
+	TapFileSize daemon.ByteSize `group:"tap" default:"1GiB" help:"Size at which --tap-file stops growing; later messages are missing in it and counted. 0: no limit."`
+	TapTopic    []string        `group:"tap" sep:"none" placeholder:"PREFIX" help:"Prefix of the topics to copy (repeatable). Default: all topics."`
 }
 
-// domainTap is the ZAP domain of the copy's socket.
+// domainTap is the ZAP domain of the tap's socket.
 const domainTap = "tap"
 
 // tapJob is the tap of a broker.
 type tapJob struct {
 	flags *tapFlags
-	file  *recorder.Recorder // nil for none
+	file  *recorder.Recorder // nil without --tap-file
 }
 
-// open opens the file, and returns the tap as the forwarder wants it; nil if there is none. config
-// is that of the broker's socket for subscribers, without access.
+// open opens the file and returns the tap's configuration for the forwarder, nil without a tap.
+// config is that of the broker's socket for subscribers, without access control.
 func (f *tapFlags) open(config zmtp.Config, env *daemon.Env) (*tapJob, *forwarder.Tap, error) {
 	if len(f.Tap) == 0 && f.TapFile == "" {
 		if len(f.TapTopic) > 0 {
 			return nil, nil,
-				daemon.Usagef("--tap-topic without --tap or --tap-file: nobody would get the copy")
+				daemon.Usagef("--tap-topic without --tap or --tap-file: there is no copy; give " +
+					"one of them too")
 		}
 		return nil, nil, nil
 	}
@@ -53,7 +54,7 @@ func (f *tapFlags) open(config zmtp.Config, env *daemon.Env) (*tapJob, *forwarde
 	return job, tap, nil
 }
 
-// listen binds the endpoints of the copy.
+// listen binds the endpoints of the tap.
 func (j *tapJob) listen(f *forwarder.Forwarder) ([]daemon.Endpoint, error) {
 	if j == nil || len(j.flags.Tap) == 0 {
 		return nil, nil
@@ -61,14 +62,14 @@ func (j *tapJob) listen(f *forwarder.Forwarder) ([]daemon.Endpoint, error) {
 	return daemon.BindAll("--tap", "PUB", j.flags.Tap, f.ListenTap)
 }
 
-// shutdown writes what waits for the file, when the forwarder gives it nothing more.
+// shutdown writes what waits for the file. The forwarder has ended before.
 func (j *tapJob) shutdown() {
 	if j != nil && j.file != nil {
 		j.file.Close()
 	}
 }
 
-// summary tells in few words what was copied.
+// summary returns attributes for the broker's last line in the log.
 func (j *tapJob) summary(st *forwarder.TapStats) []any {
 	if j == nil {
 		return nil
@@ -80,20 +81,20 @@ func (j *tapJob) summary(st *forwarder.TapStats) []any {
 	return []any{"copied", st.Copied.Messages, "tap_dropped", dropped}
 }
 
-// The metrics of the tap. Its socket is "tap" among the sockets.
+// The metrics of the tap. In the metrics of sockets, its socket is "tap".
 var (
 	tapMessages = daemon.Counter("zmtpd_tap_messages_total",
-		"Messages of which there was a copy.")
+		"Messages copied.")
 	tapBytes = daemon.Counter("zmtpd_tap_bytes_total",
-		"Bytes of the parts of messages of which there was a copy.")
+		"Bytes of the parts of messages copied.")
 	tapFileMessages = daemon.Counter("zmtpd_tap_file_messages_total",
-		"Messages written to the file of the tap.")
+		"Messages written to --tap-file.")
 	tapFileSize = daemon.Gauge("zmtpd_tap_file_bytes",
-		"Size of the file of the tap.")
+		"Size of --tap-file.")
 	tapFileQueue = daemon.Gauge("zmtpd_tap_file_queue_bytes",
-		"Bytes that wait to be written to the file of the tap.")
+		"Bytes that wait to be written to --tap-file.")
 	tapFileDropped = daemon.Counter("zmtpd_tap_file_dropped_messages_total",
-		"Messages that are not in the file of the tap.", "reason")
+		"Messages that are missing in --tap-file.", "reason")
 )
 
 // collect sends the metrics.
@@ -116,7 +117,7 @@ func (j *tapJob) collect(ch chan<- prometheus.Metric, st *forwarder.TapStats) {
 	}
 }
 
-// tapPeers returns who gets a copy; st may be nil.
+// tapPeers returns the subscribers of the tap. st may be nil.
 func tapPeers(st *forwarder.TapStats) (peers []zmtp.PeerStats) {
 	if st == nil {
 		return nil
@@ -127,7 +128,7 @@ func tapPeers(st *forwarder.TapStats) (peers []zmtp.PeerStats) {
 	return peers
 }
 
-// tapStatus is about the tap.
+// tapStatus is the part of /status about the tap.
 type tapStatus struct {
 	Topics []string            `json:"topics"` // prefixes; empty for all
 	Copied daemon.Traffic      `json:"copied"`
@@ -135,7 +136,7 @@ type tapStatus struct {
 	File   *tapFileStatus      `json:"file,omitempty"`
 }
 
-// tapFileStatus is about its file.
+// tapFileStatus is the state of the tap's file.
 type tapFileStatus struct {
 	Name       string            `json:"name"`
 	Size       int64             `json:"size"`
@@ -144,7 +145,7 @@ type tapFileStatus struct {
 	Dropped    map[string]uint64 `json:"dropped,omitempty"` // messages by reason
 }
 
-// status returns what /status tells, nil if there is no tap.
+// status returns the part of /status about the tap, nil without one.
 func (j *tapJob) status(st *forwarder.TapStats) *tapStatus {
 	if j == nil {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestTapFullDisk: a full disk takes nothing from anybody but the file, and from that nothing
-// either if there is room soon enough; what does not fit is counted, and the file is whole.
+// A full disk affects the file of the tap only, and not even that if there is room soon enough.
+// What does not fit is counted, and the file has whole messages.
 func TestTapFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := testkit.Tmpfs(t, 4<<20)
@@ -20,7 +20,7 @@ func TestTapFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file)
-	sub := subscribe(t, d.endpoint("XPUB"), "t")
+	sub := subscribe(t, d.Endpoint("XPUB"), "t")
 	testkit.Eventually(t, "the subscriber", func() bool { return d.status().Forwarder.Topics == 1 })
 	pub := publisher(t, d, 1)
 	sent := 0
@@ -39,24 +39,24 @@ func TestTapFullDisk(t *testing.T) {
 	send(200)
 	testkit.Eventually(t, "the disk to be full",
 		func() bool {
-			return strings.Contains(d.stderr.String(),
+			return strings.Contains(d.Stderr.String(),
 				"cannot be written; it is tried again")
 		})
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the file to be written",
-		func() bool { return d.metric("zmtpd_tap_file_messages_total") == 200 })
-	if log := d.stderr.String(); strings.Count(log, "cannot be written") != 1 ||
+		func() bool { return d.Metric("zmtpd_tap_file_messages_total") == 200 })
+	if log := d.Stderr.String(); strings.Count(log, "cannot be written") != 1 ||
 		strings.Count(log, "is written again") != 1 {
 		t.Error("beginning and end are not logged once each")
 	}
 
 	send(400) // which do not fit
 	testkit.Eventually(t, "the disk to be full again",
-		func() bool { return strings.Count(d.stderr.String(), "cannot be written") == 2 })
+		func() bool { return strings.Count(d.Stderr.String(), "cannot be written") == 2 })
 	send(100)
-	d.terminate()
+	d.Terminate()
 	all := readRecording(t, file)
 	for i, m := range all {
 		if !strings.HasPrefix(m, fmt.Sprintf("t|%d|", i)) {

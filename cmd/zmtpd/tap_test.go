@@ -20,13 +20,12 @@ import (
 
 const anyPort = "tcp://127.0.0.1:*"
 
-// publisher returns a socket that loses nothing, when all topics are subscribed that it is to
-// publish.
+// publisher returns a socket that loses nothing. It waits until its topics are subscribed.
 func publisher(t testing.TB, d *process, topics int) *zmtp.XPub {
 	t.Helper()
 	pub := zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{NoDrop: true})
 	t.Cleanup(func() { pub.Close() })
-	if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+	if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the publisher to know the subscriptions",
@@ -41,7 +40,7 @@ func publish(t testing.TB, pub *zmtp.XPub, parts ...string) {
 	}
 }
 
-// subscribe returns a subscriber of ours that takes everything.
+// subscribe returns a subscriber to everything.
 func subscribe(t testing.TB, endpoint string, topics ...string) *zmtp.Sub {
 	t.Helper()
 	sub := zmtp.NewSub(zmtp.Config{RecvHWM: -1, RecvBytes: -1})
@@ -57,8 +56,8 @@ func subscribe(t testing.TB, endpoint string, topics ...string) *zmtp.Sub {
 	return sub
 }
 
-// readRecording returns the messages of a file, their parts joined with "|"; the file must hold
-// whole ones only.
+// readRecording returns the messages of a file with their parts joined by "|". The file must have
+// whole messages only.
 func readRecording(t testing.TB, name string) (all []string) {
 	t.Helper()
 	f, err := os.Open(name)
@@ -75,7 +74,7 @@ func readRecording(t testing.TB, name string) (all []string) {
 	return all
 }
 
-// bySender sorts messages by what stands behind the first "|".
+// bySender groups messages by their second part.
 func bySender(all []string) map[string][]string {
 	sorted := map[string][]string{}
 	for _, m := range all {
@@ -101,8 +100,8 @@ func TestTapFileIsReplayed(t *testing.T) {
 			"value": testkit.Blob(topic)})
 		z.call("connect", testkit.Args{"name": name, "endpoint": endpoint})
 	}
-	listen("tap", d.endpoint("PUB"), "a.")
-	sub := subscribe(t, d.endpoint("XPUB"), "")
+	listen("tap", d.Endpoint("PUB"), "a.")
+	sub := subscribe(t, d.Endpoint("XPUB"), "")
 	testkit.Eventually(t, "both subscribers", func() bool {
 		s := d.status().Forwarder
 		return len(s.Tap.Pub.Peers) == 1 && s.Tap.Pub.Peers[0].Topics == 1 && s.Topics == 1
@@ -147,29 +146,29 @@ func TestTapFileIsReplayed(t *testing.T) {
 	}
 	check("libzmq at the tap", receive("tap", 2*each/3),
 		func(m string) bool { return strings.HasPrefix(m, "a.") })
-	if n := d.metric("zmtpd_tap_messages_total"); n != each {
+	if n := d.Metric("zmtpd_tap_messages_total"); n != each {
 		t.Errorf("%v messages copied, want %d", n, each)
 	}
-	if n := d.metric(`zmtpd_socket_sent_messages_total{socket="tap"}`); n != 2*each/3 {
+	if n := d.Metric(`zmtpd_socket_sent_messages_total{socket="tap"}`); n != 2*each/3 {
 		t.Errorf("%v messages sent at the tap", n)
 	}
 	testkit.Eventually(t, "the file within seconds",
-		func() bool { return d.metric("zmtpd_tap_file_messages_total") == each })
+		func() bool { return d.Metric("zmtpd_tap_file_messages_total") == each })
 	if s := d.status().Forwarder.Tap; s.File.Messages != each || s.File.Name != file ||
 		s.File.Size == 0 || len(s.File.Dropped) > 0 || s.Copied.Messages != each ||
 		len(s.Topics) != 2 {
 		t.Errorf("status %+v, file %+v", s, s.File)
 	}
-	d.terminate()
+	d.Terminate()
 	everything := func(string) bool { return true }
 	check("file", readRecording(t, file), everything)
 
 	second := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort)
-	listen("again", second.endpoint("XPUB"), "")
+	listen("again", second.Endpoint("XPUB"), "")
 	testkit.Eventually(t, "the subscriber",
 		func() bool { return second.status().Forwarder.Topics == 1 })
-	tool(t, nil, "replay", file, "--xsub", second.endpoint("XSUB"), "--xpub",
-		second.endpoint("XPUB"))
+	runTool(t, nil, "replay", file, "--xsub", second.Endpoint("XSUB"), "--xpub",
+		second.Endpoint("XPUB"))
 	check("libzmq behind the second broker", receive("again", each), everything)
 }
 
@@ -199,9 +198,9 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort,
 		"--overload", "block", "--sndhwm", "50", "--shutdown-timeout", "1h")
-	stuckSubscriber(t, d.endpoint("PUB"), "")
-	sub := subscribe(t, d.endpoint("XPUB"), "t")
-	healthy := subscribe(t, d.endpoint("PUB"), "last")
+	stuckSubscriber(t, d.Endpoint("PUB"), "")
+	sub := subscribe(t, d.Endpoint("XPUB"), "t")
+	healthy := subscribe(t, d.Endpoint("PUB"), "last")
 	testkit.Eventually(t, "the subscribers", func() bool {
 		s := d.status().Forwarder
 		return len(s.Tap.Pub.Peers) == 2 && s.Topics == 1
@@ -214,7 +213,7 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 			publish(t, pub, "t", fmt.Sprint(sent), body)
 			sent++
 		}
-		return d.metric(`zmtpd_socket_dropped_messages_total{reason="full",socket="tap"}`) > 0
+		return d.Metric(`zmtpd_socket_dropped_messages_total{reason="full",socket="tap"}`) > 0
 	})
 	for i := range sent {
 		m, err := sub.Recv(t.Context())
@@ -240,7 +239,7 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 		s.Tap.Pub.Peers[1-stuck].Dropped != nil {
 		t.Errorf("%+v", s.Tap.Pub.Peers)
 	}
-	if n := strings.Count(d.stderr.String(),
+	if n := strings.Count(d.Stderr.String(),
 		"slow subscriber of the tap: it loses messages"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
@@ -249,7 +248,7 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	if m, err := healthy.TryRecv(); err == nil {
 		t.Errorf("received %q, which was not subscribed", m.Part(0))
 	}
-	d.terminate() // which does not wait for it as long as it may
+	d.Terminate() // which does not wait for it as long as it may
 }
 
 // TestTapFileLimits: a file is not larger than it may be, goes on where it ended, and what a killed
@@ -260,7 +259,7 @@ func TestTapFileLimits(t *testing.T) {
 	run := func(limit string, n int) *process {
 		d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap-file", file,
 			"--tap-file-size", limit)
-		subscribe(t, d.endpoint("XPUB"), "t")
+		subscribe(t, d.Endpoint("XPUB"), "t")
 		testkit.Eventually(t, "the subscriber",
 			func() bool { return d.status().Forwarder.Topics == 1 })
 		pub := publisher(t, d, 1)
@@ -275,15 +274,15 @@ func TestTapFileLimits(t *testing.T) {
 		return d
 	}
 	d := run("10KiB", 1000)
-	written := int(d.metric("zmtpd_tap_file_messages_total"))
-	if dropped := d.metric(`zmtpd_tap_file_dropped_messages_total{reason="size_limit"}`); int(dropped) != 1000-written || written < 70 {
+	written := int(d.Metric("zmtpd_tap_file_messages_total"))
+	if dropped := d.Metric(`zmtpd_tap_file_dropped_messages_total{reason="size_limit"}`); int(dropped) != 1000-written || written < 70 {
 		t.Errorf("%d written, %v dropped", written, dropped)
 	}
-	if n := strings.Count(d.stderr.String(), "reached its size limit"); n != 1 {
+	if n := strings.Count(d.Stderr.String(), "reached its size limit"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
-	d.cmd.Process.Kill()
-	<-d.done
+	d.Cmd.Process.Kill()
+	<-d.Done()
 	fi, err := os.Stat(file)
 	if err != nil || fi.Size() > 10<<10 {
 		t.Fatal(fi.Size(), err)
@@ -292,10 +291,10 @@ func TestTapFileLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = run("0", 200)
-	if !strings.Contains(d.stderr.String(), "ended within a message") {
+	if !strings.Contains(d.Stderr.String(), "ended within a message") {
 		t.Error("that the file was cut is not logged")
 	}
-	d.terminate()
+	d.Terminate()
 	all := readRecording(t, file)
 	if len(all) != written-1+200 || !strings.HasPrefix(all[written-1], "t|0|") ||
 		!strings.HasPrefix(all[written-2], fmt.Sprintf("t|%d|", written-2)) {
@@ -316,15 +315,15 @@ func TestTapUsage(t *testing.T) {
 		says   string
 		flags  []string
 	}{
-		{2, "nobody would get the copy", []string{"--tap-topic", "x"}},
+		{2, "there is no copy", []string{"--tap-topic", "x"}},
 		{1, "--tap-file: recording: " + text, []string{"--tap-file", text}},
 		{1, "not a regular file", []string{"--tap-file", dir}},
 		{2, "--tap", []string{"--tap", "nonsense"}},
 	} {
 		p := start(t, nil, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort,
 			"--http", ""}, c.flags...)...)
-		if status := p.wait(); status != c.status || !strings.Contains(p.stderr.String(), c.says) {
-			t.Errorf("%q: exit status %d, %q", c.flags, status, p.stderr.String())
+		if status := p.Wait(); status != c.status || !strings.Contains(p.Stderr.String(), c.says) {
+			t.Errorf("%q: exit status %d, %q", c.flags, status, p.Stderr.String())
 		}
 	}
 }
@@ -342,7 +341,7 @@ func TestTapIsGuarded(t *testing.T) {
 	keys.add("bound", boundKey, "publish=a.", "subscribe=a.")
 	d := startDaemon(t, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap",
 		anyPort}, keys.flags()...)...)
-	tap := d.endpoint("PUB")
+	tap := d.Endpoint("PUB")
 	z := startLibzmq(t)
 	for name, secret := range map[string]curve.Secret{"all": all, "bound": bound, "stranger": stranger} {
 		z.open(name, "SUB", tap, server, secret)
@@ -352,7 +351,7 @@ func TestTapIsGuarded(t *testing.T) {
 		}
 	}
 	z.event("stranger", handshakeNoDetail, handshakeSucceeded)
-	z.open("normal", "SUB", d.endpoint("XPUB"), server, all)
+	z.open("normal", "SUB", d.Endpoint("XPUB"), server, all)
 	z.call("set", testkit.Args{"name": "normal", "option": "SUBSCRIBE", "value": testkit.Blob("")})
 	topics := func() (n int) {
 		for _, p := range d.status().Forwarder.Tap.Pub.Peers {
@@ -365,7 +364,7 @@ func TestTapIsGuarded(t *testing.T) {
 	for _, secret := range []curve.Secret{bound, all} {
 		pub := zmtp.NewXPub(client(t, server, secret), zmtp.XPubOptions{})
 		defer pub.Close()
-		if err := pub.Connect(d.endpoint("XSUB")); err != nil {
+		if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 			t.Fatal(err)
 		}
 		testkit.Eventually(t, "the subscription", func() bool { return pub.Topics() == 1 })
@@ -386,10 +385,10 @@ func TestTapIsGuarded(t *testing.T) {
 			t.Errorf("%s got %q, want %q", name, got, want)
 		}
 	}
-	if n := d.metric(`zmtpd_client_peers{client="bound",socket="tap"}`); n != 1 {
+	if n := d.Metric(`zmtpd_client_peers{client="bound",socket="tap"}`); n != 1 {
 		t.Errorf("%v connections", n)
 	}
-	if n := d.metric(`zmtpd_authentication_answers_total{socket="tap",status="400"}`); n < 1 {
+	if n := d.Metric(`zmtpd_authentication_answers_total{socket="tap",status="400"}`); n < 1 {
 		t.Errorf("%v refusals", n)
 	}
 	keys.remove(keys.clients, "bound.key")

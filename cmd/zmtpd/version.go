@@ -9,12 +9,12 @@ import (
 	"zmtpd/cmd/zmtpd/daemon"
 )
 
-// version is set by the linker: -ldflags "-X main.version=1.2.3".
+// version is for the linker to set: -ldflags "-X main.version=1.2.3".
 var version = ""
 
 type versionCommand struct{}
 
-// Run prints what the binary was made of.
+// Run prints what the binary was built from.
 func (versionCommand) Run(std *daemon.Stdio) error {
 	var b strings.Builder
 	info, _ := debug.ReadBuildInfo()
@@ -35,7 +35,7 @@ func (versionCommand) Run(std *daemon.Stdio) error {
 	return err
 }
 
-// versionString returns the version, "devel" for a build that was given none.
+// versionString returns the version, "devel" if the build set none.
 func versionString() string {
 	if version != "" {
 		return version
@@ -47,7 +47,7 @@ func versionString() string {
 	return "devel"
 }
 
-// commitString returns the commit that the go command noted, empty if it did not.
+// commitString returns the commit that the go command recorded, "" if it did not.
 func commitString(info *debug.BuildInfo) string {
 	if info == nil {
 		return ""

@@ -254,18 +254,18 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 			write(t, filepath.Join(f.client, "half.key"), "curve\n",
 				0o600)
 		},
-		"has the name":  func(f *folder) { f.add("a", "name", "one") },
-		"same key as":   func(f *folder) { f.write("a", key) },
-		"neither yes":   func(f *folder) { f.add("a", "logs", "maybe") },
-		"given twice":   func(f *folder) { f.add("a", "publish", "a", "publish", "b") },
-		"client name":   func(f *folder) { f.add("a", "name", strings.Repeat("n", 65)) },
-		"0 server keys": func(f *folder) { os.Remove(filepath.Join(f.server, "first.key_secret")) },
+		"has the name":        func(f *folder) { f.add("a", "name", "one") },
+		"same key as":         func(f *folder) { f.write("a", key) },
+		"neither yes":         func(f *folder) { f.add("a", "logs", "maybe") },
+		"given twice":         func(f *folder) { f.add("a", "publish", "a", "publish", "b") },
+		"client name":         func(f *folder) { f.add("a", "name", strings.Repeat("n", 65)) },
+		"server keys: 0 keys": func(f *folder) { os.Remove(filepath.Join(f.server, "first.key_secret")) },
 		"more than 8 server": func(f *folder) {
 			for _, name := range strings.Fields("2 3 4 5 6 7 8 9") {
 				f.addServer(name)
 			}
 		},
-		"no secret key": func(f *folder) {
+		"has a public key only": func(f *folder) {
 			f.write("a", curve.Key{7})
 			os.Rename(filepath.Join(f.client, "a.key"), filepath.Join(f.server, "a.key_secret"))
 		},
@@ -276,7 +276,7 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 				0o644)
 		},
 		"chmod o-w": func(f *folder) { os.Chmod(f.client, 0o777) },
-		"written by everybo": func(f *folder) {
+		"everybody can write": func(f *folder) {
 			os.Chmod(filepath.Join(f.client, "one.key"),
 				0o666)
 		},

@@ -45,8 +45,23 @@ type content struct {
 	clients *list
 }
 
-// load reads all sources. An error in one of them is an error of all: an incomplete list must not
-// take effect.
+// SourceError is an error in a source of keys.
+type SourceError struct {
+	Server bool // of server keys, not of clients' keys
+	Err    error
+}
+
+func (e *SourceError) Error() string {
+	if e.Server {
+		return "server keys: " + e.Err.Error()
+	}
+	return "clients' keys: " + e.Err.Error()
+}
+
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// load reads all sources. A fault in one of them is an error, since an incomplete list must not
+// take effect. Every error is a [*SourceError].
 func (s *Sources) load() (*content, error) {
 	c := &content{clients: &list{
 		byKey: map[curve.Key]*Client{}, byID: map[uint64]*Client{}, byName: map[string]string{},
@@ -58,9 +73,8 @@ func (s *Sources) load() (*content, error) {
 			return err
 		}
 		if cert.Secret == nil {
-			return fmt.Errorf("%s has no secret key: it is the file of a public key; the other "+
-				"file is called"+
-				" %s_secret", path, strings.TrimSuffix(path, "_secret"))
+			return fmt.Errorf("%s has a public key only; the file with both keys is called "+
+				"%s_secret", path, strings.TrimSuffix(path, "_secret"))
 		}
 		if len(c.server) == curve.MaxServerKeys {
 			return fmt.Errorf("%s: more than %d server keys; remove old ones", path,
@@ -69,16 +83,16 @@ func (s *Sources) load() (*content, error) {
 		c.server = append(c.server, *cert.Secret)
 		return nil
 	}); err != nil {
-		return nil, err
+		return nil, &SourceError{Server: true, Err: err}
 	}
 	if len(c.server) == 0 || len(c.server) > curve.MaxServerKeys {
-		return nil, fmt.Errorf("%d server keys in %s, want 1 to %d", len(c.server),
-			strings.Join(s.ServerPaths, ", "), curve.MaxServerKeys)
+		return nil, &SourceError{Server: true, Err: fmt.Errorf("%d keys in %s, want 1 to %d",
+			len(c.server), strings.Join(s.ServerPaths, ", "), curve.MaxServerKeys)}
 	}
 	for _, client := range s.Clients {
 		err := errors.Join(checkName(client.Name), c.clients.add(client, "client "+client.Name))
 		if err != nil {
-			return nil, err
+			return nil, &SourceError{Err: err}
 		}
 	}
 	err := eachFile(s.ClientPaths, publicSuffix, func(path string) error {
@@ -92,7 +106,10 @@ func (s *Sources) load() (*content, error) {
 		}
 		return c.clients.add(client, path)
 	})
-	return c, err
+	if err != nil {
+		return nil, &SourceError{Err: err}
+	}
+	return c, nil
 }
 
 // eachFile calls f for each file in paths, and for each file in a folder in paths whose name ends
@@ -159,9 +176,8 @@ func readDir(path string) ([]fs.DirEntry, error) {
 
 func checkWritable(path string, info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o002 != 0 && runtime.GOOS != "windows" {
-		return fmt.Errorf("%s can be written by everybody, and so can the list of clients (mode "+
-			"%04o):"+
-			" chmod o-w %[1]s", path, mode)
+		return fmt.Errorf("%s has mode %04o, so that everybody can write to it and add clients; "+
+			"run chmod o-w %[1]s", path, mode)
 	}
 	return nil
 }

@@ -272,10 +272,10 @@ func TestConfigRefused(t *testing.T) {
 	}
 	same := func(*redef.Options) {}
 	for want, cfg := range map[string]Config{
-		"is negative":      {MaxFileSize: -1},
-		"need an archive":  {Compress: Compression{Name: "zstd"}},
-		"need an archive ": {ArchiveMaxAge: 1},
-		"without rotation": {Archive: "x"},
+		"Config.MaxFileSize: the value is negative": {MaxFileSize: -1},
+		"Config.Compress: there is no archive":      {Compress: Compression{Name: "zstd"}},
+		"Config.ArchiveMaxAge: there is no archive": {ArchiveMaxAge: 1},
+		"Config.Archive: no log would get there":    {Archive: "x"},
 		"contradicts": {Archive: "x",
 			Options: hourly(func(o *redef.Options) { o.RotationDir = "y" })},
 		"contradicts Log": {Archive: "x",

@@ -2,7 +2,6 @@ package files
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -137,9 +136,9 @@ func newLogger(cfg Config) (*Logger, error) {
 		return nil, err
 	}
 	if fi, err := os.Stat(l.dir); err != nil {
-		return nil, err
+		return nil, &pipeline.ConfigError{Field: "Dir", Err: err}
 	} else if !fi.IsDir() {
-		return nil, fmt.Errorf("%s is not a directory", l.dir)
+		return nil, configErrorf("Dir", "%s is not a folder", l.dir)
 	}
 	l.logDir = l.resolve(l.options.LogDir)
 	if cfg.Archive != "" {
@@ -150,7 +149,10 @@ func newLogger(cfg Config) (*Logger, error) {
 	}
 	l.reserve = l.rotatedReserve()
 	if l.current, err = l.openFolder(); err != nil {
-		return nil, err
+		if l.options.LogDir != "" {
+			return nil, fmt.Errorf("Log::default_logdir: %w", err)
+		}
+		return nil, &pipeline.ConfigError{Field: "Dir", Err: err}
 	}
 	l.openFile = l.openInFolder
 	if l.options.Stdout {
@@ -185,27 +187,42 @@ func (l *Logger) setExtension(suffix string) error {
 	return nil
 }
 
-// check refuses values that make no sense, alone or together.
+// configErrorf makes an error in a field of Config.
+func configErrorf(field, format string, args ...any) error {
+	return &pipeline.ConfigError{Field: field, Err: fmt.Errorf(format, args...)}
+}
+
+// check returns an error if a value makes no sense, alone or with others.
 func (l *Logger) check() error {
+	for field, negative := range map[string]bool{
+		"FlushInterval": l.interval < 0, "MaxFiles": l.maxFiles < 0,
+		"MaxNodeLogs": l.maxNodeLogs < 0, "MaxFileSize": l.maxFileSize < 0,
+		"ArchiveMaxAge": l.archiveMaxAge < 0, "ArchiveMaxBytes": l.archiveMaxBytes < 0,
+		"PostprocessorTimeout": l.postprocTimeout < 0,
+	} {
+		if negative {
+			return configErrorf(field, "the value is negative")
+		}
+	}
+	for field, set := range map[string]bool{
+		"Compress": l.compress != (Compression{}), "ArchiveMaxAge": l.archiveMaxAge != 0,
+		"ArchiveMaxBytes": l.archiveMaxBytes != 0,
+	} {
+		if set && l.archive == "" {
+			return configErrorf(field, "there is no archive: set its folder too")
+		}
+	}
 	switch {
-	case l.interval < 0 || l.maxFiles < 0 || l.maxNodeLogs < 0 || l.maxFileSize < 0 ||
-		l.archiveMaxAge < 0 || l.archiveMaxBytes < 0 || l.postprocTimeout < 0:
-		return errors.New("a time, number or size in the configuration is negative")
 	case len(l.name) > maxName || strings.Trim(l.name, nameBytes) != "" ||
 		strings.Contains(l.name, "__") || strings.HasPrefix(l.name, "."):
-		return fmt.Errorf("%q cannot be the name of a logger: use letters, digits, \"-\", \"_\" and "+
-			"\".\", at most %d, without \"__\"", l.name, maxName)
-	case l.archive == "" && (l.compress != (Compression{}) || l.archiveMaxAge != 0 ||
-		l.archiveMaxBytes != 0):
-		return errors.New("compression and limits of the archive need an archive: " +
-			"set --archive (Config.Archive)")
+		return configErrorf("Name", `%q cannot be the name of a logger: use letters, digits, "-", `+
+			`"_" and ".", at most %d, without "__"`, l.name, maxName)
 	case l.archive != "" && !l.rotates():
-		return errors.New("an archive without rotation stays empty: " +
-			"set --rotate or --max-file-size")
+		return configErrorf("Archive", "no log would get there: set a rotation interval or size")
 	case l.archive != "" && (l.options.RotationDir != "" ||
 		l.options.RotationFormat != redef.RotationFormatDefault):
-		return errors.New("--archive (Config.Archive) contradicts Log::default_rotation_dir " +
-			"and Log::rotation_format_func: remove one of them")
+		return configErrorf("Archive", "the archive contradicts Log::default_rotation_dir and "+
+			"Log::rotation_format_func: remove one of them")
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 
+	"zmtpd/pipeline"
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp/memory"
 )
@@ -78,14 +78,19 @@ const (
 	defaultMaxBuffered = 64 << 20
 )
 
-// withDefaults returns the configuration with what was left out, or says what is wrong with it.
+// configErrorf makes an error in a field of Config.
+func configErrorf(field, format string, args ...any) error {
+	return &pipeline.ConfigError{Field: field, Err: fmt.Errorf(format, args...)}
+}
+
+// withDefaults returns the configuration with its defaults, or the error in it.
 func (c Config) withDefaults() (Config, error) {
 	if len(c.Brokers) == 0 {
-		return c, errors.New("no brokers: give the address of at least one, such as kafka1:9092")
+		return c, configErrorf("Brokers", "give the address of at least one, such as kafka1:9092")
 	}
 	for _, b := range c.Brokers {
 		if err := checkBroker(b); err != nil {
-			return c, err
+			return c, &pipeline.ConfigError{Field: "Brokers", Err: err}
 		}
 	}
 	if c.Topic == "" {
@@ -102,14 +107,15 @@ func (c Config) withDefaults() (Config, error) {
 		c.Linger = defaultLinger
 	}
 	if c.Linger < minLinger || c.Linger > maxLinger {
-		return c, fmt.Errorf("linger of %v: choose %v to %v", c.Linger, minLinger, maxLinger)
+		return c, configErrorf("Linger", "%v is out of range; choose %v to %v", c.Linger, minLinger,
+			maxLinger)
 	}
 	if c.MaxBatchBytes == 0 {
 		c.MaxBatchBytes = defaultBatchBytes
 	}
 	if c.MaxBatchBytes < minBatchBytes || c.MaxBatchBytes > maxBatchBytes {
 		return c,
-			fmt.Errorf("record batches of %d bytes: choose %d to %d, not more than "+
+			configErrorf("MaxBatchBytes", "%d is out of range; choose %d to %d, not more than "+
 				"max.message.bytes of the topics", c.MaxBatchBytes, minBatchBytes, maxBatchBytes)
 	}
 	if c.MaxBuffered == 0 {
@@ -117,17 +123,17 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxBuffered < 0 {
 		return c,
-			fmt.Errorf("a buffer of %d bytes: it must be positive, a multiple of the record batch",
+			configErrorf("MaxBuffered", "%d is negative; give a multiple of the record batch",
 				c.MaxBuffered)
 	}
 	if c.Acks > AcksNone {
-		return c, errors.New("acks has no such value: use one of the Acks constants")
+		return c, configErrorf("Acks", "no such value; use one of the Acks constants")
 	}
 	if c.Compression > CompressionNone {
-		return c, errors.New("compression has no such value: use one of the Compression constants")
+		return c, configErrorf("Compression", "no such value; use one of the Compression constants")
 	}
 	if err := c.Key.validate(); err != nil {
-		return c, err
+		return c, &pipeline.ConfigError{Field: "Key", Err: err}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

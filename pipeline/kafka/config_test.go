@@ -30,7 +30,7 @@ func TestConfigErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"no brokers":           func(c *Config) { c.Brokers = nil },
+		"Config.Brokers":       func(c *Config) { c.Brokers = nil },
 		"one broker each":      func(c *Config) { c.Brokers = []string{"a,b"} },
 		"is no host":           func(c *Config) { c.Brokers = []string{":9092"} },
 		"1 to 65535":           func(c *Config) { c.Brokers = []string{"a:kafka"} },
@@ -44,9 +44,9 @@ func TestConfigErrors(t *testing.T) {
 		},
 		`is not "."`:            func(c *Config) { c.Topic = ".." },
 		"choose 1ms to 1s":      func(c *Config) { c.Linger = time.Minute },
-		"linger of 1ns":         func(c *Config) { c.Linger = 1 },
+		"Config.Linger: 1ns":    func(c *Config) { c.Linger = 1 },
 		"max.message.bytes":     func(c *Config) { c.MaxBatchBytes = 10 },
-		"must be positive":      func(c *Config) { c.MaxBuffered = -1 },
+		"is negative":           func(c *Config) { c.MaxBuffered = -1 },
 		"Acks constants":        func(c *Config) { c.Acks = 3 },
 		"Compression constants": func(c *Config) { c.Compression = 9 },
 		"field without a name":  func(c *Config) { c.Key = KeyField("") },
@@ -59,7 +59,7 @@ func TestConfigErrors(t *testing.T) {
 		"no such file":               func(c *Config) { c.TLS = &TLS{CAFile: file + "x"} },
 		"no certificate in PEM form": func(c *Config) { c.TLS = &TLS{CAFile: file} },
 		"give both files":            func(c *Config) { c.TLS = &TLS{CertFile: file} },
-		"TLS client certificate: tls": func(c *Config) {
+		"Config.TLS.CertFile: client certificate: tls": func(c *Config) {
 			c.TLS = &TLS{CertFile: file,
 				KeyFile: file}
 		},

@@ -3,13 +3,14 @@ package kafka
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"zmtpd/pipeline"
 )
 
 // TLS says how connections are encrypted. The zero TLS trusts the certificate authorities of the
@@ -31,29 +32,26 @@ func (t *TLS) config() (*tls.Config, error) {
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("TLS certificate authorities: %w", err)
+			return nil, &pipeline.ConfigError{Field: "TLS.CAFile", Err: err}
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("TLS certificate authorities: %s has no certificate in PEM form",
-				t.CAFile)
+			return nil, configErrorf("TLS.CAFile", "%s has no certificate in PEM form", t.CAFile)
 		}
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
-		return nil,
-			errors.New("TLS: a client certificate needs its key and the other way round: give " +
-				"both files")
+		return nil, configErrorf("TLS.CertFile", "give both files, the certificate and its key")
 	}
 	if t.CertFile != "" {
 		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			c, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 			if err != nil {
-				return nil, fmt.Errorf("TLS client certificate: %w", err)
+				return nil, fmt.Errorf("client certificate: %w", err)
 			}
 			return &c, nil
 		}
 		if _, err := load(nil); err != nil {
-			return nil, err
+			return nil, &pipeline.ConfigError{Field: "TLS.CertFile", Err: err}
 		}
 		config.GetClientCertificate = load
 	}
@@ -68,7 +66,7 @@ type SASL struct {
 
 func (s *SASL) mechanism() (sasl.Mechanism, error) {
 	if s.User == "" || s.Password == "" {
-		return nil, errors.New("SASL: give both a user and a password")
+		return nil, configErrorf("SASL", "give both a user and a password")
 	}
 	switch s.Mechanism {
 	case Plain:
@@ -78,5 +76,5 @@ func (s *SASL) mechanism() (sasl.Mechanism, error) {
 	case ScramSHA512:
 		return scram.Auth{User: s.User, Pass: s.Password}.AsSha512Mechanism(), nil
 	}
-	return nil, errors.New("SASL mechanism has no such value: use one of the Mechanism constants")
+	return nil, configErrorf("SASL", "no such mechanism; use one of the Mechanism constants")
 }

@@ -96,7 +96,7 @@ func newSink(cfg Config) (*Sink, error) {
 	}
 	s.troubles.init(cfg.Logger)
 	if s.topics, err = newTopics(cfg.Topic); err != nil {
-		return nil, err
+		return nil, &pipeline.ConfigError{Field: "Topic", Err: err}
 	}
 	if s.lines, err = lines.New(*cfg.Format, !s.topics.perPath); err != nil {
 		return nil, err

@@ -44,9 +44,9 @@ func (o *Output) String() string {
 	return o.b.String()
 }
 
-// ephemeral keeps a daemon from the ports of its defaults, which another zmtpd on this machine may
-// have.
-var ephemeral = []string{
+// Ephemeral are the environment variables that give a daemon ephemeral ports. Another zmtpd on this
+// machine may have the default ports.
+var Ephemeral = []string{
 	"ZMTPD_HTTP=127.0.0.1:0", "ZMTPD_XSUB=tcp://127.0.0.1:*", "ZMTPD_XPUB=tcp://127.0.0.1:*",
 	"ZMTPD_LISTEN=tcp://127.0.0.1:*",
 }
@@ -65,7 +65,7 @@ func Start(t testing.TB, program string, stdin io.Reader, args ...string) *Proce
 	t.Helper()
 	p := &Process{t: t, Cmd: exec.Command(program, args...), done: make(chan struct{})}
 	p.Cmd.Stdin, p.Cmd.Stdout, p.Cmd.Stderr = stdin, &p.Stdout, &p.Stderr
-	p.Cmd.Env = append(append(Environ(), "TZ=UTC"), ephemeral...)
+	p.Cmd.Env = append(append(Environ(), "TZ=UTC"), Ephemeral...)
 	if err := p.Cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -95,14 +95,23 @@ func shorten(text string) string {
 // StartDaemon starts a daemon and waits until it is ready.
 func StartDaemon(t testing.TB, program string, args ...string) *Process {
 	t.Helper()
-	p := Start(t, program, nil, args...)
+	p := StartListening(t, program, args...)
 	Eventually(t, "ready", func() bool {
 		p.WantRunning()
-		if !strings.Contains(p.Stderr.String(), "socket=HTTP") {
-			return false
-		}
 		status, _ := p.Get("/readyz")
 		return status == http.StatusOK
+	})
+	return p
+}
+
+// StartListening starts a daemon and waits until it listens at all endpoints, ready or not.
+func StartListening(t testing.TB, program string, args ...string) *Process {
+	t.Helper()
+	p := Start(t, program, nil, args...)
+	Eventually(t, "listening", func() bool {
+		p.WantRunning()
+		// Its line is the last one.
+		return strings.Contains(p.Stderr.String(), "msg=listening flag=--http")
 	})
 	return p
 }

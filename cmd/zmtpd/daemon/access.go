@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -14,19 +15,19 @@ import (
 	"zmtpd/zmtp/zapclient"
 )
 
-// AccessFlags say which clients may connect.
+// AccessFlags are the flags about encryption, and about the clients that may connect.
 type AccessFlags struct {
-	CurveSecretKeyFile []string `group:"security" placeholder:"PATH" help:"Encrypt with the server's secret key in a certificate file, or with all keys in the files *.key_secret of a folder, while one is replaced (repeatable)."`
-	CurveClients       []string `group:"security" placeholder:"PATH" help:"Let in the client with the public key in a certificate file, or those in the files *.key of a folder (repeatable). Both are read again when they change, and on SIGHUP."`
-	CurveClientKey     []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"Let in the client with this public key (repeatable)."`
-	CurveHandshakeRate int      `group:"security" default:"1000" help:"Answer at most so many CURVE handshakes a second, after a burst of one second's worth, and a quarter of them for one address. Handshakes above that wait or are refused, those of addresses without an earlier client first. 0: no limit."`
-	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"Ask a ZAP handler (RFC 27) at a REP or ROUTER socket who may come in. The domain is xsub, xpub, pull or tap."`
-	Allow              []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Let in only clients from these IP addresses, as in 10.0.0.0/8 (repeatable)."`
-	Deny               []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Keep out clients from these IP addresses (repeatable)."`
-	AuthRefusal        int      `group:"security" reload:"" enum:"300,400" default:"300" help:"What clients are told that may not come in. 300: nothing, they try again; 400: that it is final, which ends a Zeek node."`
+	CurveSecretKeyFile []string `group:"security" placeholder:"PATH" help:"Certificate file with the server's secret key, or a folder of which all files *.key_secret are taken, as while a key is replaced (repeatable). It turns encryption on."`
+	CurveClients       []string `group:"security" placeholder:"PATH" help:"Certificate file with the public key of a client that may connect, or a folder of which all files *.key are taken (repeatable). zmtpd reads all key files again when they change, and on SIGHUP."`
+	CurveClientKey     []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"Public key of a client that may connect (repeatable)."`
+	CurveHandshakeRate Count    `group:"security" default:"1000" help:"CURVE handshakes that the server computes in a second, after a burst of as many; one address gets a quarter. Handshakes beyond that wait or are refused; addresses of earlier clients go first. 0: no limit."`
+	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"ZAP handler (RFC 27), a REP or ROUTER socket, that decides which clients may connect. The domain is xsub, xpub, pull or tap."`
+	Allow              []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Accept clients from these IP addresses only, as in 10.0.0.0/8 (repeatable)."`
+	Deny               []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Refuse clients from these IP addresses (repeatable)."`
+	AuthRefusal        int      `group:"security" reload:"" enum:"300,400" default:"300" help:"Answer to a client that may not connect. 300: none, and the client tries again; 400: an ERROR, at which a Zeek node ends itself."`
 }
 
-// prefix is an IP address, or a range of them, on the command line.
+// prefix is an IP address or a range of addresses on the command line.
 type prefix netip.Prefix
 
 // UnmarshalText parses it.
@@ -41,7 +42,7 @@ func (p *prefix) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is no IP address or range, as in 192.0.2.7 or 10.0.0.0/8", text)
 	}
 	if r != r.Masked() {
-		return fmt.Errorf("%s has bits set behind its length: write %s", text, r.Masked())
+		return fmt.Errorf("%s has bits set beyond its prefix length: write %s", text, r.Masked())
 	}
 	*p = prefix(r)
 	return nil
@@ -64,7 +65,7 @@ type Access struct {
 	labels      Labels            // of clients
 }
 
-// open reads the keys. close must follow.
+// open reads the keys and connects to the ZAP handler. Call close at the end.
 func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
 	s := &Access{zapEndpoint: f.ZAPHandler}
 	sources, err := f.sources()
@@ -73,15 +74,22 @@ func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
 	}
 	var keys *access.Store
 	if sources != nil {
-		if keys, err = access.Open(*sources, curve.NewLimiter(f.CurveHandshakeRate)); err != nil {
+		keys, err = access.Open(*sources, curve.NewLimiter(int(f.CurveHandshakeRate)))
+		if e, ok := errors.AsType[*access.SourceError](err); ok {
+			flag := "--curve-clients"
+			if e.Server {
+				flag = "--curve-secret-key-file"
+			}
+			return nil, fmt.Errorf("%s: %w", flag, e.Err)
+		}
+		if err != nil {
 			return nil, err
 		}
-		log.Info("CURVE is on", "public_keys", keys.PublicKeys(), "clients", keys.Stats().Clients)
 	}
 	var handler zap.Handler
 	if f.ZAPHandler != "" {
 		if s.zap, err = zapclient.Dial(f.ZAPHandler, zmtp.Config{Logger: log}); err != nil {
-			return nil, fmt.Errorf("--zap-handler: %w", err)
+			return nil, EndpointError("--zap-handler", f.ZAPHandler, err)
 		}
 		handler = s.zap
 	}
@@ -90,7 +98,14 @@ func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
 	return s, nil
 }
 
-// reload takes over the flags that can change.
+// describe logs the keys that are in use.
+func (s *Access) describe(log *slog.Logger) {
+	if keys := s.Keys(); keys != nil {
+		log.Info("CURVE is on", "public_keys", keys.PublicKeys(), "clients", keys.Stats().Clients)
+	}
+}
+
+// reload puts the flags into effect that can change.
 func (s *Access) reload(f *AccessFlags) {
 	s.SetRules(access.Rules{Allow: prefixes(f.Allow), Deny: prefixes(f.Deny),
 		Temporary: f.AuthRefusal == zap.StatusTemporary})
@@ -125,16 +140,16 @@ func (f *AccessFlags) sources() (*access.Sources, error) {
 		return nil, nil
 	case len(f.CurveSecretKeyFile) == 0:
 		return nil,
-			Usagef("client keys without a server key: add --curve-secret-key-file, or nothing " +
-				"would be encrypted")
+			Usagef("--curve-clients or --curve-client-key without --curve-secret-key-file: " +
+				"nothing would be encrypted; give the server's key too")
 	case clients == 0 && f.ZAPHandler == "":
 		return nil,
 			Usagef("--curve-secret-key-file without --curve-clients, --curve-client-key or " +
-				"--zap-handler: nobody could come in")
+				"--zap-handler: no client could connect; give one of them too")
 	case clients > 0 && f.ZAPHandler != "":
 		return nil,
-			Usagef("--zap-handler decides about client keys, so that --curve-clients and " +
-				"--curve-client-key have no effect: remove them, or it")
+			Usagef("--zap-handler together with --curve-clients or --curve-client-key: the ZAP " +
+				"handler decides about all clients; remove one of the two")
 	}
 	s := &access.Sources{ServerPaths: f.CurveSecretKeyFile, ClientPaths: f.CurveClients}
 	for _, text := range clientKeys {
@@ -166,15 +181,15 @@ func (f *AccessFlags) zeekSources(zeek zeekKeys) (*access.Sources, error) {
 		Clients: []*access.Client{{Name: "zeek", Key: public}}}, nil
 }
 
-// parseClientKey parses a key with a name. Without one it is called by its own text.
+// parseClientKey parses NAME=KEY. The name of a key without one is the key's text.
 func parseClientKey(text string) (*access.Client, error) {
 	name, key := text, text
 	if len(text) != curve.TextSize {
 		var ok bool
 		if name, key, ok = strings.Cut(text, "="); !ok {
 			return nil,
-				Usagef("--curve-client-key %q: want a public key of %d characters, or NAME= and "+
-					"the key", text, curve.TextSize)
+				Usagef("--curve-client-key %q: write a public key of %d characters, or "+
+					"NAME=KEY", text, curve.TextSize)
 		}
 	}
 	k, err := curve.ParseKey([]byte(key))
@@ -184,7 +199,7 @@ func parseClientKey(text string) (*access.Client, error) {
 	return &access.Client{Name: name, Key: k}, nil
 }
 
-// targets returns the endpoints to which open connects.
+// targets returns the endpoints to which open has connected.
 func (s *Access) targets() []Target {
 	if s.zap == nil {
 		return nil
@@ -192,7 +207,7 @@ func (s *Access) targets() []Target {
 	return []Target{{"--zap-handler", s.zapEndpoint}}
 }
 
-// close ends what open began.
+// close disconnects from the ZAP handler.
 func (s *Access) close() {
 	if s.zap != nil {
 		s.zap.Close()

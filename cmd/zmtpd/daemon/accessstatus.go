@@ -11,24 +11,23 @@ import (
 // The metrics of authentication.
 var (
 	authAnswers = Counter("zmtpd_authentication_answers_total",
-		"What was decided about new connections: the ZAP status, before --auth-refusal, or none.",
+		"Decisions about new connections by ZAP status; --auth-refusal does not change it.",
 		"socket", "status")
 	curveClients = Gauge("zmtpd_curve_clients",
-		"Client keys that may come in.")
+		"Client keys that may connect.")
 	curveServerKeys = Gauge("zmtpd_curve_server_keys",
-		"Server keys that clients may know.")
+		"Server keys in use.")
 	curveReloads = Counter("zmtpd_curve_reloads_total",
-		"How often the keys were read again.", "result")
+		"Reloads of the keys.", "result")
 	curveHandshakes = Counter("zmtpd_curve_handshakes_total",
-		"Handshakes that clients asked for, by --curve-handshake-rate: started; refused_rate, "+
-			"above their address's share;"+
-			" refused_full, too many waited.", "result")
+		"CURVE handshakes by what --curve-handshake-rate did with them: started; refused_rate, "+
+			"beyond the share of the address; refused_full, too many waited.", "result")
 	curveWaiting = Gauge("zmtpd_curve_handshakes_waiting",
-		"Handshakes that wait for their turn.")
+		"CURVE handshakes that wait for their turn.")
 	curveMultiplications = Counter("zmtpd_curve_multiplications_total",
-		"Multiplications on the curve for handshakes, each some 30 µs of CPU time.")
+		"Curve25519 multiplications for handshakes, each some 30 µs of CPU time.")
 	curveChanged = Gauge("zmtpd_curve_keys_changed_timestamp_seconds",
-		"When the keys that count were read, in seconds since 1970.")
+		"When the keys in use were read, in seconds since 1970.")
 	clientPeers = Gauge("zmtpd_client_peers",
 		"Connections of each client.", "client", "socket")
 )
@@ -62,10 +61,10 @@ func (s *Access) collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// ClientLabel returns the label of a client in metrics. The labels are bounded.
+// ClientLabel returns the label of a client in metrics. The number of labels is bounded.
 func (s *Access) ClientLabel(name string) string { return s.labels.Label(name) }
 
-// CollectPeers sends how many connections each client has to a socket.
+// CollectPeers sends the number of connections that each client has to a socket.
 func (s *Access) CollectPeers(ch chan<- prometheus.Metric, socket string, peers []zmtp.PeerStats) {
 	counts := map[string]int{}
 	for _, p := range peers {
@@ -78,12 +77,12 @@ func (s *Access) CollectPeers(ch chan<- prometheus.Metric, socket string, peers 
 	}
 }
 
-// AccessStatus is about who may come in.
+// AccessStatus is the part of /status about encryption and access.
 type AccessStatus struct {
 	Mechanism  string     `json:"mechanism"`             // CURVE or NULL
 	ServerKeys []string   `json:"server_keys,omitempty"` // the public ones
-	Clients    int        `json:"clients"`               // keys that may come in; 0 if a ZAP handler decides
-	Changed    *time.Time `json:"changed,omitempty"`     // when the keys were read
+	Clients    int        `json:"clients"`               // keys that may connect; 0 with a ZAP handler
+	Changed    *time.Time `json:"changed,omitempty"`     // when the keys in use were read
 	Reloads    uint64     `json:"reloads"`
 	Failures   uint64     `json:"failed_reloads"`
 }

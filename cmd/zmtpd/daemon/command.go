@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -15,33 +16,33 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Command is a daemon: a struct with its flags, of which [Flags] are a part.
+// Command is a daemon: a struct with its flags, which embeds [Flags].
 type Command interface {
-	// Jobs makes the jobs of the daemon. They neither listen nor connect yet.
+	// Jobs makes the jobs of the daemon. They do not listen or connect yet.
 	Jobs(env *Env) ([]Job, error)
 	Common() *Flags // from Flags
 }
 
-// Env is what jobs are made with.
+// Env has what jobs share.
 type Env struct {
 	Stdio
 	Log    *slog.Logger
 	Access *Access
-	// Fail ends the daemon as SIGTERM does, but with this error: a job calls it when it can never
-	// do its work again. It does not block, and may be called at any time.
+	// Fail ends the daemon as SIGTERM does, but with this error. A job calls it when it can never
+	// do its work again. It does not block and may be called at any time.
 	Fail   func(error)
 	Memory *memory.Budget // of the process, nil for no limit
 	flags  *Flags
 }
 
-// Socket returns the configuration of a socket with the common flags, and without access control.
+// Socket returns the configuration of a socket: the common flags, without access control.
 func (e *Env) Socket() zmtp.Config {
 	c := e.flags.Socket(e.Log)
 	c.Memory = e.Memory
 	return c
 }
 
-// SocketConfig is [Env.Socket] for Reload: with the common flags of a command, and without a log.
+// SocketConfig is [Env.Socket] for [Job.Reload]: the common flags of a command, without a log.
 func SocketConfig(c Command) zmtp.Config { return c.Common().Socket(nil) }
 
 // Stdio are the standard streams of the process.
@@ -50,42 +51,42 @@ type Stdio struct {
 	Out, Err io.Writer
 }
 
-// Job is one thing that a daemon does, such as being a broker or a logger. Reload, Collect, Status
-// and Summary may be called at any time, and at the same time.
+// Job is one role of a daemon, such as the broker or the logger. Reload, Collect, Status and
+// Summary may be called at any time, concurrently.
 type Job interface {
 	// Name is the label of the job in the log and in /status.
 	Name() string
 	// Listen binds the endpoints of the job and starts it.
 	Listen() ([]Endpoint, error)
-	// Reload takes over the flags with the tag reload. now has the type of the job's command.
+	// Reload puts the flags with the tag reload into effect. now has the type of the job's command.
 	Reload(now Command)
-	// Shutdown ends the job, whether it listens or not. When ctx ends, it gives up what is left. A
-	// loss that the operator has to know of is an error.
+	// Shutdown ends the job, whether it listens or not. It blocks until everything is delivered, or
+	// until ctx ends. It returns an error about losses that the operator has to know of.
 	Shutdown(ctx context.Context) error
 	// Collect sends the metrics of the job.
 	Collect(ch chan<- prometheus.Metric)
 	// Status returns the job's part of /status, to be encoded as JSON.
 	Status() any
-	// Summary returns attributes for the last log line of the job.
+	// Summary returns attributes for the job's last line in the log.
 	Summary() []any
 }
 
-// Connecter is a Job that connects as well as listens.
+// Connecter is a Job that not only listens but also connects.
 type Connecter interface {
-	// Targets returns the endpoints to which Connect connects. The daemon does not start if it
-	// listens at one of them.
+	// Targets returns the endpoints to which Connect connects. A daemon that listens at one of them
+	// does not start.
 	Targets() []Target
 	// Connect connects. It is called once, after the endpoints of all jobs are bound.
 	Connect() error
 }
 
-// Readier is a Job that may be unable to do its work at times.
+// Readier is a Job that is at times unable to do its work.
 type Readier interface {
-	// Ready returns why it cannot work, or nil.
+	// Ready returns why the job cannot work now, or nil.
 	Ready() error
 }
 
-// Describer is a Job with settings that the operator should see in the first line of the log.
+// Describer is a Job with settings for the line of the log about the start.
 type Describer interface {
 	// Describe returns attributes for that line.
 	Describe() []any
@@ -93,14 +94,14 @@ type Describer interface {
 
 // Endpoint is an address at which a daemon listens.
 type Endpoint struct {
-	Flag     string `json:"flag"`     // that asks for it, as in "--xsub"
+	Flag     string `json:"flag"`     // of the endpoint, such as "--xsub"
 	Socket   string `json:"socket"`   // the socket type, or "HTTP"
-	Endpoint string `json:"endpoint"` // with the address actually bound
+	Endpoint string `json:"endpoint"` // with the address that was bound
 }
 
 // Target is an endpoint to which a daemon connects.
 type Target struct {
-	Flag     string // that asks for it
+	Flag     string // of the endpoint, such as "--to"
 	Endpoint string
 }
 
@@ -108,7 +109,7 @@ type Target struct {
 func BindAll(flag, socket string, endpoints []string,
 	listen func(string) (string, error)) ([]Endpoint, error) {
 	if len(endpoints) == 0 {
-		return nil, Usagef("%s: no endpoint; give at least one, as in %s tcp://127.0.0.1:5555",
+		return nil, Usagef("%s: no endpoint; give at least one, as in %s tcp://127.0.0.1:*",
 			flag, flag)
 	}
 	var all []Endpoint
@@ -126,13 +127,24 @@ func BindAll(flag, socket string, endpoints []string,
 func ListenError(flag, address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s %s: another process listens there already; stop it, or choose "+
-			"another address: %w",
-			flag, address, err)
+			"another address: %w", flag, address, err)
 	}
-	return fmt.Errorf("%s %s: %w", flag, address, err)
+	return EndpointError(flag, address, err)
 }
 
-// UsageError is an error in how zmtpd was called. Its exit status is 2.
+// EndpointError names the flag in an error about its endpoint. An endpoint that is not well formed
+// is a [UsageError].
+func EndpointError(flag, endpoint string, err error) error {
+	if !errors.Is(err, zmtp.ErrEndpoint) {
+		return fmt.Errorf("%s %s: %w", flag, endpoint, err)
+	}
+	// The text begins with the endpoint, which is named already.
+	text := strings.TrimPrefix(err.Error(), fmt.Sprintf("%v %q: ", zmtp.ErrEndpoint, endpoint))
+	return Usagef("%s %q: %s", flag, endpoint, text)
+}
+
+// UsageError is a mistake in the command line, the environment or the configuration file. The exit
+// status is 2.
 type UsageError struct{ Err error }
 
 func (e *UsageError) Error() string { return e.Err.Error() }

@@ -1,29 +1,33 @@
 package daemon
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
 )
 
-// A flag's value is taken from the command line, else from its environment variable,
-// else from the file of --config, else it is the default.
+// A flag's value is taken from the command line, else from its environment variable, else from the
+// file of --config, else it is the default.
 //
-// The daemons share their flags, so they share the names as well: --sndhwm is ZMTPD_SNDHWM, and
-// "sndhwm" at the top of the file. A tool's flags mean something else under the same
-// names (--xsub is where the broker listens and where replay connects), so its command
-// is part of theirs: ZMTPD_REPLAY_XSUB, and "xsub" in the section "replay". A daemon may
-// have a section too, which wins over the top.
+// The daemons share their flags, and so the names: --sndhwm is ZMTPD_SNDHWM, and "sndhwm" at the
+// top of the file. A flag of a tool may mean something else under the same name: the broker listens
+// at --xsub, and replay connects to it. So the name of a tool is part of its variables and the name
+// of its section: ZMTPD_REPLAY_XSUB, and "xsub" in the section "replay". A daemon may have a
+// section too, which wins over the top.
 
-// Group is the group of the daemons in the grammar. They share the names of their flags.
+// Group is the group of the daemons in the grammar.
 const Group = "daemons"
 
 // isDaemon reports whether a command's flags are named without the command.
@@ -31,7 +35,7 @@ func isDaemon(command *kong.Node) bool {
 	return command.Group != nil && command.Group.Key == Group
 }
 
-// NameVariables gives every flag but --help its environment variable.
+// NameVariables gives every flag except --help and --version its environment variable.
 func NameVariables(k *kong.Kong) error {
 	name := func(flag *kong.Flag, prefix string) {
 		if flag.Name != "help" && flag.Name != "version" {
@@ -74,7 +78,8 @@ func (ConfigFlag) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 	return nil
 }
 
-// CheckConfig returns the first fault in a configuration file, with its line.
+// CheckConfig returns the faults in a configuration file, a line for each with the file's name and
+// the line in it.
 func CheckConfig(name string, model *kong.Application) error {
 	_, err := readConfig(name, model)
 	return err
@@ -95,114 +100,166 @@ func readConfig(name string, model *kong.Application) (*configFile, error) {
 		return nil, fmt.Errorf("%s: more than %d bytes; is this the right file?", name,
 			maxConfigSize)
 	}
-	file, err := parseConfig(text, model)
-	if fault, ok := errors.AsType[*configFault](err); ok {
-		return nil, fmt.Errorf("%s:%d: %w", name, fault.line, err)
+	file, faults := parseConfig(text, model)
+	if len(faults) == 0 {
+		return file, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+	errs := make([]error, len(faults))
+	for i, f := range faults {
+		errs[i] = fmt.Errorf("%s:%d: %s", name, f.line, f.text)
 	}
-	return file, nil
+	return nil, errors.Join(errs...)
 }
 
-// configFault is a fault in a line of a configuration file.
-type configFault struct {
+// fault is a fault in a line of a configuration file.
+type fault struct {
 	line int
 	text string
 }
 
-func (f *configFault) Error() string { return f.text }
-
-func faultf(node yaml.Node, format string, args ...any) error {
-	return &configFault{node.Line, fmt.Sprintf(format, args...)}
+func faultf(node yaml.Node, format string, args ...any) fault {
+	return fault{node.Line, fmt.Sprintf(format, args...)}
 }
 
-// configFile is a checked configuration file: every key in it is a flag. It is a
-// kong.Resolver.
+// yamlLine is how the YAML library begins a fault with its line.
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): `)
+
+// yamlFaults returns the faults of a text that is not YAML.
+func yamlFaults(err error) (faults []fault) {
+	all := []string{strings.TrimPrefix(err.Error(), "yaml: ")}
+	if e, ok := errors.AsType[*yaml.TypeError](err); ok {
+		all = e.Errors
+	}
+	for _, text := range all {
+		line := 1
+		if m := yamlLine.FindStringSubmatch(text); m != nil {
+			line, _ = strconv.Atoi(m[1])
+			text = text[len(m[0]):]
+		}
+		faults = append(faults, fault{line, "not valid YAML: " + text})
+	}
+	return faults
+}
+
+// configFile is a checked configuration file: every key in it is a flag. It is a [kong.Resolver].
 type configFile struct {
 	top      map[string]yaml.Node
 	sections map[string]map[string]yaml.Node // by command
 }
 
-// parseConfig reads a configuration file. It refuses keys that are no flags, wherever
-// they stand, so that no typing error goes unnoticed.
-func parseConfig(text []byte, model *kong.Application) (*configFile, error) {
-	c := &configFile{top: map[string]yaml.Node{}, sections: map[string]map[string]yaml.Node{}}
-	decoder := yaml.NewDecoder(strings.NewReader(string(text)))
-	if err := decoder.Decode(&c.top); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+// parseConfig parses a configuration file. A key that is not a flag is a fault wherever it stands,
+// so that no typing error goes unnoticed.
+func parseConfig(text []byte, model *kong.Application) (c *configFile, faults []fault) {
+	c = &configFile{top: map[string]yaml.Node{}, sections: map[string]map[string]yaml.Node{}}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var document yaml.Node
+	err := decoder.Decode(&document)
+	if err == nil {
+		if root := document.Content[0]; root.Kind != yaml.MappingNode {
+			return nil, []fault{faultf(*root,
+				`not a configuration: write lines of the form "flag: value"`)}
+		}
+		c.top, err = decodeMapping(document.Content[0])
 	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil,
-			errors.New("more than one YAML document, only one is read: remove the lines of ---")
+	if err != nil && !errors.Is(err, io.EOF) { // an empty file ends at once
+		return nil, yamlFaults(err)
+	}
+	var second yaml.Node
+	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
+		return nil, []fault{{max(second.Line, 1), "a second YAML document: only the first one is " +
+			"read; remove the line ---"}}
 	}
 
-	commands := map[string]map[string]*kong.Flag{}
 	daemons := map[string]*kong.Flag{}
 	for _, command := range model.Children {
 		flags := map[string]*kong.Flag{}
 		for _, flag := range command.Flags {
 			flags[flag.Name] = flag
 		}
-		commands[command.Name] = flags
 		if isDaemon(command) {
 			maps.Copy(daemons, flags)
 		}
-	}
-	for key, node := range c.top {
-		if flags := commands[key]; flags != nil && node.Kind == yaml.MappingNode {
-			section := map[string]yaml.Node{}
-			if err := node.Decode(&section); err != nil {
-				return nil, err
-			}
-			if err := checkKeys(section, flags, "command "+key); err != nil {
-				return nil, err
-			}
-			c.sections[key] = section
-			delete(c.top, key)
+		node, ok := c.top[command.Name]
+		if !ok || node.Kind != yaml.MappingNode {
+			continue
 		}
+		section, err := decodeMapping(&node)
+		if err != nil {
+			faults = append(faults, yamlFaults(err)...)
+		}
+		faults = append(faults, checkKeys(section, flags, nil, "zmtpd "+command.Name)...)
+		c.sections[command.Name] = section
+		delete(c.top, command.Name)
 	}
-	return c, checkKeys(c.top, daemons, "daemons")
+	commands := make([]string, len(model.Children))
+	for i, command := range model.Children {
+		commands[i] = command.Name
+	}
+	return c, append(faults, checkKeys(c.top, daemons, commands, "the daemons")...)
 }
 
-// checkKeys refuses keys that are no flags of whom, and values that a flag cannot take.
-func checkKeys(values map[string]yaml.Node, flags map[string]*kong.Flag, whom string) error {
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		node := values[key]
+// decodeMapping returns the values of a mapping. Each has the line of its key.
+func decodeMapping(node *yaml.Node) (values map[string]yaml.Node, err error) {
+	if err := node.Decode(&values); err != nil {
+		return nil, err
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if value, ok := values[node.Content[i].Value]; ok {
+			value.Line = node.Content[i].Line
+			values[node.Content[i].Value] = value
+		}
+	}
+	return values, nil
+}
+
+// checkKeys returns a fault for each key that is neither a flag of whom nor a section, and for each
+// value that its flag cannot take.
+func checkKeys(values map[string]yaml.Node, flags map[string]*kong.Flag, sections []string,
+	whom string) (faults []fault) {
+	for key, node := range values {
 		flag := flags[key]
 		if flag == nil {
-			known := slices.Sorted(maps.Keys(flags))
-			if nearest := nearest(key, known); nearest != "" {
-				return faultf(node, "%q is no flag of the %s; the nearest is %q", key, whom,
-					nearest)
+			text := fmt.Sprintf("%q is no flag of %s", key, whom)
+			known := append(slices.Sorted(maps.Keys(flags)), sections...)
+			if slices.Contains(sections, key) {
+				text = fmt.Sprintf("%q is a command: write its flags below it, indented", key)
+			} else if nearest := nearest(key, known); nearest != "" {
+				text += fmt.Sprintf("; the nearest name is %q", nearest)
+			} else if sections != nil {
+				text += "; zmtpd config init prints them all; flags of a tool stand in a section " +
+					"with its name"
+			} else {
+				text += "; " + whom + " --help lists them"
 			}
-			return faultf(node,
-				"%q is no flag of the %s, which have %s; flags of a tool stand in a section with "+
-					"its name",
-				key, whom, strings.Join(known, ", "))
+			faults = append(faults, faultf(node, "%s", text))
+			continue
 		}
 		value, err := flagValue(flag, node)
 		if err == nil {
 			err = checkValue(flag, value)
 		}
 		if err != nil {
-			return faultf(node, "%s: %s: %v", key, shorten(node), err)
+			faults = append(faults, faultf(node, "%s: %v", describeValue(key, node), err))
 		}
 	}
-	return nil
+	return faults
 }
 
-// shorten returns the value of a node for an error.
-func shorten(node yaml.Node) string {
-	if node.Kind == yaml.ScalarNode {
-		return fmt.Sprintf("%.80q", node.Value)
+// describeValue returns a key and its value for an error.
+func describeValue(key string, node yaml.Node) string {
+	if node.Kind == yaml.ScalarNode && node.Value != "" {
+		return fmt.Sprintf("%s: %.80q", key, node.Value)
 	}
-	return "the value"
+	return key
 }
 
-// checkValue reports whether a flag takes a value.
+// checkValue returns why a flag does not take a value, or nil.
 func checkValue(flag *kong.Flag, value any) error {
 	target := reflect.New(flag.Target.Type()).Elem()
+	if target.Kind() == reflect.Pointer { // as kong does before it parses
+		target.Set(reflect.New(target.Type().Elem()))
+	}
 	scan := kong.Scan().PushTyped(value, kong.FlagValueToken)
 	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan},
 		target); err != nil {
@@ -226,8 +283,8 @@ func checkValue(flag *kong.Flag, value any) error {
 // Validate implements [kong.Resolver].
 func (c *configFile) Validate(*kong.Application) error { return nil }
 
-// Resolve implements [kong.Resolver]. kong prefers what it returns to the environment,
-// so it has no value for a flag whose variable is set.
+// Resolve implements [kong.Resolver]. kong prefers its result to the environment. So it returns
+// none for a flag whose variable is set.
 func (c *configFile) Resolve(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
 	if setVariable(flag) != "" || parent.Command == nil {
 		return nil, nil
@@ -248,23 +305,22 @@ func (c *configFile) lookup(command *kong.Node, flag *kong.Flag) (yaml.Node, boo
 	return node, ok
 }
 
-// flagValue returns a value in the form in which kong parses it: text as on the command
-// line, or a list.
+// flagValue returns a value in the form that kong parses: text as on the command line, or a list.
 func flagValue(flag *kong.Flag, node yaml.Node) (any, error) {
 	switch node.Kind {
 	case yaml.ScalarNode:
 		if node.Tag == "!!null" {
-			return nil, errors.New(`no value; write "" for an empty one, or remove the line`)
+			return nil, errors.New(`it has no value; write "" for an empty one, or remove the line`)
 		}
 		return node.Value, nil
 	case yaml.SequenceNode:
 		if flag.Target.Kind() != reflect.Slice {
-			return nil, errors.New("a list, but the flag takes one value")
+			return nil, errors.New("a list where the flag takes one value")
 		}
 		list := make([]any, len(node.Content))
 		for i, item := range node.Content {
 			if item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
-				return nil, fmt.Errorf("item %d of the list is no plain value", i+1)
+				return nil, fmt.Errorf("item %d of the list is not a plain value", i+1)
 			}
 			list[i] = item.Value
 			if flag.Target.Type().Elem().Kind() != reflect.String {

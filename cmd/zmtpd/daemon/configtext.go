@@ -14,11 +14,11 @@ import (
 
 const exampleHead = `# Configuration of zmtpd, for --config or ZMTPD_CONFIG.
 #
-# A flag is taken from the command line, else from its variable, else from here. The flags of all
-# daemons stand at the top level. A daemon takes the flags that it has. A section with the name of a
-# command, as in "up:", has flags for that command only.
+# The command line wins over a flag's environment variable, and the variable over this file. The
+# flags of all daemons stand at the top level; each daemon takes those that it has. A section with
+# the name of a command, such as "up:", has flags for that command only.
 #
-# Remove the "#" in front of a name to set it. The values are the defaults.
+# To set a flag, remove the "#" in front of its name. The values here are the defaults.
 `
 
 // WriteExample writes a configuration file with every flag of the daemons, its help and its
@@ -36,7 +36,7 @@ func WriteExample(w io.Writer, model *kong.Application) error {
 			}
 			seen[flag.Name] = true
 			b.WriteByte('\n')
-			for _, line := range wrap(flag.Help+" ("+strings.Join(flag.Envs, ", ")+")", 98) {
+			for _, line := range wrap(flag.Help+" ($"+strings.Join(flag.Envs, ", $")+")", 98) {
 				fmt.Fprintf(b, "# %s\n", line)
 			}
 			if flag.Default == "" {
@@ -54,7 +54,7 @@ func WriteExample(w io.Writer, model *kong.Application) error {
 	return err
 }
 
-// yamlScalar returns a text as it stands in a flow list or behind a key.
+// yamlScalar returns a text in the form that it has in a list or behind a key.
 func yamlScalar(text string) string {
 	var list []yaml.Node
 	if err := yaml.Unmarshal([]byte("["+text+"]"), &list); err == nil && len(list) == 1 &&
@@ -64,7 +64,7 @@ func yamlScalar(text string) string {
 	return fmt.Sprintf("%q", text)
 }
 
-// wrap breaks text into lines of at most width bytes, or one word.
+// wrap breaks text into lines of at most width bytes. A longer word has a line of its own.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for word := range strings.FieldsSeq(text) {
@@ -80,7 +80,7 @@ func wrap(text string, width int) (lines []string) {
 }
 
 // WriteFlags writes the flags of the command that was parsed as a configuration file, with the
-// origin of each value. Secret keys in Zeek's variables are named, and not shown.
+// origin of each value. It names the variables with Zeek's secret keys without their values.
 func WriteFlags(w io.Writer, parsed *kong.Context) error {
 	command := parsed.Selected()
 	b := fmt.Appendf(nil, "# zmtpd %s\n", command.Name)
@@ -116,7 +116,7 @@ func WriteFlags(w io.Writer, parsed *kong.Context) error {
 		}
 		text := valueText(flag.Target)
 		key := flag.Name
-		if text == "" { // a default that is no value
+		if text == "" { // the default is to have no value
 			key = "#" + key
 		}
 		b = fmt.Appendf(b, "%s%s:%s # %s\n", indent, key, strings.TrimRight(" "+text, " "), origin)

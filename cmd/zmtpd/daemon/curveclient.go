@@ -7,17 +7,17 @@ import (
 	"zmtpd/zmtp"
 )
 
-// CurveClientFlags make a tool's socket a CURVE client.
+// CurveClientFlags make a socket that connects a CURVE client.
 type CurveClientFlags struct {
-	CurveServerKey     string `group:"security" placeholder:"KEY|FILE" help:"Encrypt, and talk only to the server with this public key: its text or a certificate file."`
-	CurveSecretKeyFile string `group:"security" placeholder:"FILE" help:"Certificate file with the own secret key, as zmtpd keygen --dir writes it."`
+	CurveServerKey     string `group:"security" placeholder:"KEY|FILE" help:"Public key of the server, as text or in a certificate file. It turns encryption on."`
+	CurveSecretKeyFile string `group:"security" placeholder:"FILE" help:"Certificate file with the client's secret key, as zmtpd keygen --dir writes it."`
 }
 
-// Socket returns the configuration of a tool's socket. It tries again after whatever error: the
-// other side may be configured in the meantime.
+// Socket returns the configuration of a tool's socket. The socket connects again after every error:
+// the other side may be configured in the meantime.
 func (f *CurveClientFlags) Socket() (zmtp.Config, error) {
 	config := zmtp.Config{RetryAlways: true}
-	client, err := f.Client()
+	client, err := f.Client("")
 	if err != nil || client == nil {
 		return config, err
 	}
@@ -25,19 +25,20 @@ func (f *CurveClientFlags) Socket() (zmtp.Config, error) {
 	return config, nil
 }
 
-// Client returns the keys that the flags or Zeek's variables make up, nil for none.
-func (f *CurveClientFlags) Client() (*curve.Client, error) {
+// Client returns the keys of the flags or of Zeek's variables, nil for none. prefix is the prefix
+// of the flags' names.
+func (f *CurveClientFlags) Client(prefix string) (*curve.Client, error) {
 	zeek := readZeekKeys()
-	flag := "curve-server-key"
+	flag := prefix + "curve-server-key"
 	if f.CurveServerKey == "" {
-		flag = "curve-secret-key-file"
+		flag = prefix + "curve-secret-key-file"
 	}
 	switch {
 	case f.CurveServerKey != "" || f.CurveSecretKeyFile != "":
 		if err := zeek.checkMixture(flag); err != nil {
 			return nil, err
 		}
-		return f.fromFlags()
+		return f.fromFlags(prefix)
 	case len(zeek) > 0:
 		server, err := zeek.public(ZeekServerPublic)
 		if err != nil {
@@ -55,29 +56,29 @@ func (f *CurveClientFlags) Client() (*curve.Client, error) {
 	return nil, nil
 }
 
-func (f *CurveClientFlags) fromFlags() (*curve.Client, error) {
+func (f *CurveClientFlags) fromFlags(prefix string) (*curve.Client, error) {
+	serverFlag, secretFlag := "--"+prefix+"curve-server-key", "--"+prefix+"curve-secret-key-file"
 	switch {
 	case f.CurveServerKey == "":
 		return nil,
-			Usagef("--curve-secret-key-file without --curve-server-key: give the public key of " +
-				"the server as well")
+			Usagef("%s without %s: give the server's public key too", secretFlag, serverFlag)
 	case f.CurveSecretKeyFile == "":
 		return nil,
-			Usagef("--curve-server-key without --curve-secret-key-file: make a key with zmtpd " +
-				"keygen --dir, and let the server know its public half")
+			Usagef("%s without %s: make a key pair with zmtpd keygen --dir, and give its public "+
+				"key to the server", serverFlag, secretFlag)
 	}
-	server, err := readKey("curve-server-key", f.CurveServerKey)
+	server, err := readKey(serverFlag, f.CurveServerKey)
 	if err != nil {
 		return nil, err
 	}
 	c, err := curve.ReadCertificate(f.CurveSecretKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("--curve-secret-key-file: %w", err)
+		return nil, fmt.Errorf("%s: %w", secretFlag, err)
 	}
 	if c.Secret == nil {
 		return nil,
-			fmt.Errorf("--curve-secret-key-file %s: has a public key only; the file with both "+
-				"ends in .key_secret", f.CurveSecretKeyFile)
+			fmt.Errorf("%s %s: the file has a public key only; the file with both keys ends in "+
+				".key_secret", secretFlag, f.CurveSecretKeyFile)
 	}
 	return curve.NewClient(server, *c.Secret)
 }

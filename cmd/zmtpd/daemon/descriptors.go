@@ -6,17 +6,17 @@ import (
 )
 
 const (
-	// descriptorsOfNode is how many a node of the cluster takes: two connections to the broker, one
+	// descriptorsOfNode is what a node of the cluster takes: two connections to the broker and one
 	// to the logger.
 	descriptorsOfNode = 3
 	// maxSpare bounds spareDescriptors.
 	maxSpare = 1024
-	// wantedDescriptors is enough for a cluster of a thousand nodes, see spareDescriptors.
+	// wantedDescriptors is enough for a cluster of a thousand nodes and spareDescriptors.
 	wantedDescriptors = 1000 * descriptorsOfNode * 4 / 3
 )
 
-// spareDescriptors returns how many of limit file descriptors no connection may take. They are for
-// log files, listeners and HTTP.
+// spareDescriptors returns how many of limit file descriptors are kept from connections, for log
+// files, listeners and HTTP.
 func spareDescriptors(limit uint64) uint64 { return min(maxSpare, limit/4) }
 
 // defaultConnections returns how many connections a socket may accept under a limit on file
@@ -28,13 +28,12 @@ func defaultConnections(limit uint64) int {
 	return int(min(max((limit-spareDescriptors(limit))/descriptorsOfNode, 1), math.MaxInt32))
 }
 
-// warnDescriptors says for how many nodes the limit is enough if that is not many.
+// warnDescriptors warns if the limit is too low for a large cluster.
 func warnDescriptors(log *slog.Logger, limit uint64) {
 	if limit == 0 || limit >= wantedDescriptors {
 		return
 	}
-	log.Warn("the limit on file descriptors is low: a node takes 3; raise it with ulimit -n or "+
-		"LimitNOFILE of systemd",
-		"limit", limit, "enough_for_nodes", defaultConnections(limit), "needed_for_1000_nodes",
-		wantedDescriptors)
+	log.Warn("the limit on file descriptors is low: each node takes 3; raise it with ulimit -n or "+
+		"LimitNOFILE= of systemd", "limit", limit, "enough_for_nodes", defaultConnections(limit),
+		"needed_for_1000_nodes", wantedDescriptors)
 }

@@ -2,10 +2,8 @@
 
 package daemon
 
-import "log/slog"
-
 // raiseDescriptors does nothing: there is no limit to raise.
-func raiseDescriptors(*slog.Logger) {}
+func raiseDescriptors() {}
 
 // descriptorLimit returns 0: there is no limit.
 func descriptorLimit() uint64 { return 0 }

@@ -19,7 +19,7 @@ type webServer struct {
 	done   chan struct{} // closed when it has ended
 }
 
-// serveHTTP starts a server at an address that answers requests about d.
+// serveHTTP starts the server of d at an address.
 func serveHTTP(address string, d *daemon) (*webServer, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -45,7 +45,7 @@ func serveHTTP(address string, d *daemon) (*webServer, error) {
 	return w, nil
 }
 
-// close ends the server. It gives requests that are under way a second.
+// close ends the server. Requests that are under way get a second.
 func (w *webServer) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -55,7 +55,7 @@ func (w *webServer) close() {
 	<-w.done
 }
 
-// handler answers the requests.
+// handler returns the handler of all requests.
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry(), promhttp.HandlerOpts{

@@ -8,8 +8,8 @@ import (
 	"reflect"
 )
 
-// newLog returns a log in a format, text or json. Both formats say the same: values that the text
-// format writes as words are strings in JSON as well.
+// newLog returns a log in a format, text or json. Values that the text format writes as words are
+// strings in JSON as well.
 func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w,
@@ -18,9 +18,8 @@ func newLog(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// words replaces a value for which [slog.JSONHandler] has another form than [slog.TextHandler]:
-// durations, which it writes as nanoseconds, and types of their own, which it writes as numbers,
-// objects or arrays of bytes.
+// words replaces values that [slog.JSONHandler] writes in another form than [slog.TextHandler]:
+// durations as nanoseconds, and named types as numbers, objects or arrays of bytes.
 func words(groups []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindDuration:
@@ -35,10 +34,10 @@ func words(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// wordsOf returns the text of a value, of each element for a slice.
+// wordsOf returns the text of a value; of a slice, the texts of its elements.
 func wordsOf(v any) slog.Value {
 	switch v := v.(type) {
-	case nil, []string:
+	case nil:
 		return slog.AnyValue(v)
 	case error:
 		return slog.StringValue(v.Error())

@@ -12,32 +12,53 @@ import (
 )
 
 const (
-	// garbage is how much more than the budget the Go runtime may take before it works hard to free
-	// memory: what the budget does not count, and what was freed and not yet collected.
+	// garbage is what the Go runtime may take beyond the budget before it collects harder: memory
+	// that the budget does not count, and memory that is free but not collected.
 	garbage = 64 << 20
-	// process is how much more than the budget the process takes at most: garbage, and the program.
+	// process is what the process takes beyond the budget at most: garbage, and the program.
 	process = 128 << 20
 	// minMemory is the smallest default, in bytes.
 	minMemory = 64 << 20
-	// unknownMemory is the default if nobody tells how much memory there is.
+	// leastMemory is the smallest --memory. A few connections and messages of the usual size fit.
+	leastMemory = 16 << 20
+	// unknownMemory is the default if the system does not tell how much memory there is.
 	unknownMemory = 1 << 30
 )
 
-// memoryLimit returns the size of the memory budget in bytes, 0 for none, and where it comes from.
+// budgetSize is a size of the memory budget on the command line, 0 for none.
+type budgetSize ByteSize
+
+// UnmarshalText parses it.
+func (s *budgetSize) UnmarshalText(text []byte) error {
+	var n ByteSize
+	if err := n.UnmarshalText(text); err != nil {
+		return err
+	}
+	if n != 0 && n < leastMemory {
+		return fmt.Errorf("%s is too little to work with; give %s or more, or 0 for no limit", text,
+			ByteSize(leastMemory))
+	}
+	*s = budgetSize(n)
+	return nil
+}
+
+func (s budgetSize) String() string { return ByteSize(s).String() }
+
+// memoryLimit returns the size of the memory budget in bytes, 0 for none, and its origin.
 func (f *Flags) memoryLimit(available func() (int64, string)) (limit int64, source string) {
 	if f.Memory != nil {
 		return int64(*f.Memory), "--memory"
 	}
 	switch n, source := available(); source {
-	case "cgroup": // it is for this process, perhaps with a few small ones
+	case "cgroup": // its limit is for this process, perhaps with a few small ones
 		return max(min(n/4*3, n-process), minMemory), "three quarters of the cgroup's limit"
-	case "host": // others need most of it
+	case "host": // other processes need most of the memory
 		return max(n/4, minMemory), "a quarter of the host's memory"
 	}
 	return unknownMemory, "default"
 }
 
-// openMemory makes the memory budget, nil for no limit.
+// openMemory makes the memory budget, nil for none.
 func (f *Flags) openMemory(log *slog.Logger) *memory.Budget {
 	limit, _ := f.memoryLimit(memory.Available)
 	limitRuntime(limit)
@@ -47,17 +68,17 @@ func (f *Flags) openMemory(log *slog.Logger) *memory.Budget {
 	return memory.New(limit, log)
 }
 
-// describeMemory says in the log how large the memory budget is.
+// describeMemory logs the size of the memory budget.
 func (f *Flags) describeMemory(log *slog.Logger) {
 	limit, source := f.memoryLimit(memory.Available)
 	if limit == 0 {
-		log.Warn("memory is not limited: --memory is 0")
+		log.Warn("memory has no limit, since --memory is 0")
 		return
 	}
 	log.Info("memory budget", "limit", size(limit), "from", source)
 }
 
-// reloadMemory changes the size of the budget. One cannot come or go while the daemon runs.
+// reloadMemory changes the size of the budget. A running daemon cannot get or lose a budget.
 func (f *Flags) reloadMemory(budget *memory.Budget) {
 	limit, _ := f.memoryLimit(memory.Available)
 	if budget != nil && limit > 0 {
@@ -66,8 +87,8 @@ func (f *Flags) reloadMemory(budget *memory.Budget) {
 	}
 }
 
-// limitRuntime lets the garbage collector keep the process near the budget. It works harder for
-// that in a burst. GOMEMLIMIT has precedence.
+// limitRuntime makes the garbage collector keep the process near the budget. GOMEMLIMIT has
+// precedence.
 func limitRuntime(budget int64) {
 	if os.Getenv("GOMEMLIMIT") == "" && budget > 0 {
 		debug.SetMemoryLimit(budget + garbage)
@@ -81,16 +102,15 @@ var (
 	memorySize = Gauge("zmtpd_memory_limit_bytes",
 		"Size of the memory budget, 0 for none.")
 	memoryUsed = Gauge("zmtpd_memory_used_bytes",
-		"Bytes of the memory budget that are reserved, by what for: connections, messages, sinks.",
-		"kind")
+		"Bytes reserved in the memory budget, by kind: connections, messages, sinks.", "kind")
 	memoryWaiting = Gauge("zmtpd_memory_waiting",
-		"Reservations of memory that wait now: as many peers are not read.")
+		"Reservations of memory that wait now. zmtpd does not read from these peers meanwhile.")
 	memoryWaits = Counter("zmtpd_memory_waits_total",
-		"Reservations of memory that had to wait.")
+		"Reservations of memory that have waited.")
 	memoryRefused = Counter("zmtpd_memory_refused_total",
-		"Reservations of memory that were refused: queues that counted as full.")
+		"Reservations of memory that were refused, so that a queue counted as full.")
 	memoryClosed = Counter("zmtpd_memory_closed_total",
-		"Connections that were closed because they held most when memory was exhausted.")
+		"Connections closed because they held most when memory was exhausted.")
 )
 
 // collectMemory sends the metrics of the memory budget.
@@ -105,14 +125,14 @@ func collectMemory(ch chan<- prometheus.Metric, st memory.Stats) {
 	Send(ch, memoryClosed, st.Evicted)
 }
 
-// MemoryStatus is about the memory budget.
+// MemoryStatus is the part of /status about the memory budget.
 type MemoryStatus struct {
 	Limit   int64            `json:"limit_bytes"`
 	Used    int64            `json:"used_bytes"`
 	Peak    int64            `json:"peak_bytes"`
 	ByKind  map[string]int64 `json:"by_kind"` // bytes
-	Waiting int              `json:"waiting"` // peers that are not read for lack of memory
-	Closed  uint64           `json:"closed"`  // peers that were closed for it
+	Waiting int              `json:"waiting"` // peers that wait for memory
+	Closed  uint64           `json:"closed"`  // connections closed for lack of memory
 }
 
 func newMemoryStatus(st memory.Stats) *MemoryStatus {

@@ -4,9 +4,9 @@ import "testing"
 
 func TestMemoryLimit(t *testing.T) {
 	const gib = 1 << 30
-	given := ByteSize(5)
+	given := budgetSize(5)
 	for name, c := range map[string]struct {
-		flag      *ByteSize
+		flag      *budgetSize
 		available int64
 		source    string
 		want      int64

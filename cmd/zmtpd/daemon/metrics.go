@@ -12,9 +12,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// The metrics are read from Stats() at each scrape. Every label has a bounded number of values:
-// reasons are enums, and of what peers or operators make up, log paths and names of clients, only
-// the first maxLabels have a series of their own.
+// Each scrape reads the metrics from Stats(). Every label has a bounded number of values: reasons
+// are enums. Peers and operators choose log paths and names of clients, so that only the first
+// MaxLabels of them have series of their own.
 
 // Metric is the description of a metric and its type.
 type Metric struct {
@@ -32,7 +32,7 @@ func Gauge(name, help string, labels ...string) Metric {
 	return Metric{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue}
 }
 
-// number is what a metric is made from.
+// number is a type of the values of metrics.
 type number interface {
 	~int | ~int64 | ~uint64 | ~float64
 }
@@ -50,12 +50,12 @@ func (d *daemon) registry() *prometheus.Registry {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "zmtpd_build_info",
-			Help:        "1, with what the binary was made of as labels.",
+			Help:        "1; the labels tell what the binary was built from.",
 			ConstLabels: prometheus.Labels{"version": d.version, "goversion": runtime.Version()},
 		}, func() float64 { return 1 }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "zmtpd_ready",
-			Help: "1 while zmtpd can do its work, as /readyz says.",
+			Help: "1 while /readyz says that zmtpd is ready.",
 		}, func() float64 {
 			if d.notReady() == nil {
 				return 1
@@ -67,8 +67,8 @@ func (d *daemon) registry() *prometheus.Registry {
 	return r
 }
 
-// Describe implements [prometheus.Collector]. It describes nothing, which tells the
-// registry to take what comes: metrics by log path come with the first log.
+// Describe implements [prometheus.Collector]. It describes nothing: the series are not known in
+// advance, since those of a log path begin with its first log.
 func (d *daemon) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
@@ -85,13 +85,13 @@ var (
 	socketPeers = Gauge("zmtpd_socket_peers",
 		"Connections whose handshake is complete.", "socket")
 	socketPending = Gauge("zmtpd_socket_pending_handshakes",
-		"Accepted connections whose handshake is not complete.", "socket")
+		"Accepted connections whose handshake is not yet complete.", "socket")
 	socketAccepted = Counter("zmtpd_socket_accepted_connections_total",
 		"Connections accepted.", "socket")
 	socketHandshakes = Counter("zmtpd_socket_handshakes_total",
 		"Handshakes completed.", "socket")
 	socketHandshakeFailures = Counter("zmtpd_socket_handshake_failures_total",
-		"Connections that did not get through the handshake.", "socket", "reason")
+		"Connections whose handshake failed.", "socket", "reason")
 	socketClosed = Counter("zmtpd_socket_closed_connections_total",
 		"Connections that ended after their handshake.", "socket", "reason")
 	socketMessagesReceived = Counter("zmtpd_socket_received_messages_total",
@@ -107,17 +107,17 @@ var (
 	socketBytesSent = Counter("zmtpd_socket_sent_bytes_total",
 		"Bytes of message parts sent, to each peer.", "socket")
 	socketDropped = Counter("zmtpd_socket_dropped_messages_total",
-		"Messages given up.", "socket", "reason")
+		"Messages lost.", "socket", "reason")
 	socketReceiveQueue = Gauge("zmtpd_socket_receive_queue_messages",
-		"Messages received that wait to be dealt with.", "socket")
+		"Messages received that wait to be processed.", "socket")
 	socketReceiveQueueBytes = Gauge("zmtpd_socket_receive_queue_bytes",
-		"Bytes of the messages received that wait to be dealt with.", "socket")
+		"Bytes of the messages received that wait to be processed.", "socket")
 	socketSendQueue = Gauge("zmtpd_socket_send_queue_messages",
-		"Messages that wait to be sent, of all peers.", "socket")
+		"Messages that wait to be sent, to all peers together.", "socket")
 	socketSendQueueBytes = Gauge("zmtpd_socket_send_queue_bytes",
-		"Bytes that wait to be sent, of all peers.", "socket")
+		"Bytes that wait to be sent, to all peers together.", "socket")
 	socketSendQueueMax = Gauge("zmtpd_socket_longest_send_queue_messages",
-		"Messages that wait for the peer for which most wait.", "socket")
+		"Messages that wait for the peer with the longest queue.", "socket")
 )
 
 // CollectSocket sends the metrics of one socket.
@@ -158,21 +158,22 @@ var dropReasons = []zmtp.DropReason{zmtp.DropFull, zmtp.DropNoPeer, zmtp.DropCon
 	zmtp.DropClosed, zmtp.DropTooLarge}
 
 const (
-	// MaxLabels is how many values of a label have series of their own. A Zeek cluster has about a
-	// hundred log paths.
+	// MaxLabels is the number of values of a label that have series of their own. A Zeek cluster
+	// has about a hundred log paths.
 	MaxLabels = 250
-	// OtherLabel is the label of all others.
+	// OtherLabel is the label of all other values.
 	OtherLabel = "other"
 )
 
-// Labels bounds the values of a label that have series of their own: the first ones, for good,
-// because a counter must not go back. The zero value is ready for use, by several goroutines.
+// Labels bounds the values of a label that have series of their own. The first values keep theirs
+// for good, because a counter must not go back. The zero value is ready to use. Any goroutine may
+// call its methods.
 type Labels struct {
 	mu     sync.Mutex
 	labels map[string]string // guarded by mu; by value
 }
 
-// Label returns the label for a value: valid UTF-8, or OtherLabel.
+// Label returns the label for a value: the value as valid UTF-8, or OtherLabel.
 func (b *Labels) Label(value string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -190,7 +191,7 @@ func (b *Labels) Label(value string) string {
 	return label
 }
 
-// Sum adds up counters.
+// Sum returns the sum of counters.
 func Sum[R comparable](counts map[R]uint64) (n uint64) {
 	for _, c := range counts {
 		n += c

@@ -9,9 +9,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// nearest returns the name that a mistyped one most likely stands for, "" if none is near.
+// nearest returns the known name that is most similar to a mistyped one, "" if none is similar.
 func nearest(typed string, known []string) string {
-	best, distance := "", max(2, len(typed)/3)+1
+	best, distance := "", min(max(2, len(typed)/3)+1, len(typed))
 	for _, name := range known {
 		if d := editDistance(typed, name, distance); d < distance {
 			best, distance = name, d
@@ -20,8 +20,7 @@ func nearest(typed string, known []string) string {
 	return best
 }
 
-// editDistance returns how many bytes have to be inserted, removed or replaced to make b of a
-// (Levenshtein), or limit if that are more.
+// editDistance returns the Levenshtein distance of a and b in bytes, at most limit.
 func editDistance(a, b string, limit int) int {
 	if max(len(a), len(b))-min(len(a), len(b)) >= limit {
 		return limit
@@ -46,13 +45,14 @@ func editDistance(a, b string, limit int) int {
 }
 
 const (
-	// variablePrefix is how the variables of all flags begin.
+	// variablePrefix begins the variables of all flags.
 	variablePrefix = "ZMTPD_"
-	// testPrefix is how variables begin that are for zmtpd's own tests.
+	// testPrefix begins the variables of zmtpd's own tests.
 	testPrefix = "ZMTPD_TEST_"
 )
 
-// UnknownVariables names the environment variables that look like those of flags and are none.
+// UnknownVariables returns a line of text for each environment variable that begins as those of
+// flags do and belongs to no flag.
 func UnknownVariables(model *kong.Application) (faults []string) {
 	known := variables(model)
 	for _, entry := range os.Environ() {
@@ -61,9 +61,9 @@ func UnknownVariables(model *kong.Application) (faults []string) {
 			slices.Contains(known, name) {
 			continue
 		}
-		fault := fmt.Sprintf("variable %s has no effect: no flag has that name", name)
+		fault := fmt.Sprintf("variable %s has no effect: it belongs to no flag", name)
 		if n := nearest(name, known); n != "" {
-			fault += "; the nearest is " + n
+			fault += "; the nearest name is " + n
 		}
 		faults = append(faults, fault)
 	}
@@ -71,7 +71,7 @@ func UnknownVariables(model *kong.Application) (faults []string) {
 	return faults
 }
 
-// variables returns the variables of all flags.
+// variables returns the environment variables of all flags.
 func variables(model *kong.Application) (all []string) {
 	for _, flag := range model.Flags {
 		all = append(all, flag.Envs...)

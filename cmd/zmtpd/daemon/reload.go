@@ -16,14 +16,14 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// reloadTag is the tag of flags that take effect on SIGHUP.
+// reloadTag is the tag of flags whose changes take effect on SIGHUP.
 const reloadTag = "reload"
 
-// keyInterval is how often the files of the keys are checked for changes.
+// keyInterval is the time between two checks of the key files for changes.
 const keyInterval = time.Second
 
 // reloader reads the configuration again on SIGHUP, and the keys on SIGHUP and when their files
-// change. What cannot be read changes nothing, and does not keep the rest from being read.
+// change. A fault in one of them leaves it as it was and does not stop the other.
 type reloader struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
@@ -32,11 +32,10 @@ type reloader struct {
 	jobs    []Job
 	program *Program
 
-	current *kong.Context // what was read last
+	current *kong.Context // the configuration that was read last
 }
 
-// start reads again whenever there is a reason, until stop is called. From then on SIGHUP does not
-// end the process.
+// start starts the reloader. Until stop is called, SIGHUP does not end the process.
 func (r *reloader) start() (stop func()) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -71,8 +70,8 @@ func (r *reloader) watch(ctx context.Context, hup <-chan os.Signal) {
 func (r *reloader) configuration() {
 	now, err := r.program.Parse()
 	if err != nil {
-		r.log.Error("SIGHUP: the configuration cannot be read; the one from before stays in effect",
-			"err", err)
+		r.log.Error("SIGHUP: cannot read the configuration; the earlier one stays in effect", "err",
+			err)
 		return
 	}
 	command := selected(now)
@@ -83,18 +82,17 @@ func (r *reloader) configuration() {
 	for _, j := range r.jobs {
 		j.Reload(command)
 	}
-	r.log.Info("SIGHUP: the configuration was read again", "changed",
-		names(changed(r.current, now)))
+	r.log.Info("SIGHUP: read the configuration again", "changed", names(changed(r.current, now)))
 	r.current = now
 	later := slices.DeleteFunc(changed(r.program.Parsed, now),
 		func(f *kong.Flag) bool { return f.Tag.Has(reloadTag) })
 	if len(later) > 0 {
-		r.log.Warn("SIGHUP: these flags have changed and take effect when zmtpd is started again",
-			"flags", names(later))
+		r.log.Warn("SIGHUP: changes of these flags take effect only after a restart", "flags",
+			names(later))
 	}
 }
 
-// changed returns the flags that have different values.
+// changed returns the flags whose values differ.
 func changed(before, after *kong.Context) (flags []*kong.Flag) {
 	old := map[string]any{}
 	for _, flag := range before.Flags() {

@@ -14,15 +14,15 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Flags are the flags that all daemons have.
+// Flags are the flags of every daemon.
 type Flags struct {
 	SocketFlags
 	AccessFlags
-	Memory          *ByteSize     `group:"limits" reload:"" placeholder:"SIZE" help:"Memory for all that is held for peers and sinks, 0 for no limit; the process takes up to 128 MiB more. When it is exhausted, the peers that hold most are read no longer, and the largest are closed if that lasts. Default: three quarters of the cgroup's limit, or a quarter of the host's memory."`
-	HTTP            string        `name:"http" default:"127.0.0.1:9321" help:"Serve /metrics, /healthz, /readyz and /status there. Empty for no HTTP."`
-	ShutdownTimeout time.Duration `default:"10s" help:"How long to go on with what is under way after SIGINT or SIGTERM. A second signal ends zmtpd at once."`
-	LogFormat       string        `enum:"text,json" default:"text" help:"Form of the log on standard error: text or json."`
-	LogLevel        slog.Level    `default:"info" reload:"" help:"Least important level to log: debug, info, warn or error."`
+	Memory          *budgetSize `group:"limits" reload:"" placeholder:"SIZE" help:"Memory for all that peers and sinks make zmtpd hold; the process takes up to 128 MiB more. When it is exhausted, zmtpd stops reading from the peers that hold most, and closes the largest if that lasts. 0: no limit. Default: three quarters of the cgroup's limit, else a quarter of the host's memory."`
+	HTTP            string      `name:"http" default:"127.0.0.1:9321" help:"Address at which to serve /metrics, /healthz, /readyz and /status. Empty: none."`
+	ShutdownTimeout Duration    `default:"10s" help:"Time to deliver what was received, after SIGINT or SIGTERM. A second signal ends zmtpd at once."`
+	LogFormat       string      `enum:"text,json" default:"text" help:"Format of the log on standard error: text or json."`
+	LogLevel        slog.Level  `default:"info" reload:"" help:"Lowest level that is logged: debug, info, warn or error."`
 }
 
 // Common returns the flags that a command shares with all daemons.
@@ -43,7 +43,7 @@ type daemon struct {
 	ready     atomic.Bool // all endpoints are bound and the end has not begun
 }
 
-// Run runs the daemon whose command was parsed until ctx ends. nil says that it ended in order.
+// Run runs the daemon whose command was parsed until ctx ends. It returns nil after an orderly end.
 func Run(ctx context.Context, p *Program) error {
 	command := selected(p.Parsed)
 	flags := command.Common()
@@ -58,7 +58,7 @@ func Run(ctx context.Context, p *Program) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	budget := flags.openMemory(log)
-	raiseDescriptors(log)
+	raiseDescriptors()
 	jobs, err := command.Jobs(&Env{Stdio: p.Stdio, Log: log, Access: access, Memory: budget,
 		Fail: cancel, flags: flags})
 	if err != nil {
@@ -67,7 +67,9 @@ func Run(ctx context.Context, p *Program) error {
 	d := &daemon{version: p.Version, jobs: jobs, access: access, memory: budget, log: log,
 		started: time.Now()}
 	d.describe(p)
+	access.describe(log)
 	flags.describeMemory(log)
+	warnDescriptors(log, descriptorLimit())
 	r := &reloader{log: log, level: level, access: access, memory: budget, jobs: jobs, program: p,
 		current: p.Parsed}
 	defer r.start()()
@@ -78,7 +80,7 @@ func Run(ctx context.Context, p *Program) error {
 	return err
 }
 
-// describe logs what the daemon was started with.
+// describe logs how the daemon was started.
 func (d *daemon) describe(p *Program) {
 	what := []any{"version", d.version, "command", p.Parsed.Selected().Name, "config",
 		ConfigName(p.Parsed), "encrypted", d.access.Keys() != nil}
@@ -90,8 +92,8 @@ func (d *daemon) describe(p *Program) {
 	d.log.Info("starting", what...)
 }
 
-// serve listens, serves until ctx ends, and shuts down. The HTTP server ends last: it tells how the
-// rest ends.
+// serve listens, serves until ctx ends, and shuts down. The HTTP server ends last, so that it can
+// be asked about the shutdown.
 func (d *daemon) serve(ctx context.Context, flags *Flags) error {
 	if flags.HTTP != "" {
 		web, err := serveHTTP(flags.HTTP, d)
@@ -107,8 +109,9 @@ func (d *daemon) serve(ctx context.Context, flags *Flags) error {
 	<-ctx.Done()
 
 	d.ready.Store(false)
-	d.log.Info("shutting down", "timeout", flags.ShutdownTimeout)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), flags.ShutdownTimeout)
+	timeout := time.Duration(flags.ShutdownTimeout)
+	d.log.Info("shutting down", "timeout", timeout)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	err := d.shutdown(grace)
 	for _, j := range d.jobs {
@@ -127,7 +130,7 @@ func (d *daemon) listen(ctx context.Context) error {
 		d.endpoints = append(d.endpoints, bound...)
 	}
 	if d.web != nil {
-		// scripts take the last line for the end of the list
+		// Last: scripts take its line for the end of the list.
 		d.endpoints = append(d.endpoints, *d.web)
 	}
 	if err := d.connect(ctx); err != nil {
@@ -141,7 +144,7 @@ func (d *daemon) listen(ctx context.Context) error {
 	return nil
 }
 
-// connect connects the jobs. It refuses to connect the daemon to itself.
+// connect connects the jobs. A connection of the daemon to itself is an error.
 func (d *daemon) connect(ctx context.Context) error {
 	targets := d.access.targets()
 	for _, j := range d.jobs {
@@ -166,8 +169,8 @@ func (d *daemon) connect(ctx context.Context) error {
 
 var errNotListening = errors.New("zmtpd is starting or shutting down")
 
-// notReady returns why the daemon cannot do its work: an endpoint is not bound, the end has begun,
-// or a job is not ready. It returns nil if it can.
+// notReady returns why the daemon cannot do its work, or nil: it is starting or shutting down, or a
+// job is not ready.
 func (d *daemon) notReady() error {
 	if !d.ready.Load() {
 		return errNotListening
@@ -183,15 +186,15 @@ func (d *daemon) notReady() error {
 	return errors.Join(all...)
 }
 
-// announce logs that an endpoint is bound. The log level does not matter: scripts learn the address
-// from this line.
+// announce logs that an endpoint is bound, at every log level: scripts learn the address from this
+// line.
 func (d *daemon) announce(ctx context.Context, e Endpoint) {
 	r := slog.NewRecord(time.Now(), slog.LevelInfo, "listening", 0)
 	r.Add("flag", e.Flag, "socket", e.Socket, "endpoint", e.Endpoint)
 	d.log.Handler().Handle(ctx, r)
 }
 
-// warnExposed warns of endpoints that other hosts reach and that do not protect what they carry.
+// warnExposed warns about endpoints that other hosts can reach and that have no encryption.
 func (d *daemon) warnExposed() {
 	for _, e := range d.endpoints {
 		_, address, _ := strings.Cut(e.Endpoint, "://")
@@ -200,18 +203,18 @@ func (d *daemon) warnExposed() {
 			continue
 		}
 		if e.Socket == "HTTP" {
-			d.log.Warn("HTTP listens beyond loopback, without encryption and for everybody: it "+
-				"tells names, addresses and topics",
-				"flag", e.Flag, "endpoint", e.Endpoint)
+			d.log.Warn("other hosts can reach HTTP, which has no encryption and no access control "+
+				"and shows names, addresses and topics; bind it to loopback unless your network "+
+				"is trusted", "flag", e.Flag, "endpoint", e.Endpoint)
 		} else if d.access.Keys() == nil {
-			d.log.Warn("socket listens beyond loopback without keys: traffic is not encrypted, "+
-				"and clients are not authenticated; "+
-				"make keys with zmtpd keygen --zeek", "flag", e.Flag, "endpoint", e.Endpoint)
+			d.log.Warn("other hosts can reach the socket, whose traffic is not encrypted and "+
+				"whose clients are not authenticated; make keys with zmtpd keygen --zeek",
+				"flag", e.Flag, "socket", e.Socket, "endpoint", e.Endpoint)
 		}
 	}
 }
 
-// shutdown ends all jobs at the same time.
+// shutdown ends all jobs concurrently.
 func (d *daemon) shutdown(ctx context.Context) error {
 	errs := make([]error, len(d.jobs))
 	var ending sync.WaitGroup

@@ -10,24 +10,23 @@ import (
 	"time"
 )
 
-// resolveTimeout bounds how long the start of a daemon waits for the addresses of one name.
+// resolveTimeout bounds the time in which the start of a daemon resolves one name.
 const resolveTimeout = 2 * time.Second
 
-// refuseSelf returns an error if the daemon itself listens where target leads. Such a connection
-// is a loop: what the daemon sends it receives again.
+// refuseSelf returns an error if the daemon itself listens at a target. Such a connection is a
+// loop: the daemon would receive what it sends.
 func refuseSelf(ctx context.Context, t Target, bound []Endpoint) error {
 	for _, b := range bound {
 		if leadsTo(ctx, t.Endpoint, b.Endpoint) {
 			return Usagef("%s %s: zmtpd itself listens there (%s %s); name the endpoint of "+
-				"another process",
-				t.Flag, t.Endpoint, b.Flag, b.Endpoint)
+				"another process", t.Flag, t.Endpoint, b.Flag, b.Endpoint)
 		}
 	}
 	return nil
 }
 
-// leadsTo reports whether a connection to endpoint ends at bound, which is an endpoint or a URL
-// with the address that a listener of this process has.
+// leadsTo reports whether a connection to endpoint ends at bound, the endpoint or URL of a listener
+// of this process.
 func leadsTo(ctx context.Context, endpoint, bound string) bool {
 	transport, address, _ := strings.Cut(endpoint, "://")
 	_, boundAddress, _ := strings.Cut(bound, "://")
@@ -46,7 +45,7 @@ func leadsTo(ctx context.Context, endpoint, bound string) bool {
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return false // Connect tries again, and says why it fails
+		return false // Connect tries again and logs why it fails
 	}
 	for _, a := range addresses {
 		if accepts(listener.Addr(), a, isLocal) {
@@ -81,13 +80,13 @@ func sameSocketFile(a, b string) bool {
 	return err == nil && os.SameFile(fa, fb)
 }
 
-// accepts reports whether a listener with this address gets the connections to an address, of
-// which local says whether it is this host's.
+// accepts reports whether a listener with one address gets the connections to another. local
+// reports whether an address is one of this host's.
 func accepts(listener, to netip.Addr, local func(netip.Addr) bool) bool {
 	listener, to = listener.Unmap().WithZone(""), to.Unmap().WithZone("")
 	switch {
 	case to == netip.IPv4Unspecified():
-		to = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // this is where connect(2) takes it
+		to = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // connect(2) goes there
 	case to == netip.IPv6Unspecified():
 		to = netip.IPv6Loopback()
 	}
@@ -100,7 +99,7 @@ func accepts(listener, to netip.Addr, local func(netip.Addr) bool) bool {
 	return listener == to
 }
 
-// isLocal reports whether an address is this host's.
+// isLocal reports whether an address is one of this host's.
 func isLocal(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true

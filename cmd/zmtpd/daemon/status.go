@@ -10,13 +10,13 @@ import (
 	"zmtpd/zmtp"
 )
 
-// Status is the answer to /status. The parts of the jobs follow, by the jobs' names.
+// Status is the answer to /status. A part for each job follows it under the job's name.
 type Status struct {
 	Version       string        `json:"version"`
 	Started       time.Time     `json:"started"`
 	UptimeSeconds float64       `json:"uptime_seconds"`
 	Ready         bool          `json:"ready"`
-	NotReady      string        `json:"not_ready,omitempty"` // why not
+	NotReady      string        `json:"not_ready,omitempty"` // the reason if it is not ready
 	Endpoints     []Endpoint    `json:"endpoints"`
 	Security      *AccessStatus `json:"security"`
 	Memory        *MemoryStatus `json:"memory,omitempty"`
@@ -68,14 +68,14 @@ func (d *daemon) status() answer {
 	return answer{s, d.jobs}
 }
 
-// Traffic is what went in one direction. Bytes are those of the parts.
+// Traffic counts messages in one direction. Bytes are those of the parts, without framing.
 type Traffic struct {
 	Messages uint64 `json:"messages"`
 	Parts    uint64 `json:"parts"`
 	Bytes    uint64 `json:"bytes"`
 }
 
-// SocketStatus is about all connections of one socket.
+// SocketStatus is the state of one socket.
 type SocketStatus struct {
 	Received          Traffic           `json:"received"`
 	Sent              Traffic           `json:"sent"`
@@ -87,28 +87,30 @@ type SocketStatus struct {
 	Peers             []PeerStatus      `json:"peers"`
 }
 
-// PeerStatus is about one connection.
+// PeerStatus is the state of one connection.
 type PeerStatus struct {
 	Address    string     `json:"address"`
 	Endpoint   string     `json:"endpoint"` // ours
 	Type       string     `json:"type,omitempty"`
-	Client     string     `json:"client,omitempty"` // who it is, if that was asked
+	Client     string     `json:"client,omitempty"` // authenticated name, if any
 	Node       string     `json:"node,omitempty"`   // Zeek's node id, if it is known
 	Since      time.Time  `json:"since"`
 	Received   Traffic    `json:"received"`
 	Sent       Traffic    `json:"sent"`
 	Queue      int        `json:"queue"` // messages that wait for it
 	QueueBytes int64      `json:"queue_bytes"`
-	Topics     int        `json:"topics,omitempty"`     // that it subscribed
-	SlowSince  *time.Time `json:"slow_since,omitempty"` // a subscriber: since when it has not kept up
+	Topics     int        `json:"topics,omitempty"`     // subscribed
+	SlowSince  *time.Time `json:"slow_since,omitempty"` // of a subscriber that does not keep up
 
-	Dropped map[string]uint64 `json:"dropped,omitempty"` // messages that were meant for it, by reason
-	Account *DeliveryStatus   `json:"account,omitempty"` // a subscriber: what became of the messages for it
+	Dropped map[string]uint64 `json:"dropped,omitempty"` // messages for it, by reason
+	Account *DeliveryStatus   `json:"account,omitempty"` // of a subscriber
 
-	Role           string  `json:"role,omitempty"`            // publisher or subscriber, of the broker's
-	ReceiveRate    *Rate   `json:"receive_rate,omitempty"`    // per second, since the last answer
-	SendRate       *Rate   `json:"send_rate,omitempty"`       // likewise
-	BlockedSeconds float64 `json:"blocked_seconds,omitempty"` // a subscriber: for how long publishers waited for it; a publisher: for how long it was not read
+	Role        string `json:"role,omitempty"`         // at the broker: publisher or subscriber
+	ReceiveRate *Rate  `json:"receive_rate,omitempty"` // since the last answer
+	SendRate    *Rate  `json:"send_rate,omitempty"`    // since the last answer
+	// BlockedSeconds is the time for which publishers waited for a subscriber, or for which zmtpd
+	// did not read from a publisher or node.
+	BlockedSeconds float64 `json:"blocked_seconds,omitempty"`
 }
 
 // NewSocketStatus returns the status of a socket without its peers.
@@ -125,7 +127,7 @@ func NewSocketStatus(s zmtp.Stats) SocketStatus {
 	}
 }
 
-// NewPeerStatus returns what a socket knows of a peer.
+// NewPeerStatus returns the status of a peer of any socket.
 func NewPeerStatus(p zmtp.PeerStats) PeerStatus {
 	s := PeerStatus{
 		Endpoint:   p.Endpoint,
@@ -144,7 +146,7 @@ func NewPeerStatus(p zmtp.PeerStats) PeerStatus {
 	return s
 }
 
-// SortPeers puts those that are there longest first.
+// SortPeers sorts peers by the age of their connections, the oldest first.
 func SortPeers(peers []PeerStatus) []PeerStatus {
 	slices.SortFunc(peers, func(a, b PeerStatus) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Address, b.Address))
@@ -152,7 +154,7 @@ func SortPeers(peers []PeerStatus) []PeerStatus {
 	return peers
 }
 
-// DropsByName returns counters without those that are 0.
+// DropsByName returns the counters that are not 0, by the reason's name.
 func DropsByName(drops zmtp.Drops) map[string]uint64 {
 	named := map[string]uint64{}
 	for r, n := range drops.ByReason() {
@@ -161,7 +163,7 @@ func DropsByName(drops zmtp.Drops) map[string]uint64 {
 	return named
 }
 
-// ByName returns counters without those that are 0.
+// ByName returns the counters that are not 0, by the reason's name.
 func ByName[R interface {
 	comparable
 	String() string
@@ -175,7 +177,7 @@ func ByName[R interface {
 	return named
 }
 
-// DeliveryStatus is what became of messages for subscribers: matched = delivered + queued + held +
+// DeliveryStatus accounts for the messages for subscribers: matched = delivered + queued + held +
 // dropped.
 type DeliveryStatus struct {
 	Matched   uint64            `json:"matched"`
@@ -185,7 +187,7 @@ type DeliveryStatus struct {
 	Dropped   map[string]uint64 `json:"dropped,omitempty"` // by reason
 }
 
-// Rate is traffic per second. Bytes are those of the parts.
+// Rate is traffic per second. Bytes are those of the parts, without framing.
 type Rate struct {
 	Messages float64 `json:"messages"`
 	Bytes    float64 `json:"bytes"`

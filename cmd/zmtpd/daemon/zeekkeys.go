@@ -8,7 +8,8 @@ import (
 	"zmtpd/curve"
 )
 
-// Zeek's environment variables with CURVE keys.
+// Zeek's environment variables with CURVE keys, of the script
+// policy/frameworks/cluster/backend/zeromq/options.zeek.
 const (
 	ZeekServerPublic = "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_PUBLICKEY"
 	ZeekServerSecret = "ZEEK_CLUSTER_BACKEND_ZEROMQ_CURVE_SERVER_SECRETKEY"
@@ -18,7 +19,8 @@ const (
 
 var zeekVariables = []string{ZeekServerPublic, ZeekServerSecret, ZeekClientPublic, ZeekClientSecret}
 
-// zeekKeys are the keys in Zeek's variables, by the variable. An empty variable counts as unset.
+// zeekKeys are the keys in Zeek's variables by the variable's name. An empty variable counts as
+// unset.
 type zeekKeys map[string]string
 
 func readZeekKeys() zeekKeys {
@@ -42,7 +44,7 @@ func (k zeekKeys) names() string {
 	return strings.Join(all, ", ")
 }
 
-// public returns a public key, which is one of those wanted.
+// public returns the public key in a variable, which must be set.
 func (k zeekKeys) public(name string) (curve.Key, error) {
 	if k[name] == "" {
 		return curve.Key{}, k.missing(name)
@@ -54,8 +56,8 @@ func (k zeekKeys) public(name string) (curve.Key, error) {
 	return key, nil
 }
 
-// secret returns a secret key, which is one of those wanted. If the public one is set as well, it
-// is checked.
+// secret returns the secret key in a variable, which must be set. The public key, if it is set,
+// must belong to it.
 func (k zeekKeys) secret(name, publicName string) (curve.Secret, error) {
 	if k[name] == "" {
 		return curve.Secret{}, k.missing(name)
@@ -71,19 +73,20 @@ func (k zeekKeys) secret(name, publicName string) (curve.Secret, error) {
 		}
 		if public != secret.Public() {
 			return secret,
-				Usagef("%s and %s are no pair: take both from one run of zmtpd keygen --env", name,
-					publicName)
+				Usagef("%s and %s are not a pair: take both from one run of zmtpd keygen --env",
+					name, publicName)
 		}
 	}
 	return secret, nil
 }
 
 func (k zeekKeys) missing(name string) error {
-	return Usagef("%s set, but not %s: without it nothing would be encrypted; set it, or none of "+
+	return Usagef("%s set, but not %s: nothing would be encrypted without it; set it, or none of "+
 		"them", k.names(), name)
 }
 
-// checkMixture refuses keys from two sources, of which the flag is one, as Zeek does.
+// checkMixture returns an error if there are keys in Zeek's variables as well as in a flag. Zeek
+// refuses a mixture too.
 func (k zeekKeys) checkMixture(flag string) error {
 	if len(k) == 0 {
 		return nil
@@ -103,7 +106,7 @@ func readKey(flag, text string) (curve.Key, error) {
 	c, err := curve.ReadCertificate(text)
 	if err != nil {
 		return curve.Key{},
-			fmt.Errorf("--%s: neither a key of %d characters nor a certificate file: %w", flag,
+			fmt.Errorf("%s: neither a key of %d characters nor a certificate file: %w", flag,
 				curve.TextSize, err)
 	}
 	return c.Public, nil

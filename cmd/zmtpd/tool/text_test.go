@@ -1,4 +1,4 @@
-package main
+package tool
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 )
 
 // readAll returns the parts of all messages in b.
-func readAll(r io.Reader, f format) (messages [][]string, err error) {
+func readAll(r io.Reader, f Format) (messages [][]string, err error) {
 	for in := newMessageReader(r, f); ; {
 		m, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -32,7 +32,7 @@ func readAll(r io.Reader, f format) (messages [][]string, err error) {
 	}
 }
 
-func writeAll(t *rapid.T, messages [][]string, f format) []byte {
+func writeAll(t *rapid.T, messages [][]string, f Format) []byte {
 	var b bytes.Buffer
 	out := newMessageWriter(&b, f)
 	for _, parts := range messages {
@@ -52,9 +52,9 @@ func TestFormatsRoundTrip(t *testing.T) {
 		rapid.StringOf(rapid.SampledFrom([]rune("\\xtnr0\t\n\r"))))
 	rapid.Check(t, func(t *rapid.T) {
 		messages := rapid.SliceOf(rapid.SliceOfN(part, 1, 5)).Draw(t, "messages")
-		for _, f := range []format{formatText, formatRecording} {
+		for _, f := range []Format{FormatText, FormatRecording} {
 			b := writeAll(t, messages, f)
-			if f == formatText {
+			if f == FormatText {
 				if n := bytes.Count(b, []byte("\n")); n != len(messages) {
 					t.Fatalf("%d messages are %d lines: %q", len(messages), n, b)
 				}
@@ -85,7 +85,7 @@ func TestTextIsReadAsDocumented(t *testing.T) {
 		`\t\n\r\\\x00\xfF`:     {{"\t\n\r\\\x00\xff"}},
 		"\xff\x01 as they are": {{"\xff\x01 as they are"}},
 	} {
-		got, err := readAll(strings.NewReader(in), formatText)
+		got, err := readAll(strings.NewReader(in), FormatText)
 		if err != nil || !slices.EqualFunc(got, want, slices.Equal) {
 			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
 		}
@@ -94,7 +94,7 @@ func TestTextIsReadAsDocumented(t *testing.T) {
 
 func TestBadTextIsRefusedWithItsPlace(t *testing.T) {
 	for _, in := range []string{`\`, `a\`, `\q`, `\x`, `\x1`, `\xg0`, `\x-1`, `\X00`} {
-		_, err := readAll(strings.NewReader("good\n"+in+"\n"), formatText)
+		_, err := readAll(strings.NewReader("good\n"+in+"\n"), FormatText)
 		if err == nil || !strings.Contains(err.Error(), "line 2: byte ") {
 			t.Errorf("%q: %v", in, err)
 		}
@@ -110,7 +110,7 @@ var manyX = strings.Repeat("x", 64<<10)
 
 func TestLineWithoutEndIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, f := range []format{formatText, formatRaw} {
+	for _, f := range []Format{FormatText, FormatRaw} {
 		_, err := readAll(io.MultiReader(strings.NewReader("good\n"), endless{}), f)
 		if err == nil || !strings.Contains(err.Error(), "line 2 has more than") {
 			t.Errorf("%s: %v", f, err)

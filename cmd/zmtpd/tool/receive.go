@@ -1,4 +1,4 @@
-package main
+package tool
 
 import (
 	"context"
@@ -9,15 +9,15 @@ import (
 	"zmtpd/zmtp"
 )
 
-// receiveFlags are those of the tools that print messages.
-type receiveFlags struct {
-	endpointFlags
-	Format format `enum:"text,raw,recording" default:"text" help:"How messages are printed: text, raw or recording."`
-	Count  uint64 `placeholder:"N" help:"Stop after N messages."`
+// ReceiveFlags are the flags of the tools that print messages.
+type ReceiveFlags struct {
+	EndpointFlags
+	Format Format `enum:"text,raw,recording" default:"text" help:"Format of the output: text, raw or recording."`
+	Count  uint64 `placeholder:"N" help:"Stop after N messages. Default: never."`
 }
 
 // Help is shown by --help.
-func (receiveFlags) Help() string { return formatHelp }
+func (ReceiveFlags) Help() string { return formatHelp }
 
 // receiver is a socket that receives.
 type receiver interface {
@@ -25,12 +25,12 @@ type receiver interface {
 	Shutdown(context.Context) error
 }
 
-// drainTime bounds how long a tool that is stopped goes on reading what was sent to it.
+// drainTime bounds the time in which a tool that was stopped reads what was sent to it.
 const drainTime = 5 * time.Second
 
-// print prints messages until ctx ends and everything received is printed, or until the
-// count is reached.
-func (c *receiveFlags) print(ctx context.Context, std *daemon.Stdio, s receiver) error {
+// Print prints messages until it has printed Count, or until ctx ends and everything received is
+// printed.
+func (c *ReceiveFlags) Print(ctx context.Context, std *daemon.Stdio, s receiver) error {
 	shut := make(chan error, 1)
 	stopped := context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
@@ -47,10 +47,10 @@ func (c *receiveFlags) print(ctx context.Context, std *daemon.Stdio, s receiver)
 	return nil
 }
 
-func (c *receiveFlags) printMessages(s receiver, w *messageWriter) error {
+func (c *ReceiveFlags) printMessages(s receiver, w *messageWriter) error {
 	n := uint64(0)
 	for c.Count == 0 || n < c.Count {
-		b, err := s.RecvBatch(context.Background()) // the socket's end ends it
+		b, err := s.RecvBatch(context.Background()) // Shutdown ends it
 		if errors.Is(err, zmtp.ErrClosed) {
 			return nil
 		}

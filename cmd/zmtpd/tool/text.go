@@ -1,4 +1,4 @@
-package main
+package tool
 
 import (
 	"bufio"
@@ -13,38 +13,38 @@ import (
 	"zmtpd/zmtp"
 )
 
-// format is how messages stand in a file or on a terminal.
-type format string
+// Format is the form of messages in a file or on a terminal.
+type Format string
 
 const (
-	// formatText: a message is a line, its parts are separated by tabs. In a part stand \t, \n, \r
-	// and \\ for a tab, line feed, carriage return and backslash, and \xNN for any byte. What
-	// cannot be printed is written so.
-	formatText format = "text"
-	// formatRaw: a message is a line, taken and printed as it is. A line is one part; the
-	// parts of a message are printed with tabs between them.
-	formatRaw format = "raw"
-	// formatRecording is that of package recording, which replay reads.
-	formatRecording format = "recording"
+	// FormatText is a line for each message, with tabs between the parts. In a part, \t, \n, \r and
+	// \\ stand for tab, line feed, carriage return and backslash, and \xNN stands for any byte.
+	// Bytes that cannot be printed are written in this way.
+	FormatText Format = "text"
+	// FormatRaw is a line for each message, without escapes. An input line is one part; the parts
+	// of a message are printed with tabs between them.
+	FormatRaw Format = "raw"
+	// FormatRecording is the form of package recording, which zmtpd replay reads.
+	FormatRecording Format = "recording"
 )
 
-const formatHelp = `In the format "text" a message is a line and a tab separates its parts. \t, \n, \r and \\ stand for tab, line feed,
-carriage return and backslash, \xNN for any other byte. In the format "raw" a line is a message of one part and nothing is
-escaped. The format "recording" is binary and for zmtpd replay.`
+const formatHelp = `Formats. text: each line is a message with tabs between its parts; \t, \n, \r and \\
+stand for tab, line feed, carriage return and backslash, \xNN for any other byte. raw: each line is
+a message of one part, without escapes. recording: a binary form, which zmtpd replay sends.`
 
-// maxLine bounds a line of input: the limit that receivers have for a message.
+// maxLine bounds a line of input. It is the default limit of receivers on a message.
 const maxLine = zmtp.DefaultMaxMessageSize
 
 // messageReader reads messages until io.EOF.
 type messageReader interface{ Next() (zmtp.Message, error) }
 
 // newMessageReader returns a reader of the messages in r.
-func newMessageReader(r io.Reader, f format) messageReader {
+func newMessageReader(r io.Reader, f Format) messageReader {
 	b := bufio.NewReaderSize(r, 64<<10)
-	if f == formatRecording {
+	if f == FormatRecording {
 		return recordingReader{recording.NewReader(b)}
 	}
-	return &lineReader{r: b, raw: f == formatRaw}
+	return &lineReader{r: b, raw: f == FormatRaw}
 }
 
 type recordingReader struct{ r *recording.Reader }
@@ -55,7 +55,7 @@ func (r recordingReader) Next() (zmtp.Message, error) {
 		return zmtp.Message{}, err
 	}
 	if len(parts) == 0 {
-		return zmtp.Message{}, errors.New("a message without parts, which cannot be sent")
+		return zmtp.Message{}, errors.New("a message without parts cannot be sent")
 	}
 	return zmtp.NewMessage(parts...), nil
 }
@@ -92,7 +92,7 @@ func (l *lineReader) line() ([]byte, error) {
 		l.buf = append(l.buf, piece...)
 		switch {
 		case len(l.buf) > maxLine:
-			return nil, fmt.Errorf("line %d has more than %d bytes, which nobody would receive",
+			return nil, fmt.Errorf("line %d has more than %d bytes, the limit of a message",
 				l.n+1, maxLine)
 		case err == nil:
 			return l.buf[:len(l.buf)-1], nil
@@ -105,8 +105,8 @@ func (l *lineReader) line() ([]byte, error) {
 	}
 }
 
-// parseText appends the parts of a line in the format text to dst. They refer to line,
-// which is overwritten.
+// parseText appends the parts of a line in the format text to dst. They refer to line, which it
+// overwrites.
 func parseText(dst [][]byte, line []byte) ([][]byte, error) {
 	start, end := 0, 0 // of the part, in the unescaped bytes
 	for i := 0; i < len(line); i++ {
@@ -130,8 +130,8 @@ func parseText(dst [][]byte, line []byte) ([][]byte, error) {
 	return append(dst, line[start:end:end]), nil
 }
 
-// unescape returns the byte that the escape at the beginning of s stands for, and the
-// length of the escape, 0 if it is none.
+// unescape returns the byte of the escape at the beginning of s, and the length of the escape, 0 if
+// there is none.
 func unescape(s []byte) (c byte, n int) {
 	if len(s) < 2 {
 		return 0, 0
@@ -197,36 +197,37 @@ const hexDigits = "0123456789abcdef"
 // messageWriter writes messages to a buffer.
 type messageWriter struct {
 	w      *bufio.Writer
-	format format
+	format Format
 	buf    []byte
 	parts  [][]byte
 }
 
-func newMessageWriter(w io.Writer, f format) *messageWriter {
+// newMessageWriter returns a messageWriter whose buffer goes to w.
+func newMessageWriter(w io.Writer, f Format) *messageWriter {
 	return &messageWriter{w: bufio.NewWriterSize(w, 64<<10), format: f}
 }
 
-// Write writes one message.
+// Write appends one message to the buffer, which is written when it is full.
 func (w *messageWriter) Write(m zmtp.Message) error {
 	w.buf = w.buf[:0]
 	switch w.format {
-	case formatRecording:
+	case FormatRecording:
 		w.parts = m.AppendParts(w.parts[:0])
 		var err error
 		if w.buf, err = recording.AppendMessage(w.buf, w.parts...); err != nil {
 			return err
 		}
-	case formatRaw:
+	case FormatRaw:
 		for part := range m.Parts() {
 			w.buf = append(append(w.buf, part...), '\t')
 		}
 		w.buf[len(w.buf)-1] = '\n'
-	case formatText:
+	case FormatText:
 		w.buf = appendText(w.buf, m)
 	}
 	_, err := w.w.Write(w.buf)
 	return err
 }
 
-// Flush writes out what is buffered.
+// Flush writes the buffer.
 func (w *messageWriter) Flush() error { return w.w.Flush() }

@@ -1,4 +1,4 @@
-package main
+package tool
 
 import (
 	"fmt"
@@ -9,27 +9,28 @@ import (
 	"zmtpd/zmtp"
 )
 
-// endpointFlags say where a tool's socket goes.
-type endpointFlags struct {
-	Connect []string `placeholder:"ENDPOINT" help:"Connect to it, as in tcp://127.0.0.1:5557 (repeatable)."`
-	Bind    []string `placeholder:"ENDPOINT" help:"Listen on it, as in tcp://127.0.0.1:* (repeatable); the address is shown on standard error."`
+// EndpointFlags are the flags about the endpoints of a tool's socket.
+type EndpointFlags struct {
+	Connect []string `placeholder:"ENDPOINT" help:"Endpoint to connect to, as in tcp://127.0.0.1:5557 (repeatable)."`
+	Bind    []string `placeholder:"ENDPOINT" help:"Endpoint to listen on, as in tcp://127.0.0.1:* (repeatable). Its address appears on standard error."`
 	daemon.CurveClientFlags
 }
 
-// endpointSocket is what every socket can do.
+// endpointSocket is a socket of any type.
 type endpointSocket interface {
 	Connect(endpoint string) error
 	Listen(endpoint string) (bound string, err error)
 	Monitor(buffer int) *zmtp.Monitor
 }
 
-// attach connects and binds s, and shows the bound addresses.
-func (f *endpointFlags) attach(s endpointSocket, stderr io.Writer) error {
+// Attach binds and connects s. It prints the bound addresses and, until s ends, why s is not
+// connected.
+func (f *EndpointFlags) Attach(s endpointSocket, stderr io.Writer) error {
 	if len(f.Connect)+len(f.Bind) == 0 {
 		return daemon.Usagef("no endpoint: use --connect or --bind, as in --connect " +
 			"tcp://127.0.0.1:5557")
 	}
-	watchConnections(s, stderr)
+	WatchConnections(s, stderr)
 	for _, e := range f.Bind {
 		bound, err := s.Listen(e)
 		if err != nil {
@@ -39,13 +40,13 @@ func (f *endpointFlags) attach(s endpointSocket, stderr io.Writer) error {
 	}
 	for _, e := range f.Connect {
 		if err := s.Connect(e); err != nil {
-			return fmt.Errorf("--connect: %w", err)
+			return daemon.EndpointError("--connect", e, err)
 		}
 	}
 	return nil
 }
 
 // String lists the endpoints.
-func (f *endpointFlags) String() string {
+func (f *EndpointFlags) String() string {
 	return strings.Join(append(append([]string(nil), f.Connect...), f.Bind...), ", ")
 }

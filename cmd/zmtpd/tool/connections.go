@@ -1,18 +1,18 @@
-package main
+package tool
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
 )
 
-// watchConnections prints why a tool's socket is not connected: the first failure of each endpoint,
-// and again when the reason changes. It also prints the connection that ends a failure. It ends
-// with the socket.
-func watchConnections(s interface {
+// WatchConnections prints why a socket is not connected: the first failure of each endpoint, a
+// failure for another reason, and the connection that follows a failure. It ends with the socket.
+func WatchConnections(s interface {
 	Monitor(buffer int) *zmtp.Monitor
 }, stderr io.Writer) {
 	events := s.Monitor(256).Events()
@@ -24,17 +24,16 @@ func watchConnections(s interface {
 	}()
 }
 
-// maxWatched bounds the peers of listening sockets of which a connectionWatch remembers the
-// failure.
+// maxWatched bounds the endpoints and peers whose failures a connectionWatch remembers.
 const maxWatched = 100
 
 // connectionWatch prints changes in the state of connections.
 type connectionWatch struct {
 	w      io.Writer
-	failed map[string]string // the last failure, by endpoint, or host of a peer that connects to us
+	failed map[string]string // the last failure, by endpoint or by host of a peer
 }
 
-// note prints what an event tells anew.
+// note prints an event that changes the state of an endpoint.
 func (c *connectionWatch) note(e zmtp.Event) {
 	name, failure := e.Endpoint, ""
 	switch e.Type {
@@ -49,8 +48,9 @@ func (c *connectionWatch) note(e zmtp.Event) {
 			return
 		}
 		failure = "cannot connect: " + rootCause(e.Err).Error()
-	case zmtp.EventHandshakeFailedNoDetail, zmtp.EventHandshakeFailedProtocol, zmtp.EventHandshakeFailedAuth:
-		failure = "no handshake: " + explainHandshake(e.Err)
+	case zmtp.EventHandshakeFailedNoDetail, zmtp.EventHandshakeFailedProtocol,
+		zmtp.EventHandshakeFailedAuth:
+		failure = "handshake failed: " + explainHandshake(e.Err)
 	default:
 		return
 	}
@@ -61,8 +61,8 @@ func (c *connectionWatch) note(e zmtp.Event) {
 	fmt.Fprintf(c.w, "zmtpd: %s: %s; trying again\n", name, failure)
 }
 
-// rootCause returns the innermost error: of "dial tcp 127.0.0.1:1: connect: connection refused" the
-// last part, since the endpoint is named already.
+// rootCause returns the innermost error: the last part of "dial tcp 127.0.0.1:1: connect:
+// connection refused", since the endpoint is printed already.
 func rootCause(err error) error {
 	for {
 		inner := errors.Unwrap(err)
@@ -73,12 +73,12 @@ func rootCause(err error) error {
 	}
 }
 
-// explainHandshake says why a handshake failed, and what to do about the most likely causes.
+// explainHandshake returns why a handshake failed, and what to do about the likely causes.
 func explainHandshake(err error) string {
-	text := "unknown reason"
-	if err != nil {
-		text = err.Error()
+	if err == nil {
+		return "unknown reason"
 	}
+	text := err.Error()
 	var reason wire.Reason
 	if closed, ok := errors.AsType[*zmtp.PeerClosedError](err); ok {
 		reason = closed.Reason
@@ -87,16 +87,20 @@ func explainHandshake(err error) string {
 		}
 	}
 	if e, ok := errors.AsType[*wire.Error](err); ok {
-		reason, text = e.Reason, e.Error()
+		reason, text = e.Reason, e.Detail
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		reason = wire.HandshakeTimeout
 	}
 	switch reason {
 	case wire.MechanismMismatch:
-		return text +
-			" (for CURVE give --curve-server-key and --curve-secret-key-file; without them the " +
-			"mechanism is NULL)"
+		return text + " (CURVE needs --curve-server-key and --curve-secret-key-file; without " +
+			"them the mechanism is NULL)"
 	case wire.PeerClosed, wire.ConnectionLost:
-		return "the other side closes the connection (it may not know our key or not accept our " +
-			"address, or it speaks another protocol): " + text
+		return "the other side closed the connection (it may not know the key, not accept the " +
+			"address, or speak another protocol): " + text
+	case wire.HandshakeTimeout:
+		return "no answer in time (is this the port of a ZeroMQ socket?)"
 	case wire.NotZMTP:
 		return text + " (is this the port of a ZeroMQ socket?)"
 	}

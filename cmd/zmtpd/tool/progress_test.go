@@ -1,4 +1,4 @@
-package main
+package tool
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // What the line says in the course of a replay.
@@ -66,10 +68,10 @@ func TestMeter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Unix(1_700_000_000, 0)
-			m := newMeter(began, c.rate, c.repeat)
+			m := NewMeter(began, c.rate, c.repeat)
 			for _, a := range c.course {
 				now := began.Add(time.Duration(a.seconds * float64(time.Second)))
-				if got := m.line(sample{now, a.messages, a.bytes, a.passes}, 80); got != a.want {
+				if got := m.Line(Sample{now, a.messages, a.bytes, a.passes}, 80); got != a.want {
 					t.Errorf("after %v s: %q, want %q", a.seconds, got, a.want)
 				}
 			}
@@ -80,7 +82,7 @@ func TestMeter(t *testing.T) {
 // In fewer columns there is less, but nothing is cut.
 func TestMeterWidth(t *testing.T) {
 	began := time.Unix(1_700_000_000, 0)
-	now := sample{began.Add(time.Second), 1000, 2048, 0.25}
+	now := Sample{began.Add(time.Second), 1000, 2048, 0.25}
 	for columns, want := range map[int]string{
 		80: "25%, 1000 messages, 2.0 KiB, 1000/s, 0:03 left",
 		46: "25%, 1000 messages, 2.0 KiB, 1000/s, 0:03 left",
@@ -91,31 +93,10 @@ func TestMeterWidth(t *testing.T) {
 		2:  "",
 		-1: "",
 	} {
-		if got := newMeter(began, 0, 1).line(now, columns); got != want {
+		if got := NewMeter(began, 0, 1).Line(now, columns); got != want {
 			t.Errorf("%d columns: %q, want %q", columns, got, want)
 		}
 	}
-}
-
-// screen shows what stands on the lines of a terminal, which does not know escape sequences.
-func screen(written string) (lines []string) {
-	for line := range strings.SplitSeq(written, "\n") {
-		var cells []byte
-		column := 0
-		for _, c := range []byte(line) {
-			if c == '\r' {
-				column = 0
-				continue
-			}
-			if column == len(cells) {
-				cells = append(cells, 0)
-			}
-			cells[column] = c
-			column++
-		}
-		lines = append(lines, strings.TrimRight(string(cells), " "))
-	}
-	return lines
 }
 
 // Whatever is drawn and written, the lines that were written stand alone, and below them what was
@@ -123,7 +104,7 @@ func screen(written string) (lines []string) {
 func TestProgressDraws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var out bytes.Buffer
-		p := newProgress(&out)
+		p := NewProgress(&out)
 		want := []string{""}
 		for _, text := range rapid.SliceOf(rapid.StringMatching(`(> )?[a-z]{0,5}`)).Draw(t, "lines") {
 			if line, ok := strings.CutPrefix(text, "> "); ok {
@@ -135,7 +116,7 @@ func TestProgressDraws(t *testing.T) {
 				p.draw(text)
 				want[len(want)-1] = text
 			}
-			if got := screen(out.String()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			if got := testkit.Screen(out.String()); strings.Join(got, "\n") != strings.Join(want, "\n") {
 				t.Fatalf("on the terminal stands\n%q\nwant\n%q", got, want)
 			}
 		}
@@ -145,11 +126,11 @@ func TestProgressDraws(t *testing.T) {
 // The line comes with the ticks and goes at the end; it is never as wide as the terminal.
 func TestProgressShow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out output
-		p := newProgress(&out)
+		var out testkit.Output
+		p := NewProgress(&out)
 		var columns atomic.Int64
 		p.width = func() int { return int(columns.Load()) }
-		hide := p.show(func(_ time.Time,
+		hide := p.Show(func(_ time.Time,
 			columns int) string {
 			return strings.Repeat("x", columns)
 		})
@@ -157,13 +138,13 @@ func TestProgressShow(t *testing.T) {
 			columns.Store(int64(n))
 			time.Sleep(progressInterval)
 			synctest.Wait()
-			if got := screen(out.String()); len(got) != 1 || got[0] != strings.Repeat("x", n-1) {
+			if got := testkit.Screen(out.String()); len(got) != 1 || got[0] != strings.Repeat("x", n-1) {
 				t.Errorf("in %d columns: %q", n, got)
 			}
 		}
 		hide()
 		hide()
-		if got := screen(out.String()); len(got) != 1 || got[0] != "" {
+		if got := testkit.Screen(out.String()); len(got) != 1 || got[0] != "" {
 			t.Errorf("left is %q", got)
 		}
 		if !strings.HasSuffix(out.String(), "\r") {
