@@ -67,8 +67,13 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 					t.Fatal(err)
 				}
-				testkit.Eventually(t, "all know each other",
-					func() bool { return d.status().Forwarder.Topics == 2 && pub.Topics() == 2 })
+				testkit.Eventually(t, "all know each other", func() bool {
+					topics := 0 // both have "t", and the slow one its node id
+					for _, p := range d.status().Forwarder.XPub.Peers {
+						topics += p.Topics
+					}
+					return topics == 3 && pub.Topics() == 2
+				})
 				var address string
 				for _, p := range d.status().Forwarder.XPub.Peers {
 					if p.Client == "sleepy" {
@@ -91,11 +96,13 @@ func TestSlowPeerIsNamed(t *testing.T) {
 						got.Add(1)
 					}
 				}()
+				hurry := make(chan struct{})
 				if how == "reads a trickle" {
 					go func() {
 						for range slow.All(ctx) {
 							select {
-							case <-time.After(20 * time.Millisecond):
+							case <-time.After(200 * time.Millisecond): // a busy machine publishes more
+							case <-hurry:
 							case <-ctx.Done():
 							}
 						}
@@ -141,6 +148,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				if policy == "block" && how == "never reads" {
 					slow.Close() // else nobody gets anything any more
 				}
+				close(hurry)
 				testkit.Eventually(t, "the healthy one goes on",
 					func() bool { return got.Load() > 500 })
 				stop()
