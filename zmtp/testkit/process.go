@@ -92,7 +92,8 @@ func shorten(text string) string {
 	return text[:most/2] + "\n...\n" + text[len(text)-most/2:]
 }
 
-// StartDaemon starts a daemon and waits until it is ready.
+// StartDaemon starts a daemon and waits until it is ready. If it still runs when the test ends, its
+// accounts must add up, see [Process.WantBalanced].
 func StartDaemon(t testing.TB, program string, args ...string) *Process {
 	t.Helper()
 	p := StartListening(t, program, args...)
@@ -100,6 +101,15 @@ func StartDaemon(t testing.TB, program string, args ...string) *Process {
 		p.WantRunning()
 		status, _ := p.Get("/readyz")
 		return status == http.StatusOK
+	})
+	t.Cleanup(func() {
+		select {
+		case <-p.done:
+		default:
+			if !t.Failed() {
+				p.WantBalanced()
+			}
+		}
 	})
 	return p
 }
