@@ -23,6 +23,7 @@ type Receiver struct {
 	outlets []*Outlet
 	done    chan struct{} // closed when all is handed on
 	acct    *Ledger       // has its own lock
+	log     *slog.Logger
 
 	mu     sync.Mutex
 	nodes  map[*zmtp.Peer]*nodeIDs // guarded by mu; of the peers that have sent something
@@ -37,7 +38,7 @@ func Serve(pull *zmtp.Pull, log *slog.Logger, outlets ...*Outlet) *Receiver {
 		log = slog.New(slog.DiscardHandler)
 	}
 	r := &Receiver{pull: pull, outlets: outlets, nodes: map[*zmtp.Peer]*nodeIDs{},
-		done: make(chan struct{})}
+		done: make(chan struct{}), log: log}
 	r.acct = NewLedger(log)
 	go r.run()
 	return r
@@ -99,10 +100,10 @@ func (r *Receiver) Accounts() Accounts {
 }
 
 // Shutdown shuts the socket down and returns when everything that it received is with the outlets.
-// It reads what the nodes have sent so far. It cuts off nodes that go on sending after half of the
-// time that ctx leaves, at most 5 s, so that the other half remains for writing. When ctx ends
-// first, the outlets give up, the socket or the outlets drop and count the rest, and the error is
-// that of ctx.
+// It reads what the nodes have sent so far, and all that nodes have sent that have ended. It cuts off
+// nodes that go on sending after half of the time that ctx leaves, at most 5 s, so that the other
+// half remains for writing. When ctx ends first, the outlets give up, the socket or the outlets drop
+// and count the rest, and the error is that of ctx.
 func (r *Receiver) Shutdown(ctx context.Context) error {
 	busy := maxBusy
 	if deadline, ok := ctx.Deadline(); ok {
@@ -132,8 +133,23 @@ func (r *Receiver) cutOffSenders() {
 	defer r.mu.Unlock()
 	r.cutOff = true
 	for p := range r.nodes {
-		p.Close(errStillSending)
+		r.cutOffSender(p)
 	}
+}
+
+// cutOffSender closes the connection of a peer unless it sends nothing more. Caller holds mu.
+func (r *Receiver) cutOffSender(p *zmtp.Peer) {
+	select {
+	case <-p.Done():
+		return // closed already, or about to end
+	default:
+	}
+	if p.Ended() {
+		return
+	}
+	r.log.Warn("node cut off, what it has sent and this logger has not read is lost: it goes on "+
+		"sending during the shutdown", "peer", p.Remote())
+	p.Close(errStillSending)
 }
 
 // nodeIDs are the first and the last node id that a peer has sent.
@@ -144,7 +160,7 @@ func (r *Receiver) note(p *zmtp.Peer, node []byte) (first string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cutOff {
-		p.Close(errStillSending)
+		r.cutOffSender(p)
 	}
 	if len(node) > maxNodeID {
 		node = nil

@@ -22,11 +22,13 @@ import (
 
 // memorySink delivers at once, to memory.
 type memorySink struct {
+	delay time.Duration // of each Send
 	mu    sync.Mutex
 	lines []string // guarded by mu
 }
 
 func (s *memorySink) Send(_ context.Context, e *Entry) {
+	time.Sleep(s.delay)
 	text, err := renderEntry(e)
 	if err != nil {
 		e.Refuse(uint64(e.Batch.NumRecords), DropBatch(err))
@@ -312,6 +314,43 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 		s.shutdownLosesNothing(t)
 		if took := time.Since(began); took < shutdownTime/2 || took > shutdownTime*3/4 {
 			t.Errorf("Shutdown took %v of %v", took, shutdownTime)
+		}
+	})
+}
+
+// A node that has ended is not one that goes on sending, however long it takes to read what it has
+// sent: it has no way to send that again.
+func TestReceiverReadsAllOfNodesThatHaveEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := zmtptest.Network{Buffer: 1 << 20} // all is with the logger's host at once
+		listener, err := network.Listen("logger")
+		if err != nil {
+			t.Fatal(err)
+		}
+		const n = 3000
+		s := &served{pull: zmtp.NewPull(zmtp.Config{RecvHWM: 5}),
+			sink: &memorySink{delay: shutdownTime * 3 / 4 / n}}
+		if _, err := s.pull.Serve(listener); err != nil {
+			t.Fatal(err)
+		}
+		s.outlet = newOutlet(t, s.sink, OutletConfig{Name: "memory", MaxBytes: 1})
+		s.receiver = Serve(s.pull, nil, s.outlet)
+		conn, err := network.Dial(t.Context(), "logger")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go io.Copy(io.Discard, conn)
+		traffic := bytes.Repeat(zmtp.AppendMessage(nil,
+			pipelinetest.Message(t, "node", "Test::LOG", "test", "line", "x")...), n)
+		if _, err := conn.Write(append(pushHandshake(), traffic...)); err != nil {
+			t.Fatal(err)
+		}
+		conn.(*zmtptest.Conn).CloseWrite()
+		synctest.Wait()
+		s.shutdownLosesNothing(t)
+		conn.Close()
+		if got := len(s.sink.lines); got != n {
+			t.Errorf("%d of %d records arrived", got, n)
 		}
 	})
 }

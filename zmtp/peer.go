@@ -96,6 +96,11 @@ func (p *Peer) UserID() string {
 // had sent before.
 func (p *Peer) Done() <-chan struct{} { return p.done }
 
+// Ended reports whether the peer sends nothing more: its direction of the connection, or the whole,
+// is closed, and what is left to receive is with this host. It is false where that cannot be known,
+// such as for sockets on other systems than Linux.
+func (p *Peer) Ended() bool { return ended(p.conn) }
+
 // Close closes the connection at once and does not wait. Pattern.Detach gets err.
 func (p *Peer) Close(err error) { p.fail(err) }
 

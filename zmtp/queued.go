@@ -12,6 +12,25 @@ type QueuedConn interface {
 	// Unacknowledged returns how many bytes of those that were written have not arrived at the
 	// other end.
 	Unacknowledged() int
+	// Ended reports whether the other end has closed its direction, or the connection: then what is
+	// left to read is what Buffered says.
+	Ended() bool
+}
+
+// ended reports whether conn has received the end of what its peer sends. It is false where that
+// cannot be known.
+func ended(conn net.Conn) bool {
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		return kernelEnded(c)
+	case *net.UnixConn:
+		return kernelEnded(c)
+	case QueuedConn:
+		return c.Ended()
+	case interface{ NetConn() net.Conn }: // *tls.Conn
+		return ended(c.NetConn())
+	}
+	return false
 }
 
 // queued returns how many bytes have arrived on conn and were not read, and how many bytes were

@@ -133,12 +133,18 @@ var errStillSending = errors.New(
 
 // Shutdown reads until the nodes close their connections, and gives everything to the loggers.
 // Nodes of Zeek and zmtpd close theirs when the balancer has closed its direction. After half of
-// the time that ctx leaves, Shutdown cuts off nodes that have not. When ctx ends first, the rest is
-// dropped and counted, and the error is a [*zmtp.LingerError].
+// the time that ctx leaves, Shutdown cuts off nodes that have not; what the others had sent is
+// read to the end. When ctx ends first, the rest is dropped and counted, and the error is a
+// [*zmtp.LingerError].
 func (b *Balancer) Shutdown(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		cut := time.AfterFunc(time.Until(deadline)/2, func() {
-			b.pull.ClosePeers(func(*zmtp.Peer) error { return errStillSending })
+			b.pull.ClosePeers(func(p *zmtp.Peer) error {
+				if p.Ended() {
+					return nil
+				}
+				return errStillSending
+			})
 		})
 		defer cut.Stop()
 	}

@@ -150,7 +150,7 @@ func newLogger(cfg Config) (*Logger, error) {
 	l.reserve = l.rotatedReserve()
 	if l.current, err = l.openFolder(); err != nil {
 		if l.options.LogDir != "" {
-			return nil, fmt.Errorf("Log::default_logdir: %w", err)
+			return nil, fmt.Errorf("the folder in Log::default_logdir: %w", err)
 		}
 		return nil, &pipeline.ConfigError{Field: "Dir", Err: err}
 	}

@@ -186,6 +186,13 @@ func (c *Conn) Buffered() int {
 	return len(c.in)
 }
 
+// Ended reports whether the other end sends nothing more.
+func (c *Conn) Ended() bool {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return c.peer.closed || c.peer.finished || c.link.cut
+}
+
 // LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 

@@ -73,7 +73,8 @@ func TestQuotaWithoutMemory(t *testing.T) {
 	other.Add(1 << 20)
 	q := NewQuota(budget, "test", 1<<20, 200_000)
 	defer q.Close()
-	if !q.TryAcquire(100_000) || !q.TryAcquire(100_000) || q.TryAcquire(1) {
+	first, second := q.TryAcquire(100_000), q.TryAcquire(100_000)
+	if !first || !second || q.TryAcquire(1) {
 		t.Errorf("%d bytes are granted, want 200,000", q.Used())
 	}
 	if got := budget.Stats().ByKind["test"]; got != 200_000 {
