@@ -97,7 +97,8 @@ func TestAdaptive(t *testing.T) {
 		if closed(done) {
 			t.Fatal("the publisher did not wait for a subscriber that has just ceased to read")
 		}
-		if st := c.youngest(t); st.NodeID != stuckID || st.Dropped.Total() != 0 || !st.SlowSince.IsZero() {
+		if st := c.youngest(t); st.NodeID != stuckID || st.Dropped.Total() != 0 ||
+			!st.SlowSince.IsZero() {
 			t.Fatalf("at first: %+v", st)
 		}
 		<-done
@@ -198,7 +199,8 @@ func TestBlock(t *testing.T) {
 			t.Fatal("it did not block")
 		}
 		st := c.youngest(t)
-		if st.Dropped.Total() != 0 || st.Queued > crowdHWM || time.Since(st.SlowSince) < 59*time.Minute {
+		if st.Dropped.Total() != 0 || st.Queued > crowdHWM ||
+			time.Since(st.SlowSince) < 59*time.Minute {
 			t.Errorf("%+v", st)
 		}
 		if lines := c.logs.matching(string(isWaitedFor), stuckID); len(lines) != 1 ||
@@ -398,7 +400,8 @@ func TestLimitInBytes(t *testing.T) {
 		<-c.publish(c.pub, want)
 		synctest.Wait()
 		equal(t, "healthy", c.healthy.all(), want)
-		if st := c.youngest(t); st.Dropped.Total() < 2 || st.QueuedBytes > 64<<10 || st.SlowSince.IsZero() {
+		if st := c.youngest(t); st.Dropped.Total() < 2 || st.QueuedBytes > 64<<10 ||
+			st.SlowSince.IsZero() {
 			t.Errorf("%+v", st)
 		}
 	})

@@ -69,7 +69,8 @@ func TestReconfigureLimits(t *testing.T) {
 		if !closed(done) || time.Since(begin) != 0 {
 			t.Error("the publisher waits, although there is room")
 		}
-		if st := c.youngest(t); st.Dropped.Total() != 0 || !st.SlowSince.IsZero() || st.Queued < 100 {
+		if st := c.youngest(t); st.Dropped.Total() != 0 || !st.SlowSince.IsZero() ||
+			st.Queued < 100 {
 			t.Errorf("raised: %+v", st)
 		}
 		// What waits above the limit stays, and nothing more comes to it.

@@ -122,7 +122,8 @@ func TestTrickle(t *testing.T) {
 					equal(t, "slow", got, want)
 				case Adaptive, Drop:
 					if len(got)+int(st.Dropped.Total()) != len(want) {
-						t.Errorf("%d received, %d dropped, of %d", len(got), st.Dropped.Total(), len(want))
+						t.Errorf("%d received, %d dropped, of %d", len(got), st.Dropped.Total(),
+							len(want))
 					}
 					at := 0
 					for _, m := range got {

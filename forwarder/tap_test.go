@@ -231,7 +231,8 @@ func TestTapChangesNothing(t *testing.T) {
 		if got := len(kept.all()); got != int(one.Out.Messages) || got < crowdHWM {
 			t.Errorf("%d messages, want %d", got, one.Out.Messages)
 		}
-		if len(n.logs.matching("has caught up", fmt.Sprint("dropped=", one.Dropped.Total()))) != 1 ||
+		if len(n.logs.matching("has caught up",
+			fmt.Sprint("dropped=", one.Dropped.Total()))) != 1 ||
 			!n.Stats().Tap.Subscribers[0].SlowSince.IsZero() {
 			t.Errorf("logged %q", n.logs.matching())
 		}

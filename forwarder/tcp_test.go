@@ -101,8 +101,8 @@ func newStageOn(t *testing.T, cfg Config, host string,
 	return s
 }
 
-// send publishes n messages of 4 KiB. If paced is set, it is at most half a queue ahead of the healthy
-// subscriber, which on a busy machine is slow as well if messages come as fast as they can.
+// send publishes n messages of 4 KiB. If paced is set, it is at most half a queue ahead of the
+// healthy subscriber, which on a busy machine is slow as well if messages come as fast as they can.
 func (s *stage) send(n int, paced bool) error {
 	body := strings.Repeat("x", 4<<10)
 	for range n {

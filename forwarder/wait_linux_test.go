@@ -169,7 +169,8 @@ func TestSlowSubscribersTCP(t *testing.T) {
 				lines := beside.logs.matching("slow subscriber", s.Remote.String(),
 					"node="+s.NodeID)
 				if s.NodeID == "healthy" && (s.Dropped.Total() > 0 || len(lines) > 0) {
-					t.Errorf("the healthy subscriber lost %d messages, the log says %q", s.Dropped.Total(),
+					t.Errorf("the healthy subscriber lost %d messages, the log says %q",
+						s.Dropped.Total(),
 						lines)
 				}
 				if s.Dropped.Total() > 0 && len(lines) == 0 {

@@ -141,7 +141,8 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 	named := 0
 	for _, st := range b.Stats().Subscribers {
 		if in := st.Out.Messages + st.Dropped.Total(); in != uint64(sent) {
-			t.Errorf("%d messages taken and %d dropped, of %d", st.Out.Messages, st.Dropped.Total(), sent)
+			t.Errorf("%d messages taken and %d dropped, of %d", st.Out.Messages, st.Dropped.Total(),
+				sent)
 		}
 		lines := b.logs.matching(string(losesMessages), st.Remote.String(), "node="+st.NodeID)
 		if st.NodeID == "" && (st.Dropped.Total() > 0 || len(lines) > 0) {

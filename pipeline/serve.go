@@ -100,10 +100,10 @@ func (r *Receiver) Accounts() Accounts {
 }
 
 // Shutdown shuts the socket down and returns when everything that it received is with the outlets.
-// It reads what the nodes have sent so far, and all that nodes have sent that have ended. It cuts off
-// nodes that go on sending after half of the time that ctx leaves, at most 5 s, so that the other
-// half remains for writing. When ctx ends first, the outlets give up, the socket or the outlets drop
-// and count the rest, and the error is that of ctx.
+// It reads what the nodes have sent so far, and all that nodes have sent that have ended. It cuts
+// off nodes that go on sending after half of the time that ctx leaves, at most 5 s, so that the
+// other half remains for writing. When ctx ends first, the outlets give up, the socket or the
+// outlets drop and count the rest, and the error is that of ctx.
 func (r *Receiver) Shutdown(ctx context.Context) error {
 	busy := maxBusy
 	if deadline, ok := ctx.Deadline(); ok {

@@ -16,7 +16,8 @@ func authPair(t *testing.T, client, server func(wire.Metadata) Mechanism) (*Push
 	*Monitor) {
 	t.Helper()
 	pull := NewPull(Config{Mechanism: server})
-	push := NewPush(Config{Mechanism: client, ReconnectInterval: 10 * time.Millisecond}, PushOptions{})
+	push := NewPush(Config{Mechanism: client, ReconnectInterval: 10 * time.Millisecond},
+		PushOptions{})
 	mc, ms := push.Monitor(1000), pull.Monitor(1000)
 	bound, err := pull.Listen("tcp://127.0.0.1:*")
 	if err != nil {
@@ -195,7 +196,8 @@ func TestClosePeers(t *testing.T) {
 	}
 	peers := map[string]*Peer{}
 	for user, password := range map[string]string{"one": "1", "two": "2"} {
-		push := NewPush(Config{Mechanism: (&PlainClient{User: user, Password: password}).Mechanism}, PushOptions{})
+		push := NewPush(Config{Mechanism: (&PlainClient{User: user, Password: password}).Mechanism},
+			PushOptions{})
 		defer push.Close()
 		if err := push.Connect(bound); err != nil {
 			t.Fatal(err)

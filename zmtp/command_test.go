@@ -61,7 +61,8 @@ func TestCommandHandler(t *testing.T) {
 			t.Errorf("got %q, want %q", c.got, want)
 		}
 		all := events(monitor)
-		if last := all[len(all)-1]; last.Type != EventDisconnected || !errors.Is(last.Err, errLeave) {
+		if last := all[len(all)-1]; last.Type != EventDisconnected ||
+			!errors.Is(last.Err, errLeave) {
 			t.Errorf("last event %v, %v", last.Type, last.Err)
 		}
 	})

@@ -20,12 +20,14 @@ type sessions struct {
 	wrap func(net.Conn) net.Conn
 }
 
-func (s sessions) Listen(_ context.Context, address string, _ *Config) (net.Listener, string, error) {
+func (s sessions) Listen(_ context.Context, address string, _ *Config) (net.Listener, string,
+	error) {
 	l, err := s.n.Listen(address)
 	return wrapping{l, s.wrap}, address, err
 }
 
-func (s sessions) Dialer(address string, _ *Config) (func(context.Context) (net.Conn, error), error) {
+func (s sessions) Dialer(address string, _ *Config) (func(context.Context) (net.Conn, error),
+	error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		conn, err := s.n.Dial(ctx, address)
 		if err != nil {
@@ -137,7 +139,8 @@ func TestSessionRefused(t *testing.T) {
 				r.Send([]byte(c.peer))
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
-				if st := s.Stats(); st.HandshakeFailures[c.reason] != 1 || st.PendingHandshakes != 0 {
+				if st := s.Stats(); st.HandshakeFailures[c.reason] != 1 ||
+					st.PendingHandshakes != 0 {
 					t.Errorf("failures %v, pending %d", st.HandshakeFailures, st.PendingHandshakes)
 				}
 			})

@@ -68,7 +68,8 @@ func TestMemoryUnfinishedMessages(t *testing.T) {
 	t.Parallel()
 	zmtpd := operators(t)
 	const budget = 256 << 20
-	d := zmtpd.startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir(), "--memory", "256MiB")
+	d := zmtpd.startDaemon(t, "logger", "--listen", anyPort, "--dir", t.TempDir(), "--memory",
+		"256MiB")
 	message := unfinished(60 << 20)
 	for range 25 {
 		conn := hostilePeer(t, d.Endpoint("PULL"), wire.PUSH)
@@ -90,7 +91,8 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	t.Parallel()
 	zmtpd := operators(t)
 	const budget = 256 << 20
-	d := zmtpd.startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory", "256MiB",
+	d := zmtpd.startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory",
+		"256MiB",
 		"--sndhwm", "0")
 	// Messages of alternating topics are copied for each subscriber, instead of being sent from
 	// where they were read.

@@ -67,7 +67,8 @@ func (c *consumer) readUntil(what string, ok func() bool) {
 	for !ok() {
 		fetches := c.client.PollFetches(ctx)
 		if ctx.Err() != nil {
-			c.t.Fatalf("not within %v: %s; %d records have come", testkit.Patience, what, len(c.texts))
+			c.t.Fatalf("not within %v: %s; %d records have come", testkit.Patience, what,
+				len(c.texts))
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			var record struct{ Text string }

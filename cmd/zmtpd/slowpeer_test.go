@@ -141,7 +141,8 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					testkit.Eventually(t, "it is the first in the status, as the slowest",
 						func() bool {
 							p := d.status().Forwarder.XPub.Peers[0]
-							return p.Address == address && p.Client == "sleepy" && p.Node == nodeID &&
+							return p.Address == address && p.Client == "sleepy" &&
+								p.Node == nodeID &&
 								p.Queue <= 100
 						})
 				}

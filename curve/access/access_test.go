@@ -254,12 +254,15 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 			write(t, filepath.Join(f.client, "half.key"), "curve\n",
 				0o600)
 		},
-		"has the name":        func(f *folder) { f.add("a", "name", "one") },
-		"same key as":         func(f *folder) { f.write("a", key) },
-		"neither yes":         func(f *folder) { f.add("a", "logs", "maybe") },
-		"given twice":         func(f *folder) { f.add("a", "publish", "a", "publish", "b") },
-		"client name":         func(f *folder) { f.add("a", "name", strings.Repeat("n", 65)) },
-		"server keys: 0 keys": func(f *folder) { os.Remove(filepath.Join(f.server, "first.key_secret")) },
+		"has the name": func(f *folder) { f.add("a", "name", "one") },
+		"same key as":  func(f *folder) { f.write("a", key) },
+		"neither yes":  func(f *folder) { f.add("a", "logs", "maybe") },
+		"given twice":  func(f *folder) { f.add("a", "publish", "a", "publish", "b") },
+		"client name":  func(f *folder) { f.add("a", "name", strings.Repeat("n", 65)) },
+		"server keys: 0 keys": func(f *folder) {
+			os.Remove(filepath.Join(f.server,
+				"first.key_secret"))
+		},
 		"more than 8 server": func(f *folder) {
 			for _, name := range strings.Fields("2 3 4 5 6 7 8 9") {
 				f.addServer(name)

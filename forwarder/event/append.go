@@ -13,8 +13,8 @@ import (
 var errDuplicate = errors.New("event: an element of a set or a key of a table is there twice")
 
 // Append appends v as broker-bin-v1, see the package documentation for the types. Sets and tables
-// are put in order. A [Raw] is appended as it is. It returns dst unchanged, and an error, for a value
-// that Zeek has no type for or that Zeek's type cannot hold.
+// are put in order. A [Raw] is appended as it is. It returns dst unchanged, and an error, for a
+// value that Zeek has no type for or that Zeek's type cannot hold.
 func Append(dst []byte, v any) ([]byte, error) {
 	out, err := appendValue(dst, v, 0)
 	if err != nil {
@@ -95,7 +95,8 @@ func appendPrefix(dst []byte, p netip.Prefix) ([]byte, error) {
 	if p.Addr().Is4() {
 		bits += 96
 	} else if p.Addr().Is4In6() && bits < 96 {
-		return nil, fmt.Errorf("event: %v is no subnet of Zeek, which takes its address for IPv4", p)
+		return nil, fmt.Errorf("event: %v is no subnet of Zeek, which takes its address for IPv4",
+			p)
 	}
 	return append(append(append(dst, byte(Subnet)), b[:]...), byte(bits)), nil
 }

@@ -1,9 +1,9 @@
 // Package event reads and writes the events of a Zeek cluster: the last part of a message on the
 // event bus, in either of Zeek's two formats.
 //
-// broker-bin-v1 is Zeek's default: a tag byte and a payload for each value, integers in network byte
-// order. [Raw] is a value in this form. Its methods read it in place, without memory of their own.
-// [Parse] checks a value from the network; everything that reads a Raw relies on that check.
+// broker-bin-v1 is Zeek's default: a tag byte and a payload for each value, integers in network
+// byte order. [Raw] is a value in this form. Its methods read it in place, without memory of their
+// own. [Parse] checks a value from the network; everything that reads a Raw relies on that check.
 //
 // broker-json-v1 is what Zeek's WebSocket API speaks, and what a cluster may use instead.
 // [AppendJSON] and [ParseJSON] convert between the two.

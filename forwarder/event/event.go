@@ -19,7 +19,8 @@ const NetworkTimestamp = 1
 type Event struct {
 	Name []byte // as in Module::event
 	Args Raw    // a vector
-	// Metadata is a vector of vectors of two, an id and a value. It is of kind None if there is none.
+	// Metadata is a vector of vectors of two, an id and a value. It is of kind None if there is
+	// none.
 	Metadata Raw
 }
 
@@ -54,7 +55,8 @@ func AsEvent(r Raw) (Event, error) {
 	e := Event{Args: inner[1], Metadata: inner[2]}
 	e.Name, _ = inner[0].Text()
 	if inner[0].Kind() != String || len(e.Name) == 0 {
-		return Event{}, fault(BadShape, 0, "the name is a %v of %d bytes", inner[0].Kind(), len(e.Name))
+		return Event{}, fault(BadShape, 0, "the name is a %v of %d bytes", inner[0].Kind(),
+			len(e.Name))
 	}
 	if e.Args.Kind() != VectorOf {
 		return Event{}, fault(BadShape, 0, "the arguments are a %v", e.Args.Kind())
@@ -73,8 +75,8 @@ func AsEvent(r Raw) (Event, error) {
 	return e, nil
 }
 
-// list stores the elements of a vector in dst, as many as fit, and returns how many there are, 0 if r
-// is no vector.
+// list stores the elements of a vector in dst, as many as fit, and returns how many there are, 0 if
+// r is no vector.
 func list(r Raw, dst []Raw) int {
 	if r.Kind() != VectorOf {
 		return 0
@@ -127,8 +129,8 @@ type Metadata struct {
 	Value any
 }
 
-// AppendEvent appends an event in broker-bin-v1, without metadata if meta is empty, as Zeek does. The
-// arguments must have the types that the event is declared with in Zeek.
+// AppendEvent appends an event in broker-bin-v1, without metadata if meta is empty, as Zeek does.
+// The arguments must have the types that the event is declared with in Zeek.
 func AppendEvent(dst []byte, name string, args []any, meta ...Metadata) ([]byte, error) {
 	if name == "" {
 		return dst, fmt.Errorf("event: an event has no name")

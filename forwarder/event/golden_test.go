@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// recorded returns the payloads of the events that a Zeek node has published, in one of the formats.
+// recorded returns the payloads of the events that a Zeek node has published, in one of the
+// formats.
 func recorded(t testing.TB, name string) (payloads [][]byte) {
 	t.Helper()
 	b, err := os.ReadFile("testdata/" + name)
@@ -48,8 +49,9 @@ func has(r Raw, kinds ...Kind) bool {
 	return false
 }
 
-// TestGolden reads every event that a Zeek node has published, makes the same bytes of it again, and
-// converts it to the other format and back. What Zeek's JSON loses of doubles and times stays lost.
+// TestGolden reads every event that a Zeek node has published, makes the same bytes of it again,
+// and converts it to the other format and back. What Zeek's JSON loses of doubles and times stays
+// lost.
 func TestGolden(t *testing.T) {
 	bin, json := recorded(t, "bin.bin"), recorded(t, "json.bin")
 	if len(bin) != 173 || len(json) != len(bin) {

@@ -37,13 +37,15 @@ func TestParseJSON(t *testing.T) {
 		{data("timespan", `"-9223372036854775808ns"`), "0a 8000000000000000"},
 		{data("set", "["+data("count", "2")+","+data("count", "1")+"]"),
 			"0c 02 020000000000000001 020000000000000002"},
-		{data("table", `[{"value":`+data("none", "{}")+`,"x":1,"key":`+data("boolean", "true")+`}]`),
+		{data("table", `[{"value":`+data("none", "{}")+`,"x":1,"key":`+data("boolean",
+			"true")+`}]`),
 			"0d 01 0101 00"},
 		{data("vector", "["+strings.Repeat(data("none", "{}")+",", 199)+data("none", "{}")+"]"),
 			"0e c801" + strings.Repeat("00", 200)},
 	} {
 		got, err := ParseJSON(nil, []byte(c.json))
-		if want := strings.ReplaceAll(c.want, " ", ""); err != nil || hex.EncodeToString(got) != want {
+		if want := strings.ReplaceAll(c.want, " ", ""); err != nil ||
+			hex.EncodeToString(got) != want {
 			t.Errorf("%s: %v\n%x\n%s", c.json, err, got, want)
 		}
 	}

@@ -13,11 +13,11 @@ import (
 	"unicode/utf8"
 )
 
-// ParseJSON reads one value in broker-json-v1 and appends it to dst in broker-bin-v1. Sets and tables
-// are put in order. It takes what Zeek's reader takes (broker/internal/json.cc): members in any
-// order, others beside them, control characters and any bytes in strings. It also takes what only
-// Zeek's writer knows, \v in strings and infinite doubles, and an escaped slash. After an error dst
-// is unchanged. Errors are of type *[Error].
+// ParseJSON reads one value in broker-json-v1 and appends it to dst in broker-bin-v1. Sets and
+// tables are put in order. It takes what Zeek's reader takes (broker/internal/json.cc): members in
+// any order, others beside them, control characters and any bytes in strings. It also takes what
+// only Zeek's writer knows, \v in strings and infinite doubles, and an escaped slash. After an
+// error dst is unchanged. Errors are of type *[Error].
 func ParseJSON(dst, text []byte) ([]byte, error) {
 	r := jsonReader{text: text, out: dst}
 	err := r.value(0)
@@ -515,8 +515,8 @@ var units = []struct {
 	{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"min", 60e9}, {"s", 1e9}, {"h", 3600e9},
 }
 
-// parseTimespan reads a number, which may have a sign and a fraction, and a unit. What is less than a
-// nanosecond is cut off.
+// parseTimespan reads a number, which may have a sign and a fraction, and a unit. What is less than
+// a nanosecond is cut off.
 func parseTimespan(s string) (ns int64, ok bool) {
 	s, negative := strings.CutPrefix(s, "-")
 	if !negative {

@@ -88,8 +88,8 @@ func appendReal(dst []byte, v float64) []byte {
 	return strconv.AppendFloat(dst, v, 'f', 6, 64)
 }
 
-// escapes are the characters that Zeek escapes, with the letter behind the backslash. \v is not JSON,
-// but what Zeek writes.
+// escapes are the characters that Zeek escapes, with the letter behind the backslash. \v is not
+// JSON, but what Zeek writes.
 var escapes = [256]byte{
 	'\\': '\\', '"': '"', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't', '\v': 'v',
 }
@@ -106,8 +106,8 @@ func appendQuoted[T string | []byte](dst []byte, s T) []byte {
 	return append(append(dst, s[from:]...), '"')
 }
 
-// appendTimestamp appends a time as Zeek does: seconds cut towards zero, three digits of what is left
-// of them, and 000 before 1970.
+// appendTimestamp appends a time as Zeek does: seconds cut towards zero, three digits of what is
+// left of them, and 000 before 1970.
 func appendTimestamp(dst []byte, ns int64) []byte {
 	seconds, millis := ns/1e9, ns%1e9/1e6
 	if millis < 0 {

@@ -75,8 +75,8 @@ type Port struct {
 func (p Port) String() string { return fmt.Sprintf("%d/%s", p.Number, p.Proto) }
 
 // Values of which the Go type is not known beforehand. Each element is one of nil, bool, uint64,
-// int64, float64, string, netip.Addr, netip.Prefix, Port, time.Time, time.Duration, Enum, Set, Table
-// and Vector.
+// int64, float64, string, netip.Addr, netip.Prefix, Port, time.Time, time.Duration, Enum, Set,
+// Table and Vector.
 type (
 	// Vector is a vector, a record or an index of several values.
 	Vector []any

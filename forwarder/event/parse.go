@@ -9,9 +9,9 @@ import (
 // A deeper value is refused, since it could exhaust the stack of a Zeek node.
 const MaxDepth = 63
 
-// Parse checks that b is one value in broker-bin-v1 and nothing else, and returns it without a copy.
-// It does not allocate, unless a set or table is not in order; then it allocates less than eight
-// times the size of that. Errors are of type *[Error].
+// Parse checks that b is one value in broker-bin-v1 and nothing else, and returns it without a
+// copy. It does not allocate, unless a set or table is not in order; then it allocates less than
+// eight times the size of that. Errors are of type *[Error].
 func Parse(b []byte) (Raw, error) {
 	end, err := check(b, 0, 0)
 	if err != nil {
@@ -116,8 +116,8 @@ func checkUnordered(b []byte, begin int, k Kind, n int) *Error {
 	return nil
 }
 
-// compare orders the values at the front of a and b, which have been checked, as broker orders them:
-// by kind, then by value.
+// compare orders the values at the front of a and b, which have been checked, as broker orders
+// them: by kind, then by value.
 func compare(a, b []byte) int {
 	c, _, _ := compareFirst(a, b)
 	return c

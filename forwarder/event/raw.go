@@ -228,8 +228,8 @@ func unpackReal(bits uint64) float64 {
 	return math.Float64frombits(bits)
 }
 
-// packReal writes a double so that Zeek reads the same. A subnormal number becomes zero, as there is
-// no form of it that Zeek reads.
+// packReal writes a double so that Zeek reads the same. A subnormal number becomes zero, as there
+// is no form of it that Zeek reads.
 func packReal(v float64) uint64 {
 	bits := math.Float64bits(v)
 	switch {

@@ -58,7 +58,8 @@ func parseFields(t reflect.Type) ([]field, error) {
 			case option == "set" && f.Type.Kind() == reflect.Slice:
 				one.as = SetOf
 			default:
-				return nil, fmt.Errorf("event: field %s of type %v: %q cannot be in its tag", one.name,
+				return nil, fmt.Errorf("event: field %s of type %v: %q cannot be in its tag",
+					one.name,
 					f.Type, option)
 			}
 		}

@@ -23,8 +23,8 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// TestVectors has the values of broker's own tests (format/bin.test.cc, builder.test.cc) and the event
-// of Zeek's (cluster/serializer/broker/Serializer.cc).
+// TestVectors has the values of broker's own tests (format/bin.test.cc, builder.test.cc) and the
+// event of Zeek's (cluster/serializer/broker/Serializer.cc).
 func TestVectors(t *testing.T) {
 	for _, c := range []struct {
 		value any
@@ -207,7 +207,8 @@ func values(depth int) *rapid.Generator[any] {
 			return v
 		}),
 		rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) any { return string(b) }),
-		rapid.Map(rapid.StringMatching(`[A-Z][a-z]*::[A-Z_]+`), func(s string) any { return Enum(s) }),
+		rapid.Map(rapid.StringMatching(`[A-Z][a-z]*::[A-Z_]+`),
+			func(s string) any { return Enum(s) }),
 		rapid.Custom(func(t *rapid.T) any { return addr(t) }),
 		rapid.Custom(func(t *rapid.T) any {
 			a := addr(t)
@@ -218,9 +219,13 @@ func values(depth int) *rapid.Generator[any] {
 			return p
 		}),
 		rapid.Custom(func(t *rapid.T) any {
-			return Port{rapid.Uint16().Draw(t, "port"), Proto(rapid.IntRange(0, 3).Draw(t, "proto"))}
+			return Port{rapid.Uint16().Draw(t, "port"),
+				Proto(rapid.IntRange(0, 3).Draw(t, "proto"))}
 		}),
-		rapid.Custom(func(t *rapid.T) any { return time.Unix(0, rapid.Int64().Draw(t, "ns")).UTC() }),
+		rapid.Custom(func(t *rapid.T) any {
+			return time.Unix(0,
+				rapid.Int64().Draw(t, "ns")).UTC()
+		}),
 		rapid.Custom(func(t *rapid.T) any { return time.Duration(rapid.Int64().Draw(t, "ns")) }),
 	}
 	if depth == 0 {
@@ -361,7 +366,8 @@ func TestStruct(t *testing.T) {
 		Interval: -time.Second, Text: "a\x00b", Bytes: []byte{255}, Port: Port{80, ProtoTCP},
 		Addr: netip.MustParseAddr("2001:db8::1"), Subnet: netip.MustParsePrefix("10.0.0.0/8"),
 		Color: "Edge::RED", Label: "Edge::GREEN", Set: map[string]struct{}{"x": {}},
-		Ports: []uint64{1, 2, 300}, Any: uint64(5), Fixed: [2]bool{true, false}, Leaf: leaf{1, &text},
+		Ports: []uint64{1, 2, 300}, Any: uint64(5), Fixed: [2]bool{true, false},
+		Leaf: leaf{1, &text},
 		Index: map[struct {
 			Host netip.Addr
 			Port Port
@@ -405,7 +411,8 @@ func TestMismatch(t *testing.T) {
 		{Vector{}, new(Set), "type vector does not fit"},
 		{Set{}, new([]string), "type set does not fit"},
 		{Vector{true}, new([2]bool), "a vector of 1 does not fit"},
-		{Vector{uint64(1)}, new(leaf), "a record of 1 fields does not fit into a event.leaf, which has 2"},
+		{Vector{uint64(1)}, new(leaf),
+			"a record of 1 fields does not fit into a event.leaf, which has 2"},
 		{Vector{"x", nil}, new(leaf), "in field leaf.A"},
 		{nil, new(uint64), "type none does not fit"},
 		{Set{Vector{}}, new(map[any]struct{}), "type vector does not fit"},

@@ -68,8 +68,8 @@ func TestGoldenCluster(t *testing.T) {
 		{"per path", Config{Topic: "zeek-{path}"}, perPath},
 		{"one topic", Config{Topic: "logs"}, one},
 		{"gzip", Config{Topic: "logs", Compression: CompressionGzip}, one},
-		// One topic, because each record batch takes two blocks of 4 MiB, at both ends, which the race
-		// detector looks through.
+		// One topic, because each record batch takes two blocks of 4 MiB, at both ends, which the
+		// race detector looks through.
 		{"lz4", Config{Topic: "logs", Compression: CompressionLZ4, Key: KeyPath}, one},
 		{"zstd", Config{Topic: "logs", Compression: CompressionZstd, Key: KeyNode}, one},
 		{"none", Config{Topic: "zeek-{path}", Compression: CompressionNone, Key: KeyField("uid")},

@@ -20,8 +20,8 @@ import (
 // PathField is the name of the field that says which log a record belongs to.
 const PathField = "_path"
 
-// maxCache limits the bytes of all headers in the cache: one for each filter and path of the cluster,
-// times the versions of its scripts.
+// maxCache limits the bytes of all headers in the cache: one for each filter and path of the
+// cluster, times the versions of its scripts.
 const maxCache = 16 << 20
 
 // Renderer renders batches. For concurrent use.

@@ -455,7 +455,8 @@ func TestMemory(t *testing.T) {
 				var sending sync.WaitGroup
 				for i := range logs {
 					sending.Go(func() {
-						if err := send(t, t.Context(), s, fmt.Sprint("p", i), 0, records); err != nil {
+						if err := send(t, t.Context(), s, fmt.Sprint("p", i), 0,
+							records); err != nil {
 							t.Error(err)
 						}
 					})

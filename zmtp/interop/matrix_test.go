@@ -157,7 +157,8 @@ func TestUpstream(t *testing.T) {
 		for _, subscriberListens := range []bool{true, false} {
 			t.Run(fmt.Sprintf("from %v/subscriber listens=%v", role[0], subscriberListens),
 				func(t *testing.T) {
-					sub, pub := role[0].open(t, "XSUB", options{}), role[1].open(t, "XPUB", options{})
+					sub, pub := role[0].open(t, "XSUB", options{}),
+						role[1].open(t, "XPUB", options{})
 					if subscriberListens {
 						link(sub, pub, "tcp://127.0.0.1:*")
 					} else {

@@ -43,8 +43,8 @@ func TestXPubNotifications(t *testing.T) {
 						}
 						want := slices.Clone(want)
 						if role[0] == side(ours{}) && mode == "verboser" {
-							// Two subscriptions were told and one cancellation; ours makes that even
-							// when the peer goes.
+							// Two subscriptions were told and one cancellation; ours makes that
+							// even when the peer goes.
 							want[len(want)-1] = "-a -b"
 						}
 						checkNotifications(t, xpub, observer, s1, s2, want)

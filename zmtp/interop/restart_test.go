@@ -291,8 +291,8 @@ func TestTruncatedNeverThere(t *testing.T) {
 	victim.socket(t, "PULL", options{recvHWM: 50, recvBuf: 8192}).connect(endpoint)
 	testkit.Eventually(t, "the first peer", func() bool { return push.Stats().Peers == 1 })
 	stuck := push.Peers()[0]
-	// Its kernel's buffer is no smaller than a segment of the loopback, so that no timers of TCP set
-	// the pace of 30 MB.
+	// Its kernel's buffer is no smaller than a segment of the loopback, so that no timers of TCP
+	// set the pace of 30 MB.
 	pull := stays.socket(t, "PULL", options{recvHWM: 50})
 	pull.connect(endpoint)
 	testkit.Eventually(t, "both peers", func() bool { return push.Stats().Peers == 2 })

@@ -116,7 +116,8 @@ func TestProgressDraws(t *testing.T) {
 				p.draw(text)
 				want[len(want)-1] = text
 			}
-			if got := testkit.Screen(out.String()); strings.Join(got, "\n") != strings.Join(want, "\n") {
+			if got := testkit.Screen(out.String()); strings.Join(got, "\n") != strings.Join(want,
+				"\n") {
 				t.Fatalf("on the terminal stands\n%q\nwant\n%q", got, want)
 			}
 		}
@@ -138,7 +139,8 @@ func TestProgressShow(t *testing.T) {
 			columns.Store(int64(n))
 			time.Sleep(progressInterval)
 			synctest.Wait()
-			if got := testkit.Screen(out.String()); len(got) != 1 || got[0] != strings.Repeat("x", n-1) {
+			if got := testkit.Screen(out.String()); len(got) != 1 ||
+				got[0] != strings.Repeat("x", n-1) {
 				t.Errorf("in %d columns: %q", n, got)
 			}
 		}

@@ -102,7 +102,8 @@ func TestQuotaNeverHangs(t *testing.T) {
 			users, held := 0, []int64{}
 			got := make(chan int64, 1000)
 			for range rapid.IntRange(1, 60).Draw(r, "steps") {
-				switch n := rapid.Int64Range(1, 1<<20).Draw(r, "n"); rapid.IntRange(0, 3).Draw(r, "do") {
+				switch n := rapid.Int64Range(1, 1<<20).Draw(r, "n"); rapid.IntRange(0, 3).Draw(r,
+					"do") {
 				case 0:
 					users++
 					go func() {
