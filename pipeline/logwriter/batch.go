@@ -11,7 +11,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// logWrite is the first part of a log message (spec 1.9).
+// logWrite is the first part of a log message (src/cluster/backend/zeromq/ZeroMQ.cc in Zeek).
 const logWrite = "log-write"
 
 // batch is a log message being built, in wire form, so that it is sent from where it was encoded.
