@@ -127,8 +127,12 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 		t.Errorf("the healthy subscriber got %d messages of %d in the time in which they were "+
 			"published", got, sent)
 	}
+	// What a publisher waits for a subscriber before that lags is not charged to its budget: up to
+	// queuePatience for each of those that are to become slow, as long as the budget lasts.
+	most := time.Duration(DefaultWaitShare*float64(holdWindow)) +
+		queuePatience*time.Duration(min(slow, 5)) + 2*waitTick
 	for _, h := range held {
-		if most := time.Duration(DefaultWaitShare * float64(holdWindow)); h.worst() > most+2*waitTick {
+		if h.worst() > most {
 			t.Errorf("a publisher was held up for %v of %v, the limit is %v", h.worst(), holdWindow,
 				most)
 		}
