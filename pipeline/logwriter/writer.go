@@ -27,15 +27,12 @@ type Sender interface {
 //
 // The way of a record:
 //
-//  1. Write copies it to where the columns are bound to, and they append its values to the batch
-//     that is
-//     being built. Nothing refers to it any more.
-//  2. A batch that is full, or whose first record has waited for the flush interval, is sealed: it
-//     is
-//     a message, and another is begun.
-//  3. The goroutine of the Writer sends it, or who wants to write and finds that there is no room:
-//     one at a
-//     time, the one that has the turn.
+//  1. Write copies the record to where the columns are bound, and the columns append its values to
+//     the batch under construction. Nothing refers to the record afterwards.
+//  2. A batch that is full, or whose first record has waited for the flush interval, is sealed into
+//     a message, and another batch begins.
+//  3. The goroutine of the Writer sends the message, or a caller of Write that finds no room does.
+//     One of them has the turn at a time.
 //
 // So there are at most two batches, one that waits to be sent and one that is being built. Records
 // keep the order of the calls of Write.
@@ -49,9 +46,9 @@ type Writer[T any] struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the goroutine has ended
 	full    chan struct{} // has room for one signal: something should not wait for the timer
-	turn    chan struct{} // has room for one: who put it there has the turn
+	turn    chan struct{} // has room for one value; the goroutine that put it there has the turn
 
-	// Owned by who has the turn.
+	// Only the goroutine that has the turn uses these.
 	unsent        zmtp.Message
 	unsentRecords int
 
@@ -176,7 +173,7 @@ func (w *Writer[T]) end() {
 	w.wake()
 }
 
-// tryAgain lets those who wait for room look again. The caller holds mu.
+// tryAgain makes callers that wait for room look again. The caller holds mu.
 func (w *Writer[T]) tryAgain() {
 	if w.room != nil {
 		close(w.room)

@@ -334,8 +334,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Whoever is sending when Close is called, who waits in Write returns at once, and Close goes on to
-// send.
+// A caller that waits in Write returns at once when Close is called, whichever goroutine is
+// sending, and Close goes on to send.
 func TestCloseDuringWrite(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T) {

@@ -41,10 +41,10 @@ func (s *Spool) seal() (gone bool) {
 	return g.live == 0 && s.kill(g)
 }
 
-// kill takes a segment out of the spool. It is called with mu held. If it returns true the caller
-// removes the file, without mu; otherwise unuse does so. The file does not count any more, although
-// it may still be there for a moment: who made room shall have it even while the flusher syncs that
-// very segment, or more would be dropped than has to be.
+// kill takes a segment out of the spool. The caller holds mu. If it returns true the caller removes
+// the file, without mu; otherwise unuse does. The file no longer counts, although it may exist for
+// a moment longer: the room must be usable even while the flusher syncs that segment, or more
+// records than necessary would be dropped.
 func (s *Spool) kill(g *segment) (gone bool) {
 	i := slices.Index(s.segments, g)
 	s.segments = slices.Delete(s.segments, i, i+1)

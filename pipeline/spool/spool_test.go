@@ -326,8 +326,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// Nobody waits for a sync that takes long, and who drops the segment that is being synced has its
-// room at once.
+// Nothing waits for a slow sync, and the room of a segment that is dropped during its sync is free
+// at once.
 func TestSlowSync(t *testing.T) {
 	syncing, goOn := make(chan bool, 10), make(chan bool)
 	d := &disk{space: math.MaxInt, syncing: func() { syncing <- true; <-goOn }}

@@ -7,10 +7,10 @@ import (
 	"net/netip"
 )
 
-// The values of a batch one by one, for those who do not have them as [Value]. A batch is what
-// AppendSchema appends, the number of records as a big-endian u32, and the values of the records
-// row by row. The caller sees to it that each value has the type of its field, and each element the
-// field's subtype: ParseBatch does not look at them, and a Renderer refuses what does not fit.
+// These functions append a batch value by value, for callers that have no [Value]. A batch is the
+// header that AppendSchema appends, the number of records as a big-endian u32, and the values of
+// the records row by row. The caller must give each value the type of its field, and each element
+// the subtype: ParseBatch does not check them, and a Renderer refuses values of another type.
 
 // AppendSchema appends the header of a batch, which ParseSchema reads. It fails where
 // Schema.Validate does; dst then comes back as it was.

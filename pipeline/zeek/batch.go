@@ -24,10 +24,9 @@ type Batch struct {
 	valuesOffset int // of Values in the batch, for errors
 }
 
-// ParseBatch reads the header of the batch b, all of it: names, field types and the
-// counts are checked. The values are only known to be enough bytes for that many
-// values of the least size; the one who reads them checks them. It does not allocate
-// unless it fails; the error is an *Error.
+// ParseBatch reads and checks the header of the batch b: names, field types and counts. Of the
+// values it checks only that there are enough bytes for so many of the smallest size. Whoever reads
+// the values checks them. It does not allocate unless it fails. The error is an *Error.
 func ParseBatch(b []byte) (batch Batch, err error) {
 	h := headerReader{reader: reader{b}, size: len(b)}
 	if err := h.parseHeader(&batch, nil); err != nil {

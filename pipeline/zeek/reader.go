@@ -210,6 +210,6 @@ type fault struct {
 	column int
 	at     []byte // the rest of the batch from the value that is wrong
 	typ    Type   // that the value claims
-	// that of who takes the text, or a fault elsewhere in the batch; then nothing else counts
+	// from the function that takes the text, or of the batch as a whole; it outweighs the rest
 	err error
 }

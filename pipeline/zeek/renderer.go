@@ -167,8 +167,8 @@ func (r *Renderer) check() error {
 // for a caller that could not keep its text.
 func (r *Renderer) Rollback() { r.tsv.leftContainer = r.before }
 
-// accept checks that a batch with this header has the columns of the renderer. The
-// header is looked into only when it is not the one of the batch before.
+// accept checks that a batch with this header has the columns of the renderer. It parses the header
+// only if it differs from that of the batch before.
 func (r *Renderer) accept(header []byte) error {
 	if r.header != nil && bytes.Equal(header, r.header) {
 		return nil
