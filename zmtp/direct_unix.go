@@ -37,14 +37,11 @@ func newDirectReader(conn net.Conn) io.Reader {
 	return r
 }
 
+// rawConn returns the socket of conn, nil if it has none.
 func rawConn(conn net.Conn) syscall.RawConn {
 	switch c := conn.(type) {
-	case *net.TCPConn:
-		if raw, err := c.SyscallConn(); err == nil {
-			return raw
-		}
-	case *net.UnixConn:
-		if raw, err := c.SyscallConn(); err == nil {
+	case *net.TCPConn, *net.UnixConn:
+		if raw, err := c.(syscall.Conn).SyscallConn(); err == nil {
 			return raw
 		}
 	}

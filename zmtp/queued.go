@@ -1,6 +1,9 @@
 package zmtp
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
 // QueuedConn is a connection that knows how much is under way on it, and whose Write can be
 // continued after a timeout. Connections of other kinds than those of package net and crypto/tls
@@ -21,10 +24,8 @@ type QueuedConn interface {
 // cannot be known.
 func ended(conn net.Conn) bool {
 	switch c := conn.(type) {
-	case *net.TCPConn:
-		return kernelEnded(c)
-	case *net.UnixConn:
-		return kernelEnded(c)
+	case *net.TCPConn, *net.UnixConn:
+		return kernelEnded(c.(syscall.Conn))
 	case QueuedConn:
 		return c.Ended()
 	case interface{ NetConn() net.Conn }: // *tls.Conn

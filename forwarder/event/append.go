@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -38,7 +39,7 @@ func appendValue(dst []byte, v any, depth int) ([]byte, error) {
 		}
 		return append(dst, v...), nil
 	case bool:
-		return append(dst, byte(Bool), byte(boolInt(v))), nil
+		return appendBool(dst, v), nil
 	case uint64:
 		return appendUint64(dst, Count, v), nil
 	case int64:
@@ -68,7 +69,14 @@ func appendValue(dst []byte, v any, depth int) ([]byte, error) {
 	case Table:
 		return appendTable(dst, v, depth)
 	}
-	return appendReflect(dst, v, depth)
+	return appendAs(dst, reflect.ValueOf(v), None, depth)
+}
+
+func appendBool(dst []byte, v bool) []byte {
+	if v {
+		return append(dst, byte(Bool), 1)
+	}
+	return append(dst, byte(Bool), 0)
 }
 
 func appendUint64(dst []byte, k Kind, v uint64) []byte {
@@ -143,7 +151,7 @@ func appendList(dst []byte, k Kind, list []any, depth int) ([]byte, error) {
 		}
 	}
 	if k == SetOf {
-		return order(dst, begin, k)
+		return order(dst, begin, k, len(list))
 	}
 	return dst, nil
 }
@@ -162,44 +170,28 @@ func appendTable(dst []byte, table Table, depth int) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return order(dst, begin, TableOf)
+	return order(dst, begin, TableOf, len(table))
 }
 
-// order sorts the elements of a set, or the entries of a table, that begin at dst[begin:] and go on
-// to its end.
-func order(dst []byte, begin int, k Kind) ([]byte, error) {
-	type part struct{ from, to int }
-	var parts []part
-	ordered := true
-	for at := begin; at < len(dst); {
-		p := part{from: at}
-		at += size(dst[at:])
-		if k == TableOf {
-			at += size(dst[at:])
-		}
-		p.to = at
-		if n := len(parts); n > 0 && ordered {
-			c := compare(dst[parts[n-1].from:], dst[p.from:])
-			if c == 0 {
-				return nil, errDuplicate
-			}
-			ordered = c < 0
-		}
-		parts = append(parts, p)
+// order sorts the n elements of a set, or entries of a table, that begin at dst[begin:] and go on to
+// its end.
+func order(dst []byte, begin int, k Kind, n int) ([]byte, error) {
+	parts := partsOf(dst, begin, k, n)
+	byKey := func(x, y part) int { return compare(dst[x.from:], dst[y.from:]) }
+	sorted := slices.IsSortedFunc(parts, byKey)
+	if !sorted {
+		sortParts(dst, parts)
 	}
-	if ordered {
+	if duplicate(dst, parts) >= 0 {
+		return nil, errDuplicate
+	}
+	if sorted {
 		return dst, nil
 	}
 	old := slices.Clone(dst[begin:])
-	slices.SortFunc(parts, func(x, y part) int { return compare(dst[x.from:], dst[y.from:]) })
-	for i := 1; i < len(parts); i++ {
-		if compare(dst[parts[i-1].from:], dst[parts[i].from:]) == 0 {
-			return nil, errDuplicate
-		}
-	}
 	dst = dst[:begin]
 	for _, p := range parts {
-		dst = append(dst, old[p.from-begin:p.to-begin]...)
+		dst = append(dst, old[int(p.from)-begin:int(p.to)-begin]...)
 	}
 	return dst, nil
 }

@@ -110,10 +110,6 @@ func (r Raw) decodeValue(v reflect.Value) error {
 		value, ok = pair(r.Time())
 	case time.Duration:
 		value, ok = pair(r.Duration())
-	case []byte:
-		if text, is := r.Text(); is && r.Kind() == String {
-			value, ok = append([]byte{}, text...), true
-		}
 	default: // Enum, Vector, Set, Table
 		value = r.Value()
 		ok = reflect.TypeOf(value) == v.Type()

@@ -38,7 +38,7 @@ func ParseEvent(b []byte) (Event, error) {
 // AsEvent is [ParseEvent] for a value that is parsed already.
 func AsEvent(r Raw) (Event, error) {
 	var outer, inner [3]Raw
-	if n := list(r, outer[:]); n != 3 {
+	if n := elements(r, outer[:]); n != 3 {
 		return Event{}, fault(BadShape, 0, "a %v of %d instead of a vector of 3", r.Kind(), r.Len())
 	}
 	if v, ok := outer[0].Count(); !ok || v != version {
@@ -47,7 +47,7 @@ func AsEvent(r Raw) (Event, error) {
 	if v, ok := outer[1].Count(); !ok || v != messageType {
 		return Event{}, fault(BadShape, 0, "the message type is %v", outer[1])
 	}
-	n := list(outer[2], inner[:])
+	n := elements(outer[2], inner[:])
 	if n < 2 || n > 3 {
 		return Event{}, fault(BadShape, 0, "a %v of %d instead of name, arguments and metadata",
 			outer[2].Kind(), outer[2].Len())
@@ -67,7 +67,7 @@ func AsEvent(r Raw) (Event, error) {
 		}
 		for entry := range e.Metadata.Elements() {
 			var two [2]Raw
-			if list(entry, two[:]) != 2 || two[0].Kind() != Count {
+			if elements(entry, two[:]) != 2 || two[0].Kind() != Count {
 				return Event{}, fault(BadShape, 0, "an entry of the metadata is %v", entry)
 			}
 		}
@@ -75,9 +75,9 @@ func AsEvent(r Raw) (Event, error) {
 	return e, nil
 }
 
-// list stores the elements of a vector in dst, as many as fit, and returns how many there are, 0 if
-// r is no vector.
-func list(r Raw, dst []Raw) int {
+// elements stores the elements of a vector in dst, as many as fit, and returns how many there are,
+// 0 if r is no vector.
+func elements(r Raw, dst []Raw) int {
 	if r.Kind() != VectorOf {
 		return 0
 	}
@@ -97,7 +97,7 @@ func list(r Raw, dst []Raw) int {
 func (e Event) Meta(id uint64) Raw {
 	for entry := range e.Metadata.Elements() {
 		var two [2]Raw
-		list(entry, two[:])
+		elements(entry, two[:])
 		if n, _ := two[0].Count(); n == id {
 			return two[1]
 		}

@@ -2,9 +2,10 @@ package event
 
 import (
 	"bytes"
-	"encoding/binary"
 	"os"
 	"testing"
+
+	"zmtpd/zmtp/testkit"
 )
 
 // recorded returns the payloads of the events that a Zeek node has published, in one of the
@@ -15,16 +16,8 @@ func recorded(t testing.TB, name string) (payloads [][]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for len(b) > 0 {
-		parts := binary.BigEndian.Uint32(b)
-		b = b[4:]
-		for part := range parts {
-			n := binary.BigEndian.Uint32(b)
-			if part == parts-1 {
-				payloads = append(payloads, b[4:4+n])
-			}
-			b = b[4+n:]
-		}
+	for _, parts := range testkit.Recorded(t, name, b) {
+		payloads = append(payloads, parts[len(parts)-1])
 	}
 	return payloads
 }

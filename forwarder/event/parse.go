@@ -1,7 +1,10 @@
 package event
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 )
 
@@ -99,21 +102,43 @@ func checkContainer(b []byte, at int, k Kind, n, depth int) (end int, err *Error
 
 // checkUnordered checks that the n elements or keys of b[begin:] differ, which are in any order.
 func checkUnordered(b []byte, begin int, k Kind, n int) *Error {
-	keys := make([]uint32, 0, min(n, len(b)-begin))
+	parts := partsOf(b, begin, k, n)
+	sortParts(b, parts)
+	if i := duplicate(b, parts); i >= 0 {
+		return fault(Duplicate, int(max(parts[i-1].from, parts[i].from)), "twice in a %v", k)
+	}
+	return nil
+}
+
+// part is an element of a set, or an entry of a table, which begins with its key.
+type part struct{ from, to uint32 }
+
+// partsOf returns the n elements or entries of the container whose content is b[begin:].
+func partsOf(b []byte, begin int, k Kind, n int) []part {
+	parts := make([]part, 0, n)
 	for at := begin; at < len(b); {
-		keys = append(keys, uint32(at))
+		from := at
 		at += size(b[at:])
 		if k == TableOf {
 			at += size(b[at:])
 		}
+		parts = append(parts, part{uint32(from), uint32(at)})
 	}
-	slices.SortFunc(keys, func(x, y uint32) int { return compare(b[x:], b[y:]) })
-	for i := 1; i < len(keys); i++ {
-		if compare(b[keys[i-1]:], b[keys[i]:]) == 0 {
-			return fault(Duplicate, int(max(keys[i-1], keys[i])), "twice in a %v", k)
+	return parts
+}
+
+func sortParts(b []byte, parts []part) {
+	slices.SortFunc(parts, func(x, y part) int { return compare(b[x.from:], b[y.from:]) })
+}
+
+// duplicate returns the index of the second of two equal ones among sorted parts, -1 if they differ.
+func duplicate(b []byte, parts []part) int {
+	for i := 1; i < len(parts); i++ {
+		if compare(b[parts[i-1].from:], b[parts[i].from:]) == 0 {
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 // compare orders the values at the front of a and b, which have been checked, as broker orders
@@ -131,18 +156,18 @@ func compareFirst(a, b []byte) (c, sizeA, sizeB int) {
 	}
 	switch k {
 	case Int, Timestamp, Timespan:
-		c = compareOrdered(Raw(a).signed(), Raw(b).signed())
+		c = cmp.Compare(Raw(a).signed(), Raw(b).signed())
 	case Real:
 		c = compareReal(binary.BigEndian.Uint64(a[1:]), binary.BigEndian.Uint64(b[1:]))
 	case String, EnumValue:
 		n, usedA := length(a[1:])
 		m, usedB := length(b[1:])
 		sizeA, sizeB = 1+usedA+n, 1+usedB+m
-		return slices.Compare(a[1+usedA:sizeA], b[1+usedB:sizeB]), sizeA, sizeB
+		return bytes.Compare(a[1+usedA:sizeA], b[1+usedB:sizeB]), sizeA, sizeB
 	case SetOf, TableOf, VectorOf:
 		return compareContainers(a, b, k)
 	default:
-		c = slices.Compare(a[1:1+sizes[k]], b[1:1+sizes[k]])
+		c = bytes.Compare(a[1:1+sizes[k]], b[1:1+sizes[k]])
 	}
 	return c, 1 + sizes[k], 1 + sizes[k]
 }
@@ -163,36 +188,14 @@ func compareContainers(a, b []byte, k Kind) (c, sizeA, sizeB int) {
 		atA += x
 		atB += y
 	}
-	return compareOrdered(n, m), atA, atB
-}
-
-func compareOrdered[T int | int64](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(n, m), atA, atB
 }
 
 // compareReal orders doubles. NaN, which has no order, is above all others. Zero is one value.
 func compareReal(x, y uint64) int {
 	a, b := unpackReal(x), unpackReal(y)
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	case a == b:
-		return 0
+	if math.IsNaN(a) || math.IsNaN(b) {
+		return cmp.Compare(b, a) // NaN is below all others there
 	}
-	return compareOrdered(int64(boolInt(a != a)), int64(boolInt(b != b)))
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return cmp.Compare(a, b)
 }

@@ -75,7 +75,7 @@ func isValue(t reflect.Type) bool {
 	case reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.Prefix](), reflect.TypeFor[Port](),
 		reflect.TypeFor[time.Time](), reflect.TypeFor[time.Duration](), reflect.TypeFor[Enum](),
 		reflect.TypeFor[Raw](), reflect.TypeFor[Vector](), reflect.TypeFor[Set](),
-		reflect.TypeFor[Table](), reflect.TypeFor[[]byte]():
+		reflect.TypeFor[Table]():
 		return true
 	}
 	return false
@@ -84,10 +84,6 @@ func isValue(t reflect.Type) bool {
 // isSet reports whether t is a map[K]struct{}.
 func isSet(t reflect.Type) bool {
 	return t.Kind() == reflect.Map && t.Elem() == reflect.TypeFor[struct{}]()
-}
-
-func appendReflect(dst []byte, v any, depth int) ([]byte, error) {
-	return appendAs(dst, reflect.ValueOf(v), None, depth)
 }
 
 // appendAs appends v. as is the kind that a tag asks for.
@@ -103,7 +99,7 @@ func appendAs(dst []byte, v reflect.Value, as Kind, depth int) (_ []byte, err er
 		}
 		return appendAs(dst, v.Elem(), as, depth)
 	case reflect.Bool:
-		return append(dst, byte(Bool), byte(boolInt(v.Bool()))), nil
+		return appendBool(dst, v.Bool()), nil
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return appendUint64(dst, Count, v.Uint()), nil
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
@@ -144,7 +140,7 @@ func appendSlice(dst []byte, v reflect.Value, as Kind, depth int) (_ []byte, err
 		}
 	}
 	if k == SetOf {
-		return order(dst, begin, k)
+		return order(dst, begin, k, v.Len())
 	}
 	return dst, nil
 }
@@ -168,7 +164,7 @@ func appendMap(dst []byte, v reflect.Value, depth int) (_ []byte, err error) {
 			}
 		}
 	}
-	return order(dst, begin, k)
+	return order(dst, begin, k, v.Len())
 }
 
 func appendStruct(dst []byte, v reflect.Value, depth int) ([]byte, error) {

@@ -106,7 +106,13 @@ func Unpack(t testing.TB, name string) (dir string) {
 // The parts belong to the caller.
 func Messages(t testing.TB, name string) [][][]byte {
 	t.Helper()
-	b := bytes.Clone(Golden(t, name)["log-writes.bin"])
+	return Recorded(t, name, bytes.Clone(Golden(t, name)["log-writes.bin"]))
+}
+
+// Recorded returns the messages of a recording, each with its parts, which refer to b. name is for
+// errors.
+func Recorded(t testing.TB, name string, b []byte) [][][]byte {
+	t.Helper()
 	messages, err := parseRecording(b)
 	if err == nil && len(messages) == 0 {
 		err = errors.New("no messages")
