@@ -55,8 +55,8 @@ func shuffle(t *rapid.T, segments []tcpSegment, reach int) []tcpSegment {
 // cut draws segments that cover a stream, which may overlap.
 func cut(t *rapid.T, b []byte, segment func(at int, b []byte) tcpSegment) (out []tcpSegment) {
 	for at := 0; at < len(b); {
-		end := min(len(b), at+rapid.SampledFrom([]int{1, 2, 7, 64, 500, 1448, 4000}).Draw(t,
-			"size"))
+		end := min(len(b), at+rapid.SampledFrom([]int{1, 2, 7, 64, 500, 1448, 4000}).
+			Draw(t, "size"))
 		from := max(0, at-rapid.SampledFrom([]int{0, 0, 0, 1, 10, 3000}).Draw(t, "overlap"))
 		out = append(out, segment(from, b[from:end]))
 		at = end
@@ -85,8 +85,7 @@ func TestAnySegmentation(t *testing.T) {
 								Data: data, Session: &Session{Server: serverEnd}}))
 					}
 					part := bytes.Repeat(body.Draw(t, "part"),
-						rapid.SampledFrom([]int{0, 1, 1, 1, 50}).Draw(t,
-							"times"))
+						rapid.SampledFrom([]int{0, 1, 1, 1, 50}).Draw(t, "times"))
 					flags := wire.More
 					if i == last {
 						flags = 0

@@ -118,8 +118,8 @@ func steps(t *rapid.T) []step {
 			s.kind = kind(t, op)
 		case "publish":
 			s.n = rapid.IntRange(1, 40).Draw(t, "n")
-			s.mixed = rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 5).Draw(t,
-				"mixed")
+			s.mixed = rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 5).
+				Draw(t, "mixed")
 		case "limit":
 			s.n = rapid.IntRange(1, 30).Draw(t, "limit")
 		}

@@ -82,8 +82,8 @@ func TestTapModel(t *testing.T) {
 					"cancel", "broker's"}).Draw(t, "op"),
 				who:   rapid.IntRange(0, 1).Draw(t, "who"),
 				topic: topic.Draw(t, "topic"),
-				mixed: rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 4).Draw(t,
-					"mixed"),
+				mixed: rapid.SliceOfN(rapid.SampledFrom([]string{"", "b", "c"}), 1, 4).
+					Draw(t, "mixed"),
 				n: rapid.IntRange(1, 30).Draw(t, "n"),
 			}
 		}), 1, 30).Draw(rt, "steps")

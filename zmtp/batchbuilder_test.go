@@ -20,8 +20,8 @@ func TestBatchBuilder(t *testing.T) {
 			for range rapid.IntRange(1, 10).Draw(t, "messages") {
 				var parts [][]byte
 				for range rapid.IntRange(1, 4).Draw(t, "parts") {
-					size := rapid.SampledFrom([]int{0, 1, 255, 256, 5000, 70_000, 150_000}).Draw(t,
-						"size")
+					size := rapid.SampledFrom([]int{0, 1, 255, 256, 5000, 70_000, 150_000}).
+						Draw(t, "size")
 					parts = append(parts, bytes.Repeat([]byte{byte(len(want))}, size))
 				}
 				m := NewMessage(parts...)

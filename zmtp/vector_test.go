@@ -45,8 +45,8 @@ func TestVectorWriter(t *testing.T) {
 			a, b := connected(t)
 			w, in := writer(a), newDirectReader(b)
 			rapid.Check(t, func(t *rapid.T) {
-				count := rapid.SampledFrom([]int{0, 1, 2, 10, 1023, 1024, 1025, 3000}).Draw(t,
-					"pieces")
+				count := rapid.SampledFrom([]int{0, 1, 2, 10, 1023, 1024, 1025, 3000}).
+					Draw(t, "pieces")
 				size := rapid.SampledFrom([]int{0, 1, 100, 20_000}).Draw(t, "size")
 				vec := make([][]byte, count)
 				for i := range vec {

@@ -260,8 +260,7 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 		"given twice":  func(f *folder) { f.add("a", "publish", "a", "publish", "b") },
 		"client name":  func(f *folder) { f.add("a", "name", strings.Repeat("n", 65)) },
 		"server keys: 0 keys": func(f *folder) {
-			os.Remove(filepath.Join(f.server,
-				"first.key_secret"))
+			os.Remove(filepath.Join(f.server, "first.key_secret"))
 		},
 		"more than 8 server": func(f *folder) {
 			for _, name := range strings.Fields("2 3 4 5 6 7 8 9") {

@@ -59,8 +59,8 @@ func drawFrames(t *rapid.T) []frame {
 		for j := range body {
 			body[j] = byte(j*7) ^ noise[j%32]
 		}
-		frames[i] = frame{rapid.SampledFrom([]wire.Flags{0, wire.More, wire.Command}).Draw(t,
-			"flags"),
+		frames[i] = frame{rapid.SampledFrom([]wire.Flags{0, wire.More, wire.Command}).
+			Draw(t, "flags"),
 			body}
 	}
 	return frames

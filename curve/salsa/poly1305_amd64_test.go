@@ -26,8 +26,7 @@ func limb(t *rapid.T, bits uint) uint64 {
 		rapid.Map(rapid.IntRange(-6, 6), func(n int) uint64 { return uint64(n) }),
 		rapid.Custom(func(t *rapid.T) uint64 {
 			return 1<<rapid.UintRange(20, bits).Draw(t, "power") +
-				uint64(rapid.IntRange(-6, 6).Draw(t,
-					"near"))
+				uint64(rapid.IntRange(-6, 6).Draw(t, "near"))
 		}),
 	).Draw(t, "limb") & mask
 }

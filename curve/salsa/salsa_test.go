@@ -127,8 +127,7 @@ func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, in
 		}
 		last := from[i] + inHead - outHead
 		to[i] = rapid.OneOf(rapid.Just(last), rapid.Just(first),
-			rapid.IntRange(first, last)).Draw(t,
-			"to")
+			rapid.IntRange(first, last)).Draw(t, "to")
 	}
 	buf = append(buf, bytes.Repeat([]byte{1}, guard)...)
 	expect = append(expect, buf...)

@@ -111,8 +111,8 @@ func TestArchiveOnOtherFileSystem(t *testing.T) {
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		dir := t.TempDir()
 		cfg := archiving(dir, how)
-		cfg.Archive = filepath.Join(archive,
-			"of-"+how.Name) // none must not be the parent of the others
+		// none must not be the parent of the others
+		cfg.Archive = filepath.Join(archive, "of-"+how.Name)
 		l := start(t, cfg)
 		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 		shut(t, l)

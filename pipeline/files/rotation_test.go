@@ -268,10 +268,10 @@ func TestNextRotation(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		l := &Logger{location: zone}
-		l.options.RotationInterval = time.Duration(rapid.Int64Range(60, 100_000).Draw(t,
-			"interval")) * time.Second
-		l.options.RotationBase = time.Duration(rapid.Int64Range(0, 24*60-1).Draw(t,
-			"base")) * time.Minute
+		l.options.RotationInterval = time.Duration(rapid.Int64Range(60, 100_000).
+			Draw(t, "interval")) * time.Second
+		l.options.RotationBase = time.Duration(rapid.Int64Range(0, 24*60-1).
+			Draw(t, "base")) * time.Minute
 		// A year with its changes of summer time.
 		now := time.Unix(1_790_000_000+rapid.Int64Range(0, 366*86400).Draw(t, "seconds"),
 			rapid.Int64Range(0, 1).Draw(t, "nanoseconds")).In(zone)

@@ -41,16 +41,14 @@ func sampleOf[E any](option string, typ zeek.Type, draw func(t *rapid.T) (E, zee
 
 func signed[E ~int | ~int8 | ~int16 | ~int32 | ~int64](g *rapid.Generator[E]) sample {
 	return sampleOf("", zeek.TypeInt, func(t *rapid.T) (E, zeek.Value) {
-		v := g.Draw(t,
-			"int")
+		v := g.Draw(t, "int")
 		return v, zeek.Int(int64(v))
 	})
 }
 
 func unsigned[E ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](g *rapid.Generator[E]) sample {
 	return sampleOf("", zeek.TypeCount, func(t *rapid.T) (E, zeek.Value) {
-		v := g.Draw(t,
-			"uint")
+		v := g.Draw(t, "uint")
 		return v, zeek.Count(uint64(v))
 	})
 }
@@ -79,8 +77,7 @@ func drawAddr(t *rapid.T) netip.Addr {
 
 var samples = []sample{
 	sampleOf("", zeek.TypeBool, func(t *rapid.T) (bool, zeek.Value) {
-		v := rapid.Bool().Draw(t,
-			"bool")
+		v := rapid.Bool().Draw(t, "bool")
 		return v, zeek.Bool(v)
 	}),
 	sampleOf("", zeek.TypeBool, func(t *rapid.T) (namedBool, zeek.Value) {

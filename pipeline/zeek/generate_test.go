@@ -32,8 +32,7 @@ func anyAtomic(t *rapid.T, typ Type) Value {
 		return Unset(typ)
 	}
 	eighths := func() float64 {
-		return float64(rapid.Int64Range(-1<<36, 1<<36).Draw(t,
-			"eighths")) / 8
+		return float64(rapid.Int64Range(-1<<36, 1<<36).Draw(t, "eighths")) / 8
 	}
 	text := func() string { return anyText().Draw(t, "text") }
 	switch typ {
@@ -109,9 +108,8 @@ func anyOptions(t *rapid.T) Options {
 		MetaPrefix:             rapid.SampledFrom(markers).Draw(t, "meta_prefix"),
 		EnableUTF8:             rapid.Bool().Draw(t, "enable_utf_8"),
 		JSONIncludeUnsetFields: rapid.Bool().Draw(t, "json_include_unset_fields"),
-		JSONTimestamps: rapid.SampledFrom([]JSONTimestamps{0, 1, 2, 3}).Draw(t,
-			"json_timestamps"),
-		JSONStringEscapePolicy: rapid.SampledFrom([]StringEscapePolicy{0, 1, 2}).Draw(t,
-			"json_string_escape_policy"),
+		JSONTimestamps:         rapid.SampledFrom([]JSONTimestamps{0, 1, 2, 3}).Draw(t, "json_timestamps"),
+		JSONStringEscapePolicy: rapid.SampledFrom([]StringEscapePolicy{0, 1, 2}).
+			Draw(t, "json_string_escape_policy"),
 	}
 }

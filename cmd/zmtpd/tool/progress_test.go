@@ -116,8 +116,8 @@ func TestProgressDraws(t *testing.T) {
 				p.draw(text)
 				want[len(want)-1] = text
 			}
-			if got := testkit.Screen(out.String()); strings.Join(got, "\n") != strings.Join(want,
-				"\n") {
+			got := testkit.Screen(out.String())
+			if strings.Join(got, "\n") != strings.Join(want, "\n") {
 				t.Fatalf("on the terminal stands\n%q\nwant\n%q", got, want)
 			}
 		}
