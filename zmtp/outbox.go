@@ -269,8 +269,9 @@ func (o *outbox) hasRoom(n int64) bool {
 func (o *outbox) awaitRoom(n int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.full = o.full || !o.fits(n)
-	return o.fits(n)
+	fits := o.fits(n)
+	o.full = o.full || !fits
+	return fits
 }
 
 // force appends one frame to which the limits do not apply, a subscription with size bytes of
