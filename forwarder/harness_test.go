@@ -52,6 +52,13 @@ func newBroker(t testing.TB, cfg Config) *broker {
 	return n
 }
 
+// letSleepersEnd lets the goroutines of a bubble that sleep between two reads see the end of their
+// connections, when the test has closed them. They would sleep for ever: in a bubble time stops with
+// the end of the test's function and its cleanup.
+func letSleepersEnd(t *testing.T) {
+	t.Cleanup(func() { time.Sleep(time.Minute) })
+}
+
 // peerConfig lets a socket connect to the broker.
 func (n *broker) peerConfig() zmtp.Config {
 	return zmtp.Config{Dial: func(ctx context.Context, _, addr string) (net.Conn,

@@ -47,6 +47,7 @@ func TestPace(t *testing.T) {
 		n.net.Buffer = 1 << 10
 		pub := n.dialRaw(t, xsubAddr, wire.PUB)
 		defer pub.Close()
+		letSleepersEnd(t)
 		told := new(collector)
 		go told.readCommands(t, slowly{pub})
 		hostile := n.dialRaw(t, xpubAddr, wire.SUB)
@@ -170,15 +171,10 @@ func TestPaceCrowd(t *testing.T) {
 		defer n.Close()
 		n.net.Buffer = 1 << 10
 		pub := n.dialRaw(t, xsubAddr, wire.PUB)
-		told, ended := new(collector), make(chan struct{})
-		go func() {
-			defer close(ended)
-			told.readCommands(t, slowly{pub})
-		}()
-		defer func() {
-			pub.Close()
-			<-ended
-		}()
+		defer pub.Close()
+		letSleepersEnd(t)
+		told := new(collector)
+		go told.readCommands(t, slowly{pub})
 		const crowd, times = 1000, 6 // all topics at once are within the limit on topics
 		var all []<-chan struct{}
 		for i := range crowd {

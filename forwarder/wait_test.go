@@ -80,6 +80,7 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 	)
 	b := newBroker(t, Config{XPub: zmtp.Config{SendHWM: hwm}})
 	b.net.Buffer = 8 << 10
+	letSleepersEnd(t)
 	var conns []*raw
 	dial := func(addr string, typ wire.SocketType) *raw {
 		r := b.dialRaw(t, addr, typ)
