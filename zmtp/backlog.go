@@ -3,6 +3,8 @@ package zmtp
 import (
 	"sync/atomic"
 	"time"
+
+	"zmtpd/zmtp/internal/netsock"
 )
 
 const (
@@ -69,10 +71,10 @@ func (p *Peer) holdsBack() bool {
 		b.holding.Store(true)
 	}
 	if b.read.Load()-b.since <= maxBacklog && now.Sub(b.began) < maxHold {
-		if unread, _, _ := queued(p.conn); !b.waiting.Load() || unread > 0 {
+		if unread, _, _ := netsock.Queued(p.conn); !b.waiting.Load() || unread > 0 {
 			return true
 		}
-		if b.bulk.Load() && !arrivesAtOnce(p.conn) {
+		if b.bulk.Load() && !netsock.ArrivesAtOnce(p.conn) {
 			if now.Sub(b.looked) >= calmPause {
 				b.looked = now
 				b.calm++

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/zmtp/internal/netsock"
 	"zmtpd/zmtp/memory"
 	"zmtpd/zmtp/wire"
 )
@@ -99,7 +100,7 @@ func (p *Peer) Done() <-chan struct{} { return p.done }
 // Ended reports whether the peer sends nothing more: its direction of the connection, or the whole,
 // is closed, and what is left to receive is with this host. It is false where that cannot be known,
 // such as for sockets on other systems than Linux.
-func (p *Peer) Ended() bool { return ended(p.conn) }
+func (p *Peer) Ended() bool { return netsock.Ended(p.conn) }
 
 // Close closes the connection at once and does not wait. Pattern.Detach gets err.
 func (p *Peer) Close(err error) { p.fail(err) }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"zmtpd/zmtp/internal/netsock"
 	"zmtpd/zmtp/wire"
 )
 
@@ -42,7 +43,7 @@ type reader struct {
 // readLoop reads until the connection ends, and returns why. first was read behind the handshake.
 func (p *Peer) readLoop(first []byte) error {
 	live := p.socket.live.Load()
-	rd := &reader{p: p, in: newDirectReader(p.conn), size: minReadBuffer,
+	rd := &reader{p: p, in: netsock.NewReader(p.conn), size: minReadBuffer,
 		decoder: wire.Decoder{MaxMessageSize: live.MaxMessageSize, MaxParts: live.MaxParts}}
 	size := max(rd.size, len(first))
 	p.memory.Add(int64(size))
@@ -103,7 +104,7 @@ func (rd *reader) lookAgain() error {
 	if suspicion == nil {
 		return conn.SetReadDeadline(time.Time{})
 	}
-	if unread, _, ok := queued(conn); ok {
+	if unread, _, ok := netsock.Queued(conn); ok {
 		if unread == 0 {
 			return *suspicion
 		}

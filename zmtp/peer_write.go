@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"zmtpd/zmtp/internal/netsock"
 	"zmtpd/zmtp/wire"
 )
 
@@ -138,7 +139,7 @@ func (p *Peer) linger(failed bool) {
 // delivered reports whether the peer's host has acknowledged everything that was written. Where
 // that cannot be known, it reports true only if no message was sent.
 func (p *Peer) delivered() bool {
-	if _, n, ok := queued(p.conn); ok {
+	if _, n, ok := netsock.Queued(p.conn); ok {
 		return n == 0
 	}
 	return p.outbox.traffic().Messages == 0
@@ -147,7 +148,7 @@ func (p *Peer) delivered() bool {
 // writer holds the memory that the write loop uses again.
 type writer struct {
 	p       *Peer
-	vector  vectorWriter // nil if a write that has timed out cannot be continued
+	vector  netsock.Writer // nil if a write that has timed out cannot be continued
 	taken   []chunk
 	vec     [][]byte
 	sealed  []byte
@@ -155,7 +156,7 @@ type writer struct {
 	until   time.Time // the connection's write deadline
 }
 
-func newWriter(p *Peer) *writer { return &writer{p: p, vector: newVectorWriter(p.conn)} }
+func newWriter(p *Peer) *writer { return &writer{p: p, vector: netsock.NewWriter(p.conn)} }
 
 // write writes all chunks and returns how many of their bytes the kernel took.
 func (w *writer) write(taken []chunk) (n int, err error) {
@@ -180,15 +181,15 @@ func (w *writer) flush() (n int, err error) {
 
 // flushVector writes w.vec with writev, and counts progress at least once in a writeSlice.
 func (w *writer) flushVector() (n int, err error) {
-	w.vector.start(w.vec)
-	defer w.vector.end()
+	w.vector.Start(w.vec)
+	defer w.vector.End()
 	for {
 		// A deadline is good for several writes: to set it costs as much as a small write's copy.
 		if now := time.Now(); w.until.Sub(now) < writeSlice/2 {
 			w.until = now.Add(writeSlice)
 			w.p.conn.SetWriteDeadline(w.until)
 		}
-		m, err := w.vector.flush()
+		m, err := w.vector.Flush()
 		n += m
 		w.p.outbox.progress(m)
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/zmtp/internal/netsock"
 	"zmtpd/zmtp/loglimit"
 	"zmtpd/zmtp/memory"
 	"zmtpd/zmtp/wire"
@@ -193,7 +194,7 @@ func (s *Socket) abort() (unsent int) {
 		a.cancel()
 	}
 	for p := range s.peers {
-		_, n, _ := queued(p.conn)
+		_, n, _ := netsock.Queued(p.conn)
 		unsent += n
 		p.fail(&PeerClosedError{Reason: wire.LocalClose, Stage: "traffic", Err: ErrClosed})
 	}

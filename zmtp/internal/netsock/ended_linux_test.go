@@ -1,4 +1,4 @@
-package zmtp
+package netsock
 
 import (
 	"net"
@@ -36,7 +36,7 @@ func TestEnded(t *testing.T) {
 				if _, err := peer.Write(make([]byte, 1000)); err != nil {
 					t.Fatal(err)
 				}
-				if ended(conn) {
+				if Ended(conn) {
 					t.Error("the peer has ended before it does")
 				}
 				tcp, isTCP := peer.(*net.TCPConn)
@@ -52,9 +52,9 @@ func TestEnded(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				testkit.Eventually(t, "the end", func() bool { return ended(conn) })
+				testkit.Eventually(t, "the end", func() bool { return Ended(conn) })
 				conn.Close()
-				if !ended(conn) {
+				if !Ended(conn) {
 					t.Error("a closed connection has not ended")
 				}
 			})

@@ -1,6 +1,6 @@
 //go:build linux || freebsd
 
-package zmtp
+package netsock
 
 import (
 	"syscall"

@@ -1,4 +1,4 @@
-package zmtp
+package netsock
 
 import (
 	"bytes"
@@ -38,12 +38,12 @@ func connected(t *testing.T) (a, b *net.TCPConn) {
 // TestVectorWriter writes pieces of any number and size, more of them than the kernel takes with
 // one call, and goes on after writes that have timed out. The reader gets the same bytes.
 func TestVectorWriter(t *testing.T) {
-	for name, writer := range map[string]func(net.Conn) vectorWriter{
-		"direct": newVectorWriter, "buffers": newBuffersWriter,
+	for name, writer := range map[string]func(net.Conn) Writer{
+		"direct": NewWriter, "buffers": newBuffersWriter,
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := connected(t)
-			w, in := writer(a), newDirectReader(b)
+			w, in := writer(a), NewReader(b)
 			rapid.Check(t, func(t *rapid.T) {
 				count := rapid.SampledFrom([]int{0, 1, 2, 10, 1023, 1024, 1025, 3000}).
 					Draw(t, "pieces")
@@ -64,9 +64,9 @@ func TestVectorWriter(t *testing.T) {
 					got <- b
 				}()
 				a.SetWriteDeadline(time.Now().Add(-time.Second))
-				w.start(vec)
+				w.Start(vec)
 				for n := 0; ; {
-					m, err := w.flush()
+					m, err := w.Flush()
 					n += m
 					if errors.Is(err, os.ErrDeadlineExceeded) {
 						// The next one may write for a moment, or not at all.
@@ -78,7 +78,7 @@ func TestVectorWriter(t *testing.T) {
 					}
 					break
 				}
-				w.end()
+				w.End()
 				if !bytes.Equal(<-got, want) {
 					t.Error("the reader got other bytes")
 				}
@@ -90,7 +90,7 @@ func TestVectorWriter(t *testing.T) {
 // TestDirectEnds: the end of a connection is reported as package net reports it.
 func TestDirectEnds(t *testing.T) {
 	a, b := connected(t)
-	in, w := newDirectReader(a), newVectorWriter(a)
+	in, w := NewReader(a), NewWriter(a)
 	a.SetReadDeadline(time.Now().Add(time.Millisecond))
 	if n, err := in.Read(make([]byte, 10)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("at the deadline: %d, %v", n, err)
@@ -104,8 +104,8 @@ func TestDirectEnds(t *testing.T) {
 	b.Close()
 	var err error
 	for err == nil {
-		w.start([][]byte{{1}})
-		_, err = w.flush()
+		w.Start([][]byte{{1}})
+		_, err = w.Flush()
 	}
 	if netErr := (*net.OpError)(nil); !errors.As(err, &netErr) || netErr.Op != "write" {
 		t.Errorf("after a reset: %v", err)
@@ -114,8 +114,8 @@ func TestDirectEnds(t *testing.T) {
 	if _, err := in.Read(make([]byte, 10)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after the local close: %v", err)
 	}
-	w.start([][]byte{{1}})
-	if _, err := w.flush(); !errors.Is(err, net.ErrClosed) {
+	w.Start([][]byte{{1}})
+	if _, err := w.Flush(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after the local close: %v", err)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build linux || freebsd
 
-package zmtp
+package netsock
 
 import (
 	"io"
@@ -26,8 +26,8 @@ type directReader struct {
 	err  error
 }
 
-// newDirectReader returns a reader for conn, or conn itself if it is no socket.
-func newDirectReader(conn net.Conn) io.Reader {
+// NewReader returns a reader for conn, or conn itself if it is no socket.
+func NewReader(conn net.Conn) io.Reader {
 	raw := rawConn(conn)
 	if raw == nil {
 		return conn
@@ -97,9 +97,9 @@ type directWriter struct {
 	err  error
 }
 
-// newVectorWriter returns the cheapest writer for conn, or nil if writes to conn cannot be
+// NewWriter returns the cheapest writer for conn, or nil if writes to conn cannot be
 // continued after a timeout.
-func newVectorWriter(conn net.Conn) vectorWriter {
+func NewWriter(conn net.Conn) Writer {
 	raw := rawConn(conn)
 	if raw == nil {
 		return newBuffersWriter(conn)
@@ -109,7 +109,7 @@ func newVectorWriter(conn net.Conn) vectorWriter {
 	return w
 }
 
-func (w *directWriter) start(vec [][]byte) {
+func (w *directWriter) Start(vec [][]byte) {
 	w.all = w.all[:0]
 	for _, b := range vec {
 		if len(b) > 0 {
@@ -121,7 +121,7 @@ func (w *directWriter) start(vec [][]byte) {
 	w.vec = w.all
 }
 
-func (w *directWriter) flush() (int, error) {
+func (w *directWriter) Flush() (int, error) {
 	if len(w.vec) == 0 {
 		return 0, nil
 	}
@@ -133,7 +133,7 @@ func (w *directWriter) flush() (int, error) {
 	return w.n, err
 }
 
-func (w *directWriter) end() {
+func (w *directWriter) End() {
 	clear(w.all)
 	w.vec = nil
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package zmtp
+package netsock
 
 import "syscall"
 

@@ -3,7 +3,24 @@ package zmtp
 import (
 	"net"
 	"syscall"
+
+	"zmtpd/zmtp/internal/netsock"
 )
+
+// QueuedConn is a connection that knows how much is under way on it, and whose Write can be
+// continued after a timeout. Connections of other kinds than those of package net and crypto/tls
+// should implement it: Socket.Shutdown uses it, and long writes count their progress.
+type QueuedConn interface {
+	net.Conn
+	// Buffered returns how many bytes the other end has written that have not been read.
+	Buffered() int
+	// Unacknowledged returns how many bytes of those that were written have not arrived at the
+	// other end.
+	Unacknowledged() int
+	// Ended reports whether the other end has closed its direction, or the connection: then what is
+	// left to read is what Buffered says.
+	Ended() bool
+}
 
 // control sets the receive buffer of a TCP socket before it listens or connects, as libzmq does.
 // Later would be too late: the peer knows the window of the connection by then, and the kernel
@@ -14,7 +31,7 @@ func (c *Config) control(_, _ string, raw syscall.RawConn) error {
 		return nil
 	}
 	return raw.Control(func(fd uintptr) {
-		setRecvBuffer(fd, n) // if the kernel refuses the size, the default is good enough
+		netsock.SetRecvBuffer(fd, n)
 	})
 }
 

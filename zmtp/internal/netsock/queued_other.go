@@ -1,6 +1,6 @@
 //go:build !linux && !freebsd && !darwin
 
-package zmtp
+package netsock
 
 import "syscall"
 
