@@ -2,9 +2,9 @@ package zeek
 
 import "strconv"
 
-// appendAddr appends the text of an address of 4 or 16 bytes. IPv6 is as in RFC 5952
-// except that, behind leading zeros, the last 32 bits are a dotted quad more often
-// than netip writes them so: ::0.1.0.2 and ::ffff:0:1.2.3.4 besides ::ffff:1.2.3.4.
+// appendAddr appends the text of an address of 4 or 16 bytes, as Zeek writes it. IPv6
+// addresses follow RFC 5952, with one exception: more addresses end in a dotted quad than netip
+// writes so. Beside ::ffff:1.2.3.4 these are ::0.1.0.2 and ::ffff:0:1.2.3.4.
 func appendAddr(dst, a []byte) []byte {
 	if len(a) == 4 {
 		return appendQuad(dst, a)
@@ -83,9 +83,9 @@ func appendQuad(dst, a []byte) []byte {
 	return dst
 }
 
-// appendSubnet appends an address and its prefix length, of which that of IPv4 is
-// stored plus 96. Lengths that no subnet has are shown too, as Zeek does: negative ones
-// for IPv4, and such that are longer than the address.
+// appendSubnet appends an address and its prefix length. On the wire 96 is added to the prefix
+// length of IPv4. As in Zeek, an impossible length is printed too: a negative one, or one that is
+// longer than the address.
 func appendSubnet(dst, a []byte, length uint64) []byte {
 	dst = append(appendAddr(dst, a), '/')
 	n := int64(length)

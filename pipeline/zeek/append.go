@@ -7,13 +7,13 @@ import (
 	"net/netip"
 )
 
-// These functions append a batch value by value, for callers that have no [Value]. A batch is the
-// header that AppendSchema appends, the number of records as a big-endian u32, and the values of
-// the records row by row. The caller must give each value the type of its field, and each element
-// the subtype: ParseBatch does not check them, and a Renderer refuses values of another type.
+// The functions below append a batch value by value, for callers without a [Value]. A batch is the
+// header (AppendSchema), the number of records as a big-endian u32, and the values of the records
+// row by row. The caller must give each value the type of its field, and each element the subtype
+// of its field. ParseBatch does not check that, and a Renderer refuses a value of another type.
 
-// AppendSchema appends the header of a batch, which ParseSchema reads. It fails where
-// Schema.Validate does; dst then comes back as it was.
+// AppendSchema appends the header of a batch, in the form that ParseSchema reads. It fails where
+// Schema.Validate fails, and then returns dst unchanged.
 func AppendSchema(dst []byte, s *Schema) ([]byte, error) {
 	if err := s.Validate(); err != nil {
 		return dst, err
@@ -32,16 +32,16 @@ func AppendSchema(dst []byte, s *Schema) ([]byte, error) {
 	return dst, nil
 }
 
-// AppendUnsetValue appends an unset value of any type; as an element it is a hole.
+// AppendUnsetValue appends an unset value of any type. As an element of a vector it is a hole.
 func AppendUnsetValue(dst []byte, t Type) []byte { return appendValueHead(dst, t, false) }
 
-// AppendNumberValue appends a bool, int, count, double, time or interval; num is as in Value.
+// AppendNumberValue appends a bool, int, count, double, time or interval; see Value.Num.
 func AppendNumberValue(dst []byte, t Type, num uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendValueHead(dst, t, true), num)
 }
 
-// AppendTextValue appends a string, enum, file or func, of any bytes. A text of more than 2³¹-1
-// bytes is refused; dst then comes back as it was.
+// AppendTextValue appends a string, enum, file or func of any bytes. It refuses a text of more than
+// 2³¹-1 bytes, and then returns dst unchanged.
 func AppendTextValue[S ~string | ~[]byte](dst []byte, t Type, text S) ([]byte, error) {
 	if len(text) > math.MaxInt32 {
 		return dst, fmt.Errorf("a text of %d bytes cannot be sent, the limit is %d", len(text),
@@ -50,14 +50,14 @@ func AppendTextValue[S ~string | ~[]byte](dst []byte, t Type, text S) ([]byte, e
 	return appendText(appendValueHead(dst, t, true), text), nil
 }
 
-// AppendPortValue appends a port. It refuses a protocol that does not exist; dst then comes back
-// as it was.
+// AppendPortValue appends a port. It refuses a protocol that does not exist, and then returns dst
+// unchanged.
 func AppendPortValue(dst []byte, number uint16, p Proto) ([]byte, error) {
 	return appendPort(dst, uint64(number), p)
 }
 
-// AppendAddrValue appends an address. It refuses one that is not valid or has a zone, which
-// Zeek's addresses do not have; dst then comes back as it was.
+// AppendAddrValue appends an address. It refuses an invalid one and, since Zeek's addresses have no
+// zone, one with a zone. Then it returns dst unchanged.
 func AppendAddrValue(dst []byte, a netip.Addr) ([]byte, error) {
 	if err := checkAddress(a); err != nil {
 		return dst, err
@@ -65,25 +65,25 @@ func AppendAddrValue(dst []byte, a netip.Addr) ([]byte, error) {
 	return appendAddress(appendValueHead(dst, TypeAddr, true), a), nil
 }
 
-// AppendSubnetValue appends a subnet, with the bits behind the prefix as they are. It refuses one
-// that is not valid; dst then comes back as it was.
+// AppendSubnetValue appends a subnet, including the bits behind the prefix. It refuses an invalid
+// one, and then returns dst unchanged.
 func AppendSubnetValue(dst []byte, p netip.Prefix) ([]byte, error) {
 	if !p.IsValid() {
 		return dst,
-			fmt.Errorf("%v cannot be sent: give a subnet whose prefix is not longer than its address", p)
+			fmt.Errorf("%v cannot be sent: give a subnet whose prefix is no longer than its address", p)
 	}
 	v := Subnet(p)
 	return appendSubnetNumber(dst, v.Num, v.Addr)
 }
 
-// AppendContainerValue appends the beginning of a set or vector. As many values as elements says
-// must follow, none of them a container.
+// AppendContainerValue appends the beginning of a set or vector. The caller appends the given
+// number of elements next, none of them a container.
 func AppendContainerValue(dst []byte, t Type, elements int) []byte {
 	return AppendNumberValue(dst, t, uint64(elements))
 }
 
 func appendValueHead(dst []byte, t Type, present bool) []byte {
-	// type, and subtype: Zeek sends 0, even for containers
+	// the type, and the subtype, for which Zeek sends 0 even in containers
 	dst = binary.BigEndian.AppendUint64(dst, uint64(uint32(t))<<32)
 	return appendBool(dst, present)
 }
@@ -96,7 +96,8 @@ func appendPort(dst []byte, number uint64, p Proto) ([]byte, error) {
 	return binary.BigEndian.AppendUint32(dst, uint32(p)), nil
 }
 
-// appendSubnetNumber appends a subnet; length is its prefix length as it is sent.
+// appendSubnetNumber appends a subnet. The length is the number on the wire: for IPv4, the prefix
+// length plus 96.
 func appendSubnetNumber(dst []byte, length uint64, a netip.Addr) ([]byte, error) {
 	if err := checkAddress(a); err != nil {
 		return dst, err

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// appendOne appends v by the function for values of its type.
+// appendOne appends v with the function for its type.
 func appendOne(dst []byte, v *Value) ([]byte, error) {
 	switch {
 	case v.Unset:
@@ -40,8 +40,7 @@ func appendOne(dst []byte, v *Value) ([]byte, error) {
 	return dst, nil
 }
 
-// Value by value gives the same bytes as AppendBatch.
-func TestAppendValues(t *testing.T) {
+func TestAppendingValuesGivesBytesOfAppendBatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anySchema(t)
 		records := make([][]Value, rapid.IntRange(0, 3).Draw(t, "records"))
@@ -72,7 +71,7 @@ func TestAppendValues(t *testing.T) {
 	})
 }
 
-// What cannot be sent is refused and leaves no trace.
+// A refused value leaves dst unchanged.
 func TestAppendValuesRefused(t *testing.T) {
 	before := []byte("before")
 	for name, f := range map[string]func([]byte) ([]byte, error){

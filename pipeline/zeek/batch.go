@@ -5,12 +5,11 @@ import (
 	"strconv"
 )
 
-// Batch is a parsed log batch: views of its header, and its values unparsed. All
-// slices alias the bytes given to ParseBatch and are valid as long as those are.
+// Batch is a parsed log batch: the fields of its header, and its values unparsed. All slices alias
+// the bytes given to ParseBatch and are valid as long as those bytes are.
 type Batch struct {
-	// Header holds the raw bytes from the stream name through the last field. Two
-	// batches with equal headers have equal schemas; map[string]T with
-	// m[string(b.Header)] is a cache that does not allocate on a hit.
+	// Header holds the raw bytes from the stream name through the last field. Batches with equal
+	// headers have equal schemas. A lookup m[string(b.Header)] in a map[string]T does not allocate.
 	Header []byte
 
 	Stream, Writer, Filter, Path []byte
@@ -18,15 +17,15 @@ type Batch struct {
 	NumFields  int // at least 1
 	NumRecords int
 
-	// Values holds the raw values, row by row, and whatever follows them.
+	// Values holds the raw values, row by row, and any bytes that follow them.
 	Values []byte
 
-	valuesOffset int // of Values in the batch, for errors
+	valuesOffset int // offset of Values in the batch, for errors
 }
 
-// ParseBatch reads and checks the header of the batch b: names, field types and counts. Of the
-// values it checks only that there are enough bytes for so many of the smallest size. Whoever reads
-// the values checks them. It does not allocate unless it fails. The error is an *Error.
+// ParseBatch reads and checks the header of the batch b: names, field types and counts. It does not
+// check the values, except that b is long enough to hold as many of the smallest size. The reader
+// of the values checks them. It allocates only if it fails. The error is an *Error.
 func ParseBatch(b []byte) (batch Batch, err error) {
 	h := headerReader{reader: reader{b}, size: len(b)}
 	if err := h.parseHeader(&batch, nil); err != nil {
@@ -38,7 +37,7 @@ func ParseBatch(b []byte) (batch Batch, err error) {
 	if reason != 0 {
 		return Batch{}, h.fail(reason, at, nil, "number of records")
 	}
-	// Both are below 2³², the product does not overflow.
+	// Both factors are below 2³², so the product does not overflow.
 	if room := uint64(len(h.b)) / minValueSize; uint64(records)*uint64(batch.NumFields) > room {
 		return Batch{}, h.fail(ReasonBadCount, at, nil,
 			fmt.Sprintf("%d records of %d fields in %d bytes", records, batch.NumFields, len(h.b)))
@@ -49,8 +48,8 @@ func ParseBatch(b []byte) (batch Batch, err error) {
 	return batch, nil
 }
 
-// ParseSchema reads a batch's Header. The Schema does not refer to the bytes. It fails
-// with an *Error exactly where ParseBatch would.
+// ParseSchema reads a batch's Header. The Schema keeps no reference to the bytes. It fails with an
+// *Error where ParseBatch fails.
 func ParseSchema(header []byte) (*Schema, error) {
 	var s Schema
 	h := headerReader{reader: reader{header}, size: len(header)}
@@ -72,7 +71,7 @@ func (h *headerReader) fail(reason Reason, offset int, field []byte, detail stri
 	return &Error{Reason: reason, Offset: offset, Record: -1, Field: string(field), Detail: detail}
 }
 
-// parseHeader fills b's views and, if s is not nil, s.
+// parseHeader fills b and, unless it is nil, s.
 func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
 	var err error
 	if b.Stream, err = h.name("stream name", true); err != nil {
@@ -91,8 +90,8 @@ func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
 	at := h.offset()
 	fields, reason := h.uint32()
 	if reason == 0 && (fields == 0 || uint64(fields) > uint64(len(h.b))/minFieldSize) {
-		// A batch without fields is refused because its records would have no bytes, and
-		// there could be any number of them.
+		// The records of a batch without fields would have no bytes, so their number would have no
+		// bound.
 		return h.fail(ReasonBadCount, at, nil,
 			fmt.Sprintf("%d fields in %d bytes", fields, len(h.b)))
 	}
@@ -117,7 +116,7 @@ func (h *headerReader) parseHeader(b *Batch, s *Schema) error {
 	return nil
 }
 
-// name reads one of the strings that a batch begins with.
+// name reads one of the names at the beginning of a batch. If must is set, it refuses an empty one.
 func (h *headerReader) name(what string, must bool) ([]byte, error) {
 	at := h.offset()
 	v, reason := h.string()
@@ -140,7 +139,7 @@ func (h *headerReader) parseField(i int, s *Schema) error {
 	}
 	second, reason := h.bool()
 	if reason == 0 && second {
-		_, reason = h.string() // of use to Zeek's input framework only
+		_, reason = h.string() // only Zeek's input framework uses it
 	}
 	if reason != 0 {
 		return failed(reason, nil, "secondary name")
@@ -178,18 +177,18 @@ func (h *headerReader) parseField(i int, s *Schema) error {
 	return nil
 }
 
-// MaxName is the longest name in a batch, in bytes: that of a stream, writer, filter, path or
-// field. Zeek's own names are identifiers of scripts, or several of them joined by dots. A log
-// repeats the names of its fields in every JSON record, so this also bounds how much larger the
-// text of a batch can be than the batch.
+// MaxName is the largest size of a name in a batch, in bytes: of a stream, writer, filter, path or
+// field. Zeek's own names are identifiers of scripts, or several of them joined by dots. The limit
+// also bounds how many times larger the text of a batch can be than the batch, since each JSON
+// record repeats the names of its fields.
 const MaxName = 256
 
 func nameTooLong(what string, size int) string {
-	return fmt.Sprintf("%s of %d bytes, at most %d are allowed", what, size, MaxName)
+	return fmt.Sprintf("%s has %d bytes, at most %d are allowed", what, size, MaxName)
 }
 
-// validFieldName refuses names that would break the lines of a log's header, where
-// they stand unescaped.
+// validFieldName refuses names that would break the lines of a log's header, where names are not
+// escaped.
 func validFieldName[S []byte | string](name S) bool {
 	for i := range len(name) {
 		if name[i] < 0x20 || name[i] == 0x7f {

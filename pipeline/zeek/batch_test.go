@@ -12,7 +12,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// header returns the raw header of a batch with one column of this type.
+// header returns the raw header of a batch with one column of the given type.
 func header(typ, subtype Type) []byte {
 	h := appendText(nil, "Test::LOG")
 	h = appendText(h, "Log::WRITER_ASCII")
@@ -25,12 +25,12 @@ func header(typ, subtype Type) []byte {
 	return append(h, 0)
 }
 
-// oneValue returns a batch of one record with one column, the value given in hex.
+// oneValue returns a batch of one record with one column. The value is in hexadecimal.
 func oneValue(t testing.TB, typ, subtype Type, value string) []byte {
 	return append(append(header(typ, subtype), 0, 0, 0, 1), unhex(t, value)...)
 }
 
-// TestValueVectors has the values of Zeek's unit tests, and more.
+// The values come from Zeek's unit tests, and more.
 func TestValueVectors(t *testing.T) {
 	for _, c := range []struct {
 		typ, subtype Type
@@ -60,13 +60,13 @@ func TestValueVectors(t *testing.T) {
 		{TypeEnum, 0, "00000009 00000000 01 00000012 4e6f746963653a3a414354494f4e5f4c4f47",
 			"Notice::ACTION_LOG", `"Notice::ACTION_LOG"`},
 
-		// Elements are rendered by their own type, holes whatever they claim to be.
+		// Elements are rendered by their own type. An unset element may claim any type.
 		{TypeVector, TypeString, `00000013 00000000 01 0000000000000003 00000003 00000000 01 0000000000000007
 			00000007 00000000 01 00000001 61 00000013 00000000 00`, "7,a,-", `[7,"a",null]`},
-		// Any bool but 0 is true, any presence but 1 is unset.
+		// Every bool but 0 is true. Every presence byte but 1 means unset.
 		{TypeBool, 0, "00000001 00000000 01 0000000000000200", "T", `true`},
 		{TypeBool, 0, "00000001 00000000 02", "-", ``},
-		// Numbers that no port or prefix has.
+		// no port and no prefix has these numbers
 		{TypePort, 0, "0000000a 00000000 01 ffffffffffffffff 00000003", "18446744073709551615",
 			`18446744073709551615`},
 		{TypeSubnet, 0, "0000000c 00000000 01 5f 04 01020304", "1.2.3.4/-1", `"1.2.3.4/-1"`},
@@ -90,8 +90,8 @@ func TestValueVectors(t *testing.T) {
 	}
 }
 
-// refuse runs a batch through every way of reading it and returns the error, which must
-// be the same everywhere.
+// refuse runs a batch through every function that reads one, and returns the error. All functions
+// must return the same error.
 func refuse(t testing.TB, raw []byte) *Error {
 	t.Helper()
 	b, err := ParseBatch(raw)
@@ -107,7 +107,7 @@ func refuse(t testing.TB, raw []byte) *Error {
 		return nil
 	}
 	if records != nil {
-		t.Errorf("records and an error")
+		t.Errorf("DecodeRecords returns records beside an error")
 	}
 	refusal := asError(t, err)
 	for _, config := range []string{"tsv", "json"} {
@@ -115,7 +115,7 @@ func refuse(t testing.TB, raw []byte) *Error {
 		configs[config](&o)
 		out, n, err := mustRenderer(t, raw, o).AppendRecords([]byte("kept"), b)
 		if string(out) != "kept" || n != 0 {
-			t.Errorf("%s: output %q, %d records beside the error", config, out, n)
+			t.Errorf("%s: output %q and %d records beside the error", config, out, n)
 		}
 		if other := asError(t, err); *other != *refusal {
 			t.Errorf("%s: %v, decoding: %v", config, other, refusal)
@@ -236,7 +236,7 @@ func TestRefusedHeaders(t *testing.T) {
 	}
 }
 
-// TestSecondaryName: only 01 announces one, as in Zeek.
+// As in Zeek, only 01 announces a secondary name.
 func TestSecondaryName(t *testing.T) {
 	raw := append(header(TypeCount, 0), 0, 0, 0, 0)
 	at := bytes.Index(raw, []byte("\x00\x00\x00\x00\x01x"))
@@ -261,8 +261,7 @@ func TestSecondaryName(t *testing.T) {
 	}
 }
 
-// TestTruncated cuts recorded batches at every byte.
-func TestTruncated(t *testing.T) {
+func TestBatchCutOffAtAnyByteIsRefused(t *testing.T) {
 	seen := make(map[Reason]int)
 	paths := make(map[string]bool)
 	for _, name := range []string{"edge-logs", "cluster-logs"} {
@@ -277,12 +276,12 @@ func TestTruncated(t *testing.T) {
 			paths[string(b.Path)] = true
 			step := 1
 			if len(raw) > 1000 && !testkit.Nightly() {
-				step = 7 // no width of anything in a batch
+				step = 7 // divides the size of nothing in a batch
 			}
 			for n := 0; n < len(raw); n += step {
 				e := refuse(t, raw[:n:n])
 				if e == nil {
-					t.Fatalf("%s: %d of %d bytes are accepted", b.Path, n, len(raw))
+					t.Fatalf("%s: the first %d of %d bytes are accepted", b.Path, n, len(raw))
 				}
 				if e.Offset > n || e.Reason != ReasonTruncated && e.Reason != ReasonBadCount {
 					t.Fatalf("%s: %d of %d bytes: %v", b.Path, n, len(raw), e)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// recordedPath returns all records of one path of cluster-logs as one batch, as a node
-// under load would send them. The recorded batches are small.
+// recordedPath returns all records of one path of cluster-logs as one batch, as a node under load
+// would send them. The recorded batches are small.
 func recordedPath(tb testing.TB, path string) (batch []byte, records int) {
 	var values []byte
 	for _, raw := range recordedBatches(tb, "cluster-logs") {

@@ -2,12 +2,12 @@ package zeek
 
 import "net/netip"
 
-// DecodeRecords returns the records of b, which must have the columns of s, as values
-// that do not refer to b's bytes and take about ten times their room. It is for tools and
-// tests; a Renderer is the fast way. The error is an *Error.
+// DecodeRecords returns the records of b, which must have the columns of s. The values do not refer
+// to b's bytes and take about ten times as much memory. It is meant for tools and tests; a Renderer
+// is faster. The error is an *Error.
 func DecodeRecords(b Batch, s *Schema) ([][]Value, error) {
 	rd := reader{b.Values}
-	records := make([][]Value, 0, b.NumRecords) // ParseBatch has bounded it by the bytes
+	records := make([][]Value, 0, b.NumRecords) // ParseBatch has bounded it
 	for i := range b.NumRecords {
 		record := make([]Value, len(s.Fields))
 		for j := range s.Fields {
@@ -42,7 +42,7 @@ func decodeColumn(v *Value, rd *reader, column int, want Type) *fault {
 	return nil
 }
 
-// value returns the atomic value v, or the container v without its elements.
+// value returns v as a Value. A container comes without its elements.
 func (v *rawValue) value() Value {
 	if !v.present {
 		return Unset(v.typ)
@@ -53,7 +53,7 @@ func (v *rawValue) value() Value {
 		out.Text = string(v.data)
 	case TypeSet, TypeVector:
 	case TypeAddr, TypeSubnet:
-		out.Addr, _ = netip.AddrFromSlice(v.data) // 4 or 16 bytes
+		out.Addr, _ = netip.AddrFromSlice(v.data) // data has 4 or 16 bytes
 		if v.typ == TypeSubnet {
 			out.Num = v.num
 		}

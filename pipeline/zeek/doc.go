@@ -1,24 +1,22 @@
-// Package zeek reads and writes the log batches that the nodes of a Zeek cluster
-// send to their loggers, and renders them as Zeek's ASCII log writer does, byte
-// for byte, in both its formats, TSV and JSON.
+// Package zeek reads and writes the log batches that the nodes of a Zeek cluster send to their
+// loggers. It renders them in both formats of Zeek's ASCII log writer, TSV and JSON, byte for byte.
 //
-// The way of a batch through the package:
+// How a batch is read and rendered:
 //
-//  1. [ParseBatch] splits the bytes into header and values. It allocates nothing;
-//     the header's raw bytes are a cache key for what is derived from it.
-//  2. [ParseSchema] turns a header into a [Schema]; a logger does it once for each
-//     distinct header.
-//  3. A [Renderer], one for each log path, appends the text of the records to a
-//     buffer, straight from the raw values: [Renderer.AppendRecords].
+//  1. [ParseBatch] splits the bytes into header and values. It allocates nothing. The raw bytes of
+//     the header are the key for a cache of what is derived from it.
+//  2. [ParseSchema] turns a header into a [Schema]. A logger calls it once for each distinct
+//     header.
+//  3. A [Renderer], one for each log path, appends the text of the records to a buffer, straight
+//     from the raw values: [Renderer.AppendRecords].
 //
-// [AppendBatch] is the other direction, and [DecodeRecords] the comfortable and
-// slow way to look at values.
+// [AppendBatch] makes a batch. [DecodeRecords] gives the values of a batch one by one; it is slow.
 //
 // # Wire layout
 //
-// A log message has four parts: "log-write", the node id of the sender, the name
-// of the serializer ([SerializerName]), and the batch. Integers are big-endian,
-// nothing is aligned or padded, there is no version field and no checksum.
+// A log message has four parts: "log-write", the node id of the sender, the name of the serializer
+// ([SerializerName]), and the batch. Integers are big-endian. Nothing is aligned or padded. There
+// is no version field and no checksum.
 //
 //	bool      1 byte; only 01 is true
 //	i32 u32   4 bytes
@@ -45,7 +43,7 @@
 //	  bool    optional
 //
 //	value
-//	  i32     type           that of its field, unset values too
+//	  i32     type           type of the field, also for an unset value
 //	  i32     subtype        0, not interpreted
 //	  bool    present        00 is an unset value, which ends here
 //	  payload by type:
@@ -56,14 +54,14 @@
 //	    file func            string
 //	    port                 u64 number, i32 protocol (0 unknown, 1 tcp, 2 udp, 3 icmp)
 //	    addr                 byte 04 or 06, then 4 or 16 bytes
-//	    subnet               byte prefix length (of IPv4 plus 96), then as addr
+//	    subnet               byte prefix length (for IPv4 plus 96), then as addr
 //	    set vector           i64 number of elements, then a value for each;
 //	                         elements are never containers
 //
-// Everything in a batch comes from a peer. Counts are compared with what the
-// remaining bytes can hold before anything is done with them (a field has at least
-// 14 bytes, a value 9), and whatever does not fit the layout is an [*Error] with a
-// [Reason]. Bytes after the last value are ignored, as Zeek ignores them.
+// Everything in a batch comes from a peer. The package compares counts with what the remaining
+// bytes can hold before it uses them: a field has at least 14 bytes, a value 9. A batch that does
+// not have this layout is refused with an [*Error] that has a [Reason]. As in Zeek, bytes after the
+// last value are ignored.
 package zeek
 
 // SerializerName is the name of the batch encoding in the third part of a log message.

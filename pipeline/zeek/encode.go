@@ -6,10 +6,9 @@ import (
 	"math"
 )
 
-// AppendBatch appends the batch of these records, which must have the columns of s in
-// number and type, and elements of the columns' subtypes. Everything it appends is
-// accepted by ParseBatch and by a Renderer for s. On error dst comes back as it was; the
-// error says which record and field is wrong.
+// AppendBatch appends a batch of the records. Their values must have the types of the columns of s,
+// and elements the columns' subtypes. ParseBatch and a Renderer for s accept what it appends. On
+// error it returns dst unchanged; the error names record and field.
 func AppendBatch(dst []byte, s *Schema, records [][]Value) ([]byte, error) {
 	out, err := AppendSchema(dst, s)
 	if err != nil {
@@ -34,7 +33,7 @@ func AppendBatch(dst []byte, s *Schema, records [][]Value) ([]byte, error) {
 	return out, nil
 }
 
-// appendColumn appends v, which must fit f.
+// appendColumn appends v, whose type must be that of f.
 func appendColumn(dst []byte, f *Field, v *Value) ([]byte, error) {
 	if v.Type != f.Type {
 		return dst, fmt.Errorf("a value of type %s instead of %s", v.Type, f.Type)
@@ -56,7 +55,7 @@ func appendColumn(dst []byte, f *Field, v *Value) ([]byte, error) {
 	return dst, nil
 }
 
-// appendAtomic appends a value that is unset or no container.
+// appendAtomic appends a value that is unset or not a container.
 func appendAtomic(dst []byte, v *Value) ([]byte, error) {
 	if v.Unset {
 		return AppendUnsetValue(dst, v.Type), nil
@@ -70,7 +69,7 @@ func appendAtomic(dst []byte, v *Value) ([]byte, error) {
 		return AppendAddrValue(dst, v.Addr)
 	case TypeSubnet:
 		return appendSubnetNumber(dst, v.Num, v.Addr)
-	default: // the textual ones; a field has no other type
+	default: // texts; a field has no other type
 		return AppendTextValue(dst, v.Type, v.Text)
 	}
 }

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// Reason says in one word why a batch was refused. Its String is meant to be a
-// metric label.
+// Reason says in one word why a batch was refused. String returns a metric label.
 type Reason uint8
 
 // The reasons for which a batch is refused.
@@ -14,7 +13,7 @@ const (
 	_               Reason = iota
 	ReasonTruncated        // the bytes end before the batch does
 	ReasonBadLength        // a string has a negative length
-	// more fields, records or elements than the remaining bytes can hold, or fewer than possible
+	// more fields, records or elements than the remaining bytes can hold, or no field
 	ReasonBadCount
 	ReasonBadName        // a name that is empty, too long or has control characters
 	ReasonBadType        // a type that cannot be logged
@@ -38,7 +37,7 @@ var reasonTexts = [...]struct{ label, text string }{
 	ReasonSchemaMismatch: {"schema_mismatch", "the columns are not those of this log"},
 }
 
-// Reasons returns all reasons, so that a metric can start with every label.
+// Reasons returns all reasons, so that a metric can show all labels from the start.
 func Reasons() []Reason {
 	all := make([]Reason, 0, reasonEnd-1)
 	for r := Reason(1); r < reasonEnd; r++ {
@@ -55,17 +54,17 @@ func (r Reason) String() string {
 	return reasonTexts[r].label
 }
 
-// Error is the refusal of a batch: what is wrong, and where. All errors about the
-// bytes of a batch are of this type.
+// Error says why a batch was refused, and where the fault is. All errors about the bytes of a batch
+// have this type.
 type Error struct {
 	Reason Reason
-	Offset int    // of the first byte of the part that is wrong, from the start of the batch
+	Offset int    // of the first byte of the faulty part, from the start of the batch
 	Record int    // number of the record, from 0; -1 in the header
-	Field  string // name of the field, empty if the error is not about one
+	Field  string // name of the field, empty if the error is not about a field
 	Detail string // what was found and what was expected, may be empty
 }
 
-// Error says all that is known, on one line.
+// Error returns all of it on one line.
 func (e *Error) Error() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "zeek: log batch refused, %s: %s", e.Reason,

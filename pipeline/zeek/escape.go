@@ -6,21 +6,21 @@ import (
 	"unicode/utf8"
 )
 
-// escapes is the set of byte strings that may not occur in a TSV value as it is: the
-// separator, and inside a container the set separator too. Immutable.
+// escapes is the set of byte sequences that must be escaped in a TSV value: the separator and,
+// inside a container, the set separator. It is immutable.
 type escapes struct {
-	seqs [][]byte // in byte order: at one position the first that matches counts
-	// stop marks the bytes at which a string needs a closer look: all but printable ASCII,
-	// backslash, and the first byte of each sequence.
+	seqs [][]byte // in byte order; the first match counts
+	// stop marks the bytes that need a closer look: all but printable ASCII, the backslash, and the
+	// first byte of each sequence.
 	stop [256]bool
-	utf8 bool // valid text beyond ASCII is kept
-	// literals is false if a sequence could occur in rendered numbers and addresses.
+	utf8 bool // valid UTF-8 is not escaped
+	// literals reports that no sequence can occur in rendered numbers and addresses.
 	literals bool
 
-	unset, empty []byte // the markers; they are escaped like everything else
+	unset, empty []byte // the markers, escaped like all text
 }
 
-// literalBytes are the bytes that rendered bools, numbers, addresses and subnets consist of.
+// literalBytes are the bytes in rendered bools, numbers, addresses and subnets.
 const literalBytes = "0123456789abcdef.:/-TFinfnan"
 
 func newEscapes(o *Options, seqs ...string) *escapes {
@@ -51,8 +51,8 @@ func (e *escapes) append(dst, s []byte) []byte {
 	return append(dst, s...)
 }
 
-// appendSegments escapes what must always be escaped and gives what lies between to
-// appendSegment: whether that is valid text is decided for each such segment.
+// appendSegments escapes the bytes that are always escaped, and gives each segment between them to
+// appendSegment, which decides whether the segment is valid text.
 func (e *escapes) appendSegments(dst, s []byte) []byte {
 	for len(s) > 0 {
 		at, n := e.find(s)
@@ -76,15 +76,15 @@ func appendEscaped(dst, s []byte) []byte {
 }
 
 const (
-	// commonText is up to which length in bytes a string takes the short way through a renderer,
-	// which does not look whether there is still room for it.
+	// commonText is the largest size in bytes of a string that a renderer appends without checking
+	// whether the buffer has become too large.
 	commonText = 1 << 10
-	// longText is from which length on a string is rendered in parts.
+	// longText is the size in bytes above which a string is rendered in parts.
 	longText = 16 << 10
 )
 
-// split calls emit for what append would append, part by part, until that returns false. A part is
-// valid during the call.
+// split passes what append would append to emit, part by part, until emit returns false. A part is
+// valid during the call only.
 func (e *escapes) split(s []byte, emit func(part []byte) bool) {
 	out := make([]byte, 0, 5*longText)
 	for len(s) > 0 {
@@ -116,8 +116,9 @@ func (e *escapes) split(s []byte, emit func(part []byte) bool) {
 	}
 }
 
-// find returns position and length of the first unprintable byte, unless UTF-8 is kept,
-// backslash or escape sequence; len(s), 0 if there is none.
+// find returns position and length of the first byte sequence that is always escaped: an escape
+// sequence, a backslash, or, unless UTF-8 is kept, an unprintable byte. It returns len(s), 0 if
+// there is none.
 func (e *escapes) find(s []byte) (at, n int) {
 	for i, c := range s {
 		if !e.stop[c] {
@@ -135,8 +136,8 @@ func (e *escapes) find(s []byte) (at, n int) {
 	return len(s), 0
 }
 
-// appendSegment appends s as it is, or if UTF-8 is kept and s is not entirely
-// acceptable text, with all bytes beyond printable ASCII escaped.
+// appendSegment appends s unchanged, unless UTF-8 is kept and s is not entirely acceptable text:
+// then it escapes all bytes that are not printable ASCII.
 func (e *escapes) appendSegment(dst, s []byte) []byte {
 	if e.keeps(s) {
 		return append(dst, s...)
@@ -144,10 +145,10 @@ func (e *escapes) appendSegment(dst, s []byte) []byte {
 	return appendPrintable(dst, s)
 }
 
-// keeps reports whether a segment stands in the log as it is.
+// keeps reports whether a segment is written unchanged.
 func (e *escapes) keeps(s []byte) bool { return !e.utf8 || acceptableText(s) }
 
-// appendPrintable appends s with all bytes beyond printable ASCII escaped.
+// appendPrintable appends s with all bytes escaped that are not printable ASCII.
 func appendPrintable(dst, s []byte) []byte {
 	for _, c := range s {
 		if printable(c) {
@@ -174,15 +175,15 @@ func acceptableText(s []byte) bool {
 	return true
 }
 
-// acceptableRune returns the length of the character at the start of s if it is well
-// formed and Zeek lets it stand in a log: no control character, not of the private use
-// area that escapes use, and none of the specials at the end of the basic plane. Else 0.
+// acceptableRune returns the length of the character at the start of s, or 0 if Zeek would not let
+// it stand in a log: malformed UTF-8, control characters, the private use area that escapes use,
+// and the specials at the end of the basic plane.
 func acceptableRune(s []byte) int {
 	r, n := utf8.DecodeRune(s)
 	switch {
 	case r < 0x20, 0x7f <= r && r <= 0x9f,
 		0xe000 <= r && r <= 0xf8ff,
-		0xfff0 <= r && r <= 0xffff: // utf8.RuneError is among them
+		0xfff0 <= r && r <= 0xffff: // includes utf8.RuneError
 		return 0
 	}
 	return n
@@ -194,8 +195,8 @@ func appendHexEscape(dst []byte, c byte) []byte {
 	return append(dst, '\\', 'x', hexDigits[c>>4], hexDigits[c&0xf])
 }
 
-// appendMeta appends s as it stands in a TSV header, where only bytes other than
-// visible ASCII are escaped, not backslashes.
+// appendMeta appends s as it stands in a TSV header, where only bytes that are not visible ASCII
+// are escaped. Backslashes are not.
 func appendMeta(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; printable(c) && c != ' ' {

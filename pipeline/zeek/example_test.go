@@ -9,7 +9,7 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// A batch is made as a node would send it, and rendered as a logger writes it.
+// The example makes a batch, as a node does, and renders it, as a logger does.
 func Example() {
 	schema := &zeek.Schema{
 		Stream: "Conn::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: "conn",

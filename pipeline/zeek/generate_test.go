@@ -25,8 +25,8 @@ func anyText() *rapid.Generator[string] {
 			func(p []string) string { return strings.Join(p, "") }))
 }
 
-// anyAtomic draws a value of an atomic type. Doubles are eighths, of which all ways of
-// writing have the same digits; the exact digits have tests of their own.
+// anyAtomic draws a value of an atomic type. Doubles are multiples of an eighth: every way of
+// writing them gives the same digits. The exact digits have tests of their own.
 func anyAtomic(t *rapid.T, typ Type) Value {
 	if rapid.IntRange(0, 5).Draw(t, "unset") == 0 {
 		return Unset(typ)

@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// The recordings: log messages of real Zeek nodes and what Zeek's own logger wrote of
-// them. Paths of logs are percent-encoded in the file names.
+// The recordings hold log messages of real Zeek nodes, and the files that Zeek's own logger wrote
+// from them. Log paths are percent-encoded in the file names.
 
 // recordedBatches returns the fourth part of every message of a recording, in order.
 func recordedBatches(t testing.TB, name string) [][]byte {
@@ -27,8 +27,8 @@ func recordedBatches(t testing.TB, name string) [][]byte {
 	return batches
 }
 
-// writeAll renders batches as a logger would that is given them in this order, and
-// returns the files by log path. when gives the times of a path's file.
+// writeAll renders batches in the given order, as a logger would, and returns the files by log
+// path. when returns the times at which a path's file is opened and closed.
 func writeAll(t testing.TB, batches [][]byte, o Options,
 	when func(path string) (open, close time.Time)) map[string][]byte {
 	t.Helper()
@@ -88,8 +88,8 @@ func fileName(path string) string {
 	return s.String() + ".log"
 }
 
-// recordedTime returns the time in a log's line that starts with key; it is the only
-// part of a log that is not a function of the batches.
+// recordedTime returns the time in the line of a log that starts with key. Only these times do not
+// depend on the batches alone.
 func recordedTime(t testing.TB, log []byte, key string) time.Time {
 	t.Helper()
 	i := bytes.LastIndex(log, []byte(key))
@@ -104,8 +104,8 @@ func recordedTime(t testing.TB, log []byte, key string) time.Time {
 	return open
 }
 
-// configs are the recordings' configurations; their CONFIG files, in the archives, hold
-// the same as Zeek script.
+// configs are the configurations of the recordings. The CONFIG files in the archives say the same
+// as Zeek script.
 var configs = map[string]func(*Options){
 	"tsv":           func(*Options) {},
 	"tsv-nometa":    func(o *Options) { o.IncludeMeta = false },

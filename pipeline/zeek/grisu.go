@@ -6,13 +6,13 @@ import (
 	"strconv"
 )
 
-// Doubles in JSON logs. Zeek writes them with Grisu2 (F. Loitsch, Printing
-// Floating-Point Numbers Quickly and Accurately with Integers, 2010), whose digits
-// always read back as the same number but are not always the shortest or closest ones.
-// strconv's are, so it cannot be used: about one timestamp in 750 would differ.
+// Doubles in JSON logs. Zeek writes them with Grisu2 (F. Loitsch, Printing Floating-Point Numbers
+// Quickly and Accurately with Integers, 2010). Its digits always read back as the same number, but
+// are not always the shortest or closest ones. Those of strconv are, so about one timestamp in 750
+// would differ.
 
-// appendJSONDouble appends v as a JSON number with a fraction or an exponent; null if
-// it is not finite.
+// appendJSONDouble appends v as a JSON number with a fraction or an exponent, or null if v is not
+// finite.
 func appendJSONDouble(dst []byte, v float64) []byte {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return append(dst, "null"...)
@@ -32,13 +32,13 @@ func appendJSONDouble(dst []byte, v float64) []byte {
 	return appendDecimal(dst, digits[:n], exp)
 }
 
-// wholeMicros returns v in millionths, if Grisu2's digits of v are those of a whole number n of
-// them. Most timestamps are so.
+// wholeMicros returns v in millionths if the digits that Grisu2 would give are those of a whole
+// number n of millionths. This is so for most timestamps.
 //
-// Grisu2 looks for the decimal with the fewest digits between the neighbours of v, in an interval
-// that is narrower than that by less than a hundredth. Below 2^32 the interval is shorter than a
-// millionth, so it has at most one n in it; and if it has one, all decimals in it with fewer digits
-// are that same n.
+// Grisu2 looks for the decimal with the fewest digits in an interval around v. All numbers in it
+// read back as v, and it is shorter than the interval of all such numbers by less than a hundredth.
+// For v below 2^32 it is shorter than a millionth, so it contains at most one such n. If it
+// contains one, every decimal in it with fewer digits is equal to n.
 func wholeMicros(v float64) (n uint64, ok bool) {
 	if v < 1e-6 || v >= 1<<32 {
 		return 0, false
@@ -46,12 +46,13 @@ func wholeMicros(v float64) (n uint64, ok bool) {
 	b := math.Float64bits(v)
 	n = uint64(v*1e6 + 0.5)
 	off := math.FMA(v, 1e6, -float64(n))
-	half := math.Float64frombits((b>>52 - 53) << 52) // between v and the end of its interval
+	half := math.Float64frombits((b>>52 - 53) << 52) // half of the interval
 	// the interval of a power of two is shorter on one side
 	return n, math.Abs(off) < half*(0.99*1e6) && b<<12 != 0
 }
 
-// appendMicros appends n millionths, without zeros at the end but for one behind the point.
+// appendMicros appends n millionths. It omits zeros at the end, except one directly behind the
+// point.
 func appendMicros(dst []byte, n uint64) []byte {
 	whole := n / 1e6
 	dst = append(appendUint(dst, whole), '.')
@@ -63,11 +64,11 @@ func appendMicros(dst []byte, n uint64) []byte {
 	return dst[:end]
 }
 
-// appendDecimal appends digits·10^exp: in plain notation if the decimal point lies at
-// most 21 digits after the first digit or 5 zeros before it, else with an exponent.
+// appendDecimal appends digits·10^exp. The notation is plain if the decimal point lies at most 21
+// digits behind the first digit or at most 5 zeros before it; else it has an exponent.
 func appendDecimal(dst, digits []byte, exp int) []byte {
 	n := len(digits)
-	point := n + exp // of v = 0.digits · 10^point
+	point := n + exp // v = 0.digits · 10^point
 	switch {
 	case exp >= 0 && point <= 21:
 		dst = append(dst, digits...)
@@ -103,14 +104,14 @@ func (x diyFP) normalize() diyFP {
 	return diyFP{x.f << s, x.e - s}
 }
 
-// mul returns x·y with 64 bits of precision, rounded by the highest bit that is lost.
+// mul returns x·y with 64 bits of precision, rounded by the highest bit that is cut off.
 func (x diyFP) mul(y diyFP) diyFP {
 	hi, lo := bits.Mul64(x.f, y.f)
 	return diyFP{hi + lo>>63, x.e + y.e + 64}
 }
 
-// cachedPower returns the cached power of ten c and its decimal exponent k for
-// numbers with the binary exponent e: the product's lies within [-60, -32].
+// cachedPower returns a cached power of ten c and its decimal exponent k. The binary exponent of a
+// number with the binary exponent e, multiplied by c, lies within [-60, -32].
 func cachedPower(e int) (c diyFP, k int) {
 	i := (int(math.Ceil(float64(-61-e)*0.30102999566398114+347)) >> 3) + 1
 	k = -348 + 8*i
@@ -118,8 +119,8 @@ func cachedPower(e int) (c diyFP, k int) {
 	return diyFP{cachedPowers[i], k*217706>>16 - 63}, k
 }
 
-// grisu2 writes the digits of v, finite and above zero, and returns their number and
-// the decimal exponent of the last one.
+// grisu2 writes the digits of v, which is finite and above zero. It returns their number and the
+// decimal exponent of the last digit.
 func grisu2(digits *[20]byte, v float64) (n, exp int) {
 	const (
 		hiddenBit = 1 << 52
@@ -144,7 +145,7 @@ func grisu2(digits *[20]byte, v float64) (n, exp int) {
 	c, k := cachedPower(plus.e)
 	scaled := w.normalize().mul(c)
 	plus = plus.mul(c)
-	minusF := diyFP{minus.f, plus.e}.mul(c).f + 1 // only the significand counts from here on
+	minusF := diyFP{minus.f, plus.e}.mul(c).f + 1 // from here on only the significand counts
 	plus.f--
 	n, kappa := grisuDigits(digits, scaled.f, plus, plus.f-minusF)
 	return n, kappa - k
@@ -155,8 +156,8 @@ var pow10 = [...]uint64{
 	1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
 }
 
-// grisuDigits generates the digits of plus until what is left of it is within delta,
-// then moves the last digit towards w. kappa is the decimal exponent of the last digit.
+// grisuDigits generates the digits of plus until the rest is within delta, then moves the last
+// digit towards w. kappa is the decimal exponent of the last digit.
 func grisuDigits(digits *[20]byte, w uint64, plus diyFP, delta uint64) (n, kappa int) {
 	shift := uint(-plus.e)
 	one := uint64(1) << shift
@@ -188,7 +189,7 @@ func grisuDigits(digits *[20]byte, w uint64, plus diyFP, delta uint64) (n, kappa
 		rest &= one - 1
 		kappa--
 		if rest < delta {
-			var scale uint64 // 0 beyond the table, as in the original
+			var scale uint64 // 0 beyond the table, as in Loitsch's code
 			if -kappa < len(pow10) {
 				scale = pow10[-kappa]
 			}
@@ -198,8 +199,8 @@ func grisuDigits(digits *[20]byte, w uint64, plus diyFP, delta uint64) (n, kappa
 	}
 }
 
-// grisuRound decrements the last digit, of weight unit, while that brings rest closer
-// to dist and leaves it within delta.
+// grisuRound decrements the last digit, of weight unit, as long as that brings rest closer to dist
+// and keeps it within delta.
 func grisuRound(last *byte, delta, rest, unit, dist uint64) {
 	for rest < dist && delta-rest >= unit && (rest+unit < dist || dist-rest > rest+unit-dist) {
 		*last--
@@ -207,7 +208,7 @@ func grisuRound(last *byte, delta, rest, unit, dist uint64) {
 	}
 }
 
-// decimalLen returns the number of decimal digits of v, 1 for 0.
+// decimalLen returns the number of decimal digits of v; that of 0 is 1.
 func decimalLen(v uint32) int {
 	n := 1
 	for n < 10 && uint64(v) >= pow10[n] {

@@ -1,7 +1,7 @@
 package zeek
 
-// cachedPowers holds 10^(-348+8i) as 64-bit significands, rounded to nearest, highest
-// bit set. The binary exponents follow from the decimal ones; see cachedPower.
+// cachedPowers holds the significands of 10^(-348+8i): 64 bits, rounded to nearest, with the
+// highest bit set. cachedPower computes the binary exponents.
 var cachedPowers = [...]uint64{
 	0xfa8fd5a0081c0288, 0xbaaee17fa23ebf76, 0x8b16fb203055ac76, 0xcf42894a5dce35ea,
 	0x9a6bb0aa55653b2d, 0xe61acf033d1a45df, 0xab70fe17c79ac6ca, 0xff77b1fcbebcdc4f,

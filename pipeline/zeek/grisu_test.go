@@ -8,8 +8,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// The shortcut for millionths gives what Grisu2 gives, in particular for numbers at the edge of
-// being millionths.
+// The shortcut for millionths gives the digits of Grisu2, also for numbers that are just not
+// millionths.
 func TestWholeMicrosIsGrisu(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	taken := 0
@@ -40,7 +40,8 @@ func TestWholeMicrosIsGrisu(t *testing.T) {
 		check(v + math.Ldexp(r.Float64()-0.5, -r.IntN(40)))
 	}
 	for e := range 64 {
-		for _, v := range []float64{math.Ldexp(1, e-20), math.Nextafter(math.Ldexp(1, e-20), 0), math.Nextafter(math.Ldexp(1, e-20), 1e30)} {
+		power := math.Ldexp(1, e-20)
+		for _, v := range []float64{power, math.Nextafter(power, 0), math.Nextafter(power, 1e30)} {
 			check(v)
 		}
 	}

@@ -12,17 +12,17 @@ import (
 // json renders the lines of JSON logs.
 type json struct {
 	opts    Options
-	keys    []jsonKey // of each column
-	tsv     *escapes  // for StringEscapeTSV
-	prefix  []byte    // of each line, with the brace: the path, if Options.PathField asks for it
+	keys    []jsonKey // one for each column
+	tsv     *escapes  // for StringEscapeTSV only
+	prefix  []byte    // start of each line: the brace and, with Options.PathField, the path
 	pager   *pager
-	scratch []byte // a string between its two escapings
+	scratch []byte // a string between the two steps of its escaping
 }
 
 func newJSON(o Options, s *Schema, p *pager) *json {
 	j := &json{opts: o, pager: p}
 	for _, f := range s.Fields {
-		// Names are escaped as JSON demands, whatever the policy for strings is.
+		// JSON's rules apply to names, whatever the policy for strings is.
 		j.keys = append(j.keys, newJSONKey(append(appendJSONQuoted([]byte{','}, []byte(f.Name)),
 			':')))
 	}
@@ -36,10 +36,10 @@ func newJSON(o Options, s *Schema, p *pager) *json {
 	return j
 }
 
-// jsonKey is what stands before a value, as `,"name":`.
+// jsonKey is the text before a value, such as `,"name":`.
 type jsonKey struct {
 	text  []byte
-	short [32]byte // begins with text, if that fits
+	short [32]byte // text, if it fits
 }
 
 func newJSONKey(text []byte) (k jsonKey) {
@@ -48,8 +48,8 @@ func newJSONKey(text []byte) (k jsonKey) {
 	return k
 }
 
-// append appends the key, in a few moves of fixed size where there is room: a call that copies
-// takes longer than most keys do.
+// append appends the key. Where there is room it copies 32 bytes at once, in a few moves: a call of
+// copy takes longer than that for most keys.
 func (k *jsonKey) append(dst []byte) []byte {
 	if n := len(dst); len(k.text) <= len(k.short) && cap(dst)-n >= len(k.short) {
 		*(*[32]byte)(dst[n : n+32]) = k.short
@@ -85,14 +85,14 @@ func (j *json) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f
 	return append(dst, "}\n"...), b, nil
 }
 
-// begin begins the line that has a field. It replaces the comma of the first key by a brace,
-// unless there is a prefix.
+// begin completes the beginning of a line that has a field: unless there is a prefix, it replaces
+// the comma of the first key by a brace.
 func (j *json) begin(dst []byte) []byte {
 	dst[j.pager.line] = '{'
 	return dst
 }
 
-// turn makes room in dst, in the middle of a line.
+// turn hands over what is in dst, in the middle of a line.
 func (j *json) turn(dst []byte) ([]byte, *fault) {
 	dst, err := j.pager.turn(dst, j.begin)
 	if err != nil {
@@ -101,7 +101,7 @@ func (j *json) turn(dst []byte) ([]byte, *fault) {
 	return dst, nil
 }
 
-// appendColumn appends the key and the value at the front of b, whatever it is.
+// appendColumn appends the key and the value at the front of b, of any type.
 func (j *json) appendColumn(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte,
 	f *fault) {
 	rd := reader{b}
@@ -133,7 +133,7 @@ func (j *json) appendColumn(dst []byte, key *jsonKey, b []byte, want Type) (out,
 	return append(dst, ']'), rd.b, nil
 }
 
-// appendPaged is appendValue that makes room in dst when it is needed.
+// appendPaged appends a value, as appendValue does, and hands dst over when it is full.
 func (j *json) appendPaged(dst []byte, v *rawValue) ([]byte, *fault) {
 	if v.present && v.typ.isText() && len(v.data) > longText {
 		return j.appendLong(dst, v.data, j.policy(v.typ))
@@ -145,7 +145,7 @@ func (j *json) appendPaged(dst []byte, v *rawValue) ([]byte, *fault) {
 	return j.turn(dst)
 }
 
-// policy returns that for strings of a type.
+// policy returns the policy for strings of type t.
 func (j *json) policy(t Type) StringEscapePolicy {
 	if t == TypeString {
 		return j.opts.JSONStringEscapePolicy
@@ -153,7 +153,7 @@ func (j *json) policy(t Type) StringEscapePolicy {
 	return StringEscapeHex
 }
 
-// appendLong is appendString that makes room in dst when it is needed.
+// appendLong appends a string, as appendString does, and hands dst over whenever it is full.
 func (j *json) appendLong(dst, s []byte, policy StringEscapePolicy) (_ []byte, f *fault) {
 	dst = append(dst, '"')
 	room := func() bool {
@@ -187,7 +187,7 @@ func (j *json) appendLong(dst, s []byte, policy StringEscapePolicy) (_ []byte, f
 	return append(dst, '"'), f
 }
 
-// runeParts cuts s into parts of about longText bytes. No character is cut.
+// runeParts cuts s into parts of about longText bytes. It cuts no character.
 func runeParts(s []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(s) > 0 {
@@ -202,8 +202,9 @@ func runeParts(s []byte) iter.Seq[[]byte] {
 	}
 }
 
-// appendCommon appends the key and the value at the front of b if it is of one of the kinds that
-// most are, and nothing is wrong with it. It does what reader.column and appendValue do, in one go.
+// appendCommon appends the key and the value at the front of b if the value is of a common kind and
+// has no fault; else it returns false. It does the work of reader.column and appendValue in one
+// step.
 func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out, rest []byte,
 	ok bool) {
 	if len(b) < minValueSize+8 || Type(binary.BigEndian.Uint32(b)) != want {
@@ -219,7 +220,7 @@ func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out,
 	switch want {
 	case TypeString, TypeEnum:
 		n := uint64(binary.BigEndian.Uint32(b))
-		if n > uint64(len(b)-4) || n > commonText { // as is a negative one
+		if n > uint64(len(b)-4) || n > commonText { // a negative length is a huge one
 			return
 		}
 		s := b[4 : 4+n]
@@ -252,7 +253,7 @@ func (j *json) appendCommon(dst []byte, key *jsonKey, b []byte, want Type) (out,
 	return
 }
 
-// appendValue appends one value that is not a container, or unset.
+// appendValue appends a value that is unset or not a container.
 func (j *json) appendValue(dst []byte, v *rawValue) []byte {
 	if !v.present {
 		return append(dst, "null"...)
@@ -290,8 +291,8 @@ func (j *json) appendTime(dst []byte, seconds float64) []byte {
 	}
 }
 
-// truncInt64 converts as x86-64 does, on every platform: what does not fit is the least
-// integer.
+// truncInt64 converts as x86-64 does, on every platform: it returns the least integer for a number
+// that does not fit.
 func truncInt64(v float64) int64 {
 	if v >= -1<<63 && v < 1<<63 {
 		return int64(v)
@@ -299,14 +300,14 @@ func truncInt64(v float64) int64 {
 	return math.MinInt64
 }
 
-// appendISO8601 appends a time in UTC with microseconds. They are rounded and do not
-// carry, so there may be seven digits; years are neither padded nor limited to positive ones.
+// appendISO8601 appends a time in UTC with microseconds. As in Zeek, rounded microseconds do not
+// carry, so they may have seven digits, and years are neither padded nor limited to positive ones.
 func appendISO8601(dst []byte, seconds float64) []byte {
 	const unconvertible = `"2000-01-01T00:00:00.000000"` // what Zeek writes then, without Z
 	whole := truncInt64(math.Floor(seconds))
-	// Outside of these bounds the year, counted from 1900, exceeds 32 bits.
+	// Outside of these bounds the year, counted from 1900, does not fit in 32 bits.
 	const minYear, maxYear = math.MinInt32 + 1900, math.MaxInt32 + 1900
-	if whole < -1<<57 || whole > 1<<57 { // far beyond, and safe for package time
+	if whole < -1<<57 || whole > 1<<57 { // far beyond them, and safe for package time
 		return append(dst, unconvertible...)
 	}
 	t := time.Unix(whole, 0).UTC()
@@ -365,7 +366,7 @@ func (j *json) appendString(dst, s []byte, policy StringEscapePolicy) []byte {
 	return appendJSONQuoted(dst, j.scratch)
 }
 
-// jsonStop marks the bytes that do not simply stand for themselves.
+// jsonStop marks the bytes that are not written as they are.
 var jsonStop = func() (stop [256]bool) {
 	for i := range stop {
 		stop[i] = !printable(byte(i)) || i == '"' || i == '\\'
@@ -373,7 +374,7 @@ var jsonStop = func() (stop [256]bool) {
 	return stop
 }()
 
-// jsonShort returns the letter of the two-character escape of c, or 0.
+// jsonShort returns the letter of the two-character escape of c, or 0 if there is none.
 func jsonShort(c byte) byte {
 	switch c {
 	case '"', '\\':
@@ -392,25 +393,25 @@ func jsonShort(c byte) byte {
 	return 0
 }
 
-// appendJSONQuoted appends s in quotes, escaping only what JSON demands.
+// appendJSONQuoted appends s in quotes. It escapes only the bytes that JSON demands.
 func appendJSONQuoted(dst, s []byte) []byte {
 	return append(appendJSONText(append(dst, '"'), s), '"')
 }
 
-// appendJSONText appends what stands between the quotes.
+// appendJSONText appends the text between the quotes.
 func appendJSONText(dst, s []byte) []byte {
 	for _, c := range s {
 		if short := jsonShort(c); short != 0 {
 			dst = append(dst, '\\', short)
 		} else {
-			dst = append(dst, c) // other control characters do not get here
+			dst = append(dst, c) // other control characters do not occur here
 		}
 	}
 	return dst
 }
 
-// appendJSONHex appends s as it is if it is acceptable text; else all its bytes that are
-// neither printable ASCII nor have a short escape become \xHH.
+// appendJSONHex appends s unchanged if it is acceptable text. Else all bytes become \xHH that are
+// not printable ASCII and have no short escape.
 func appendJSONHex(dst, s []byte) []byte {
 	if keepsJSONHex(s) {
 		return append(dst, s...)
@@ -445,8 +446,8 @@ func appendJSONHexAll(dst, s []byte) []byte {
 	return dst
 }
 
-// appendJSONPUA appends s; a byte HH that is not part of acceptable text is
-// the character U+F00HH, written as its two surrogates.
+// appendJSONPUA appends s. A byte HH that is not part of acceptable text becomes the character
+// U+F00HH, written as two surrogates.
 func appendJSONPUA(dst, s []byte) []byte {
 	for len(s) > 0 {
 		c := s[0]

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// appendUint appends v in decimal. Most numbers in logs have one digit. The digits are
-// written where they belong, which is faster than to copy them there.
+// appendUint appends v in decimal. It is fast for numbers of one digit, as most in logs are. It
+// writes longer ones in place, since copying them there would take longer.
 func appendUint(dst []byte, v uint64) []byte {
 	if v < 10 {
 		return append(dst, '0'+byte(v))
@@ -55,8 +55,8 @@ var powers10 = func() (p [20]uint64) {
 const digitPairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869" +
 	"707172737475767778798081828384858687888990919293949596979899"
 
-// appendFixed6 appends v with exactly six decimals, rounded half to even on the exact
-// value, as times and intervals are written: -0.000000, inf, -inf, nan and -nan included.
+// appendFixed6 appends v with exactly six decimals, as logs show times and intervals. It rounds
+// half to even on the exact value. It may write -0.000000, inf, -inf, nan and -nan.
 func appendFixed6(dst []byte, v float64) []byte {
 	const (
 		fracBits = 52
@@ -75,20 +75,20 @@ func appendFixed6(dst []byte, v float64) []byte {
 		case exp == 0x7ff-bias:
 			return append(dst, "inf"...)
 		}
-		return strconv.AppendFloat(dst, math.Abs(v), 'f', 6, 64) // has no fraction
+		return strconv.AppendFloat(dst, math.Abs(v), 'f', 6, 64) // v is whole
 	}
 
-	// v = mant·2^-shift, so the decimals are the fraction of mant·10^6 shifted right.
-	// That product has at most 73 bits.
+	// v = mant·2^-shift, so the decimals are the fraction of mant·10^6·2^-shift. The product
+	// mant·10^6 has at most 73 bits.
 	shift := uint(fracBits - exp)
 	var whole, micros uint64
 	if exp >= 0 {
 		whole = mant >> shift
 		mant &= 1<<shift - 1
 	}
-	if shift < 128 { // smaller numbers, subnormals too, are 0.000000
+	if shift < 128 { // smaller numbers are 0.000000, subnormals included
 		hi, lo := bits.Mul64(mant, 1e6)
-		var restHi, restLo, halfHi, halfLo uint64 // of the bits shifted out
+		var restHi, restLo, halfHi, halfLo uint64 // bits that are shifted out
 		if shift >= 64 {
 			micros = hi >> (shift - 64)
 			restHi, restLo = hi&(1<<(shift-64)-1), lo
@@ -116,7 +116,7 @@ func appendFixed6(dst []byte, v float64) []byte {
 	return appendDigits6(dst, uint32(micros))
 }
 
-// appendDigits6 appends v < 10^6 with leading zeros.
+// appendDigits6 appends v, which is below 10^6, as six digits.
 func appendDigits6(dst []byte, v uint32) []byte {
 	a, b, c := v/1e4*2, v/100%100*2, v%100*2
 	return append(dst,
@@ -125,20 +125,20 @@ func appendDigits6(dst []byte, v uint32) []byte {
 		digitPairs[c], digitPairs[c+1])
 }
 
-// appendDouble appends v as TSV logs show doubles: at most six decimals, without
-// trailing zeros, and with ".0" if v is within 1e-9 of a whole number.
+// appendDouble appends v as TSV logs show doubles: with at most six decimals, without trailing
+// zeros, and with ".0" if v is within 1e-9 of a whole number.
 func appendDouble(dst []byte, v float64) []byte {
 	switch {
 	case v == 0:
-		return append(dst, "0.0"...) // negative zero too
+		return append(dst, "0.0"...) // also for negative zero
 	case v != v:
-		return append(dst, "nan"...) // of either sign
+		return append(dst, "nan"...) // for either sign
 	case math.IsInf(v, 0):
 		return appendFixed6(dst, v)
 	}
 	dst = appendFixed6(dst, v)
 	n := len(dst)
-	for dst[n-1] == '0' { // ends at the point
+	for dst[n-1] == '0' { // the point ends the loop
 		n--
 	}
 	if dst[n-1] == '.' {

@@ -11,8 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// anyFloat64 draws doubles of every kind: of any bits, of everyday sizes, and around
-// the halves where rounding to six decimals goes one way or the other.
+// anyFloat64 draws doubles of any bits, of everyday sizes, and around the halves where rounding to
+// six decimals changes its direction.
 func anyFloat64() *rapid.Generator[float64] {
 	return rapid.OneOf(
 		rapid.Map(rapid.Uint64(), math.Float64frombits),
@@ -72,8 +72,8 @@ func TestDouble(t *testing.T) {
 	}
 }
 
-// TestGrisuDigits has numbers whose digits are not those of strconv, recorded from Zeek,
-// and the borders between the notations.
+// The numbers are recorded from Zeek. Their digits differ from those of strconv, or they lie at a
+// border between the notations.
 func TestGrisuDigits(t *testing.T) {
 	for v, want := range map[float64]string{
 		1e23:                   "9.999999999999999e22",
@@ -105,8 +105,8 @@ func TestGrisuDigits(t *testing.T) {
 	}
 }
 
-// TestGrisuReadsBack: what is written reads back as the same number and has at most 17 digits. It
-// has more than one above the shortest only where Grisu2 does not look for the shortest: at the very
+// The text of every double reads back as the same number and has at most 17 digits. It has more
+// than one digit above the shortest only where Grisu2 does not look for the shortest: at the very
 // end of the interval of decimals that read back.
 func TestGrisuReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -133,8 +133,8 @@ func TestGrisuReadsBack(t *testing.T) {
 	})
 }
 
-// edge returns how far a decimal is from v, as a part of the way to the end of the interval of the
-// decimals that read back as v.
+// edge returns the distance of a decimal from v, as a share of the distance from v to the end of
+// the interval of the decimals that read back as v.
 func edge(v float64, decimal string) float64 {
 	d, ok := new(big.Rat).SetString(decimal)
 	if !ok {
@@ -157,7 +157,7 @@ func significant(s string) int {
 	return len(s)
 }
 
-// TestCachedPowers computes the table anew.
+// The test computes the table anew.
 func TestCachedPowers(t *testing.T) {
 	if len(cachedPowers) != 87 {
 		t.Fatalf("%d powers", len(cachedPowers))
@@ -171,7 +171,7 @@ func TestCachedPowers(t *testing.T) {
 			p.Quo(big.NewFloat(1).SetPrec(4096), p)
 		}
 		mant := new(big.Float)
-		exp := p.MantExp(mant) // mant in [0.5, 1)
+		exp := p.MantExp(mant) // mant is in [0.5, 1)
 		mant.SetMantExp(mant, 64).SetMode(big.ToNearestEven).Add(mant, big.NewFloat(0.5))
 		want, _ := mant.Uint64()
 		if got != want {
@@ -183,7 +183,7 @@ func TestCachedPowers(t *testing.T) {
 	}
 }
 
-// slowAddr is the rule of the address text by trying every run of zeros.
+// slowAddr finds the text of an address by trying every run of zeros.
 func slowAddr(a netip.Addr) string {
 	if a.Is4() {
 		return a.String()
@@ -288,7 +288,7 @@ func TestTruncInt64(t *testing.T) {
 	}
 }
 
-// All lengths, and what lies beside each power of ten and two.
+// The test tries all lengths, and the neighbours of each power of ten and two.
 func TestAppendUint(t *testing.T) {
 	check := func(v uint64) {
 		for _, room := range []int{0, 1, 64} {

@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// collect renders a batch in pieces of a size. It checks what RenderRecords says of a piece, and
-// returns the text, in the memory of text, and the largest piece.
+// collect renders a batch in pieces of the given size. It checks the promises of RenderRecords
+// about pieces. It returns the text, in the memory of text, and the size of the largest piece.
 func collect(tb testing.TB, text []byte, r *Renderer, b Batch, size int) (_ []byte, largest int,
 	err error) {
 	tb.Helper()
@@ -21,10 +21,10 @@ func collect(tb testing.TB, text []byte, r *Renderer, b Batch, size int) (_ []by
 	open := false // the last piece ended within a line
 	piece := func(p []byte) {
 		if open && bytes.IndexByte(p[:len(p)-1], '\n') >= 0 && len(p) > 0 {
-			tb.Fatal("a piece with the end of a long line and more")
+			tb.Fatal("a piece holds the end of a long line and more")
 		}
 		if open = p[len(p)-1] != '\n'; open && bytes.IndexByte(p, '\n') >= 0 {
-			tb.Fatal("a piece with whole lines and a part of one")
+			tb.Fatal("a piece holds whole lines and a part of one")
 		}
 		largest = max(largest, len(p))
 		text = append(text, p...)
@@ -40,7 +40,7 @@ func collect(tb testing.TB, text []byte, r *Renderer, b Batch, size int) (_ []by
 	return text, largest, err
 }
 
-// repeat returns a batch of the values of one record, n times.
+// repeat returns a batch of n records with the same values.
 func repeat(tb testing.TB, s *Schema, record []Value, n int) Batch {
 	tb.Helper()
 	raw, err := AppendBatch(nil, s, [][]Value{record})
@@ -59,7 +59,7 @@ func repeat(tb testing.TB, s *Schema, record []Value, n int) Batch {
 	return b
 }
 
-// alternate returns the values of a, of b, and of a again, as one batch.
+// alternate returns a batch with the values of a, then b, then a again.
 func alternate(tb testing.TB, a, b Batch) Batch {
 	tb.Helper()
 	raw := binary.BigEndian.AppendUint32(bytes.Clone(a.Header), uint32(2*a.NumRecords+b.NumRecords))
@@ -70,7 +70,7 @@ func alternate(tb testing.TB, a, b Batch) Batch {
 	return all
 }
 
-// pieceOptions are all ways in which a value is escaped.
+// pieceOptions covers all ways of escaping a value.
 func pieceOptions() map[string]Options {
 	all := map[string]Options{}
 	for name, change := range map[string]func(*Options){
@@ -100,8 +100,8 @@ func pieceOptions() map[string]Options {
 	return all
 }
 
-// A text in pieces is the text in one piece, and no piece is much larger than PieceBytes: neither
-// for many records, nor for long lines, long containers or long strings.
+// The text in pieces is equal to the text in one piece. No piece is much larger than PieceBytes,
+// whether the batch has many records, long lines, long containers or long strings.
 func TestPieces(t *testing.T) {
 	const size = 64 << 10
 	text := func(part string) string { return strings.Repeat(part, 3*size/len(part)) }
@@ -181,10 +181,10 @@ func TestPieces(t *testing.T) {
 					err)
 			}
 			if largest > size+12*longText {
-				t.Errorf("%s, %s: a piece of %d bytes", c.name, name, largest)
+				t.Errorf("%s, %s: the largest piece has %d bytes", c.name, name, largest)
 			}
 			if pieces.tsv.leftContainer != whole.tsv.leftContainer {
-				t.Errorf("%s, %s: another state", c.name, name)
+				t.Errorf("%s, %s: the renderer's state is not that after one piece", c.name, name)
 			}
 		}
 	}
@@ -206,7 +206,7 @@ func TestLongMarker(t *testing.T) {
 	}
 }
 
-// Whatever is in a batch, and wherever a piece ends, the text is the same.
+// The text is the same for every batch and every size of pieces.
 func TestPiecesOfAnything(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := anySchema(rt)
@@ -256,7 +256,7 @@ func TestPiecesOfAnything(t *testing.T) {
 	})
 }
 
-// Of a batch with a fault at its end nothing is handed over.
+// If the last value of a batch is faulty, no piece of the batch is handed over.
 func TestNoPieceOfFaultyBatch(t *testing.T) {
 	s := &Schema{Stream: "S::LOG", Writer: "Log::WRITER_ASCII", Path: "p", Fields: []Field{
 		{Name: strings.Repeat("n", MaxName), Type: TypeBool},
@@ -264,9 +264,9 @@ func TestNoPieceOfFaultyBatch(t *testing.T) {
 	const records, size = 2000, 8 << 10 // a third of the shortest text
 	good := repeat(t, s, []Value{Bool(true), Vector(Double(1), Double(2))}, records)
 	for name, spoil := range map[string]func(b []byte) []byte{
-		"type":     func(b []byte) []byte { b[len(b)-17-17-9-8-17+3] = byte(TypeCount); return b },
-		"element":  func(b []byte) []byte { b[len(b)-17+3] = byte(TypeVector); return b },
-		"the last": func(b []byte) []byte { return b[:len(b)-1] },
+		"type":    func(b []byte) []byte { b[len(b)-17-17-9-8-17+3] = byte(TypeCount); return b },
+		"element": func(b []byte) []byte { b[len(b)-17+3] = byte(TypeVector); return b },
+		"cut off": func(b []byte) []byte { return b[:len(b)-1] },
 	} {
 		bad := good
 		bad.Values = spoil(bytes.Clone(good.Values))
@@ -278,7 +278,7 @@ func TestNoPieceOfFaultyBatch(t *testing.T) {
 			dst := []byte("before")
 			r.pager.limit = size
 			out, n, err := r.renderPieces(dst, bad, func([]byte) ([]byte, error) {
-				t.Errorf("%s: something was handed over", name)
+				t.Errorf("%s: a piece was handed over", name)
 				return nil, nil
 			})
 			_, isError := errors.AsType[*Error](err)
@@ -289,13 +289,14 @@ func TestNoPieceOfFaultyBatch(t *testing.T) {
 			}
 			text, largest, err := collect(t, nil, r, good, size)
 			if err != nil || bytes.Count(text, []byte("\n")) != records || largest > 2*size {
-				t.Errorf("%s: the renderer is of no use any more: %v", name, err)
+				t.Errorf("%s: the renderer does not work afterwards: %v", name, err)
 			}
 		}
 	}
 }
 
-// The error of a piece ends the rendering, and leaves no trace in the renderer.
+// An error of the function that takes the pieces ends the rendering, and leaves the renderer as it
+// was.
 func TestPieceFails(t *testing.T) {
 	o := DefaultOptions()
 	o.SetSeparator = o.Separator
@@ -329,7 +330,7 @@ func TestPieceFails(t *testing.T) {
 	}
 }
 
-// A batch repeats its names in each record, so they are bounded.
+// Names are bounded in size, since each record repeats them.
 func TestLongNames(t *testing.T) {
 	long := strings.Repeat("n", MaxName)
 	for name, change := range map[string]func(s *Schema, name string){
@@ -351,7 +352,7 @@ func TestLongNames(t *testing.T) {
 		}
 		change(s, long+"n")
 		if _, err := AppendBatch(nil, s, nil); err == nil {
-			t.Errorf("%s of %d bytes is sent", name, MaxName+1)
+			t.Errorf("%s of %d bytes is accepted", name, MaxName+1)
 		}
 		size := binary.BigEndian.AppendUint32
 		tooLong := bytes.Replace(raw, append(size(nil, MaxName), long...),

@@ -2,14 +2,14 @@ package zeek
 
 import "encoding/binary"
 
-// Least sizes on the wire; they bound counts before anything is allocated or looped over.
+// The smallest sizes on the wire. They bound counts before anything is allocated or iterated.
 const (
 	minFieldSize = 1 + 4 + 4 + 4 + 1 // no secondary name, empty name, type, subtype, optional
 	minValueSize = 4 + 4 + 1         // type, subtype, unset
 )
 
-// reader takes the primitives of the batch encoding off the front of b. Nothing is
-// copied. A method that fails leaves b where the part that is wrong begins.
+// reader takes the primitives of the batch encoding off the front of b. It copies nothing. A method
+// that fails leaves the faulty part at the front of b.
 type reader struct{ b []byte }
 
 func (r *reader) bool() (bool, Reason) {
@@ -50,12 +50,12 @@ func (r *reader) string() ([]byte, Reason) {
 type rawValue struct {
 	typ     Type
 	present bool
-	num     uint64 // number, bits of a float, port number, prefix length as sent, element count
+	num     uint64 // number, float bits, port, prefix length on the wire, or element count
 	proto   Proto  // of a port
 	data    []byte // string, or the 4 or 16 bytes of an address; aliases the batch
 }
 
-// head reads what every value begins with.
+// head reads the fields with which every value begins.
 func (r *reader) head(v *rawValue) Reason {
 	if len(r.b) < minValueSize {
 		return ReasonTruncated
@@ -66,8 +66,8 @@ func (r *reader) head(v *rawValue) Reason {
 	return 0
 }
 
-// payload reads the rest of a value that is present. Of a container it reads only the
-// count; that many values follow.
+// payload reads the rest of a value that is present. Of a container it reads only the number of
+// elements, which follow.
 func (r *reader) payload(v *rawValue) Reason {
 	b := r.b
 	switch v.typ {
@@ -136,8 +136,8 @@ func (r *reader) address(v *rawValue) Reason {
 	return 0
 }
 
-// column reads a value of a record up to its payload, or all of it unless it is a
-// container. Its type must be that of the column, set or not.
+// column reads a value of a record, of a container only the beginning. The type must be that of the
+// column, also for an unset value.
 func (r *reader) column(v *rawValue, want Type) Reason {
 	if reason := r.head(v); reason != 0 {
 		return reason
@@ -151,8 +151,8 @@ func (r *reader) column(v *rawValue, want Type) Reason {
 	return r.payload(v)
 }
 
-// commonAddress returns the address that b, of at least 8 bytes, begins with, and what follows; nil
-// if it is not one.
+// commonAddress returns the address at the front of b, and the bytes behind it. It returns nil for
+// a faulty one. b has at least 8 bytes.
 func commonAddress(b []byte) (a, rest []byte) {
 	switch {
 	case b[0] == familyV4:
@@ -163,8 +163,8 @@ func commonAddress(b []byte) (a, rest []byte) {
 	return nil, nil
 }
 
-// commonPort returns the port that b, of at least 8 bytes, begins with, and what follows; no rest
-// if it is not one.
+// commonPort returns the port at the front of b, and the bytes behind it. It returns no rest for a
+// faulty one. b has at least 8 bytes.
 func commonPort(b []byte) (number uint64, rest []byte) {
 	if len(b) < 12 || !Proto(binary.BigEndian.Uint32(b[8:])).valid() {
 		return 0, nil
@@ -172,8 +172,8 @@ func commonPort(b []byte) (number uint64, rest []byte) {
 	return binary.BigEndian.Uint64(b), b[12:]
 }
 
-// element reads a value inside a container. It may have any atomic type; the type that
-// an unset one claims does not matter.
+// element reads a value inside a container. It may have any atomic type. The type of an unset
+// element does not matter.
 func (r *reader) element(v *rawValue) Reason {
 	if reason := r.head(v); reason != 0 || !v.present {
 		return reason
@@ -184,7 +184,7 @@ func (r *reader) element(v *rawValue) Reason {
 	return r.payload(v)
 }
 
-// skip reads a value of a record, elements included, and reports what is wrong with it.
+// skip reads a value of a record, elements included, and reports the fault in it.
 func (r *reader) skip(column int, want Type) *fault {
 	var v rawValue
 	at := r.b
@@ -203,13 +203,14 @@ func (r *reader) skip(column int, want Type) *fault {
 	return nil
 }
 
-// fault is what a loop over the values of a record found wrong. Where nothing is, it is nil, which
-// costs less to return than an empty one.
+// fault describes a faulty value of a record. nil stands for none: returning a nil pointer costs
+// less than returning an empty struct.
 type fault struct {
 	reason Reason
 	column int
-	at     []byte // the rest of the batch from the value that is wrong
-	typ    Type   // that the value claims
-	// from the function that takes the text, or of the batch as a whole; it outweighs the rest
+	at     []byte // the rest of the batch, from the faulty value
+	typ    Type   // the type in the batch
+	// err is the error of the function that takes the text, or an error of the whole batch. If it
+	// is set, the other fields do not count.
 	err error
 }

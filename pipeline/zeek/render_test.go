@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// renderValue renders a record of this one value.
+// renderValue renders a record of the single value v.
 func renderValue(t testing.TB, v Value, subtype Type, o Options) string {
 	t.Helper()
 	s := &Schema{Stream: "S::LOG", Writer: "W",
@@ -24,7 +24,7 @@ func renderValue(t testing.TB, v Value, subtype Type, o Options) string {
 	return strings.TrimSuffix(render(t, raw, o), "\n")
 }
 
-// TestEscaping has the examples of Zeek's own tests and of the escaping rules.
+// The examples come from Zeek's own tests and from its rules of escaping.
 func TestEscaping(t *testing.T) {
 	set := func(s ...string) Value {
 		v := Set()
@@ -82,7 +82,7 @@ func TestEscaping(t *testing.T) {
 	}
 }
 
-// TestJSONPolicies is Zeek's test of the three policies.
+// This is Zeek's own test of the three policies.
 func TestJSONPolicies(t *testing.T) {
 	for _, c := range []struct{ in, hex, pua, tsv string }{
 		{"\b\f\n\r\t\x00\x15", `\b\f\n\r\t\\x00\\x15`, `\b\f\n\r\t\udb80\udc00\udb80\udc15`,
@@ -100,7 +100,9 @@ func TestJSONPolicies(t *testing.T) {
 			`a rocket \\xf0\\x9f\\x9a\\x80!\\x00 NUL\\x00`},
 		{`say "/"`, `say \"/\"`, `say \"/\"`, `say \"/\"`},
 	} {
-		for policy, want := range map[StringEscapePolicy]string{StringEscapeHex: c.hex, StringEscapePUA: c.pua, StringEscapeTSV: c.tsv} {
+		for policy, want := range map[StringEscapePolicy]string{
+			StringEscapeHex: c.hex, StringEscapePUA: c.pua, StringEscapeTSV: c.tsv,
+		} {
 			o := DefaultOptions()
 			o.UseJSON, o.JSONStringEscapePolicy = true, policy
 			if got, want := renderValue(t, String(c.in), 0, o), `{"x":"`+want+`"}`; got != want {
@@ -113,9 +115,8 @@ func TestJSONPolicies(t *testing.T) {
 	}
 }
 
-// TestRender: batches of any records are decoded to the same records, and a renderer
-// writes of them, one after the other, what the slow writer writes. Between them come
-// batches that are cut off, which must not leave a trace.
+// The records of any batch are decoded to the same records. A renderer writes, batch after batch,
+// what the slow writer writes. Batches in between that are cut off leave the renderer as it was.
 func TestRender(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anySchema(t)
@@ -130,7 +131,7 @@ func TestRender(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Numbers in JSON are not subject to the escaping of TSV.
+		// TSV's escaping does not apply to numbers in JSON.
 		slowJSON := &slowWriter{Options: o}
 		slowJSON.MetaPrefix, slowJSON.Separator, slowJSON.SetSeparator = "#", "\t", ","
 
@@ -206,8 +207,8 @@ func sameValue(a, b Value) bool {
 		slices.EqualFunc(a.Elems, b.Elems, sameValue)
 }
 
-// TestRollback: with separator and set separator equal, a container of a batch that is
-// refused must not change the escaping of the next batch; one that is accepted must.
+// If separator and set separator are equal, the first container of an accepted batch changes the
+// escaping of the batches behind it. A container of a refused batch must not.
 func TestRollback(t *testing.T) {
 	s := &Schema{Stream: "S::LOG", Writer: "W",
 		Fields: []Field{{Name: "s", Type: TypeString},
@@ -229,7 +230,7 @@ func TestRollback(t *testing.T) {
 	}
 	bad := good
 	bad.Values = bytes.Clone(good.Values)
-	bad.Values[len(bad.Values)-14] = 8 // the last element becomes a pattern
+	bad.Values[len(bad.Values)-14] = 8 // the type of the last element becomes pattern
 	for range 2 {
 		if _, _, err := r.AppendRecords(nil, bad); err == nil || asError(t, err).Record != 1 {
 			t.Fatalf("the bad batch: %v", err)
@@ -242,7 +243,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// TestAllocations: none per batch or record, in either format.
+// Rendering allocates nothing for a batch or record, in either format.
 func TestAllocations(t *testing.T) {
 	for _, path := range []string{"conn", "http"} {
 		raw, _ := recordedPath(t, path)
@@ -295,7 +296,7 @@ func TestSchemaMismatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // the second time from what the first has left
+		for range 2 { // the second time with what the first one cached
 			out, n, err := r.AppendRecords([]byte("kept"), b)
 			if c.ok {
 				if err != nil || n != 1 {
@@ -329,11 +330,11 @@ func TestOptionsRefused(t *testing.T) {
 		}
 	}
 	if _, err := NewRenderer(&Schema{}, DefaultOptions()); err == nil {
-		t.Error("a schema without anything is accepted")
+		t.Error("an empty schema is accepted")
 	}
 }
 
-// TestHeaderTimes: #open and #close are in the location of the time.
+// #open and #close are in the location of the given time.
 func TestHeaderTimes(t *testing.T) {
 	r, err := NewRenderer(weirdSchema(), DefaultOptions())
 	if err != nil {

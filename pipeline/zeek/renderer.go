@@ -7,26 +7,25 @@ import (
 	"time"
 )
 
-// Renderer turns the batches of one log path into the text of its file. Keep one for
-// each path and use it across rotations: as in Zeek's writer, with equal Separator and
-// SetSeparator what is escaped depends on the records before. Not for concurrent use.
+// Renderer turns the batches of one log path into the text of its file. Keep one for each path and
+// use it across rotations: with equal Separator and SetSeparator the escaping depends on earlier
+// records, as in Zeek's writer. A Renderer is not safe for concurrent use.
 type Renderer struct {
 	schema *Schema
-	header []byte // of the last batch that was found to have the schema's columns
+	header []byte // the last one that was found to have the columns of schema
 	json   *json  // nil for TSV
-	tsv    tsv    // not in use for JSON
-	pager  pager  // of the one that is in use
+	tsv    tsv    // not used for JSON
+	pager  pager  // of json or tsv
 
-	batch   Batch                                       // that is being rendered
-	write   func(text []byte) (empty []byte, err error) // of RenderRecords
-	checked bool                                        // batch is known to have no fault
+	batch   Batch                                       // being rendered
+	write   func(text []byte) (empty []byte, err error) // argument of RenderRecords
+	checked bool                                        // batch has no fault
 
 	before bool // tsv.leftContainer before the last batch
 }
 
-// NewRenderer returns a renderer for records with the columns of s. It keeps s. It
-// fails if the schema or the options make no sense (see [Schema.Validate] and
-// [Options.Validate]).
+// NewRenderer returns a renderer for records with the columns of s. It keeps s. It fails if the
+// schema or the options are not valid; see [Schema.Validate] and [Options.Validate].
 func NewRenderer(s *Schema, opts Options) (*Renderer, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -47,8 +46,8 @@ func NewRenderer(s *Schema, opts Options) (*Renderer, error) {
 // Schema returns the schema given to NewRenderer.
 func (r *Renderer) Schema() *Schema { return r.schema }
 
-// AppendHeader appends what stands at the start of a file that was opened at open,
-// shown in open's location; nothing for JSON and without IncludeMeta.
+// AppendHeader appends the header of a file that is opened at the time open, in that time's
+// location. It appends nothing for JSON and without IncludeMeta.
 func (r *Renderer) AppendHeader(dst []byte, open time.Time) []byte {
 	if r.json != nil {
 		return dst
@@ -56,8 +55,8 @@ func (r *Renderer) AppendHeader(dst []byte, open time.Time) []byte {
 	return r.tsv.appendHeader(dst, r.schema, open)
 }
 
-// AppendFooter appends what stands at the end of a file that is closed at close, shown
-// in close's location; nothing where AppendHeader appends no #open line.
+// AppendFooter appends the footer of a file that is closed at the time close, in that time's
+// location. It appends nothing for JSON and where AppendHeader appends no #open line.
 func (r *Renderer) AppendFooter(dst []byte, close time.Time) []byte {
 	if r.json != nil {
 		return dst
@@ -65,31 +64,30 @@ func (r *Renderer) AppendFooter(dst []byte, close time.Time) []byte {
 	return r.tsv.appendFooter(dst, close)
 }
 
-// PieceBytes is about how much text RenderRecords gathers before it hands it over, in bytes.
+// PieceBytes is the approximate size in bytes of the pieces of RenderRecords.
 const PieceBytes = 1 << 20
 
-// AppendRecords appends a line for each record of b and returns the number of records.
-// All or nothing: on error, which is an *Error, dst comes back as it was, records is 0
-// and the batch has left no trace in the renderer. The columns of b must be those of
-// the renderer's schema (Schema.SameColumns), else the reason is ReasonSchemaMismatch;
-// stream, writer, filter and path are not compared. It does not allocate except to
-// grow dst, and may use the capacity of dst behind what it appends.
+// AppendRecords appends a line for each record of b and returns the number of records. It allocates
+// only to grow dst, and may write to the capacity of dst behind the text.
 //
-// The text may be many times as large as the batch. For batches of a peer use RenderRecords.
+// The columns of b must be those of the renderer's schema (Schema.SameColumns), else the reason is
+// ReasonSchemaMismatch. It does not compare stream, writer, filter and path. If it fails, it
+// returns dst unchanged, 0 records and an *Error, and the renderer is as before.
+//
+// The text may be many times larger than the batch. For batches of a peer use RenderRecords.
 func (r *Renderer) AppendRecords(dst []byte, b Batch) (out []byte, records int, err error) {
 	r.pager.limit = math.MaxInt
 	return r.render(dst, b)
 }
 
-// RenderRecords is AppendRecords for a text of any size, in a buffer of bounded size. Each time
-// dst has grown to about PieceBytes it calls write with all that is in dst. Write takes the text
-// over and returns an empty buffer, perhaps the same, in which the text goes on. What write was
-// not called for is in out at the end.
+// RenderRecords is AppendRecords for a text of any size, in a buffer of bounded size. Whenever dst
+// has grown to about PieceBytes, it calls write with all of dst. write takes over the text and
+// returns an empty buffer, perhaps the same one. out holds the text behind the last call.
 //
-// Before the first call of write the whole batch has been checked: a faulty one comes to write
-// with no byte, and its error is that of AppendRecords. A piece consists of whole lines, or is
-// part of a single line longer than PieceBytes; the next line begins in another piece then. The
-// error of a call of write ends the rendering and is returned, with an empty buffer.
+// It checks the whole batch before the first call of write: no byte of a faulty batch gets there,
+// and the error is that of AppendRecords. A piece consists either of whole lines or of a part of a
+// single line longer than PieceBytes; the line behind that one begins a new piece. An error of
+// write ends the rendering. RenderRecords returns it with an empty buffer.
 func (r *Renderer) RenderRecords(dst []byte, b Batch,
 	write func(text []byte) (empty []byte, err error)) (out []byte, records int, err error) {
 	r.pager.limit = PieceBytes
@@ -129,7 +127,7 @@ func (r *Renderer) render(dst []byte, b Batch) (out []byte, records int, err err
 		switch {
 		case f == nil:
 			continue
-		case f.err != nil && r.checked: // that of write
+		case f.err != nil && r.checked: // the error of write
 			r.Rollback()
 			return dst[:0], 0, f.err
 		}
@@ -139,7 +137,7 @@ func (r *Renderer) render(dst []byte, b Batch) (out []byte, records int, err err
 	return out, b.NumRecords, nil
 }
 
-// handOver gives text to write. Nothing of a batch gets there before all of it is checked.
+// handOver passes text to write. Before the first text of a batch it checks the whole batch.
 func (r *Renderer) handOver(text []byte) ([]byte, error) {
 	if !r.checked {
 		if err := r.check(); err != nil {
@@ -150,7 +148,7 @@ func (r *Renderer) handOver(text []byte) ([]byte, error) {
 	return r.write(text)
 }
 
-// check reports what is wrong with the values of the batch.
+// check reports the first fault in the values of the batch.
 func (r *Renderer) check() error {
 	rd := reader{r.batch.Values}
 	for i := range r.batch.NumRecords {
@@ -163,12 +161,12 @@ func (r *Renderer) check() error {
 	return nil
 }
 
-// Rollback takes back what the last call of AppendRecords or RenderRecords did to the renderer,
-// for a caller that could not keep its text.
+// Rollback undoes the effect of the last call of AppendRecords or RenderRecords on the renderer,
+// for a caller that could not keep the text.
 func (r *Renderer) Rollback() { r.tsv.leftContainer = r.before }
 
 // accept checks that a batch with this header has the columns of the renderer. It parses the header
-// only if it differs from that of the batch before.
+// only if it differs from that of the previous batch.
 func (r *Renderer) accept(header []byte) error {
 	if r.header != nil && bytes.Equal(header, r.header) {
 		return nil
@@ -181,26 +179,26 @@ func (r *Renderer) accept(header []byte) error {
 		return &Error{
 			Reason: ReasonSchemaMismatch,
 			Record: -1,
-			Detail: fmt.Sprintf("a batch of stream %q for path %q: give logs with other columns "+
-				"their own renderer and file", s.Stream, s.Path),
+			Detail: fmt.Sprintf("stream %q, path %q; logs with other columns need"+
+				"a renderer and a file of their own", s.Stream, s.Path),
 		}
 	}
 	r.header = append(r.header[:0], header...)
 	return nil
 }
 
-// pager hands the text of a renderer over when there is much of it.
+// pager hands over the text of a renderer when there is enough of it.
 type pager struct {
-	limit int                                         // bytes from which on it does
+	limit int                                         // text of this many bytes is handed over
 	write func(text []byte) (empty []byte, err error) // Renderer.handOver
-	// where the line that is being rendered begins
+	// offset of the line that is being rendered
 	line int
-	// its beginning has been handed over, so its end goes by itself
+	// The beginning of that line was handed over. The rest of the line is a piece of its own.
 	begun bool
 }
 
-// turn hands over what is in dst, in the middle of a line: the lines before it, or, if it is long
-// by itself, a part of it. Begin completes the beginning of the line before it goes.
+// turn hands over text in the middle of a line: the lines before it and, if the line is long, the
+// part of it that is in dst. begin completes the beginning of a line before its first part goes.
 func (p *pager) turn(dst []byte, begin func(dst []byte) []byte) ([]byte, error) {
 	if !p.begun && p.line > 0 {
 		line := dst[p.line:]
@@ -220,7 +218,7 @@ func (p *pager) turn(dst []byte, begin func(dst []byte) []byte) ([]byte, error) 
 	return p.write(dst)
 }
 
-// error describes f for the caller of the package.
+// error returns the error for f that the package's functions return.
 func (f *fault) error(b Batch, record int, columns []Field) error {
 	if f.err != nil {
 		return f.err

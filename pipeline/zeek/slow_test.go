@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// slowWriter renders values with the set of escape sequences of a path, as Zeek describes it:
-// leaving a container takes the set separator out even if it is the separator.
+// slowWriter renders values with the escape sequences of a path, as Zeek's code does: at the end of
+// a container it removes the set separator from them, even if it is equal to the separator.
 type slowWriter struct {
 	Options
 	seqs map[string]bool

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// tsv renders the lines of TSV logs. What is escaped depends on where the value stands:
-// outside of containers in column, inside in element.
+// tsv renders the lines of TSV logs. Outside of containers the escaping is column, inside it is
+// element.
 type tsv struct {
 	opts            Options
-	unset, empty    []byte // markers, raw
+	unset, empty    []byte // markers, not escaped
 	separator       []byte
 	setSeparator    []byte
 	column, element *escapes
 
-	// If separator and set separator are equal, leaving the first container of a log
-	// takes the separator out of the set of escape sequences for good. afterContainer
-	// is then the set without it, and leftContainer says that it is in force.
+	// With equal separator and set separator, the end of the first container of a log removes the
+	// separator from the escape sequences for good, as in Zeek. afterContainer are the sequences
+	// without it, and leftContainer says that they apply.
 	afterContainer *escapes
 	leftContainer  bool
 
-	prefix  []byte // of each line: the path, if Options.PathField asks for it
+	prefix  []byte // start of each line: with Options.PathField, the path
 	pager   *pager
-	scratch []byte // a literal on its way through the escaping
+	scratch []byte // a number or address before its escaping
 }
 
 func newTSV(o Options, s *Schema, p *pager) tsv {
@@ -52,8 +52,8 @@ func newTSV(o Options, s *Schema, p *pager) tsv {
 	return t
 }
 
-// appendRecord appends the line of the record at the front of b. What is left to read is passed
-// from hand to hand and not kept in memory: to change a pointer there costs more.
+// appendRecord appends the line of the record at the front of b. It passes the rest of b on as
+// values: a pointer that is kept in memory would cost more with each change.
 func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f *fault) {
 	t.pager.line = len(dst)
 	if len(t.prefix) > 0 {
@@ -82,8 +82,8 @@ func (t *tsv) appendRecord(dst, b []byte, columns []Field) (out, rest []byte, f 
 	return append(dst, '\n'), b, nil
 }
 
-// guardMeta escapes the first byte of the line that begins at the offset, if a reader would take
-// the line for one of the header.
+// guardMeta escapes the first byte of the line at the offset if a reader would take the line for a
+// line of the header.
 func (t *tsv) guardMeta(dst []byte, at int) []byte {
 	if line := dst[at:]; len(line) == 0 || !bytes.HasPrefix(line, []byte(t.opts.MetaPrefix)) {
 		return dst
@@ -95,7 +95,7 @@ func (t *tsv) guardMeta(dst []byte, at int) []byte {
 	return dst
 }
 
-// turn makes room in dst, in the middle of a line.
+// turn hands over what is in dst, in the middle of a line.
 func (t *tsv) turn(dst []byte) ([]byte, *fault) {
 	dst, err := t.pager.turn(dst, func(dst []byte) []byte {
 		return t.guardMeta(dst,
@@ -107,7 +107,7 @@ func (t *tsv) turn(dst []byte) ([]byte, *fault) {
 	return dst, nil
 }
 
-// appendColumn appends the value at the front of b, whatever it is.
+// appendColumn appends the value at the front of b, of any type.
 func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []byte, f *fault) {
 	rd := reader{b}
 	var v rawValue
@@ -137,7 +137,7 @@ func (t *tsv) appendColumn(dst, b []byte, want Type, esc *escapes) (out, rest []
 	return dst, rd.b, nil
 }
 
-// appendPaged is appendValue that makes room in dst when it is needed.
+// appendPaged appends a value, as appendValue does, and hands dst over when it is full.
 func (t *tsv) appendPaged(dst []byte, v *rawValue, esc *escapes) ([]byte, *fault) {
 	if v.present && v.typ.isText() && len(v.data) > longText {
 		return t.appendLong(dst, v.data, esc)
@@ -149,7 +149,7 @@ func (t *tsv) appendPaged(dst []byte, v *rawValue, esc *escapes) ([]byte, *fault
 	return t.turn(dst)
 }
 
-// appendLong is appendString that makes room in dst when it is needed.
+// appendLong appends a string, as appendString does, and hands dst over whenever it is full.
 func (t *tsv) appendLong(dst, s []byte, esc *escapes) (_ []byte, f *fault) {
 	if t.isMarker(s) {
 		dst = appendHexEscape(dst, s[0])
@@ -165,8 +165,8 @@ func (t *tsv) appendLong(dst, s []byte, esc *escapes) (_ []byte, f *fault) {
 	return dst, f
 }
 
-// appendCommon appends the value at the front of b if it is of one of the kinds that most are, and
-// nothing is wrong with it. It does what reader.column and appendValue do, in one go.
+// appendCommon appends the value at the front of b if it is of a common kind and has no fault; else
+// it returns false. It does the work of reader.column and appendValue in one step.
 func (t *tsv) appendCommon(dst, b []byte, want Type, esc *escapes) (out, rest []byte, ok bool) {
 	if len(b) < minValueSize+8 || Type(binary.BigEndian.Uint32(b)) != want {
 		return
@@ -178,7 +178,7 @@ func (t *tsv) appendCommon(dst, b []byte, want Type, esc *escapes) (out, rest []
 	switch want {
 	case TypeString, TypeEnum:
 		n := uint64(binary.BigEndian.Uint32(b))
-		if n > uint64(len(b)-4) || n > commonText { // as is a negative one
+		if n > uint64(len(b)-4) || n > commonText { // a negative length is a huge one
 			return
 		}
 		return t.appendString(dst, b[4:4+n], esc), b[4+n:], true
@@ -208,7 +208,7 @@ func (t *tsv) appendCommon(dst, b []byte, want Type, esc *escapes) (out, rest []
 	return
 }
 
-// appendValue appends one value that is not a container, or unset.
+// appendValue appends a value that is unset or not a container.
 func (t *tsv) appendValue(dst []byte, v *rawValue, esc *escapes) []byte {
 	if !v.present {
 		return appendShort(dst, esc.unset)
@@ -245,7 +245,7 @@ func (t *tsv) appendValue(dst []byte, v *rawValue, esc *escapes) []byte {
 	return dst
 }
 
-// appendShort appends s, which most often is one byte. For that a call costs more than the byte.
+// appendShort appends s, usually one byte, for which append would cost more than the byte.
 func appendShort(dst, s []byte) []byte {
 	if len(s) == 1 {
 		return append(dst, s[0])
@@ -253,7 +253,7 @@ func appendShort(dst, s []byte) []byte {
 	return append(dst, s...)
 }
 
-// appendString appends s so that it cannot be mistaken for a marker.
+// appendString appends s, escaped so that it is no marker.
 func (t *tsv) appendString(dst, s []byte, esc *escapes) []byte {
 	if len(s) == 0 {
 		return append(dst, esc.empty...)
@@ -264,10 +264,10 @@ func (t *tsv) appendString(dst, s []byte, esc *escapes) []byte {
 	return esc.append(dst, s)
 }
 
-// isMarker reports whether s is what stands for an unset or empty value.
+// isMarker reports whether s is the marker of unset or empty values.
 func (t *tsv) isMarker(s []byte) bool { return bytes.Equal(s, t.unset) || bytes.Equal(s, t.empty) }
 
-// timeLayout is that of the #open and #close lines.
+// timeLayout is the layout of the times in #open and #close lines.
 const timeLayout = "2006-01-02-15-04-05"
 
 func (t *tsv) appendHeader(dst []byte, s *Schema, open time.Time) []byte {
@@ -279,7 +279,7 @@ func (t *tsv) appendHeader(dst []byte, s *Schema, open time.Time) []byte {
 		return append(t.appendNames(dst, s), '\n')
 	}
 	dst = append(dst, o.MetaPrefix...)
-	dst = append(dst, "separator "...) // always a space, a reader does not know the separator yet
+	dst = append(dst, "separator "...) // always a space: the reader does not know the separator yet
 	dst = append(appendMeta(dst, o.Separator), '\n')
 	dst = append(appendMeta(t.appendKey(dst, "set_separator"), o.SetSeparator), '\n')
 	dst = append(appendMeta(t.appendKey(dst, "empty_field"), o.EmptyField), '\n')

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// Type is the type tag of a field or value. The numbers are those of Zeek's
-// TypeTag; only the types that can occur in a log have a name here.
+// Type is the type tag of a field or value. The numbers are those of Zeek's TypeTag. Only the types
+// that can occur in a log have a name here.
 type Type int32
 
 // The types of log columns. TypeSet and TypeVector are containers, the others atomic.
@@ -51,8 +51,8 @@ var typeNames = [...]string{
 	TypeVector:   "vector",
 }
 
-// String returns the type's name as in a log's #types line, or "type(N)" for a tag
-// that has no place in a log.
+// String returns the type's name as in a log's #types line, or "type(N)" for a tag that cannot
+// occur in a log.
 func (t Type) String() string {
 	if t >= 0 && int(t) < len(typeNames) && typeNames[t] != "" {
 		return typeNames[t]
@@ -63,7 +63,7 @@ func (t Type) String() string {
 // isContainer reports whether t is a set or a vector.
 func (t Type) isContainer() bool { return t == TypeSet || t == TypeVector }
 
-// isAtomic reports whether values of t stand in a log by themselves and as elements.
+// isAtomic reports whether values of t can be columns and elements.
 func (t Type) isAtomic() bool {
 	return t > TypeVoid && int(t) < len(typeNames) && typeNames[t] != "" && !t.isContainer()
 }
@@ -86,31 +86,31 @@ const (
 
 func (p Proto) valid() bool { return ProtoUnknown <= p && p <= ProtoICMP }
 
-// How addresses are sent.
+// Address families, and the prefix length of IPv4, on the wire.
 const (
 	familyV4 = 4
 	familyV6 = 6
-	// v4PrefixOffset is added to the prefix length of an IPv4 subnet, which counts
-	// within the IPv4-mapped part of IPv6.
+	// v4PrefixOffset is added to the prefix length of an IPv4 subnet, since Zeek counts it within
+	// the IPv4-mapped part of IPv6.
 	v4PrefixOffset = 96
 )
 
 // Field describes one column of a log.
 type Field struct {
-	// Name of the column; fields of nested records are joined by dots. Not empty, without
-	// control characters, at most MaxName bytes.
+	// Name is the name of the column. The names of nested records' fields are joined by dots. It is
+	// not empty, has no control characters and at most MaxName bytes.
 	Name string
-	// Type of the column's values.
+	// Type is the type of the column's values.
 	Type Type
-	// Subtype is the type of the elements of a set or vector. In real traffic it is
-	// TypeVoid for all other columns; it is not interpreted there.
+	// Subtype is the type of the elements of a set or vector. For other types it has no meaning,
+	// and is TypeVoid in real traffic.
 	Subtype Type
-	// Optional says that the field has Zeek's &optional attribute. A value may be
-	// unset either way.
+	// Optional says that the field has Zeek's &optional attribute. Values of other fields may be
+	// unset too.
 	Optional bool
 }
 
-// TypeName returns the type as it stands in a log's #types line: "count", "set[addr]".
+// TypeName returns the type as in a log's #types line: "count", "set[addr]".
 func (f Field) TypeName() string {
 	if f.Type.isContainer() {
 		return f.Type.String() + "[" + f.Subtype.String() + "]"
@@ -118,27 +118,24 @@ func (f Field) TypeName() string {
 	return f.Type.String()
 }
 
-// loggable reports whether a log can have a column like f.
+// loggable reports whether a log can have the column f.
 func (f Field) loggable() bool {
 	return f.Type.isAtomic() || f.Type.isContainer() && f.Subtype.isAtomic()
 }
 
-// Schema is everything a batch says about its records: where they come from, where
-// they go and what their columns are. Treat it as immutable once it is in use; it
-// may then be shared between goroutines.
+// Schema is all that a batch says about its records: their origin, their destination and their
+// columns. Treat a Schema in use as immutable; then goroutines may share it.
 type Schema struct {
-	// No name is longer than MaxName.
+	// All names have at most MaxName bytes.
 	Stream string // full name of the stream's enum value, "Conn::LOG"; not empty
 	Writer string // full name of the writer's enum value, "Log::WRITER_ASCII"; not empty
 	Filter string // name of the filter on the sender, "default"
-	// Path of the log, "conn". It is the sender's word: whoever makes a file name of it
-	// must confine it.
+	// Path of the log, "conn". The sender chooses it freely: confine a file name made from it.
 	Path   string
 	Fields []Field // at least one
 }
 
-// Validate refuses a schema that cannot be sent or rendered. Those of ParseSchema are
-// always valid.
+// Validate refuses a schema that cannot be sent or rendered. ParseSchema returns valid ones only.
 func (s *Schema) Validate() error {
 	if s.Stream == "" || s.Writer == "" {
 		return errors.New("zeek: a schema needs the full names of its stream and writer, such as " +
@@ -169,14 +166,14 @@ func (s *Schema) Validate() error {
 	return nil
 }
 
-// hasPathField reports whether a column with the path is to stand before those of s.
+// hasPathField reports whether the path is an additional column before those of s.
 func (s *Schema) hasPathField(o *Options) bool {
 	return o.PathField != "" && !slices.ContainsFunc(s.Fields,
 		func(f Field) bool { return f.Name == o.PathField })
 }
 
-// SameColumns reports whether s and o have the same columns: names, types and
-// subtypes, in order. Records of both may then stand in one file.
+// SameColumns reports whether s and o have the same columns: names, types and subtypes, in the same
+// order. Then one file can hold the records of both.
 func (s *Schema) SameColumns(o *Schema) bool {
 	if len(s.Fields) != len(o.Fields) {
 		return false

@@ -5,15 +5,14 @@ import (
 	"net/netip"
 )
 
-// Value is one value of a record, taken apart: the comfortable form for making
-// batches and for looking at them. Which members count depends on Type; the
-// constructors set them. The zero Value is not valid.
+// Value is one value of a record, for callers who make batches or look at single values. Type
+// decides which fields have a meaning; the constructors set them. The zero Value is not valid.
 type Value struct {
 	Type  Type
-	Unset bool // an unset optional field or a hole in a vector; nothing else counts
-	// Num is a bool (0 or 1), an int in two's complement, a count, the IEEE 754 bits of a
-	// double, time or interval (seconds), a port number, or the prefix length of a
-	// subnet as it is sent: that of IPv4 plus 96.
+	Unset bool // an unset field, or a hole in a vector; only Type has a meaning then
+	// Num is a bool (0 or 1), an int in two's complement, a count, the IEEE 754 bits of a double,
+	// time or interval (seconds), a port number, or the prefix length of a subnet, for IPv4 plus
+	// 96.
 	Num   uint64
 	Proto Proto      // of a port
 	Text  string     // of a string, enum, file or func; any bytes
@@ -67,10 +66,10 @@ func Port(number uint16, p Proto) Value {
 	return Value{Type: TypePort, Num: uint64(number), Proto: p}
 }
 
-// Addr returns an address. IPv4 addresses mapped into IPv6 are sent as IPv6.
+// Addr returns an address. An IPv4 address mapped into IPv6 is sent as IPv6.
 func Addr(a netip.Addr) Value { return Value{Type: TypeAddr, Addr: a} }
 
-// Subnet returns a subnet. The bits behind the prefix are kept as they are.
+// Subnet returns a subnet. It keeps the bits behind the prefix.
 func Subnet(p netip.Prefix) Value {
 	bits := p.Bits()
 	if p.Addr().Is4() {
@@ -79,8 +78,8 @@ func Subnet(p netip.Prefix) Value {
 	return Value{Type: TypeSubnet, Addr: p.Addr(), Num: uint64(bits)}
 }
 
-// Set returns a set of these elements. It keeps the slice.
+// Set returns a set of the elements. It keeps the slice.
 func Set(elems ...Value) Value { return Value{Type: TypeSet, Elems: elems} }
 
-// Vector returns a vector of these elements, unset ones being holes. It keeps the slice.
+// Vector returns a vector of the elements; unset ones are holes. It keeps the slice.
 func Vector(elems ...Value) Value { return Value{Type: TypeVector, Elems: elems} }

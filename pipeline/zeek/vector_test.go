@@ -18,7 +18,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// vectorTest is the batch of the round-trip test in Zeek's own serializer.
+// vectorTest is the batch of the round-trip test of Zeek's own serializer.
 const vectorTest = `
 	0000000c4c6f673a3a554e4b4e4f574e000000104c6f673a3a5752495445525f4e4f4e450000000764656661756c74
 	000000076d792d70617468000000010000000002747300000005000000160000000002
@@ -100,7 +100,7 @@ func TestVectorTest(t *testing.T) {
 	if want := [][]Value{{Time(1)}, {Time(2)}}; !reflect.DeepEqual(records, want) {
 		t.Errorf("records %v, want %v", records, want)
 	}
-	// The vector's values have the subtype 22, where nodes and AppendBatch send 0.
+	// The values of the vector have the subtype 22. Nodes and AppendBatch send 0 instead.
 	encoded, err := AppendBatch(nil, s, records)
 	if err != nil {
 		t.Fatal(err)
