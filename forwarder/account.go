@@ -28,8 +28,9 @@ type Account struct {
 //
 // The messages of a batch that is being routed may be missing on the right.
 type Received struct {
-	Messages  uint64
-	Routed    uint64 // somebody had subscribed them: they are in the accounts of these subscribers
+	Messages uint64
+	Routed   uint64 // somebody had subscribed them: they are in the accounts of these subscribers,
+	// or taken by a Local
 	Unmatched uint64 // nobody had
 	Denied    uint64 // the publisher may not publish them
 }
@@ -65,10 +66,14 @@ type ledger struct {
 	refused atomic.Uint64 // dropped before they were queued
 }
 
-// match counts the messages of deliveries for each subscriber, and in l for all of them.
+// match counts the messages of deliveries for each subscriber that has a queue, and in l for all of
+// them.
 func (l *ledger) match(deliveries ...*delivery) {
 	total := 0
 	for _, d := range deliveries {
+		if d.sub.local != nil {
+			continue // it takes all at once, see Local.Taken
+		}
 		d.sub.ledger.matched.Add(uint64(d.left))
 		total += d.left
 	}

@@ -20,10 +20,7 @@ const (
 func (p *publisher) overload(b *zmtp.Batch) {
 	switch p.f.policy() {
 	case Drop:
-		for _, d := range p.blocked {
-			d.sub.slows(losesMessages)
-			p.router.drop(d, b, d.sub.lossReason())
-		}
+		p.dropBlocked(b)
 	case Disconnect:
 		for _, d := range p.blocked {
 			d.sub.disconnect()
@@ -31,6 +28,14 @@ func (p *publisher) overload(b *zmtp.Batch) {
 		}
 	default:
 		p.wait(b)
+	}
+}
+
+// dropBlocked is the policy Drop.
+func (p *publisher) dropBlocked(b *zmtp.Batch) {
+	for _, d := range p.blocked {
+		d.sub.slows(losesMessages)
+		p.router.drop(d, b, d.sub.lossReason())
 	}
 }
 

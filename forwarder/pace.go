@@ -57,7 +57,7 @@ func (f *Forwarder) pace(s *subscriber, n int) {
 	for {
 		select {
 		case <-tick.C:
-		case <-s.peer.Done():
+		case <-s.ended():
 			return
 		case <-f.stop:
 			return

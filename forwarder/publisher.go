@@ -8,8 +8,8 @@ import (
 	"zmtpd/zmtp"
 )
 
-// publisher is a peer of the XSUB socket. Its read goroutine alone uses it, except where it says
-// otherwise.
+// publisher is a peer of the XSUB socket, or a Local. One goroutine at a time uses it, except where
+// it says otherwise.
 type publisher struct {
 	f      *Forwarder
 	permit permit
@@ -24,6 +24,12 @@ type publisher struct {
 	ticker    *time.Ticker      // of wait, stopped meanwhile
 }
 
+func newPublisher(f *Forwarder) *publisher {
+	p := &publisher{f: f, router: newRouter(f), ticker: time.NewTicker(waitTick)}
+	p.ticker.Stop()
+	return p
+}
+
 // xsubPattern is the publishers' side of a Forwarder.
 type xsubPattern Forwarder
 
@@ -34,8 +40,8 @@ func (x *xsubPattern) Attach(p *zmtp.Peer) error {
 	if err != nil {
 		return err
 	}
-	pub := &publisher{f: f, permit: permit, router: newRouter(f), ticker: time.NewTicker(waitTick)}
-	pub.ticker.Stop()
+	pub := newPublisher(f)
+	pub.permit = permit
 	pub.router.publish = permit.Publish
 	p.Value = pub
 	f.mu.Lock()
@@ -61,29 +67,35 @@ func (x *xsubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 	if pub.node.Load() == nil {
 		pub.learn(b.Message(0))
 	}
-	pub.router.split(b)
-	pub.account(b.Len())
+	pub.forward(b, (*publisher).overload)
 	if n := pub.router.denied; n > 0 {
 		pub.f.denyMessages(p, pub.permit.denied, n, pub.router.example)
 	}
-	pub.blocked = pub.blocked[:0]
-	for _, d := range pub.router.deliveries {
+	return nil
+}
+
+// forward offers the messages of b to the subscribers of their topics. It calls blocked for those
+// in p.blocked, if there are any: their queues are full.
+func (p *publisher) forward(b *zmtp.Batch, blocked func(*publisher, *zmtp.Batch)) {
+	p.router.split(b)
+	p.account(b.Len())
+	p.blocked = p.blocked[:0]
+	for _, d := range p.router.deliveries {
 		if d.offer(b) {
 			continue
 		}
 		if d.sub.loses() {
-			pub.router.drop(d, b, d.sub.lossReason())
+			p.router.drop(d, b, d.sub.lossReason())
 		} else {
-			pub.blocked = append(pub.blocked, d)
+			p.blocked = append(p.blocked, d)
 		}
 	}
-	if pub.router.tap != nil {
-		pub.router.copyAll(b)
+	if p.router.tap != nil {
+		p.router.copyAll(b)
 	}
-	if len(pub.blocked) > 0 {
-		pub.overload(b)
+	if len(p.blocked) > 0 {
+		blocked(p, b)
 	}
-	return nil
 }
 
 // account counts the n messages of the batch that was split.

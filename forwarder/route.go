@@ -175,6 +175,10 @@ func (r *router) delivery(s *subscriber, copy bool) *delivery {
 
 // offer queues as many messages as fit, and reports whether all did. It does not block.
 func (d *delivery) offer(b *zmtp.Batch) bool {
+	if d.sub.local != nil {
+		d.sub.local.offer(d, b)
+		return true
+	}
 	d.advance(d.sub.peer.Offer(b, d.runs))
 	return d.left == 0
 }

@@ -13,10 +13,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// subscriber is a peer of the XPUB socket, or of the tap's PUB socket.
+// subscriber is a peer of the XPUB socket, or of the tap's PUB socket, or a Local.
 type subscriber struct {
 	f      *Forwarder
-	peer   *zmtp.Peer
+	peer   *zmtp.Peer // nil for a Local
+	local  *Local     // else nil
 	permit permit
 	log    *slog.Logger           // with the attributes peer and client
 	node   atomic.Pointer[string] // Zeek node id, nil until it is known
@@ -80,16 +81,7 @@ func (x *xpubPattern) Detach(p *zmtp.Peer, _ error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.subscribers, s)
-	for _, r := range f.table.Remove(s) {
-		p.Memory().Release(topics.Cost(r.Topic))
-		if r.Held {
-			f.up.add(1, 1, 1+len(r.Topic))
-		}
-		if r.Last {
-			f.topicBytes -= int64(len(r.Topic) + frameOverhead)
-			f.tell([]byte(r.Topic), false)
-		}
-	}
+	f.forget(s)
 }
 
 // Command implements zmtp.CommandHandler.
@@ -168,7 +160,7 @@ func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, 
 func (s *subscriber) cancelled(topic []byte, c topics.Change) {
 	if c.Counted && c.Count == 0 {
 		s.bytes.Add(-int64(len(topic) + frameOverhead))
-		s.peer.Memory().Release(topics.Cost(topic))
+		s.topicMemory(-topics.Cost(topic))
 	}
 }
 
