@@ -1,10 +1,10 @@
-// Package lines renders log batches as text lines, one for each record, for sinks that are no
-// files: there is no header, and batches of any number of logs go through one Renderer.
+// Package lines renders log batches as text lines, one for each record, for sinks that are not
+// files: there is no header, and one Renderer takes the batches of any number of logs.
 //
-// The line is the one that Zeek's ASCII writer makes. Where records of several logs share a
-// destination, it can begin with the log path: JSON with the field "_path", as in Zeek's JSON
-// streaming logs; TSV with a column. The name of the path is escaped as a string value is. A log
-// that has a column "_path" of its own, from a log extension, is left as it is.
+// A line is the one that Zeek's ASCII writer makes. Where records of several logs share a
+// destination, it can begin with the log path: in JSON as the field "_path", as in Zeek's JSON
+// streaming logs, and in TSV as a column. The path is escaped as a string value is. A log that
+// already has a column "_path", from a log extension, gets no second one.
 package lines
 
 import (
@@ -17,32 +17,32 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// PathField is the name of the field that says which log a record belongs to.
+// PathField is the name of the field with the path of a record's log.
 const PathField = "_path"
 
-// maxCache limits the bytes of all headers in the cache: one for each filter and path of the
-// cluster, times the versions of its scripts.
+// maxCache bounds the cache, in bytes of headers. A cluster has one header for each filter and
+// path, times the versions of its scripts.
 const maxCache = 16 << 20
 
-// Renderer renders batches. For concurrent use.
+// Renderer renders batches. It is safe for concurrent use.
 type Renderer struct {
 	format   zeek.Options
-	maxCache int // replaced by tests
+	maxCache int // tests replace it
 
 	mu    sync.RWMutex
-	cache map[string]*columns // guarded by mu; by Batch.Header
-	bytes int                 // guarded by mu; of the keys of cache
+	cache map[string]*columns // guarded by mu; the key is Batch.Header
+	bytes int                 // guarded by mu; size of the keys of cache
 }
 
-// columns render the batches with one header, several of them at once.
+// columns renders batches with the same header, several at the same time.
 type columns struct {
 	schema *zeek.Schema
 	format zeek.Options
 	spare  sync.Pool // of *zeek.Renderer
 }
 
-// New returns a Renderer of lines in this format. With path every line begins with the log path. It
-// refuses a format that cannot be cut into lines.
+// New returns a Renderer for lines in the format. If path is set, every line begins with the log
+// path. New refuses a format that cannot be split into lines.
 func New(format zeek.Options, path bool) (*Renderer, error) {
 	if err := format.Validate(); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func New(format zeek.Options, path bool) (*Renderer, error) {
 			}
 		}
 		if format.Separator == format.SetSeparator {
-			// What Zeek escapes then depends on all records before.
+			// With such options, Zeek's escaping depends on all earlier records.
 			return nil,
 				errors.New("lines: separator and set_separator are equal: choose two different " +
 					"ones, or JSON")
@@ -70,12 +70,12 @@ func New(format zeek.Options, path bool) (*Renderer, error) {
 	return &Renderer{format: format, maxCache: maxCache, cache: make(map[string]*columns)}, nil
 }
 
-// Render appends a line for each record of b, each with a line feed at its end and none before.
-// When there is much text it hands pieces of it to write, as [zeek.Renderer.RenderRecords] does. It
-// allocates only to grow dst, and for headers that it has not met.
+// Render appends a line for each record of b. Each ends with a line feed and has no other one. A
+// large text goes to write in pieces, as in [zeek.Renderer.RenderRecords]. Render allocates only to
+// grow dst, and for headers that it sees for the first time.
 //
-// The error is a *pipeline.DropError, which says why the batch is dropped, or that of write. Of a
-// batch that is dropped nothing is handed to write, and dst comes back as it was.
+// The error is that of write, or a *pipeline.DropError with the reason for which the batch must be
+// dropped. Then write has got nothing of the batch, and dst is returned unchanged.
 func (r *Renderer) Render(dst []byte, b zeek.Batch,
 	write func(text []byte) (empty []byte, err error)) ([]byte, error) {
 	c, drop := r.columns(b)
@@ -97,7 +97,7 @@ func (r *Renderer) Render(dst []byte, b zeek.Batch,
 	return dst, err
 }
 
-// columns returns what renders batches with the header of b.
+// columns returns the columns for batches with the header of b.
 func (r *Renderer) columns(b zeek.Batch) (*columns, *pipeline.DropError) {
 	r.mu.RLock()
 	c := r.cache[string(b.Header)]

@@ -28,11 +28,11 @@ func golden(t testing.TB, name string) (batches []zeek.Batch) {
 	return batches
 }
 
-// appendLines renders a batch whose text is small.
+// appendLines renders a batch with a small text.
 func appendLines(r *Renderer, dst []byte, b zeek.Batch) ([]byte, *pipeline.DropError) {
 	out, err := r.Render(dst, b, func([]byte) ([]byte,
 		error) {
-		panic("a text of more than one piece")
+		panic("the text has more than one piece")
 	})
 	e, _ := errors.AsType[*pipeline.DropError](err)
 	return out, e
@@ -45,7 +45,7 @@ func formats() map[string]zeek.Options {
 	return map[string]zeek.Options{"tsv": tsv, "json": jsonl, "json with unset fields": unset}
 }
 
-// plain renders one batch with a Renderer of its own.
+// plain renders one batch with a zeek.Renderer of its own.
 func plain(t testing.TB, b zeek.Batch, format zeek.Options) []string {
 	t.Helper()
 	schema, err := zeek.ParseSchema(b.Header)
@@ -62,13 +62,12 @@ func plain(t testing.TB, b zeek.Batch, format zeek.Options) []string {
 	}
 	lines := slices.Collect(strings.Lines(string(text)))
 	if len(lines) != n {
-		t.Fatalf("%d lines of %d records", len(lines), n)
+		t.Fatalf("%d lines for %d records", len(lines), n)
 	}
 	return lines
 }
 
-// Every record is a line, the one that Zeek's writer makes, with the path at its front where that
-// is wanted.
+// Every record is one line: that of Zeek's writer, with the path at its front if wanted.
 func TestGolden(t *testing.T) {
 	for name, format := range formats() {
 		for _, path := range []bool{false, true} {
@@ -97,15 +96,14 @@ func TestGolden(t *testing.T) {
 					}
 				}
 				if total < 100 {
-					t.Fatalf("only %d records", total)
+					t.Fatalf("only %d records were compared", total)
 				}
 			})
 		}
 	}
 }
 
-// pathAsValue escapes the bytes of paths in the recordings that do not stand for themselves in a
-// TSV log.
+// pathAsValue escapes the bytes of recorded paths that a TSV log escapes.
 var pathAsValue = strings.NewReplacer(`\`, `\\`, "\x01", `\x01`, "\n", `\x0a`, "\t", `\x09`)
 
 func checkLine(t *testing.T, got, want string, b zeek.Batch, format zeek.Options, path bool) {
@@ -150,8 +148,7 @@ func checkLine(t *testing.T, got, want string, b zeek.Batch, format zeek.Options
 	}
 }
 
-// makeBatch returns a batch of one optional string column with these values; those that are empty
-// are unset.
+// makeBatch returns a batch with one optional string column and the values. Empty values are unset.
 func makeBatch(t testing.TB, path, field string, values ...string) zeek.Batch {
 	t.Helper()
 	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path,
@@ -175,7 +172,7 @@ func makeBatch(t testing.TB, path, field string, values ...string) zeek.Batch {
 	return b
 }
 
-// wideBatch returns a batch without records, with that many columns of the longest names.
+// wideBatch returns a batch without records, with columns of the longest names.
 func wideBatch(t testing.TB, filter string, columns int) zeek.Batch {
 	t.Helper()
 	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Filter: filter, Path: "p"}
@@ -194,7 +191,7 @@ func wideBatch(t testing.TB, filter string, columns int) zeek.Batch {
 	return b
 }
 
-// Whatever the path and the values, a record is one line, and a JSON object if it is JSON.
+// For any path and values, a record is one line, and in JSON one object.
 func TestEdges(t *testing.T) {
 	for name, format := range formats() {
 		for want, b := range map[string]zeek.Batch{
@@ -227,10 +224,10 @@ func TestEdges(t *testing.T) {
 	}
 }
 
-// maxHeader is pipeline's limit on the bytes of a batch's header.
+// maxHeader is the limit of package pipeline on the bytes of a batch's header.
 const maxHeader = 64 << 10
 
-// A batch that cannot be rendered leaves nothing, and says why in the logger's terms.
+// A batch that cannot be rendered appends nothing, and the error has the logger's reason.
 func TestRefused(t *testing.T) {
 	format := formats()["json"]
 	r, err := New(format, true)
@@ -277,7 +274,7 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// The cache does not grow beyond its limit, whatever nodes send.
+// Nodes cannot make the cache grow beyond its limit.
 func TestCacheIsBounded(t *testing.T) {
 	const maxCache = 1 << 20
 	r, err := New(formats()["json"], false)
@@ -296,7 +293,7 @@ func TestCacheIsBounded(t *testing.T) {
 			size += len(header)
 		}
 		if size != r.bytes || size > maxCache {
-			t.Fatalf("%d bytes, counted %d", size, r.bytes)
+			t.Fatalf("%d bytes are kept, %d are counted", size, r.bytes)
 		}
 		most = max(most, size)
 	}
@@ -305,7 +302,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// Many goroutines at a time get what one gets.
+// Concurrent goroutines get the same text as a single one.
 func TestConcurrent(t *testing.T) {
 	r, err := New(formats()["json"], true)
 	if err != nil {
@@ -338,10 +335,10 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-// On known headers nothing is allocated, in no format.
+// With known headers nothing is allocated, in either format.
 func TestNoAllocations(t *testing.T) {
 	if testkit.Race {
-		t.Skip("a sync.Pool forgets on purpose then")
+		t.Skip("with the race detector a sync.Pool drops values at random")
 	}
 	for name, format := range formats() {
 		for _, path := range []bool{false, true} {

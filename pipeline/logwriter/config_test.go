@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestConfig(t *testing.T) {
+func TestConfigIsChecked(t *testing.T) {
 	minimal := Config{Node: "n", Stream: "S::LOG", Path: "p"}
 	got, err := minimal.withDefaults()
 	if err != nil {
@@ -17,13 +17,13 @@ func TestConfig(t *testing.T) {
 		t.Errorf("defaults %+v, want %+v", got, want)
 	}
 	for want, change := range map[string]func(*Config){
-		"Config.Node is empty":         func(c *Config) { c.Node = "" },
-		"Config.Stream is empty":       func(c *Config) { c.Stream = "" },
-		"Config.Path is empty":         func(c *Config) { c.Path = "" },
-		"cannot be negative":           func(c *Config) { c.BatchSize = -1 },
-		"BatchBytes and FlushInterval": func(c *Config) { c.FlushInterval = -1 },
-		"at most 67108864":             func(c *Config) { c.BatchBytes = 64<<20 + 1 },
-		"names in Config have":         func(c *Config) { c.Node = strings.Repeat("n", 64<<20) },
+		"Config.Node is empty":        func(c *Config) { c.Node = "" },
+		"Config.Stream is empty":      func(c *Config) { c.Stream = "" },
+		"Config.Path is empty":        func(c *Config) { c.Path = "" },
+		"is negative":                 func(c *Config) { c.BatchSize = -1 },
+		"BatchBytes or FlushInterval": func(c *Config) { c.FlushInterval = -1 },
+		"at most 67108864":            func(c *Config) { c.BatchBytes = 64<<20 + 1 },
+		"names in Config have":        func(c *Config) { c.Node = strings.Repeat("n", 64<<20) },
 	} {
 		c := minimal
 		change(&c)
@@ -37,7 +37,7 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	if _, err := New[int](discard{}, minimal); err == nil ||
-		!strings.HasPrefix(err.Error(), "logwriter: int is no record") {
+		!strings.HasPrefix(err.Error(), "logwriter: int is not a record") {
 		t.Errorf("a Writer of int: %v", err)
 	}
 }

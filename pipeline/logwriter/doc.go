@@ -1,4 +1,4 @@
-// Package logwriter lets a Go program log into a Zeek cluster: it makes log batches of structs and
+// Package logwriter lets a Go program log into a Zeek cluster. It makes log batches of structs and
 // pushes them to the cluster's loggers, as Zeek's nodes do.
 //
 //	type Login struct {
@@ -9,7 +9,8 @@
 //
 //	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 //	err := push.Connect("tcp://127.0.0.1:5557") // one of connect_log_endpoints
-//	w, err := logwriter.New[Login](push, logwriter.Config{Node: "sshd-1", Stream: "Login::LOG", Path: "login"})
+//	w, err := logwriter.New[Login](push, logwriter.Config{
+//		Node: "sshd-1", Stream: "Login::LOG", Path: "login"})
 //	err = w.Write(ctx, Login{time.Now(), host, "root"})
 //	...
 //	err = w.Close(ctx)       // gives the last batch to push
@@ -17,8 +18,8 @@
 //
 // # Columns
 //
-// Each exported field needs a tag `zeek:"name,option..."`, or "-" to be left out. The name may have
-// any characters but a comma and control characters.
+// Each exported field needs a tag `zeek:"name,option..."`, or `zeek:"-"` to be left out. The name
+// may have any characters except a comma and control characters.
 //
 //	Go                                     Zeek      options
 //	bool                                   bool
@@ -35,28 +36,28 @@
 //	map[T]struct{}                         set       those of T; in any order
 //	struct                                 record: its columns, "id.orig_h"
 //
-// Types that are defined from these, such as type State string, are like them; an embedded struct
-// without a tag is as if its fields stood in its place. The types pattern, any and opaque, and
-// containers in containers, cannot be logged.
+// A type that is defined from one of these, such as type State string, is treated alike. The fields
+// of an embedded struct without a tag count as fields of the outer struct. The types pattern, any
+// and opaque, and containers in containers, cannot be logged.
 //
-// A value is unset if it is a nil pointer, also one to a record or in a vector, or with the option
-// optional the zero value, which for slices and maps is nil. The zero time.Time, netip.Addr and
-// netip.Prefix are always unset. Pointers and the option optional give a column Zeek's attribute
-// &optional.
+// A value is unset if it is a nil pointer, also one to a record or in a vector. With the option
+// optional it is unset if it is the zero value, for slices and maps nil. The zero time.Time,
+// netip.Addr and netip.Prefix are always unset. Pointers and the option optional give a column
+// Zeek's attribute &optional.
 //
-// Nothing is cut: the limits of Zeek's nodes on strings and containers, such as
+// Nothing is truncated: the limits of Zeek's nodes on strings and containers, such as
 // Log::default_max_field_string_bytes, do not apply.
 //
 // # The receiving side
 //
-// zmtpd's logger takes any stream and any columns. Zeek's own logger must know the stream: a script
-// creates it with Log::create_stream, with a record of the same columns in the same order and with
-// the same types; else it discards the batches.
+// zmtpd's logger takes any stream and any columns. Zeek's own logger must know the stream, else it
+// discards the batches: a script creates the stream with Log::create_stream and a record with the
+// same columns, in the same order and of the same types.
 //
 // # Delivery
 //
-// Each record that Write has taken is sent once, in order, unless the Writer's Close or the
-// socket's Shutdown say otherwise; what was under way when a connection broke is lost, as ZeroMQ
-// has no acknowledgement. A Writer holds at most two batches. With a logger that is slow or away,
-// the socket's queue fills up (zmtp.Config.SendHWM, SendBytes) and then Write waits.
+// Each record that Write has taken is sent once, in order, unless the error of the Writer's Close
+// or of the socket's Shutdown says otherwise. ZeroMQ has no acknowledgements, so what is on its way
+// when a connection breaks is lost. A Writer holds at most two batches. If the logger is slow or
+// away, the socket's queue fills up (zmtp.Config.SendHWM, SendBytes), and then Write waits.
 package logwriter

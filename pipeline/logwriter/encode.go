@@ -12,23 +12,23 @@ import (
 	"zmtpd/zmtp"
 )
 
-// maxMessage bounds a log message in bytes. It is the limit of Zeek for a record
+// maxMessage bounds a log message, in bytes. It is also Zeek's limit for a record
 // (Log::max_log_record_size). Tests replace it.
 var maxMessage = zmtp.DefaultMaxMessageSize
 
-// errTooLarge refuses a record before it takes much more memory than maxMessage.
+// errTooLarge stops the encoding of a record before it takes much more memory than maxMessage.
 var errTooLarge = errors.New("the record is too large for a log message")
 
-// appendFunc appends the value of a column, or of several, from the memory that it is bound to.
+// appendFunc appends the values of one or several columns from the memory to which it is bound.
 type appendFunc func(dst []byte) ([]byte, error)
 
-// column is one column, or a group of them, which name themselves in errors.
+// column is a column, or a group of columns that put their own names into errors.
 type column struct {
 	name   string
 	append appendFunc
 }
 
-// columns appends a record, column by column.
+// columns append a record, column by column.
 type columns []column
 
 func (cs columns) append(dst []byte) ([]byte, error) {
@@ -44,19 +44,19 @@ func (cs columns) append(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// atomicType is a Go type whose values are single values of Zeek. Each method returns what appends
-// the value in v.
+// atomicType is a Go type whose values are single values of Zeek. Each method returns a function
+// that appends the value in v.
 type atomicType interface {
 	zeekType() zeek.Type
-	value(v reflect.Value) appendFunc    // v is of the type
-	optional(v reflect.Value) appendFunc // and unset if it is the zero value
+	value(v reflect.Value) appendFunc    // v has the type
+	optional(v reflect.Value) appendFunc // the same; the zero value is unset
 	pointer(v reflect.Value) appendFunc  // v is a pointer to the type
 	// v is a slice of the type or of pointers to it, or a map with such keys
 	elements(v reflect.Value, container zeek.Type) appendFunc
 }
 
-// atom is an atomicType for types whose underlying type is E's. E itself goes without reflection
-// when records are written.
+// atom is an atomicType for types whose underlying type is that of E. Values of E itself are
+// written without reflection.
 type atom[E any] struct {
 	typ    zeek.Type
 	append func(dst []byte, p *E) ([]byte, error)
@@ -65,7 +65,7 @@ type atom[E any] struct {
 
 func (a atom[E]) zeekType() zeek.Type { return a.typ }
 
-// memory returns a pointer to what v holds.
+// memory returns a pointer to the value of v.
 func memory[E any](v reflect.Value) *E {
 	return v.Addr().Convert(reflect.TypeFor[*E]()).Interface().(*E)
 }
@@ -158,15 +158,14 @@ func (a atom[E]) elements(v reflect.Value, container zeek.Type) appendFunc {
 	}
 }
 
-// list is a set or vector that grows by elements, up to a size.
+// list is a set or vector that grows by elements, up to a maximum size.
 type list struct {
 	dst   []byte
-	start int // where it begins
+	start int // offset of its beginning
 	err   error
 }
 
-// add takes what appending one element returned, and reports whether it was the last that may be
-// appended.
+// add takes the result of appending one element, and reports whether the list must end there.
 func (l *list) add(dst []byte, err error) (stop bool) {
 	if err == nil && len(dst)-l.start > maxMessage {
 		err = errTooLarge
@@ -175,7 +174,8 @@ func (l *list) add(dst []byte, err error) (stop bool) {
 	return err != nil
 }
 
-// atomicOf returns how values of type t are sent, as Zeek's type as if that is not 0.
+// atomicOf returns how values of type t are sent. If as is not 0, they are sent as that type of
+// Zeek.
 func atomicOf(t reflect.Type, as zeek.Type) (atomicType, error) {
 	a, choices := plainAtomic(t)
 	if a == nil {
@@ -190,11 +190,11 @@ func atomicOf(t reflect.Type, as zeek.Type) (atomicType, error) {
 		}
 	}
 	return nil,
-		fmt.Errorf("%v cannot be of type %v: enum, file and func are made from strings, time and "+
-			"interval from float64 or from time.Time and time.Duration without an option", t, as)
+		fmt.Errorf("%v cannot be of type %v: strings can be enum, file and func; time and "+
+			"interval are float64, or without option time.Time and time.Duration", t, as)
 }
 
-// errUnsupported says that no column can be of type t, and what is to be used instead.
+// errUnsupported returns the error for a column of type t. It says which types to use instead.
 func errUnsupported(t reflect.Type) error {
 	hint := "use bool, integers, floats, string, []byte, time.Time, time.Duration, netip.Addr, " +
 		"netip.Prefix, logwriter.Port, slices of these, map[T]struct{}, pointers to these, or " +
@@ -205,8 +205,8 @@ func errUnsupported(t reflect.Type) error {
 	return fmt.Errorf("a column cannot be of type %v: %s", t, hint)
 }
 
-// plainAtomic returns how values of type t are sent, nil if they cannot be, and what else they can
-// be by option.
+// plainAtomic returns how values of type t are sent without an option, nil if they cannot be, and
+// the alternatives that options choose.
 func plainAtomic(t reflect.Type) (plain atomicType, choices []atomicType) {
 	switch t {
 	case timeType:
@@ -273,7 +273,8 @@ func isZero[E comparable](p *E) bool {
 	return *p == zero
 }
 
-func integer[E ~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](typ zeek.Type) atomicType {
+func integer[E ~int | ~int8 | ~int16 | ~int32 | ~int64 |
+	~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](typ zeek.Type) atomicType {
 	return atom[E]{typ, func(dst []byte, p *E) ([]byte, error) {
 		return zeek.AppendNumberValue(dst, typ, uint64(*p)), nil
 	}, isZero[E]}
@@ -302,7 +303,7 @@ func appendBool(dst []byte, p *bool) ([]byte, error) {
 	return zeek.AppendNumberValue(dst, zeek.TypeBool, num), nil
 }
 
-// The zero values of the following types stand for no time, no address and no subnet: they are
+// The zero values of the following types mean that there is no time, address or subnet. They are
 // unset.
 
 func appendTime(dst []byte, p *time.Time) ([]byte, error) {
@@ -336,10 +337,11 @@ func appendDuration(dst []byte, p *time.Duration) ([]byte, error) {
 		nil
 }
 
-// seconds returns the double nearest to so many seconds and nanoseconds, which have the same sign.
-// Among those of whole microseconds, Zeek's resolution of time, there is no exception.
+// seconds returns the double nearest to the given seconds and nanoseconds, which have the same
+// sign. It is exact to the nearest double for all multiples of a microsecond, Zeek's resolution of
+// time.
 func seconds(whole, nanos int64) float64 {
-	const exact = 1<<53/1_000_000_000 - 1 // of as many nanoseconds every number is a double
+	const exact = 1<<53/1_000_000_000 - 1 // below it every number of nanoseconds is a double
 	if -exact < whole && whole < exact {
 		return float64(whole*1e9+nanos) / 1e9
 	}

@@ -14,7 +14,7 @@ import (
 	"zmtpd/zmtp"
 )
 
-// Endpoints is a record in others.
+// Endpoints is a nested record.
 type Endpoints struct {
 	OrigH netip.Addr     `zeek:"orig_h"`
 	OrigP logwriter.Port `zeek:"orig_p"`
@@ -34,8 +34,8 @@ type Login struct {
 	Client   *string       `zeek:"client"`
 }
 
-// A program logs over TCP to a logger, which here is in the same process. In a cluster it is "zmtpd
-// logger", or Zeek's.
+// A program logs over TCP to a logger, here in the same process. In a cluster the logger is "zmtpd
+// logger" or Zeek's.
 func Example() {
 	if err := example(); err != nil {
 		fmt.Println(err)
@@ -49,7 +49,7 @@ func example() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
-	// The logger: a PULL socket, and the standard output for a log file.
+	// The logger: a PULL socket, with the standard output in place of a log file.
 	options := redef.DefaultOptions()
 	options.Format.UseJSON = true
 	options.Stdout = true
@@ -68,7 +68,7 @@ func example() error {
 	}
 	receiver := pipeline.Serve(pull, nil, outlet)
 
-	// The program that has something to log.
+	// The program that logs.
 	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
 	if err := push.Connect(endpoint); err != nil {
 		return err
@@ -106,8 +106,10 @@ func example() error {
 		}
 	}
 
-	// The end, without loss: from the program to the log.
-	for _, step := range []func(context.Context) error{w.Close, push.Shutdown, receiver.Shutdown, outlet.Close} {
+	// The end without loss: from the program to the log.
+	for _, step := range []func(context.Context) error{
+		w.Close, push.Shutdown, receiver.Shutdown, outlet.Close,
+	} {
 		if err := step(ctx); err != nil {
 			return err
 		}

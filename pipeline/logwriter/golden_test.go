@@ -12,7 +12,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// The records of Zeek as one would write them in Go.
+// Records of Zeek as Go structs.
 
 type (
 	connState string
@@ -25,7 +25,7 @@ type (
 		RespP Port       `zeek:"resp_p"`
 	}
 
-	// what identifies a connection in most logs
+	// these columns identify a connection in most logs
 	head struct {
 		TS  time.Time `zeek:"ts"`
 		UID string    `zeek:"uid"`
@@ -128,8 +128,8 @@ type (
 	}
 )
 
-// rewrite writes the recorded records of a stream's path with a Writer, and wants the recorded
-// messages, all four parts.
+// rewrite writes the recorded records of a path with a Writer, and compares the messages with the
+// recorded ones, in all four parts.
 func rewrite[T any](t *testing.T, archive, path string, wantRecords int) {
 	t.Run(path, func(t *testing.T) {
 		q := make(queue, 1)
@@ -150,7 +150,7 @@ func rewrite[T any](t *testing.T, archive, path string, wantRecords int) {
 				var record T
 				v := reflect.ValueOf(&record).Elem()
 				if rest := fillRecord(v, values); len(rest) > 0 {
-					t.Fatalf("the struct has %d columns too few", len(rest))
+					t.Fatalf("the struct lacks %d columns", len(rest))
 				}
 				write(t, w, record)
 				total++
@@ -177,7 +177,7 @@ func TestGolden(t *testing.T) {
 	rewrite[edgeNested](t, "edge-logs", "edge_nested", 20)
 }
 
-// goType returns the Go type of a recorded column, by the simplest of the rules.
+// goType returns the simplest Go type for a recorded column.
 func goType(f zeek.Field) (t reflect.Type, tag string) {
 	atomic := func(typ zeek.Type) (t reflect.Type, option string) {
 		switch typ {
@@ -216,8 +216,7 @@ func goType(f zeek.Field) (t reflect.Type, tag string) {
 	return t, f.Name + tag
 }
 
-// Every recorded record of every log comes back as the same bytes from a struct made for its
-// columns.
+// For every recorded log, structs made for its columns give the recorded bytes.
 func TestGoldenAll(t *testing.T) {
 	for name, want := range map[string]struct{ headers, records int }{
 		"cluster-logs":  {33, 3315},
@@ -285,7 +284,7 @@ func TestGoldenAll(t *testing.T) {
 	}
 }
 
-// mandatoryUnset reports whether some value of a column is unset.
+// mandatoryUnset reports whether a value of a column is unset.
 func mandatoryUnset(records [][]zeek.Value, column int) bool {
 	for _, r := range records {
 		if r[column].Unset {
@@ -295,8 +294,8 @@ func mandatoryUnset(records [][]zeek.Value, column int) bool {
 	return false
 }
 
-// oneForTrue makes 1 of all numbers for true in a message. Those of x509's basic_constraints.ca are
-// 255 in the recording.
+// oneForTrue replaces all numbers for true in a message by 1. Zeek recorded 255 for
+// basic_constraints.ca in x509.
 func oneForTrue(t *testing.T, m [][]byte, s *zeek.Schema, records [][]zeek.Value) {
 	odd := false
 	for _, r := range records {

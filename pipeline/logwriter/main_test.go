@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// decode takes a batch apart.
+// decode returns schema and records of a batch.
 func decode(tb testing.TB, raw []byte) (*zeek.Schema, [][]zeek.Value) {
 	tb.Helper()
 	b, err := zeek.ParseBatch(raw)
@@ -36,8 +36,8 @@ func decode(tb testing.TB, raw []byte) (*zeek.Schema, [][]zeek.Value) {
 	return s, records
 }
 
-// fillRecord is the other direction of a Writer: it sets the struct, or what it points to, in v to
-// the values of a record and returns those that are left.
+// fillRecord sets the struct in v, or to which v points, to the values of a record. It returns the
+// remaining values.
 func fillRecord(v reflect.Value, values []zeek.Value) []zeek.Value {
 	if v.Kind() == reflect.Pointer {
 		p := reflect.New(v.Type().Elem())
@@ -142,7 +142,7 @@ func (q queue) Send(ctx context.Context, m zmtp.Message) error {
 	}
 }
 
-// parts returns the next message, which must be there.
+// parts returns the parts of the next message, which must be in the queue.
 func (q queue) parts(tb testing.TB) [][]byte {
 	tb.Helper()
 	select {
@@ -159,7 +159,7 @@ type discard struct{}
 
 func (discard) Send(context.Context, zmtp.Message) error { return nil }
 
-// newWriter returns a Writer that the test closes at its end.
+// newWriter returns a Writer that is closed at the end of the test.
 func newWriter[T any](tb testing.TB, s Sender, cfg Config) *Writer[T] {
 	tb.Helper()
 	if cfg.Node == "" {

@@ -25,7 +25,7 @@ type (
 	namedBytes  []byte
 )
 
-// sample is a type of Go whose values are atomic, and how to draw one of them with what it is in a
+// sample is a Go type with atomic values, and a function that draws a value and its form in a
 // batch.
 type sample struct {
 	typ    reflect.Type
@@ -133,12 +133,12 @@ var samples = []sample{
 	}),
 }
 
-// property is a type of a field, its tag's options, the columns that it is, and how to draw a
+// property is the type of a field, the options of its tag, its columns, and a function that draws a
 // value.
 type property struct {
 	typ    reflect.Type
 	option string
-	fields []zeek.Field // without the name of the field, nested ones with a dot before theirs
+	fields []zeek.Field // without the name of the field; nested ones begin with a dot
 	draw   func(t *rapid.T) (reflect.Value, []zeek.Value)
 }
 
@@ -223,7 +223,7 @@ func drawProperty(t *rapid.T, depth int) property {
 	case 6: // vector with holes
 		draw := container(zeek.TypeVector, reflect.PointerTo(s.typ), pointed(one))
 		return single(reflect.SliceOf(reflect.PointerTo(s.typ)), ",vector"+comma(s.option), draw)
-	case 7: // map of at most one element, the order being that of Go
+	case 7: // map of at most one element, since Go's order is random
 		if !s.typ.Comparable() {
 			break
 		}
@@ -266,7 +266,7 @@ func comma(option string) string {
 	return ""
 }
 
-// drawRecord draws a struct type of some fields.
+// drawRecord draws a struct type with some fields.
 func drawRecord(t *rapid.T, depth int) property {
 	var parts []property
 	var structFields []reflect.StructField
@@ -297,9 +297,9 @@ func drawRecord(t *rapid.T, depth int) property {
 	return r
 }
 
-// Any values of any struct are the bytes that AppendBatch makes of the same values, and are read
-// back as them.
-func TestProperty(t *testing.T) {
+// A Writer makes the bytes that AppendBatch makes, for any values of any struct. They are read back
+// as the same values.
+func TestAnyStructIsWrittenAsAppendBatchDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := drawRecord(t, 2)
 		schema := &zeek.Schema{Stream: "S::LOG", Writer: "W", Filter: "default", Path: "p",
@@ -351,7 +351,7 @@ func TestProperty(t *testing.T) {
 	})
 }
 
-// readBack decodes a batch, and renders it, as a logger would.
+// readBack decodes and renders a batch, as a logger would.
 func readBack(t *rapid.T, raw []byte) (lines []byte, records [][]zeek.Value) {
 	b, err := zeek.ParseBatch(raw)
 	if err != nil {
@@ -375,7 +375,7 @@ func readBack(t *rapid.T, raw []byte) (lines []byte, records [][]zeek.Value) {
 	return lines, records
 }
 
-// A map is a set of all its keys.
+// All keys of a map become elements of a set.
 func TestMap(t *testing.T) {
 	type record struct {
 		Named map[namedInt]struct{}   `zeek:"named"`
@@ -397,18 +397,18 @@ func TestMap(t *testing.T) {
 			seen[fmt.Sprint(e.Num, e.Addr)] = true
 		}
 		if set.Type != zeek.TypeSet || len(set.Elems) != 100 || len(seen) != 100 {
-			t.Errorf("a %v of %d elements, %d different", set.Type, len(set.Elems), len(seen))
+			t.Errorf("a %v with %d elements, %d different", set.Type, len(set.Elems), len(seen))
 		}
 	}
 	for _, set := range records[1] {
 		if set.Unset || len(set.Elems) != 0 {
-			t.Errorf("a nil map is %+v, want an empty set", set)
+			t.Errorf("a nil map gives %+v, want an empty set", set)
 		}
 	}
 }
 
-// What cannot be sent is refused with the name of its column, and the next record is as if nothing
-// had been.
+// A record that cannot be sent is refused with the name of the column, and does not affect the next
+// record.
 func TestRefusedValues(t *testing.T) {
 	type record struct {
 		N    uint64      `zeek:"n"`
@@ -442,7 +442,7 @@ func TestRefusedValues(t *testing.T) {
 	}
 }
 
-// Times before 1970 and intervals are as exact as others.
+// Times before 1970 and negative intervals are as exact as others.
 func TestSeconds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		us := rapid.Int64Range(-1<<53, 1<<53).Draw(t, "microseconds")

@@ -12,17 +12,17 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// maxColumns bounds a schema. The logs of Zeek have at most some thirty columns; a struct with so
-// many more is not meant to be a record.
+// maxColumns bounds a schema. Zeek's logs have at most some thirty columns, so a struct with many
+// more is probably a mistake.
 const maxColumns = 1000
 
-// Port is a port of a transport protocol, Zeek's type port. Logs show the number only.
+// Port is a port of a transport protocol, Zeek's type port. Logs show only the number.
 type Port struct {
 	Number uint16
 	Proto  zeek.Proto
 }
 
-// Types that are atomic though they are structs or slices, and one that looks as if it were.
+// Structs and slices that are atomic, and net.IP, which is not but looks as if it were.
 var (
 	timeType     = reflect.TypeFor[time.Time]()
 	durationType = reflect.TypeFor[time.Duration]()
@@ -40,12 +40,12 @@ func isRecord(t reflect.Type) bool {
 		t != portType
 }
 
-// isContainer reports whether t is what sets and vectors are made from.
+// isContainer reports whether values of t can be sets or vectors.
 func isContainer(t reflect.Type) bool {
 	return t.Kind() == reflect.Slice && t.Elem() != byteType || t.Kind() == reflect.Map
 }
 
-// tag is a taken apart `zeek:"name,option..."`.
+// tag is a parsed `zeek:"name,option..."`.
 type tag struct {
 	name     string
 	optional bool
@@ -63,10 +63,10 @@ func parseTag(text string) (tag, error) {
 	name, options, _ := strings.Cut(text, ",")
 	t := tag{name: name}
 	if name == "" {
-		return t, fmt.Errorf("the tag `zeek:%q` has no name of a column before the comma", text)
+		return t, fmt.Errorf("the tag `zeek:%q` has no column name before the comma", text)
 	}
 	if strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		return t, fmt.Errorf("%q cannot be the name of a column, it has control characters", name)
+		return t, fmt.Errorf("%q cannot be a column name: it has control characters", name)
 	}
 	for option := range strings.SplitSeq(options, ",") {
 		as, isType := asOptions[option]
@@ -82,45 +82,46 @@ func parseTag(text string) (tag, error) {
 			t.as = as
 		default:
 			return t,
-				fmt.Errorf("the option %q of the tag is unknown or contradicts another; there "+
-					"are optional, set, vector, and one of enum, file, func, time, interval",
+				fmt.Errorf("the option %q of the tag is unknown or contradicts another one: use "+
+					"optional, set or vector, and one of enum, file, func, time, interval",
 					option)
 		}
 	}
 	if t.set && t.vector {
-		return t, fmt.Errorf("it cannot be both a set and a vector")
+		return t, fmt.Errorf("a column cannot be both a set and a vector")
 	}
 	return t, nil
 }
 
-// compiler makes the columns of a struct, depth first, as Zeek flattens its records.
+// compiler makes the columns of a struct, depth first, as Zeek flattens records.
 type compiler struct {
 	fields []zeek.Field
-	owners map[string]string // by column, the Go field
-	within []reflect.Type    // the structs on the way to where it is
+	owners map[string]string // from the column to the Go field
+	within []reflect.Type    // the structs around the current one
 }
 
-// compile returns the columns of the struct in v and what appends their values. It is bound to v's
-// memory: it appends what stands there when it is called. The error names the Go field.
+// compile returns the columns of the struct in v, and functions that append their values. They are
+// bound to v's memory: they append what is in it when they are called. The error names the Go
+// field.
 func compile(v reflect.Value) ([]zeek.Field, columns, error) {
 	t := v.Type()
 	if !isRecord(t) {
 		return nil, nil,
-			fmt.Errorf("%v is no record: use a struct, with a tag such as `zeek:\"ts\"` for each "+
-				"column", t)
+			fmt.Errorf("%v is not a record: use a struct with a tag such as `zeek:\"ts\"` for "+
+				"each column", t)
 	}
 	c := compiler{owners: map[string]string{}}
 	cols, err := c.record(v, "", t.Name())
 	return c.fields, cols, err
 }
 
-// record adds the columns of the struct in v. Their names begin with prefix; path is the Go name of
+// record adds the columns of the struct in v. Their names begin with prefix. path is the Go name of
 // v.
 func (c *compiler) record(v reflect.Value, prefix, path string) (columns, error) {
 	t := v.Type()
 	if slices.Contains(c.within, t) {
 		return nil,
-			fmt.Errorf("%s: %v is within itself, and a record of Zeek has a fixed number of "+
+			fmt.Errorf("%s: %v contains itself, but a record of Zeek has a fixed number of "+
 				"columns: leave the field out with `zeek:\"-\"`", path, t)
 	}
 	c.within = append(c.within, t)
@@ -143,7 +144,7 @@ func (c *compiler) record(v reflect.Value, prefix, path string) (columns, error)
 	return cols, nil
 }
 
-// field adds what field f of a struct is, if it is part of the log.
+// field adds the columns of field f of a struct, unless the log leaves it out.
 func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path string) (columns,
 	error) {
 	text, tagged := f.Tag.Lookup("zeek")
@@ -186,8 +187,8 @@ func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path st
 	}
 	field.Name = prefix + tag.name
 	if owner, taken := c.owners[field.Name]; taken {
-		return nil, fmt.Errorf("%s: the column %q is that of %s already: rename one of them", path,
-			field.Name, owner)
+		return nil, fmt.Errorf("%s: %s already has the column %q: rename one of them", path,
+			owner, field.Name)
 	}
 	if len(c.fields) == maxColumns {
 		return nil,
@@ -199,7 +200,7 @@ func (c *compiler) field(f reflect.StructField, v reflect.Value, prefix, path st
 	return columns{{name: field.Name, append: col}}, nil
 }
 
-// nested adds the columns of a record in a record, or of a pointer to one: if that is nil, all of
+// nested adds the columns of a nested record, or of a pointer to one. If the pointer is nil, all of
 // them are unset. As in Zeek, this does not make the columns optional.
 func (c *compiler) nested(v reflect.Value, prefix, path string) (columns, error) {
 	if v.Kind() != reflect.Pointer {
@@ -226,7 +227,7 @@ func (c *compiler) nested(v reflect.Value, prefix, path string) (columns, error)
 	}}}, nil
 }
 
-// column makes the column of a field that is no record.
+// column makes the column of a field that is not a record.
 func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, error) {
 	t := v.Type()
 	field := zeek.Field{Optional: tag.optional}
@@ -235,7 +236,7 @@ func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, err
 		field.Optional = true
 		if tag.optional {
 			return nil, field,
-				fmt.Errorf("a pointer is optional as it is: remove the option or the pointer")
+				fmt.Errorf("a pointer is always optional: remove the option or the pointer")
 		}
 	}
 	if !isContainer(t) {
@@ -262,8 +263,8 @@ func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, err
 	}
 	if t.Kind() == reflect.Map && (tag.vector || t.Elem() != emptyType) {
 		return nil, field,
-			fmt.Errorf("%v cannot be logged: a set is a map[T]struct{} or a slice with the "+
-				"option set, a vector a slice", t)
+			fmt.Errorf("%v cannot be logged: use map[T]struct{} or a slice with the option "+
+				"set for a set, and a slice for a vector", t)
 	}
 	elem := t.Elem()
 	if t.Kind() == reflect.Map {
@@ -284,7 +285,7 @@ func (c *compiler) column(v reflect.Value, tag tag) (appendFunc, zeek.Field, err
 	return containerOf(v, field, atomic), field, nil
 }
 
-// containerOf appends the set or vector in v, or that v points to.
+// containerOf appends the set or vector in v, or the one to which v points.
 func containerOf(v reflect.Value, field zeek.Field, atomic atomicType) appendFunc {
 	slot := v
 	if v.Kind() == reflect.Pointer {

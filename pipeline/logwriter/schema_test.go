@@ -23,12 +23,12 @@ type (
 	}
 )
 
-// What the columns of a struct are called and of which type they are, in their order.
+// Columns have the names, types and order that the package's documentation describes.
 func TestSchema(t *testing.T) {
 	type enum string
 	type all struct {
-		inner                 // in place
-		*Exported             // too
+		inner                 // its fields become columns
+		*Exported             // its fields, too
 		unexported chan error // left out
 		Out        chan error `zeek:"-"`
 
@@ -92,16 +92,16 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// Structs that are no records are refused, with the name of the field and what to do.
+// A struct that cannot be a record is refused. The error names the field and says what to do.
 func TestSchemaRefused(t *testing.T) {
 	type unexportedPointer struct{ *inner }
 	for name, c := range map[string]struct {
 		v    any
 		want string // parts of the error
 	}{
-		"no struct":    {new(int), "int is no record|use a struct"},
-		"pointer":      {new(*inner), "inner is no record"},
-		"time":         {new(time.Time), "time.Time is no record"},
+		"no struct":    {new(int), "int is not a record|use a struct"},
+		"pointer":      {new(*inner), "inner is not a record"},
+		"time":         {new(time.Time), "time.Time is not a record"},
 		"empty":        {new(struct{}), "has no columns"},
 		"all left out": {new(struct{ a int }), "has no columns"},
 		"empty record": {new(struct {
@@ -110,10 +110,10 @@ func TestSchemaRefused(t *testing.T) {
 		"no tag": {new(struct{ TS time.Time }), ".TS: the field has no tag|`zeek:\"-\"`"},
 		"no name": {new(struct {
 			A int `zeek:",optional"`
-		}), ".A: |has no name"},
+		}), ".A: |has no column name"},
 		"empty tag": {new(struct {
 			A int `zeek:""`
-		}), ".A: |has no name"},
+		}), ".A: |has no column name"},
 		"control character": {new(struct {
 			A int "zeek:\"a\\tb\""
 		}), ".A: |control characters"},
@@ -136,18 +136,18 @@ func TestSchemaRefused(t *testing.T) {
 			"unexportedPointer.inner: the field is not exported"},
 		"duplicate": {new(struct {
 			A, B int `zeek:"a"`
-		}), ".B: the column \"a\" is that of .A"},
+		}), ".B: .A already has the column \"a\""},
 		"duplicate by record": {new(struct {
 			R inner `zeek:"r"`
 			A int   `zeek:"r.a"`
-		}), ".A: the column \"r.a\" is that of .R.A"},
-		"cycle": {new(cycle), "cycle.Next: |within itself"},
+		}), ".A: .R.A already has the column \"r.a\""},
+		"cycle": {new(cycle), "cycle.Next: |contains itself"},
 		"record with option": {new(struct {
 			R inner `zeek:"r,optional"`
 		}), ".R: |no options|pointer"},
 		"optional pointer": {new(struct {
 			A *int `zeek:"a,optional"`
-		}), ".A: a pointer is optional"},
+		}), ".A: a pointer is always optional"},
 		"pointer to pointer": {new(struct {
 			A **int `zeek:"a"`
 		}), ".A: a column cannot be of type *int"},
@@ -171,7 +171,7 @@ func TestSchemaRefused(t *testing.T) {
 		}), ".A: a column cannot be of type [4]uint8"},
 		"map": {new(struct {
 			A map[string]bool `zeek:"a"`
-		}), ".A: map[string]bool cannot be logged: a set is a map[T]struct{}"},
+		}), ".A: map[string]bool cannot be logged: use map[T]struct{}"},
 		"vector of a map": {new(struct {
 			A map[string]struct{} `zeek:"a,vector"`
 		}), ".A: map[string]struct {} cannot be logged"},
@@ -206,7 +206,8 @@ func TestSchemaRefused(t *testing.T) {
 	var fields []reflect.StructField
 	for i := range maxColumns + 1 {
 		name := strconv.Itoa(i)
-		fields = append(fields, reflect.StructField{Name: "F" + name, Type: reflect.TypeFor[int](), Tag: reflect.StructTag(`zeek:"` + name + `"`)})
+		fields = append(fields, reflect.StructField{Name: "F" + name,
+			Type: reflect.TypeFor[int](), Tag: reflect.StructTag(`zeek:"` + name + `"`)})
 	}
 	if _, _, err := compile(reflect.New(reflect.StructOf(fields)).Elem()); err == nil ||
 		!strings.Contains(err.Error(), ".F1000: the record has more than 1000 columns") {

@@ -12,68 +12,69 @@ import (
 	"zmtpd/zmtp"
 )
 
-// ErrClosed is returned by Write after Close.
+// ErrClosed is the error of Write after Close.
 var ErrClosed = errors.New("logwriter: the writer is closed")
 
-// Sender is where a Writer sends its messages, a *zmtp.Push.
+// Sender sends the messages of a Writer. A *zmtp.Push is one.
 type Sender interface {
-	// Send queues m. It waits as long as there is no room, until ctx ends, but only then: with room
-	// it takes m though ctx has ended. An error while ctx goes on says that nothing more can be
-	// sent. It keeps m's memory, which is never written to again.
+	// Send queues m. Without room it waits until ctx ends. With room it takes m even if ctx has
+	// ended. If it returns an error before ctx ends, no more messages can be sent. It keeps m's
+	// memory, which the Writer never writes to again.
 	Send(ctx context.Context, m zmtp.Message) error
 }
 
-// Writer makes log batches of records of type T and sends them. All methods are for concurrent use.
+// Writer makes log batches of records of type T and sends them. All methods are safe for concurrent
+// use.
 //
 // The way of a record:
 //
-//  1. Write copies the record to where the columns are bound, and the columns append its values to
-//     the batch under construction. Nothing refers to the record afterwards.
+//  1. Write copies the record to the memory to which the columns are bound. The columns append its
+//     values to the batch under construction. The Writer keeps no reference to the record.
 //  2. A batch that is full, or whose first record has waited for the flush interval, is sealed into
-//     a message, and another batch begins.
-//  3. The goroutine of the Writer sends the message, or a caller of Write that finds no room does.
-//     One of them has the turn at a time.
+//     a message, and the next batch begins.
+//  3. The goroutine of the Writer, or a caller of Write that finds no room, sends the message. Only
+//     the goroutine that has the turn sends.
 //
-// So there are at most two batches, one that waits to be sent and one that is being built. Records
+// So there are at most two batches: one that waits to be sent and one under construction. Records
 // keep the order of the calls of Write.
 type Writer[T any] struct {
-	// Static after New.
+	// Not changed after New.
 	cfg     Config
 	push    Sender
 	schema  *zeek.Schema
 	columns columns         // bound to record
-	ctx     context.Context // ends with Close
+	ctx     context.Context // bound to record
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when the goroutine has ended
-	full    chan struct{} // has room for one signal: something should not wait for the timer
+	full    chan struct{} // has room for one signal: do not wait for the timer
 	turn    chan struct{} // has room for one value; the goroutine that put it there has the turn
 
-	// Only the goroutine that has the turn uses these.
+	// Used only by the goroutine that has the turn.
 	unsent        zmtp.Message
 	unsentRecords int
 
 	// Lock order: turn, mu.
 	mu     sync.Mutex
-	record *T // guarded by mu, as are the rest
+	record *T // guarded by mu, as are the fields below
 	batch  *batch
-	room   chan struct{} // not nil while the batch is full; closed when that may have changed
+	room   chan struct{} // not nil while the batch is full; closed when it may have room
 	timer  *time.Timer   // runs while the batch has records
 	closed bool
-	err    error // why nothing more can be sent
+	err    error // why no more records can be sent
 	stats  Stats
 }
 
-// Stats are the numbers of a Writer since New. Written less Sent is what waits; after Close it is
-// what was lost, which is nothing if Close returned nil.
+// Stats are the counts of a Writer since New. Written minus Sent is the number of records that
+// wait. After Close it is the number of lost records: 0 if Close returned nil.
 type Stats struct {
 	Written uint64 // records that Write has taken
 	Sent    uint64 // of these, records that the Sender has taken
 	Batches uint64 // messages that the Sender has taken
 }
 
-// New returns a Writer of records of type T, a struct with tags as the package describes them,
-// which sends to push. It has a goroutine until Close. The error says which field cannot be logged
-// and why.
+// New returns a Writer that sends records of type T to push. T is a struct with the tags that the
+// package describes. The Writer has a goroutine until Close. The error says which field cannot be
+// logged, and why.
 func New[T any](push Sender, cfg Config) (*Writer[T], error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -98,17 +99,17 @@ func New[T any](push Sender, cfg Config) (*Writer[T], error) {
 	return w, nil
 }
 
-// Schema returns what the batches say about their records. It must not be changed.
+// Schema returns the schema in the batches. It must not be changed.
 func (w *Writer[T]) Schema() *zeek.Schema { return w.schema }
 
-// Write takes a record, or returns an error and has not taken it. It keeps nothing that the record
-// refers to. It does not wait while there is room in the batch, also if ctx has ended; a ctx that
-// has ended thus makes it a Write that never waits. When the batch is full and those before it
-// cannot be sent yet, because the peers take no more or there are none, it waits for that until ctx
-// ends.
+// Write takes a record, or returns an error and does not take it. It keeps nothing to which the
+// record refers. It returns at once if the batch has room, even if ctx has ended: with a ctx that
+// has ended Write never waits. If the batch is full and earlier ones cannot be sent yet, since the
+// peers take no more or there are no peers, it waits until ctx ends.
 //
-// A record that cannot be sent is refused with an error that names the column; the Writer goes on.
-// After Close the error is ErrClosed; after the Sender was closed it is that of the Sender.
+// Write refuses a record that cannot be sent, with an error that names the column, and the Writer
+// goes on. After Close the error is ErrClosed. After the end of the Sender it is the Sender's
+// error.
 func (w *Writer[T]) Write(ctx context.Context, record T) error {
 	var waited error
 	for {
@@ -123,8 +124,8 @@ func (w *Writer[T]) Write(ctx context.Context, record T) error {
 	}
 }
 
-// take encodes a record into the batch. If there is no room it returns a channel that is closed
-// when it should be tried again.
+// take encodes a record into the batch. If there is no room, it returns a channel that is closed
+// when the caller should try again.
 func (w *Writer[T]) take(record *T) (room <-chan struct{}, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,7 +142,7 @@ func (w *Writer[T]) take(record *T) (room <-chan struct{}, err error) {
 	*w.record = *record
 	b.buf, err = w.columns.append(b.buf)
 	var zero T
-	*w.record = zero // the record's memory is the caller's
+	*w.record = zero // so that the Writer does not refer to the caller's memory
 	if size := len(b.buf) - start; err == nil && len(b.head)+size > maxMessage {
 		err = errTooLarge
 	}
@@ -149,7 +150,7 @@ func (w *Writer[T]) take(record *T) (room <-chan struct{}, err error) {
 	case err != nil:
 		b.truncate(start)
 		if errors.Is(err, errTooLarge) {
-			err = fmt.Errorf("%w, which may have at most %d bytes", err, maxMessage)
+			err = fmt.Errorf("%w of at most %d bytes", err, maxMessage)
 		}
 		return nil, fmt.Errorf("logwriter: %w", err)
 	case len(b.buf) > w.cfg.BatchBytes && b.records > 0:
@@ -167,13 +168,13 @@ func (w *Writer[T]) take(record *T) (room <-chan struct{}, err error) {
 	return nil, nil
 }
 
-// end says that the batch is full. The caller holds mu.
+// end marks the batch as full. The caller holds mu.
 func (w *Writer[T]) end() {
 	w.room = make(chan struct{})
 	w.wake()
 }
 
-// tryAgain makes callers that wait for room look again. The caller holds mu.
+// tryAgain lets callers that wait for room look again. The caller holds mu.
 func (w *Writer[T]) tryAgain() {
 	if w.room != nil {
 		close(w.room)
@@ -181,7 +182,7 @@ func (w *Writer[T]) tryAgain() {
 	}
 }
 
-// wake lets the goroutine send what should not wait.
+// wake lets the goroutine send without waiting for the timer.
 func (w *Writer[T]) wake() {
 	select {
 	case w.full <- struct{}{}:
@@ -189,11 +190,11 @@ func (w *Writer[T]) wake() {
 	}
 }
 
-// run sends what is full or has waited long enough.
+// run sends batches that are full or have waited long enough.
 func (w *Writer[T]) run() {
 	defer close(w.done)
 	for {
-		// An error is either that w.ctx has ended, or kept in w.err.
+		// An error is the end of w.ctx, or is kept in w.err.
 		select {
 		case <-w.full:
 			_ = w.send(w.ctx, true)
@@ -220,8 +221,8 @@ func (w *Writer[T]) takeTurn(ctx context.Context) error {
 	}
 }
 
-// makeRoom returns when the batch may have room. If nobody else does, it sends what could not be
-// sent before, until ctx ends, and then leaves the batch to the goroutine.
+// makeRoom returns when the batch may have room. If it gets the turn first, it sends the earlier
+// batch itself, until ctx ends, and then leaves the batch to the goroutine.
 func (w *Writer[T]) makeRoom(ctx context.Context, room <-chan struct{}) error {
 	select {
 	case <-room:
@@ -238,7 +239,7 @@ func (w *Writer[T]) makeRoom(ctx context.Context, room <-chan struct{}) error {
 	}
 	defer func() { <-w.turn }()
 	if w.unsentRecords > 0 {
-		// Close ends this, too: it has a context of its own.
+		// Close ends the sending as well, so ctx needs a cancel function of its own.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(w.ctx, cancel)()
@@ -246,12 +247,12 @@ func (w *Writer[T]) makeRoom(ctx context.Context, room <-chan struct{}) error {
 			return err
 		}
 	}
-	w.seal(true) // which end has told the goroutine of
+	w.seal(true) // end has signalled the goroutine
 	return nil
 }
 
-// send sends what could not be sent before, and then the batch, with onlyFull if it is full. It
-// waits until ctx ends. After an error what was not sent is still there.
+// send sends the message that waits, and then the batch; with onlyFull only a full one. It waits
+// until ctx ends. After an error the rest stays.
 func (w *Writer[T]) send(ctx context.Context, onlyFull bool) error {
 	if err := w.takeTurn(ctx); err != nil {
 		return err
@@ -264,8 +265,8 @@ func (w *Writer[T]) send(ctx context.Context, onlyFull bool) error {
 	return w.deliver(ctx)
 }
 
-// seal makes a message of the batch, with onlyFull if it is full, and begins another. The caller
-// has the turn, and has sent the last message.
+// seal makes a message of the batch, with onlyFull only of a full one, and begins the next batch.
+// The caller has the turn, and has sent the last message.
 func (w *Writer[T]) seal(onlyFull bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -283,7 +284,7 @@ func (w *Writer[T]) deliver(ctx context.Context) error {
 	}
 	if err := w.push.Send(ctx, w.unsent); err != nil {
 		if ctx.Err() != nil {
-			w.wake() // the goroutine has more patience
+			w.wake() // the goroutine tries on
 			return err
 		}
 		err = fmt.Errorf("logwriter: %w", err)
@@ -300,14 +301,14 @@ func (w *Writer[T]) deliver(ctx context.Context) error {
 	return nil
 }
 
-// Flush returns when the Sender has taken all records written before. It waits until ctx ends; what
-// is left then goes on waiting to be sent. That the Sender has taken them does not mean that they
-// have arrived.
+// Flush returns when the Sender has taken all records that were written before. It waits until ctx
+// ends; the rest then stays in the Writer and is sent later. A record that the Sender has taken may
+// not have arrived yet.
 func (w *Writer[T]) Flush(ctx context.Context) error { return w.send(ctx, false) }
 
-// Close ends the Writer: it takes no more records, and those written before are given to the
-// Sender. It waits for that until ctx ends; the error then says how many records are lost, unless
-// another Close sends them. The Sender stays open: its Shutdown comes after Close.
+// Close ends the Writer. The Writer takes no more records and gives all earlier ones to the Sender.
+// Close waits until ctx ends. Its error then says how many records are lost, unless another call of
+// Close sends them. The Sender stays open: call its Shutdown after Close.
 func (w *Writer[T]) Close(ctx context.Context) error {
 	w.mu.Lock()
 	w.closed = true
@@ -323,7 +324,7 @@ func (w *Writer[T]) Close(ctx context.Context) error {
 	return err
 }
 
-// Stats returns the numbers so far.
+// Stats returns the counts so far.
 func (w *Writer[T]) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// numbered is a record of a sender's.
+// numbered is a record with a number.
 type numbered struct {
 	From uint64 `zeek:"from"`
 	N    uint64 `zeek:"n"`
@@ -36,16 +36,16 @@ func numbers(tb testing.TB, m zmtp.Message) (all []uint64) {
 	return all
 }
 
-// wantMessage wants the next message to hold these records.
+// wantMessage takes the next message, which must have the records.
 func wantMessage(tb testing.TB, q queue, want ...uint64) {
 	tb.Helper()
 	select {
 	case m := <-q:
 		if got := numbers(tb, m); fmt.Sprint(got) != fmt.Sprint(want) {
-			tb.Fatalf("a message with records %v, want %v", got, want)
+			tb.Fatalf("the message has records %v, want %v", got, want)
 		}
 	default:
-		tb.Fatalf("no message, want one with %v", want)
+		tb.Fatalf("there is no message, want one with records %v", want)
 	}
 }
 
@@ -53,7 +53,7 @@ func wantNoMessage(tb testing.TB, q queue) {
 	tb.Helper()
 	select {
 	case m := <-q:
-		tb.Fatalf("a message with records %v, want none", numbers(tb, m))
+		tb.Fatalf("there is a message with records %v, want none", numbers(tb, m))
 	default:
 	}
 }
@@ -86,7 +86,9 @@ func TestMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range [][]byte{[]byte("log-write"), []byte("probe"), []byte("zeek-bin-serializer"), batch} {
+	for i, want := range [][]byte{
+		[]byte("log-write"), []byte("probe"), []byte("zeek-bin-serializer"), batch,
+	} {
 		if got := m.Part(i); !bytes.Equal(got, want) {
 			t.Errorf("part %d: %q, want %q", i, got, want)
 		}
@@ -99,7 +101,7 @@ func TestMessage(t *testing.T) {
 	}
 }
 
-// A batch that is full is sent without anybody asking for it.
+// A full batch is sent without a call of Flush.
 func TestBatchSize(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue, 10)
@@ -124,7 +126,7 @@ func TestBatchSize(t *testing.T) {
 	})
 }
 
-// No message is larger than BatchBytes, but for that of a single record.
+// No message is larger than BatchBytes, except one with a single record.
 func TestBatchBytes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const limit = 2000
@@ -143,7 +145,7 @@ func TestBatchBytes(t *testing.T) {
 			if len(m.Wire()) > limit {
 				single++
 				if len(got) != 1 {
-					t.Errorf("%d bytes with %d records", len(m.Wire()), len(got))
+					t.Errorf("a message of %d bytes has %d records", len(m.Wire()), len(got))
 				}
 			}
 			for _, n := range got {
@@ -154,13 +156,13 @@ func TestBatchBytes(t *testing.T) {
 			}
 		}
 		if int(next) != len(sizes) || single != 3 {
-			t.Errorf("%d records, %d of them too large for others; want %d and 3", next, single,
+			t.Errorf("%d records, %d of them larger than BatchBytes; want %d and 3", next, single,
 				len(sizes))
 		}
 	})
 }
 
-// The first record of a batch waits no longer than the interval, which begins with it.
+// The first record of a batch waits for the flush interval, which begins with it.
 func TestFlushInterval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue, 10)
@@ -180,7 +182,7 @@ func TestFlushInterval(t *testing.T) {
 		elapse(time.Millisecond)
 		wantMessage(t, q, 1, 2)
 
-		// One that is full in between takes its timer with it.
+		// A batch that becomes full before stops the timer.
 		write(t, w, numbered{N: 3})
 		elapse(500 * time.Millisecond)
 		write(t, w, numbered{N: 4}, numbered{N: 5}, numbered{N: 6})
@@ -195,8 +197,8 @@ func TestFlushInterval(t *testing.T) {
 	})
 }
 
-// While nothing can be sent, there is room for two batches; then Write waits, and its context ends
-// that.
+// While no message can be sent, there is room for two batches. Then Write waits until its context
+// ends.
 func TestBackPressure(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue)
@@ -227,7 +229,7 @@ func TestBackPressure(t *testing.T) {
 		synctest.Wait()
 		select {
 		case err := <-written:
-			t.Errorf("Write did not wait: %v", err)
+			t.Errorf("Write has returned without waiting: %v", err)
 		default:
 		}
 		if got := numbers(t, <-q); fmt.Sprint(got) != "[0 1]" {
@@ -250,8 +252,7 @@ func TestBackPressure(t *testing.T) {
 	})
 }
 
-// What a Flush gave up to wait for is sent as soon as there is room, without anybody asking for it
-// again.
+// Records that a Flush left behind are sent as soon as there is room, without another call.
 func TestFlushGivesUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue)
@@ -267,8 +268,8 @@ func TestFlushGivesUp(t *testing.T) {
 	})
 }
 
-// With a context that has ended Write takes what there is room for, and sends what can be sent at
-// once.
+// With a context that has ended, Write takes records while there is room, and sends what can be
+// sent at once.
 func TestWriteWithoutWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue, 1)
@@ -283,9 +284,9 @@ func TestWriteWithoutWaiting(t *testing.T) {
 			synctest.Wait()
 		}
 		if taken != 6 {
-			t.Errorf("%d records taken, there is room for 6", taken)
+			t.Errorf("%d records were taken, want 6", taken)
 		}
-		// The goroutine goes on with what could not be sent.
+		// The goroutine sends the rest.
 		var got []uint64
 		for range 3 {
 			synctest.Wait()
@@ -297,7 +298,7 @@ func TestWriteWithoutWaiting(t *testing.T) {
 	})
 }
 
-// Close says what is lost, and Write takes nothing any more.
+// The error of Close says how many records are lost. After Close, Write takes no records.
 func TestClose(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := make(queue)
@@ -334,8 +335,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// A caller that waits in Write returns at once when Close is called, whichever goroutine is
-// sending, and Close goes on to send.
+// A call of Write that waits returns at once when Close is called, whichever goroutine is sending.
+// Close goes on sending.
 func TestCloseDuringWrite(t *testing.T) {
 	for range 20 {
 		bubble(t, func(t *testing.T) {
@@ -364,7 +365,7 @@ func TestCloseDuringWrite(t *testing.T) {
 			}
 			synctest.Wait()
 			if len(results) > 0 {
-				t.Fatalf("Close did not wait: %v", <-results)
+				t.Fatalf("Close has returned without waiting: %v", <-results)
 			}
 			for _, want := range []string{"[0]", "[1 2]"} {
 				if got := numbers(t, <-q); fmt.Sprint(got) != want {
@@ -378,7 +379,7 @@ func TestCloseDuringWrite(t *testing.T) {
 	}
 }
 
-// A socket that is closed ends the Writer, with its error.
+// If the socket is closed, the Writer ends with its error.
 func TestSenderClosed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
@@ -400,14 +401,14 @@ func TestSenderClosed(t *testing.T) {
 	})
 }
 
-// limitMessages lowers the limit of a log message to 8 MiB, which saves time and memory.
+// limitMessages lowers the limit of a log message to 8 MiB, to save time and memory.
 func limitMessages(t *testing.T) {
 	before := maxMessage
 	maxMessage = 8 << 20
 	t.Cleanup(func() { maxMessage = before })
 }
 
-// A record that is refused leaves no trace in the batch, and no memory of its size.
+// A refused record leaves nothing in the batch, and the batch keeps no memory of its size.
 func TestRefusedRecord(t *testing.T) {
 	limitMessages(t)
 	bubble(t, func(t *testing.T) {
@@ -471,8 +472,8 @@ func TestRefusedEarly(t *testing.T) {
 	}
 }
 
-// Write keeps nothing of a record.
-func TestRecordIsFree(t *testing.T) {
+// The Writer keeps no reference to a record.
+func TestWriterKeepsNoReferenceToRecords(t *testing.T) {
 	type record struct {
 		P    *string           `zeek:"p"`
 		B    []byte            `zeek:"b"`
@@ -488,11 +489,11 @@ func TestRecordIsFree(t *testing.T) {
 		Pl: &[]connState{"s"}, Keys: map[int8]struct{}{1: {}}})
 	if r := *w.record; r.P != nil || r.B != nil || r.L != nil || r.M != nil || r.Sub != nil ||
 		r.Pl != nil || r.Keys != nil {
-		t.Errorf("the Writer refers to %+v", r)
+		t.Errorf("the Writer still refers to %+v", r)
 	}
 }
 
-// slowSender has room now and then, and counts on nobody to send at the same time as others.
+// slowSender has room now and then. It fails the test if two messages are sent at the same time.
 type slowSender struct {
 	queue
 	busy atomic.Bool
@@ -507,8 +508,8 @@ func (s *slowSender) Send(ctx context.Context, m zmtp.Message) error {
 	return s.queue.Send(ctx, m)
 }
 
-// Of many goroutines that write, flush, give up and try again, what was taken arrives once, each
-// one's in order.
+// Many goroutines write, flush, give up and try again. Each record that was taken arrives once, and
+// those of one goroutine in order.
 func TestConcurrent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const writers, records = 8, 300
@@ -573,7 +574,7 @@ func TestConcurrent(t *testing.T) {
 		for from := range arrived {
 			total += len(taken[from])
 			if fmt.Sprint(arrived[from]) != fmt.Sprint(taken[from]) {
-				t.Errorf("writer %d: %d records taken, %d arrived, or in another order", from,
+				t.Errorf("writer %d: %d records taken, %d arrived, or the order is wrong", from,
 					len(taken[from]), len(arrived[from]))
 			}
 		}
@@ -583,7 +584,7 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
-// Through sockets: a logger that is not there yet, and reads slowly, gets everything in order.
+// A logger that starts late and reads slowly gets everything in order, through sockets.
 func TestPush(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		n := new(zmtptest.Network)

@@ -1,5 +1,5 @@
-// Package stdout writes log records as lines to an [io.Writer], such as the standard output: a
-// [Sink] is a [pipeline.Sink].
+// Package stdout writes log records as lines to an [io.Writer], such as the standard output: [Sink]
+// is a [pipeline.Sink].
 package stdout
 
 import (
@@ -23,31 +23,32 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Config says what is written where. Writer is all that must be set.
+// Config configures a Sink. Writer is the only field that must be set.
 type Config struct {
-	// Writer gets the records of a batch in one call of Write, unless that writes less or the text
-	// has more than zeek.PieceBytes. Only one goroutine calls it at a time.
+	// Writer takes the records of a batch in one call of Write, unless that call writes less or the
+	// text is larger than zeek.PieceBytes. Only one goroutine calls it at a time.
 	//
-	// If it is the standard output, the program must ignore SIGPIPE (signal.Ignore), else a reader
-	// that ends takes the program with it.
+	// If it is the standard output, the program must ignore SIGPIPE (signal.Ignore). Else a reader
+	// that ends also ends the program.
 	Writer io.Writer
-	// Format is what the lines look like. Default: zeek.DefaultOptions with UseJSON.
+	// Format is the format of the lines. Default: zeek.DefaultOptions with UseJSON.
 	Format *zeek.Options
-	// Memory is the budget in which text counts that waits to be written. Default: none.
+	// Memory is the budget for text that waits to be written. Default: none.
 	Memory *memory.Budget
-	// Logger gets what an operator should know. It must not write to Writer. Default: nothing is
+	// Logger takes messages for the operator. It must not write to Writer. Default: nothing is
 	// logged.
 	Logger *slog.Logger
 }
 
-// Sink writes records as lines, which begin with the log path: see package lines. An entry is done
-// when its lines are written, all of them. They stand together, and no line is torn, whatever fails
-// in between. Only a line of more than zeek.PieceBytes ends early if it is given up within.
+// Sink writes records as lines that begin with the log path; see package lines. An entry is done
+// when all its lines are written. The lines of an entry stand together, and no line is torn by a
+// failed write. Only a line of more than zeek.PieceBytes may be cut short, if its batch is given
+// up.
 //
-// What fails is tried again until Send's context ends, with one exception: a pipe whose reader has
-// gone never comes back. Then all entries are given up, with pipeline.ErrGone.
+// The Sink tries a failed write again until Send's context ends. If the reader of a pipe has gone,
+// no write can succeed: the Sink gives up all entries, with pipeline.ErrGone.
 type Sink struct {
-	// Static after New.
+	// Not changed after New.
 	w     io.Writer
 	lines *lines.Renderer
 	log   *slog.Logger
@@ -55,44 +56,45 @@ type Sink struct {
 	stop  chan struct{} // closed by Close
 	ended chan struct{} // closed by the writer goroutine
 
-	quota          *text.Quota // of texts that wait to be written
+	quota          *text.Quota // for texts that wait to be written
 	records, bytes atomic.Uint64
 
-	// Owned by the writer goroutine.
-	rest []byte // of a line that was begun and whose batch was given up
-	open bool   // the last byte that was written does not end a line
+	// Used by the writer goroutine only.
+	rest []byte // the end of a line that was begun and whose batch was given up
+	open bool   // the last written byte does not end a line
 
 	mu      sync.Mutex
-	err     error     // guarded by mu; of the last write, nil if it went well
-	since   time.Time // guarded by mu; of err being nil or not
+	err     error     // guarded by mu; of the last write, nil if it succeeded
+	since   time.Time // guarded by mu; when err became nil or not nil
 	dead    bool      // guarded by mu; the reader has gone
 	writing time.Time // guarded by mu; when Write was called, zero if it has returned
 }
 
 var _ pipeline.Sink = (*Sink)(nil)
 
-// Stats is what can be said of a Sink at a moment.
+// Stats describes a Sink at one moment.
 type Stats struct {
-	// Up says that records are written; Since when this is so or not. Err is why not.
+	// Up says that records are written, and Since when that began or ended. Err is the reason if
+	// they are not.
 	Up    bool
 	Since time.Time
 	Err   error
-	// Records and Bytes were written.
+	// Records and Bytes count what was written.
 	Records, Bytes uint64
 }
 
 const (
-	// slowWrite is how long a write may take until Stats calls that a fault.
+	// slowWrite is the time after which Stats reports a write that has not returned as a fault.
 	slowWrite = 10 * time.Second
-	// maxTexts is how many bytes of text may wait to be written, and minTexts how many of them
-	// without memory in the budget.
+	// maxTexts bounds the text that waits to be written, in bytes. minTexts of it do not depend on
+	// the memory budget.
 	maxTexts, minTexts = 32 << 20, 4 * text.PieceBytes
 )
 
 // New returns a Sink. Its goroutine ends with Close.
 func New(cfg Config) (*Sink, error) {
 	if cfg.Writer == nil {
-		return nil, errors.New("stdout: no writer is given")
+		return nil, errors.New("stdout: Config.Writer is nil: set it, for example to os.Stdout")
 	}
 	if cfg.Format == nil {
 		format := zeek.DefaultOptions()
@@ -120,28 +122,28 @@ func New(cfg Config) (*Sink, error) {
 	return s, nil
 }
 
-// job is a batch on its way to the writer goroutine, which owns its text then.
+// job is a batch for the writer goroutine, which then owns its text.
 type job struct {
 	ctx     context.Context
 	text    *[]byte
 	long    *longText
-	written chan error // has room for the outcome, for which nobody may wait any more
-	bytes   uint64     // that are written; the goroutine's until the outcome is there
-	size    int64      // of text in the quota, in bytes
+	written chan error // has room for the outcome: the receiver may have gone
+	bytes   uint64     // written so far; the goroutine's until it has sent the outcome
+	size    int64      // size in bytes of the text, as counted in the quota
 }
 
-// longText is a batch whose text has several pieces. The writer goroutine renders them one by one.
+// longText is a batch with a text of several pieces. The writer goroutine renders them one by one.
 type longText struct {
-	mu    sync.Mutex // held while batch is looked at
+	mu    sync.Mutex // held while batch is read
 	batch zeek.Batch // guarded by mu
-	ended bool       // guarded by mu; the entry is done, batch must not be looked at any more
+	ended bool       // guarded by mu; the entry is done, so batch must not be read
 }
 
-// errLong says that a text has more than one piece.
+// errLong reports that a text has more than one piece.
 var errLong = errors.New("more than one piece")
 
 // Send implements pipeline.Sink. It returns when e is done. It renders the batch itself, so that
-// all cores can, unless the text is long.
+// all cores can render, unless the text is long.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	if !s.quota.Acquire(ctx, ctx, text.PieceBytes) {
 		e.Done(s.givenUp(ctx))
@@ -158,7 +160,7 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 		e.Refuse(uint64(e.Batch.NumRecords), drop)
 		e.Done(nil)
 		return
-	case err != nil: // errLong, behind which there is no fault
+	case err != nil: // errLong: the batch has no fault
 		*j.text = (*j.text)[:0] // the writer goroutine renders it there
 		j.long = &longText{batch: e.Batch}
 	case len(*j.text) == 0:
@@ -180,7 +182,7 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	select {
 	case err = <-j.written:
 	case <-ctx.Done():
-		err = s.givenUp(ctx) // whatever the writer makes of it
+		err = s.givenUp(ctx) // whatever the writer does with it
 		if j.long != nil {
 			j.long.mu.Lock()
 			j.long.ended = true
@@ -194,7 +196,8 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	e.Done(err)
 }
 
-// givenUp is the error of a batch that was not written before ctx ended or the reader had gone.
+// givenUp returns the error for a batch that was not written before ctx ended or the reader went
+// away.
 func (s *Sink) givenUp(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,14 +208,14 @@ func (s *Sink) givenUp(ctx context.Context) error {
 	return fmt.Errorf("stdout: %w", err)
 }
 
-// release gives back the text of a job.
+// release returns the text of a job.
 func (s *Sink) release(j *job) {
 	text.Put(j.text)
 	s.quota.Release(j.size)
 }
 
-// Close implements pipeline.Sink. If a call of Write hangs it leaves that behind when ctx ends,
-// with its goroutine.
+// Close implements pipeline.Sink. If a call of Write hangs until ctx ends, Close returns and leaves
+// the call and its goroutine behind.
 func (s *Sink) Close(ctx context.Context) error {
 	close(s.stop)
 	defer s.quota.Close()
@@ -220,11 +223,11 @@ func (s *Sink) Close(ctx context.Context) error {
 	case <-s.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("stdout: a write has not returned: %w", ctx.Err())
+		return fmt.Errorf("stdout: a write of log records has not returned: %w", ctx.Err())
 	}
 }
 
-// Stats returns what can be said now.
+// Stats describes the Sink at this moment.
 func (s *Sink) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -251,7 +254,7 @@ func (s *Sink) run() {
 	}
 }
 
-// write writes the text of a job, until it is written or the job's context ends.
+// write writes the text of a job. It tries until the text is written or the job's context ends.
 func (s *Sink) write(j *job) error {
 	if j.long == nil {
 		return s.writeText(j, *j.text)
@@ -278,7 +281,8 @@ func (s *Sink) write(j *job) error {
 	return s.writeText(j, *j.text)
 }
 
-// writeText writes text, until it is written, the job's context ends, or the reader has gone.
+// writeText writes text. It tries until the text is written, the job's context ends, or the reader
+// has gone.
 func (s *Sink) writeText(j *job, text []byte) error {
 	done := 0
 	var backoff await.Backoff
@@ -301,8 +305,8 @@ func (s *Sink) writeText(j *job, text []byte) error {
 	}
 }
 
-// endLine sees to it that a line which was begun will be ended, with what of it is in the text that
-// was given up. If its end is not there it ends as it is.
+// endLine makes sure that a line that was begun is ended, although its text was given up: with the
+// rest of the line in text or, if that lacks the end of the line, with a line feed.
 func (s *Sink) endLine(text []byte) {
 	if !s.open || len(s.rest) > 0 {
 		return
@@ -314,7 +318,7 @@ func (s *Sink) endLine(text []byte) {
 	}
 }
 
-// put writes b, and returns how much of it is written. Without an error that is all.
+// put writes b and returns the number of bytes written. It is less than len(b) only with an error.
 func (s *Sink) put(b []byte) (done int, err error) {
 	if s.gone() {
 		return 0, errGone
@@ -338,7 +342,7 @@ func (s *Sink) put(b []byte) (done int, err error) {
 	return done, err
 }
 
-// errGone says that no try will succeed.
+// errGone reports that no write can succeed any more.
 var errGone = fmt.Errorf("the reader has ended: %w", pipeline.ErrGone)
 
 func (s *Sink) gone() bool {
@@ -347,7 +351,7 @@ func (s *Sink) gone() bool {
 	return s.dead
 }
 
-// note notes the outcome of a write, and logs it if it is another than before.
+// note records the outcome of a write, and logs it if the outcome has changed.
 func (s *Sink) note(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -358,22 +362,22 @@ func (s *Sink) note(err error) {
 		down := time.Since(s.since)
 		s.since = time.Now()
 		if err == nil {
-			s.log.Info("log records can be written to the output again", "after",
+			s.log.Info("writing log records to the output works again", "after",
 				down.Round(time.Millisecond))
 		} else if !broken(err) {
-			s.log.Warn("log records cannot be written to the output, they are tried again until "+
-				"they can", "err", err)
+			s.log.Warn("log records cannot be written to the output; trying again "+
+				"until it works", "err", err)
 		}
 	}
 	s.err = err
 	if err != nil && broken(err) {
 		s.dead = true
-		s.log.Error("the reader of the output has gone, no more log records are written to it",
+		s.log.Error("the reader of the output has ended; no more log records are written to it",
 			"err", err)
 	}
 }
 
-// broken reports whether a write that failed with err never succeeds any more.
+// broken reports whether no write can succeed after the error err.
 func broken(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, fs.ErrClosed)

@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// entry returns an entry with a record for each number, and where its outcome goes.
+// entry returns an entry with a record for each number, and the channel for its outcome.
 func entry(t testing.TB, path string, from, n int) (*pipeline.Entry, chan outcome) {
 	t.Helper()
 	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: path,
@@ -56,7 +56,7 @@ type outcome struct {
 	err     error
 }
 
-// send sends n records and returns what became of them.
+// send sends n records and returns the error with which the entry was done.
 func send(t testing.TB, ctx context.Context, s *Sink, path string, from, n int) error {
 	t.Helper()
 	e, done := entry(t, path, from, n)
@@ -64,11 +64,11 @@ func send(t testing.TB, ctx context.Context, s *Sink, path string, from, n int) 
 	select {
 	case o := <-done:
 		if len(o.refused) > 0 || len(done) > 0 {
-			t.Errorf("refused %v, %d times done", o.refused, 1+len(done))
+			t.Errorf("refused %v, done %d times", o.refused, 1+len(done))
 		}
 		return o.err
 	default:
-		t.Error("Send has returned, the entry is not done")
+		t.Error("Send has returned before the entry was done")
 		return nil
 	}
 }
@@ -90,7 +90,7 @@ func want(from, n int) string {
 	return b.String()
 }
 
-// Batches of many senders stand together, each in its order.
+// The lines of a batch stand together, and each sender's batches stay in order.
 func TestManySenders(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -128,13 +128,13 @@ func TestManySenders(t *testing.T) {
 			t.Fatal(err)
 		}
 		if rec.N != next[rec.Path] {
-			t.Fatalf("%s: %d, want %d", rec.Path, rec.N, next[rec.Path])
+			t.Fatalf("%s: record %d, want %d", rec.Path, rec.N, next[rec.Path])
 		}
 		next[rec.Path]++
 	}
 	for i := range senders {
 		if n := next[fmt.Sprint("path", i)]; n != batches*size {
-			t.Errorf("sender %d: %d records", i, n)
+			t.Errorf("sender %d: %d records were written", i, n)
 		}
 	}
 	if st := s.Stats(); st.Records != senders*batches*size || st.Bytes == 0 || !st.Up {
@@ -142,7 +142,7 @@ func TestManySenders(t *testing.T) {
 	}
 }
 
-// flaky is a writer that takes less than it was given, and fails.
+// flaky is a writer that takes part of what it is given, and fails.
 type flaky struct {
 	bytes.Buffer
 	rng *rand.Rand
@@ -162,7 +162,7 @@ func (f *flaky) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// Whatever a writer takes at a time, every line is whole and there once.
+// Even with a writer that takes any part of a write, every line is written once and whole.
 func TestShortWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -181,12 +181,12 @@ func TestShortWrites(t *testing.T) {
 		}
 		if fails, again := strings.Count(log.String(), "cannot be"),
 			strings.Count(log.String(), "again\" after"); fails == 0 || fails != again {
-			t.Errorf("logged %d and %d times", fails, again)
+			t.Errorf("%d failures and %d recoveries are logged", fails, again)
 		}
 	})
 }
 
-// script is a writer that does what it is told, once each, and then takes everything.
+// script is a writer that first does what each entry of a list says, and then takes everything.
 type script struct {
 	bytes.Buffer
 	steps []func(b []byte) (int, error)
@@ -235,7 +235,7 @@ func TestGivenUpInALine(t *testing.T) {
 	})
 }
 
-// The line is also ended if nothing more comes.
+// Close ends a line that was begun.
 func TestLineEndedByClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -254,7 +254,7 @@ func TestLineEndedByClose(t *testing.T) {
 	})
 }
 
-// A reader that has gone is logged once, and whatever comes is given up at once, with ErrGone.
+// The end of the reader is logged once. From then on entries are given up at once, with ErrGone.
 func TestReaderGone(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -288,11 +288,11 @@ func TestReaderGone(t *testing.T) {
 	}
 }
 
-// limitWriter keeps what is written and notes the largest piece. After fail bytes it takes nothing.
+// limitWriter keeps all bytes and the size of the largest write. After fail bytes it fails.
 type limitWriter struct {
 	bytes.Buffer
 	largest, fail int
-	failed        chan struct{} // closed then
+	failed        chan struct{} // closed at the first failure
 }
 
 func (w *limitWriter) Write(b []byte) (int, error) {
@@ -309,7 +309,7 @@ func (w *limitWriter) Write(b []byte) (int, error) {
 	return w.Buffer.Write(b)
 }
 
-// A batch whose text is long is written in pieces, in one go: nothing comes between them.
+// A batch with a long text is written in several pieces, and nothing is written between them.
 func TestLongText(t *testing.T) {
 	const n = 100_000
 	w := &limitWriter{fail: math.MaxInt}
@@ -340,11 +340,11 @@ func TestLongText(t *testing.T) {
 		}
 	}
 	if w.largest > zeek.PieceBytes+zeek.PieceBytes/4 {
-		t.Errorf("a write of %d bytes", w.largest)
+		t.Errorf("the largest write has %d bytes", w.largest)
 	}
 }
 
-// A long text that is given up ends with a whole line, wherever its write failed.
+// A long text that is given up ends with a whole line, wherever the write failed.
 func TestLongTextGivenUp(t *testing.T) {
 	const n = 100_000
 	all := want(0, n)
@@ -358,24 +358,24 @@ func TestLongTextGivenUp(t *testing.T) {
 			cancel()
 		}()
 		if err := send(t, ctx, s, "p", 0, n); !errors.Is(err, context.Canceled) {
-			t.Errorf("failing after %d bytes: error %v", fail, err)
+			t.Errorf("failure after %d bytes: error %v", fail, err)
 		}
 		if err := s.Close(t.Context()); err != nil { // waits for the goroutine
 			t.Error(err)
 		}
 		if got := w.String(); got != all[:fail] {
-			t.Errorf("failing after %d bytes: %d bytes are written", fail, len(got))
+			t.Errorf("failure after %d bytes: %d bytes are written", fail, len(got))
 		}
 		if rest := string(s.rest); fail > 0 && !strings.HasPrefix(all[fail:], rest) ||
 			strings.Count(rest, "\n") > 1 ||
 			fail > 0 && all[fail-1] != '\n' && !strings.HasSuffix(rest, "\n") {
-			t.Errorf("failing after %d bytes: the line goes on with %q", fail, rest)
+			t.Errorf("failure after %d bytes: the line goes on with %q", fail, rest)
 		}
 		cancel()
 	}
 }
 
-// A write that does not return holds up neither Send's context nor Close's.
+// A write that does not return delays neither the end of Send at its context's end nor Close.
 func TestHangingWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -407,7 +407,7 @@ func TestHangingWrite(t *testing.T) {
 	})
 }
 
-// What cannot be rendered is refused, what has no records is done.
+// A batch that cannot be rendered is refused. One without records is done.
 func TestRefused(t *testing.T) {
 	var w bytes.Buffer
 	s := newSink(t, Config{Writer: &w})
@@ -439,8 +439,8 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// Texts that wait for a slow reader count in the memory budget and are bounded, however many logs
-// there are; all is given back. Without any memory in the budget they are written the same.
+// Texts that wait for a slow reader count in the memory budget and are bounded, for any number of
+// logs. All memory is returned. The same text is written if the budget has no memory.
 func TestMemory(t *testing.T) {
 	for _, limit := range []int64{256 << 20, 1} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -467,7 +467,7 @@ func TestMemory(t *testing.T) {
 					most = minTexts
 				}
 				if got != s.quota.Used() || got > most || got < 1<<20 {
-					t.Errorf("%d bytes count in the budget, %d are held, want at most %d", got,
+					t.Errorf("%d bytes count in the budget and %d are held, want at most %d", got,
 						s.quota.Used(), most)
 				}
 				sending.Wait()
@@ -485,7 +485,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// slowWriter counts the lines that are written to it, and takes its time for each write.
+// slowWriter counts the lines that are written to it, and each write takes it a while.
 type slowWriter struct {
 	pause time.Duration
 	lines int

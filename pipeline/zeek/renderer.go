@@ -179,7 +179,7 @@ func (r *Renderer) accept(header []byte) error {
 		return &Error{
 			Reason: ReasonSchemaMismatch,
 			Record: -1,
-			Detail: fmt.Sprintf("stream %q, path %q; logs with other columns need"+
+			Detail: fmt.Sprintf("stream %q, path %q; logs with other columns need "+
 				"a renderer and a file of their own", s.Stream, s.Path),
 		}
 	}

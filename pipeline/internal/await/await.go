@@ -1,5 +1,5 @@
-// Package await has the ways in which the logger and its sinks wait with a limit: for a time, and
-// for something that may hang in a call of the file system.
+// Package await has the ways in which the logger and its sinks wait with a limit: for some time,
+// and for calls of the file system that may hang.
 package await
 
 import (
@@ -21,7 +21,7 @@ func Sleep(a, b context.Context, d time.Duration) bool {
 	return false
 }
 
-// Done returns a channel that is closed when wait returns.
+// Done returns a channel that is closed when wait has returned.
 func Done(wait func()) <-chan struct{} {
 	c := make(chan struct{})
 	go func() {
@@ -31,10 +31,11 @@ func Done(wait func()) <-chan struct{} {
 	return c
 }
 
-// Grace is how long something that was told to give up may still take.
+// Grace is how long an operation may go on after it was told to give up.
 const Grace = 3 * time.Second
 
-// WithGrace returns a context that ends Grace after ctx: what has not returned by then hangs.
+// WithGrace returns a context that ends Grace after ctx. An operation that has not returned by then
+// counts as hung.
 func WithGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	hung, cancel := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, func() {
@@ -45,7 +46,7 @@ func WithGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	return hung, func() { stop(); cancel() }
 }
 
-// Until waits for c until ctx ends, and reports whether c is closed.
+// Until waits until c is closed or ctx ends, and reports whether c is closed.
 func Until(ctx context.Context, c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -60,14 +61,14 @@ func Until(ctx context.Context, c <-chan struct{}) bool {
 	}
 }
 
-// Backoff is the pause before something that failed is tried again: Min at first, then doubled each
-// time up to Max. The zero Backoff has 50 ms and 1 s.
+// Backoff is the pause before a failed operation is tried again: first Min, then twice as long each
+// time, up to Max. The zero Backoff has 50 ms and 1 s.
 type Backoff struct {
 	Min, Max time.Duration
 	next     time.Duration
 }
 
-// Next returns how long to wait now.
+// Next returns the next pause.
 func (b *Backoff) Next() time.Duration {
 	d := max(b.next, cmp.Or(b.Min, 50*time.Millisecond))
 	d = min(d, cmp.Or(b.Max, time.Second))
@@ -75,11 +76,11 @@ func (b *Backoff) Next() time.Duration {
 	return d
 }
 
-// First reports whether Next was not called yet, or not since Reset.
+// First reports whether the next pause is the first one.
 func (b *Backoff) First() bool { return b.next == 0 }
 
-// Reset makes the next pause the first again.
+// Reset makes the next pause the first one again.
 func (b *Backoff) Reset() { b.next = 0 }
 
-// Sleep waits as long as Next says. It returns false as soon as one of the contexts ends.
+// Sleep waits for the next pause. It returns false as soon as one of the contexts ends.
 func (b *Backoff) Sleep(x, y context.Context) bool { return Sleep(x, y, b.Next()) }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestBackoff(t *testing.T) {
+func TestBackoffGrowsFromMinToMax(t *testing.T) {
 	for _, c := range []struct {
 		b    Backoff
 		want string
@@ -21,7 +21,7 @@ func TestBackoff(t *testing.T) {
 		var got []time.Duration
 		for i := range 7 {
 			if b.First() != (i == 0) {
-				t.Errorf("%+v: First before pause %d", c.b, i)
+				t.Errorf("%+v: First is wrong before pause %d", c.b, i)
 			}
 			got = append(got, b.Next())
 		}
@@ -29,12 +29,12 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", c.b, got, c.want)
 		}
 		if b.Reset(); !b.First() || b.Next() != got[0] {
-			t.Errorf("%+v: not the first pause after Reset", c.b)
+			t.Errorf("%+v: the pause after Reset is not the first one", c.b)
 		}
 	}
 }
 
-func TestBackoffEnds(t *testing.T) {
+func TestSleepEndsWithEitherContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
 		defer cancel()

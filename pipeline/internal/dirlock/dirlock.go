@@ -1,2 +1,2 @@
-// Package dirlock keeps two processes from using the same folder.
+// Package dirlock locks a folder, so that only one process uses it at a time.
 package dirlock

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestLock(t *testing.T) {
+func TestLockIsExclusiveUntilClosed(t *testing.T) {
 	root, err := os.OpenRoot(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestLock(t *testing.T) {
 	}
 	lock, taken, err = Lock(root)
 	if err != nil || taken {
-		t.Fatalf("a folder that was unlocked: taken %v, error %v", taken, err)
+		t.Fatalf("after the unlock: taken %v, error %v", taken, err)
 	}
 	lock.Close()
 }

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock locks a folder until the returned file is closed. It reports whether another process, or
-// another call in this one, has locked it; then there is no file. On a file system without locks it
-// does nothing.
+// Lock locks a folder until the returned file is closed. If another process, or another call in
+// this one, holds the lock, Lock returns taken and no file. On a file system without locks it does
+// nothing.
 func Lock(root *os.Root) (lock *os.File, taken bool, err error) {
 	lock, err = root.Open(".")
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Lock locks a folder until the returned file is closed. It reports whether another process, or
-// another call in this one, has locked it; then there is no file. Windows cannot lock a folder, so
-// the lock is on a file in it.
+// Lock locks a folder until the returned file is closed. If another process, or another call in
+// this one, holds the lock, Lock returns taken and no file. Windows cannot lock a folder, so Lock
+// locks a file in it.
 func Lock(root *os.Root) (lock *os.File, taken bool, err error) {
 	lock, err = root.OpenFile(".lock", os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {

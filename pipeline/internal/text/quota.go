@@ -8,13 +8,13 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Quota is a number of bytes that the users of a sink share, and that count in the memory budget of
-// the process. When the budget has no more, users wait until others of the same quota are done, but
-// a part of the quota is always granted: so it never depends on memory that only its own users can
-// free. A user that has a share must not wait for another share of the same quota. Waiting users
-// are served in turn. For concurrent use.
+// Quota is a number of bytes that the users of a sink share. They count in the memory budget of the
+// process. If the budget has no room, a user waits until others of the same quota release memory. A
+// part of the quota is always granted, so the users never wait for memory that only they can free.
+// Waiting users are served in turn. A user with a share must not wait for another share of the same
+// quota. A Quota is safe for concurrent use.
 type Quota struct {
-	size, least int64          // static
+	size, least int64          // not changed after NewQuota
 	holder      *memory.Holder // nil without a budget
 
 	mu      sync.Mutex
@@ -24,20 +24,20 @@ type Quota struct {
 
 type quotaWaiter struct {
 	n     int64
-	ready chan struct{} // closed when it has its share
+	ready chan struct{} // closed when the share is granted
 }
 
-// NewQuota returns a quota of size bytes, of which least are granted whatever the budget says.
-// budget may be nil; kind is that of [memory.Budget.NewHolder].
+// NewQuota returns a quota of size bytes. It grants least of them even if the budget has no room.
+// budget may be nil; kind is the kind of holder, see [memory.Budget.NewHolder].
 func NewQuota(budget *memory.Budget, kind string, size, least int64) *Quota {
 	return &Quota{size: size, least: least, holder: budget.NewHolder(kind, 0, nil)}
 }
 
-// Close ends the quota when all is released.
+// Close ends the quota. All shares must have been released.
 func (q *Quota) Close() { q.holder.Close() }
 
-// Acquire takes n bytes. It waits for them until one of the contexts ends, and reports whether it
-// has them. One share is granted whatever its size.
+// Acquire takes a share of n bytes. It waits until the share is granted or one of the contexts
+// ends, and reports whether it was granted. If no share is in use, one of any size is granted.
 func (q *Quota) Acquire(a, b context.Context, n int64) bool {
 	q.mu.Lock()
 	if len(q.waiting) == 0 && q.grant(n) {
@@ -65,14 +65,14 @@ func (q *Quota) Acquire(a, b context.Context, n int64) bool {
 	return false
 }
 
-// TryAcquire takes n bytes if that needs no waiting, and reports whether it has.
+// TryAcquire takes n bytes if they are free, and reports whether it did. It does not wait.
 func (q *Quota) TryAcquire(n int64) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.waiting) == 0 && q.grant(n)
 }
 
-// Release gives n bytes back.
+// Release returns n bytes.
 func (q *Quota) Release(n int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -81,15 +81,15 @@ func (q *Quota) Release(n int64) {
 	q.serve()
 }
 
-// Used returns how many bytes are taken.
+// Used returns the number of bytes in use.
 func (q *Quota) Used() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.used
 }
 
-// grant takes n bytes if they are there. If not, others have some and will release them. The caller
-// holds mu.
+// grant takes n bytes if they are free. If it fails, other shares are in use, and serve will be
+// called at their release. The caller holds mu.
 func (q *Quota) grant(n int64) bool {
 	switch {
 	case q.used == 0, q.used+n <= min(q.least, q.size):
@@ -101,7 +101,7 @@ func (q *Quota) grant(n int64) bool {
 	return true
 }
 
-// serve gives waiting users their shares, in turn. The caller holds mu.
+// serve grants shares to waiting users, in turn. The caller holds mu.
 func (q *Quota) serve() {
 	for len(q.waiting) > 0 && q.grant(q.waiting[0].n) {
 		close(q.waiting[0].ready)

@@ -1,5 +1,5 @@
-// Package text has what sinks need to render log batches in bounded memory: buffers for text, and
-// quotas of bytes within the memory budget of the process.
+// Package text has the means to render log batches in bounded memory: buffers for text, and quotas
+// of bytes within the memory budget of the process.
 package text
 
 import (
@@ -9,16 +9,16 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// PieceBytes is the capacity of a buffer in which a piece of text is rendered, in bytes at most:
-// [zeek.PieceBytes], and what comes behind that limit.
+// PieceBytes bounds the capacity in bytes of a buffer for one piece of text: [zeek.PieceBytes], and
+// the text that a renderer appends before it notices the limit.
 const PieceBytes = zeek.PieceBytes + zeek.PieceBytes/4
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// Get returns an empty buffer, which Put takes back.
+// Get returns an empty buffer. Put takes it back.
 func Get() *[]byte { return buffers.Get().(*[]byte) }
 
-// Put takes a buffer back, which the caller uses no more.
+// Put takes a buffer back. The caller must not use it any more.
 func Put(b *[]byte) {
 	if cap(*b) > 0 && cap(*b) <= PieceBytes {
 		*b = (*b)[:0]
@@ -26,8 +26,8 @@ func Put(b *[]byte) {
 	}
 }
 
-// Fit returns a buffer with the content of b whose capacity is not much larger than that, for text
-// that has to wait. It is b, or another one, and then b goes back.
+// Fit returns a buffer with the content of b and a capacity that is not much larger, for text that
+// has to wait. It returns b, or copies b and puts it back.
 func Fit(b *[]byte) *[]byte {
 	if Fits(*b) {
 		return b
@@ -37,5 +37,5 @@ func Fit(b *[]byte) *[]byte {
 	return &small
 }
 
-// Fits reports whether b is not much larger than its content.
+// Fits reports whether the capacity of b is not much larger than its content.
 func Fits(b []byte) bool { return cap(b) <= 2*len(b)+1024 }

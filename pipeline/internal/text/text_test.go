@@ -28,15 +28,15 @@ func TestQuota(t *testing.T) {
 		q := NewQuota(nil, "", 10, 0)
 		must := func(n int64) {
 			if !q.Acquire(t.Context(), t.Context(), n) {
-				t.Error("no share")
+				t.Error("the share is not granted")
 			}
 		}
-		must(100) // one share of any size
+		must(100) // a single share may have any size
 		order := make(chan int, 3)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			if q.Acquire(t.Context(), ctx, 10) || ctx.Err() == nil {
-				t.Error("Acquire does not end with its context")
+				t.Error("Acquire succeeds although its context has ended")
 			}
 			order <- 0
 		}()
@@ -48,7 +48,7 @@ func TestQuota(t *testing.T) {
 		if q.TryAcquire(1) {
 			t.Error("TryAcquire overtakes waiting users")
 		}
-		cancel() // who gives up makes room for those behind
+		cancel() // a user that gives up makes room for the next ones
 		synctest.Wait()
 		if got := <-order; got != 0 || len(order) != 0 {
 			t.Error(got, len(order))
@@ -56,17 +56,17 @@ func TestQuota(t *testing.T) {
 		q.Release(100)
 		synctest.Wait()
 		if q.Used() != 10 || len(order) != 2 {
-			t.Errorf("%d in use, %d came through", q.Used(), len(order))
+			t.Errorf("%d bytes in use, %d users have got a share", q.Used(), len(order))
 		}
 		q.Release(5)
 		q.Release(5)
 		if q.Used() != 0 {
-			t.Errorf("%d in use", q.Used())
+			t.Errorf("%d bytes in use", q.Used())
 		}
 	})
 }
 
-// Without memory in the budget the least part of a quota is granted, and nothing above it.
+// If the budget has no room, the least part of a quota is granted, and no more.
 func TestQuotaWithoutMemory(t *testing.T) {
 	budget := memory.New(1<<20, nil)
 	other := budget.NewHolder("other", 0, nil)
@@ -78,11 +78,11 @@ func TestQuotaWithoutMemory(t *testing.T) {
 		t.Errorf("%d bytes are granted, want 200,000", q.Used())
 	}
 	if got := budget.Stats().ByKind["test"]; got != 200_000 {
-		t.Errorf("%d bytes count in the budget", got)
+		t.Errorf("%d bytes count in the budget, want 0", got)
 	}
 	other.Release(1 << 20)
 	if !q.TryAcquire(1) {
-		t.Error("nothing is granted when there is memory again")
+		t.Error("nothing is granted although the budget has room again")
 	}
 	q.Release(200_001)
 	if got := budget.Stats().Used; got != 0 {
@@ -90,8 +90,8 @@ func TestQuotaWithoutMemory(t *testing.T) {
 	}
 }
 
-// Whatever others take of the budget, every user gets its share in the end, the quota is kept to,
-// and all is given back.
+// Even if other holders use the budget, every user gets its share at some time, the quota is never
+// exceeded, and all memory is returned.
 func TestQuotaNeverHangs(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -126,10 +126,10 @@ func TestQuotaNeverHangs(t *testing.T) {
 					held = append(held, <-got)
 				}
 				if users > 0 && len(held) == 0 {
-					r.Fatal("nobody has a share, and users wait")
+					r.Fatal("users wait although no share is in use")
 				}
 				if used := q.Used(); used > q.size && len(held) > 1 {
-					r.Fatalf("%d of %d bytes are granted to %d", used, q.size, len(held))
+					r.Fatalf("%d of %d bytes are in use, by %d users", used, q.size, len(held))
 				}
 			}
 			for ; users > 0; users-- {

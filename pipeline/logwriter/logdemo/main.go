@@ -1,11 +1,11 @@
-// Logdemo shows that any Go program can log into a Zeek cluster: it writes a log "host", of the
-// machine that it runs on.
+// Logdemo shows how a Go program logs into a Zeek cluster. It writes a log "host" about the machine
+// on which it runs.
 //
 //	zmtpd logger --listen tcp://127.0.0.1:5557 --dir /tmp/logs --format json
 //	go run ./pipeline/logwriter/logdemo --connect tcp://127.0.0.1:5557
 //	cat /tmp/logs/host.log
 //
-// For Zeek's own logger, the stream has to be created there:
+// Zeek's own logger needs a script that creates the stream:
 //
 //	module Host;
 //
@@ -46,7 +46,7 @@ import (
 	"zmtpd/zmtp"
 )
 
-// info is a record of the log.
+// info is a record of the log "host".
 type info struct {
 	TS         time.Time                 `zeek:"ts"`
 	Name       string                    `zeek:"name"`
@@ -59,7 +59,7 @@ type info struct {
 	LastGC     *time.Time                `zeek:"last_gc"`
 }
 
-// memory is a record in it: mem.heap and mem.total.
+// memory is the nested record mem, with the columns mem.heap and mem.total.
 type memory struct {
 	Heap  uint64 `zeek:"heap"`
 	Total uint64 `zeek:"total"`
@@ -74,15 +74,15 @@ func main() {
 	}
 }
 
-// run logs until it has logged enough or ctx ends.
+// run logs --count records, or fewer if ctx ends.
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("logdemo", flag.ContinueOnError)
-	connect := flags.String("connect", "tcp://127.0.0.1:5557", "where the logger listens")
-	node := flags.String("node", "logdemo", "name of the sender in the cluster")
-	count := flags.Int("count", 10, "how many records to log")
+	connect := flags.String("connect", "tcp://127.0.0.1:5557", "endpoint of the logger")
+	node := flags.String("node", "logdemo", "node id of the sender, unique in the cluster")
+	count := flags.Int("count", 10, "number of records to log")
 	interval := flags.Duration("interval", time.Second, "time between two records")
 	patience := flags.Duration("patience", 10*time.Second,
-		"how long to wait for the logger at the end")
+		"time to wait for the logger at the end")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -103,12 +103,12 @@ func run(ctx context.Context, args []string) error {
 	defer cancel()
 	err = cmp.Or(err, w.Close(ctx))
 	if sent := push.Shutdown(ctx); sent != nil {
-		err = cmp.Or(err, fmt.Errorf("no logger at %s took all records: %w", *connect, sent))
+		err = cmp.Or(err, fmt.Errorf("the logger at %s has not taken all: %w", *connect, sent))
 	}
 	return err
 }
 
-// logHost logs count records. It ends early, without an error, with ctx.
+// logHost logs count records. If ctx ends earlier, it returns nil.
 func logHost(ctx context.Context, w *logwriter.Writer[info], count int,
 	interval time.Duration) error {
 	host, err := os.Hostname()
@@ -141,7 +141,7 @@ func logHost(ctx context.Context, w *logwriter.Writer[info], count int,
 	return nil
 }
 
-// observe returns what there is to log.
+// observe returns a record about the host at this moment.
 func observe(host string, started time.Time) (info, error) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -22,9 +22,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The demo logs into the real logger, in both formats.
-func TestLogger(t *testing.T) {
+func TestDemoLogsIntoZmtpd(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("a process cannot be asked to end there")
+		t.Skip("Windows has no signal that asks a process to end")
 	}
 	zmtpd, logdemo := testkit.Build(t, "zmtpd/cmd/zmtpd"),
 		testkit.Build(t, "zmtpd/pipeline/logwriter/logdemo")
@@ -57,14 +57,14 @@ func checkTSV(t *testing.T, log []byte) {
 		"\n#types\ttime\tstring\tenum\tinterval\tset[addr]\tset[subnet]\tcount\tcount\tcount\ttime\n",
 	} {
 		if !bytes.Contains(log, []byte(want)) {
-			t.Errorf("no %q in\n%s", want, log)
+			t.Errorf("the log has no %q:\n%s", want, log)
 		}
 	}
 	if n := bytes.Count(log, []byte("\tHost::STARTED\t")); n != 1 {
-		t.Errorf("started %d times", n)
+		t.Errorf("%d records say that the demo was started, want 1", n)
 	}
 	if n := bytes.Count(log, []byte("\tHost::RUNNING\t")); n != 2 {
-		t.Errorf("%d records after the first, want 2", n)
+		t.Errorf("%d records follow the first, want 2", n)
 	}
 }
 
@@ -101,7 +101,7 @@ func checkJSON(t *testing.T, log []byte) {
 			t.Errorf("logged %v ago, up for %v s after %v s", age, r.Uptime, last)
 		}
 		last = r.Uptime
-		// Of the host's addresses others may come and go with network namespaces.
+		// Other addresses of the host may come and go with network namespaces.
 		if r.Name != host || r.Event != event || !slices.Contains(r.Addrs, loopback) ||
 			r.Heap == 0 || r.Heap > r.Total {
 			t.Errorf("line %d: %s", i, line)
@@ -109,19 +109,19 @@ func checkJSON(t *testing.T, log []byte) {
 	}
 }
 
-// Without a logger the demo says so.
-func TestNoLogger(t *testing.T) {
+// Without a logger the demo reports an error.
+func TestDemoReportsMissingLogger(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() // nobody accepts
+	defer l.Close() // accepts no connection
 	err = run(t.Context(), []string{"--connect", "tcp://" + l.Addr().String(), "--count", "1",
 		"--patience", "50ms"})
-	if err == nil || !strings.Contains(err.Error(), "no logger at tcp://127.0.0.1:") {
+	if err == nil || !strings.Contains(err.Error(), "the logger at tcp://127.0.0.1:") {
 		t.Errorf("run: %v", err)
 	}
 	if err := run(t.Context(), []string{"--connect", "udp://127.0.0.1:1"}); err == nil {
-		t.Error("no error for a bad endpoint")
+		t.Error("a bad endpoint is accepted")
 	}
 }
