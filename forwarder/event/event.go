@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -121,6 +122,23 @@ func (e Event) Decode(dst ...any) error {
 		i++
 	}
 	return nil
+}
+
+// DecodeArgs stores the arguments in the fields of the struct that dst points to, in order. There
+// must be as many of one as of the other.
+func (e Event) DecodeArgs(dst any) error {
+	t := reflect.TypeOf(dst)
+	if t == nil || t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("event: DecodeArgs needs a pointer to a struct, not a %T", dst)
+	}
+	fields, err := fieldsOf(t.Elem())
+	if err != nil {
+		return err
+	}
+	if n := e.Args.Len(); n != len(fields) {
+		return fmt.Errorf("event: %s has %d arguments, not %d", e.Name, n, len(fields))
+	}
+	return e.Args.Decode(dst)
 }
 
 // Metadata is one entry of an event's metadata.
