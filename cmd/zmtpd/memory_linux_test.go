@@ -15,10 +15,10 @@ import (
 )
 
 // loggerBudget is the memory budget of the logger in bytes.
-const loggerBudget = 128 << 20
+const loggerBudget = 64 << 20
 
-// burst is the number of bytes that all nodes send together.
-const burst = 382_000_000
+// burst is the number of bytes that all nodes send together, which is far more than the budget.
+const burst = 3 * loggerBudget
 
 // largeBatches is a recording of a message of conn records, as many as a node under load collects,
 // made of recorded ones.
