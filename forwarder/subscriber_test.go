@@ -149,6 +149,7 @@ func TestOldPublisher(t *testing.T) {
 			wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB"))))
 		r.Expect(wire.AppendGreeting(nil, "NULL", false))
 		r.ReadFrame()
+		synctest.Wait() // until the publisher is attached and was told of the first topic
 		sub.subscribe("behind", true)
 		sub.subscribe("before", false)
 		r.Expect([]byte("\x00\x07\x01before\x00\x07\x01behind\x00\x07\x00before"))

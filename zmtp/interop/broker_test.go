@@ -158,8 +158,13 @@ func throughBroker(t *testing.T, xsub, xpub string, pubSide, subSide side, most 
 // subscribe again and go on.
 func TestBrokerRestart(t *testing.T) {
 	t.Parallel()
-	p := startPeer(t)
-	xsub, xpub := p.proxy()
+	xsub, xpub := reserve(t), reserve(t)
+	startProxy := func() *peer {
+		p := startPeer(t)
+		p.Call(t, "proxy", testkit.Args{"xsub": xsub, "xpub": xpub})
+		return p
+	}
+	p := startProxy()
 	pub, sub := open(t, "XPUB", options{nodrop: true, verbose: true}), open(t, "XSUB", options{})
 	pub.connect(xsub)
 	sub.connect(xpub)
@@ -170,7 +175,6 @@ func TestBrokerRestart(t *testing.T) {
 		checkMessage(t, sub.recv(), []string{"node", "one", "two", "three"})
 		p.Kill()
 		checkMessage(t, pub.recv(), []string{"\x00node"})
-		p = startPeer(t)
-		p.Call(t, "proxy", testkit.Args{"xsub": xsub, "xpub": xpub})
+		p = startProxy()
 	}
 }

@@ -226,7 +226,7 @@ func TestTermEndpoint(t *testing.T) {
 	t.Run("unbind there", func(t *testing.T) {
 		push, pull := open(t, "PUSH", options{immediate: true}), p.socket(t, "PULL", options{})
 		mon := push.Monitor(1000)
-		bound := link(pull, push, "tcp://127.0.0.1:*")
+		bound := link(pull, push, reserve(t))
 		settle(t, push, pull)
 		pull.call("unbind", testkit.Args{"endpoint": bound})
 		awaitEvent(t, mon, zmtp.EventDisconnected)

@@ -306,7 +306,7 @@ func TestManySubscriptions(t *testing.T) {
 		t.Run(fmt.Sprintf("SUB of %v", role[0]), func(t *testing.T) {
 			n := count[role[0]]
 			sub, xpub := role[0].open(t, "SUB", options{}), role[1].open(t, "XPUB", options{})
-			endpoint := xpub.listen("tcp://127.0.0.1:*")
+			endpoint := xpub.listen(reserve(t))
 			for i := range n {
 				sub.subscribe(fmt.Sprintf("topic%d.", i))
 			}

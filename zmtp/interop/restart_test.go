@@ -75,7 +75,7 @@ func restart(t *testing.T, pair [2]string, stays *peer, oursDies, senderDies, se
 	subscribe(victim, victimKind)
 	var endpoint string
 	if victimListens {
-		endpoint = link(victim, survivor, "tcp://127.0.0.1:*")
+		endpoint = link(victim, survivor, reserve(t))
 	} else {
 		endpoint = link(survivor, victim, "tcp://127.0.0.1:*")
 	}
