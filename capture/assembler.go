@@ -1,141 +1,232 @@
 package capture
 
 import (
-	"encoding/binary"
-	"fmt"
-
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/reassembly"
+	"slices"
+	"time"
 )
 
-// assembler puts the segments of one direction in order. It wraps gopacket's, with these rules:
+// The TCP reassembly of one direction. Offsets are int64, so nothing wraps around. A segment in
+// order is passed on where it lies; only what waits for a missing segment is copied.
 //
-//   - A connection is identified by the number of its session, not by its endpoints, so that a new
-//     connection between the same endpoints is a different one.
-//   - gopacket gets stream offsets instead of sequence numbers (half.offset). They wrap around after
-//     3 GiB only, and nothing out of order crosses that point, where gopacket counts wrongly.
-//   - gopacket gets SYN without data, never FIN, and RST only when the session has ended and no data
-//     wait: otherwise it keeps pages, or loses count of them.
-//   - It is flushed by session, not for all sessions in the order of a map.
-type assembler struct {
-	asm    *reassembly.Assembler
-	tcp    layers.TCP
-	ci     assemblerTime
-	accept accept // how the next segment is taken
+// gopacket's reassembly is not used: it counts in 32 bits and takes what lies beyond a wrap for
+// retransmissions, keeps pages of connections that have ended, copies each segment twice, and does
+// not tell how many bytes are missing at the beginning.
 
-	run     []byte // what the last call delivered, valid until the next
-	skipped int    // bytes missing before run; -1 if the beginning is missing
-	any     bool   // whether it delivered
+// held is a segment that waits for the ones before it.
+type held struct {
+	at  int64
+	b   []byte
+	cut int // bytes behind b that were not captured
 }
 
-// accept determines the offset that a segment gets.
-type accept uint8
+func (w held) end() int64 { return w.at + int64(len(w.b)+w.cut) }
 
-const (
-	asIs    accept = iota // the one it has
-	inOrder               // the one that gopacket waits for
-	beyond                // a later one
-)
+// flow is the state of reassembly.
+type flow struct {
+	seen    bool
+	origin  uint32 // sequence number of offset 0
+	isn     uint32 // of the SYN
+	syn     bool   // the SYN was seen
+	started bool   // next is known
+	first   int64  // once started, where the direction begins, as far as it is dissected
+	next    int64  // what comes next in order; before started, the first offset seen
+	high    int64  // the end of what was seen
+	fin     int64  // of the FIN, or 0
 
-// assemblerTime is the time of all packets: reassembly does not depend on time.
-type assemblerTime struct{}
-
-func (assemblerTime) GetCaptureInfo() gopacket.CaptureInfo { return gopacket.CaptureInfo{} }
-
-func newAssembler(l limits) *assembler {
-	a := &assembler{}
-	a.asm = reassembly.NewAssembler(reassembly.NewStreamPool(a))
-	a.asm.MaxBufferedPagesPerConnection = l.pages
-	a.asm.MaxBufferedPagesTotal = l.pagesTotal
-	return a
+	waits []held    // by offset
+	bytes int64     // of waits
+	since time.Time // when what is missing was noticed
 }
 
-// feed gives a part of a direction to gopacket. What is in order afterwards is in run.
-func (a *assembler) feed(session uint64, side int, offset int64, payload []byte, syn bool) error {
-	a.tcp = layers.TCP{Seq: uint32(offset), SYN: syn}
-	a.tcp.Payload = payload
-	return a.assemble(session, side)
+// offset returns the offset of a sequence number, taken to be within 2 GiB of what comes next.
+func (f *flow) offset(seq uint32) int64 {
+	if !f.seen {
+		f.seen, f.origin = true, seq-uint32(f.next)
+	}
+	return f.next + int64(int32(seq-f.origin-uint32(f.next)))
 }
 
-// flush skips the first missing segment of a direction. The data behind it, up to the next missing
-// segment, are in run. It reports whether there were any.
-func (a *assembler) flush(session uint64, side int) (bool, error) {
-	limit := a.asm.MaxBufferedPagesPerConnection
-	a.asm.MaxBufferedPagesPerConnection, a.accept = 1, beyond
-	defer func() { a.asm.MaxBufferedPagesPerConnection, a.accept = limit, asIs }()
-	// An empty segment beyond a gap adds nothing and finds the limit reached.
-	a.tcp = layers.TCP{}
-	err := a.assemble(session, side)
-	return a.any, err
+func (f *flow) finished() bool { return f.fin != 0 && f.next >= f.fin }
+
+// payload takes a part of a direction that is not dead. cut bytes behind b were not captured.
+func (r *Reader) payload(s *session, side int, at int64, b []byte, cut int) error {
+	h := &s.half[side]
+	if !h.started {
+		if err := r.hold(s, side, held{at, b, cut}); err != nil {
+			return err
+		}
+		if len(h.waits) < maxEarly && !startsGreeting(h.waits[0].b) {
+			return nil
+		}
+		return r.startWithoutSYN(s, side)
+	}
+	if at > h.next {
+		if err := r.hold(s, side, held{at, b, cut}); err != nil {
+			return err
+		}
+		return r.checkHole(s, side)
+	}
+	if err := r.inOrder(s, side, held{at, b, cut}); err != nil {
+		return err
+	}
+	return r.drain(s, side)
 }
 
-// discard drops everything that waits for a missing segment of a direction.
-func (a *assembler) discard(session uint64, side int) error {
-	for {
-		if more, err := a.flush(session, side); err != nil || !more {
+// hold keeps a copy of a segment.
+func (r *Reader) hold(s *session, side int, w held) error {
+	h := &s.half[side]
+	size := int64(len(w.b))
+	for h.started && len(h.waits) > 0 && (len(h.waits) >= r.limit.held ||
+		h.bytes+size > r.limit.waiting || r.waiting+size > r.limit.waitingTotal) {
+		if err := r.skipHole(s, side); err != nil || h.stage == dead {
+			return err
+		}
+		if w.at <= h.next {
+			return r.inOrder(s, side, w)
+		}
+	}
+	if size > r.limit.waitingTotal-r.waiting {
+		return nil // others hold it all; this segment will be a gap
+	}
+	i := len(h.waits)
+	for i > 0 && h.waits[i-1].at > w.at {
+		i--
+	}
+	if i > 0 && h.waits[i-1].at == w.at && h.waits[i-1].end() >= w.end() &&
+		len(h.waits[i-1].b) >= len(w.b) {
+		return nil // once more
+	}
+	if len(h.waits) == 0 {
+		h.since = r.now
+	}
+	w.b = append(r.pool.get(len(w.b)), w.b...)
+	h.waits = slices.Insert(h.waits, i, w)
+	h.bytes += size
+	r.waiting += size
+	return nil
+}
+
+// inOrder passes on what is new of a segment that does not begin behind what comes next.
+func (r *Reader) inOrder(s *session, side int, w held) error {
+	h := &s.half[side]
+	if w.end() <= h.next {
+		return nil
+	}
+	if old := h.next - w.at; old >= int64(len(w.b)) {
+		w.cut -= int(old) - len(w.b)
+		w.b = nil
+	} else {
+		w.b = w.b[old:]
+	}
+	if len(w.b) > 0 {
+		h.next += int64(len(w.b))
+		if err := r.dissect(s, side, w.b); err != nil || h.stage == dead {
 			return err
 		}
 	}
+	if w.cut == 0 || len(h.waits) > 0 && h.waits[0].at <= h.next {
+		return nil // another copy has the rest
+	}
+	h.next += int64(w.cut)
+	return r.gap(s, side, int64(w.cut), ErrSnapLen)
 }
 
-// release makes gopacket forget a session of which no data wait.
-func (a *assembler) release(session uint64) error {
-	a.accept = inOrder
-	defer func() { a.accept = asIs }()
-	for side := range 2 {
-		a.tcp = layers.TCP{RST: true}
-		if err := a.assemble(session, side); err != nil {
+// drain passes on the segments that have become in order.
+func (r *Reader) drain(s *session, side int) error {
+	h := &s.half[side]
+	for len(h.waits) > 0 && h.waits[0].at <= h.next && h.stage != dead {
+		w := h.waits[0]
+		h.waits = slices.Delete(h.waits, 0, 1)
+		h.bytes -= int64(len(w.b))
+		r.waiting -= int64(len(w.b))
+		h.since = r.now
+		err := r.inOrder(s, side, w)
+		r.pool.put(w.b)
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// assemble passes a.tcp to gopacket, whose state is undefined after an error.
-func (a *assembler) assemble(session uint64, side int) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("capture: TCP reassembly failed: %v", p)
-		}
-	}()
-	a.run, a.skipped, a.any = a.run[:0], 0, false
-	var ends [2][9]byte
-	for i := range ends {
-		binary.BigEndian.PutUint64(ends[i][:], session)
-		ends[i][8] = byte(i)
+// checkHole skips the missing segment if it will not come.
+func (r *Reader) checkHole(s *session, side int) error {
+	h := &s.half[side]
+	if len(h.waits) == 0 || s.half[1-side].acked < h.waits[0].at {
+		return nil // the receiver waits for it, too
 	}
-	flow := gopacket.NewFlow(gopacket.EndpointType(0), ends[side][:], ends[1-side][:])
-	a.asm.AssembleWithContext(flow, &a.tcp, a.ci)
+	if len(h.waits) < maxHeldAcked && r.now.Sub(h.since) < maxSecondsHole*time.Second {
+		return nil
+	}
+	return r.skipHole(s, side)
+}
+
+// skipHole takes the first missing segment for lost.
+func (r *Reader) skipHole(s *session, side int) error {
+	h := &s.half[side]
+	missing := h.waits[0].at - h.next
+	h.next = h.waits[0].at
+	if err := r.gap(s, side, missing, ErrGap); err != nil {
+		return err
+	}
+	return r.drain(s, side)
+}
+
+// startWithoutSYN begins with the first segment that was seen of a direction.
+func (r *Reader) startWithoutSYN(s *session, side int) error {
+	h := &s.half[side]
+	if h.started || len(h.waits) == 0 {
+		return nil
+	}
+	h.started, h.next, h.first = true, h.waits[0].at, h.waits[0].at
+	if err := r.begin(s); err != nil || s.phase == ended {
+		return err
+	}
+	if !startsGreeting(h.waits[0].b) {
+		h.stage = lost
+	}
+	return r.drain(s, side)
+}
+
+// flush ends the reassembly of a direction: nothing that is missing will come any more.
+func (r *Reader) flush(s *session, side int) error {
+	h := &s.half[side]
+	if err := r.startWithoutSYN(s, side); err != nil {
+		return err
+	}
+	for len(h.waits) > 0 && h.stage != dead {
+		if err := r.skipHole(s, side); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// New implements reassembly.StreamFactory.
-func (a *assembler) New(_, _ gopacket.Flow, _ *layers.TCP,
-	_ reassembly.AssemblerContext) reassembly.Stream {
-	return a
-}
-
-// Accept implements reassembly.Stream. next is -1 before the first segment.
-func (a *assembler) Accept(tcp *layers.TCP, _ gopacket.CaptureInfo, _ reassembly.TCPFlowDirection,
-	next reassembly.Sequence, start *bool, _ reassembly.AssemblerContext) bool {
-	switch a.accept {
-	case inOrder:
-		tcp.Seq = uint32(max(next, 0))
-		*start = true
-	case beyond:
-		tcp.Seq = uint32(max(next, 0)) + 1<<20
+// dropHeld frees the segments that wait.
+func (r *Reader) dropHeld(h *half) {
+	for _, w := range h.waits {
+		r.pool.put(w.b)
 	}
-	return true
+	r.waiting -= h.bytes
+	h.waits, h.bytes = nil, 0
 }
 
-// ReassembledSG implements reassembly.Stream.
-func (a *assembler) ReassembledSG(sg reassembly.ScatterGather, _ reassembly.AssemblerContext) {
-	n, _ := sg.Lengths()
-	_, _, _, skip := sg.Info()
-	a.run = append(a.run, sg.Fetch(n)...)
-	a.skipped, a.any = skip, true
+// pool keeps buffers for their next use, so that a capture in which nothing changes allocates
+// nothing.
+type pool [][]byte
+
+// get returns an empty buffer with room for n bytes, unless that is much.
+func (p *pool) get(n int) []byte {
+	if last := len(*p) - 1; last >= 0 && n <= maxPooled {
+		b := (*p)[last]
+		*p = (*p)[:last]
+		return b[:0]
+	}
+	return nil
 }
 
-// ReassemblyComplete implements reassembly.Stream.
-func (a *assembler) ReassemblyComplete(reassembly.AssemblerContext) bool { return true }
+func (p *pool) put(b []byte) {
+	if cap(b) > 0 && cap(b) <= maxPooled && len(*p) < maxPool {
+		*p = append(*p, b)
+	}
+}

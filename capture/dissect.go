@@ -16,6 +16,8 @@ const (
 	greeting  stage = iota // its greeting comes next
 	handshake              // commands of the mechanism
 	traffic                // messages and commands
+	skipping               // the rest of a message of which a part is missing or too large
+	lost                   // the boundaries of frames are not known
 	dead                   // nothing of it is looked at any more
 )
 
@@ -38,15 +40,28 @@ const (
 // signature is what every greeting since ZMTP 2.0 begins with, but for the eight bytes between.
 const signatureFirst, signatureLast = 0xff, 0x7f
 
+// startsGreeting reports whether a direction begins as a greeting does.
+func startsGreeting(b []byte) bool {
+	return len(b) > 0 && b[0] == signatureFirst &&
+		(len(b) < wire.SignatureSize || b[wire.SignatureSize-1] == signatureLast)
+}
+
 // dissect takes the next bytes of a direction, which it may change. Only what is not complete is
 // kept.
 func (r *Reader) dissect(s *session, side int, run []byte) error {
 	h := &s.half[side]
+	if h.stage == dead {
+		return nil
+	}
 	b := run
 	if len(h.buf) > 0 {
 		r.keep(h, run)
+		if len(h.buf) < h.need {
+			return r.checkMemory(s, side)
+		}
 		b = h.buf
 	}
+	h.need = 0
 	rest, err := r.items(s, side, b)
 	switch {
 	case err != nil:
@@ -54,20 +69,43 @@ func (r *Reader) dissect(s *session, side int, run []byte) error {
 	case h.stage == dead:
 		return nil
 	case len(rest) == 0:
+		need := h.need
 		r.free(h)
+		h.need = need
 	case len(h.buf) > 0:
 		h.buf = h.buf[:copy(h.buf, rest)]
 	default:
 		r.keep(h, rest)
 	}
-	if len(rest) > 0 && r.buffered > r.limit.buffered {
-		return r.fail(s, side, fmt.Errorf("%w: %d bytes", ErrMemory, r.buffered))
+	return r.checkMemory(s, side)
+}
+
+// checkMemory gives up an unfinished message if there are too many.
+func (r *Reader) checkMemory(s *session, side int) error {
+	h := &s.half[side]
+	if len(h.buf)+len(h.plain) == 0 || r.buffered <= r.limit.buffered {
+		return nil
 	}
-	return nil
+	why := fmt.Errorf("%w: %d bytes", ErrMemory, r.buffered)
+	if h.stage != traffic {
+		return r.fail(s, side, why)
+	}
+	if err := r.emit(s, Event{Kind: Problem, From: s.side(side), Err: why}); err != nil {
+		return err
+	}
+	r.loseMessage(h)
+	if len(h.buf) == 0 {
+		return nil
+	}
+	return r.skipMessage(s, side, h.buf)
 }
 
 // keep appends to what a direction holds.
 func (r *Reader) keep(h *half, b []byte) {
+	if h.buf == nil {
+		h.buf = r.pool.get(len(b))
+		r.buffered += int64(cap(h.buf))
+	}
 	before := cap(h.buf)
 	h.buf = append(h.buf, b...)
 	r.buffered += int64(cap(h.buf) - before)
@@ -84,7 +122,11 @@ func (r *Reader) items(s *session, side int, b []byte) ([]byte, error) {
 		case handshake:
 			b, more, err = r.shake(s, side, b)
 		case traffic:
-			b, more, err = r.item(s, side, b)
+			b, more, err = r.traffic(s, side, b)
+		case skipping:
+			b, more = h.skip(b)
+		case lost:
+			b, more, err = r.resume(s, side, b)
 		}
 		if err != nil {
 			return b, err
@@ -93,29 +135,31 @@ func (r *Reader) items(s *session, side int, b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// greet parses the greeting. Like shake and item it returns the rest of b, and whether that may
+// greet parses the greeting. Like shake and traffic it returns the rest of b, and whether that may
 // contain more.
 func (r *Reader) greet(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h, other := &s.half[side], &s.half[1-side]
+	if other.greeting.Major == 2 && len(b) > 0 && b[0] == signatureFirst {
+		return r.greet20(s, side, b)
+	}
 	g, n, err := wire.ParseGreeting(b)
 	if err != nil {
-		if len(b) > wire.SignatureSize && b[0] == signatureFirst &&
-			b[wire.SignatureSize-1] == signatureLast {
-			// ZMTP 1.0 or 2.0.
-			if err := r.open(s); err != nil {
-				return b, false, err
-			}
+		if startsGreeting(b) && len(b) > wire.SignatureSize && b[wire.SignatureSize] == 1 {
+			return r.greet20(s, side, b)
 		}
 		return b, false, r.fail(s, side, err)
 	}
 	if n == 0 {
-		return b, false, nil
+		if startsGreeting(b) && len(b) >= wire.SignatureSize {
+			err = r.open(s)
+		}
+		return b, false, err
 	}
 	if err := r.open(s); err != nil {
 		return b, false, err
 	}
 	h.greeting, h.stage = g, handshake
-	if err := r.emit(s, Event{Kind: Greeting, From: s.side(side), Greeting: g}); err != nil {
+	if err := r.step(s, Event{Kind: Greeting, From: s.side(side), Greeting: g}); err != nil {
 		return b, false, err
 	}
 	switch m := g.Mechanism; {
@@ -129,24 +173,70 @@ func (r *Reader) greet(s *session, side int, b []byte) (rest []byte, more bool, 
 	return b[n:], true, nil
 }
 
-// shake parses a frame of the handshake.
-func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, err error) {
-	h := &s.half[side]
-	// MORE and COMMAND are ignored, as in libzmq: old peers do not set COMMAND.
-	_, size, n, err := wire.ParseHeader(b)
-	if err != nil {
-		return b, false, r.fail(s, side, err)
+// socketTypes20 are the socket types in their numbers in ZMTP 2.0 (RFC 15).
+var socketTypes20 = [...]wire.SocketType{wire.PAIR, wire.PUB, wire.SUB, wire.REQ, wire.REP,
+	wire.DEALER, wire.ROUTER, wire.PULL, wire.PUSH}
+
+// greet20 parses a greeting of ZMTP 2.0 (RFC 15): behind the signature a revision, the socket type,
+// and the identity as a frame. A peer that knows a later version sends that as revision.
+func (r *Reader) greet20(s *session, side int, b []byte) (rest []byte, more bool, err error) {
+	const fixed = wire.SignatureSize + 2
+	if err := r.open(s); err != nil {
+		return b, false, err
 	}
-	if size > maxHandshakeFrame {
-		return b, false, r.fail(s, side, wire.Errorf(wire.CommandTooLarge,
-			"handshake frame of %d bytes, the limit is %d",
-			size, maxHandshakeFrame))
-	}
-	if n == 0 || int64(len(b)-n) < size {
+	if len(b) < fixed+2 || len(b) < fixed+2+int(b[fixed+1]) {
 		return b, false, nil
 	}
-	body := b[n : n+int(size)]
-	rest = b[n+int(size):]
+	h, kind := &s.half[side], b[fixed-1]
+	if int(kind) >= len(socketTypes20) || b[fixed] != 0 {
+		return b, false, r.fail(s, side, wire.Errorf(wire.MalformedReady,
+			"socket type %d and flags %#02x in a greeting of ZMTP 2.0", kind, b[fixed]))
+	}
+	identity := b[fixed+2 : fixed+2+int(b[fixed+1])]
+	h.greeting, h.stage = wire.Greeting{Major: 2}, traffic
+	if err := r.step(s, Event{Kind: Greeting, From: s.side(side),
+		Greeting: h.greeting}); err != nil {
+		return b, false, err
+	}
+	metadata := wire.Metadata{{Name: wire.PropSocketType, Value: []byte(socketTypes20[kind])}}
+	if len(identity) > 0 {
+		metadata = append(metadata, wire.Property{Name: wire.PropIdentity,
+			Value: bytes.Clone(identity)})
+	}
+	if err := r.metadata(s, side, metadata); err != nil {
+		return b, false, err
+	}
+	// The other side may wait for this in its buffer.
+	if other := &s.half[1-side]; other.stage == greeting && len(other.buf) > 0 {
+		other.need = 0
+		if err := r.dissect(s, 1-side, nil); err != nil {
+			return b, false, err
+		}
+	}
+	return b[fixed+2+len(identity):], true, nil
+}
+
+// shake parses a command of the handshake. Once its sender has nothing more to say in it, traffic
+// follows.
+func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, err error) {
+	h := &s.half[side]
+	flags, size, n, err := wire.ParseHeader(b)
+	switch {
+	case err != nil:
+		return b, false, r.fail(s, side, err)
+	case n == 0:
+		return b, false, nil
+	case size > maxHandshakeFrame:
+		return b, false, r.fail(s, side, wire.Errorf(wire.CommandTooLarge,
+			"handshake frame of %d bytes, the limit is %d", size, maxHandshakeFrame))
+	case int64(len(b)-n) < size:
+		return b, false, nil
+	case flags&wire.More != 0:
+		return b, false, r.fail(s, side, wire.Errorf(wire.MalformedFrame,
+			"a handshake frame has the MORE bit"))
+	}
+	// Like libzmq, do not look at the COMMAND bit: some peers do not set it.
+	body, rest := b[n:n+int(size)], b[n+int(size):]
 	null, curve := h.greeting.Mechanism == mechanismNull, h.greeting.Mechanism == mechanismCurve
 	if data, ok := bytes.CutPrefix(body, []byte(plainError)); ok &&
 		h.greeting.Mechanism == mechanismPlain {
@@ -161,62 +251,157 @@ func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, 
 	case c == wire.CmdReady, c == cmdInitiate && !null:
 		h.stage = traffic
 		if curve {
-			return rest, true, r.command(s, side, name, data)
+			if err := r.command(s, side, name, data); err != nil {
+				return b, false, err
+			}
+			return rest, true, r.openHandshake(s, side, c, data)
 		}
 		m, err := wire.ParseMetadata(data)
 		if err != nil {
 			return b, false, r.fail(s, side, err)
 		}
-		return rest, true, r.emit(s, Event{Kind: Metadata, From: s.side(side), Metadata: m})
+		return rest, true, r.metadata(s, side, m)
 	case c == wire.CmdError:
 		h.stage = traffic
 		return rest, true, r.command(s, side, name, data)
 	case (c == cmdHello || c == cmdWelcome) && !null:
+		if curve && c == cmdHello {
+			s.keys.hello(data)
+		}
 		return rest, true, r.command(s, side, name, data)
 	}
 	return b, false, r.fail(s, side, wire.Errorf(wire.UnexpectedCommand,
 		"%.32q in the handshake of %s", name, h.greeting.Mechanism))
 }
 
-// item parses a message or a command.
+// metadata takes what a side says of itself.
+func (r *Reader) metadata(s *session, side int, m wire.Metadata) error {
+	value, _ := m.Get(wire.PropSocketType)
+	from := s.side(side)
+	s.public.side(from).Type = wire.SocketType(value)
+	if err := r.step(s, Event{Kind: Metadata, From: from, Metadata: m}); err != nil {
+		return err
+	}
+	a, b := s.public.FromClient.Type, s.public.FromServer.Type
+	if a == "" || b == "" || a.Accepts(b) && b.Accepts(a) {
+		return nil
+	}
+	return r.emit(s, Event{Kind: Problem, Err: wire.Errorf(wire.SocketTypeMismatch,
+		"the client is a %.16q, the server a %.16q", a, b)})
+}
+
+// traffic parses messages and commands.
+func (r *Reader) traffic(s *session, side int, b []byte) (rest []byte, more bool, err error) {
+	h := &s.half[side]
+	if h.greeting.Mechanism == mechanismCurve {
+		return r.sealed(s, side, b)
+	}
+	for len(b) > 0 && err == nil && h.stage == traffic {
+		if isSealed(b) && h.greeting.Major == 0 && !h.decoder.Inside() {
+			// The greeting is not in the capture.
+			h.greeting.Mechanism = mechanismCurve
+			return b, true, nil
+		}
+		if b, more, err = r.item(s, side, b); !more {
+			return b, h.stage != traffic, err
+		}
+	}
+	return b, h.stage != traffic, err
+}
+
+// item parses a message or a command of NULL.
 func (r *Reader) item(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h := &s.half[side]
-	if len(b) == 0 {
-		return b, false, nil
-	}
-	if h.greeting.Mechanism == mechanismCurve {
-		return b, false, r.encrypted(s, side)
-	}
 	h.decoder.MaxMessageSize = r.limit.message
+	if size, parts, _ := h.decoder.Whole(b); size > 0 {
+		return b[size:], true, r.message(s, side, b[:size], parts)
+	}
 	it, err := h.decoder.Next(b)
 	if err != nil {
-		return b, false, r.fail(s, side, err)
+		return r.refused(s, side, b, err)
 	}
 	switch it.Kind {
+	case wire.NeedMore:
+		h.need, h.hole = it.Size, false
 	case wire.AMessage:
-		m, err := zmtp.ParseMessage(bytes.Clone(b[:it.Size]))
-		if err != nil {
-			return b, false, r.fail(s, side, err)
-		}
-		r.stats.Messages++
-		if err := r.emit(s, Event{Kind: Message, From: s.side(side), Message: m}); err != nil {
-			return b, false, err
-		}
+		h.hole = false
+		err = r.message(s, side, b[:it.Size], it.Parts)
 	case wire.ACommand:
-		name, data, err := wire.ParseCommand(it.Body)
-		if err != nil {
-			return b, false, r.fail(s, side, err)
+		name, data, e := wire.ParseCommand(it.Body)
+		if e != nil {
+			return b, false, r.fail(s, side, e)
 		}
-		if err := r.command(s, side, name, data); err != nil {
-			return b, false, err
-		}
+		h.hole = h.decoder.Inside() // the frames are no chain until the decoder closes the hole
+		err = r.command(s, side, name, data)
 	}
-	return b[it.From:it.To], it.Kind != wire.NeedMore, nil
+	return b[it.From:it.To], it.Kind != wire.NeedMore, err
+}
+
+// refused takes what the decoder does not accept. A message that is too large is skipped.
+func (r *Reader) refused(s *session, side int, b []byte, why error) (rest []byte, more bool,
+	err error) {
+	violation, ok := errors.AsType[*wire.Error](why)
+	if !ok || violation.Reason != wire.MessageTooLarge {
+		return b, false, r.fail(s, side, why)
+	}
+	if err := r.emit(s, Event{Kind: Problem, From: s.side(side), Err: why}); err != nil {
+		return b, false, err
+	}
+	h := &s.half[side]
+	switch {
+	case h.opener != nil && h.hole:
+		r.loseMessage(h)
+	case h.opener != nil:
+		h.orphan, h.decoder = true, wire.Decoder{}
+		return b, true, nil
+	case h.hole || !h.beginSkip(b):
+		r.lose(s, side)
+	}
+	return nil, false, nil
+}
+
+// message emits the message with these bytes.
+func (r *Reader) message(s *session, side int, b []byte, parts int) error {
+	m, err := zmtp.ParseMessage(b)
+	if err != nil {
+		return r.fail(s, side, err)
+	}
+	r.stats.Messages++
+	s.half[side].shape.learn(b, parts)
+	return r.emit(s, Event{Kind: Message, From: s.side(side), Message: m})
 }
 
 func (r *Reader) command(s *session, side int, name, data []byte) error {
-	return r.emit(s, Event{Kind: Command, From: s.side(side), Name: string(name),
-		Data: bytes.Clone(data)})
+	ev := Event{Kind: Command, From: s.side(side), Name: commandName(name), Data: data}
+	if s.complete() {
+		return r.emit(s, ev)
+	}
+	return r.step(s, ev)
+}
+
+// commandName returns the name as a string, without an allocation for those that are frequent.
+func commandName(name []byte) string {
+	switch string(name) {
+	case wire.CmdPing:
+		return wire.CmdPing
+	case wire.CmdPong:
+		return wire.CmdPong
+	case wire.CmdSubscribe:
+		return wire.CmdSubscribe
+	case wire.CmdCancel:
+		return wire.CmdCancel
+	}
+	return string(name)
+}
+
+// step emits an event of the handshake.
+func (r *Reader) step(s *session, ev Event) error {
+	what := ev.Kind.String()
+	if ev.Kind == Command {
+		what = ev.Name
+	}
+	s.lastStep = fmt.Sprintf("%.32q of the %s", what, ev.From)
+	return r.emit(s, ev)
 }
 
 func (s *session) side(side int) Side {
@@ -238,7 +423,7 @@ func (r *Reader) open(s *session) error {
 	}
 	for side := range s.half {
 		if err := s.half[side].err; err != nil {
-			if err := r.emit(s, Event{Kind: Problem, From: s.side(side), Err: err}); err != nil {
+			if err := r.problem(s, side, err); err != nil {
 				return err
 			}
 		}
@@ -246,24 +431,23 @@ func (r *Reader) open(s *session) error {
 	return nil
 }
 
-// fail gives up a direction. The Problem waits until the session is known to be ZMTP.
-func (r *Reader) fail(s *session, side int, why error) error {
-	if err := r.kill(s, side); err != nil {
-		return err
-	}
-	switch {
-	case errors.Is(why, ErrNoStart) && !s.syn:
-		// It may or may not be ZMTP.
-		r.stats.NoStart++
-		if !r.wanted(s) {
-			return r.bury(s)
-		}
-		if err := r.emit(s, Event{Kind: Problem, Err: why}); err != nil {
+// problem tells why a direction cannot be decoded.
+func (r *Reader) problem(s *session, side int, why error) error {
+	if v, ok := errors.AsType[*wire.Error](why); ok && v.Reason == wire.UnsupportedVersion {
+		if err := r.emit(s, Event{Kind: Greeting, From: s.side(side),
+			Greeting: wire.Greeting{Major: 1}}); err != nil {
 			return err
 		}
-		return r.bury(s)
+	}
+	return r.emit(s, Event{Kind: Problem, From: s.side(side), Err: why})
+}
+
+// fail gives up a direction. The Problem waits until the session is known to be ZMTP.
+func (r *Reader) fail(s *session, side int, why error) error {
+	r.kill(s, side)
+	switch {
 	case s.phase == opened:
-		return r.emit(s, Event{Kind: Problem, From: s.side(side), Err: why})
+		return r.problem(s, side, why)
 	case s.half[1-side].stage == dead:
 		return r.leave(s)
 	}
@@ -274,18 +458,7 @@ func (r *Reader) fail(s *session, side int, why error) error {
 // failBoth gives up a session that is known to be ZMTP.
 func (r *Reader) failBoth(s *session, why error) error {
 	for side := range s.half {
-		if err := r.kill(s, side); err != nil {
-			return err
-		}
+		r.kill(s, side)
 	}
 	return r.emit(s, Event{Kind: Problem, Err: why})
-}
-
-// encrypted gives up a direction of CURVE whose handshake is complete.
-func (r *Reader) encrypted(s *session, side int) error {
-	if err := r.kill(s, side); err != nil || s.encrypted {
-		return err
-	}
-	s.encrypted = true
-	return r.emit(s, Event{Kind: Problem, Err: ErrEncrypted})
 }

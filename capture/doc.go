@@ -1,27 +1,30 @@
-// Package capture reads packet captures and finds the ZMTP 3 sessions in them: their endpoints,
-// handshakes, messages and commands.
+// Package capture finds the ZMTP sessions in captured packets: their endpoints, handshakes, messages
+// and commands, and how TCP fared.
 //
 //	r, err := capture.NewReader(file, capture.Options{})
 //	for ev, err := range r.Events(ctx) {
 //		if err != nil { ... }
-//		if ev.Kind == capture.Message && ev.To().Port() == 5557 {
-//			push.Send(ctx, ev.Message)
+//		if ev.Kind == capture.Message && ev.Session.FromClient.Type == wire.PUSH {
+//			push.Send(ctx, ev.Clone().Message)
 //		}
 //	}
 //
 // # Life of a packet
 //
-//  1. file.go, pcap.go, pcapng.go: read a record of the file, which may be compressed with gzip.
-//  2. link.go, decode.go: cut off the link header; gopacket decodes IP and TCP.
+//  1. A Source gives it. file.go, pcap.go, pcapng.go: a record of a file, which may be compressed
+//     with gzip or zstd. Package live has the sources of an interface.
+//  2. link.go, decode.go: cut off the link header; decode IP and TCP.
 //  3. reader.go: find the session by its two endpoints. session.go: follow SYN, FIN and RST.
-//  4. assembler.go: let gopacket put the segments of each direction in order.
+//  4. assembler.go: put the segments of each direction in order.
 //  5. dissect.go: cut a direction into greeting, handshake, messages and commands, which become
-//     events.
+//     events. sealed.go: decrypt CURVE. resync.go: go on behind a gap.
+//
+// A session is recognized by its greeting. One that began before the capture is recognized by its
+// frames, if there are enough of them.
 //
 // A capture is hostile input. The memory of a session is bounded (limits.go), and so is the number
 // of sessions: the one that was idle for longest makes room for a new one. The same file always
-// gives the same events.
+// gives the same events. Once buffers have grown, a packet costs no allocation.
 //
-// The package does not decode messages of CURVE sessions, ZMTP before 3.0, fragmented IP packets,
-// and a direction whose beginning is not in the file.
+// The package does not decode messages of ZMTP 1.0, and fragmented IP packets.
 package capture

@@ -1,8 +1,14 @@
 package capture
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// Link types that can carry IP (tcpdump.org/linktypes.html).
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+)
+
+// Link types that are decoded here, since they are frequent or gopacket lacks them
+// (tcpdump.org/linktypes.html). gopacket decodes the others.
 const (
 	linkNull     = 0
 	linkEthernet = 1
@@ -17,11 +23,15 @@ const (
 )
 
 const (
-	etherIPv4  = 0x0800
-	etherIPv6  = 0x86dd
-	etherVLAN  = 0x8100
-	etherQinQ  = 0x88a8
-	etherQinQ1 = 0x9100
+	etherIPv4     = 0x0800
+	etherIPv6     = 0x86dd
+	etherVLAN     = 0x8100
+	etherQinQ     = 0x88a8
+	etherQinQ1    = 0x9100
+	etherMPLS     = 0x8847
+	etherPPPoE    = 0x8864
+	headerEther   = 14
+	offsetTypeSLL = 14
 )
 
 // cutLink cuts the link header off a packet. It returns nil unless an IP packet follows; the first
@@ -34,13 +44,13 @@ func cutLink(link uint16, b []byte) []byte {
 		// The address family, with the numbers and the byte order of the capturing machine.
 		return after(b, 4)
 	case linkEthernet:
-		return cutEther(b, 12, 14)
+		return cutEther(b, headerEther-2, headerEther)
 	case linkSLL:
-		return cutEther(b, 14, 16)
+		return cutEther(b, offsetTypeSLL, offsetTypeSLL+2)
 	case linkSLL2:
 		return cutEther(b, 0, 20)
 	}
-	return nil
+	return cutOther(link, b)
 }
 
 // cutEther takes off a header of n bytes with an EtherType at offset typ, and the VLAN tags behind
@@ -49,7 +59,7 @@ func cutEther(b []byte, typ, n int) []byte {
 	if len(b) < n {
 		return nil
 	}
-	t := binary.BigEndian.Uint16(b[typ:])
+	whole, t := b, binary.BigEndian.Uint16(b[typ:])
 	b = b[n:]
 	for t == etherVLAN || t == etherQinQ || t == etherQinQ1 {
 		if len(b) < 4 {
@@ -57,10 +67,31 @@ func cutEther(b []byte, typ, n int) []byte {
 		}
 		t, b = binary.BigEndian.Uint16(b[2:]), b[4:]
 	}
-	if t != etherIPv4 && t != etherIPv6 {
+	switch t {
+	case etherIPv4, etherIPv6:
+		return b
+	case etherMPLS, etherPPPoE:
+		if n == headerEther {
+			return cutOther(linkEthernet, whole)
+		}
+	}
+	return nil
+}
+
+// cutOther lets gopacket decode the packet. It returns the innermost IP packet.
+func cutOther(link uint16, b []byte) (ip []byte) {
+	if link > 255 { // gopacket's LinkType has 8 bits
 		return nil
 	}
-	return b
+	// gopacket's decoders may panic on malformed headers; NewPacket recovers.
+	p := gopacket.NewPacket(b, layers.LinkType(link), gopacket.NoCopy)
+	for _, l := range p.Layers() {
+		switch l.LayerType() {
+		case layers.LayerTypeIPv4, layers.LayerTypeIPv6:
+			ip = append(append([]byte(nil), l.LayerContents()...), l.LayerPayload()...)
+		}
+	}
+	return ip
 }
 
 func after(b []byte, n int) []byte {

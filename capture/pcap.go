@@ -14,8 +14,6 @@ type pcap struct {
 	order binary.ByteOrder
 	unit  int64 // of the second half of a time stamp, in nanoseconds
 	link  uint16
-	head  [16]byte
-	buf   []byte
 }
 
 func newPcap(r *bufio.Reader, order binary.ByteOrder, unit int64) (*pcap, error) {
@@ -30,20 +28,22 @@ func newPcap(r *bufio.Reader, order binary.ByteOrder, unit int64) (*pcap, error)
 	return &pcap{r: r, order: order, unit: unit, link: uint16(order.Uint32(head[20:]))}, nil
 }
 
-func (f *pcap) next() (packet, error) {
-	if _, err := io.ReadFull(f.r, f.head[:]); err == io.EOF {
-		return packet{}, err
+// Next implements Source.
+func (f *pcap) Next() (Packet, error) {
+	head, err := take(f.r, 16)
+	if len(head) == 0 && err == io.EOF {
+		return Packet{}, err
 	} else if err != nil {
-		return packet{}, fileError("the header of a packet", err)
+		return Packet{}, fileError("the header of a packet", err)
 	}
-	sec, frac := f.order.Uint32(f.head[:]), f.order.Uint32(f.head[4:])
-	size := f.order.Uint32(f.head[8:])
+	sec, frac := f.order.Uint32(head), f.order.Uint32(head[4:])
+	size := f.order.Uint32(head[8:])
 	if size > maxPacket {
-		return packet{}, fmt.Errorf("capture: packet of %d bytes, the limit is %d", size, maxPacket)
+		return Packet{}, fmt.Errorf("capture: packet of %d bytes, the limit is %d", size, maxPacket)
 	}
-	f.buf = grow(f.buf, int(size))
-	if _, err := io.ReadFull(f.r, f.buf); err != nil {
-		return packet{}, fileError("a packet", err)
+	b, err := take(f.r, int(size))
+	if err != nil {
+		return Packet{}, fileError("a packet", err)
 	}
-	return packet{time.Unix(int64(sec), int64(frac)*f.unit).UTC(), f.link, f.buf}, nil
+	return Packet{time.Unix(int64(sec), int64(frac)*f.unit).UTC(), f.link, b}, nil
 }

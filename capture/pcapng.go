@@ -30,7 +30,6 @@ type pcapng struct {
 	r          *bufio.Reader
 	order      binary.ByteOrder
 	interfaces []ngInterfaceInfo // of the section
-	buf        []byte
 }
 
 type ngInterfaceInfo struct {
@@ -40,11 +39,12 @@ type ngInterfaceInfo struct {
 	offset  int64  // seconds to add
 }
 
-func (f *pcapng) next() (packet, error) {
+// Next implements Source.
+func (f *pcapng) Next() (Packet, error) {
 	for {
 		typ, body, err := f.block()
 		if err != nil {
-			return packet{}, err
+			return Packet{}, err
 		}
 		switch typ {
 		case ngInterface:
@@ -55,7 +55,7 @@ func (f *pcapng) next() (packet, error) {
 			return f.simplePacket(body)
 		}
 		if err != nil {
-			return packet{}, err
+			return Packet{}, err
 		}
 	}
 }
@@ -86,14 +86,13 @@ func (f *pcapng) block() (typ uint32, body []byte, err error) {
 			return 0, nil, fmt.Errorf("capture: block of %d bytes, the limit is %d", size,
 				maxPacket+ngRoom)
 		}
-		f.buf = grow(f.buf, size)
-		body = f.buf
-		if _, err := io.ReadFull(f.r, body); err != nil {
+		// The length of the block stands behind it once more.
+		if body, err = take(f.r, size+4); err != nil {
 			return 0, nil, fileError("a block", err)
 		}
-		size = 0
+		return typ, body[:size], nil
 	}
-	return typ, body, f.skip(size + 4)
+	return typ, nil, f.skip(size + 4)
 }
 
 // section begins a section, of which block has read the first 12 bytes.
@@ -191,9 +190,9 @@ func resolution(b byte) (uint64, error) {
 
 // packet takes an enhanced packet block, or the obsolete packet block, which has 16 bits each of
 // interface and drops.
-func (f *pcapng) packet(typ uint32, b []byte) (packet, error) {
+func (f *pcapng) packet(typ uint32, b []byte) (Packet, error) {
 	if len(b) < 20 {
-		return packet{}, fmt.Errorf("capture: packet block of %d bytes, want 20", len(b))
+		return Packet{}, fmt.Errorf("capture: packet block of %d bytes, want 20", len(b))
 	}
 	id := f.order.Uint32(b)
 	if typ == ngOldPacket {
@@ -201,35 +200,35 @@ func (f *pcapng) packet(typ uint32, b []byte) (packet, error) {
 	}
 	info, err := f.iface(id)
 	if err != nil {
-		return packet{}, err
+		return Packet{}, err
 	}
 	stamp := uint64(f.order.Uint32(b[4:]))<<32 | uint64(f.order.Uint32(b[8:]))
 	size := f.order.Uint32(b[12:])
 	if uint64(size) > uint64(len(b)-20) {
-		return packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
+		return Packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
 			len(b)-20)
 	}
-	return packet{info.time(stamp), info.link, b[20 : 20+size]}, nil
+	return Packet{info.time(stamp), info.link, b[20 : 20+size]}, nil
 }
 
 // simplePacket takes a simple packet block, which has no time and is of the first interface.
-func (f *pcapng) simplePacket(b []byte) (packet, error) {
+func (f *pcapng) simplePacket(b []byte) (Packet, error) {
 	if len(b) < 4 {
-		return packet{}, fmt.Errorf("capture: simple packet block of %d bytes, want 4", len(b))
+		return Packet{}, fmt.Errorf("capture: simple packet block of %d bytes, want 4", len(b))
 	}
 	info, err := f.iface(0)
 	if err != nil {
-		return packet{}, err
+		return Packet{}, err
 	}
 	size := f.order.Uint32(b)
 	if info.snapLen > 0 {
 		size = min(size, info.snapLen)
 	}
 	if uint64(size) > uint64(len(b)-4) {
-		return packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
+		return Packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
 			len(b)-4)
 	}
-	return packet{time.Time{}, info.link, b[4 : 4+size]}, nil
+	return Packet{time.Time{}, info.link, b[4 : 4+size]}, nil
 }
 
 func (f *pcapng) iface(id uint32) (ngInterfaceInfo, error) {

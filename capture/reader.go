@@ -23,6 +23,17 @@ type Options struct {
 	// Default 64 MiB.
 	MaxMessageSize int64
 
+	// MaxSessions bounds the TCP connections of which the Reader keeps the state. The one that was
+	// idle for longest makes room for a new one. Default 65536.
+	MaxSessions int
+
+	// MaxIdle ends a session of which no packet was seen for so long, in the time of the packets.
+	// If it goes on, it is a session whose beginning is missing. Default 0: no limit.
+	MaxIdle time.Duration
+
+	// Keys finds the keys of CURVE sessions. Default nil: they are not decrypted.
+	Keys KeyFinder
+
 	// MaxBuffered bounds the unfinished messages of all sessions together, in bytes. Default 256
 	// MiB.
 	MaxBuffered int64
@@ -36,23 +47,28 @@ type Stats struct {
 	Truncated     uint64 // of these: TCP segments of which a part was not captured
 	Sessions      uint64 // ZMTP sessions, as many as there are Opened events
 	OtherSessions uint64 // TCP connections that are not ZMTP, were not selected, or had no data
-	NoStart       uint64 // TCP connections that began before the capture
-	Messages      uint64 // messages, as many as there are Message events
+	// TCP connections that began before the capture, and in which no frames were found
+	NoStart      uint64
+	Messages     uint64 // messages, as many as there are Message events
+	Encrypted    uint64 // frames of CURVE whose key is not known
+	Gaps         uint64 // gaps in ZMTP sessions
+	MissingBytes uint64 // bytes of these gaps
 }
 
-// Reader reads the ZMTP sessions of one capture file. It is not for concurrent use.
+// Reader reads the ZMTP sessions of one source. It is not for concurrent use.
 type Reader struct {
-	opts  Options
-	limit limits
-	file  packetFile
-	dec   decoder
-	asm   *assembler
-	stats Stats
+	opts   Options
+	limit  limits
+	source Source
+	stats  Stats
+	pool   pool
+	search search
 
 	sessions map[connKey]*session
 	recent   *list.List // of all *session, the one that was idle for longest first
 	lastID   uint64
 	buffered int64 // capacity of all half.buf
+	waiting  int64 // bytes of all half.waits
 
 	now   time.Time // of the packet that is being read
 	yield func(Event, error) bool
@@ -61,25 +77,27 @@ type Reader struct {
 // errStop ends the reading when the loop over the events was left.
 var errStop = errors.New("stopped")
 
-// NewReader returns a Reader for a file in pcap or pcapng format, which may be compressed with
-// gzip. It reads the header of the file. It reads the file as a stream and does not close it.
+// NewReader returns a Reader for a file, see OpenFile.
 func NewReader(file io.Reader, opts Options) (*Reader, error) {
-	l := limits{
-		sessions: maxSessions, pages: maxPages, pagesTotal: maxPagesTotal, firstOffset: firstOffset,
-		message: cmp.Or(opts.MaxMessageSize, 64<<20), buffered: cmp.Or(opts.MaxBuffered, 256<<20),
-	}
-	return newReader(file, opts, l)
-}
-
-func newReader(file io.Reader, opts Options, l limits) (*Reader, error) {
-	f, err := openFile(file)
+	source, err := OpenFile(file)
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{
-		opts: opts, limit: l, file: f, asm: newAssembler(l),
-		sessions: map[connKey]*session{}, recent: list.New(),
-	}, nil
+	return New(source, opts), nil
+}
+
+// New returns a Reader for a source of packets.
+func New(source Source, opts Options) *Reader {
+	return newReader(source, opts, limits{
+		sessions: cmp.Or(opts.MaxSessions, 1<<16), held: maxHeld, waiting: maxWaiting,
+		waitingTotal: maxWaitingTotal, firstOffset: firstOffset,
+		message: cmp.Or(opts.MaxMessageSize, 64<<20), buffered: cmp.Or(opts.MaxBuffered, 256<<20),
+	})
+}
+
+func newReader(source Source, opts Options, l limits) *Reader {
+	return &Reader{opts: opts, limit: l, source: source, sessions: map[connKey]*session{},
+		recent: list.New()}
 }
 
 // Events returns the events in the order of the packets that completed them. It reads the file
@@ -102,7 +120,7 @@ func (r *Reader) read(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p, err := r.file.next()
+		p, err := r.source.Next()
 		if err != nil {
 			if ended := r.endOfFile(); ended != nil {
 				return ended
@@ -113,8 +131,8 @@ func (r *Reader) read(ctx context.Context) error {
 			return err
 		}
 		r.stats.Packets++
-		r.now = p.time
-		s, err := r.dec.decode(cutLink(p.link, p.data))
+		r.now = p.Time
+		s, err := decode(cutLink(p.Link, p.Data))
 		if err != nil {
 			r.stats.Skipped++
 			continue
@@ -125,7 +143,25 @@ func (r *Reader) read(ctx context.Context) error {
 		if err := r.segment(s); err != nil {
 			return err
 		}
+		if err := r.endIdle(); err != nil {
+			return err
+		}
 	}
+}
+
+// endIdle ends the sessions that were idle for too long.
+func (r *Reader) endIdle() error {
+	for r.opts.MaxIdle > 0 && r.recent.Len() > 0 {
+		s := r.recent.Front().Value.(*session)
+		if r.now.Sub(s.last) < r.opts.MaxIdle {
+			break
+		}
+		if err := r.end(s, Idle); err != nil {
+			return err
+		}
+		r.forget(s)
+	}
+	return nil
 }
 
 // segment takes one segment to its session.
@@ -155,6 +191,7 @@ func (r *Reader) segment(seg segment) error {
 		s.place = r.recent.PushBack(s)
 		r.sessions[key] = s
 	}
+	s.last = r.now
 	r.recent.MoveToBack(s.place)
 	if s.phase == ended {
 		return nil

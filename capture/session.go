@@ -4,7 +4,9 @@ import (
 	"container/list"
 	"fmt"
 	"net/netip"
+	"time"
 
+	"zmtpd/curve/box"
 	"zmtpd/zmtp/wire"
 )
 
@@ -32,27 +34,22 @@ type session struct {
 	id     uint64
 	key    connKey
 	place  *list.Element
+	last   time.Time // of its latest packet
 	phase  phase
 	client int      // which endpoint sent the first SYN, or the first packet
 	syn    bool     // whether a SYN was seen
 	public *Session // nil until Select has been asked
 	half   [2]half  // what each endpoint sends
-	held   bool     // the assembler knows it
 
-	encrypted bool // its traffic is, and that was an event
+	keys     sessionKeys // of CURVE
+	lastStep string      // of the handshake
 }
 
 // half is one direction of a session.
 type half struct {
-	// TCP. Offsets count the bytes of the direction from an arbitrary origin.
-	seen    bool
-	origin  uint32 // sequence number of offset 0
-	isn     uint32 // of the SYN, once started
-	started bool   // the SYN was seen
-	next    int64  // what comes next in order; before started, the first offset seen
-	early   int    // segments before the SYN
-	cut     int64  // where bytes are missing because of the snapshot length, or 0
-	fin     int64  // of the FIN, or 0
+	flow
+	acked int64 // what its acknowledgements say of the other direction, as offset there
+	zero  bool  // its receive window is closed
 
 	// ZMTP, see dissect.go.
 	stage    stage
@@ -60,6 +57,17 @@ type half struct {
 	greeting wire.Greeting
 	decoder  wire.Decoder
 	buf      []byte // not yet dissected
+	need     int    // bytes that buf must have before it is dissected again
+	hole     bool   // buf has a command that is to be cut out of a message
+	rest     int64  // stage skipping: bytes until the end of the current frame
+	inside   bool   // stage skipping: more frames of the message follow
+	skipped  int64  // stage lost: bytes that were skipped
+	shape    shape  // of the messages so far
+	tried    int    // stage lost: bytes of buf that were searched
+
+	opener *box.Opener // of CURVE, if the key is known
+	plain  []byte      // decrypted, not yet dissected
+	orphan bool        // of CURVE: the beginning of the message that follows is not known
 }
 
 func newSession(id uint64, key connKey, first int, offset int64) *session {
@@ -70,24 +78,18 @@ func newSession(id uint64, key connKey, first int, offset int64) *session {
 	return s
 }
 
-// offset returns the offset of a sequence number, taken to be within 2 GiB of what comes next.
-func (h *half) offset(seq uint32) int64 {
-	if !h.seen {
-		h.seen, h.origin = true, seq-uint32(h.next)
-	}
-	return h.next + int64(int32(seq-h.origin-uint32(h.next)))
-}
-
 // replacedBy reports whether a SYN from side begins a new connection.
 func (s *session) replacedBy(side int, seq uint32) bool {
 	h := &s.half[side]
 	switch {
-	case h.started:
+	case h.syn:
 		return seq != h.isn
-	case s.half[1-side].started:
+	case s.half[1-side].syn:
 		return false // it is the second SYN of this one
 	case s.phase == ended:
 		return true
+	case h.started:
+		return h.offset(seq+1) != h.first // else it is late
 	}
 	// A SYN may arrive after the data behind it, but only within 1 MiB.
 	d := int64(int32(seq - h.origin - uint32(h.next)))
@@ -96,7 +98,7 @@ func (s *session) replacedBy(side int, seq uint32) bool {
 
 // track follows the TCP state of the connection and dissects the payload of a segment.
 func (r *Reader) track(s *session, side int, seg segment) error {
-	h := &s.half[side]
+	h, other := &s.half[side], &s.half[1-side]
 	at := h.offset(seg.seq)
 	if seg.syn {
 		if err := r.start(s, side, at, seg); err != nil || s.phase == ended {
@@ -105,17 +107,24 @@ func (r *Reader) track(s *session, side int, seg segment) error {
 		at++
 	}
 	end := at + int64(len(seg.payload)+seg.missing)
-	if cut := max(h.next, at+int64(len(seg.payload))); cut < end && (h.cut == 0 || cut < h.cut) {
-		h.cut = cut
-	}
 	if seg.fin && h.fin == 0 {
 		h.fin = end
+	}
+	r.count(s, side, at, end, seg)
+	if seg.ack && other.seen {
+		h.acked = max(h.acked, other.offset(seg.ackSeq))
+		if len(other.waits) > 0 && other.started {
+			if err := r.checkHole(s, 1-side); err != nil || s.phase == ended {
+				return err
+			}
+		}
 	}
 	switch {
 	case h.stage == dead:
 		h.next = max(h.next, end)
-	case len(seg.payload) > 0 || seg.missing > 0:
-		if err := r.payload(s, side, at, seg.payload); err != nil || s.phase == ended {
+	case end > at:
+		err := r.payload(s, side, at, seg.payload, seg.missing)
+		if err != nil || s.phase == ended {
 			return err
 		}
 	}
@@ -128,92 +137,99 @@ func (r *Reader) track(s *session, side int, seg segment) error {
 	return nil
 }
 
-func (h *half) finished() bool { return h.fin != 0 && h.next >= h.fin }
+// count keeps the statistics of TCP.
+func (r *Reader) count(s *session, side int, at, end int64, seg segment) {
+	h := &s.half[side]
+	defer func() { h.high = max(h.high, end) }()
+	if s.public == nil {
+		return
+	}
+	t := s.public.side(s.side(side))
+	t.Packets++
+	if size := end - at; size > 0 {
+		t.Bytes += uint64(size)
+		switch {
+		case size == 1 && at == h.high-1: // a keep-alive or a window probe
+		case h.started && end <= h.next:
+			t.Retransmitted++
+			t.RetransmittedBytes += uint64(size)
+		case at < h.high:
+			t.OutOfOrder++
+		}
+	}
+	switch zero := seg.window == 0 && !seg.syn && !seg.rst; {
+	case zero && !h.zero:
+		t.ZeroWindows++
+		t.ZeroSince = r.now
+		if t.FirstZero.IsZero() {
+			t.FirstZero = r.now
+		}
+	case !zero && h.zero:
+		t.ZeroTime += r.now.Sub(t.ZeroSince)
+		t.ZeroSince = time.Time{}
+	}
+	h.zero = seg.window == 0 && !seg.syn && !seg.rst
+}
 
 // start takes a SYN.
 func (r *Reader) start(s *session, side int, at int64, seg segment) error {
 	h := &s.half[side]
-	if h.started {
+	if h.syn {
 		return nil // once more
 	}
-	h.started, h.isn, h.next = true, seg.seq, at+1
+	h.syn, h.isn = true, seg.seq
+	if !h.started {
+		h.started, h.next, h.first = true, at+1, at+1
+	}
 	if !s.syn {
 		s.syn, s.client = true, side
 		if seg.ack {
 			s.client = 1 - side
 		}
-		if !r.wanted(s) {
-			return r.leave(s)
+		if err := r.begin(s); err != nil || s.phase == ended {
+			return err
 		}
 	}
 	if h.stage == dead {
 		return nil
 	}
-	s.held = true
-	if err := r.asm.feed(s.id, side, at, nil, true); err != nil {
-		return err
-	}
-	return r.delivered(s, side)
+	return r.drain(s, side)
 }
 
-// wanted asks Select about the session once.
-func (r *Reader) wanted(s *session) bool {
-	if s.public == nil {
-		s.public = &Session{ID: s.id, Client: s.key[s.client], Server: s.key[1-s.client]}
-		return r.opts.Select == nil || r.opts.Select(s.public.Client, s.public.Server)
+// begin asks Select about the session once.
+func (r *Reader) begin(s *session) error {
+	if s.public != nil {
+		return nil
 	}
-	return true
+	if !s.syn {
+		s.client = s.guessClient()
+	}
+	s.public = &Session{ID: s.id, Client: s.key[s.client], Server: s.key[1-s.client]}
+	if r.opts.Select != nil && !r.opts.Select(s.public.Client, s.public.Server) {
+		return r.leave(s)
+	}
+	return nil
+}
+
+// guessClient returns the client of a connection whose SYNs are missing: it has an ephemeral port,
+// if one has, else it sent the first packet.
+func (s *session) guessClient() int {
+	const ephemeral = 32768 // the first one on Linux
+	a, b := s.key[0].Port() >= ephemeral, s.key[1].Port() >= ephemeral
+	switch {
+	case a && !b:
+		return 0
+	case b && !a:
+		return 1
+	}
+	return s.client
 }
 
 // leave ends a session without events.
 func (r *Reader) leave(s *session) error {
 	r.stats.OtherSessions++
-	return r.bury(s)
-}
-
-// payload takes a part of a direction that is not dead.
-func (r *Reader) payload(s *session, side int, at int64, b []byte) error {
-	h := &s.half[side]
-	if !h.started {
-		if h.early++; h.early > maxEarly {
-			return r.fail(s, side, ErrNoStart)
-		}
-	}
-	if h.started && at < h.next { // once more
-		b, at = b[min(h.next-at, int64(len(b))):], h.next
-	}
-	if at != h.next && at>>32 != (at+int64(len(b)))>>32 || at>>32 != h.next>>32 {
-		return r.fail(s, side, ErrGap) // see assembler
-	}
-	if len(b) > 0 {
-		s.held = true
-		if err := r.asm.feed(s.id, side, at, b, false); err != nil {
-			return err
-		}
-		if err := r.delivered(s, side); err != nil {
-			return err
-		}
-	}
-	if h.cut != 0 && h.next == h.cut && h.stage != dead {
-		return r.fail(s, side, ErrSnapLen)
-	}
+	r.bury(s)
 	return nil
-}
-
-// delivered dissects what the assembler has in order.
-func (r *Reader) delivered(s *session, side int) error {
-	h := &s.half[side]
-	if !r.asm.any || h.stage == dead {
-		return nil
-	}
-	switch skipped := r.asm.skipped; {
-	case skipped < 0:
-		return r.fail(s, side, ErrNoStart)
-	case skipped > 0:
-		return r.fail(s, side, fmt.Errorf("%w: %d bytes", ErrGap, skipped))
-	}
-	h.next += int64(len(r.asm.run))
-	return r.dissect(s, side, r.asm.run)
 }
 
 // end ends a session. Missing segments will not come any more.
@@ -222,56 +238,69 @@ func (r *Reader) end(s *session, why CloseReason) error {
 		return nil
 	}
 	for _, side := range []int{s.client, 1 - s.client} {
-		if err := r.giveUp(s, side); err != nil || s.phase == ended {
+		if err := r.flush(s, side); err != nil || s.phase == ended {
+			return err
+		}
+		if s.half[side].stage != lost || !s.half[side].finished() {
+			continue
+		}
+		if err := r.lastSearch(s, side); err != nil {
 			return err
 		}
 	}
 	if s.phase == watched {
+		if s.half[0].stage == lost || s.half[1].stage == lost {
+			r.stats.NoStart++
+			r.bury(s)
+			return nil
+		}
 		return r.leave(s)
 	}
-	if err := r.emit(s, Event{Kind: Closed, Closed: why}); err != nil {
+	closed := Event{Kind: Closed, Closed: why}
+	if s.syn && !s.complete() {
+		closed.Err = ErrHandshake
+		if s.lastStep != "" {
+			closed.Err = fmt.Errorf("%w: the last step was %s", ErrHandshake, s.lastStep)
+		}
+	}
+	if err := r.emit(s, closed); err != nil {
 		return err
 	}
-	return r.bury(s)
+	r.bury(s)
+	return nil
 }
 
-// giveUp makes a Problem of a direction in which data wait for a missing segment.
-func (r *Reader) giveUp(s *session, side int) error {
-	if !s.held || s.half[side].stage == dead {
-		return nil
+// complete reports whether the handshake is, as far as can be told.
+func (s *session) complete() bool {
+	for side := range s.half {
+		switch s.half[side].stage {
+		case greeting, handshake:
+			return false
+		}
 	}
-	if _, err := r.asm.flush(s.id, side); err != nil {
-		return err
-	}
-	return r.delivered(s, side)
+	return true
 }
 
 // bury frees all memory of a session that has ended.
-func (r *Reader) bury(s *session) error {
+func (r *Reader) bury(s *session) {
 	s.phase = ended
 	for side := range s.half {
-		if err := r.kill(s, side); err != nil {
-			return err
-		}
+		r.kill(s, side)
 	}
-	if !s.held {
-		return nil
-	}
-	s.held = false
-	return r.asm.release(s.id)
 }
 
 // kill frees the memory of a direction. From now on its segments are only counted.
-func (r *Reader) kill(s *session, side int) error {
-	s.half[side].stage = dead
-	r.free(&s.half[side])
-	if !s.held {
-		return nil
-	}
-	return r.asm.discard(s.id, side)
+func (r *Reader) kill(s *session, side int) {
+	h := &s.half[side]
+	r.loseMessage(h)
+	h.stage, h.opener, h.plain = dead, nil, nil
+	r.free(h)
+	r.dropHeld(h)
 }
 
+// free empties the buffer of a direction.
 func (r *Reader) free(h *half) {
 	r.buffered -= int64(cap(h.buf))
-	h.buf = nil
+	r.pool.put(h.buf)
+	h.buf, h.need = nil, 0
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/gopacket/layers"
@@ -35,27 +36,26 @@ func cat(lists ...[]tcpSegment) []tcpSegment { return slices.Concat(lists...) }
 // established is the two SYNs and what the server says.
 func established() []tcpSegment { return append(opening(), down(0, hello(wire.PULL))) }
 
-// A session of which the beginning is missing cannot be decoded: that is said once, soon or at its
-// end.
+// A connection of which the beginning is missing, and in which there are no frames, has no events.
 func TestBegunBefore(t *testing.T) {
-	diff(t, read(t, up(0, []byte("a")), down(0, []byte("b")), up(1, []byte("c"))),
-		[]string{"5557 problem " + ErrNoStart.Error()})
+	if got := read(t, up(0, []byte("a")), down(0, []byte("b")), up(1, []byte("c"))); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
 	segments := []tcpSegment{{up: true, seq: 1}}
 	for i := range 2 * maxEarly {
 		segments = append(segments, up(i, []byte("x")), down(i, []byte("x")))
 	}
 	events, stats, err := readAll(t, file(t, segments...), Options{})
-	if err != nil || stats.NoStart != 1 || stats.OtherSessions != 0 {
-		t.Errorf("%+v, %v", stats, err)
-	}
-	diff(t, lines(events), []string{"5557 problem " + ErrNoStart.Error()})
-	if s := events[0].Session; s.Client != clientEnd || s.Server != serverEnd {
-		t.Errorf("%+v", s)
+	if err != nil || stats.NoStart != 1 || stats.OtherSessions != 0 || len(events) > 0 {
+		t.Errorf("%q, %+v, %v", lines(events), stats, err)
 	}
 	// It makes way for a new connection of the same endpoints.
-	diff(t, read(t, append(segments, cat(established(), []tcpSegment{up(0, pushed("one"))})...)...),
-		slices.Concat([]string{"5557 problem " + ErrNoStart.Error()}, openedBoth,
-			[]string{`5557 message client "one"`, "5557 closed end_of_file"}))
+	again := cat(established(), []tcpSegment{up(0, pushed("one"))})
+	for i := range again {
+		again[i].seq += 5000
+	}
+	diff(t, read(t, append(segments, again...)...),
+		slices.Concat(openedBoth, []string{`5557 message client "one"`, "5557 closed end_of_file"}))
 	// One that is not wanted is not mentioned.
 	if events := mustRead(t, file(t, segments...), onPort(1)); len(events) != 0 {
 		t.Errorf("%q", lines(events))
@@ -63,9 +63,9 @@ func TestBegunBefore(t *testing.T) {
 	// Only the SYN of one side is missing.
 	diff(t, read(t, opening()[0], up(0, pushed("one")), down(0, hello(wire.PULL))),
 		[]string{"5557 opened", "5557 greeting client 3.1 NULL",
-			"5557 metadata client Socket-Type=PUSH",
-			`5557 message client "one"`,
-			"5557 problem server " + ErrNoStart.Error(), "5557 closed end_of_file"})
+			"5557 metadata client Socket-Type=PUSH", `5557 message client "one"`,
+			"5557 greeting server 3.1 NULL", "5557 metadata server Socket-Type=PULL",
+			"5557 closed end_of_file"})
 }
 
 func TestPortReused(t *testing.T) {
@@ -105,11 +105,8 @@ func TestEvicted(t *testing.T) {
 	add(2, established()...)
 	add(1, up(0, pushed("one")))
 	add(3, established()...)
-	l := limits{sessions: 2, pages: 30, pagesTotal: 100, message: 1 << 20, buffered: 1 << 20,
-		firstOffset: firstOffset}
-	r, err := newReader(bytes.NewReader(pcapFile(t, layers.LinkTypeEthernet, packets...)),
-		Options{},
-		l)
+	r, err := NewReader(bytes.NewReader(pcapFile(t, layers.LinkTypeEthernet, packets...)),
+		Options{MaxSessions: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,20 +141,43 @@ func TestNotZMTP(t *testing.T) {
 			[]string{"5557 closed end_of_file"}))
 }
 
+// Sessions of ZMTP 2.0 (RFC 15) are decoded, those of 1.0 are named.
+func TestOldVersions(t *testing.T) {
+	signature := "\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f"
+	push, pull := signature+"\x01\x08\x00\x02id", signature+"\x03\x07\x00\x00"
+	want := []string{"5557 opened", "5557 greeting client 2.0 ",
+		"5557 metadata client Socket-Type=PUSH Identity=id", "5557 greeting server 2.0 ",
+		"5557 metadata server Socket-Type=PULL", `5557 message client "one"`,
+		"5557 closed end_of_file"}
+	diff(t, read(t, append(opening(), up(0, []byte(push)), down(0, []byte(pull)),
+		up(len(push), wire.AppendFrame(nil, 0, []byte("one"))))...), want)
+	// What the newer side sends is the same as for a newer peer, until it sees the older one.
+	diff(t, read(t, append(opening(), down(0, []byte(pull)), up(0, []byte(push)),
+		up(len(push), wire.AppendFrame(nil, 0, []byte("one"))))...),
+		want)
+	old := "5557 problem client zmtp: unsupported_version: the peer speaks ZMTP 1.0"
+	got := read(t, append(opening(), up(0, []byte("\x01\x00")), down(0, []byte(signature)))...)
+	if len(got) != 4 || got[0] != "5557 opened" || got[1] != "5557 greeting client 1.0 " ||
+		!strings.HasPrefix(got[2], old) {
+		t.Errorf("%q", got)
+	}
+	got = read(t, append(opening(), down(0, []byte(signature)), up(0, []byte("\x01\x00")))...)
+	if len(got) != 4 || got[1] != "5557 greeting client 1.0 " || !strings.HasPrefix(got[2], old) {
+		t.Errorf("%q", got)
+	}
+}
+
 // What breaks ZMTP ends a direction, or the session, with one problem that says why.
 func TestProblems(t *testing.T) {
 	greeting := func(mechanism string) []byte { return wire.AppendGreeting(nil, mechanism, false) }
 	socket := wire.AppendProperty(nil, wire.PropSocketType, []byte("PUSH"))
 	huge := binary.BigEndian.AppendUint64([]byte{byte(wire.Long)}, 1<<40)
-	old := bytes.Clone(hello(wire.PUSH))
-	old[10] = 1
 	for _, test := range []struct {
 		name   string
 		stream []byte
 		reason wire.Reason
 		err    error
 	}{
-		{"ZMTP 2.0", old, wire.UnsupportedVersion, nil},
 		{"mechanisms differ", greeting("PLAIN"), wire.MechanismMismatch, nil},
 		{"mechanism unknown", greeting("GSSAPI"), wire.ReasonNone, ErrMechanism},
 		{"message for READY", append(greeting("NULL"), 0, 1, 'x'), wire.MalformedCommand, nil},

@@ -188,7 +188,7 @@ func (f *File) captured(ctx context.Context, b *bufio.Reader, s Selection,
 		yield(Message{}, fmt.Errorf("%s: %w", f.file.Name(), err))
 		return
 	}
-	senders := map[uint64]wire.SocketType{} // the socket types of the clients, by session
+	sealed := map[uint64]bool{} // sessions that are encrypted
 	for ev, err := range r.Events(ctx) {
 		f.advance(b)
 		if err != nil {
@@ -196,24 +196,21 @@ func (f *File) captured(ctx context.Context, b *bufio.Reader, s Selection,
 			return
 		}
 		switch ev.Kind {
-		case capture.Problem:
-			f.problems++
-			if f.problem == nil {
-				f.problem = ev.Err
+		case capture.Encrypted:
+			if !sealed[ev.Session.ID] {
+				sealed[ev.Session.ID] = true
+				f.failed(errEncrypted)
 			}
 		case capture.Closed:
-			delete(senders, ev.Session.ID)
-		case capture.Metadata:
-			if ev.From == capture.Client {
-				value, _ := ev.Metadata.Get(wire.PropSocketType)
-				senders[ev.Session.ID] = wire.SocketType(value)
-			}
+			delete(sealed, ev.Session.ID)
+		case capture.Problem:
+			f.failed(ev.Err)
 		case capture.Message:
 			if ev.From != capture.Client {
 				continue
 			}
-			m := Message{Message: ev.Message}
-			switch senders[ev.Session.ID] {
+			m := Message{Message: ev.Clone().Message}
+			switch ev.Session.FromClient.Type {
 			case wire.PUSH:
 				if !s.Push {
 					continue
@@ -230,5 +227,15 @@ func (f *File) captured(ctx context.Context, b *bufio.Reader, s Selection,
 				return
 			}
 		}
+	}
+}
+
+var errEncrypted = errors.New("the traffic is encrypted, and its key is not known")
+
+// failed counts a session, or a direction of it, that could not be read.
+func (f *File) failed(why error) {
+	f.problems++
+	if f.problem == nil {
+		f.problem = why
 	}
 }
