@@ -206,7 +206,7 @@ func (o *Outlet) runSpool() {
 				backoff.Reset()
 			} else {
 				if backoff.First() {
-					o.log.Error("the spool cannot be read, another try follows", "err", err)
+					o.log.Error("the spool cannot be read; trying again", "err", err)
 				}
 				o.waitFor(backoff.Next())
 			}

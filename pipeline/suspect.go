@@ -71,8 +71,8 @@ func (o *Outlet) setAside(it *item, deaths int) {
 	var backoff await.Backoff
 	for err != nil {
 		if backoff.First() {
-			o.log.Error("a batch in the spool at which the process died cannot be set aside, "+
-				"another try follows", "err", err)
+			o.log.Error("a batch in the spool at which the process died cannot be set aside; "+
+				"trying again", "err", err)
 		}
 		if !backoff.Sleep(o.ctx, o.ctx) {
 			return // it is in the spool for the next start

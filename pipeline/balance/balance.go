@@ -1,4 +1,4 @@
-// Package balance distributes log batches of Zeek's nodes to several loggers.
+// Package balance distributes the log batches of Zeek's nodes to several loggers.
 package balance
 
 import (
@@ -13,16 +13,17 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Balancer moves what nodes send to a PUSH socket, in the read loop of each node: while no logger
-// has room for a node's batch, the node is not read. All methods may be called from any goroutine.
+// Balancer passes the messages of nodes on to a PUSH socket, in the read loop of each node. While
+// no logger has room for a node's batch, the node is not read. All methods are safe for concurrent
+// use.
 type Balancer struct {
 	pull   *zmtp.Socket
 	push   *zmtp.Push
-	ctx    context.Context // of sends; ends when Shutdown does
+	ctx    context.Context // context of sends; ends when Shutdown does
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	sources map[uint64]*source // guarded by mu; by the peer's id
+	sources map[uint64]*source // guarded by mu; the key is the peer's id
 }
 
 // source is a node's connection.
@@ -44,7 +45,7 @@ func New(config zmtp.Config, push *zmtp.Push) *Balancer {
 // Pull returns the socket to which nodes connect.
 func (b *Balancer) Pull() *zmtp.Socket { return b.pull }
 
-// pattern is the Balancer as the pattern of its PULL socket.
+// pattern implements zmtp.Pattern for the Balancer's PULL socket.
 type pattern Balancer
 
 // Attach implements [zmtp.Pattern].
@@ -80,10 +81,10 @@ func (b *pattern) Receive(p *zmtp.Peer, batch *zmtp.Batch) error {
 	return nil
 }
 
-// maxNodeID is the longest node id that is remembered, in bytes.
+// maxNodeID is the largest size of a node id that is kept, in bytes.
 const maxNodeID = 256
 
-// note remembers the node's id. Only the peer's read loop calls it.
+// note keeps the node's id. Only the peer's read loop calls it.
 func (s *source) note(id []byte) {
 	if old := s.node.Load(); len(id) == 0 || len(id) > maxNodeID || old != nil &&
 		*old == string(id) {
@@ -93,8 +94,8 @@ func (s *source) note(id []byte) {
 	s.node.Store(&text)
 }
 
-// Node returns Zeek's id of the node behind a peer of Pull, and how long the node has waited for
-// room at a logger, in all. Both are zero for a peer that has gone.
+// Node returns Zeek's id of the node behind a peer of Pull, and the total time for which the node
+// has waited for room at a logger. Both are zero for a peer that has gone.
 func (b *Balancer) Node(peer uint64) (id string, blocked time.Duration) {
 	b.mu.Lock()
 	src := b.sources[peer]
@@ -115,7 +116,7 @@ func (b *Balancer) Node(peer uint64) (id string, blocked time.Duration) {
 // minBlocked is the shortest wait after which a node counts as blocked.
 const minBlocked = 100 * time.Millisecond
 
-// Blocked returns how many nodes are not read because no logger has room.
+// Blocked returns the number of nodes that are not read because no logger has room.
 func (b *Balancer) Blocked() (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -131,10 +132,10 @@ func (b *Balancer) Blocked() (n int) {
 var errStillSending = errors.New(
 	"the balancer is shutting down and the node does not close its connection")
 
-// Shutdown reads until the nodes close their connections, and gives everything to the loggers.
-// Nodes of Zeek and zmtpd close theirs when the balancer has closed its direction. After half of
-// the time that ctx leaves, Shutdown cuts off nodes that have not; what the others had sent is
-// read to the end. When ctx ends first, the rest is dropped and counted, and the error is a
+// Shutdown reads until the nodes close their connections, and passes everything on to the loggers.
+// Nodes of Zeek and zmtpd close their connections when the balancer has closed its direction. After
+// half of the time that ctx leaves, Shutdown cuts off the nodes that still send; from the others it
+// reads on to the end. If ctx ends first, the rest is dropped and counted, and the error is a
 // [*zmtp.LingerError].
 func (b *Balancer) Shutdown(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
@@ -153,8 +154,8 @@ func (b *Balancer) Shutdown(ctx context.Context) error {
 	return b.pull.Shutdown(ctx)
 }
 
-// LogPath is a key for [zmtp.PushOptions.Key] that keeps each log at one logger: the log path of a
-// message, nil for a message that is no log batch.
+// LogPath is a function for [zmtp.PushOptions.Key] that keeps each log at one logger. It returns
+// the log path of a message, or nil for a message that is not a log batch.
 func LogPath(m zmtp.Message) []byte {
 	var memory [4][]byte
 	if m.NumParts() != len(memory) {
@@ -166,7 +167,7 @@ func LogPath(m zmtp.Message) []byte {
 	}
 	b, err := zeek.ParseBatch(parts[3])
 	if err != nil {
-		return nil // the logger reports what is wrong with it
+		return nil // the logger will report the fault
 	}
 	return b.Path
 }

@@ -29,7 +29,7 @@ func logBatch(t *testing.T, path string) []byte {
 	return b
 }
 
-func TestLogPath(t *testing.T) {
+func TestLogPathOfMessages(t *testing.T) {
 	conn := logBatch(t, "conn")
 	for _, c := range []struct {
 		m    zmtp.Message
@@ -49,9 +49,9 @@ func TestLogPath(t *testing.T) {
 	}
 }
 
-// While no logger has room a node is not read; when Shutdown's time is over, what was read and not
-// sent is dropped and counted, so that received = sent + dropped.
-func TestNodesWaitAndNothingIsUncounted(t *testing.T) {
+// While no logger has room, a node is not read. At the end of Shutdown's time the balancer drops
+// and counts what it has read and not sent, so that received = sent + dropped.
+func TestNodesWaitAndEveryMessageIsCounted(t *testing.T) {
 	push := zmtp.NewPush(zmtp.Config{SendHWM: 10}, zmtp.PushOptions{Immediate: true})
 	defer push.Close()
 	b := New(zmtp.Config{}, push)
@@ -89,6 +89,6 @@ func TestNodesWaitAndNothingIsUncounted(t *testing.T) {
 			dropped)
 	}
 	if id, blocked := b.Node(peer.ID); id != "" || blocked != 0 || b.Blocked() != 0 {
-		t.Errorf("a node that has gone: %q, %v", id, blocked)
+		t.Errorf("the node that has gone still has id %q and blocked %v", id, blocked)
 	}
 }

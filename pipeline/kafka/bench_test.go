@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// BenchmarkSink is from batch to acknowledgement, with brokers that throw away what they get, in
-// this process.
+// BenchmarkSink measures the time from batch to acknowledgement, with brokers in this process that
+// throw everything away.
 func BenchmarkSink(b *testing.B) {
 	for _, compression := range []Compression{CompressionNone, CompressionSnappy, CompressionZstd} {
 		b.Run(compression.String(), func(b *testing.B) {

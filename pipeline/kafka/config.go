@@ -19,39 +19,38 @@ import (
 
 // Config configures a Sink. Only Brokers is required.
 type Config struct {
-	// Brokers are addresses, host or host:port, of some brokers of the cluster; the others are
-	// learned from them. The port is 9092 unless given.
+	// Brokers are the addresses, host or host:port, of some brokers of the cluster. The client
+	// learns the others from them. The default port is 9092.
 	Brokers []string
-	// Topic of the records. "{path}" stands for the log path, which makes a topic for each; "_"
-	// replaces characters that Kafka does not allow in topics. Default "zeek".
+	// Topic is the topic of the records. "{path}" is replaced by the log path, so that each log has
+	// its own topic; in it, "_" replaces characters that Kafka does not allow. Default "zeek".
 	Topic string
-	// Key of the records, which determines their partition. Default KeyNone.
+	// Key is the key of the records, which determines their partition. Default KeyNone.
 	Key Key
-	// Format of the JSON objects; UseJSON is implied. Default: zeek.DefaultOptions.
+	// Format is the format of the JSON objects. UseJSON is implied. Default: zeek.DefaultOptions.
 	Format *zeek.Options
 
 	// Acks is the acknowledgement that a broker must give. Default AcksAll.
 	Acks Acks
-	// NoIdempotence turns idempotence off, with which brokers recognize what they were sent twice.
-	// Idempotence needs AcksAll, and brokers before 3.0 the right IdempotentWrite. Default: on with
-	// AcksAll.
+	// NoIdempotence turns off idempotence, by which brokers recognize records that they get twice.
+	// Idempotence needs AcksAll and, with brokers before 3.0, the permission IdempotentWrite.
+	// Default: on with AcksAll.
 	NoIdempotence bool
-	// Compression of record batches. Default CompressionSnappy.
+	// Compression is the codec of record batches. Default CompressionSnappy.
 	Compression Compression
-	// Linger is how long a record waits for others in its record batch: the longer, the more
-	// records of one node and log path can be in flight together. 1 ms to 1 s. Default 5 ms, as in
-	// Kafka.
+	// Linger is the time that a record waits for others of its record batch. A longer time allows
+	// more records of one node and log path in flight. 1 ms to 1 s. Default 5 ms, as in Kafka.
 	Linger time.Duration
-	// MaxBatchBytes bounds a record batch before compression, and so a record: set it to
-	// max.message.bytes of the topics if that is less than Kafka's default. Default 1000012, as in
-	// Kafka.
+	// MaxBatchBytes bounds a record batch before compression, in bytes, and so each record. Set it
+	// to max.message.bytes of the topics if that is less than Kafka's default. Default 1000012, as
+	// in Kafka.
 	MaxBatchBytes int
-	// MaxBuffered bounds the memory of records that are on their way, in bytes. Text counts twice,
-	// since it is in the client's request as well. One batch is taken whatever its size. Default
-	// 64 MiB.
+	// MaxBuffered bounds the memory of records on their way, in bytes. Text counts twice, since the
+	// client's request contains it again. A single batch of any size is always taken. Default 64
+	// MiB.
 	MaxBuffered int64
 
-	// Memory is the budget in which records on their way count, and the client. Default: none.
+	// Memory is the budget for records on their way, and for the client. Default: none.
 	Memory *memory.Budget
 
 	// TLS encrypts the connections. Default: they are not encrypted.
@@ -59,12 +58,12 @@ type Config struct {
 	// SASL authenticates the client. Default: it does not.
 	SASL *SASL
 
-	// Logger is for operators. Default: nothing is logged.
+	// Logger takes messages for the operator. Default: nothing is logged.
 	Logger *slog.Logger
 
 	// For tests.
-	options                []kgo.Opt     // after all others
-	stallAfter, maxBackoff time.Duration // default the constants
+	options                []kgo.Opt     // these override all others
+	stallAfter, maxBackoff time.Duration // default: the constants
 }
 
 const (
@@ -74,16 +73,16 @@ const (
 	maxLinger          = time.Second
 	defaultBatchBytes  = 1000012
 	minBatchBytes      = 1024
-	maxBatchBytes      = 64 << 20 // a request is at most 100 MiB, Kafka's socket.request.max.bytes
+	maxBatchBytes      = 64 << 20 // Kafka's socket.request.max.bytes is 100 MiB
 	defaultMaxBuffered = 64 << 20
 )
 
-// configErrorf makes an error in a field of Config.
+// configErrorf makes an error about a field of Config.
 func configErrorf(field, format string, args ...any) error {
 	return &pipeline.ConfigError{Field: field, Err: fmt.Errorf(format, args...)}
 }
 
-// withDefaults returns the configuration with its defaults, or the error in it.
+// withDefaults returns the configuration with defaults in place of zero values, or its first error.
 func (c Config) withDefaults() (Config, error) {
 	if len(c.Brokers) == 0 {
 		return c, configErrorf("Brokers", "give the address of at least one, such as kafka1:9092")
@@ -130,7 +129,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, configErrorf("Acks", "no such value; use one of the Acks constants")
 	}
 	if c.Compression > CompressionNone {
-		return c, configErrorf("Compression", "no such value; use one of the Compression constants")
+		return c, configErrorf("Compression", "no such codec; use one of the Compression constants")
 	}
 	if err := c.Key.validate(); err != nil {
 		return c, &pipeline.ConfigError{Field: "Key", Err: err}
@@ -160,14 +159,14 @@ func checkBroker(address string) error {
 		return fmt.Errorf("broker %q: the port must be a number from 1 to 65535", address)
 	}
 	if host == "" || strings.ContainsAny(host, " /,") {
-		return fmt.Errorf("broker %q: %q is no host: write host:port, one broker each", address,
+		return fmt.Errorf("broker %q: %q is not a host: write host:port, one broker each", address,
 			host)
 	}
 	return nil
 }
 
-// clientBytes is about what the client takes beside records, in bytes: buffers of connections and
-// of compression. That of LZ4 works in blocks of 4 MiB.
+// clientBytes estimates the client's memory beside records, in bytes: buffers of connections and of
+// compression. LZ4 works in blocks of 4 MiB.
 func (c *Config) clientBytes() int64 {
 	if c.Compression == CompressionLZ4 {
 		return 20 << 20
@@ -175,27 +174,27 @@ func (c *Config) clientBytes() int64 {
 	return 4 << 20
 }
 
-// idempotent says whether brokers recognize what they were sent twice.
+// idempotent reports whether brokers recognize records that they get twice.
 func (c *Config) idempotent() bool { return c.Acks == AcksAll && !c.NoIdempotence }
 
-// clientOptions returns the options of the client, but for hooks. They leave retries to franz-go as
-// far as it can keep order and idempotence: without limits of time and number for what the protocol
-// calls retriable. Topics that do not exist are an exception, their records come back, so that it
-// can be said what is wrong.
+// clientOptions returns the options of the client, without hooks. The client repeats what the
+// protocol calls retriable without limits of time and number, as long as that keeps order and
+// idempotence. An unknown topic is an exception: its records come back, so that the sink can report
+// the reason.
 //
-// They are for one client only: it changes what is in them.
+// The options are for one client only: it changes values in them.
 func (c *Config) clientOptions(encryption *tls.Config, authentication sasl.Mechanism) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID("zmtpd"),
 		kgo.DisableClientMetrics(),
-		kgo.AllowAutoTopicCreation(), // if the brokers do
+		kgo.AllowAutoTopicCreation(), // if the brokers are configured to do it
 		kgo.MetadataMinAge(time.Second),
 		kgo.RequiredAcks(c.Acks.kgo()),
 		kgo.ProducerBatchCompression(c.Compression.kgo(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(int32(c.MaxBatchBytes)),
 		kgo.ProducerLinger(c.Linger),
-		kgo.MaxBufferedRecords(1<<31 - 1), // bounded by Config.MaxBuffered
+		kgo.MaxBufferedRecords(1<<31 - 1), // Config.MaxBuffered is the limit
 		kgo.RecordPartitioner(partitioner{}),
 	}
 	if !c.idempotent() {

@@ -15,7 +15,7 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// What is wrong with a configuration is said, with what to do about it.
+// Errors in a configuration say what is wrong and what to do.
 func TestConfigErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -32,7 +32,7 @@ func TestConfigErrors(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"Config.Brokers":       func(c *Config) { c.Brokers = nil },
 		"one broker each":      func(c *Config) { c.Brokers = []string{"a,b"} },
-		"is no host":           func(c *Config) { c.Brokers = []string{":9092"} },
+		"is not a host":        func(c *Config) { c.Brokers = []string{":9092"} },
 		"1 to 65535":           func(c *Config) { c.Brokers = []string{"a:kafka"} },
 		"[host]:port":          func(c *Config) { c.Brokers = []string{"::1:9092"} },
 		"letters, digits":      func(c *Config) { c.Topic = "zeek/{path}" },
@@ -77,7 +77,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-// Every value of an option comes back from its text.
+// The text of every option reads back as the same value.
 func TestValues(t *testing.T) {
 	for _, a := range []Acks{AcksAll, AcksLeader, AcksNone} {
 		var got Acks
@@ -105,9 +105,13 @@ func TestValues(t *testing.T) {
 	}
 	var a Acks
 	var k Key
-	for _, err := range []error{a.UnmarshalText([]byte("some")), k.UnmarshalText([]byte("uid")), k.UnmarshalText([]byte("field:"))} {
+	for _, err := range []error{
+		a.UnmarshalText([]byte("some")),
+		k.UnmarshalText([]byte("uid")),
+		k.UnmarshalText([]byte("field:")),
+	} {
 		if err == nil {
-			t.Error("no error")
+			t.Error("an unknown value is accepted")
 		}
 	}
 }
@@ -117,7 +121,10 @@ func TestTopicNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{"conn": "conn", "": "_", ".": "_", "..": "_", "a/b c": "a_b_c", "...": "...", "é\xff": "__"} {
+	for path, want := range map[string]string{
+		"conn": "conn", "": "_", ".": "_", "..": "_", "...": "...",
+		"a/b c": "a_b_c", "é\xff": "__",
+	} {
 		if got, e := one.of([]byte(path)); e != nil || got != want {
 			t.Errorf("%q: %q, %v, want %q", path, got, e, want)
 		}
@@ -142,7 +149,7 @@ func TestTopicNames(t *testing.T) {
 	})
 }
 
-// A node that makes up paths gets no topic for each.
+// A node cannot create any number of topics by inventing log paths.
 func TestManyTopics(t *testing.T) {
 	names, err := newTopics("{path}")
 	if err != nil {
@@ -154,21 +161,21 @@ func TestManyTopics(t *testing.T) {
 		}
 	}
 	if _, e := names.of([]byte("one more")); e == nil || e.Reason != pipeline.ReasonManyFiles {
-		t.Errorf("got %v", e)
+		t.Errorf("the error for one topic too many is %v", e)
 	}
 	if _, e := names.of([]byte{0, 0}); e != nil {
-		t.Errorf("a known one: %v", e)
+		t.Errorf("a known topic: %v", e)
 	}
 }
 
-// The value of a field is what a JSON parser finds, whatever the other fields hold.
+// fieldValue returns what a JSON parser returns, for any values of the other fields.
 func TestFieldValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		piece := rapid.SampledFrom([]string{`uid`, `"uid":`, `,"uid":"x"`, `\`, `"`, `,`, `{`, `}`,
 			`[`, `]`, `:`, `a`, `1`, "\n", "é", " "})
 		text := rapid.Map(rapid.SliceOfN(piece, 0, 6),
 			func(p []string) string { return strings.Join(p, "") })
-		// Field names as Zeek escapes them, in any order, each once.
+		// The names are as Zeek escapes them, in any order, each once.
 		names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{`uid`, `uidx`, `xuid`, `x"uid`,
 			`\`, `a`, `,`, `n,"uid`}), 1, 6, rapid.ID[string]).Draw(t, "names")
 		wanted := rapid.SampledFrom(names).Draw(t, "wanted")

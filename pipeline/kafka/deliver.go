@@ -18,31 +18,31 @@ import (
 type record struct {
 	kgo.Record
 	of    *delivery
-	err   error // why the client gave it back the last time, nil if it was not tried
+	err   error // the client's last error for it, nil if it was not tried
 	ended bool  // acknowledged or refused
 }
 
-// group is what a flow delivers together. Its goroutine owns it.
+// group is a part of a flow that is delivered together. The flow's goroutine owns it.
 type group struct {
 	sink       *Sink
 	flow       *flow
 	deliveries []*delivery
 	slab       []record
-	todo       []*record // those that have not ended, in order
+	todo       []*record // records that have not ended, in order
 	trouble    troubleMark
 }
 
 const (
-	minBackoff = 250 * time.Millisecond // before records that came back are tried again
+	minBackoff = 250 * time.Millisecond // before records that came back are retried
 	maxBackoff = 5 * time.Second
-	// stallAfter is how long a group may take until that is logged.
+	// stallAfter is the time after which a group that is not delivered is logged.
 	stallAfter = 10 * time.Second
 	// keepRecords is the largest number of records whose memory is reused for the next group.
 	keepRecords = 1 << 14
 )
 
 // deliver returns when every record of the group is acknowledged or refused, or with an error when
-// Close gave up.
+// Close gives up.
 func (g *group) deliver() error {
 	s := g.sink
 	g.slab, g.todo = g.slab[:0], g.todo[:0]
@@ -50,7 +50,7 @@ func (g *group) deliver() error {
 	for _, d := range g.deliveries {
 		records += d.records
 	}
-	g.slab = slices.Grow(g.slab, records) // todo points into it
+	g.slab = slices.Grow(g.slab, records) // todo points into slab
 	for _, d := range g.deliveries {
 		g.slab = s.appendRecords(g.slab, g.flow, d)
 	}
@@ -76,13 +76,13 @@ func (g *group) deliver() error {
 		}
 		switch {
 		case worst == nil || errors.Is(worst, kgo.ErrClientClosed):
-			continue // nothing has failed, or the client was replaced
+			continue // no record has failed, or the client was replaced
 		case refusable(worst):
 			if g.isolate() {
 				continue
 			}
 			worst = g.worst()
-		case errors.Is(worst, kerr.UnknownTopicID): // deleted, and perhaps created again
+		case errors.Is(worst, kerr.UnknownTopicID): // the topic was deleted
 			client.PurgeTopicsFromProducing(g.flow.topic)
 		case s.stuck(client, worst):
 			s.replace(client)
@@ -92,15 +92,15 @@ func (g *group) deliver() error {
 	}
 }
 
-// givenUp is why a group was not delivered when Close gave up.
+// givenUp returns the error of a group that was not delivered when Close gave up.
 func givenUp(last error) error {
 	if last == nil || errors.Is(last, kgo.ErrClientClosed) {
-		return errors.New("gave up at the end")
+		return errors.New("not delivered before the sink was closed")
 	}
-	return fmt.Errorf("gave up at the end: %w", last)
+	return fmt.Errorf("not delivered before the sink was closed: %w", last)
 }
 
-// reset drops the references of records to memory.
+// reset drops the records' references to memory.
 func (g *group) reset() {
 	if cap(g.slab) > keepRecords {
 		g.slab, g.todo = nil, nil
@@ -109,8 +109,8 @@ func (g *group) reset() {
 	clear(g.todo)
 }
 
-// worst returns the error that determines the next step: one that is no reason to refuse records if
-// there is one, else another, or nil if none of the records left was tried.
+// worst returns the error that determines the next step. An error that does not refuse records
+// comes first. It returns nil if none of the remaining records was tried.
 func (g *group) worst() error {
 	var worst error
 	for _, r := range g.todo {
@@ -121,9 +121,9 @@ func (g *group) worst() error {
 	return worst
 }
 
-// produce gives records to a client, as many as may be in flight together, waits for the outcome of
-// all of them, and reports whether no record is left. Records that came back or were not tried stay
-// in todo.
+// produce gives records to a client, as many as may be in flight together, and waits for the
+// outcome of all of them. It reports whether no record is left. Records that came back or were not
+// tried stay in todo.
 func (g *group) produce(client *kgo.Client) bool {
 	if len(g.todo) == 0 {
 		return true
@@ -157,8 +157,8 @@ func (g *group) produce(client *kgo.Client) bool {
 	return len(left) == 0
 }
 
-// wait waits for all outcomes. It notes a long wait, since the client does not tell what it
-// retries.
+// wait waits for all outcomes. It reports a long wait as a trouble, since the client does not say
+// what it retries.
 func (g *group) wait(h *handover) {
 	s := g.sink
 	since := time.Now()
@@ -188,8 +188,8 @@ func refusal(err error) (pipeline.Reason, bool) {
 	return 0, false
 }
 
-// stuck reports whether the client will never produce again: it keeps the error with which a broker
-// has refused it a producer id, even when the reason is gone.
+// stuck reports whether the client can never produce again: it keeps the error with which a broker
+// has refused it a producer id, even when the cause is gone.
 func (s *Sink) stuck(client *kgo.Client, err error) bool {
 	e, ok := errors.AsType[*kerr.Error](err)
 	if !ok || e.Retriable || !s.cfg.idempotent() || ofTopic(err) {

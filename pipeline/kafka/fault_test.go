@@ -25,7 +25,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// logBuffer is what a sink has logged.
+// logBuffer holds the log of a sink.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -47,11 +47,11 @@ func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(
 
 const (
 	begins = "does not take log records"
-	ends   = "no longer waited for"
+	ends   = "no longer wait for Kafka"
 )
 
-// checkFlow checks that the numbers from 0 to n are there in their order, each of them once unless
-// there may be duplicates: of those, the first counts.
+// checkFlow checks that the messages have all numbers below n in order. Each number occurs once
+// unless duplicates are allowed; then its first occurrence counts.
 func checkFlow(t testing.TB, messages []message, n int, duplicates bool) {
 	t.Helper()
 	seen := map[int]bool{}
@@ -71,12 +71,12 @@ func checkFlow(t testing.TB, messages []message, n int, duplicates bool) {
 	}
 }
 
-// Errors that may get better, whatever franz-go thinks of them, cost neither records nor order, and
-// are logged once.
+// Errors that may go away cost neither records nor order, and are logged once, whatever franz-go
+// does with them.
 func TestTriedAgain(t *testing.T) {
 	for _, test := range []struct {
 		fault  kfake.Fault
-		logged bool // franz-go does not tell of those that it tries again itself
+		logged bool // franz-go does not report errors after which it tries again itself
 	}{
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition}, false},
 		{kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas}, false},
@@ -128,14 +128,14 @@ func TestTriedAgain(t *testing.T) {
 	}
 }
 
-// inTrouble reports whether something is in the way of records. A sink that no broker has answered
-// yet is not up either, but may have met no trouble.
+// inTrouble reports whether an obstacle to delivery is known. A sink is also not up while no broker
+// has answered yet, although it may have no trouble.
 func inTrouble(s *Sink) bool {
 	st := s.Stats()
 	return !st.Up && !errors.Is(st.Err, errUnheard)
 }
 
-// Records go on when a topic that they wait for comes into being.
+// Records that wait for a topic are delivered when the topic is created.
 func TestUnknownTopic(t *testing.T) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -169,7 +169,7 @@ func TestUnknownTopic(t *testing.T) {
 	consume(t, c, 20, []string{"zeek-p"})
 }
 
-// A topic that is deleted and created anew under the same name is written to again.
+// The sink goes on when a topic is deleted and created anew under the same name.
 func TestTopicRecreated(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(2, "zeek"))
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs()})
@@ -190,8 +190,8 @@ func TestTopicRecreated(t *testing.T) {
 	checkFlow(t, consume(t, c, 20, []string{"zeek"}), 20, false)
 }
 
-// Of a record batch that a broker refuses only the records at fault are refused, and the rest keeps
-// its order.
+// If a broker refuses a record batch, only the faulty records are refused. The others keep their
+// order.
 func TestRefused(t *testing.T) {
 	bad := func(n int) bool { return n%100 == 7 || n == 550 || n == 551 }
 	for _, test := range []struct {
@@ -220,7 +220,7 @@ func TestRefused(t *testing.T) {
 			const batches, size = 20, 50
 			for i := range batches {
 				s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
-				// shares their record batches
+				// this flow shares their record batches
 				s.Send(t.Context(), r.entry("other", batch(t, "p", numbers(10000+i*size, size)...)))
 			}
 			testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
@@ -251,7 +251,7 @@ func TestRefused(t *testing.T) {
 			for _, m := range consume(t, c, len(want), []string{"zeek"}) {
 				got = append(got, numberOf(t, m.value))
 			}
-			// Each flow is in its order.
+			// each flow is in order
 			slices.SortStableFunc(got, func(a, b int) int { return a/10000 - b/10000 })
 			if !slices.Equal(got, want) {
 				t.Errorf("got %v", got)
@@ -260,7 +260,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// produced returns the numbers of the records in a request, without compression.
+// produced returns the numbers of the records in an uncompressed request.
 func produced(t testing.TB, req kmsg.Request) (all []int) {
 	for _, topic := range req.(*kmsg.ProduceRequest).Topics {
 		for _, p := range topic.Partitions {
@@ -282,7 +282,7 @@ func produced(t testing.TB, req kmsg.Request) (all []int) {
 	return all
 }
 
-// wideBatch returns a batch of one record with a string of that size.
+// wideBatch returns a batch of one record with a string of the given size.
 func wideBatch(t testing.TB, size int) []byte {
 	t.Helper()
 	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Path: "p",
@@ -294,7 +294,7 @@ func wideBatch(t testing.TB, size int) []byte {
 	return raw
 }
 
-// What a real limit of the topic does, and a record that is larger than a record batch may be.
+// The topic has a real limit, and a record is larger than a record batch may be.
 func TestTooLarge(t *testing.T) {
 	c := newCluster(t, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "3000"}),
 		kfake.SeedTopics(1, "zeek"))
@@ -305,7 +305,7 @@ func TestTooLarge(t *testing.T) {
 		s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*30, 30)...)))
 	}
 	s.Send(t.Context(), r.entry("n", wideBatch(t, 4000)))  // too large for the broker
-	s.Send(t.Context(), r.entry("n", wideBatch(t, 30000))) // for the client
+	s.Send(t.Context(), r.entry("n", wideBatch(t, 30000))) // too large for the client
 	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	if r.refused[pipeline.ReasonTooLarge] != 2 || len(r.refused) != 1 {
@@ -314,7 +314,7 @@ func TestTooLarge(t *testing.T) {
 	checkFlow(t, consume(t, c, 300, []string{"zeek"}), 300, false)
 }
 
-// A whole cluster that goes away and comes back at the same address: nothing is missing, order is
+// A whole cluster goes away and comes back at the same address. No record is missing, and order is
 // kept.
 func TestClusterRestart(t *testing.T) {
 	dir := t.TempDir()
@@ -376,7 +376,7 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// Brokers that come, go and hand over partitions while records flow.
+// Brokers come, go and hand over partitions while records flow.
 func TestLeadersMove(t *testing.T) {
 	c := newCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(3, "zeek"))
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Linger: time.Millisecond})
@@ -416,8 +416,8 @@ func TestLeadersMove(t *testing.T) {
 	checkFlow(t, flow, steps*size, false)
 }
 
-// Faults of all kinds, many flows, keys that spread: every record arrives, in order but for what is
-// documented.
+// Many faults, many flows, keys that spread: every record arrives, in order except in the
+// documented cases.
 func TestStorm(t *testing.T) {
 	const nodes, batches, size = 6, 30, 20
 	c := newCluster(t, kfake.SeedTopics(4, "zeek-p"))
@@ -428,7 +428,7 @@ func TestStorm(t *testing.T) {
 	for _, e := range errs {
 		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: e, Count: 5,
 			When: func(req kmsg.Request) bool {
-				// A record that is alone must not be called too large, it would be refused.
+				// A single record must not be called too large: the sink would refuse it.
 				return rng.IntN(3) == 0 && (e != kerr.MessageTooLarge || len(produced(t, req)) > 1)
 			}})
 	}
@@ -458,13 +458,13 @@ func TestStorm(t *testing.T) {
 	for node := range nodes {
 		for i := range batches * size {
 			if seen[node*1e6+i] != 1 {
-				t.Errorf("record %d of node %d is there %d times", i, node, seen[node*1e6+i])
+				t.Errorf("record %d of node %d has arrived %d times", i, node, seen[node*1e6+i])
 			}
 		}
 	}
 }
 
-// While the broker is slow, Send waits for memory, until its context ends; then everything arrives.
+// While the broker is slow, Send waits for memory until its context ends. Later everything arrives.
 func TestBackPressure(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "zeek"))
 	release := make(chan struct{})
@@ -488,7 +488,7 @@ func TestBackPressure(t *testing.T) {
 		}
 		sent += 10
 		if sent > 1000 {
-			t.Fatal("Send does not wait")
+			t.Fatal("Send has returned without waiting for memory")
 		}
 	}
 	if errs := r.failed(); len(errs) != 1 || !errors.Is(errs[0], context.DeadlineExceeded) {
@@ -504,9 +504,9 @@ func TestBackPressure(t *testing.T) {
 	checkFlow(t, consume(t, c, sent+10, []string{"zeek"}), sent+10, false)
 }
 
-// Close gives up when its context ends, whatever the brokers do, and every entry is done with an
+// Close gives up when its context ends, whatever the brokers do. Every entry is then done with an
 // error.
-func TestCloseGivesUp(t *testing.T) {
+func TestCloseGivesUpWhenItsContextEnds(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

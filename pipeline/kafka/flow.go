@@ -8,28 +8,28 @@ import (
 	"zmtpd/pipeline/internal/text"
 )
 
-// flowKey identifies a flow. Order is kept within it.
+// flowKey identifies a flow. Records of a flow stay in order.
 type flowKey struct{ node, path string }
 
-// flow has the deliveries of one node and log path. It exists as long as there are any. Its
+// flow holds the deliveries of one node and log path. It exists only while there are any. Its
 // goroutine delivers one group after the other.
 type flow struct {
 	key   flowKey
 	topic string
 	place uint32
-	// Of key, for the keys of records.
+	// of key, for the keys of records
 	node, path []byte
 
 	queue []*delivery // guarded by Sink.mu
 }
 
-// maxGroup is the largest text of a group in bytes. The first entry may exceed it.
+// maxGroup is the largest text of a group in bytes. Only a group of one entry may exceed it.
 const maxGroup = 1 << 20
 
-// enqueue waits for d's share of memory and puts it behind the others of the flow of e. It calls
-// d.done, now or later, unless it returns an error.
+// enqueue waits for d's share of memory and appends d to the flow of e. It calls d.done, now or
+// later, unless it returns an error.
 func (s *Sink) enqueue(ctx context.Context, topic string, e *pipeline.Entry, d *delivery) error {
-	// The client has the text a second time, in its request.
+	// The client's request contains the text again.
 	d.cost = 2*int64(cap(*d.text)) + int64(d.records)*recordCost
 	if !s.quota.Acquire(ctx, ctx, d.cost) {
 		text.Put(d.text)
@@ -50,7 +50,7 @@ func (s *Sink) enqueue(ctx context.Context, topic string, e *pipeline.Entry, d *
 	return nil
 }
 
-// runFlow delivers what is queued until nothing is.
+// runFlow delivers the queue until it is empty.
 func (s *Sink) runFlow(f *flow) {
 	g := group{sink: s, flow: f}
 	for {
@@ -69,7 +69,7 @@ func (s *Sink) runFlow(f *flow) {
 	}
 }
 
-// take takes the next group out of the queue and appends it to dst. If there is none the flow ends.
+// take moves the next group from the queue to dst. If there is none, the flow ends.
 func (s *Sink) take(f *flow, dst []*delivery) []*delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,34 +7,34 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// handover is one call of group.produce: it gives records of a flow to a client, and is the Context
+// handover is one call of group.produce. It gives records of a flow to a client, and is the Context
 // of each of them.
 //
-// It goes on as long as the records for a partition come into one record batch of the client, so
-// that they succeed or fail together. If the next records were in flight in another record batch,
-// that one could succeed after the first has failed, and the retry would change the order. The
-// client reveals that it begins a record batch by asking the partitioner once more.
+// It goes on as long as the records for a partition join one record batch of the client, so that
+// they succeed or fail together. If the next records were in flight in another record batch, that
+// one could succeed after the first has failed, and the retry would change the order. The client
+// shows that it begins a record batch by asking the partitioner once more.
 type handover struct {
 	context.Context // never ends
 
-	place uint32 // of records without key
+	place uint32 // partition of records without key
 	left  atomic.Int64
 	all   chan struct{} // closed when left is zero
-	stop  atomic.Bool   // the rest is not to be handed over
+	stop  atomic.Bool   // hand over no more records
 
-	batches map[int]joined // of the client's partitioner; by partition
-	// of the client's promise goroutine until all is closed; those that came back, nil if they were
-	// not tried
+	batches map[int]joined // used by the client's partitioner; the key is the partition
+	// used by the client's promise goroutine until all is closed: the records that came back, with
+	// nil for those that were not tried
 	errs map[*kgo.Record]error
 }
 
-// joined is the record batch that records of a handover are in.
+// joined is the record batch that contains records of a handover.
 type joined struct {
 	batch uint64
-	first *kgo.Record // of them
+	first *kgo.Record // first of these records
 }
 
-// notTried is the partition of a record for which there was no room.
+// notTried is the partition of a record for which the record batch had no room.
 const notTried = -1
 
 func newHandover(records int, place uint32) *handover {
@@ -44,7 +44,7 @@ func newHandover(records int, place uint32) *handover {
 	return h
 }
 
-// fulfil is called by the client for each record, by one goroutine at a time.
+// fulfil is the client's callback for each record. One goroutine calls it at a time.
 func (h *handover) fulfil(r *kgo.Record, err error) {
 	if err != nil {
 		if h.errs == nil {
@@ -65,35 +65,35 @@ func (h *handover) answered(n int) {
 	}
 }
 
-// partitioner puts records with a key where Kafka's own producers put them, and records without one
-// where their flow has its place. Both are fixed: a partition without a leader is waited for.
+// partitioner puts records with a key where Kafka's own producers put them, and records without a
+// key into the partition of their flow. Both are fixed: records wait for a partition without a
+// leader.
 type partitioner struct{}
 
 func (partitioner) ForTopic(topic string) kgo.TopicPartitioner {
 	return &topicPartitioner{byKey: kgo.StickyKeyPartitioner(nil).ForTopic(topic)}
 }
 
-// topicPartitioner is called with a lock of the client that is held until the record is in its
-// record batch.
+// The client calls topicPartitioner with a lock that it holds until the record is in its record
+// batch.
 type topicPartitioner struct {
 	byKey   kgo.TopicPartitioner
 	batches []uint64 // by partition, the record batch that was begun last
-	fresh   bool     // the record that is asked for again begins a new one
+	fresh   bool     // the record for which Partition is called again begins a new one
 }
 
 var _ kgo.TopicPartitionerOnNewBatch = (*topicPartitioner)(nil)
 
-// lastBatch numbers record batches, in all clients.
+// lastBatch numbers the record batches of all clients.
 var lastBatch atomic.Uint64
 
-// RequiresConsistency says that all partitions count, whether they can be written to or not.
+// RequiresConsistency returns true: all partitions count, writable or not.
 func (p *topicPartitioner) RequiresConsistency(*kgo.Record) bool { return true }
 
-// OnNewBatch says that the record needs a new record batch, before Partition is called for it
-// again.
+// OnNewBatch is called before Partition is called again for a record that needs a new record batch.
 func (p *topicPartitioner) OnNewBatch() { p.fresh = true }
 
-// Partition returns the partition of a record, or an invalid one for a record that is not to be
+// Partition returns the partition of a record, or an invalid one for a record that must not be
 // handed over.
 func (p *topicPartitioner) Partition(r *kgo.Record, n int) int {
 	h := r.Context.(*handover)

@@ -8,14 +8,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// recordBatch is one of the client's.
+// recordBatch is a record batch of the client.
 type recordBatch struct {
-	sealed  bool // on its way or full
+	sealed  bool // in flight or full
 	records []*kgo.Record
 }
 
-// client is what franz-go does with records that it is given: it asks the partitioner, puts a
-// record into the last record batch of the partition, and asks once more if it needs a new one.
+// client does what franz-go does with records: it asks the partitioner, puts a record into the last
+// record batch of the partition, and asks once more if the record needs a new one.
 type client struct {
 	partitioner *topicPartitioner
 	partitions  [][]*recordBatch
@@ -41,16 +41,16 @@ func (c *client) produce(r *kgo.Record) bool {
 	return true
 }
 
-// Whatever the client does in between, and whoever else gives it records: those of a handover that
-// it has not answered for in a partition are in one record batch, none follows one that has failed,
-// and none that could be taken is turned away.
+// Whatever the client does in between, and whatever other records it gets: the unanswered records
+// of a handover in a partition are in one record batch, none follows a failed one, and every record
+// that fits is taken.
 func TestHandoverInOneBatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &client{partitioner: partitioner{}.ForTopic("t").(*topicPartitioner)}
 		c.partitions = make([][]*recordBatch, rapid.IntRange(1, 3).Draw(t, "partitions"))
 		keyed := rapid.Bool().Draw(t, "keyed")
 		handovers := make([]*handover, 3)
-		in := make([]map[int]*recordBatch, 3) // by handover and partition, where its records are
+		in := make([]map[int]*recordBatch, 3) // by handover and partition
 		for i := range handovers {
 			handovers[i], in[i] = newHandover(1<<20, uint32(i)), map[int]*recordBatch{}
 		}
@@ -77,28 +77,28 @@ func TestHandoverInOneBatch(t *testing.T) {
 				}
 				switch {
 				case !taken && (where >= 0 || r.Partition != notTried || !h.stop.Load()):
-					t.Fatal("a record that was not taken is somewhere, or is not marked")
+					t.Fatal("a record that was not taken is in a record batch, or not marked")
 				case taken && stopped:
-					t.Fatal("a record was taken after one was not")
+					t.Fatal("a record was taken behind one that was not taken")
 				case taken && in[i][where] != nil && in[i][where] != at:
-					t.Fatal("two record batches for one handover")
+					t.Fatal("a handover has records in two record batches")
 				case !taken && !stopped && !keyed:
-					// The only partition of the handover: there must be a record batch of it that
-					// is no longer open.
+					// This is the handover's only partition. So a record batch with its records
+					// must be closed.
 					q := i % len(c.partitions)
 					if b := in[i][q]; b == nil || len(c.partitions[q]) > 0 &&
 						c.partitions[q][len(c.partitions[q])-1] == b && !b.sealed {
-						t.Fatal("a record was turned away for which there was room")
+						t.Fatal("a record was not taken although there was room")
 					}
 				}
 				if taken {
 					in[i][where] = at
 				}
-			case 3: // it is full, or a request takes it
+			case 3: // it is full, or in flight
 				if len(b) > 0 {
 					b[len(b)-1].sealed = true
 				}
-			case 4: // the first is acknowledged
+			case 4: // the first one is acknowledged
 				if len(b) > 0 && b[0].sealed {
 					c.partitions[p] = b[1:]
 				}
@@ -112,21 +112,21 @@ func TestHandoverInOneBatch(t *testing.T) {
 	})
 }
 
-// Records that were not tried come back without an error, others with theirs.
-func TestFulfil(t *testing.T) {
+// Records that were not tried come back without an error, others with their error.
+func TestRecordsComeBackWithTheirErrors(t *testing.T) {
 	h := newHandover(4, 0)
 	failed, fine := &kgo.Record{}, &kgo.Record{}
 	turnedAway := &kgo.Record{Partition: notTried}
 	why := errors.New("why")
 	h.fulfil(fine, nil)
 	if h.stop.Load() {
-		t.Error("it stops without a reason")
+		t.Error("the handover stops without a reason")
 	}
 	h.fulfil(failed, why)
-	h.fulfil(turnedAway, errors.New("no such partition"))
+	h.fulfil(turnedAway, errors.New("there is no such partition"))
 	select {
 	case <-h.all:
-		t.Error("an answer is to come")
+		t.Error("the handover is complete although an answer is missing")
 	default:
 	}
 	h.answered(1)

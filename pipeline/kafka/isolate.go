@@ -7,16 +7,16 @@ import (
 )
 
 // isolate finds the records that a broker will never take among those that came back for that
-// reason, refuses them and delivers the others. It returns false if something else got in the way;
-// what has not ended stays in todo.
+// reason. It refuses them and delivers the others. It returns false at any other error; then todo
+// has the records that have not ended.
 //
-// A broker refuses a record batch as a whole, and the client then gives back everything it has for
-// the partition, that of other flows too. So the records are given to a client of their own, by
-// halves, until one that is refused was alone.
+// A broker refuses a record batch as a whole. The client then gives back all its records for the
+// partition, also those of other flows. So isolate gives the records to a client of their own, and
+// halves them until a refused one is alone.
 func (g *group) isolate() bool {
 	s := g.sink
 	client, err := s.newClient()
-	if err != nil { // cannot be: New made one like it
+	if err != nil { // impossible: New has made one with the same configuration
 		return false
 	}
 	defer client.Close()
@@ -31,8 +31,8 @@ func (g *group) isolate() bool {
 		}
 	}
 	if _, said := s.isolated.LoadOrStore(g.flow.topic, true); !said {
-		s.log.Warn("Kafka refuses a record batch, its records are sent by themselves to find "+
-			"those at fault, now and later; "+
+		s.log.Warn("Kafka refuses a record batch; its records are sent one by one to find "+
+			"the faulty ones, now and for this topic later; "+
 			"if it is too large for Kafka, lower MaxBatchBytes to max.message.bytes of the topic",
 			"topic", g.flow.topic, "records", len(suspects), "err", suspects[0].err)
 	}
@@ -46,8 +46,8 @@ func (g *group) isolate() bool {
 	return ok
 }
 
-// divide delivers or refuses records. It returns false at the first error that says nothing about a
-// record: what is behind must not overtake.
+// divide delivers or refuses records. It returns false at the first error that is not about a
+// record: later records must not overtake.
 func (g *group) divide(client *kgo.Client, records []*record) bool {
 	for len(records) > 0 {
 		for _, r := range records {

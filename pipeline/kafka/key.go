@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Key is what the key of a record is. The zero Key is KeyNone. Make others of text: see
-// UnmarshalText.
+// Key says what the key of a record is. The zero Key is KeyNone. UnmarshalText makes others from
+// text.
 type Key struct {
 	of    keyOf
 	field string // for keyField
@@ -24,23 +24,22 @@ const (
 	keyField
 )
 
-// The keys that are the same for all records of a batch.
+// Keys that all records of a batch share.
 var (
-	// "none": no key; records of one node and log path are in one partition nevertheless
+	// "none": no key; the records of one node and log path still share a partition
 	KeyNone = Key{}
-	KeyNode = Key{of: keyNode} // "node": the id of the node that sent the record
+	KeyNode = Key{of: keyNode} // "node": the id of the node from which the record came
 	KeyPath = Key{of: keyPath} // "path": the log path
 )
 
-// KeyField returns the Key that is the value of a field, without quotes and otherwise as it stands
-// in the JSON object; records in which it is not set have no key. With "uid" all records about a
-// connection are in one partition, or in partitions of one number if they are in several topics
-// with as many partitions.
+// KeyField returns the Key that is the value of a field, as in the JSON object but without quotes.
+// Records without the field have no key. With "uid" all records about a connection are in one
+// partition, or, in several topics with equally many partitions, in partitions of the same number.
 func KeyField(name string) Key { return Key{keyField, name} }
 
 const fieldPrefix = "field:"
 
-// String returns what UnmarshalText takes.
+// String returns the text that UnmarshalText takes.
 func (k Key) String() string {
 	switch k.of {
 	case keyNode:
@@ -66,7 +65,7 @@ func (k *Key) UnmarshalText(text []byte) error {
 		*k = KeyField(field)
 		return k.validate()
 	}
-	return fmt.Errorf("no such key %.40q: choose none, node, path, or a field such as field:uid", s)
+	return fmt.Errorf("there is no key %.40q: use none, node, path, or field:NAME", s)
 }
 
 func (k Key) validate() error {
@@ -87,7 +86,7 @@ func newKeys(k Key) keys {
 	return keys{k, []byte(`,"` + name + `":`)}
 }
 
-// of returns the key of a record, a view of the value or of the flow; nil for no key.
+// of returns the key of a record as a part of value or of f, or nil for no key.
 func (k *keys) of(f *flow, value []byte) []byte {
 	var key []byte
 	switch k.key.of {
@@ -104,9 +103,9 @@ func (k *keys) of(f *flow, value []byte) []byte {
 	return key
 }
 
-// fieldValue returns the value of a field of a flat JSON object, as it stands there but without
-// quotes; nil if it is not there. The pattern is the name of the field between a comma and a colon,
-// which can stand nowhere else: inside a string quotes are escaped.
+// fieldValue returns the value of a field of a flat JSON object, as in the object but without
+// quotes, or nil if there is none. The pattern is the field's name between a comma and a colon. It
+// can occur only in front of the value, since quotes in strings are escaped.
 func fieldValue(object, pattern []byte) []byte {
 	var v []byte
 	if first := pattern[1:]; bytes.HasPrefix(object[1:], first) {
@@ -128,7 +127,7 @@ func fieldValue(object, pattern []byte) []byte {
 			}
 		}
 	case '[':
-		return nil // which of its elements it should be is nowhere said
+		return nil // a container: no rule says which element is the key
 	}
 	if end := bytes.IndexAny(v, ",}"); end >= 0 && string(v[:end]) != "null" {
 		return v[:end]
@@ -136,8 +135,8 @@ func fieldValue(object, pattern []byte) []byte {
 	return nil
 }
 
-// place returns the number that decides on the partition of a flow's records without key. It must
-// never change: after a restart what follows is to be in the same partition.
+// place returns the number that determines the partition of a flow's records without key. It must
+// never change: after a restart the flow must go on in the same partition.
 func (k flowKey) place() uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(k.node))

@@ -13,11 +13,11 @@ import (
 	"zmtpd/pipeline/internal/text"
 )
 
-// errLong says that a text has more than one piece.
+// errLong reports that a text has more than one piece.
 var errLong = errors.New("more than one piece")
 
-// sendLong delivers an entry whose text has several pieces, one after the other, so that it never
-// needs memory for more than one. It returns when the entry is done. The caller holds a share of
+// sendLong delivers an entry with a text of several pieces, one after the other, so that it needs
+// memory for one piece only. It returns when the entry is done. The caller has a share of
 // rendering.
 func (s *Sink) sendLong(ctx context.Context, topic string, e *pipeline.Entry) {
 	l := &long{sink: s, ctx: ctx, topic: topic, entry: e}
@@ -29,7 +29,7 @@ func (s *Sink) sendLong(ctx context.Context, topic string, e *pipeline.Entry) {
 		err = l.piece(*buf)
 	}
 	text.Put(buf)
-	if err == nil { // else it comes again, as a whole
+	if err == nil { // else the whole entry comes again
 		for _, r := range l.refused {
 			e.Refuse(r.Records, r.Why)
 		}
@@ -44,13 +44,13 @@ type long struct {
 	topic string
 	entry *pipeline.Entry
 
-	line    []byte // the beginning of a line that is longer than a piece
-	size    int    // bytes of that line so far, more than are in line if it is too long
+	line    []byte // the beginning of a line longer than a piece
+	size    int    // size of that line; line lacks what is beyond the limit
 	refused []pipeline.Refusal
 }
 
-// piece delivers the lines of a piece, and waits for that. See [zeek.Renderer.RenderRecords] for
-// what a piece is.
+// piece delivers the lines of a piece, and waits for that. [zeek.Renderer.RenderRecords] defines
+// pieces.
 func (l *long) piece(text []byte) error {
 	if len(text) == 0 {
 		return nil
@@ -80,7 +80,7 @@ func (l *long) piece(text []byte) error {
 	return nil
 }
 
-// deliver delivers lines.
+// deliver delivers lines and waits until they are done.
 func (l *long) deliver(lines []byte) error {
 	copied := bytes.Clone(lines)
 	d := &delivery{text: &copied, records: bytes.Count(lines, []byte{'\n'}), time: time.Now()}

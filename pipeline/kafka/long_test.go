@@ -14,9 +14,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// A batch whose text is long is delivered in pieces, in order, between those before and behind it.
-// Of its records only those are refused that are larger than a record batch, and they are not
-// rendered as a whole.
+// A batch with a long text is delivered in pieces, in order with the batches before and behind it.
+// Only records larger than a record batch are refused. They are not rendered as a whole.
 func TestLongBatch(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(1, "zeek"))
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), MaxBuffered: 4 << 20,
@@ -27,7 +26,7 @@ func TestLongBatch(t *testing.T) {
 		Fields: []zeek.Field{
 			{Name: "n", Type: zeek.TypeCount},
 			{Name: "v", Type: zeek.TypeVector, Subtype: zeek.TypeDouble}}}
-	// by record, elements
+	// number of elements, by record
 	large := map[int]int{100: 2_000, n / 2: 50_000, n/2 + 1: 60_000, n - 1: 5_000}
 	var records [][]zeek.Value
 	var want []int
@@ -62,17 +61,16 @@ func TestLongBatch(t *testing.T) {
 	}
 	want = append(append([]int{before}, want...), behind)
 	if !slices.Equal(got, want) {
-		t.Errorf("%d records, want %d, or not in order", len(got), len(want))
+		t.Errorf("%d records have arrived, want %d, or the order is wrong", len(got), len(want))
 	}
 	if st := s.Stats(); st.Records != uint64(len(want)) {
 		t.Errorf("%+v", st)
 	}
 }
 
-// A sink is not up until a broker has answered, also when there is nothing to deliver; and it says
-// why.
+// A sink is not up until a broker has answered, even without records to deliver. It says why.
 func TestUpOnlyAfterAnswer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts no connection
 	if err != nil {
 		t.Fatal(err)
 	}

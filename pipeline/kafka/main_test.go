@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long anything may take.
+// patience is the time that anything may take.
 const patience = testkit.Patience
 
 // newCluster returns brokers that listen on the loopback interface.
@@ -35,7 +35,7 @@ func newCluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
-// impatient are options for which no test has to wait long.
+// impatient are options that keep waiting times in tests short.
 func impatient() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.MetadataMinAge(20 * time.Millisecond),
@@ -43,7 +43,7 @@ func impatient() []kgo.Opt {
 	}
 }
 
-// newTestSink returns a sink that the test closes if it has not done so.
+// newTestSink returns a sink that is closed at the end of the test unless the test closes it.
 func newTestSink(t testing.TB, cfg Config) *Sink {
 	t.Helper()
 	if cfg.Logger == nil {
@@ -69,7 +69,7 @@ func newTestSink(t testing.TB, cfg Config) *Sink {
 	return s
 }
 
-// results collects what becomes of entries.
+// results collects the outcomes of entries.
 type results struct {
 	t       testing.TB
 	mu      sync.Mutex
@@ -90,7 +90,7 @@ func newResults(t testing.TB) *results {
 	return r
 }
 
-// entry returns an entry of which each Done is checked.
+// entry returns an entry whose calls of Done are checked.
 func (r *results) entry(node string, batch []byte) *pipeline.Entry {
 	b, err := zeek.ParseBatch(batch)
 	if err != nil {
@@ -112,7 +112,7 @@ func (r *results) entry(node string, batch []byte) *pipeline.Entry {
 		if err != nil {
 			r.errs = append(r.errs, err)
 		}
-		// The memory is no longer valid.
+		// the memory is no longer valid
 		clear(batch)
 	})
 	r.mu.Lock()
@@ -133,7 +133,7 @@ func (r *results) failed() []error {
 	return r.errs
 }
 
-// batch returns a batch with a record for each number, which stands in the field n.
+// batch returns a batch with a record for each number, in the field n.
 func batch(t testing.TB, path string, numbers ...int) []byte {
 	t.Helper()
 	s := &zeek.Schema{Stream: "T::LOG", Writer: "Log::WRITER_ASCII", Filter: "default", Path: path,
@@ -170,7 +170,7 @@ func shut(t testing.TB, s *Sink) {
 	}
 }
 
-// message is what was consumed.
+// message is a record that was consumed.
 type message struct {
 	topic      string
 	partition  int32
@@ -178,8 +178,8 @@ type message struct {
 	key, value string
 }
 
-// consume reads all that is in the topics, which must be n messages, in the order of each
-// partition.
+// consume reads all messages of the topics, in the order of each partition. There must be n of
+// them.
 func consume(t testing.TB, c *kfake.Cluster, n int, topics []string, opts ...kgo.Opt) []message {
 	t.Helper()
 	client, err := kgo.NewClient(append(append(impatient(), kgo.SeedBrokers(c.ListenAddrs()...),

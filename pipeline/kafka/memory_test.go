@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// Records on their way count in the memory budget, and all is given back at the end. Without any
-// memory in the budget they are delivered the same.
+// Records on their way count in the memory budget, and all memory is returned at the end. They are
+// also delivered if the budget has no memory.
 func TestMemory(t *testing.T) {
 	for _, limit := range []int64{256 << 20, 1} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -60,8 +60,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// Without a broker, and whatever comes, records hold no more than their quotas, and Close gives it
-// back.
+// Without a broker, any number of records stay within their quotas, and Close returns the memory.
 func TestMemoryGivenUp(t *testing.T) {
 	budget := memory.New(256<<20, nil)
 	s := newTestSink(t, Config{Brokers: []string{"127.0.0.1:1"}, Memory: budget,

@@ -13,17 +13,17 @@ import (
 	"zmtpd/pipeline"
 )
 
-// TLS says how connections are encrypted. The zero TLS trusts the certificate authorities of the
-// system.
+// TLS configures the encryption of connections. The zero TLS trusts the certificate authorities of
+// the system.
 type TLS struct {
-	// CAFile is a PEM file with the certificates of the authorities to trust instead of the
-	// system's.
+	// CAFile is a PEM file with the certificates of the authorities that are trusted in place of
+	// the system's.
 	CAFile string
-	// CertFile and KeyFile are PEM files with the client's certificate, if the brokers want one.
-	// They are read again for each connection, so they can be renewed.
+	// CertFile and KeyFile are PEM files with the client's certificate and key, for brokers that
+	// ask for them. They are read for each connection, so they can be renewed.
 	CertFile, KeyFile string
-	// ServerName is the name in the brokers' certificates, if it is not the host that they are
-	// connected to.
+	// ServerName is the name in the brokers' certificates, if it differs from the host in their
+	// address.
 	ServerName string
 }
 
@@ -58,7 +58,7 @@ func (t *TLS) config() (*tls.Config, error) {
 	return config, nil
 }
 
-// SASL says how the client authenticates.
+// SASL configures the authentication of the client.
 type SASL struct {
 	Mechanism      Mechanism // default ScramSHA512
 	User, Password string

@@ -45,7 +45,7 @@ func newAuthority(t *testing.T) *authority {
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// issue writes NAME.crt and NAME.key; the first certificate is that of the authority.
+// issue writes NAME.crt and NAME.key. The first certificate is that of the authority.
 func (a *authority) issue(t *testing.T, name string, hosts []string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -78,14 +78,17 @@ func (a *authority) issue(t *testing.T, name string, hosts []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ext, block := range map[string]*pem.Block{".crt": {Type: "CERTIFICATE", Bytes: der}, ".key": {Type: "PRIVATE KEY", Bytes: private}} {
+	for ext, block := range map[string]*pem.Block{
+		".crt": {Type: "CERTIFICATE", Bytes: der},
+		".key": {Type: "PRIVATE KEY", Bytes: private},
+	} {
 		if err := os.WriteFile(a.file(name+ext), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// deliver sends a few records and reports whether they were taken; if not, why.
+// deliver sends a few records. It returns nil if they were taken, else the reason.
 func deliver(t *testing.T, cfg Config) error {
 	t.Helper()
 	cfg.stallAfter = 50 * time.Millisecond
@@ -96,8 +99,11 @@ func deliver(t *testing.T, cfg Config) error {
 		func() bool { return r.left() == 0 || inTrouble(s) })
 	var err error
 	if r.left() > 0 {
-		// What the last word is takes a moment.
-		testkit.Eventually(t, "the reason", func() bool { err = s.Stats().Err; return r.left() == 0 || strings.Contains(fmt.Sprint(err), ": ") })
+		// the final reason comes a moment later
+		testkit.Eventually(t, "the reason", func() bool {
+			err = s.Stats().Err
+			return r.left() == 0 || strings.Contains(fmt.Sprint(err), ": ")
+		})
 	}
 	if r.left() == 0 {
 		shut(t, s)
@@ -136,7 +142,7 @@ func TestSASL(t *testing.T) {
 		kgo.SASL(plain.Auth{User: "plain", Pass: "secret"}.AsMechanism()))
 }
 
-// A broker that says, as Kafka does, that it does not know the password, until it does.
+// As Kafka does, the broker says that it does not know the password, until it does.
 func TestSASLRefused(t *testing.T) {
 	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "u", "secret"),
 		kfake.SeedTopics(1, "zeek"))
@@ -187,11 +193,14 @@ func TestTLS(t *testing.T) {
 		want   string
 		change func(*TLS)
 	}{
-		"other authority":    {"unknown authority", func(c *TLS) { c.CAFile = other.file("ca.crt") }},
-		"other name":         {"not example.com", func(c *TLS) { c.ServerName = "example.com" }},
-		"name from address":  {"127.0.0.1", func(c *TLS) { c.ServerName = "" }},
-		"no certificate":     {"certificate", func(c *TLS) { c.CertFile, c.KeyFile = "", "" }},
-		"wrong certificate":  {"certificate", func(c *TLS) { c.CertFile, c.KeyFile = other.file("client.crt"), other.file("client.key") }},
+		"other authority": {"unknown authority",
+			func(c *TLS) { c.CAFile = other.file("ca.crt") }},
+		"other name":        {"not example.com", func(c *TLS) { c.ServerName = "example.com" }},
+		"name from address": {"127.0.0.1", func(c *TLS) { c.ServerName = "" }},
+		"no certificate":    {"certificate", func(c *TLS) { c.CertFile, c.KeyFile = "", "" }},
+		"wrong certificate": {"certificate", func(c *TLS) {
+			c.CertFile, c.KeyFile = other.file("client.crt"), other.file("client.key")
+		}},
 		"system authorities": {"unknown authority", func(c *TLS) { c.CAFile = "" }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,7 +222,7 @@ func TestTLS(t *testing.T) {
 		}))
 }
 
-// A client certificate that was renewed is used for the next connection.
+// A renewed client certificate is used for the next connection.
 func TestCertificateRenewed(t *testing.T) {
 	a := newAuthority(t)
 	a.issue(t, "client", nil)
@@ -231,6 +240,6 @@ func TestCertificateRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(first.Certificate[0]) == string(second.Certificate[0]) {
-		t.Error("the certificate is the old one")
+		t.Error("the client still uses the old certificate")
 	}
 }

@@ -20,11 +20,11 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// Sink delivers records to Kafka. See the package's documentation for what it guarantees.
+// Sink delivers records to Kafka. The package's documentation has its guarantees.
 //
-// Lock order: Sink.mu, then nothing else.
+// Lock order: Sink.mu is the only lock.
 type Sink struct {
-	// Static after New.
+	// Not changed after New.
 	cfg    Config
 	tls    *tls.Config    // nil for none
 	sasl   sasl.Mechanism // nil for none
@@ -34,47 +34,48 @@ type Sink struct {
 	log    *slog.Logger
 	memory *memory.Holder // of the client; nil without a budget
 
-	// For concurrent use.
-	rendering *text.Quota // of texts until they are in quota
-	quota     *text.Quota // of deliveries
+	// Safe for concurrent use.
+	rendering *text.Quota // for texts that have no share of quota yet
+	quota     *text.Quota // for deliveries
 	troubles  troubles
 	lastConn  connError
-	isolated  sync.Map     // of topics for which it was said that records are isolated
+	isolated  sync.Map     // topics for which the isolation of records was logged
 	entries   atomic.Int64 // deliveries that are not done
 	records   atomic.Uint64
 	bytes     atomic.Uint64
 	retries   atomic.Uint64
 
 	greeting sync.WaitGroup     // the goroutine of greet
-	flowers  sync.WaitGroup     // goroutines of flows
-	giveUp   context.Context    // ends when Close's does
-	cancel   context.CancelFunc // of giveUp
+	flowers  sync.WaitGroup     // the goroutines of flows
+	giveUp   context.Context    // ends when Close's context does
+	cancel   context.CancelFunc // ends giveUp
 
 	mu     sync.Mutex
 	client *kgo.Client       // guarded by mu
-	flows  map[flowKey]*flow // guarded by mu; those with something to deliver
+	flows  map[flowKey]*flow // guarded by mu; only those with deliveries
 }
 
 var _ pipeline.Sink = (*Sink)(nil)
 
-// Stats is what can be said of a Sink at a moment.
+// Stats describes a Sink at one moment.
 type Stats struct {
-	// Up says that a broker has answered and nothing is in the way of any record, as far as is
-	// known; Since when this is so or not. Err is what is in the way.
+	// Up says that a broker has answered and no obstacle to delivery is known, and Since when that
+	// began or ended. Err is the obstacle.
 	Up    bool
 	Since time.Time
 	Err   error
-	// Records that were acknowledged, and the bytes of their values; with AcksNone, written.
+	// Records counts acknowledged records, with AcksNone written ones. Bytes is the size of their
+	// values.
 	Records, Bytes uint64
-	// Retries counts records that were given to the client once more. What the client itself tries
-	// again within the protocol is not in it.
+	// Retries counts the records that the sink gave to the client once more. Retries of the client
+	// itself do not count.
 	Retries uint64
-	// Buffered is how much of Config.MaxBuffered is in use.
+	// Buffered is the part of Config.MaxBuffered that is in use, in bytes.
 	Buffered int64
 }
 
-// New returns a Sink. It reads the files of cfg.TLS, and does not wait for a broker: that they are
-// down is not its error. Stats.Up is false until one has answered.
+// New returns a Sink. It reads the files of cfg.TLS. It does not wait for a broker, and succeeds
+// even if all brokers are down: Stats.Up is false until one has answered.
 func New(cfg Config) (*Sink, error) {
 	s, err := newSink(cfg)
 	if err != nil {
@@ -115,7 +116,7 @@ func newSink(cfg Config) (*Sink, error) {
 		return nil, err
 	}
 	if cfg.SASL != nil && cfg.SASL.Mechanism == Plain && cfg.TLS == nil {
-		s.log.Warn("the password for Kafka is sent as it is: turn TLS on, or use SCRAM")
+		s.log.Warn("the password is sent to Kafka in clear text: turn TLS on, or use SCRAM")
 	}
 	const kind = "kafka"
 	s.rendering = text.NewQuota(cfg.Memory, kind, maxRendering*s.room(), minRendering*s.room())
@@ -126,12 +127,12 @@ func newSink(cfg Config) (*Sink, error) {
 	return s, nil
 }
 
-// newClient returns a client, which connects when it is used.
+// newClient returns a client. It connects at its first use.
 func (s *Sink) newClient() (*kgo.Client, error) {
 	return kgo.NewClient(append(s.cfg.clientOptions(s.tls, s.sasl), kgo.WithHooks(&s.lastConn))...)
 }
 
-// Stats returns what can be said now.
+// Stats describes the Sink at this moment.
 func (s *Sink) Stats() Stats {
 	st := Stats{
 		Records:  s.records.Load(),
@@ -143,8 +144,8 @@ func (s *Sink) Stats() Stats {
 	return st
 }
 
-// Send implements pipeline.Sink. It returns when the records of e wait to be sent, or, if their
-// text is long, when e is done.
+// Send implements pipeline.Sink. It returns when the records of e wait to be sent, or, for a long
+// text, when e is done.
 func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	b := e.Batch
 	topic, drop := s.topics.of(b.Path)
@@ -167,14 +168,14 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 		text.Put(d.text)
 		refuse(e, drop)
 		return
-	case err != nil: // errLong, behind which there is no fault
+	case err != nil: // errLong: the batch has no fault
 		text.Put(d.text)
 		s.sendLong(ctx, topic, e)
 		return
 	}
 	d.text = text.Fit(d.text)
 	d.done = func(err error) {
-		if err == nil { // else it comes again, as a whole
+		if err == nil { // else the whole entry comes again
 			for _, r := range d.refused {
 				e.Refuse(r.Records, r.Why)
 			}
@@ -186,7 +187,7 @@ func (s *Sink) Send(ctx context.Context, e *pipeline.Entry) {
 	}
 }
 
-// refuse ends an entry of which no record can be delivered, or that has none.
+// refuse ends an entry that has no records, or none that can be delivered.
 func refuse(e *pipeline.Entry, why *pipeline.DropError) {
 	if why != nil {
 		e.Refuse(uint64(e.Batch.NumRecords), why)
@@ -210,7 +211,7 @@ func (s *Sink) Close(ctx context.Context) error {
 		}
 	}
 	s.cancel()
-	s.current().Close() // fails what it has
+	s.current().Close() // fails all records that it has
 	<-idle
 	s.greeting.Wait()
 	s.rendering.Close()
@@ -226,8 +227,8 @@ func (s *Sink) current() *kgo.Client {
 	return s.client
 }
 
-// replace replaces a client that will not recover by a new one. What others have given to it fails,
-// and is given to the new one.
+// replace replaces a client that cannot recover by a new one. The records of other flows fail in
+// the old one, and go to the new one.
 func (s *Sink) replace(old *kgo.Client) {
 	s.mu.Lock()
 	if s.client != old || s.giveUp.Err() != nil {
@@ -235,7 +236,7 @@ func (s *Sink) replace(old *kgo.Client) {
 		return
 	}
 	client, err := s.newClient()
-	if err == nil { // always: New made one like it
+	if err == nil { // impossible to fail: New has made one with the same configuration
 		s.client = client
 	}
 	s.mu.Unlock()
@@ -245,29 +246,30 @@ func (s *Sink) replace(old *kgo.Client) {
 }
 
 const (
-	// recordCost is what a record takes beside its text, in bytes: a record of ours, and what the
-	// client keeps of it.
+	// recordCost is the memory of a record beside its text, in bytes: a record of this package, and
+	// the client's data.
 	recordCost = 256
-	// leastBuffered is how much of Config.MaxBuffered is granted without memory in the budget.
+	// leastBuffered is the part of Config.MaxBuffered that does not depend on the memory budget.
 	leastBuffered = 8 << 20
-	// At most maxRendering texts are rendered, or wait for their share of Config.MaxBuffered, at a
-	// time; without memory in the budget, minRendering.
+	// maxRendering is the largest number of texts that are rendered, or wait for their share of
+	// Config.MaxBuffered, at a time. minRendering of them do not depend on the memory budget.
 	maxRendering, minRendering = 16, 2
 )
 
-// room is what rendering takes, in bytes: a piece of text, and a line that began in others.
+// room returns the memory for rendering one text, in bytes: a piece, and a line that began in
+// earlier pieces.
 func (s *Sink) room() int64 { return int64(text.PieceBytes + s.cfg.MaxBatchBytes) }
 
-// delivery is the text of an entry, or a part of it, on its way.
+// delivery is the text of an entry, or a part of it, on its way to Kafka.
 type delivery struct {
 	text    *[]byte // lines
-	records int     // their number
+	records int     // number of lines
 	time    time.Time
-	cost    int64           // in the quota, in bytes
+	cost    int64           // share of the quota, in bytes
 	done    func(err error) // called at the end
 
 	refused []pipeline.Refusal // one for each reason
-	bytes   uint64             // of values that were not refused
+	bytes   uint64             // size of the values that were not refused
 }
 
 // appendRecords appends a record for each line.
@@ -281,7 +283,7 @@ func (s *Sink) appendRecords(dst []record, f *flow, d *delivery) []record {
 	return dst
 }
 
-// done ends a delivery, and gives back what it held.
+// done ends a delivery, and releases its memory.
 func (s *Sink) done(d *delivery, err error) {
 	text.Put(d.text)
 	s.quota.Release(d.cost)
@@ -300,7 +302,7 @@ func (s *Sink) done(d *delivery, err error) {
 	d.done(err)
 }
 
-// refuse notes that a record can never be delivered.
+// refuse records that a record can never be delivered.
 func (d *delivery) refuse(r *record, reason pipeline.Reason, err error) {
 	d.bytes -= uint64(len(r.Value))
 	d.refused = addRefusal(d.refused,
@@ -309,7 +311,7 @@ func (d *delivery) refuse(r *record, reason pipeline.Reason, err error) {
 				err)}})
 }
 
-// addRefusal adds r to those for other reasons.
+// addRefusal adds r to all, which has one Refusal for each reason.
 func addRefusal(all []pipeline.Refusal, r pipeline.Refusal) []pipeline.Refusal {
 	for i := range all {
 		if all[i].Why.Reason == r.Why.Reason {

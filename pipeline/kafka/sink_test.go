@@ -14,7 +14,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// sendGolden sends the messages of a cluster and returns the lines that a Renderer makes of them,
+// sendGolden sends the messages of a cluster, and returns the lines that a Renderer makes of them,
 // by topic.
 func sendGolden(t *testing.T, s *Sink, format zeek.Options,
 	topic func(path string) string) (want map[string][]string) {
@@ -55,8 +55,8 @@ func sendGolden(t *testing.T, s *Sink, format zeek.Options,
 	return want
 }
 
-// What a Zeek cluster logs is in Kafka as Zeek's writer would have it, in all ways to choose
-// topics, compression and acknowledgements.
+// Kafka has the logs of a Zeek cluster as Zeek's writer writes them, with all choices of topic,
+// compression and acknowledgement.
 func TestGoldenCluster(t *testing.T) {
 	perPath := func(path string) string { return "zeek-" + path }
 	one := func(string) string { return "logs" }
@@ -68,8 +68,8 @@ func TestGoldenCluster(t *testing.T) {
 		{"per path", Config{Topic: "zeek-{path}"}, perPath},
 		{"one topic", Config{Topic: "logs"}, one},
 		{"gzip", Config{Topic: "logs", Compression: CompressionGzip}, one},
-		// One topic, because each record batch takes two blocks of 4 MiB, at both ends, which the
-		// race detector looks through.
+		// One topic only: for each record batch both ends use two blocks of 4 MiB, all of which the
+		// race detector checks.
 		{"lz4", Config{Topic: "logs", Compression: CompressionLZ4, Key: KeyPath}, one},
 		{"zstd", Config{Topic: "logs", Compression: CompressionZstd, Key: KeyNode}, one},
 		{"none", Config{Topic: "zeek-{path}", Compression: CompressionNone, Key: KeyField("uid")},
@@ -95,7 +95,7 @@ func TestGoldenCluster(t *testing.T) {
 				bytes += len(strings.Join(lines, ""))
 			}
 			if total < 100 {
-				t.Fatalf("only %d records", total)
+				t.Fatalf("only %d records were delivered", total)
 			}
 			if st := s.Stats(); st.Records != uint64(total) || st.Bytes != uint64(bytes) ||
 				!st.Up || st.Retries != 0 {
@@ -127,8 +127,7 @@ func numberOf(t testing.TB, value string) int {
 	return *r.N
 }
 
-// Records of one node and path are in the order in which they were sent, in the partition that
-// their key demands.
+// Records of one node and path keep their order, in the partition that their key demands.
 func TestKeysAndOrder(t *testing.T) {
 	const nodes, batches, size = 5, 20, 50
 	for _, key := range []Key{KeyNone, KeyNode, KeyPath, KeyField("uid"), KeyField("missing")} {
@@ -139,7 +138,7 @@ func TestKeysAndOrder(t *testing.T) {
 			for i := range batches {
 				for node := range nodes {
 					for path := range 2 {
-						// The number tells the flow: node*2+path in the millions.
+						// The number shows the flow: millions of node*2+path.
 						from := (node*2+path)*1e6 + i*size
 						s.Send(t.Context(),
 							r.entry(fmt.Sprintf("node-%d", node),
@@ -148,8 +147,8 @@ func TestKeysAndOrder(t *testing.T) {
 				}
 			}
 			shut(t, s)
-			last := map[string]int{}           // by flow, and key if it is a field
-			partitions := map[string][]int32{} // by key or flow
+			last := map[string]int{}           // by flow, and key if the key is a field
+			partitions := map[string][]int32{} // by key, or else by flow
 			for _, m := range consume(t, c, nodes*2*batches*size, []string{"zeek"}) {
 				n := numberOf(t, m.value)
 				flow, wantKey := fmt.Sprint(n/1e6), ""
@@ -191,7 +190,7 @@ func TestKeysAndOrder(t *testing.T) {
 	}
 }
 
-// The place of a flow must be the same in all versions, else order is lost with an upgrade.
+// The place of a flow must be the same in all versions. Else an upgrade would break the order.
 func TestPlaceIsFixed(t *testing.T) {
 	if got := (flowKey{"zeek.worker-1", "conn"}).place(); got != 0xf47ab7ac {
 		t.Errorf("%#x", got)
@@ -209,7 +208,7 @@ func TestBadBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Values[len(b.Values)/2] ^= 0xff // within the second record's type
+	b.Values[len(b.Values)/2] ^= 0xff // in the type of the second record
 	s.Send(t.Context(), r.entry("n", batch(t, "conn")))
 	s.Send(t.Context(), r.entry("n", bad[:len(bad)-9]))
 	s.Send(t.Context(), r.entry("n", good))

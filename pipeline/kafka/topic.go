@@ -11,20 +11,20 @@ import (
 
 const (
 	placeholder = "{path}"
-	// maxTopicName is the longest name that Kafka allows.
+	// maxTopicName is the largest size of a topic's name in Kafka.
 	maxTopicName = 249
-	// maxTopics limits how many topics there may be, so that a node which makes up paths cannot
-	// make the brokers create one for each. The file logger has the same limit for files.
+	// maxTopics bounds the number of topics, so that a node that invents log paths cannot make the
+	// brokers create a topic for each. The file logger has the same limit.
 	maxTopics = 1000
 )
 
-// topics are the topics of log paths. For concurrent use.
+// topics finds the topics of log paths. It is safe for concurrent use.
 type topics struct {
 	before, after string
 	perPath       bool
 
 	mu    sync.RWMutex
-	names map[string]string // guarded by mu; by log path
+	names map[string]string // guarded by mu; the key is the log path
 }
 
 func newTopics(template string) (*topics, error) {
@@ -33,7 +33,7 @@ func newTopics(template string) (*topics, error) {
 	for _, part := range []string{t.before, t.after} {
 		if i := strings.IndexFunc(part, func(c rune) bool { return !legal(c) }); i >= 0 {
 			return nil,
-				fmt.Errorf("topic %q: Kafka allows letters, digits, '.', '_' and '-' only, and "+
+				fmt.Errorf("topic %q: Kafka allows only letters, digits, '.', '_' and '-', and "+
 					"%s may stand in it once", template, placeholder)
 		}
 	}
@@ -69,7 +69,7 @@ func (t *topics) of(path []byte) (string, *pipeline.DropError) {
 	defer t.mu.Unlock()
 	if len(t.names) >= maxTopics {
 		return "", &pipeline.DropError{Reason: pipeline.ReasonManyFiles,
-			Err: fmt.Errorf("there are topics for %d log paths already, none is created for %.60q",
+			Err: fmt.Errorf("%d log paths have topics already, so none is created for %.60q",
 				maxTopics, path)}
 	}
 	name = t.name(string(path))
@@ -77,8 +77,8 @@ func (t *topics) of(path []byte) (string, *pipeline.DropError) {
 	return name, nil
 }
 
-// name replaces what Kafka does not allow. A name that is too long ends with a checksum instead of
-// the rest.
+// name replaces characters that Kafka does not allow. It cuts a name that is too long, and puts a
+// checksum at its end.
 func (t *topics) name(path string) string {
 	name := t.before + strings.Map(func(c rune) rune {
 		if legal(c) {

@@ -14,24 +14,24 @@ import (
 	"zmtpd/pipeline/internal/await"
 )
 
-// troubles are the obstacles to delivery: one for each topic, and one for the cluster. A trouble
-// begins with the first group that meets it and ends with the last. Both events are logged. For
-// concurrent use.
+// troubles are the obstacles to delivery: at most one for each topic, and one for the cluster. A
+// trouble begins with the first group that meets it and ends when the last one has left it. Both
+// are logged. It is safe for concurrent use.
 type troubles struct {
 	log *slog.Logger
 
 	heard atomic.Bool   // a broker has answered
-	first chan struct{} // closed then
+	first chan struct{} // closed when heard becomes true
 
 	mu    sync.Mutex
-	since time.Time           // guarded by mu; of being up
-	open  map[string]*trouble // guarded by mu; by topic, or clusterTrouble
+	since time.Time           // guarded by mu; start of the time without trouble
+	open  map[string]*trouble // guarded by mu; the key is the topic, or clusterTrouble
 }
 
 type trouble struct {
-	groups int // that have met it
+	groups int // number of groups in it
 	since  time.Time
-	err    error // the last one
+	err    error // the last error
 }
 
 // clusterTrouble stands for the cluster. No topic has this name.
@@ -50,13 +50,13 @@ func (t *troubles) init(log *slog.Logger) {
 		make(chan struct{})
 }
 
-// troubleMark is the trouble that a group is in. The zero troubleMark is none.
+// troubleMark says which trouble a group is in. The zero troubleMark is none.
 type troubleMark struct {
 	in  bool
 	key string
 }
 
-// enter notes that the group has met a trouble.
+// enter records that the group has met a trouble.
 func (m *troubleMark) enter(t *troubles, key string, err error) {
 	if m.in && m.key != key {
 		m.leave(t)
@@ -67,7 +67,7 @@ func (m *troubleMark) enter(t *troubles, key string, err error) {
 	if tr == nil {
 		tr = &trouble{since: time.Now()}
 		t.open[key] = tr
-		t.log.Warn("Kafka does not take log records, another try follows",
+		t.log.Warn("Kafka does not take log records; trying again",
 			attrs(key, "err", err)...)
 	}
 	tr.err = err
@@ -77,7 +77,7 @@ func (m *troubleMark) enter(t *troubles, key string, err error) {
 	}
 }
 
-// leave notes that the group is out of its trouble: its records were delivered or will never be.
+// leave records that the group has left its trouble: its records are delivered or refused.
 func (m *troubleMark) leave(t *troubles) {
 	if !m.in {
 		return
@@ -93,7 +93,7 @@ func (m *troubleMark) leave(t *troubles) {
 	if len(t.open) == 0 {
 		t.since = time.Now()
 	}
-	t.log.Info("Kafka is no longer waited for",
+	t.log.Info("log records no longer wait for Kafka",
 		attrs(m.key, "after", time.Since(tr.since).Round(time.Millisecond))...)
 }
 
@@ -104,7 +104,7 @@ func attrs(key string, more ...any) []any {
 	return append([]any{"topic", key}, more...)
 }
 
-// state returns whether there is no trouble, since when, and the oldest one.
+// state reports whether there is no trouble, since when, and the oldest trouble.
 func (t *troubles) state() (up bool, since time.Time, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,10 +124,10 @@ func (t *troubles) state() (up bool, since time.Time, err error) {
 	return err == nil, since, err
 }
 
-// errUnheard is in the way until a broker has answered.
+// errUnheard is the trouble until a broker has answered.
 var errUnheard = errors.New("no broker has answered yet")
 
-// hear notes that a broker has answered.
+// hear records that a broker has answered.
 func (t *troubles) hear() {
 	if t.heard.Load() {
 		return
@@ -140,8 +140,8 @@ func (t *troubles) hear() {
 	}
 }
 
-// greet pings the brokers until one answers, so that their state is known before there is something
-// to deliver.
+// greet pings the brokers until one answers, so that their state is known even without records to
+// deliver.
 func (s *Sink) greet() {
 	var m troubleMark
 	defer m.leave(&s.troubles)
@@ -154,7 +154,7 @@ func (s *Sink) greet() {
 			continue
 		case s.giveUp.Err() != nil:
 			return
-		case !errors.Is(err, kgo.ErrClientClosed): // it was replaced
+		case !errors.Is(err, kgo.ErrClientClosed): // else it was replaced
 			m.enter(&s.troubles, clusterTrouble, err)
 		}
 		select {
@@ -165,11 +165,12 @@ func (s *Sink) greet() {
 	}
 }
 
-// connError is a hook of clients, which keeps the last errors of connections. For concurrent use.
+// connError is a hook of clients that keeps the last errors of connections. It is safe for
+// concurrent use.
 type connError struct {
 	mu sync.Mutex
-	// guarded by mu; they say more than those of requests, which a broker that refuses a client
-	// breaks off
+	// guarded by mu; preferred to those of requests: a broker that refuses a client breaks requests
+	// off
 	connect noted
 	request noted // guarded by mu
 }
@@ -184,12 +185,12 @@ var (
 	_ kgo.HookBrokerE2E     = (*connError)(nil)
 )
 
-// OnBrokerConnect is called by the client.
+// OnBrokerConnect implements a hook of the client.
 func (c *connError) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	c.note(&c.connect, err)
 }
 
-// OnBrokerE2E is called by the client.
+// OnBrokerE2E implements a hook of the client.
 func (c *connError) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e2e kgo.BrokerE2E) {
 	c.note(&c.request, e2e.Err())
 }
@@ -203,7 +204,7 @@ func (c *connError) note(n *noted, err error) {
 	*n = noted{err, time.Now()}
 }
 
-// stall returns what to say about records that wait since then.
+// stall returns the error for records that have waited since the given time.
 func (c *connError) stall(since time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

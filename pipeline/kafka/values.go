@@ -8,20 +8,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Acks is which acknowledgement a broker must give.
+// Acks says which acknowledgement a broker must give.
 type Acks uint8
 
 // The values of Kafka's producer option acks.
 const (
 	AcksAll Acks = iota // "all": all in-sync replicas have the records
-	// "leader": the leader of the partition has them; they are lost if it dies then
+	// "leader": the leader of the partition has the records; they are lost if it then dies
 	AcksLeader
-	AcksNone // "none": none at all
+	AcksNone // "none": no acknowledgement
 )
 
 var acksNames = []string{AcksAll: "all", AcksLeader: "leader", AcksNone: "none"}
 
-// String returns the name, as UnmarshalText takes it.
+// String returns the name that UnmarshalText takes.
 func (a Acks) String() string { return name(acksNames, a) }
 
 // UnmarshalText sets a by its name.
@@ -52,7 +52,7 @@ const (
 var compressionNames = []string{CompressionSnappy: "snappy", CompressionGzip: "gzip",
 	CompressionLZ4: "lz4", CompressionZstd: "zstd", CompressionNone: "none"}
 
-// String returns the name, as UnmarshalText takes it.
+// String returns the name that UnmarshalText takes.
 func (c Compression) String() string { return name(compressionNames, c) }
 
 // UnmarshalText sets c by its name.
@@ -77,17 +77,17 @@ func (c Compression) kgo() kgo.CompressionCodec {
 // Mechanism is a SASL mechanism.
 type Mechanism uint8
 
-// The mechanisms.
+// SASL mechanisms.
 const (
 	ScramSHA512 Mechanism = iota // "SCRAM-SHA-512"
 	ScramSHA256                  // "SCRAM-SHA-256"
-	Plain                        // "PLAIN", which shows the password to whoever sees the connection
+	Plain                        // "PLAIN", which sends the password in clear text
 )
 
 var mechanismNames = []string{ScramSHA512: "SCRAM-SHA-512", ScramSHA256: "SCRAM-SHA-256",
 	Plain: "PLAIN"}
 
-// String returns the name, as UnmarshalText takes it.
+// String returns the name that UnmarshalText takes.
 func (m Mechanism) String() string { return name(mechanismNames, m) }
 
 // UnmarshalText sets m by its name, in upper or lower case.
@@ -105,7 +105,7 @@ func name[T ~uint8](names []string, v T) string {
 func setByName[T ~uint8](v *T, names []string, text []byte) error {
 	i := slices.Index(names, string(text))
 	if i < 0 {
-		return fmt.Errorf("no such value %.40q: choose one of %s", text, strings.Join(names, ", "))
+		return fmt.Errorf("there is no value %.40q: use one of %s", text, strings.Join(names, ", "))
 	}
 	*v = T(i)
 	return nil

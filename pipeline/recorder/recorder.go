@@ -13,26 +13,26 @@ import (
 
 const (
 	// maxQueue bounds the messages that wait for the disk, in bytes. They may pin four times as
-	// much memory, see zmtp.Batch.Keep.
+	// much memory; see zmtp.Batch.Keep.
 	maxQueue = 64 << 20
-	// blockSize is about how many bytes one write has.
+	// blockSize is the approximate size of one write, in bytes.
 	blockSize = 256 << 10
-	// flushInterval is the longest that a message waits for more to be written with, and how often
-	// a write that failed is tried again.
+	// flushInterval is the longest time that a message waits for others before it is written, and
+	// the interval at which a failed write is tried again.
 	flushInterval = time.Second
 	// grace is how long Close waits for the disk.
 	grace = 5 * time.Second
-	// quiet is how long after the last loss the queue counts as keeping up again.
+	// quiet is the time after the last loss from which the queue counts as keeping up again.
 	quiet = 5 * time.Second
 )
 
-// Reason is why a message is missing in the file.
+// Reason says why a message is missing in the file.
 type Reason int
 
 const (
 	QueueFull Reason = iota // the disk does not keep up
 	Disk                    // the file cannot be written, most likely because the disk is full
-	SizeLimit               // the file has the size to which it is limited
+	SizeLimit               // the file has reached its size limit
 	TooLarge                // a recording cannot hold the message
 	Closed                  // the message still waited when Close gave up
 	numReasons
@@ -40,46 +40,46 @@ const (
 
 var reasonNames = [numReasons]string{"queue_full", "disk", "size_limit", "too_large", "closed"}
 
-// String returns the reason in the form used as metric label.
+// String returns the reason as a metric label.
 func (r Reason) String() string { return reasonNames[r] }
 
 // Recorder appends messages to a recording. Take puts batches into a bounded queue, and one
 // goroutine writes them. Messages that find no room in the queue are lost and counted.
 type Recorder struct {
-	// Static.
+	// Not changed after Open.
 	name    string
-	limit   int64 // bytes of the file, 0 for none
+	limit   int64 // of the file, in bytes; 0 for none
 	log     *slog.Logger
-	wake    chan struct{} // room for one: a block is in the queue
+	wake    chan struct{} // has room for one signal: a block is in the queue
 	closing chan struct{} // closed by Close
-	done    chan struct{} // closed when nothing more is written
+	done    chan struct{} // closed when no more is written
 
 	written atomic.Uint64 // messages
-	size    atomic.Int64  // bytes of the file
+	size    atomic.Int64  // of the file, in bytes
 	queued  atomic.Int64  // bytes of messages in the queue
 	waiting atomic.Int64  // messages that are neither written nor lost
 	dropped [numReasons]atomic.Uint64
-	refuse  atomic.Int32 // the Reason for which nothing more is taken, or taking
+	refuse  atomic.Int32 // the Reason for which no more messages are taken, or taking
 	failing atomic.Bool  // the last attempt to write failed
-	// since when messages are lost, in ns since 1970; 0 if none are
+	// start of the current loss, in ns since 1970; 0 if there is none
 	full atomic.Int64
 
 	mu    sync.Mutex
 	queue []*zmtp.Batch // guarded by mu
 
-	// Of the goroutine that writes.
+	// Used only by the goroutine that writes.
 	file   *recording.File
 	block  []byte // messages for the next write
-	inside int    // how many
+	inside int    // number of messages in block
 	parts  [][]byte
 }
 
 // taking is the value of Recorder.refuse while messages are taken.
 const taking = -1
 
-// Open opens a recording to append to it, up to limit bytes, 0 for no limit. It creates a file that
-// does not exist, for its owner alone, and cuts off an incomplete message at its end. Close must
-// follow.
+// Open opens a recording for appending, up to limit bytes; 0 means no limit. It creates a missing
+// file, readable by its owner only, and cuts off an incomplete message at the end. The caller must
+// call Close.
 func Open(name string, limit int64, log *slog.Logger) (*Recorder, error) {
 	file, cut, err := recording.OpenFile(name)
 	if err != nil {
@@ -87,7 +87,7 @@ func Open(name string, limit int64, log *slog.Logger) (*Recorder, error) {
 	}
 	log = log.With("file", name)
 	if cut > 0 {
-		log.Warn("recording ended within a message, which was cut off", "bytes", cut)
+		log.Warn("the recording ended within a message; its beginning was cut off", "bytes", cut)
 	}
 	r := &Recorder{
 		name: name, limit: limit, log: log, file: file,
@@ -100,7 +100,7 @@ func Open(name string, limit int64, log *slog.Logger) (*Recorder, error) {
 }
 
 // Take queues the messages of runs for the file. It never blocks. The caller may release b
-// afterwards: what is queued keeps its own reference.
+// afterwards: the queue has its own reference.
 func (r *Recorder) Take(b *zmtp.Batch, runs []zmtp.Run) {
 	messages, size := 0, int64(0)
 	for _, run := range runs {
@@ -130,13 +130,13 @@ func (r *Recorder) Take(b *zmtp.Batch, runs []zmtp.Run) {
 	}
 }
 
-// sizeOf estimates the bytes that messages take in the file.
+// sizeOf estimates the size of messages in the file, in bytes.
 func sizeOf(b *zmtp.Batch, from, to int) int64 {
 	parts, bytes := b.Counts(from, to)
 	return int64(4*(to-from) + 4*parts + bytes)
 }
 
-// lose counts messages for which the queue had no room.
+// lose counts messages for which the queue has no room.
 func (r *Recorder) lose(messages int) {
 	if r.failing.Load() {
 		r.dropped[Disk].Add(uint64(messages))
@@ -144,7 +144,7 @@ func (r *Recorder) lose(messages int) {
 	}
 	r.dropped[QueueFull].Add(uint64(messages))
 	if r.full.CompareAndSwap(0, time.Now().UnixNano()) {
-		r.log.Warn("the disk is slower than messages come; some are missing in the recording",
+		r.log.Warn("the disk is too slow; messages are missing in the recording",
 			"queued", r.queued.Load())
 	}
 }
@@ -171,7 +171,7 @@ func (r *Recorder) run() {
 		}
 		if end {
 			if err := r.file.Close(); err != nil {
-				r.log.Error("recording cannot be closed", "err", err)
+				r.log.Error("the recording cannot be closed", "err", err)
 			}
 			return
 		}
@@ -247,7 +247,7 @@ func (r *Recorder) write() {
 			break
 		}
 		if !r.failing.Swap(true) {
-			r.log.Error("recording cannot be written; it is tried again every second", "err", err)
+			r.log.Error("the recording cannot be written; trying again every second", "err", err)
 		}
 		retry := time.NewTimer(flushInterval)
 		select {
@@ -262,7 +262,7 @@ func (r *Recorder) write() {
 		return
 	}
 	if r.failing.Swap(false) {
-		r.log.Warn("recording is written again", "dropped", r.dropped[Disk].Load()-before,
+		r.log.Warn("the recording is written again", "dropped", r.dropped[Disk].Load()-before,
 			"after", time.Since(since).Round(time.Millisecond))
 	}
 	r.written.Add(uint64(r.inside))
@@ -270,15 +270,15 @@ func (r *Recorder) write() {
 	r.size.Store(r.file.Size())
 	r.block, r.inside = r.block[:0], 0
 	if cap(r.block) > 4*blockSize {
-		r.block = nil // it grew for a large message
+		r.block = nil // it has grown for a large message
 	}
 }
 
 // lossWatch logs the end of a loss. Only the goroutine that writes uses it.
 type lossWatch struct {
 	r     *Recorder
-	total uint64 // messages lost until the end of the last loss
-	last  uint64 // messages lost
+	total uint64 // number of lost messages at the end of the previous loss
+	last  uint64 // number of lost messages at the last look
 	since time.Time
 }
 
@@ -297,8 +297,8 @@ func (w *lossWatch) look() {
 	w.r.full.Store(0)
 }
 
-// Close writes what is queued and closes the file. If the disk hangs, it returns after 5 s and
-// counts the rest as lost. Take must not be called afterwards.
+// Close writes the queue and closes the file. If the disk hangs, it returns after 5 s and counts
+// the rest as lost. Take must not be called afterwards.
 func (r *Recorder) Close() {
 	close(r.closing)
 	limit := time.NewTimer(grace)
@@ -308,7 +308,7 @@ func (r *Recorder) Close() {
 	case <-limit.C:
 		lost := r.waiting.Load()
 		r.dropped[Closed].Add(uint64(lost))
-		r.log.Error("the disk did not take the end of the recording in time", "dropped", lost)
+		r.log.Error("the disk has not taken the end of the recording in time", "dropped", lost)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// What is taken is in the file after Close, up to the size limit; the rest is counted. The batches
-// are released before they are written.
+// After Close the file has all messages up to the size limit; the rest is counted. The batches are
+// released before they are written.
 func TestRecorderWritesUpToItsLimit(t *testing.T) {
 	pull := zmtp.NewPull(zmtp.Config{})
 	defer pull.Close()
@@ -68,17 +68,17 @@ func TestRecorderWritesUpToItsLimit(t *testing.T) {
 		i++
 	}
 	if i != 7 {
-		t.Errorf("%d messages in the file", i)
+		t.Errorf("the file has %d messages", i)
 	}
 }
 
-func TestOpenRefusesWhatIsNoRecording(t *testing.T) {
+func TestOpenRefusesOtherFiles(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(name, []byte("something else\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := Open(name, 0, slog.New(slog.DiscardHandler)); err == nil {
 		r.Close()
-		t.Error("it was opened")
+		t.Error("a file that is not a recording was opened")
 	}
 }

@@ -9,22 +9,22 @@ import (
 	"os"
 )
 
-// File is a recording that grows. It always ends with a whole message, except after the process was
-// killed in Append: readers report the incomplete message, and OpenFile cuts it off. Not for
-// concurrent use.
+// File is a recording that grows. It always ends with a whole message, unless the process was
+// killed in Append: then readers report the incomplete message, and OpenFile cuts it off. A File is
+// not safe for concurrent use.
 type File struct {
 	f    *os.File
 	size int64 // up to the end of the last whole message
-	torn bool  // there may be something behind it
+	torn bool  // there may be more behind size
 }
 
 // OpenFile opens a recording for appending. It creates a missing file, readable by its owner only,
 // since messages may be confidential. It reads the file once, cuts off an incomplete message at the
-// end and returns the size of that in bytes. It refuses what is no regular file or no recording,
-// and leaves it unchanged.
+// end and returns its size in bytes. It refuses a file that is not regular or not a recording, and
+// leaves it unchanged.
 func OpenFile(name string) (f *File, cut int64, err error) {
 	if fi, err := os.Stat(name); err == nil && !fi.Mode().IsRegular() {
-		// to open a pipe would block
+		// opening a pipe would block
 		return nil, 0, fmt.Errorf("recording: %s is not a regular file", name)
 	}
 	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
@@ -75,7 +75,7 @@ func (f *File) mend() error {
 func (f *File) Close() error { return errors.Join(f.mend(), f.f.Close()) }
 
 // wholeSize returns the end of the last whole message in r and the number of bytes behind it. A
-// message over the limits is an error: r is no recording.
+// message over the limits is an error: r is not a recording.
 func wholeSize(r io.Reader) (size, rest int64, err error) {
 	b := bufio.NewReaderSize(r, 256<<10)
 	for {
@@ -90,7 +90,7 @@ func wholeSize(r io.Reader) (size, rest int64, err error) {
 	}
 }
 
-// skip reads one message, and returns how many bytes it has read.
+// skip reads one message and returns the number of bytes read.
 func skip(b *bufio.Reader) (n int64, err error) {
 	number := func() (v uint32, err error) {
 		var four [4]byte

@@ -10,12 +10,14 @@ import (
 	"testing"
 )
 
-// TestFileTorn cuts a file anywhere: what is whole stays, the rest goes, and what is appended
-// follows.
-func TestFileTorn(t *testing.T) {
+// A file is cut at every byte. Its whole messages stay, the rest is cut off, and new messages
+// follow.
+func TestTornFileIsContinued(t *testing.T) {
 	var file []byte
 	var ends []int
-	for _, parts := range [][][]byte{{[]byte("one"), nil, []byte("two")}, {[]byte("x")}, {bytes.Repeat([]byte("y"), 100)}} {
+	for _, parts := range [][][]byte{
+		{[]byte("one"), nil, []byte("two")}, {[]byte("x")}, {bytes.Repeat([]byte("y"), 100)},
+	} {
 		ends = append(ends, len(file))
 		file, _ = AppendMessage(file, parts...)
 	}
@@ -37,7 +39,7 @@ func TestFileTorn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if int(cut) != n-whole || f.Size() != int64(whole) {
-			t.Errorf("of %d bytes %d were cut off, want %d", n, cut, n-whole)
+			t.Errorf("in a file of %d bytes, %d were cut off, want %d", n, cut, n-whole)
 		}
 		if err := f.Append(more); err != nil {
 			t.Error(err)
@@ -46,26 +48,28 @@ func TestFileTorn(t *testing.T) {
 			t.Error(err)
 		}
 		if got, _ := os.ReadFile(name); !bytes.Equal(got, append(file[:whole:whole], more...)) {
-			t.Errorf("cut at %d: %q", n, got)
+			t.Errorf("cut at %d: the file has %q", n, got)
 		}
 	}
 }
 
-// What is no recording is refused, and not changed.
-func TestFileRefused(t *testing.T) {
+// A file that is not a recording is refused and not changed.
+func TestOtherFilesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text")
 	content := "This is something else, which nobody wants to lose.\n"
 	if err := os.WriteFile(text, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]error{text: ErrTooLarge, dir: nil, filepath.Join(dir, "nowhere", "x"): os.ErrNotExist} {
+	for name, want := range map[string]error{
+		text: ErrTooLarge, dir: nil, filepath.Join(dir, "nowhere", "x"): os.ErrNotExist,
+	} {
 		if _, _, err := OpenFile(name); err == nil || want != nil && !errors.Is(err, want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if got, _ := os.ReadFile(text); string(got) != content {
-		t.Errorf("it is %q now", got)
+		t.Errorf("the file was changed to %q", got)
 	}
 	if runtime.GOOS == "windows" {
 		return
@@ -77,12 +81,12 @@ func TestFileRefused(t *testing.T) {
 	}
 	defer f.Close()
 	if fi, _ := os.Stat(name); fi.Mode().Perm() != 0o600 {
-		t.Errorf("others can read what was recorded: %v", fi.Mode())
+		t.Errorf("other users can read the recording: %v", fi.Mode())
 	}
 }
 
-// TestFileFailedWrite: when a write fails the file is as before.
-func TestFileFailedWrite(t *testing.T) {
+// After a failed write the file is as before.
+func TestFailedWriteLeavesNoTrace(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "recording")
 	one, _ := AppendMessage(nil, []byte("one"))
 	if err := os.WriteFile(name, one, 0o600); err != nil {
@@ -92,7 +96,7 @@ func TestFileFailedWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A descriptor that cannot be written stands for the disk.
+	// A descriptor without write access takes the place of a full disk.
 	readable, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +107,7 @@ func TestFileFailedWrite(t *testing.T) {
 		t.Errorf("%v, size %d", err, f.Size())
 	}
 	f.f = writable
-	// What a write has left is behind the end.
+	// the remains of a failed write behind the end
 	if _, err := writable.WriteAt(bytes.Repeat([]byte("x"), 1000), f.size); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,8 @@
-// Package recording reads and writes files of recorded ZeroMQ messages. They have the messages of a
-// socket, not those of its connections.
+// Package recording reads and writes files of recorded ZeroMQ messages: those of a socket, not
+// those of each of its connections.
 //
-// A file is a sequence of messages, with nothing before, between or after them.
-// All integers are big-endian.
+// A file is a sequence of messages, with nothing before, between or after them. All integers are
+// big-endian.
 //
 //	message
 //	  u32   number of parts
@@ -23,23 +23,22 @@ import (
 )
 
 const (
-	// MaxParts is the largest number of parts a message may have.
+	// MaxParts is the largest number of parts of a message.
 	MaxParts = 1 << 16
-	// MaxMessageSize is the largest number of bytes the parts of a message may
-	// have together.
+	// MaxMessageSize is the largest size of all parts of a message together, in bytes.
 	MaxMessageSize = 1 << 30
 )
 
-// readStep bounds how far memory runs ahead of the bytes that have arrived, so
-// that a length alone allocates nothing.
+// readStep is the size of the first allocation for a part, in bytes. Memory grows with the bytes
+// that arrive, so a length alone allocates no more.
 const readStep = 1 << 20
 
-// ErrTooLarge says that a message has more than MaxParts parts or more than
-// MaxMessageSize bytes; most likely the file is no recording.
+// ErrTooLarge means that a message has more than MaxParts parts or more than MaxMessageSize bytes.
+// Most likely the file is not a recording.
 var ErrTooLarge = errors.New("message too large")
 
-// AppendMessage appends the message with these parts to dst. It fails only with
-// ErrTooLarge; dst then comes back as it was.
+// AppendMessage appends the message with the parts to dst. It fails only with ErrTooLarge, and then
+// returns dst unchanged.
 func AppendMessage(dst []byte, parts ...[]byte) ([]byte, error) {
 	if len(parts) > MaxParts {
 		return dst, fmt.Errorf("%w: %d parts, at most %d are allowed", ErrTooLarge, len(parts),
@@ -61,24 +60,23 @@ func AppendMessage(dst []byte, parts ...[]byte) ([]byte, error) {
 	return dst, nil
 }
 
-// Reader reads the messages of a recording, one after the other. It reads no
-// further than the message it returns, so give it a bufio.Reader for a file.
-// Not for concurrent use.
+// Reader reads the messages of a recording in order. It reads no further than the message that it
+// returns, so give it a bufio.Reader for a file. It is not safe for concurrent use.
 type Reader struct {
 	r      io.Reader
-	offset int64 // of the next byte to read
-	num    int   // of the next message, from 0
+	offset int64 // offset of the next byte
+	num    int   // number of the next message, from 0
 }
 
-// NewReader returns a Reader of the messages in r.
+// NewReader returns a Reader for the messages in r.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{r: r}
 }
 
-// Next returns the parts of the next message; the caller owns them. It blocks as
-// r does. The error is io.EOF after the last message. Any other error says which
-// message and offset it is about: a file that ends within a message wraps
-// io.ErrUnexpectedEOF, one that claims too much wraps ErrTooLarge.
+// Next returns the parts of the next message, which the caller then owns. It blocks as r does. The
+// error is io.EOF after the last message. Every other error names the message and its offset. It
+// wraps io.ErrUnexpectedEOF if the file ends within the message, and ErrTooLarge if the message is
+// too large.
 func (r *Reader) Next() ([][]byte, error) {
 	start := r.offset
 	parts, err := r.next()
@@ -95,8 +93,8 @@ func (r *Reader) Next() ([][]byte, error) {
 	return parts, nil
 }
 
-// All returns an iterator over the messages that are left, as Next returns them.
-// It ends after the last one, or after the first error.
+// All returns an iterator over the remaining messages. It ends after the last one, or after the
+// first error.
 func (r *Reader) All() iter.Seq2[[][]byte, error] {
 	return func(yield func([][]byte, error) bool) {
 		for {
@@ -157,12 +155,12 @@ func (r *Reader) bytes(size int) ([]byte, error) {
 		if have == size {
 			return b, nil
 		}
-		// Twice what has arrived: the file pays for the memory it claims.
+		// memory doubles at most, so a file must have the bytes that it claims
 		b = append(b, make([]byte, min(size-have, have))...)
 	}
 }
 
-// full reads len(b) bytes, io.EOF if there are fewer.
+// full reads len(b) bytes. It returns io.EOF if there are fewer.
 func (r *Reader) full(b []byte) error {
 	n, err := io.ReadFull(r.r, b)
 	r.offset += int64(n)

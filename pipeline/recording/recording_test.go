@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestRoundTrip(t *testing.T) {
+func TestMessagesReadBackAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		messages := rapid.SliceOf(rapid.SliceOf(rapid.SliceOf(rapid.Byte()))).Draw(t, "messages")
 		var file []byte
@@ -32,16 +32,19 @@ func TestRoundTrip(t *testing.T) {
 		}
 		equal := func(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 		if !slices.EqualFunc(got, messages, equal) {
-			t.Fatalf("wrote %q, read %q", messages, got)
+			t.Fatalf("messages %q read back as %q", messages, got)
 		}
 	})
 }
 
-// A file that was cut anywhere gives its whole messages, then the error.
-func TestCut(t *testing.T) {
+// A file that is cut at any byte gives its whole messages and then io.ErrUnexpectedEOF.
+func TestCutFileGivesWholeMessages(t *testing.T) {
 	first, _ := AppendMessage(nil, []byte("one"), nil, []byte("two"))
 	file, _ := AppendMessage(first, bytes.Repeat([]byte("x"), 3*readStep))
-	for _, n := range []int{1, 3, 4, 7, 8, 10, 12, len(first) - 1, len(first) + 1, len(first) + 8, len(first) + 8 + readStep, len(file) - 1} {
+	for _, n := range []int{
+		1, 3, 4, 7, 8, 10, 12, len(first) - 1,
+		len(first) + 1, len(first) + 8, len(first) + 8 + readStep, len(file) - 1,
+	} {
 		whole := 0
 		if n >= len(first) {
 			whole = 1
@@ -59,7 +62,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-func TestHostileCounts(t *testing.T) {
+func TestFalseSizesAllocateLittle(t *testing.T) {
 	for name, tc := range map[string]struct {
 		file string
 		want error
@@ -78,7 +81,7 @@ func TestHostileCounts(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tc.want)
 			}
 			if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 2*readStep {
-				t.Errorf("%d bytes allocated for a file of %d", allocated, len(tc.file))
+				t.Errorf("%d bytes were allocated for a file of %d", allocated, len(tc.file))
 			}
 		})
 	}

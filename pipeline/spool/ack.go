@@ -19,15 +19,16 @@ const (
 	acksHeader  = 32
 	rangeSize   = 16
 
-	// maxRanges bounds the file of acknowledgements, to 16 MiB. Acknowledgements that are more
-	// scattered than that are forgotten by a later process: those with the highest numbers.
+	// maxRanges bounds the file of acknowledgements to 16 MiB. If the acknowledgements are more
+	// scattered, the file lacks those with the highest numbers, and a later process delivers these
+	// records again.
 	maxRanges = 1 << 20
 )
 
-// Ack notes that records are done: neither this process nor a later one reads them again. They may
-// be in any order, also such as Next has not returned. Numbers that were acknowledged before,
-// dropped, or never given are ignored. It may delete segments; the disk learns of the rest at the
-// next sync.
+// Ack records that records are done: neither this process nor a later one reads them again. The
+// numbers may be in any order, and may be of records that Next has not returned. Ack ignores
+// numbers that were acknowledged before, dropped, or never given. It may delete segments. The disk
+// learns of the rest at the next sync.
 func (s *Spool) Ack(seqs ...Seq) {
 	var gone []*segment
 	s.mu.Lock()
@@ -42,7 +43,7 @@ func (s *Spool) Ack(seqs ...Seq) {
 		}
 	}
 	if gone != nil {
-		s.running.Add(1) // Close waits
+		s.running.Add(1) // so that Close waits
 		defer s.running.Done()
 	}
 	s.mu.Unlock()
@@ -81,8 +82,8 @@ func parseRange(b []byte) (first, after Seq) {
 	return Seq(binary.BigEndian.Uint64(b)), Seq(binary.BigEndian.Uint64(b[8:]))
 }
 
-// parseAcks checks the content of a file of acknowledgements, which it keeps. The error is
-// errVersion for a whole one of another version, anything else is damage.
+// parseAcks checks and keeps the content of a file of acknowledgements. The error is errVersion for
+// an undamaged one of another version. Every other error is damage.
 func parseAcks(b []byte) (acks, error) {
 	if len(b) < acksHeader+4 || !bytes.HasPrefix(b, []byte(acksMagic)) {
 		return acks{}, errors.New("wrong magic")
@@ -117,8 +118,7 @@ func parseAcks(b []byte) (acks, error) {
 	return a, nil
 }
 
-// appendAcks appends the content of the file of acknowledgements as it is to be. It is called with
-// mu held.
+// appendAcks appends the current content of the file of acknowledgements. The caller holds mu.
 func (s *Spool) appendAcks(dst []byte) []byte {
 	start := len(dst)
 	dst = append(dst, acksMagic...)
@@ -165,7 +165,7 @@ func appendRange(dst []byte, first, after Seq) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(after))
 }
 
-// readAcks reads what earlier processes noted. Damage is logged, and nothing is acknowledged then.
+// readAcks reads the acknowledgements of earlier processes. It logs damage, and then returns none.
 func (s *Spool) readAcks() (acks, error) {
 	f, err := s.root.Open(acksName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -185,7 +185,8 @@ func (s *Spool) readAcks() (acks, error) {
 		return acks{}, fmt.Errorf("%w: %s", err, acksName)
 	}
 	if err != nil {
-		s.log.Warn("the spool's file of acknowledgements is damaged, all records are delivered again", "path", acksName, "err", err)
+		s.log.Warn("the spool's file of acknowledgements is damaged; all records are delivered "+
+			"again", "path", acksName, "err", err)
 		s.acksDirty = true
 		return acks{next: 1}, nil
 	}
@@ -211,7 +212,7 @@ func (s *Spool) writeAcks() (err error) {
 			s.mu.Lock()
 			s.acksDirty = true
 			s.mu.Unlock()
-			err = fmt.Errorf("spool: cannot note what is acknowledged: %w", err)
+			err = fmt.Errorf("spool: cannot write the acknowledgements: %w", err)
 		}
 	}()
 	f, err := s.open(acksTemp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)

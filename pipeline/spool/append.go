@@ -5,19 +5,19 @@ import (
 	"os"
 )
 
-// scratchSize is the largest size of parts that are written in one call with the header, in bytes.
+// scratchSize is the largest size in bytes of parts that are written in one call with the header.
 const scratchSize = 64 << 10
 
-// Append adds a record to the end, and returns its number. Its content is that of the parts, one
-// after the other. Append does not keep the parts, and does not copy large ones.
+// Append adds a record at the end and returns its number. The content of the record is the
+// concatenation of the parts. Append does not keep the parts, and does not copy large ones.
 //
-// When it returns without an error the operating system has the record. The record survives kill
+// When it returns without an error, the operating system has the record. The record survives kill
 // -9, and from the next sync on a power failure; with Config.SyncEach it is synced already.
 //
-// The error is ErrFull if the record would exceed Config.MaxBytes, ErrTooLarge if it would do so in
-// an empty spool, ErrClosed, or one of the file system. The spool is unchanged then. Append waits
-// for other calls of Append and for the system to take the record; it waits for a sync only with
-// Config.SyncEach.
+// The error is ErrFull if the record would exceed Config.MaxBytes, ErrTooLarge if it would do so
+// even in an empty spool, ErrClosed, or an error of the file system. After an error the spool is
+// unchanged. Append waits for other calls of Append, and until the system has taken the record.
+// Only with Config.SyncEach it waits for a sync.
 func (s *Spool) Append(parts ...[]byte) (Seq, error) {
 	size := recordSize(parts...)
 	if size > recordHeader+MaxRecord || segmentHeader+size > s.cfg.MaxBytes {
@@ -53,7 +53,7 @@ func (s *Spool) Append(parts ...[]byte) (Seq, error) {
 	return s.next - 1, nil
 }
 
-// syncNew syncs what was written last, and that its file exists.
+// syncNew syncs the segment, and the folder if the segment is new.
 func (s *Spool) syncNew(g *segment) error {
 	if err := g.w.Sync(); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (s *Spool) syncNew(g *segment) error {
 	return nil
 }
 
-// recordSize returns the bytes that a record takes in a segment.
+// recordSize returns the size of a record in a segment, in bytes.
 func recordSize(parts ...[]byte) int64 {
 	size := int64(recordHeader)
 	for _, part := range parts {
@@ -73,7 +73,7 @@ func recordSize(parts ...[]byte) int64 {
 	return size
 }
 
-// room returns the segment that a record of a size goes to.
+// room returns the segment for a record of the given size.
 func (s *Spool) room(size int64) (*segment, error) {
 	s.mu.Lock()
 	if s.closed {
@@ -118,8 +118,8 @@ func (s *Spool) room(size int64) (*segment, error) {
 	return g, nil
 }
 
-// write writes a record at an offset, behind the segment's header if that is 0. It returns how many
-// bytes that are, also if it fails. Small parts share a call.
+// write writes a record at an offset, with the segment's header in front of the first record. It
+// returns the size of what it wrote or tried to write. It writes small parts in one call.
 func (s *Spool) write(g *segment, off int64, parts [][]byte) (n int64, err error) {
 	n = recordSize(parts...)
 	b := s.scratch
@@ -151,9 +151,9 @@ func (s *Spool) write(g *segment, off int64, parts [][]byte) (n int64, err error
 	return n, err
 }
 
-// takeBack cuts off what a failed write of n bytes at the end of a segment has left. It must not
-// stay: behind a shorter next record, a reader would take the rest of this one, whose content its
-// sender chose, for records.
+// takeBack cuts off the remains of a failed write of n bytes at the end of a segment. Its content
+// comes from the sender of the record: behind a shorter next record, a reader would take a part of
+// it for records.
 func (s *Spool) takeBack(g *segment, end, n int64) {
 	if g.w.Truncate(end) == nil {
 		return

@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// Room returns memory for the content of a record, of exactly size bytes, or nil to pass over the
-// record without reading it. ok is false if there is no memory now.
+// Room returns memory of exactly size bytes for the content of a record, or nil if the record is to
+// be skipped. If there is no memory now, ok is false.
 type Room func(size int) (record []byte, ok bool)
 
-// reuse is a Room in one buffer that grows to the largest record.
+// reuse returns a Room with one buffer that grows to the largest record.
 func reuse(buf []byte) Room {
 	return func(size int) ([]byte, bool) {
 		if buf = slices.Grow(buf[:0], size)[:size]; buf == nil {
@@ -20,34 +20,34 @@ func reuse(buf []byte) Room {
 	}
 }
 
-// windowSize is how much a cursor reads at a time: the system reads ahead
-// anyway, this is to save calls.
+// windowSize is the size of a cursor's reads. The system reads ahead anyway; large reads save
+// calls.
 const windowSize = 128 << 10
 
-// cursor reads the records of a segment one after the other. The zero value has to be placed.
+// cursor reads the records of a segment in order. Call place before its first use.
 type cursor struct {
-	off     int64 // of the record that comes next
-	seq     Seq   // its number
-	damaged int64 // bytes that were skipped since the cursor was placed
+	off     int64 // offset of the next record
+	seq     Seq   // number of the next record
+	damaged int64 // bytes skipped since the cursor was placed
 
-	window    []byte // what the file holds from windowOff on
+	window    []byte // content of the file from windowOff on
 	windowOff int64
 	sum       headerSum
 }
 
-// place puts the cursor before the first record of a segment.
+// place puts the cursor at the first record of a segment.
 func (c *cursor) place(first Seq) {
 	c.off, c.seq, c.damaged = segmentHeader, first, 0
 	c.window, c.windowOff = c.window[:0], 0
 }
 
-// next returns the next good record, in memory that room gives it, and steps over it and over
-// records with damaged content before it: seq-1 is its number. The segment has a readable part that
-// ends at end, and all numbers are below limit.
+// next returns the next intact record, in memory from room, and moves behind it: the record's
+// number is seq-1. It skips records with damaged content. end is the end of the readable part of
+// the segment, and limit is greater than all numbers in it.
 //
-// The error is io.EOF if there is no further good record. Then the cursor is where no next record
-// can be found: at the end, or before it if the rest of the segment is unreadable. All other errors
-// are ErrNoRoom or of the file, and leave the cursor at the record.
+// The error is io.EOF if no intact record follows. Then the cursor is at the end, or before it if
+// the rest of the segment is unreadable. All other errors are ErrNoRoom or of the file, and the
+// cursor stays at the record.
 func (c *cursor) next(f io.ReaderAt, end int64, limit Seq, room Room) ([]byte, error) {
 	for c.seq < limit && end-c.off >= recordHeader {
 		head, err := c.view(f, c.off, recordHeader, end)
@@ -77,7 +77,7 @@ func (c *cursor) next(f io.ReaderAt, end int64, limit Seq, room Room) ([]byte, e
 	return nil, io.EOF
 }
 
-// content reads what is at an offset into dst.
+// content reads from an offset into dst.
 func (c *cursor) content(f io.ReaderAt, off, end int64, dst []byte) error {
 	if len(dst) <= windowSize {
 		b, err := c.view(f, off, len(dst), end)
@@ -87,8 +87,8 @@ func (c *cursor) content(f io.ReaderAt, off, end int64, dst []byte) error {
 	return readFull(f, dst, off)
 }
 
-// view returns n bytes of the file, at most windowSize, of which all are before end. They are valid
-// until the next call.
+// view returns n bytes of the file, at most windowSize and all before end. They are valid until the
+// next call.
 func (c *cursor) view(f io.ReaderAt, off int64, n int, end int64) ([]byte, error) {
 	if off < c.windowOff || off+int64(n) > c.windowOff+int64(len(c.window)) {
 		if c.window == nil {
@@ -104,7 +104,7 @@ func (c *cursor) view(f io.ReaderAt, off int64, n int, end int64) ([]byte, error
 	return c.window[i : i+int64(n)], nil
 }
 
-// readFull reads what is known to be in the file: its end is an error like others.
+// readFull reads bytes that the file is known to have. The end of the file is an error like others.
 func readFull(f io.ReaderAt, b []byte, off int64) error {
 	n, err := f.ReadAt(b, off)
 	if n == len(b) {

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// place is where a record is on disk.
+// place is the place of a record on disk.
 type place struct {
 	content string
 	segment string
@@ -26,8 +26,8 @@ type place struct {
 
 func (p place) end() int64 { return p.off + recordHeader + int64(len(p.content)) }
 
-// build fills a folder with records in several segments, and returns where they are. Some contain
-// what looks like a record.
+// build fills a folder with records in several segments, and returns their places. Some records
+// contain bytes that look like a record.
 func build(t testing.TB, dir string) (places []place) {
 	t.Helper()
 	cfg := quiet(dir)
@@ -51,17 +51,17 @@ func build(t testing.TB, dir string) (places []place) {
 	return places
 }
 
-// damage changes bytes of a file, three of how per change: two of the position, one to combine with
-// what is there.
+// damage changes bytes of a file. Three bytes of how make a change: two for the position, and one
+// that is combined with the byte there.
 func damage(content, how []byte) {
 	for ; len(how) >= 3; how = how[3:] {
 		content[int(binary.BigEndian.Uint16(how))%len(content)] ^= how[2]
 	}
 }
 
-// FuzzDamage changes bytes of segments. Only records are lost that are touched, or that follow one
-// in their segment whose size is or its checksum is touched; nothing else is delivered, and all is
-// in order.
+// FuzzDamage changes bytes of segments. A record may be lost only if it was changed, or if it
+// follows, in its segment, a record with a changed size or checksum of the size. All others are
+// delivered in order.
 func FuzzDamage(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for n := range 12 {
@@ -85,7 +85,7 @@ func FuzzDamage(f *testing.F) {
 		if err := os.WriteFile(name, after, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		var want []string // at least
+		var want []string // these at least
 		unreadable := false
 		for _, p := range places {
 			if p.segment == name {
@@ -99,7 +99,7 @@ func FuzzDamage(f *testing.F) {
 		s, recovered := start(t, quiet(dir))
 		_, got := readAll(t, s)
 		if !slices.Equal(got, recovered) {
-			t.Errorf("Next returned other records than were recovered")
+			t.Errorf("Next returned other records than Open recovered")
 		}
 		i := 0
 		for _, p := range places {
@@ -112,7 +112,7 @@ func FuzzDamage(f *testing.F) {
 			}
 		}
 		if i < len(got) {
-			t.Errorf("record %.20q was never appended, or is out of order", got[i])
+			t.Errorf("record %.20q was not appended, or is out of order", got[i])
 		}
 		st := s.Stats()
 		if damaged := !bytes.Equal(before, after); damaged != (st.CorruptBytes+st.TornBytes > 0) {
@@ -121,8 +121,8 @@ func FuzzDamage(f *testing.F) {
 	})
 }
 
-// FuzzFiles opens a folder with any content in a segment and the file of acknowledgements. The
-// spool works afterwards, and takes no more memory than a few times the files.
+// FuzzFiles opens a folder with any content in a segment and in the file of acknowledgements. The
+// spool works afterwards, and takes no more memory than a few times the size of the files.
 func FuzzFiles(f *testing.F) {
 	dir := f.TempDir()
 	build(f, dir)
@@ -143,7 +143,7 @@ func FuzzFiles(f *testing.F) {
 		f.Add(make([]byte, 100), make([]byte, 100), fixed)
 	}
 	f.Fuzz(func(t *testing.T, segment, noted []byte, fixed bool) {
-		if fixed { // what a checksum protects is hostile too
+		if fixed { // hostile content behind a right checksum
 			if len(segment) >= segmentHeader {
 				binary.BigEndian.PutUint32(segment[20:], crc32.Checksum(segment[:20], castagnoli))
 			}
@@ -153,7 +153,9 @@ func FuzzFiles(f *testing.F) {
 			}
 		}
 		dir := t.TempDir()
-		for name, content := range map[string][]byte{segmentName(1): segment, segmentName(maxSeq): segment, acksName: noted} {
+		for name, content := range map[string][]byte{
+			segmentName(1): segment, segmentName(maxSeq): segment, acksName: noted,
+		} {
 			if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +173,8 @@ func FuzzFiles(f *testing.F) {
 		}
 		defer s.Close()
 		runtime.ReadMemStats(&m)
-		if used := m.TotalAlloc - allocated; used > uint64(2*windowSize+8*len(segment)+8*len(noted)+256<<10) {
+		most := uint64(2*windowSize + 8*len(segment) + 8*len(noted) + 256<<10)
+		if used := m.TotalAlloc - allocated; used > most {
 			t.Errorf("%d bytes of files took %d bytes of memory", len(segment)+len(noted), used)
 		}
 		appendRecords(t, s, "new")
@@ -189,7 +192,7 @@ func FuzzFiles(f *testing.F) {
 	})
 }
 
-// A damaged file of acknowledgements acknowledges nothing, and is replaced.
+// A damaged file of acknowledgements acknowledges no record, and is replaced.
 func TestDamagedAcks(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := start(t, quiet(dir))
@@ -222,7 +225,7 @@ func TestDamagedAcks(t *testing.T) {
 	}
 }
 
-// What a later version has left is not touched.
+// Files of a later version are not changed.
 func TestLaterVersion(t *testing.T) {
 	for _, name := range []string{segmentName(1), acksName} {
 		dir := t.TempDir()
@@ -255,8 +258,8 @@ func TestLaterVersion(t *testing.T) {
 	}
 }
 
-// Damage that happens while a spool is open loses what it would lose at the next Open, and what is
-// appended afterwards is safe from it.
+// Damage to an open spool loses the same records as at the next Open. Records that are appended
+// afterwards are safe.
 func TestDamageWhileOpen(t *testing.T) {
 	for _, size := range []bool{false, true} {
 		dir := t.TempDir()
@@ -278,7 +281,7 @@ func TestDamageWhileOpen(t *testing.T) {
 		if size {
 			want, lost = []string{"a"}, 2
 		}
-		s.Ack(seqs[1]) // that it is acknowledged does not make it readable
+		s.Ack(seqs[1]) // an acknowledgement does not make it readable
 		lost--
 		_, got := readAll(t, s)
 		if !slices.Equal(got, want) {
@@ -300,7 +303,7 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 }
 
-// DropOldest says goodbye to what it cannot read without its callback.
+// DropOldest drops unreadable records without its callback.
 func TestDropDamaged(t *testing.T) {
 	dir := t.TempDir()
 	cfg := quiet(dir)
@@ -315,7 +318,7 @@ func TestDropDamaged(t *testing.T) {
 			t.Errorf("Next: %v", err)
 		}
 	} else {
-		t.Error("Next read what is not there")
+		t.Error("Next returned a damaged record")
 	}
 	if err := s.DropOldest(func(b []byte) { t.Errorf("dropped %q", b) }); err != nil {
 		t.Error(err)
@@ -328,7 +331,7 @@ func TestDropDamaged(t *testing.T) {
 	}
 }
 
-// A damaged length does not lead into the content of a record, whatever is there.
+// A damaged length never makes the content of a record look like records.
 func TestNoRecordInContent(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := start(t, quiet(dir))
@@ -350,8 +353,8 @@ func TestNoRecordInContent(t *testing.T) {
 	}
 }
 
-// What is left of a record that could not be written whole, and could not be cut off either, is no
-// record, whatever is appended instead.
+// The remains of a record that was not written whole, and could not be cut off, never become a
+// record, whatever is appended.
 func TestNoRecordInRemains(t *testing.T) {
 	dir := t.TempDir()
 	d := &disk{space: math.MaxInt}
@@ -374,7 +377,7 @@ func TestNoRecordInRemains(t *testing.T) {
 	}
 }
 
-// What a file of acknowledgements cannot say is refused even if its checksum is right.
+// A file of acknowledgements with an impossible content is refused even if its checksum is right.
 func TestParseAcks(t *testing.T) {
 	file := func(next, floor Seq, n uint32, ranges ...Seq) []byte {
 		b := binary.BigEndian.AppendUint32([]byte(acksMagic), acksVersion)
@@ -418,9 +421,11 @@ func TestParseAcks(t *testing.T) {
 	}
 }
 
-// No record is larger than Append would take.
+// A header with a length that Append would refuse is refused.
 func TestParseHeader(t *testing.T) {
-	for length, want := range map[uint32]bool{0: true, MaxRecord: true, MaxRecord + 1: false, math.MaxUint32: false} {
+	for length, want := range map[uint32]bool{
+		0: true, MaxRecord: true, MaxRecord + 1: false, math.MaxUint32: false,
+	} {
 		var sum headerSum
 		b := binary.BigEndian.AppendUint32(nil, length)
 		b = binary.BigEndian.AppendUint32(b, sum.of(7, length))
@@ -429,7 +434,7 @@ func TestParseHeader(t *testing.T) {
 			t.Errorf("length %d: %v", length, ok)
 		}
 		if _, _, ok := sum.parseHeader(b, 8); ok {
-			t.Errorf("length %d: taken for another record", length)
+			t.Errorf("length %d: the header is accepted for another record", length)
 		}
 	}
 }

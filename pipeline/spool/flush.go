@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// runFlusher brings to the disk what calls have left for later, until the spool is closed.
+// runFlusher writes to disk at intervals what other calls leave for later, until the spool is
+// closed.
 func (s *Spool) runFlusher() {
 	t := time.NewTicker(s.cfg.SyncInterval)
 	defer t.Stop()
@@ -22,20 +23,21 @@ func (s *Spool) runFlusher() {
 	}
 }
 
-// report makes known that flush failed, or that it works again.
+// report logs that flush fails, or that it works again.
 func (s *Spool) report(err error) {
 	s.mu.Lock()
 	before := s.stats.Err
 	s.stats.Err = err
 	s.mu.Unlock()
 	if err != nil && before == nil {
-		s.log.Error("the spool cannot be synced", "path", s.cfg.Dir, "err", err)
+		s.log.Error("the spool cannot be synced; trying again", "path", s.cfg.Dir, "err", err)
 	} else if err == nil && before != nil {
 		s.log.Info("the spool is synced again", "path", s.cfg.Dir)
 	}
 }
 
-// flush syncs what was appended, notes what was acknowledged, and deletes what holds nothing.
+// flush syncs new records, writes the acknowledgements, and deletes segments without records that
+// wait.
 func (s *Spool) flush() error {
 	err := errors.Join(s.deleteIdle(), s.syncSegments(), s.writeAcks(), s.deleteDead())
 	s.mu.Lock()
@@ -48,8 +50,8 @@ func (s *Spool) flush() error {
 	return err
 }
 
-// syncFolder makes it survive a power failure which files are in a folder. Not every system can,
-// and all do what is left without it: its error says nothing that helps.
+// syncFolder makes the list of files in a folder survive a power failure. It returns no error: not
+// every system can do it, and no caller could do anything else instead.
 func (s *Spool) syncFolder(name string) {
 	if f, err := s.open(name, os.O_RDONLY); err == nil {
 		_ = f.Sync()
@@ -57,8 +59,8 @@ func (s *Spool) syncFolder(name string) {
 	}
 }
 
-// deleteIdle deletes the segment that is written if it holds nothing. It is not done by Ack,
-// because then a spool that delivers as fast as it is appended to would make and delete a file for
+// deleteIdle deletes the segment that is being written if no record in it waits. Ack does not
+// delete it: a spool that delivers as fast as it is appended to would create and delete a file for
 // each record.
 func (s *Spool) deleteIdle() error {
 	s.writing.Lock()
@@ -73,7 +75,7 @@ func (s *Spool) deleteIdle() error {
 	return nil
 }
 
-// deleteDead deletes what could not be deleted before.
+// deleteDead deletes segments whose deletion failed before.
 func (s *Spool) deleteDead() (err error) {
 	s.mu.Lock()
 	dead := s.undeleted
@@ -88,8 +90,8 @@ func (s *Spool) deleteDead() (err error) {
 	return err
 }
 
-// syncSegments syncs the segments that were written to, and closes those that will not be any more.
-// It uses one at a time, so that no more than one outlives its deletion.
+// syncSegments syncs segments with new records, and closes those that will not be written any more.
+// It uses one at a time, so that at most one outlives its deletion.
 func (s *Spool) syncSegments() (err error) {
 	for from := Seq(0); ; {
 		s.mu.Lock()

@@ -21,7 +21,8 @@ func killConfig(dir string) Config {
 		SyncInterval: time.Millisecond}
 }
 
-// killRecord returns the record of a number, every tenth so large that it may be half written.
+// killRecord returns the record of a number. Every tenth is so large that half of it may be
+// written.
 func killRecord(i int) string {
 	size := i * 31 % 3000
 	if i%10 == 0 {
@@ -31,7 +32,7 @@ func killRecord(i int) string {
 }
 
 // killChild appends numbered records and acknowledges some of them until it is killed. It prints
-// what Append has returned for, and what it is going to acknowledge.
+// which calls of Append have returned, and which records it is about to acknowledge.
 func killChild(dir string) {
 	s, err := Open(killConfig(dir), nil)
 	pending := []Seq{}
@@ -61,8 +62,8 @@ func killChild(dir string) {
 	os.Exit(1)
 }
 
-// Whenever a process is killed, the next one has all records for which Append has returned and that
-// it did not acknowledge, in order.
+// After a process was killed, the next one gets, in order, all records for which Append has
+// returned and that were not acknowledged.
 func TestKilled(t *testing.T) {
 	rounds := 3
 	if testkit.Nightly() {
@@ -86,7 +87,7 @@ func TestKilled(t *testing.T) {
 			for sc := bufio.NewScanner(out); sc.Scan(); lines++ {
 				var i int
 				if _, err := fmt.Sscanf(sc.Text()[1:], "%d", &i); err != nil {
-					t.Errorf("the child says %q", sc.Text())
+					t.Errorf("the child printed %q", sc.Text())
 				}
 				if sc.Text()[0] == '+' {
 					appended = i
@@ -109,7 +110,7 @@ func TestKilled(t *testing.T) {
 			for _, r := range recovered {
 				var i int
 				if _, err := fmt.Sscanf(r, "%d", &i); err != nil || r != killRecord(i) {
-					t.Fatalf("record %.20q", r)
+					t.Fatalf("unknown record %.20q", r)
 				}
 				for ; next < i; next++ {
 					if !acked[next] {
@@ -117,7 +118,7 @@ func TestKilled(t *testing.T) {
 					}
 				}
 				if i != next {
-					t.Fatalf("record %d where %d comes next", i, next)
+					t.Fatalf("record %d comes in place of record %d", i, next)
 				}
 				if acked[i] {
 					again++
@@ -136,7 +137,7 @@ func TestKilled(t *testing.T) {
 			t.Logf("%d appended, %d acknowledged, of which %d came again; %+v", appended+1,
 				len(acked), again, s.Stats())
 			if again > len(acked)/2+100 {
-				t.Error("hardly anything that was acknowledged was noted")
+				t.Error("hardly any acknowledgement was on disk")
 			}
 		})
 	}

@@ -23,12 +23,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// quiet is a Config whose flusher does nothing by itself during a test.
+// quiet is a Config with which the flusher does nothing during a test.
 func quiet(dir string) Config {
 	return Config{Dir: dir, SyncInterval: time.Hour}
 }
 
-// start opens a spool that is closed with the test, and returns what it recovered.
+// start opens a spool that is closed at the end of the test, and returns the recovered records.
 func start(t testing.TB, cfg Config) (*Spool, []string) {
 	t.Helper()
 	if cfg.Logger == nil {
@@ -57,7 +57,7 @@ func crash(s *Spool) {
 	s.release()
 }
 
-// tb is what *testing.T and *rapid.T have in common.
+// tb is the common part of *testing.T and *rapid.T.
 type tb interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -75,7 +75,7 @@ func appendRecords(t tb, s *Spool, records ...string) (seqs []Seq) {
 	return seqs
 }
 
-// readAll returns what Next has.
+// readAll returns all records that Next returns.
 func readAll(t tb, s *Spool) (seqs []Seq, records []string) {
 	t.Helper()
 	var buf []byte
@@ -111,14 +111,14 @@ func onDisk(t tb, dir string) (names []string, size int64) {
 	return names, size
 }
 
-// disk makes the files of a spool fail as on a disk with some space left: a write is cut off where
-// the space ends. Syncing costs nothing on it.
+// disk lets the files of a spool fail as on a disk with little space: a write is cut off where the
+// space ends. Sync costs nothing.
 type disk struct {
 	mu     sync.Mutex
 	space  int
-	broken bool // nothing can be cut off or synced
+	broken bool // Truncate and Sync fail
 
-	syncing func() // if not nil, called by every Sync, which goes on when it returns
+	syncing func() // called by every Sync if not nil
 }
 
 func (d *disk) set(space int, broken bool) {

@@ -13,14 +13,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// modelRecord is a record as the model knows it.
+// modelRecord is a record of the model.
 type modelRecord struct {
 	content     string
 	seq         Seq
 	segment     Seq   // the number in its segment's name
-	end         int64 // where it ends in it
+	end         int64 // its end in the segment
 	read, acked bool
-	noted       bool // the disk knows that it is acknowledged
+	noted       bool // its acknowledgement is on disk
 }
 
 // model is the spool as a list.
@@ -43,13 +43,14 @@ func (m *model) open() {
 	if err != nil {
 		m.t.Fatalf("Open: %v", err)
 	}
-	// What is not acknowledged must be there, what is noted must not, what is acknowledged may.
+	// Records without acknowledgement must come back. Those whose acknowledgement is on disk must
+	// not. Other acknowledged ones may.
 	var records []*modelRecord
 	for _, r := range m.records {
 		found := len(got) > 0 && got[0] == r.content
 		switch {
 		case found && r.noted:
-			m.t.Fatalf("record %d, which is noted as acknowledged, came back", r.seq)
+			m.t.Fatalf("record %d came back although its acknowledgement is on disk", r.seq)
 		case found:
 			got = got[1:]
 			r.read, r.acked = false, false
@@ -67,7 +68,7 @@ func (m *model) open() {
 	}
 }
 
-// remaining are the records that Next has to return.
+// remaining returns the records that Next has to return.
 func (m *model) remaining() (unread []*modelRecord) {
 	for _, r := range m.records {
 		if !r.read && !r.acked {
@@ -77,7 +78,7 @@ func (m *model) remaining() (unread []*modelRecord) {
 	return unread
 }
 
-// some does something several times, so that there is something to acknowledge.
+// some does an action several times, so that there are records to acknowledge.
 func (m *model) some(what func()) func(*rapid.T) {
 	return func(*rapid.T) {
 		for range rapid.IntRange(1, 6).Draw(m.t, "times") {
@@ -135,8 +136,8 @@ func (m *model) next() {
 	r.read = true
 }
 
-// ack acknowledges some of what was read, one after the other or scattered, rarely something that
-// was not read.
+// ack acknowledges some records that were read, in order or scattered, and rarely one that was not
+// read.
 func (m *model) ack(*rapid.T) {
 	if len(m.records) == 0 {
 		return
@@ -223,7 +224,7 @@ func (m *model) crash() {
 	m.open()
 }
 
-// powerFailure is a crash that the end of the newest segment does not survive.
+// powerFailure is a crash in which the end of the newest segment is lost.
 func (m *model) powerFailure() {
 	crash(m.s)
 	if names, _ := onDisk(m.t, m.cfg.Dir); len(names) > 0 {
@@ -267,7 +268,7 @@ func (m *model) check(*rapid.T) {
 	}
 }
 
-// Whatever is done to a spool, and wherever it is killed, it delivers what a list would.
+// For any sequence of calls and crashes, a spool delivers the records that a list would deliver.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A record of several parts is on disk what it is as one.
-func TestParts(t *testing.T) {
+// A record of several parts is on disk as one with the same content.
+func TestPartsMakeOneRecord(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(0, 100),
 			rapid.IntRange(scratchSize-100, scratchSize+100)), 1, 3).Draw(r, "sizes")
@@ -24,14 +24,14 @@ func TestParts(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			for range 2 { // the first one has the header of the segment before it
+			for range 2 { // the first one has the header of the segment in front
 				if _, err := s.Append(parts...); err != nil {
 					r.Fatal(err)
 				}
 			}
 			_, record, err := s.Next(nil)
 			if err != nil || !bytes.Equal(record, bytes.Join(parts, nil)) {
-				r.Fatalf("another record, or %v", err)
+				r.Fatalf("Next returns another record, error %v", err)
 			}
 			if err := s.Close(); err != nil {
 				r.Fatal(err)
@@ -52,8 +52,8 @@ func TestParts(t *testing.T) {
 	})
 }
 
-// NextIn reads into the memory that it is given, tries a record for which there is none again, and
-// passes over what its caller does not want.
+// NextIn reads into the given memory, reads a record again for which there was no memory, and skips
+// records for which its caller returns nil.
 func TestNextIn(t *testing.T) {
 	s, err := Open(Config{Dir: t.TempDir()}, nil)
 	if err != nil {
@@ -68,7 +68,7 @@ func TestNextIn(t *testing.T) {
 	asked := 0
 	none := func(size int) ([]byte, bool) { asked = size; return nil, false }
 	if _, _, err := s.NextIn(none); !errors.Is(err, ErrNoRoom) || asked != 3 {
-		t.Errorf("%v, asked for %d bytes", err, asked)
+		t.Errorf("error %v, memory of %d bytes was asked for", err, asked)
 	}
 	memory := make([]byte, 10)
 	give := func(size int) ([]byte, bool) { return memory[:size], true }

@@ -7,11 +7,12 @@ import (
 	"os"
 )
 
-// Next returns the oldest record, with its number, that was neither acknowledged nor returned since
-// Open. The record is in buf, or in a larger buffer if buf is too small, and belongs to the caller.
+// Next returns the oldest record that was neither acknowledged nor returned since Open, and its
+// number. The record is in buf, or in a larger buffer if buf is too small. It belongs to the
+// caller.
 //
-// The error is ErrEmpty after the last record, until more are appended, ErrClosed, or one of the
-// file system; after that the next call tries the same record again.
+// The error is ErrEmpty until more records are appended, ErrClosed, or an error of the file system.
+// After an error of the file system the next call reads the same record.
 func (s *Spool) Next(buf []byte) (Seq, []byte, error) {
 	seq, record, err := s.NextIn(reuse(buf))
 	if err != nil {
@@ -20,9 +21,9 @@ func (s *Spool) Next(buf []byte) (Seq, []byte, error) {
 	return seq, record, nil
 }
 
-// NextIn is Next with memory of room. It may call that several times, when records are damaged or
-// acknowledged; then it uses the memory of the last call only. The error is ErrNoRoom if room has
-// none; then the next call tries the same record again.
+// NextIn is Next with memory from room. It may call room several times, when records are damaged or
+// acknowledged, and uses the memory of the last call only. The error is ErrNoRoom if room has no
+// memory; then the next call reads the same record.
 func (s *Spool) NextIn(room Room) (Seq, []byte, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -42,9 +43,9 @@ func (s *Spool) NextIn(room Room) (Seq, []byte, error) {
 	}
 }
 
-// enter returns the segment where the next record is, with its readable end and the number after
-// its last record, and puts the cursor there. The segment is in use until unuse. It is called with
-// reading held.
+// enter returns the segment with the next record, the end of its readable part, and the number
+// after its last record, and places the cursor. The segment is in use until unuse. The caller holds
+// reading.
 func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 	s.mu.Lock()
 	if s.closed {
@@ -52,9 +53,9 @@ func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 		return nil, 0, 0, ErrClosed
 	}
 	g = s.find(s.read)
-	var left file // of a segment that the cursor is no longer in
+	var left file // of the segment that the cursor has left
 	if c := s.curSeg; c != nil && c != g && c != s.active {
-		if !c.dead { // else its file goes with it
+		if !c.dead { // else its file is closed with it
 			left, c.r = c.r, nil
 		}
 		s.curSeg = nil
@@ -78,7 +79,7 @@ func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 		}
 		s.mu.Lock()
 		g.r = r
-		s.read = g.first // there is nothing before it
+		s.read = g.first // no record comes before it
 		s.mu.Unlock()
 		s.curSeg = g
 		s.cur.place(g.first)
@@ -86,8 +87,8 @@ func (s *Spool) enter() (g *segment, end int64, limit Seq, err error) {
 	return g, end, limit, nil
 }
 
-// step reads the next record of the segment that enter returned. It is fresh unless it is
-// acknowledged. The error is io.EOF if there is none up to limit, and the cursor is there then.
+// step reads the next record of the segment from enter. fresh is false for an acknowledged one. The
+// error is io.EOF if there is no further record up to limit; then the cursor is at the end.
 func (s *Spool) step(g *segment, end int64, limit Seq, room Room) (record []byte, fresh bool,
 	err error) {
 	from, damaged := s.cur.seq, s.cur.damaged
@@ -97,7 +98,7 @@ func (s *Spool) step(g *segment, end int64, limit Seq, room Room) (record []byte
 		s.cur.damaged += end - s.cur.off
 		s.cur.off, s.cur.seq = end, limit
 	}
-	good := s.cur.seq // all from from on and below are lost
+	good := s.cur.seq // damaged records are below it
 	if err == nil {
 		good--
 	} else if err != io.EOF && err != ErrNoRoom {
@@ -125,8 +126,7 @@ func (s *Spool) step(g *segment, end int64, limit Seq, room Room) (record []byte
 		s.warnDamaged(g, "number", from, "records", good-from, "bytes", s.cur.damaged-damaged)
 	}
 	if broken {
-		// What is appended from now on must not stand behind what a later process cannot read
-		// either.
+		// Later records must not follow what a later process cannot read either.
 		s.writing.Lock()
 		s.mu.Lock()
 		if g == s.active {
@@ -138,26 +138,26 @@ func (s *Spool) step(g *segment, end int64, limit Seq, room Room) (record []byte
 	return record, fresh, err
 }
 
-// warnDamaged logs, once a segment, that it is damaged.
+// warnDamaged logs the damage of a segment, once.
 func (s *Spool) warnDamaged(g *segment, args ...any) {
 	s.mu.Lock()
 	warned := g.warned
 	g.warned = true
 	s.mu.Unlock()
 	if !warned {
-		s.log.Warn("a spool segment is damaged, records in it are lost",
+		s.log.Warn("a spool segment is damaged; records in it are lost",
 			append([]any{slog.String("path", g.name)}, args...)...)
 	}
 }
 
-// DropOldest deletes the oldest segment, even the one being written; the next Append begins another
-// then. It calls dropped, in order, for each record of the segment that was neither read by Next
-// nor acknowledged. The record is valid during the call, which must not call Next, DropOldest or
-// Close. Records of the segment that were read may still be acknowledged.
+// DropOldest deletes the oldest segment, even the one being written; then the next Append begins
+// another one. It calls dropped, in order, for each record of the segment that was neither read by
+// Next nor acknowledged. The record is valid during the call, which must not call Next, DropOldest
+// or Close. Records of the segment that were read may still be acknowledged.
 //
-// The error is ErrEmpty if there is no segment, ErrClosed, or that the file cannot be deleted. In
-// that case the segment is out of the spool, but counts as bytes on disk until it is deleted.
-// Unreadable records count as corrupt; dropped is not called for them.
+// The error is ErrEmpty if there is no segment, ErrClosed, or an error of deleting the file. In the
+// last case the segment is out of the spool, but counts as bytes on disk until it is deleted.
+// Unreadable records count as corrupt, and dropped is not called for them.
 func (s *Spool) DropOldest(dropped func(record []byte)) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -175,12 +175,12 @@ func (s *Spool) DropOldest(dropped func(record []byte)) error {
 		if err != nil {
 			break
 		}
-		if e != g { // all was acknowledged since
+		if e != g { // all its records have been acknowledged meanwhile
 			_ = s.unuse(e) // the flusher tries again
 			break
 		}
 		record, fresh, err := s.step(g, end, limit, room)
-		_ = s.unuse(g) // it is used from oldest on
+		_ = s.unuse(g) // oldest has put it to use
 		if err != nil && err != io.EOF {
 			s.warnDamaged(g, "err", err)
 			break
@@ -205,8 +205,8 @@ func (s *Spool) DropOldest(dropped func(record []byte)) error {
 	return s.unuse(g)
 }
 
-// oldest returns the oldest segment, which is in use and no longer written. It returns nil if there
-// is none, or if it held nothing and is deleted.
+// oldest returns the oldest segment, in use and no longer written. It returns nil if there is none,
+// or if it had no records that wait and is deleted.
 func (s *Spool) oldest() (*segment, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -226,7 +226,7 @@ func (s *Spool) oldest() (*segment, error) {
 	return g, nil
 }
 
-// unreadIn reports whether Next has not got to the end of a segment that is in the spool.
+// unreadIn reports whether Next has not reached the end of a segment in the spool.
 func (s *Spool) unreadIn(g *segment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// recover reads what earlier processes have left, and begins from there. Nobody else has the spool
+// recover reads the files of earlier processes and continues from them. The spool is not shared
 // yet.
 func (s *Spool) recover(recovered func(record []byte)) error {
 	noted, err := s.readAcks()
 	if err != nil {
 		return err
 	}
-	_ = s.root.Remove(acksTemp) // it is overwritten otherwise
+	_ = s.root.Remove(acksTemp) // writeAcks would overwrite it anyway
 	firsts, err := s.list()
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (s *Spool) recoverSegment(g *segment, c *cursor, limit Seq, noted *acks,
 	last := limit == noSeq
 	flag := os.O_RDONLY
 	if last {
-		flag = os.O_RDWR // its end may be cut off
+		flag = os.O_RDWR // recoverEnd may cut it off
 	}
 	f, err := s.open(g.name, flag)
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *Spool) recoverSegment(g *segment, c *cursor, limit Seq, noted *acks,
 		if err != nil && err != io.EOF {
 			return fmt.Errorf("spool: cannot read %s: %w", g.name, err)
 		}
-		good := c.seq // unless the end was reached, one less
+		good := c.seq // damaged records are below it
 		if err == nil {
 			good--
 		}
@@ -131,7 +131,7 @@ func (s *Spool) recoverSegment(g *segment, c *cursor, limit Seq, noted *acks,
 	return s.recoverEnd(g, f, last)
 }
 
-// recoverHeader checks the header of a segment. Its records can do without.
+// recoverHeader checks the header of a segment. A damaged one does not affect the records.
 func (s *Spool) recoverHeader(g *segment, f file) error {
 	var b [segmentHeader]byte
 	n, err := f.ReadAt(b[:], 0)
@@ -144,18 +144,18 @@ func (s *Spool) recoverHeader(g *segment, f file) error {
 	}
 	if n == segmentHeader && (err != nil || first != g.first) {
 		s.stats.CorruptBytes += segmentHeader
-		s.log.Warn("a spool segment has a damaged header", "path", g.name)
+		s.log.Warn("a spool segment has a damaged header; its records are used", "path", g.name)
 	}
 	return nil
 }
 
-// recoverEnd deals with what follows the last record of a segment that can be read.
+// recoverEnd handles the bytes behind the last readable record of a segment.
 func (s *Spool) recoverEnd(g *segment, f file, last bool) error {
 	rest := g.size - g.end
 	switch {
 	case rest == 0:
 	case last:
-		s.log.Warn("the end of a spool segment is cut off, it is no whole record", "path", g.name,
+		s.log.Warn("half a record at the end of a spool segment is cut off", "path", g.name,
 			"bytes", rest)
 		if err := f.Truncate(g.end); err != nil {
 			return fmt.Errorf("spool: cannot cut off the end of %s: %w", g.name, err)
@@ -163,7 +163,7 @@ func (s *Spool) recoverEnd(g *segment, f file, last bool) error {
 		g.size = g.end
 		s.stats.TornBytes += rest
 	default:
-		s.log.Warn("the rest of a spool segment is unreadable, records in it are lost", "path",
+		s.log.Warn("the rest of a spool segment is unreadable; records in it are lost", "path",
 			g.name, "bytes", rest)
 		s.stats.CorruptBytes += rest
 	}

@@ -20,39 +20,39 @@ const (
 	segmentSuffix  = ".segment"
 	seqDigits      = 20
 
-	// maxSeq bounds what is believed of a number that was read from disk: it can then be
-	// counted on from without an overflow.
+	// maxSeq bounds the numbers that are accepted from disk, so that counting on from one does not
+	// overflow.
 	maxSeq = Seq(1) << 62
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errVersion is the error for a file that is whole, but of a later version.
+// errVersion is the error for an undamaged file of a later version.
 var errVersion = errors.New("spool: file of an unknown version")
 
-// segment is one file of records. Its fields from n on are guarded by Spool.mu.
+// segment is one file of records. Spool.mu guards the fields from n on.
 type segment struct {
 	first Seq
 	name  string
 
-	n     uint64 // records, also those of which only the place is known
-	live  uint64 // those that are neither acknowledged nor lost
-	done  bitmap // the others, by index
-	end   int64  // bytes that can be read, 0 before there is a header
-	size  int64  // bytes on disk
+	n     uint64 // number of records, including unreadable ones
+	live  uint64 // number of records that are neither acknowledged nor lost
+	done  bitmap // the other records, by index
+	end   int64  // end of the readable part; 0 before there is a header
+	size  int64  // size on disk, in bytes
 	w     file   // open while it is written, and until it is synced
-	dirty bool   // w is to be synced
-	r     file   // open while Next is in this segment
-	users int    // calls that use w or r just now
-	dead  bool   // no longer in Spool.segments; its file goes with the last user
+	dirty bool   // w must be synced
+	r     file   // open while the cursor of Next is in the segment
+	users int    // calls that use w or r
+	dead  bool   // no longer in Spool.segments; its last user deletes the file
 
-	warned bool // that it is damaged
+	warned bool // its damage was logged
 }
 
 // after returns the number after the segment's last record.
 func (g *segment) after() Seq { return g.first + Seq(g.n) }
 
-// file is what a segment needs of *os.File.
+// file has the methods of *os.File that a segment needs.
 type file interface {
 	io.ReaderAt
 	io.WriterAt
@@ -66,13 +66,13 @@ func segmentName(first Seq) string {
 	return fmt.Sprintf("%0*d%s", seqDigits, uint64(first), segmentSuffix)
 }
 
-// parseSegmentName reports whether a file is a segment by its name.
+// parseSegmentName reports whether a name is that of a segment.
 func parseSegmentName(name string) (first Seq, ok bool) {
 	if len(name) != seqDigits+len(segmentSuffix) || name[seqDigits:] != segmentSuffix {
 		return 0, false
 	}
 	for _, c := range []byte(name[:seqDigits]) {
-		if c < '0' || c > '9' { // ParseUint takes a sign
+		if c < '0' || c > '9' { // ParseUint accepts a sign
 			return 0, false
 		}
 	}
@@ -88,8 +88,8 @@ func appendSegmentHeader(dst []byte, first Seq) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// parseSegmentHeader returns the number of the first record. The error is errVersion for a whole
-// header of another version, anything else is damage.
+// parseSegmentHeader returns the number of the first record. The error is errVersion for an
+// undamaged header of another version. Every other error is damage.
 func parseSegmentHeader(b []byte) (Seq, error) {
 	if len(b) < segmentHeader {
 		return 0, fmt.Errorf("a segment header of %d bytes, want %d", len(b), segmentHeader)
@@ -105,8 +105,8 @@ func parseSegmentHeader(b []byte) (Seq, error) {
 	return Seq(binary.BigEndian.Uint64(b[12:])), nil
 }
 
-// headerSum computes the checksums of lengths. It is a type because what is summed up would be an
-// allocation for each record otherwise.
+// headerSum computes the checksums of lengths. It is a type, since its input would else be
+// allocated for each record.
 type headerSum [12]byte
 
 func (h *headerSum) of(seq Seq, length uint32) uint32 {
@@ -115,7 +115,7 @@ func (h *headerSum) of(seq Seq, length uint32) uint32 {
 	return crc32.Checksum(h[:], castagnoli)
 }
 
-// appendHeader appends what stands before the content of a record.
+// appendHeader appends the header of a record.
 func (h *headerSum) appendHeader(dst []byte, seq Seq, content ...[]byte) []byte {
 	length, sum := uint32(0), uint32(0)
 	for _, part := range content {
@@ -127,16 +127,16 @@ func (h *headerSum) appendHeader(dst []byte, seq Seq, content ...[]byte) []byte 
 	return binary.BigEndian.AppendUint32(dst, sum)
 }
 
-// parseHeader returns the length and the checksum of a record's content. It is not ok if b, which
-// is at least recordHeader long, is not the header of the record with that number, or the record
-// would be larger than any.
+// parseHeader returns the length and the checksum of a record's content. b has at least
+// recordHeader bytes. ok is false if b is not the header of the record with number seq, or if the
+// record would be too large.
 func (h *headerSum) parseHeader(b []byte, seq Seq) (length int64, sum uint32, ok bool) {
 	u := binary.BigEndian.Uint32(b)
 	return int64(u), binary.BigEndian.Uint32(b[8:]), u <= MaxRecord &&
 		binary.BigEndian.Uint32(b[4:]) == h.of(seq, u)
 }
 
-// bitmap is a set of small numbers. It is as long as its largest one asks for.
+// bitmap is a set of small numbers. Its length depends on the largest one.
 type bitmap []uint64
 
 func (m bitmap) has(i uint64) bool {
@@ -150,16 +150,17 @@ func (m *bitmap) add(i uint64) {
 	(*m)[i/64] |= 1 << (i % 64)
 }
 
-// firstWith returns the first number from i on that is in the set, n if none is below n.
+// firstWith returns the first number from i on that is in the set, or n if there is none below n.
 func (m bitmap) firstWith(i, n uint64) uint64 { return m.first(0, i, n) }
 
-// firstWithout returns the first number from i on that is not in the set, n if none is below n.
+// firstWithout returns the first number from i on that is not in the set, or n if there is none
+// below n.
 func (m bitmap) firstWithout(i, n uint64) uint64 { return m.first(^uint64(0), i, n) }
 
-// first finds a bit that differs from those of a word.
+// first finds the first bit that differs from those of the word same.
 func (m bitmap) first(same, i, n uint64) uint64 {
 	for i < n {
-		word := same // beyond the map there is none in the set
+		word := same // behind the map no number is in the set
 		if i/64 < uint64(len(m)) {
 			word ^= m[i/64]
 		} else if same == 0 {
@@ -173,7 +174,7 @@ func (m bitmap) first(same, i, n uint64) uint64 {
 	return n
 }
 
-// closeFiles closes what is open of a segment that nobody uses.
+// closeFiles closes the files of a segment that is not in use.
 func (g *segment) closeFiles() {
 	for _, f := range []file{g.w, g.r} {
 		if f != nil {

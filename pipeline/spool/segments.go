@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-// find returns the first segment that has a record from seq on, or nil. It is called with mu held.
+// find returns the segment with the record seq or, if there is none, the next segment, or nil. The
+// caller holds mu.
 func (s *Spool) find(seq Seq) *segment {
 	i, _ := slices.BinarySearchFunc(s.segments, seq, func(g *segment, seq Seq) int {
 		if g.after() <= seq {
@@ -15,14 +16,14 @@ func (s *Spool) find(seq Seq) *segment {
 		}
 		return 1
 	})
-	if i == len(s.segments) || s.segments[i].n == 0 { // the last one may have none yet
+	if i == len(s.segments) || s.segments[i].n == 0 { // the last one may be empty
 		return nil
 	}
 	return s.segments[i]
 }
 
-// settle notes that a record is acknowledged or lost, which it was not before. It is called with mu
-// held.
+// settle records that a record is acknowledged or lost, which it was not before. The caller holds
+// mu.
 func (s *Spool) settle(g *segment, seq Seq) {
 	g.done.add(uint64(seq - g.first))
 	g.live--
@@ -33,18 +34,19 @@ func (s *Spool) settle(g *segment, seq Seq) {
 	s.acksDirty = true
 }
 
-// seal ends the segment that is written, and deletes it if it holds nothing. It is called with
-// writing and mu held. If it returns true the caller removes that segment's file, without mu.
+// seal ends the segment that is being written, and takes it out of the spool if no record in it
+// waits. Then it returns true, and the caller must remove its file, without mu. The caller holds
+// writing and mu.
 func (s *Spool) seal() (gone bool) {
 	g := s.active
 	s.active = nil
 	return g.live == 0 && s.kill(g)
 }
 
-// kill takes a segment out of the spool. The caller holds mu. If it returns true the caller removes
-// the file, without mu; otherwise unuse does. The file no longer counts, although it may exist for
-// a moment longer: the room must be usable even while the flusher syncs that segment, or more
-// records than necessary would be dropped.
+// kill takes a segment out of the spool. If it returns true, the caller must remove the file,
+// without mu; otherwise unuse does. The file no longer counts, although it may exist for a moment
+// longer: its room must be usable even while the flusher syncs the segment, or more records than
+// necessary would be dropped. The caller holds mu.
 func (s *Spool) kill(g *segment) (gone bool) {
 	i := slices.Index(s.segments, g)
 	s.segments = slices.Delete(s.segments, i, i+1)
@@ -54,7 +56,7 @@ func (s *Spool) kill(g *segment) (gone bool) {
 	return g.users == 0
 }
 
-// unuse ends a use of a segment's files, which began with users++ under mu.
+// unuse ends a use of a segment's files. A use begins with users++ under mu.
 func (s *Spool) unuse(g *segment) error {
 	s.mu.Lock()
 	g.users--
@@ -66,9 +68,9 @@ func (s *Spool) unuse(g *segment) error {
 	return nil
 }
 
-// remove deletes the file of a dead segment that nobody uses. If it fails the flusher tries again;
-// the file counts as on disk then, and the acknowledgements tell a later process that nothing in it
-// is wanted.
+// remove deletes the file of a dead segment that is not in use. If that fails, the flusher tries
+// again, the file counts as on disk, and the acknowledgements tell a later process that its records
+// are done.
 func (s *Spool) remove(g *segment) error {
 	g.closeFiles()
 	err := s.root.Remove(g.name)

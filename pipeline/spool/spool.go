@@ -13,24 +13,24 @@ import (
 	"zmtpd/pipeline/internal/dirlock"
 )
 
-// MaxRecord is the largest content of a record, in bytes. The log batches of a Zeek node have up to
-// 256 MB of text.
+// MaxRecord is the largest size of a record's content, in bytes. The log batches of a Zeek node
+// have up to 256 MB of text.
 const MaxRecord = 512 << 20
 
-// DefaultMaxBytes is that of Config.MaxBytes.
+// DefaultMaxBytes is the default of Config.MaxBytes.
 const DefaultMaxBytes = 1 << 30
 
 const (
-	// a segment is what DropOldest gives up, and what one undelivered record keeps on disk
+	// DropOldest drops a whole segment, and one undelivered record keeps a whole segment on disk
 	maxDefaultSegment   = 64 << 20
 	segmentsByDefault   = 8
 	defaultSyncInterval = time.Second
 )
 
 var (
-	// ErrFull is Append's error when the segments would take more than Config.MaxBytes.
+	// ErrFull is the error of Append when the segments would take more than Config.MaxBytes.
 	ErrFull = errors.New("spool: full")
-	// ErrTooLarge is Append's error for a record that would not fit into an empty spool either.
+	// ErrTooLarge is the error of Append for a record that would not fit even into an empty spool.
 	ErrTooLarge = errors.New("spool: record too large")
 	// ErrEmpty is the error of Next when all records are read, and of DropOldest when there are
 	// none.
@@ -39,39 +39,39 @@ var (
 	ErrNoRoom = errors.New("spool: no memory for the record")
 	// ErrClosed is the error of all calls after Close.
 	ErrClosed = errors.New("spool: closed")
-	// ErrLocked is Open's error when another process, or another Spool of this one, uses the
-	// folder.
+	// ErrLocked is the error of Open when another process, or another Spool of this process, uses
+	// the folder.
 	ErrLocked = errors.New("spool: folder is in use")
 )
 
-// Seq is the number of a record: one more than that of the record before it in the process, and
-// greater than those of earlier processes. No record has 0.
+// Seq is the number of a record. It is greater than the numbers of all earlier records. No record
+// has 0.
 type Seq uint64
 
-// Config is what a Spool is opened with.
+// Config configures a Spool.
 type Config struct {
-	// Dir is the folder. It is made if it is missing, and locked.
+	// Dir is the folder. Open creates it if it is missing, and locks it.
 	Dir string
-	// MaxBytes limits the segments on disk, in bytes. Default: 1 GiB.
+	// MaxBytes bounds the size of all segments, in bytes. Default: 1 GiB.
 	MaxBytes int64
-	// SegmentBytes is the size at which a new segment begins, in bytes; a single larger record has
-	// a segment of its own. Default: an eighth of MaxBytes, at most 64 MiB.
+	// SegmentBytes is the size in bytes at which a new segment begins. A larger record gets a
+	// segment of its own. Default: an eighth of MaxBytes, at most 64 MiB.
 	SegmentBytes int64
-	// SyncInterval is how long records may wait to be synced to the disk, and acknowledgements
-	// to be noted there. Default: 1 s.
+	// SyncInterval is the time after which records are synced and acknowledgements written.
+	// Default: 1 s.
 	SyncInterval time.Duration
-	// SyncEach makes Append sync each record before it returns. Default: they wait for
+	// SyncEach lets Append sync each record before it returns. Default: records wait for
 	// SyncInterval.
 	SyncEach bool
-	// Logger is told of damage and of failures that no call returns. Default: none.
+	// Logger takes messages about damage, and about failures that no call returns. Default: none.
 	Logger *slog.Logger
 }
 
-// Spool is a queue of records on disk, see the package comment. Append, Next, Ack, DropOldest and
-// Stats may be called from several goroutines; Next and DropOldest wait for each other, and so do
-// calls of Append.
+// Spool is a queue of records on disk; see the package comment. Append, Next, Ack, DropOldest and
+// Stats are safe for concurrent use. Next and DropOldest wait for each other, and so do calls of
+// Append.
 type Spool struct {
-	// Static after construction.
+	// Not changed after Open.
 	cfg     Config
 	log     *slog.Logger
 	root    *os.Root
@@ -87,68 +87,72 @@ type Spool struct {
 
 	reading sync.Mutex
 	cur     cursor   // guarded by reading
-	curSeg  *segment // where cur is placed, nil if nowhere; guarded by reading
+	curSeg  *segment // the segment of cur, nil if there is none; guarded by reading
 
 	writing sync.Mutex
 	scratch []byte    // guarded by writing
 	sum     headerSum // guarded by writing
 
-	// Owned by the flusher, which is a goroutine until Close, and then Close.
+	// Used by the flusher only and, after its end, by Close.
 	acksBuf []byte
 
 	mu       sync.Mutex
 	closed   bool
 	segments []*segment // ascending; the last one may be active
-	// which is written, nil if the next Append begins one; changed only with writing held too
+	// active is being written; nil if the next Append begins a segment; changed with writing held
+	// too
 	active    *segment
 	undeleted []*segment // dead, but still in the folder
-	next      Seq        // number of the next record; changed only with writing held too
-	// all below were read by Next, or dropped; changed only with reading held too
+	next      Seq        // number of the next record; changed with writing held too
+	// read is the number of the first record that was neither read by Next nor dropped; changed
+	// with reading held too
 	read      Seq
-	bytes     int64 // of all in segments and undeleted
+	bytes     int64 // size of all in segments and undeleted
 	stats     Stats
 	acksDirty bool // the file of acknowledgements is not up to date
 	dirDirty  bool // the folder has changed since it was synced
 }
 
-// Stats is what a Spool holds, and what happened since Open.
+// Stats describes a Spool at one moment, and counts events since Open.
 type Stats struct {
-	// Records is the number of records that are not acknowledged, Unread the number of those
-	// that Next has not returned.
+	// Records is the number of records without acknowledgement. Unread is the number of those that
+	// Next has not returned.
 	Records, Unread uint64
-	// Segments and Bytes are what is on disk, done or not.
+	// Segments and Bytes are the number and size of all segments on disk, done or not.
 	Segments int
 	Bytes    int64
 	// Full counts the records that Append refused with ErrFull.
 	Full uint64
-	// CorruptRecords counts the records that were skipped for damage, as far as they could be told,
-	// and CorruptBytes what was skipped. TornBytes is what was cut off the end of the newest
-	// segment by Open.
+	// CorruptRecords counts the records that were skipped for damage, as far as their number is
+	// known, and CorruptBytes their size. TornBytes is the size of what Open cut off the newest
+	// segment.
 	CorruptRecords          uint64
 	CorruptBytes, TornBytes int64
-	// SetAside counts the records that SetAside has taken out.
+	// SetAside counts the calls of SetAside that succeeded.
 	SetAside uint64
-	// Err is why syncing or noting acknowledgements failed the last time, nil if it did not. It is
-	// tried again every Config.SyncInterval; meanwhile a power failure loses more, kill -9 delivers
-	// more again.
+	// Err is why the last sync, or the last write of acknowledgements, failed; nil if it did not.
+	// The spool tries again every Config.SyncInterval. Meanwhile a power failure loses more
+	// records, and after kill -9 more records are delivered again.
 	Err error
 }
 
 // Open returns the Spool in a folder. It calls recovered, in order, for each record of earlier
-// processes that was not acknowledged; Next returns them later. The record is valid during the
-// call.
+// processes without acknowledgement; Next returns these records later. The record is valid during
+// the call.
 //
-// It reads all segments. Damage is skipped; an error that the file system returns is an error here,
-// so that nothing is lost that could be read at another time.
+// Open reads all segments and skips damage. It returns an error of the file system, since the
+// records may be readable at another time.
 func Open(cfg Config, recovered func(record []byte)) (*Spool, error) {
 	return openSpool(cfg, recovered, nil)
 }
 
-// openSpool is Open with files that open opens, for tests; nil is those of the folder.
+// openSpool is Open with files that open opens, for tests. If open is nil, it opens those of the
+// folder.
 func openSpool(cfg Config, recovered func(record []byte),
 	open func(root *os.Root, name string, flag int) (file, error)) (*Spool, error) {
 	if cfg.MaxBytes < 0 || cfg.SegmentBytes < 0 || cfg.SyncInterval < 0 {
-		return nil, errors.New("spool: a limit or interval is negative")
+		return nil, errors.New("spool: MaxBytes, SegmentBytes or SyncInterval is negative: " +
+			"0 means the default")
 	}
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
 	cfg.SegmentBytes = cmp.Or(cfg.SegmentBytes,
@@ -195,7 +199,8 @@ func openSpool(cfg Config, recovered func(record []byte),
 	return s, nil
 }
 
-// openFile opens a file of the folder. A nil *os.File would be a file that is not nil.
+// openFile opens a file of the folder. It never returns a nil *os.File, as which file would not be
+// nil.
 func openFile(root *os.Root, name string, flag int) (file, error) {
 	f, err := root.OpenFile(name, flag, 0o666)
 	if err != nil {
@@ -204,7 +209,7 @@ func openFile(root *os.Root, name string, flag int) (file, error) {
 	return f, nil
 }
 
-// Stats returns what the spool holds.
+// Stats describes the spool at this moment.
 func (s *Spool) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,9 +219,9 @@ func (s *Spool) Stats() Stats {
 	return st
 }
 
-// Close syncs the records, notes exactly what is acknowledged, and unlocks the folder. After an
-// error, which only the first call returns, all records are in the folder as far as it took them,
-// and acknowledged ones may be delivered again.
+// Close syncs the records, writes all acknowledgements, and unlocks the folder. Only the first call
+// returns an error. Then acknowledged records may be delivered again; the folder has all records
+// that it took.
 func (s *Spool) Close() error {
 	s.reading.Lock()
 	s.writing.Lock()
@@ -239,7 +244,7 @@ func (s *Spool) Close() error {
 	return err
 }
 
-// release closes all files, of which the lock is one.
+// release closes all files, including the lock.
 func (s *Spool) release() {
 	for _, g := range slices.Concat(s.segments, s.undeleted) {
 		g.closeFiles()

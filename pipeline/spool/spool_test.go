@@ -21,7 +21,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// The format is what the package comment says.
+// The format on disk is that of the package's documentation.
 func TestFormat(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := start(t, quiet(dir))
@@ -42,7 +42,9 @@ func TestFormat(t *testing.T) {
 		"\x00\x00\x00\x00\x00\x00\x00\x01" + "\x00\x00\x00\x01" +
 		"\x00\x00\x00\x00\x00\x00\x00\x02" + "\x00\x00\x00\x00\x00\x00\x00\x04")
 	noted = append(noted, crc(noted)...)
-	for name, want := range map[string][]byte{"00000000000000000001.segment": segment, "acknowledged": noted} {
+	for name, want := range map[string][]byte{
+		"00000000000000000001.segment": segment, "acknowledged": noted,
+	} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil ||
 			!bytes.Equal(got, want) {
 			t.Errorf("%s: %v\n%x, want\n%x", name, err, got, want)
@@ -50,7 +52,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// slowCRC32C is RFC 3720, B.4, bit by bit.
+// slowCRC32C is CRC-32C as in RFC 3720, appendix B.4, bit by bit.
 func slowCRC32C(b []byte) uint32 {
 	crc := ^uint32(0)
 	for _, c := range b {
@@ -62,13 +64,16 @@ func slowCRC32C(b []byte) uint32 {
 	return ^crc
 }
 
-// Records around the sizes of the buffers.
+// Records of sizes around those of the buffers read back unchanged.
 func TestSizes(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := start(t, quiet(dir))
 	var want []string
 	r := rand.NewChaCha8([32]byte{})
-	for _, around := range []int{0, scratchSize - segmentHeader - recordHeader, scratchSize - recordHeader, scratchSize, windowSize - recordHeader, windowSize, 1 << 20} {
+	for _, around := range []int{
+		0, scratchSize - segmentHeader - recordHeader, scratchSize - recordHeader, scratchSize,
+		windowSize - recordHeader, windowSize, 1 << 20,
+	} {
 		for d := -2; d <= 2; d++ {
 			b := make([]byte, max(0, around+d))
 			_, _ = r.Read(b)
@@ -77,15 +82,15 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	if _, got := readAll(t, s); !slices.Equal(got, want) {
-		t.Error("Next returned something else")
+		t.Error("Next returned another record")
 	}
 	crash(s)
 	if _, got := start(t, quiet(dir)); !slices.Equal(got, want) {
-		t.Error("recovered something else")
+		t.Error("Open recovered another record")
 	}
 }
 
-// An idle spool has synced all, and takes no space once all is acknowledged.
+// An idle spool has synced all records, and takes no space once all are acknowledged.
 func TestFlusher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -98,7 +103,7 @@ func TestFlusher(t *testing.T) {
 			return s.segments[0].dirty
 		}
 		if !dirty() {
-			t.Error("nothing to sync")
+			t.Error("there is nothing to sync")
 		}
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
@@ -130,7 +135,7 @@ func TestFlusher(t *testing.T) {
 	})
 }
 
-// What the flusher cannot do is known, and done later.
+// A failure of the flusher is reported, and its work is done later.
 func TestFlusherFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{space: math.MaxInt}
@@ -162,7 +167,7 @@ func TestFlusherFails(t *testing.T) {
 	})
 }
 
-// A record that is lost, but was noted as acknowledged, does not take one with it that comes later.
+// A record that is lost although its acknowledgement is on disk does not make a later one vanish.
 func TestNumbersAfterLoss(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := start(t, quiet(dir))
@@ -211,7 +216,7 @@ func TestClosed(t *testing.T) {
 	s.Ack(1)
 }
 
-func TestConfig(t *testing.T) {
+func TestNegativeLimitsAreRefused(t *testing.T) {
 	for _, cfg := range []Config{{MaxBytes: -1}, {SegmentBytes: -1}, {SyncInterval: -1}, {}} {
 		if s, err := Open(cfg, nil); err == nil {
 			s.Close()
@@ -220,7 +225,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// What is not the spool's stays as it is.
+// Files that are not the spool's stay unchanged.
 func TestOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	names := []string{"1.segment", "0000000000000000000+.segment", "99999999999999999999.segment",
@@ -250,7 +255,7 @@ func TestOtherFiles(t *testing.T) {
 	}
 }
 
-// A disk that fails at everything but reading: all that was accepted is there.
+// On a disk on which only reading works, all accepted records are there.
 func TestBrokenDisk(t *testing.T) {
 	dir := t.TempDir()
 	d := &disk{space: math.MaxInt}
@@ -269,7 +274,7 @@ func TestBrokenDisk(t *testing.T) {
 			t.Errorf("Append: %v", err)
 		}
 		if err := s.flush(); s.Stats().Records > 0 && err == nil {
-			t.Error("flush reports nothing")
+			t.Error("flush returns no error")
 		}
 		if _, size := onDisk(t, dir); s.Stats().Bytes < size {
 			t.Errorf("%d bytes on disk, Stats: %+v", size, s.Stats())
@@ -290,7 +295,7 @@ func TestBrokenDisk(t *testing.T) {
 	}
 }
 
-// A full spool takes records again once something is acknowledged or dropped.
+// A full spool takes records again when some are acknowledged or dropped.
 func TestFull(t *testing.T) {
 	cfg := quiet(t.TempDir())
 	cfg.MaxBytes, cfg.SegmentBytes = 1000, 300
@@ -326,7 +331,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// Nothing waits for a slow sync, and the room of a segment that is dropped during its sync is free
+// No call waits for a slow sync, and the room of a segment that is dropped during its sync is free
 // at once.
 func TestSlowSync(t *testing.T) {
 	syncing, goOn := make(chan bool, 10), make(chan bool)
@@ -369,7 +374,7 @@ func TestSlowSync(t *testing.T) {
 	}
 }
 
-// Everything at the same time: what is appended is delivered, once and in order, or dropped.
+// With concurrent calls of all kinds, each record is delivered once and in order, or dropped.
 func TestConcurrent(t *testing.T) {
 	cfg := Config{Dir: t.TempDir(), MaxBytes: 100 << 10, SegmentBytes: 10 << 10,
 		SyncInterval: 5 * time.Millisecond}
@@ -390,7 +395,10 @@ func TestConcurrent(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					if err := s.DropOldest(func(b []byte) { dropped.Store(string(b[:strings.LastIndexByte(string(b), ' ')]), true) }); err != nil && err != ErrEmpty {
+					err = s.DropOldest(func(b []byte) {
+						dropped.Store(string(b[:strings.LastIndexByte(string(b), ' ')]), true)
+					})
+					if err != nil && err != ErrEmpty {
 						t.Error(err)
 					}
 				}
@@ -467,7 +475,7 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-// A real disk that is full.
+// The test uses a real disk that is full.
 func TestTmpfsFull(t *testing.T) {
 	dir := testkit.Tmpfs(t, 256<<10)
 	ballast := filepath.Join(dir, "ballast")
@@ -537,8 +545,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// A file that cannot be deleted counts until it can. A folder in its place prevents that, also for
-// root.
+// A file that cannot be deleted counts until it can. A folder in its place prevents the deletion,
+// also for root.
 func TestUndeleted(t *testing.T) {
 	dir := t.TempDir()
 	cfg := quiet(dir)
@@ -616,7 +624,7 @@ func BenchmarkNext(b *testing.B) {
 			var buf []byte
 			for b.Loop() {
 				_, r, err := s.Next(buf)
-				if err == ErrEmpty { // once more
+				if err == ErrEmpty { // begin again
 					b.StopTimer()
 					if err = s.Close(); err == nil {
 						s, err = Open(cfg, nil)
@@ -636,7 +644,7 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// Acknowledgements from one segment to the next are one range.
+// Acknowledgements across segments make one range.
 func TestRangeAcrossSegments(t *testing.T) {
 	dir := t.TempDir()
 	cfg := quiet(dir)

@@ -12,9 +12,9 @@ import (
 	"slices"
 )
 
-// A record that kills the process would kill the next one as well, which delivers it again. To find
-// it, Begin and End note in a file which records are being delivered. Those noted at the death of a
-// process are suspects.
+// A record that kills the process would also kill the next process, which delivers it again. To
+// find it, Begin and End write to a file which records are being delivered. Records that were being
+// delivered at the death of a process are suspects.
 
 const (
 	suspectsName    = "delivering"
@@ -23,28 +23,29 @@ const (
 	suspectsHeader  = 12
 	slotSize        = 16
 
-	// maxSlots bounds the file. Records beyond that many at a time are not noted.
+	// maxSlots bounds the file. If more records are being delivered, the others are not in it.
 	maxSlots = 1024
 
-	// begun is set in a slot's number while the record is worked on.
+	// begun is set in a slot's number while the record is being delivered.
 	begun = 1 << 31
 
-	// asideDir has the records that were set aside.
+	// asideDir contains the records that were set aside.
 	asideDir = "aside"
 )
 
-// suspects are the records that are worked on, and those that were when a process died.
+// suspects are the records that are being delivered, and those at which a process has died.
 // Spool.suspecting guards it.
 type suspects struct {
-	f      file // nil until something is noted
+	f      file // nil until there is something to write
 	buf    [slotSize]byte
 	slots  []Seq
-	places map[Seq]int    // in slots
-	deaths map[Seq]uint32 // not zero
+	places map[Seq]int    // slot by record
+	deaths map[Seq]uint32 // by record; not zero
 }
 
-// Begin notes that a record which Next has returned is worked on from now on. If the process dies
-// before End, [Spool.Deaths] tells later processes. It waits for the system to take a few bytes.
+// Begin records that the delivery of a record from Next begins. If the process dies before End,
+// [Spool.Deaths] of later processes counts that. Begin waits until the system has taken a few
+// bytes.
 func (s *Spool) Begin(seq Seq) {
 	s.suspecting.Lock()
 	defer s.suspecting.Unlock()
@@ -63,7 +64,7 @@ func (s *Spool) Begin(seq Seq) {
 	s.note(place, seq, u.deaths[seq]|begun)
 }
 
-// End takes back what Begin noted, and whatever the record was suspect of.
+// End records that the delivery has ended, and removes the suspicion.
 func (s *Spool) End(seq Seq) {
 	s.suspecting.Lock()
 	defer s.suspecting.Unlock()
@@ -78,16 +79,16 @@ func (s *Spool) End(seq Seq) {
 	s.note(place, 0, 0)
 }
 
-// Deaths returns how many processes have died while they worked on a record, without one between
-// them that did not.
+// Deaths returns how many processes in a row have died while they delivered the record.
 func (s *Spool) Deaths(seq Seq) int {
 	s.suspecting.Lock()
 	defer s.suspecting.Unlock()
 	return int(s.suspects.deaths[seq])
 }
 
-// SetAside moves a record that Next has returned to a file of its own, in the folder "aside", syncs
-// that and acknowledges the record. Nobody reads or deletes the file. It returns its path.
+// SetAside moves a record from Next to a file of its own in the folder "aside". It syncs the file
+// and acknowledges the record. The spool never reads or deletes the file. It returns the file's
+// path.
 func (s *Spool) SetAside(seq Seq, record []byte) (path string, err error) {
 	if path, err = s.writeAside(seq, record); err != nil {
 		return "", fmt.Errorf("spool: cannot set a record aside: %w", err)
@@ -106,7 +107,7 @@ func (s *Spool) writeAside(seq Seq, record []byte) (path string, err error) {
 	}
 	name := fmt.Sprintf("%s/%0*d", asideDir, seqDigits, uint64(seq))
 	f, err := s.open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
-	for i := 1; errors.Is(err, fs.ErrExist); i++ { // a number may come again
+	for i := 1; errors.Is(err, fs.ErrExist); i++ { // a number may be given again
 		name = fmt.Sprintf("%s/%0*d-%d", asideDir, seqDigits, uint64(seq), i)
 		f, err = s.open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	}
@@ -129,8 +130,8 @@ func (s *Spool) writeAside(seq Seq, record []byte) (path string, err error) {
 	return s.root.Name() + "/" + name, nil
 }
 
-// note writes a slot. If that fails one record less is found that kills the process. It is called
-// with suspecting held.
+// note writes a slot. If that fails, a record that kills the process may not be found. The caller
+// holds suspecting.
 func (s *Spool) note(place int, seq Seq, number uint32) {
 	u := &s.suspects
 	if u.f == nil {
@@ -144,7 +145,7 @@ func (s *Spool) note(place int, seq Seq, number uint32) {
 	_, _ = u.f.WriteAt(appendSlot(u.buf[:0], seq, number), suspectsHeader+int64(place)*slotSize)
 }
 
-// appendSlot appends a slot. One of zeros is empty.
+// appendSlot appends a slot. An empty one consists of zeros.
 func appendSlot(dst []byte, seq Seq, number uint32) []byte {
 	start := len(dst)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(seq))
@@ -155,8 +156,7 @@ func appendSlot(dst []byte, seq Seq, number uint32) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// parseSuspects returns how many processes have died at which record. What is damaged is passed
-// over.
+// parseSuspects returns how many processes have died at which record. It skips damaged slots.
 func parseSuspects(b []byte) (map[Seq]uint32, error) {
 	deaths := map[Seq]uint32{}
 	if len(b) < suspectsHeader || !bytes.HasPrefix(b, []byte(suspectsMagic)) {
@@ -182,8 +182,8 @@ func parseSuspects(b []byte) (map[Seq]uint32, error) {
 	return deaths, nil
 }
 
-// recoverSuspects reads what earlier processes have left, and begins the file anew with that. The
-// segments are known by now.
+// recoverSuspects reads the file of earlier processes and begins a new one with its content. The
+// segments must be known.
 func (s *Spool) recoverSuspects() error {
 	u := &s.suspects
 	u.places = map[Seq]int{}
@@ -216,7 +216,8 @@ func (s *Spool) recoverSuspects() error {
 	return nil
 }
 
-// closeSuspects closes the file, and deletes it if nothing is suspect. Nobody delivers any more.
+// closeSuspects closes the file, and deletes it if there are no suspects. No record is being
+// delivered any more.
 func (s *Spool) closeSuspects() {
 	u := &s.suspects
 	if u.f == nil {

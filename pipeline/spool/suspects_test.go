@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// kill ends a spool as the death of its process would while records are worked on.
+// kill ends a spool as the death of its process during deliveries would.
 func kill(s *Spool) {
 	crash(s)
 	if s.suspects.f != nil {
@@ -16,7 +16,8 @@ func kill(s *Spool) {
 	}
 }
 
-// A record at which two processes have died is told from those that were only there.
+// A record at which two processes have died is told apart from records that were only being
+// delivered.
 func TestDeaths(t *testing.T) {
 	cfg := quiet(t.TempDir())
 	s, _ := start(t, cfg)
@@ -47,7 +48,7 @@ func TestDeaths(t *testing.T) {
 	if got := deaths(); got != "[2 1 0 0]" {
 		t.Errorf("after two deaths: %s", got)
 	}
-	kill(s) // before anything was begun
+	kill(s) // before any delivery
 
 	s, _ = start(t, cfg)
 	if got := deaths(); got != "[2 1 0 0]" {
@@ -76,13 +77,13 @@ func TestDeaths(t *testing.T) {
 	}
 	again, err := s.SetAside(seqs[0], []byte("another"))
 	if content, _ := os.ReadFile(path); err != nil || again == path || string(content) != "killer" {
-		t.Errorf("%s replaces %s, %v", again, path, err)
+		t.Errorf("file %s replaces file %s, error %v", again, path, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(cfg.Dir, suspectsName)); !os.IsNotExist(err) {
-		t.Errorf("nothing is suspect, and the file is there: %v", err)
+		t.Errorf("there are no suspects but the file exists: %v", err)
 	}
 }
 
@@ -138,8 +139,7 @@ func TestSuspectsBounded(t *testing.T) {
 	}
 }
 
-// With SyncEach a record is synced when Append returns, and so is its segment's place in the
-// folder.
+// With SyncEach, a record and its segment's entry in the folder are synced when Append returns.
 func TestSyncEach(t *testing.T) {
 	cfg := quiet(t.TempDir())
 	cfg.SyncEach = true
@@ -162,7 +162,7 @@ func TestSyncEach(t *testing.T) {
 	}
 }
 
-// syncCounter is a file that tells of each Sync.
+// syncCounter is a file that counts calls of Sync.
 type syncCounter struct {
 	file
 	synced func()
