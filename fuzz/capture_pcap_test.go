@@ -14,15 +14,14 @@ import (
 	"zmtpd/capture"
 )
 
-// The seeds in testdata/pcap are cuts of recorded captures: one session each of most kinds, and the
+// The seeds in testdata/pcap are parts of recorded captures: one session of most kinds, and the
 // same with segments missing, repeated, cut off and in another order, in other file formats and
 // with other link types.
 func init() {
 	corpora["FuzzPcap"] = func(tb testing.TB) [][]byte { return seeds(tb, "testdata/pcap") }
 }
 
-// capturedSize returns how large a file is, uncompressed if it is compressed, up to what is of
-// interest.
+// capturedSize returns the size of a file, uncompressed if it is compressed, up to a limit.
 func capturedSize(b []byte) int64 {
 	var z io.Reader
 	var err error
@@ -44,7 +43,7 @@ func capturedSize(b []byte) int64 {
 
 const maxCaptured = 1 << 20
 
-// captured reads a file and returns its events, and the error that ended it.
+// captured reads a file and returns its events and the error that ended them.
 func captured(b []byte, opts capture.Options) (events []capture.Event, stats capture.Stats,
 	err error) {
 	r, err := capture.NewReader(bytes.NewReader(b), opts)
@@ -59,8 +58,8 @@ func captured(b []byte, opts capture.Options) (events []capture.Event, stats cap
 	return events, r.Stats(), err
 }
 
-// Whatever the file, its events are a function of it, make sense in their order, and hold no more
-// than the file does. What reading them takes is in proportion to the file.
+// The same file always gives the same events. Their order makes sense, and they hold no more bytes
+// than the file has. The memory to read them is in proportion to the file.
 func FuzzPcap(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -73,11 +72,11 @@ func FuzzPcap(f *testing.F) {
 		runtime.ReadMemStats(&before)
 		events, stats, err := captured(b, opts)
 		runtime.ReadMemStats(&after)
-		// A Reader has buffers of 2 MiB for a file that is compressed, whose decoder takes as much.
-		// An event takes some 400 bytes, twice that in a slice that grows, and a message of 2 bytes
-		// in the file is one. A search takes ten times its window.
+		// A Reader has buffers of 2 MiB for a compressed file, and its decoder takes as much. An
+		// event takes some 400 bytes, twice that in a growing slice, and 2 bytes in the file may be
+		// a message. A search takes ten times its window.
 		if took := after.TotalAlloc - before.TotalAlloc; took > 24<<20+1500*uint64(size) {
-			t.Errorf("took %d bytes for a file of %d", took, size)
+			t.Errorf("reading took %d bytes of memory for a file of %d", took, size)
 		}
 		again, statsAgain, errAgain := captured(b, opts)
 		if (err == nil) != (errAgain == nil) || err != nil && err.Error() != errAgain.Error() ||
@@ -85,7 +84,7 @@ func FuzzPcap(f *testing.F) {
 			t.Fatalf("%+v, %v and then %+v, %v", stats, err, statsAgain, errAgain)
 		}
 		if !slices.EqualFunc(events, again, sameEvent) {
-			t.Fatalf("the second time it has other events")
+			t.Fatalf("the second reading gives other events")
 		}
 		checkEvents(t, events, stats, size)
 	})
@@ -100,7 +99,7 @@ func sameEvent(a, b capture.Event) bool {
 		(a.Err == nil || a.Err.Error() == b.Err.Error())
 }
 
-// checkEvents checks what is true of any events.
+// checkEvents checks the properties of all events.
 func checkEvents(t *testing.T, events []capture.Event, stats capture.Stats, size int64) {
 	type session struct {
 		opened, closed   bool
@@ -165,7 +164,7 @@ func checkEvents(t *testing.T, events []capture.Event, stats capture.Stats, size
 	}
 }
 
-// Seeds without ZMTP would fuzz nothing but the refusal.
+// Seeds without ZMTP would test nothing but the refusal.
 func TestPcapSeeds(t *testing.T) {
 	for i, b := range corpora["FuzzPcap"](t) {
 		events, stats, err := captured(b, capture.Options{})

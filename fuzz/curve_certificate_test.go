@@ -25,8 +25,7 @@ func curveCertificates(testing.TB) [][]byte {
 	}
 }
 
-// A certificate that is accepted is the same after it was written and read again, if it can be
-// written.
+// An accepted certificate that can be written reads back as the same certificate.
 func FuzzCurveCertificate(f *testing.F) {
 	addSeeds(f)
 	dir := f.TempDir()
@@ -36,11 +35,11 @@ func FuzzCurveCertificate(f *testing.F) {
 			return
 		}
 		if c.Secret != nil && c.Secret.Public() != c.Public {
-			t.Fatal("the keys are no pair")
+			t.Fatal("the keys are not a pair")
 		}
 		path := filepath.Join(dir, "x.key")
 		if c.WriteFiles(path, time.Now()) != nil {
-			return // metadata of which not everything can be written
+			return // some metadata cannot be written
 		}
 		files := []string{path}
 		if c.Secret != nil {
@@ -53,7 +52,7 @@ func FuzzCurveCertificate(f *testing.F) {
 			}
 			if again.Public != c.Public || !slices.Equal(again.Metadata, c.Metadata) ||
 				file != path && *again.Secret != *c.Secret {
-				t.Fatalf("%q came back with metadata %q", text, again.Metadata)
+				t.Fatalf("%q reads back with metadata %q", text, again.Metadata)
 			}
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)

@@ -38,10 +38,12 @@ func curveSides(tb testing.TB) (client, server func() zmtp.Mechanism) {
 		func() zmtp.Mechanism { return s.Mechanism(local) }
 }
 
-// curveFrames are the recorded sides behind their greetings.
+// curveFrames are the recorded sides without their greetings.
 func curveFrames(tb testing.TB) [][]byte {
 	var all [][]byte
-	for _, b := range recorded(tb, func(name string, _ zmtptest.Vector) bool { return strings.HasPrefix(name, "curve-") }) {
+	for _, b := range recorded(tb, func(name string, _ zmtptest.Vector) bool {
+		return strings.HasPrefix(name, "curve-")
+	}) {
 		if len(b) > 64 {
 			all = append(all, b[64:])
 		}
@@ -49,8 +51,7 @@ func curveFrames(tb testing.TB) [][]byte {
 	return all
 }
 
-// eachFrame calls take with the bodies of the whole frames in b, until it says that it wants no
-// more.
+// eachFrame calls take with the bodies of the whole frames in b, until take returns false.
 func eachFrame(b []byte, take func(body []byte) bool) {
 	for {
 		_, size, n, err := wire.ParseHeader(b)
@@ -61,14 +62,16 @@ func eachFrame(b []byte, take func(body []byte) bool) {
 	}
 }
 
-// Whatever a stranger sends, which can be no more than what somebody else once sent to the same
-// server: a server says at most WELCOME, and neither side is ever Ready.
+// A stranger without a key can at most repeat what another client has sent to the same server.
+// Whatever it sends, a server sends at most WELCOME, and neither side becomes Ready.
 func FuzzCurveStranger(f *testing.F) {
 	addSeeds(f)
 	newClient, newServer := curveSides(f)
 	welcome := wire.FrameSize(168)
 	f.Fuzz(func(t *testing.T, frames []byte) {
-		for name, m := range map[string]zmtp.Mechanism{"client": newClient(), "server": newServer()} {
+		for name, m := range map[string]zmtp.Mechanism{
+			"client": newClient(), "server": newServer(),
+		} {
 			if _, _, err := m.Handshake(nil, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -81,16 +84,16 @@ func FuzzCurveStranger(f *testing.F) {
 					t.Fatalf("%s: progress %d", name, progress)
 				}
 				if failed && err == nil || err != nil && len(out) != before {
-					t.Fatalf("%s: goes on after an error", name)
+					t.Fatalf("%s: the handshake goes on after an error", name)
 				}
 				said, failed = out, err != nil
 				return true
 			})
 			if name == "client" && len(said) > 0 || len(said) > welcome {
-				t.Fatalf("%s: said % x", name, said)
+				t.Fatalf("%s: the mechanism sent % x", name, said)
 			}
 			for _, p := range m.Metadata() {
-				t.Fatalf("%s: believes that %s is %q", name, p.Name, p.Value)
+				t.Fatalf("%s: the property %s is accepted with value %q", name, p.Name, p.Value)
 			}
 		}
 	})
@@ -106,8 +109,9 @@ func curveChanges(testing.TB) [][]byte {
 	return append(all, []byte{0, 0, 20, 1}, []byte{0, 0, 111, 0x80}, []byte{2, 0, 10, 255})
 }
 
-// A handshake in which one command is changed on its way. The first byte says which, each three
-// that follow where and how. If both sides are Ready, nothing was changed but padding.
+// One command of a handshake is changed on its way. The first byte of the input chooses the
+// command. Each three bytes behind it are a change. If both sides become Ready, only padding was
+// changed.
 func FuzzCurveHandshake(f *testing.F) {
 	addSeeds(f)
 	newClient, newServer := curveSides(f)

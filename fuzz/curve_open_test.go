@@ -13,7 +13,7 @@ import (
 
 var curveShared = [32]byte{1, 2, 3}
 
-// curveTraffic are seeds of FuzzCurveOpen: changes, none and of every kind.
+// curveTraffic are seeds of FuzzCurveOpen: no change, and changes of each kind.
 func curveTraffic(testing.TB) [][]byte {
 	return [][]byte{
 		{}, {0}, {'x', 3, 0, 40, 1}, {'c', 0}, {'d', 1}, {'s', 0, 1}, {'c', 2, 'c', 2}, {'t', 10},
@@ -22,7 +22,7 @@ func curveTraffic(testing.TB) [][]byte {
 	}
 }
 
-// slowOpen is what Open has to do, one frame after the other and with NaCl's box.
+// slowOpen does what Open must do, frame by frame and with NaCl's box.
 func slowOpen(stream []byte, last uint64) (out []byte, ok bool) {
 	for len(stream) > 0 {
 		_, size, n, err := wire.ParseHeader(stream)
@@ -51,8 +51,8 @@ func slowOpen(stream []byte, last uint64) (out []byte, ok bool) {
 	return out, true
 }
 
-// Sealed frames that the input takes apart, changes, repeats and exchanges on their way: Open does
-// what a slow one does, and what comes out is what went in, in order, perhaps without some.
+// The input changes, repeats and exchanges sealed frames on their way. Open does what slowOpen
+// does. It returns the frames that were sealed, in order, perhaps without some.
 func FuzzCurveOpen(f *testing.F) {
 	addSeeds(f)
 	var plain [][]byte
@@ -96,10 +96,10 @@ func FuzzCurveOpen(f *testing.F) {
 			case 't': // a cut
 				i := next() % len(frames)
 				frames[i] = frames[i][:next()%(len(frames[i])+1)]
-			case 'f': // a frame of nonsense
+			case 'f': // a frame that is not a MESSAGE
 				body := append([]byte("\x07MESSAGE"), make([]byte, next())...)
 				frames = append(frames, wire.AppendFrame(nil, 0, body))
-			default: // something in clear
+			default: // a frame in clear
 				frames = append(frames, wire.AppendFrame(nil, 0, script))
 			}
 		}

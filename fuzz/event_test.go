@@ -10,7 +10,7 @@ import (
 // The seeds in testdata/event and testdata/eventjson are events that a Zeek node has published, in
 // both formats.
 
-// hasLossy reports whether the value has doubles or times in it, of which JSON loses digits.
+// hasLossy reports whether the value contains doubles or times, of which JSON loses digits.
 func hasLossy(r event.Raw) bool {
 	switch r.Kind() {
 	case event.Real, event.Timestamp:
@@ -29,8 +29,8 @@ func hasLossy(r event.Raw) bool {
 	return false
 }
 
-// A value either is refused, or Go values of it become the same value in order, which is the same
-// again, and JSON of it is read as the same value.
+// A value is refused, or the Go values made from it encode to the same value with its elements in
+// order, which is then stable, and its JSON reads back as the same value.
 func FuzzEvent(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -48,7 +48,7 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
-// Text either is refused, or becomes a value for which the same holds.
+// A text is refused, or becomes a value with the properties of FuzzEvent.
 func FuzzEventJSON(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -61,7 +61,7 @@ func FuzzEventJSON(f *testing.F) {
 		}
 		r, err := event.Parse(b)
 		if err != nil {
-			t.Fatalf("what was read is refused: %v", err)
+			t.Fatalf("a value that was read is refused: %v", err)
 		}
 		canonical(t, r)
 	})
@@ -70,11 +70,11 @@ func FuzzEventJSON(f *testing.F) {
 func canonical(t *testing.T, r event.Raw) {
 	first, err := event.Append(nil, r.Value())
 	if err != nil {
-		return // an element is there twice once bits behind a prefix are gone
+		return // elements are equal once the bits behind a prefix are gone
 	}
 	again, err := event.Parse(first)
 	if err != nil {
-		t.Fatalf("what was encoded is refused: %v", err)
+		t.Fatalf("a value that was encoded is refused: %v", err)
 	}
 	if second, err := event.Append(nil, again.Value()); err != nil || !bytes.Equal(first, second) {
 		t.Fatalf("encoded again: %v\n%x\n%x", err, first, second)

@@ -8,11 +8,10 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// The seeds in testdata/logbatch are batches that real Zeek workers sent, the smallest of each log
-// path.
+// The seeds in testdata/logbatch are batches of real Zeek workers, the smallest of each log path.
 
-// A batch either is refused, and then nothing of it is rendered, or it decodes to values that
-// encode to a batch that renders to the same text. What that takes is in proportion to the batch.
+// A batch is refused, and then not rendered, or it decodes to values, and a batch of these values
+// renders to the same text. The memory for it is in proportion to the batch.
 func FuzzLogBatch(f *testing.F) {
 	addSeeds(f)
 	asJSON := zeek.DefaultOptions()
@@ -28,10 +27,10 @@ func FuzzLogBatch(f *testing.F) {
 		}
 		schema, err := zeek.ParseSchema(batch.Header)
 		if err != nil {
-			t.Fatalf("the header of an accepted batch: %v", err)
+			t.Fatalf("ParseSchema refuses the header of an accepted batch: %v", err)
 		}
 		if err := schema.Validate(); err != nil {
-			t.Fatalf("the schema of an accepted batch: %v", err)
+			t.Fatalf("Validate refuses the schema of an accepted batch: %v", err)
 		}
 		values, err := zeek.DecodeRecords(batch, schema)
 		decoded := err == nil
@@ -39,13 +38,15 @@ func FuzzLogBatch(f *testing.F) {
 		if decoded {
 			if encoded, err = zeek.AppendBatch(nil, schema, values); err != nil &&
 				!mixedElements(schema, values) {
-				t.Fatalf("what was decoded does not encode: %v", err)
+				t.Fatalf("the decoded records cannot be encoded: %v", err)
 			}
 		}
-		for name, opts := range map[string]zeek.Options{"TSV": zeek.DefaultOptions(), "JSON": asJSON} {
+		for name, opts := range map[string]zeek.Options{
+			"TSV": zeek.DefaultOptions(), "JSON": asJSON,
+		} {
 			text, err := render(t, schema, opts, batch)
 			if (err == nil) != decoded {
-				t.Fatalf("decoded: %v, but rendered as %s with %v", decoded, name, err)
+				t.Fatalf("decoding returns %v, rendering as %s returns %v", decoded, name, err)
 			}
 			if len(text) > textLimit(batch, schema, len(b)) {
 				t.Fatalf("%d bytes of %s from a batch of %d", len(text), name, len(b))
@@ -55,7 +56,7 @@ func FuzzLogBatch(f *testing.F) {
 			}
 			batch, err := zeek.ParseBatch(encoded)
 			if err != nil {
-				t.Fatalf("what was encoded does not parse: %v", err)
+				t.Fatalf("the encoded batch is refused: %v", err)
 			}
 			if again, err := render(t, schema, opts, batch); err != nil ||
 				!bytes.Equal(again, text) {
@@ -77,17 +78,17 @@ func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Bat
 		t.Fatalf("failed with %v and rendered %d records: %q", err, records, out)
 	}
 	if err == nil && records != batch.NumRecords {
-		t.Fatalf("rendered %d records of %d", records, batch.NumRecords)
+		t.Fatalf("%d of %d records are rendered", records, batch.NumRecords)
 	}
 	text, ok := bytes.CutPrefix(out, dst)
 	if !ok {
-		t.Fatalf("did not append: %q", out)
+		t.Fatalf("the text is not appended: %q", out)
 	}
 
 	var pieces []byte
 	rest, _, pieceErr := r.RenderRecords(nil, batch, func(piece []byte) ([]byte, error) {
 		if err != nil {
-			t.Fatalf("a piece of a batch that is refused: %v", err)
+			t.Fatalf("a piece of a refused batch is handed over: %v", err)
 		}
 		pieces = append(pieces, piece...)
 		return piece[:0], nil
@@ -100,8 +101,8 @@ func render(t *testing.T, schema *zeek.Schema, opts zeek.Options, batch zeek.Bat
 	return text, err
 }
 
-// mixedElements tells whether a set or vector has elements that are not of the column's subtype.
-// Zeek takes and renders them, but nothing sends them.
+// mixedElements reports whether a set or vector has elements of another type than the column's
+// subtype. Zeek accepts and renders them, but never sends them.
 func mixedElements(schema *zeek.Schema, values [][]zeek.Value) bool {
 	for _, record := range values {
 		for i, v := range record {
@@ -115,8 +116,8 @@ func mixedElements(schema *zeek.Schema, values [][]zeek.Value) bool {
 	return false
 }
 
-// textLimit is the most that a batch may become as text: the names of the columns once a record
-// (JSON, where a byte may be six), a number with all its digits for each value or element, and all
+// textLimit is the largest possible text of a batch: the names of the columns in each record (JSON,
+// where a byte may become six), a number with all its digits for each value or element, and all
 // bytes escaped.
 func textLimit(batch zeek.Batch, schema *zeek.Schema, size int) int {
 	record := 16
@@ -127,7 +128,7 @@ func textLimit(batch zeek.Batch, schema *zeek.Schema, size int) int {
 	return batch.NumRecords*record + size/4*number + 6*size
 }
 
-// Seeds that are refused would fuzz nothing but the refusal.
+// Seeds that are refused would test nothing but the refusal.
 func TestLogBatchSeeds(t *testing.T) {
 	for _, b := range corpora["FuzzLogBatch"](t) {
 		batch, err := zeek.ParseBatch(b)

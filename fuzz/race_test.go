@@ -7,8 +7,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestRaceDetector fails where "make test" was asked for, which sets the variable, and the race
-// detector is not in this binary.
+// "make test" sets the variable. Then the binary must have the race detector.
 func TestRaceDetector(t *testing.T) {
 	if os.Getenv("ZMTPD_TEST_RACE") != "" && !testkit.Race {
 		t.Error("built without -race")

@@ -11,19 +11,19 @@ import (
 	"zmtpd/curve/salsa"
 )
 
-// salsaSeeds are programs for FuzzSalsa: a byte for the key, then three bytes a message.
+// salsaSeeds are inputs of FuzzSalsa: a byte for the key, then three bytes for each message.
 func salsaSeeds(testing.TB) [][]byte {
 	return [][]byte{
 		{0, 0, 0, 1},
-		// small ones, which share vectors
+		// small messages, which share vectors
 		{1, 100, 0, 1, 100, 0, 2, 100, 0, 3, 100, 0, 4, 100, 0, 5},
-		{2, 0x40, 0x1f, 1, 32, 0, 2, 0xf4, 1, 3}, // a large one before them
+		{2, 0x40, 0x1f, 1, 32, 0, 2, 0xf4, 1, 3}, // a large message before small ones
 		append([]byte{3}, bytes.Repeat([]byte{0xff, 0, 0x80}, 20)...),
 	}
 }
 
-// Whatever the sizes, a batch is sealed and opened as secretbox does it one by one, and the first
-// message that is not what was sealed is where opening ends.
+// A batch of any sizes is sealed and opened as secretbox does it one by one. Opening ends at the
+// first message that was changed.
 func FuzzSalsa(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, program []byte) {
@@ -61,14 +61,14 @@ func FuzzSalsa(f *testing.F) {
 		bad := int(last) % len(open)
 		open[bad].Src[int(program[1])%len(open[bad].Src)] ^= 1 << (last % 8)
 		if n := c.Open(open); n != bad {
-			t.Fatalf("%d of %d are good, but number %d is not", n, len(open), bad)
+			t.Fatalf("%d of %d messages are good, but message %d was changed", n, len(open), bad)
 		}
 		for i, m := range open {
 			if i < bad && !bytes.Equal(m.Dst, texts[i]) {
-				t.Fatalf("message %d of %d is opened as something else", i, len(open))
+				t.Fatalf("message %d of %d is opened to another text", i, len(open))
 			}
 			if i >= bad && !bytes.Equal(m.Dst, make([]byte, len(m.Dst))) {
-				t.Fatalf("message %d of %d is written, but number %d was refused", i, len(open),
+				t.Fatalf("message %d of %d is written, but message %d was refused", i, len(open),
 					bad)
 			}
 		}

@@ -27,7 +27,7 @@ var corpora = map[string]func(testing.TB) [][]byte{
 	"FuzzZ85Encode":        z85Data,
 }
 
-// addSeeds gives the seeds of the target to the fuzzer. There is at least one.
+// addSeeds adds the seeds of the target to the fuzzer. There must be one at least.
 func addSeeds(f *testing.F) {
 	f.Helper()
 	corpus, ok := corpora[f.Name()]
@@ -43,8 +43,8 @@ func addSeeds(f *testing.F) {
 	}
 }
 
-// seeds returns the content of each file of a folder. One without files, or with an empty one, ends
-// the test.
+// seeds returns the content of each file of a folder. The folder must have files, and none may be
+// empty.
 func seeds(tb testing.TB, dir string) [][]byte {
 	tb.Helper()
 	files, err := os.ReadDir(dir)
@@ -68,8 +68,8 @@ func seeds(tb testing.TB, dir string) [][]byte {
 	return all
 }
 
-// recorded returns what each side sent on each connection of the recorded exchanges with libzmq,
-// those that are bytes of a TCP connection, and for which keep says so.
+// recorded returns what each side sent on each connection of the recorded exchanges with libzmq
+// that are bytes of a TCP connection and for which keep returns true.
 func recorded(tb testing.TB, keep func(name string, v zmtptest.Vector) bool) [][]byte {
 	tb.Helper()
 	var all [][]byte
@@ -118,7 +118,7 @@ func TestEveryTargetHasSeeds(t *testing.T) {
 	}
 	for target, corpus := range corpora {
 		if !targets[target] {
-			t.Errorf("corpora has %s, which is no target", target)
+			t.Errorf("corpora has %s, which is not a target", target)
 		}
 		if len(corpus(t)) == 0 {
 			t.Errorf("the corpus of %s is empty", target)

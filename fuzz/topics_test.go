@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// topicsSeeds are programs for the table, of which any bytes are one: first what peers of
-// publishers really sent.
+// topicsSeeds are programs for the table. Any bytes are a program; the first seeds are what peers
+// have really sent to publishers.
 func topicsSeeds(tb testing.TB) [][]byte {
 	all := recorded(tb, func(name string, _ zmtptest.Vector) bool {
 		return strings.HasPrefix(name, "sub-") || strings.HasPrefix(name, "xpub-") ||
@@ -24,8 +24,8 @@ func topicsSeeds(tb testing.TB) [][]byte {
 	)
 }
 
-// A slow table: for each subscriber and topic how often it was subscribed to, and whether it is
-// held.
+// slowTable has, for each subscriber and topic, the number of SUBSCRIBEs minus CANCELs and whether
+// it is held.
 type slowTable map[subscription]*state
 
 type subscription struct {
@@ -48,8 +48,8 @@ func (s slowTable) holders(topic string) (n int) {
 }
 
 // FuzzTopics runs a program of changes on the table and on the slow one. Each change begins with a
-// byte: two bits for what to do, three for the subscriber, three for the length of the topic that
-// follows.
+// byte: two bits for the kind of change, three for the subscriber, three for the length of the
+// topic that follows.
 func FuzzTopics(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, program []byte) {
@@ -134,6 +134,6 @@ func compareMatch(t *testing.T, table *topics.Table[byte], slow slowTable, topic
 	got := table.Match(nil, topic)
 	slices.Sort(got)
 	if !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
-		t.Fatalf("%q reaches %v, want %v", topic, got, want)
+		t.Fatalf("%q matches %v, want %v", topic, got, want)
 	}
 }

@@ -13,7 +13,7 @@ func z85Texts(testing.TB) [][]byte {
 		[]byte("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"),
 		[]byte("D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"),
 		[]byte("%nSc0"), // the largest group
-		[]byte("%nSc1"), // and one more
+		[]byte("%nSc1"), // one more than the largest group
 		[]byte("#####"),
 		[]byte("Hello,Worl"),
 		[]byte("Hell"),
@@ -29,8 +29,7 @@ func z85Data(testing.TB) [][]byte {
 	}
 }
 
-// What is accepted is exactly what encoding gives, and the length is always the one that was
-// foretold.
+// An accepted text is exactly the encoding of its data, which has the length that DecodedLen gives.
 func FuzzZ85Decode(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -47,7 +46,7 @@ func FuzzZ85Decode(f *testing.F) {
 			t.Fatalf("%d characters gave %q", len(text), got)
 		}
 		if again, err := z85.AppendEncode(nil, data); err != nil || !bytes.Equal(again, text) {
-			t.Fatalf("%q came back as %q, %v", text, again, err)
+			t.Fatalf("%q reads back as %q, error %v", text, again, err)
 		}
 	})
 }
@@ -68,7 +67,7 @@ func FuzzZ85Encode(f *testing.F) {
 			t.Fatalf("%d bytes gave %q", len(data), got)
 		}
 		if again, err := z85.AppendDecode(nil, text); err != nil || !bytes.Equal(again, data) {
-			t.Fatalf("% x came back as % x, %v", data, again, err)
+			t.Fatalf("% x reads back as % x, error %v", data, again, err)
 		}
 	})
 }

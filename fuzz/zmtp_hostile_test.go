@@ -19,7 +19,7 @@ func dialer(n *zmtptest.Network) func(context.Context, string, string) (net.Conn
 	}
 }
 
-// hostile makes s listen, and sends it b on two connections: as it is, and behind the handshake of
+// hostile lets s listen, and sends it b on two connections: on its own, and behind the handshake of
 // a peer of type typ.
 func hostile(t *testing.T, n *zmtptest.Network, address string, s *zmtp.Socket, typ wire.SocketType,
 	b []byte) {
@@ -44,5 +44,5 @@ func hostile(t *testing.T, n *zmtptest.Network, address string, s *zmtp.Socket, 
 		conn.Write(stream) // a fault in it may end the connection before all is written
 		conn.(*zmtptest.Conn).CloseWrite()
 	}
-	done.Wait() // the socket has seen all of it, and closed
+	done.Wait() // the socket has read all of it and closed
 }

@@ -35,7 +35,7 @@ func init() {
 	}
 }
 
-// traffic returns what follows the greeting in the recorded exchanges.
+// traffic returns the bytes behind the greetings of the recorded exchanges.
 func traffic(tb testing.TB) [][]byte {
 	tb.Helper()
 	var all [][]byte
@@ -47,7 +47,7 @@ func traffic(tb testing.TB) [][]byte {
 	return all
 }
 
-// framesSeeds are streams with the cuts in front, see FuzzFrames.
+// framesSeeds are streams with their cuts in front; see FuzzFrames.
 func framesSeeds(tb testing.TB) [][]byte {
 	var all [][]byte
 	for _, b := range traffic(tb) {
@@ -56,8 +56,8 @@ func framesSeeds(tb testing.TB) [][]byte {
 	return all
 }
 
-// commands returns the bodies of the recorded commands, or if data is set the data of those of that
-// name.
+// commands returns the bodies of the recorded commands or, if data is set, only the data of the
+// commands named only.
 func commands(tb testing.TB, only string, data bool) [][]byte {
 	tb.Helper()
 	var all [][]byte
@@ -83,8 +83,7 @@ func commands(tb testing.TB, only string, data bool) [][]byte {
 	return all
 }
 
-// refusal says whether err is one of the wire format, with a reason; anything else is a fault of
-// ours.
+// refusal reports whether err is an error. It must then be a *wire.Error with a reason.
 func refusal(t *testing.T, err error) bool {
 	t.Helper()
 	if err == nil {
@@ -97,9 +96,8 @@ func refusal(t *testing.T, err error) bool {
 	return true
 }
 
-// FuzzGreeting: a greeting is refused with all its beginnings that are long enough, whatever
-// follows, or accepted at exactly 64 bytes; what was accepted says the same when it is written
-// again.
+// A greeting is refused together with all its long enough beginnings, whatever follows, or accepted
+// at exactly 64 bytes. An accepted greeting that is written again reads back the same.
 func FuzzGreeting(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -107,22 +105,22 @@ func FuzzGreeting(f *testing.F) {
 		refused := refusal(t, err)
 		if refused && n != 0 || !refused &&
 			(n == wire.GreetingSize) != (len(b) >= wire.GreetingSize) {
-			t.Fatalf("%d bytes taken of %d, %v", n, len(b), err)
+			t.Fatalf("%d of %d bytes are consumed, error %v", n, len(b), err)
 		}
 		before := false
 		for i := range min(len(b), wire.GreetingSize) + 1 {
 			_, n, err := wire.ParseGreeting(b[:i])
 			now := refusal(t, err)
 			if before && !now {
-				t.Fatalf("%d bytes are refused, %d are not", i-1, i)
+				t.Fatalf("the first %d bytes are refused, the first %d are not", i-1, i)
 			}
 			if n != 0 && i < wire.GreetingSize {
-				t.Fatalf("accepted after %d bytes", i)
+				t.Fatalf("the greeting is accepted after %d bytes", i)
 			}
 			before = now
 		}
 		if before != refused {
-			t.Fatalf("what follows the greeting changes it: %v and %v", before, refused)
+			t.Fatalf("the bytes behind the greeting change the result: %v and %v", before, refused)
 		}
 		if n == 0 {
 			return
@@ -131,19 +129,19 @@ func FuzzGreeting(f *testing.F) {
 		again[10], again[11] = whole.Major, whole.Minor
 		g, n, err := wire.ParseGreeting(again)
 		if g != whole || n != wire.GreetingSize || err != nil {
-			t.Fatalf("written again it is %+v, %v, not %+v", g, err, whole)
+			t.Fatalf("the greeting reads back as %+v, %v, want %+v", g, err, whole)
 		}
 	})
 }
 
-// item is what was found in a stream.
+// item is a message or command found in a stream.
 type item struct {
 	kind         wire.Kind
 	b            string
 	parts, bytes int
 }
 
-// decode feeds a stream in pieces, and returns what was found, what is left and what was wrong.
+// decode feeds a stream in pieces. It returns the items, the number of bytes left, and the error.
 func decode(t *testing.T, stream []byte, limit int64, cuts []byte) (found []item, left int,
 	err error) {
 	t.Helper()
@@ -162,7 +160,7 @@ func decode(t *testing.T, stream []byte, limit int64, cuts []byte) (found []item
 				return found, len(buf), err
 			}
 			if it.From < 0 || it.From > it.To || it.To > len(buf) {
-				t.Fatalf("%+v of %d bytes", it, len(buf))
+				t.Fatalf("the item %+v is found in %d bytes", it, len(buf))
 			}
 			switch it.Kind {
 			case wire.AMessage:
@@ -173,20 +171,20 @@ func decode(t *testing.T, stream []byte, limit int64, cuts []byte) (found []item
 			buf = buf[it.From:it.To]
 			if it.Kind == wire.NeedMore {
 				if it.Size <= len(buf) {
-					t.Fatalf("it wants %d bytes, there are %d", it.Size, len(buf))
+					t.Fatalf("the decoder needs %d bytes although it has %d", it.Size, len(buf))
 				}
 				break
 			}
 			if len(buf) == 0 && d.Inside() {
-				t.Fatal("inside of a message that is not there")
+				t.Fatal("the decoder is inside a message although no bytes are left")
 			}
 		}
 	}
 	return found, len(buf), nil
 }
 
-// FuzzFrames: a stream says the same whatever the cuts; a message holds its frames, the limit and
-// nothing else; commands between its frames do not change it.
+// A stream has the same items in any pieces. A message has its frames and is within the limit.
+// Commands between its frames do not change it.
 func FuzzFrames(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -214,14 +212,14 @@ func FuzzFrames(f *testing.F) {
 			}
 			m, err := zmtp.ParseMessage([]byte(it.b))
 			if err != nil || m.NumParts() != it.parts || m.Size() != it.bytes {
-				t.Fatalf("a message of %d parts and %d bytes: %d, %d, %v", it.parts, it.bytes,
+				t.Fatalf("message of %d parts and %d bytes: %d parts, %d bytes, %v", it.parts, it.bytes,
 					m.NumParts(), m.Size(), err)
 			}
 			plain = append(plain, it.b...)
 			for rest := []byte(it.b); len(rest) > 0; {
 				_, size, n, err := wire.ParseHeader(rest)
 				if err != nil || n == 0 {
-					t.Fatalf("not frames: %v", err)
+					t.Fatalf("a message does not consist of frames: %v", err)
 				}
 				mixed = wire.AppendPing(mixed, len(rest))
 				mixed = append(mixed, rest[:n+int(size)]...)
@@ -230,18 +228,20 @@ func FuzzFrames(f *testing.F) {
 		}
 		messages := slices.DeleteFunc(slices.Clone(want),
 			func(it item) bool { return it.kind == wire.ACommand })
-		for name, stream := range map[string][]byte{"alone": plain, "with commands between the frames": mixed} {
+		for name, stream := range map[string][]byte{
+			"alone": plain, "with commands between the frames": mixed,
+		} {
 			again, left, err := decode(t, stream, limit, cuts)
 			again = slices.DeleteFunc(again, func(it item) bool { return it.kind == wire.ACommand })
 			if err != nil || left != 0 || !slices.Equal(again, messages) {
-				t.Fatalf("the messages %s: %d, %d bytes left, %v, want %d", name, len(again), left,
+				t.Fatalf("messages %s: %d items, %d bytes left, %v, want %d", name, len(again), left,
 					err, len(messages))
 			}
 		}
 	})
 }
 
-// FuzzCommand: what is taken apart can be put together again.
+// A parsed command is written as the same bytes.
 func FuzzCommand(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -275,7 +275,7 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
-// FuzzMetadata: what is accepted becomes the same bytes again.
+// Accepted metadata are written as the same bytes.
 func FuzzMetadata(f *testing.F) {
 	addSeeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -294,9 +294,9 @@ func FuzzMetadata(f *testing.F) {
 	})
 }
 
-// FuzzNullSession gives the bytes to sockets that listen, as a whole connection and behind a good
-// handshake, with a limit on the size of messages and without one. Whatever they are, nobody
-// panics, and an honest client of the same socket is served.
+// FuzzNullSession sends the bytes to listening sockets, as a whole connection and behind a valid
+// handshake, with and without a limit on the size of messages. Nothing panics, and an honest client
+// of the same socket is served.
 func FuzzNullSession(f *testing.F) {
 	addSeeds(f)
 	f.Add([]byte("\x02\x7f\xff\xff\xff\xff\xff\xff\xf6")) // a frame of 2^63-10 bytes
@@ -308,7 +308,7 @@ func FuzzNullSession(f *testing.F) {
 
 func nullSession(t *testing.T, b []byte, maxMessageSize int64) {
 	network := new(zmtptest.Network)
-	// Nobody receives before all was sent.
+	// so that no message is read before all were sent
 	cfg := zmtp.Config{MaxMessageSize: maxMessageSize, RecvHWM: -1, RecvBytes: -1}
 	pull, xpub := zmtp.NewPull(cfg), zmtp.NewXPub(cfg, zmtp.XPubOptions{Verboser: true})
 	hostile(t, network, "pull:1", pull.Socket, wire.PUSH, b)
@@ -327,7 +327,7 @@ func nullSession(t *testing.T, b []byte, maxMessageSize int64) {
 	}
 	for m, err := range pull.All(ctx) {
 		if err != nil {
-			t.Fatal("the honest message does not come: ", err)
+			t.Fatal("the honest message does not arrive: ", err)
 		}
 		if m.Peer().Metadata() != nil && m.NumParts() == 1 && string(m.Part(0)) == "honest" {
 			break
@@ -335,7 +335,7 @@ func nullSession(t *testing.T, b []byte, maxMessageSize int64) {
 	}
 	for m, err := range xpub.All(ctx) {
 		if err != nil {
-			t.Fatal("the honest subscription does not come: ", err)
+			t.Fatal("the honest subscription does not arrive: ", err)
 		}
 		if m.NumParts() == 1 && string(m.Part(0)) == "\x01honest topic" {
 			break

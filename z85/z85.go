@@ -1,8 +1,8 @@
-// Package z85 encodes binary data as text (RFC 32, rfc.zeromq.org/spec/32). Four bytes, as a
-// big-endian number, become five digits in base 85, the most significant first. CURVE keys have
-// this form, 32 bytes in 40 characters.
+// Package z85 encodes binary data as text (RFC 32, rfc.zeromq.org/spec/32). Four bytes, taken as a
+// big-endian number, become five digits in base 85, the most significant one first. CURVE keys have
+// this form: 32 bytes in 40 characters.
 //
-// There is no padding: the length of data is a multiple of 4, that of text a multiple of 5.
+// There is no padding: the length of data is a multiple of 4, and that of text a multiple of 5.
 package z85
 
 import (
@@ -14,10 +14,10 @@ import (
 // alphabet lists the digits in the order of their values (RFC 32, "Formal Specification").
 const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
-// none is the value in digits of a byte that is not a digit. All digits are below 85.
+// none marks a byte that is not a digit. All digits are below 85.
 const none = 0xff
 
-// digits has the value of each byte as a digit.
+// digits maps each byte to its value as a digit.
 var digits = func() (t [256]uint8) {
 	for i := range t {
 		t[i] = none
@@ -31,7 +31,7 @@ var digits = func() (t [256]uint8) {
 // A LengthError reports data or text of a length that RFC 32 does not allow.
 type LengthError struct {
 	Length   int // of the input, in bytes
-	Multiple int // the length must be a multiple of it: 4 for AppendEncode, 5 for AppendDecode
+	Multiple int // of which the length must be a multiple: 4 for AppendEncode, 5 for AppendDecode
 }
 
 func (e *LengthError) Error() string {
@@ -45,7 +45,7 @@ func (e *LengthError) Error() string {
 
 // An AlphabetError reports a byte of a text that is not one of the 85 digits.
 type AlphabetError struct {
-	Position int // in the text, from 0
+	Position int // position in the text, from 0
 	Byte     byte
 }
 
@@ -54,10 +54,10 @@ func (e *AlphabetError) Error() string {
 		[]byte{e.Byte})
 }
 
-// An OverflowError reports five digits whose value does not fit into four bytes. RFC 32 leaves the
-// case open; libzmq refuses it, too.
+// An OverflowError reports five digits with a value that does not fit in four bytes. RFC 32 does
+// not mention the case; libzmq refuses it as well.
 type OverflowError struct {
-	Position int // of the first of the five digits in the text, from 0
+	Position int // of the first of the five digits, from 0
 }
 
 func (e *OverflowError) Error() string {
@@ -72,7 +72,7 @@ func EncodedLen(n int) int { return n / 4 * 5 }
 func DecodedLen(n int) int { return n / 5 * 4 }
 
 // AppendEncode appends the text for src to dst and returns the extended slice. The two must not
-// overlap. The error is a *[LengthError]; the result is then dst. It allocates only to grow dst.
+// overlap. The error is a *[LengthError]; then it returns dst. It allocates only to grow dst.
 func AppendEncode(dst, src []byte) ([]byte, error) {
 	if len(src)%4 != 0 {
 		return dst, &LengthError{Length: len(src), Multiple: 4}
@@ -92,8 +92,8 @@ func AppendEncode(dst, src []byte) ([]byte, error) {
 
 // AppendDecode appends the data for the text src to dst and returns the extended slice. The two
 // must not overlap. The error is a *[LengthError], or an *[AlphabetError] or *[OverflowError] for
-// the first faulty group of five digits; the result is then dst. Different texts have different
-// data. It allocates only to grow dst.
+// the first faulty group of five digits; then it returns dst. Different texts give different data.
+// It allocates only to grow dst.
 func AppendDecode(dst, src []byte) ([]byte, error) {
 	if len(src)%5 != 0 {
 		return dst, &LengthError{Length: len(src), Multiple: 5}

@@ -14,7 +14,7 @@ import (
 
 var rfc32 = []byte{0x86, 0x4F, 0xD2, 0x6F, 0xB5, 0x59, 0xF7, 0x5B}
 
-// RFC 32, "test case".
+// The values are from RFC 32, section "Test Case".
 func TestRFC32(t *testing.T) {
 	if got, err := AppendEncode(nil, rfc32); err != nil || string(got) != "HelloWorld" {
 		t.Errorf("encoded %q, %v", got, err)
@@ -24,7 +24,8 @@ func TestRFC32(t *testing.T) {
 	}
 }
 
-// The key pair of libzmq's tests (tests/testutil_security.hpp). Its binary form is from libsodium.
+// The key pair is from libzmq's tests (tests/testutil_security.hpp). Its binary form is from
+// libsodium.
 func TestKeys(t *testing.T) {
 	for _, text := range []string{
 		"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
@@ -35,12 +36,12 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", text, len(key), err)
 		}
 		if again, err := AppendEncode(nil, key); err != nil || string(again) != text {
-			t.Errorf("%s came back as %s, %v", text, again, err)
+			t.Errorf("%s reads back as %s, error %v", text, again, err)
 		}
 	}
 }
 
-// slowEncode is RFC 32 in words: the data as a number in base 85, group by group.
+// slowEncode follows the text of RFC 32: each group is a number in base 85.
 func slowEncode(data []byte) string {
 	var s strings.Builder
 	for group := range slices.Chunk(data, 4) {
@@ -54,7 +55,7 @@ func slowEncode(data []byte) string {
 	return s.String()
 }
 
-// slowDecode returns what a text stands for, or where its first fault is, by kind.
+// slowDecode returns the data, or kind and position of the first fault.
 func slowDecode(text []byte) (data []byte, kind string, position int) {
 	if len(text)%5 != 0 {
 		return nil, "length", len(text)
@@ -110,13 +111,13 @@ func TestEncodeAgainstSlow(t *testing.T) {
 		back, err := AppendDecode(dst, got[len(dst):])
 		if err != nil || !bytes.Equal(back, slices.Concat(dst, data)) ||
 			len(back) != len(dst)+DecodedLen(EncodedLen(len(data))) {
-			t.Fatalf("came back as % x, %v", back, err)
+			t.Fatalf("the data read back as % x, error %v", back, err)
 		}
 	})
 }
 
 func TestDecodeAgainstSlow(t *testing.T) {
-	// Mostly digits, and high ones often enough to overflow.
+	// mostly digits, and large ones often enough for an overflow
 	char := rapid.OneOf(
 		rapid.SampledFrom([]byte(alphabet)), rapid.SampledFrom([]byte(alphabet[:80])),
 		rapid.SampledFrom([]byte("#%0")))
@@ -146,7 +147,7 @@ func TestDecodeAgainstSlow(t *testing.T) {
 	})
 	for _, kind := range []string{"", "length", "alphabet", "overflow"} {
 		if seen[kind] == 0 {
-			t.Errorf("no text was drawn with fault %q", kind)
+			t.Errorf("no text with fault %q was drawn", kind)
 		}
 	}
 }
@@ -172,7 +173,7 @@ func TestErrors(t *testing.T) {
 		err.Error() != "z85: data of 7 bytes: the length must be a multiple of 4" {
 		t.Errorf("7 bytes: %v", err)
 	}
-	// The largest group there is.
+	// the largest group
 	if got, err := AppendDecode(nil, []byte("%nSc0")); err != nil ||
 		!bytes.Equal(got, []byte{255, 255, 255, 255}) {
 		t.Errorf("largest group: % x, %v", got, err)

@@ -7,11 +7,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// sizes of a frame's body. bench.sh measures libsodium with the same ones.
+// Sizes of a frame's body. bench.sh uses the same ones for libsodium.
 var sizes = []int{32, 100, 500, 1500, 16384, 65536}
 
-// burst returns about 64 KiB of frames, which is what a write loop gives to Seal under load, and
-// how many there are.
+// burst returns about 64 KiB of frames, as a write loop gives them to Seal under load, and their
+// number.
 func burst(size int) (frames []byte, n int) {
 	n = max(1, 65536/wire.FrameSize(size))
 	for range n {

@@ -14,7 +14,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// slowSeal protects one frame the way RFC 26 says it, with NaCl's crypto_box.
+// slowSeal protects one frame as RFC 26 says, with NaCl's crypto_box.
 func slowSeal(dst []byte, shared *[32]byte, d Direction, nonce uint64, inner byte,
 	body []byte) []byte {
 	var n [24]byte
@@ -66,14 +66,14 @@ func drawFrames(t *rapid.T) []frame {
 	return frames
 }
 
-// unaligned returns a copy of b that begins anywhere, and is followed by something else.
+// unaligned returns a copy of b that begins at any offset and has other bytes behind it.
 func unaligned(t *rapid.T, b []byte, label string) []byte {
 	offset := rapid.IntRange(0, 64).Draw(t, label)
 	room := make([]byte, offset+len(b)+64)
 	return append(room[:offset], b...)[offset:]
 }
 
-func TestSealIsNaClBoxAndOpenTakesItOff(t *testing.T) {
+func TestSealIsNaClBoxAndOpenIsItsInverse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		shared := drawKey(t)
 		d := rapid.SampledFrom([]Direction{FromClient, FromServer}).Draw(t, "direction")
@@ -110,15 +110,16 @@ func TestSealIsNaClBoxAndOpenTakesItOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(opened, append(bytes.Clone(before), plain...)) {
-			t.Fatal("Open does not return what was sealed")
+			t.Fatal("Open does not return the sealed frames")
 		}
 		if len(opened)-len(before) > len(want) {
-			t.Fatal("Open appended more than there was")
+			t.Fatal("Open appended more bytes than the stream has")
 		}
 	})
 }
 
-// Every length up to several blocks, in one call and thus at many alignments.
+// The test seals frames of every length up to several blocks in one call, and so at many
+// alignments.
 func TestEveryShortLength(t *testing.T) {
 	var shared [32]byte
 	rand.Read(shared[:])
@@ -134,11 +135,11 @@ func TestEveryShortLength(t *testing.T) {
 	}
 	if got, err := NewOpener(&shared, FromServer, 1).Open(nil, want); err != nil ||
 		!bytes.Equal(got, plain) {
-		t.Errorf("Open does not return what was sealed: %v", err)
+		t.Errorf("Open does not return the sealed frames: %v", err)
 	}
 }
 
-// reason returns why Open refused, and fails the test if the error is of another kind.
+// reason returns the reason of an error of Open. It fails the test for any other error.
 func reason(t *testing.T, err error) wire.Reason {
 	t.Helper()
 	e, ok := errors.AsType[*wire.Error](err)
@@ -148,18 +149,18 @@ func reason(t *testing.T, err error) wire.Reason {
 	return e.Reason
 }
 
-// A bit that changes, wherever it is in a MESSAGE, is noticed, and nothing of that frame or behind
-// it comes out.
+// A changed bit anywhere in a MESSAGE is noticed. Open returns nothing of that frame and those
+// behind it.
 func TestEveryBitIsProtected(t *testing.T) {
 	var shared [32]byte
 	rand.Read(shared[:])
-	first, last := []byte("what comes before"), []byte("what comes after")
+	first, last := []byte("the frame before"), []byte("the frame after")
 	for _, size := range []int{0, 1, 31, 32, 100, 223, 300} {
 		secret := bytes.Repeat([]byte("secret "), size/7+1)[:size]
 		good := slowSeal(nil, &shared, FromClient, 3, 0, first)
 		good = slowSeal(good, &shared, FromClient, 4, 0, secret)
 		to := len(good)
-		from := to - size - Overhead // the body: of the header, MORE and COMMAND do not count
+		from := to - size - Overhead // the body: MORE and COMMAND of the header are not protected
 		good = slowSeal(good, &shared, FromClient, 5, 0, last)
 
 		want := wire.AppendFrame(nil, 0, first)
@@ -170,15 +171,15 @@ func TestEveryBitIsProtected(t *testing.T) {
 			clear(dst)
 			got, err := NewOpener(&shared, FromClient, 2).Open(dst[:0], bad)
 			if err == nil {
-				t.Fatalf("size %d: bit %d of byte %d may change", size, bit%8, bit/8-from)
+				t.Fatalf("size %d: change of bit %d of byte %d not noticed", size, bit%8, bit/8-from)
 			}
 			reason(t, err)
 			if !bytes.Equal(got, want) {
-				t.Fatalf("size %d: returned % x", size, got)
+				t.Fatalf("size %d: Open returned % x", size, got)
 			}
 			if left := dst[len(got):cap(got)]; size >= 31 && bytes.Contains(left, secret) ||
 				bytes.Contains(left, last) {
-				t.Fatalf("size %d: plaintext that was not authenticated is left in memory", size)
+				t.Fatalf("size %d: Open left plaintext in memory that was not authenticated", size)
 			}
 		}
 	}
@@ -197,14 +198,14 @@ func TestOpenRefuses(t *testing.T) {
 	command := func(body string) []byte { return wire.AppendFrame(nil, wire.Command, []byte(body)) }
 	for name, c := range map[string]struct {
 		stream []byte
-		opened []int // what comes out before
+		opened []int // frames that Open returns
 		want   wire.Reason
 	}{
-		"nonce of the command before": {seal(1), nil, wire.InvalidSequence},
-		"nonce 0":                     {seal(0), nil, wire.InvalidSequence},
-		"nonce again":                 {seal(2, 2), []int{2}, wire.InvalidSequence},
-		"nonce below":                 {seal(2, 9, 8), []int{2, 9}, wire.InvalidSequence},
-		"reordered":                   {seal(3, 2), []int{3}, wire.InvalidSequence},
+		"nonce of the previous command": {seal(1), nil, wire.InvalidSequence},
+		"nonce 0":                       {seal(0), nil, wire.InvalidSequence},
+		"repeated nonce":                {seal(2, 2), []int{2}, wire.InvalidSequence},
+		"smaller nonce":                 {seal(2, 9, 8), []int{2, 9}, wire.InvalidSequence},
+		"reordered":                     {seal(3, 2), []int{3}, wire.InvalidSequence},
 		"another key": {slowSeal(nil, &other, FromServer, 2, 0, nil), nil,
 			wire.Cryptographic},
 		"our own direction, reflected": {slowSeal(nil, &shared, FromClient, 2, 0, nil), nil,
@@ -230,19 +231,19 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatIsCutOff(t *testing.T) {
+func TestOpenRefusesTruncatedStreams(t *testing.T) {
 	var shared [32]byte
 	stream := slowSeal(nil, &shared, FromServer, 1, 0, make([]byte, 300))
 	for n := 1; n < len(stream); n++ {
 		if got, err := NewOpener(&shared, FromServer, 0).Open(nil, stream[:n]); err == nil ||
 			len(got) > 0 {
-			t.Fatalf("%d bytes of %d: %q, %v", n, len(stream), got, err)
+			t.Fatalf("the first %d of %d bytes: %q, %v", n, len(stream), got, err)
 		}
 	}
 }
 
-// Only what is protected counts: the outer MORE and COMMAND do not, and neither do unknown bits of
-// the inner flags. Gaps between nonces and lengths that are longer than they need be are legal.
+// MORE and COMMAND of the outer header and unknown bits of the inner flags are ignored. Gaps
+// between nonces, and lengths in a longer form than necessary, are legal.
 func TestOpenAccepts(t *testing.T) {
 	var shared [32]byte
 	rand.Read(shared[:])
@@ -273,7 +274,7 @@ func TestOpenAccepts(t *testing.T) {
 	}
 }
 
-func TestSealPanicsOnWhatIsNotWhole(t *testing.T) {
+func TestSealPanicsOnIncompleteFrames(t *testing.T) {
 	frame := wire.AppendFrame(nil, 0, []byte("body"))
 	for n := 1; n < len(frame); n++ {
 		func() {

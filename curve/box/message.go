@@ -12,8 +12,8 @@ const (
 	nonceAt = len(name)
 	tagAt   = nonceAt + 8
 
-	// Overhead is the difference in bytes between the body of a MESSAGE and the body of the frame
-	// inside it. It includes the inner octet of flags.
+	// Overhead is the size of a MESSAGE's body minus the size of the body of the frame inside it,
+	// in bytes. It includes the inner octet of flags.
 	Overhead = tagAt + salsa.Overhead + 1
 
 	// The inner octet of flags. RFC 26 defines the first one, libzmq's curve_mechanism_base.cpp
@@ -25,15 +25,15 @@ const (
 const (
 	// maxBatch is the number of frames that the ciphers process at once.
 	maxBatch = 16
-	// batchSize is about the number of bytes that the ciphers process at once: the text is then
-	// still in the cache when its tag is computed.
+	// batchSize is the approximate number of bytes that the ciphers process at once. The text is
+	// still in the cache when they compute its tag.
 	batchSize = 32 << 10
 )
 
-// A Direction tells the sending side.
+// A Direction says which side sends.
 type Direction string
 
-// The directions, each the first 16 octets of its nonces (RFC 26).
+// The directions. Each is the beginning of its nonces, 16 octets (RFC 26).
 const (
 	FromClient Direction = "CurveZMQMESSAGEC"
 	FromServer Direction = "CurveZMQMESSAGES"
@@ -49,8 +49,8 @@ func (b *batch) init(shared *[32]byte, d Direction) {
 	b.cipher.Init(shared, (*[16]byte)([]byte(d)))
 }
 
-// appendMessage appends a MESSAGE frame that is not yet sealed, and the work for the cipher to seal
-// it.
+// appendMessage appends a MESSAGE frame that is not sealed yet, and returns the Message with which
+// the cipher seals it.
 func appendMessage(dst []byte, nonce uint64, flags wire.Flags, body []byte) ([]byte,
 	salsa.Message) {
 	dst = wire.AppendHeader(dst, 0, len(body)+Overhead)

@@ -7,14 +7,14 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// An Opener decrypts the frames that one connection receives. It is not for concurrent use. It
+// An Opener decrypts the frames that one connection receives. It is not safe for concurrent use. It
 // takes some 4 KiB of memory.
 type Opener struct {
 	batch
-	last uint64 // nonce of the last frame of the peer
+	last uint64 // of the peer's last frame
 }
 
-// NewOpener returns an Opener for the frames that side d sends. shared is as for [NewSealer]. last
+// NewOpener returns an Opener for the frames that side d sends. shared is as in [NewSealer]. last
 // is the nonce of READY or INITIATE, the peer's last command before its first MESSAGE: nonces must
 // grow.
 func NewOpener(shared *[32]byte, d Direction, last uint64) *Opener {
@@ -23,29 +23,30 @@ func NewOpener(shared *[32]byte, d Direction, last uint64) *Opener {
 	return o
 }
 
-// Open appends to dst the frames inside stream, a sequence of whole MESSAGE frames, in the form in
-// which NULL sends them. dst must not overlap stream. It appends at most len(stream) bytes, and
-// allocates only if the capacity of dst is smaller; it may write to that capacity beyond the
-// result. The outer flags MORE and COMMAND are ignored.
+// Open appends to dst the frames inside stream, in the form in which NULL sends them. stream is a
+// sequence of whole MESSAGE frames and must not overlap dst. Open appends at most len(stream)
+// bytes. It allocates only if the capacity of dst is smaller, and may write to that capacity beyond
+// the result. It ignores the outer flags MORE and COMMAND.
 //
-// An error is a [*wire.Error]; the frames before it are appended, and the connection must be
-// closed. A frame that the holder of the key has not sealed is neither returned nor written to
-// memory.
+// The error is a [*wire.Error]. Then the frames in front of the faulty one are appended, and the
+// connection must be closed. Open neither returns nor writes to memory a frame that the holder of
+// the key has not sealed.
 func (o *Opener) Open(dst, stream []byte) ([]byte, error) {
 	dst = slices.Grow(dst, len(stream))
 	var err error
 	for len(stream) > 0 && err == nil {
 		messages := o.messages[:0]
 		read := 0
-		end := len(dst) // of the frames of the batch
+		end := len(dst) // end of the batch's frames
 		for read < len(stream) && len(messages) < maxBatch && read < batchSize {
 			nonce, sealed, n, e := o.next(stream[read:])
 			if e != nil {
-				err = e // once the frames before it are open
+				err = e // returned when the frames in front are open
 				break
 			}
 			read += n
-			// The inner octet of flags goes to the place of the header's last octet.
+			// The inner octet of flags lands on the last octet of the header, which is written
+			// later.
 			body := len(sealed) - salsa.Overhead - 1
 			end += wire.FrameSize(body)
 			messages = append(messages,
@@ -76,7 +77,7 @@ func (o *Opener) next(stream []byte) (nonce uint64, sealed []byte, whole int, er
 	}
 	if n == 0 || size > int64(len(stream)-n) {
 		return 0, nil, 0, wire.Errorf(wire.MalformedFrame,
-			"the end of a protected frame is missing")
+			"a protected frame is incomplete")
 	}
 	whole = n + int(size)
 	nonce, sealed, err = parseMessage(stream[n:whole], o.last)

@@ -4,26 +4,27 @@ import (
 	"math/bits"
 )
 
-// A group is a number of messages that go through these steps together.
+// groupSize is the largest number of messages in a group. A group goes through these steps
+// together:
 //
 //  1. start computes the first block of key stream of each message. Its first 32 bytes are the key
 //     of the message's tag, the other half encrypts the first 32 bytes of the text.
-//  2. sum computes the tags, after crypt when sealing and before it when opening: an opened message
-//     is written only if its tag is good.
-//  3. crypt encrypts or decrypts message by message. It computes further blocks when it needs them,
-//     as many as there are lanes, for this message and the next ones.
+//  2. sum computes the tags: after crypt to seal, before it to open. A message is opened only if
+//     its tag is right.
+//  3. crypt encrypts or decrypts the messages in order. It computes further blocks when it needs
+//     them, one for each lane, for this message and the next ones.
 //
 // Both slices of a message end with the text; the longer one begins with the tag. So no step
 // depends on the direction.
 const groupSize = 16
 
-// macKeySize is the number of bytes of a message's key stream that are the key of its tag.
+// macKeySize is the size in bytes of the key of a message's tag, the beginning of its key stream.
 const macKeySize = 32
 
-// textSize returns the length of the message without its tag.
+// textSize returns the size of the message without its tag.
 func (m *Message) textSize() int { return min(len(m.Dst), len(m.Src)) }
 
-// sealed returns the encrypted text, which the tag authenticates.
+// sealed returns the encrypted text, over which the tag is computed.
 func (m *Message) sealed() []byte {
 	if len(m.Dst) > len(m.Src) {
 		return m.Dst[Overhead:]
@@ -31,8 +32,8 @@ func (m *Message) sealed() []byte {
 	return m.Src[Overhead:]
 }
 
-// place is a block of key stream of a group: the message, and the number of the block in its
-// stream.
+// place identifies a block of key stream of a group: the message, and the number of the block in
+// its stream.
 type place struct{ msg, block int }
 
 func (c *Cipher) start(group []Message) {
@@ -44,8 +45,8 @@ func (c *Cipher) start(group []Message) {
 	c.head.fill(&c.key, n)
 }
 
-// plan assigns the next blocks to the free lanes, those from n on, and returns the number of lanes
-// in use.
+// plan assigns the next blocks to the free lanes, from n on, and returns the number of lanes in
+// use.
 func (c *Cipher) plan(l *lanes, n int, group []Message) int {
 	at := c.next
 	for at.msg < len(group) && n < numLanes {

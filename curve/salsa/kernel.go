@@ -5,7 +5,7 @@ package salsa
 type kernel uint8
 
 const (
-	generic    kernel = iota // Go
+	generic    kernel = iota // portable Go
 	avx2                     // 8 blocks of Salsa20
 	avx512                   // 16 blocks of Salsa20
 	avx512ifma               // and 8 blocks of Poly1305
@@ -23,5 +23,5 @@ func best() kernel {
 	return all[len(all)-1]
 }
 
-// Instructions names the kernel in use, for people.
+// Instructions returns the name of the kernel in use.
 func Instructions() string { return use.String() }

@@ -38,7 +38,7 @@ func xorAVX2(dst, src, stream *byte, n int)
 //go:noescape
 func xorAVX512(dst, src, stream *byte, n int)
 
-// fill computes the first n blocks, and maybe others. A single block is faster in Go than in vector
+// fill computes at least the first n blocks. A single block takes less time in Go than in vector
 // registers.
 func (l *lanes) fill(k *key, n int) {
 	switch {
@@ -55,7 +55,7 @@ func (l *lanes) fill(k *key, n int) {
 	}
 }
 
-// xor is xorGeneric.
+// xor does what xorGeneric does.
 func xor(dst, src, stream []byte) {
 	src, stream = src[:len(dst)], stream[:len(dst)]
 	switch n := len(dst) / 32; {

@@ -10,14 +10,13 @@ import (
 func TestMain(m *testing.M) {
 	for k := generic; k <= avx512ifma; k++ {
 		if !slices.Contains(kernels(), k) {
-			fmt.Fprintf(os.Stderr, "salsa: NOT TESTED: %s, which this processor does not have\n", k)
+			fmt.Fprintf(os.Stderr, "salsa: NOT TESTED: %s, which this processor lacks\n", k)
 		}
 	}
 	os.Exit(m.Run())
 }
 
-// eachKernel runs a test with each set of instructions, and skips those that the processor does not
-// have.
+// eachKernel runs a test with each kernel, and skips those that the processor does not have.
 func eachKernel(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	before := use
@@ -33,10 +32,10 @@ func eachKernel(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-func TestTheLastKernelIsUsed(t *testing.T) {
+func TestBestKernelIsUsed(t *testing.T) {
 	all := kernels()
 	if !slices.IsSorted(all) || all[0] != generic || use != all[len(all)-1] {
-		t.Errorf("of %v, %v is used", all, use)
+		t.Errorf("kernel %[2]v of %[1]v is used", all, use)
 	}
 	if got := Instructions(); got != use.String() {
 		t.Errorf("Instructions() = %q", got)

@@ -39,7 +39,7 @@ func block(out *[blockSize]byte, k *key, nonce, number uint64) {
 	x8, x9, x10, x11 := b0, b1, sigma[2], k[4]
 	x12, x13, x14, x15 := k[5], k[6], k[7], sigma[3]
 	for range 10 {
-		// The columns.
+		// the columns
 		x4 ^= bits.RotateLeft32(x0+x12, 7)
 		x9 ^= bits.RotateLeft32(x5+x1, 7)
 		x14 ^= bits.RotateLeft32(x10+x6, 7)
@@ -56,7 +56,7 @@ func block(out *[blockSize]byte, k *key, nonce, number uint64) {
 		x5 ^= bits.RotateLeft32(x1+x13, 18)
 		x10 ^= bits.RotateLeft32(x6+x2, 18)
 		x15 ^= bits.RotateLeft32(x11+x7, 18)
-		// The rows.
+		// the rows
 		x1 ^= bits.RotateLeft32(x0+x3, 7)
 		x6 ^= bits.RotateLeft32(x5+x4, 7)
 		x11 ^= bits.RotateLeft32(x10+x9, 7)
@@ -93,8 +93,8 @@ func block(out *[blockSize]byte, k *key, nonce, number uint64) {
 	le.PutUint32(out[60:], x15+sigma[3])
 }
 
-// xorGeneric sets dst to src XOR stream, for the length of dst. dst may overlap src if it does not
-// start behind the start of src.
+// xorGeneric sets dst to src XOR stream, for the length of dst. dst may overlap src if it starts at
+// the same byte or before it.
 func xorGeneric(dst, src, stream []byte) {
 	src, stream = src[:len(dst)], stream[:len(dst)]
 	le := binary.LittleEndian

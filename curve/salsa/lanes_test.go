@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// slowBlock is a block of key stream by x/crypto.
+// slowBlock returns a block of key stream, computed by x/crypto.
 func slowBlock(k key, nonce, number uint64) []byte {
 	var secret [32]byte
 	for i, w := range k {
@@ -28,13 +28,14 @@ func slowBlock(k key, nonce, number uint64) []byte {
 
 var word = rapid.OneOf(
 	rapid.Uint64(),
-	rapid.Custom(func(t *rapid.T) uint64 { // about 2^32 and 2^64
+	rapid.Custom(func(t *rapid.T) uint64 { // around 2^32 and 2^64
 		base := rapid.SampledFrom([]uint64{0, 1 << 32, 1 << 63}).Draw(t, "base")
 		return base + uint64(rapid.IntRange(-16, 16).Draw(t, "offset"))
 	}),
 )
 
-// Any blocks in any order: their number is one of 64 bits, and no lane depends on another.
+// Any blocks may be computed in any order: their number has 64 bits, and no lane depends on
+// another.
 func TestFill(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
@@ -50,7 +51,7 @@ func TestFill(t *testing.T) {
 			want := l
 			l.fill(&k, n)
 			if l.nonce != want.nonce || l.number != want.number {
-				t.Fatal("fill has changed what it was to compute")
+				t.Fatal("fill has changed its input")
 			}
 			for i := range n {
 				got, want := l.stream[i*blockSize:][:blockSize],
@@ -79,7 +80,8 @@ func TestFillAcross32Bits(t *testing.T) {
 	})
 }
 
-// Every size and alignment, in place and towards the start of the buffer; nothing else is written.
+// The test tries every size and alignment, in place and towards the start of the buffer. Nothing
+// else is written.
 func TestXOR(t *testing.T) {
 	const guard = 64
 	stream := make([]byte, 300)

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// number returns the sum of the limbs, each shifted by what is before it.
+// number returns the sum of the limbs. Each is shifted by the sum of the previous shifts.
 func number(limbs []uint64, shifts ...uint) *big.Int {
 	n, at := new(big.Int), uint(0)
 	for i, limb := range limbs {
@@ -17,8 +17,8 @@ func number(limbs []uint64, shifts ...uint) *big.Int {
 	return n
 }
 
-// limb draws a limb of that many bits: often all ones, a power of two or near to one, which is
-// where carries go wrong.
+// limb draws a limb of the given number of bits. Often it is all ones, a power of two or near one,
+// where carries go wrong most easily.
 func limb(t *rapid.T, bits uint) uint64 {
 	mask := uint64(1)<<bits - 1
 	return rapid.OneOf(
@@ -40,10 +40,10 @@ func TestLimbs(t *testing.T) {
 		want, got := number(limbs, shift, shift, shift, shift, shift),
 			number([]uint64{w0, w1, w2}, 64, 64, 64)
 		if got.Cmp(bound) >= 0 {
-			t.Fatalf("%x are the words %x, which is too much", limbs, got)
+			t.Fatalf("limbs %x give words %x, which are too large", limbs, got)
 		}
 		if want.Mod(want, p).Cmp(got.Mod(got, p)) != 0 {
-			t.Fatalf("%x are the words %x, want %x", limbs, got, want)
+			t.Fatalf("limbs %x give words %x, want %x", limbs, got, want)
 		}
 	}
 	t.Run("44 bits", func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestLimbs(t *testing.T) {
 			check(t, limbs, 44, w0, w1, w2)
 			a0, a1, a2 := toLimbs(w0, w1, w2)
 			if a0 > mask44 || a1 > mask44 || a2 > 1<<43 {
-				t.Fatalf("the words %x, %x, %x are the limbs %x, %x, %x, which is too much", w0, w1,
+				t.Fatalf("words %x, %x, %x give limbs %x, %x, %x, which are too large", w0, w1,
 					w2, a0, a1,
 					a2)
 			}
@@ -71,7 +71,7 @@ func TestLimbs(t *testing.T) {
 			again := toLimbs26(w0, w1, w2)
 			for j, limb := range again {
 				if limb > mask26 && (j < 4 || limb > 1<<27) {
-					t.Fatalf("the words %x, %x, %x are the limbs %x, which is too much", w0, w1, w2,
+					t.Fatalf("words %x, %x, %x give limbs %x, which are too large", w0, w1, w2,
 						again)
 				}
 			}
@@ -83,9 +83,9 @@ func TestLimbs(t *testing.T) {
 		w0, w1, w2 := fromLimbs(limbs[0], limbs[1], limbs[2])
 		check(t, limbs, 44, w0, w1, w2)
 
-		// The first round leaves 3·2^26-3 and ones. In the second there is a carry through all of
-		// them, and the first limb is too long again.
-		const over = 26843546 // 2^27+2 is five times that
+		// The first round leaves 3·2^26-3 and ones. In the second one a carry goes through all of
+		// them, and then the first limb is too large again.
+		const over = 26843546 // five times that is 2^27+2
 		few := [5]uint64{mask26 - 4, mask26, mask26, mask26, mask26 + over<<26}
 		w0, w1, w2 = fromLimbs26(few)
 		check(t, few[:], 26, w0, w1, w2)

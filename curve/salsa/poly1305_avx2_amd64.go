@@ -1,7 +1,7 @@
 package salsa
 
-// polyLanes26 are 4 accumulators of Poly1305 in limbs of 26 bits, h[j][i] is limb j of lane i, and
-// multipliers: the limbs r0 to r4, then 5·r1 to 5·r4.
+// polyLanes26 are 4 accumulators of Poly1305 in limbs of 26 bits, and multipliers. h[j][i] is limb
+// j of lane i. A multiplier is the limbs r0 to r4 and 5·r1 to 5·r4.
 type polyLanes26 struct {
 	h      [5][4]uint64
 	fourth [9][4]uint64 // the fourth power of r in all lanes
@@ -13,10 +13,9 @@ func longAVX2(p *polyLanes26, text *byte, n int)
 
 const mask26 = 1<<26 - 1
 
-// blocksAVX2 takes in as many chunks of 64 bytes of the text as there are, and returns how much
-// that was.
+// blocksAVX2 adds all whole chunks of 64 bytes of the text, and returns their size.
 func (p *poly1305) blocksAVX2(text []byte) int {
-	// The lanes are in the order of the blocks that come out of unpacking two registers of two.
+	// The lanes have the order in which unpacking two registers of two gives the blocks.
 	var l polyLanes26
 	h0, h1, h2 := p.r0, p.r1, uint64(0)
 	for power, lane := range [...]int{3, 1, 2, 0} {
@@ -58,19 +57,18 @@ func (p *poly1305) blocksAVX2(text []byte) int {
 	return at
 }
 
-// toLimbs26 splits a number of 64-bit words, below 2^131, into limbs of 26 bits; the last one may
-// have one more.
+// toLimbs26 splits a number of 64-bit words, below 2^131, into limbs of 26 bits. The last one may
+// have 27.
 func toLimbs26(w0, w1, w2 uint64) [5]uint64 {
 	return [...]uint64{w0 & mask26, w0 >> 26 & mask26, (w0>>52 | w1<<12) & mask26,
 		w1 >> 14 & mask26,
 		w1>>40 | w2<<24}
 }
 
-// fromLimbs26 returns the number modulo 2^130-5 in 64-bit words, for limbs below 2^60. It is below
-// 2^130.
+// fromLimbs26 returns the number modulo 2^130-5 in 64-bit words, below 2^130. The limbs are below
+// 2^60.
 func fromLimbs26(a [5]uint64) (w0, w1, w2 uint64) {
-	// In the third round there is at most a one to carry, and then the first limb was small before
-	// it.
+	// In the third round at most a one is carried, and then the first limb was small before.
 	for range 3 {
 		for j := range 4 {
 			a[j+1] += a[j] >> 26

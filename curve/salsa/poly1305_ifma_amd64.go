@@ -2,7 +2,7 @@ package salsa
 
 const polyWidth = 8
 
-// polyLanes are 8 accumulators and multipliers of Poly1305 in limbs of 44, 44 and 42 bits: h[j][i]
+// polyLanes are 8 accumulators and multipliers of Poly1305 in limbs of 44, 44 and 42 bits. h[j][i]
 // is limb j of lane i.
 type polyLanes struct {
 	h, r [3][polyWidth]uint64
@@ -11,13 +11,13 @@ type polyLanes struct {
 // laneInputs says where the lanes read.
 type laneInputs struct {
 	text [polyWidth]*byte // the next block
-	// how far it is to the one after it: 16, or 0 for a lane that has nothing to read
+	// distance to the next block: 16, or 0 for a lane that has no text
 	step [polyWidth]uintptr
-	// topBit, or 0 for a lane that has nothing to read, or whose block has the bit in it
+	// topBit, or 0 for a lane that has no text or has the bit in its block
 	bit [polyWidth]uint64
 }
 
-// topBit is the bit which goes above a whole block, 2^128, in the third limb.
+// topBit is the bit above a whole block, 2^128, in the third limb.
 const topBit = 1 << 40
 
 //go:noescape
@@ -47,7 +47,8 @@ func toLimbs(w0, w1, w2 uint64) (a0, a1, a2 uint64) {
 	return w0 & mask44, (w0>>44 | w1<<20) & mask44, w1>>24 | w2<<40
 }
 
-// fromLimbs is the inverse modulo 2^130-5, for limbs below 2^60. The result is below 2^130 + 2^64.
+// fromLimbs is the inverse of toLimbs modulo 2^130-5, for limbs below 2^60. The result is below
+// 2^130 + 2^64.
 func fromLimbs(a0, a1, a2 uint64) (w0, w1, w2 uint64) {
 	a1 += a0 >> 44
 	a2 += a1 >> 44
@@ -58,10 +59,9 @@ func fromLimbs(a0, a1, a2 uint64) (w0, w1, w2 uint64) {
 	return a0 | a1<<44, a1>>20 | a2<<24, a2 >> 40
 }
 
-// blocksIFMA takes in as many chunks of 128 bytes of the text as there are, and returns how much
-// that was.
+// blocksIFMA adds all whole chunks of 128 bytes of the text, and returns their size.
 func (p *poly1305) blocksIFMA(text []byte) int {
-	// The lanes are in the order of the blocks that come out of unpacking two registers of four.
+	// The lanes have the order in which unpacking two registers of four gives the blocks.
 	var l polyLanes
 	s1 := p.r1 + p.r1>>2
 	h0, h1, h2 := p.r0, p.r1, uint64(0)
@@ -91,18 +91,18 @@ func (p *poly1305) blocksIFMA(text []byte) int {
 	return at
 }
 
-// sumMany writes the tags of up to 8 messages, whose one-time keys are 64 bytes apart. Lanes whose
-// texts have fewer blocks than the longest begin later: until then their accumulator is zero, and
-// stays so if zeros are added.
+// sumMany writes the tags of up to 8 messages. Their one-time keys are 64 bytes apart. A lane with
+// fewer blocks than the longest text begins later: until then zeros are added to its accumulator,
+// which stays zero.
 func sumMany(tags *[polyWidth][Overhead]byte, msgs []Message, keys *[polyWidth * blockSize]byte) {
 	var l polyLanes
 	var in laneInputs
 	var zero [16]byte
-	var ends [polyWidth][16]byte // the last block of each, 1 to 16 bytes
-	var begin [polyWidth]int     // the step at which the first block is due
+	var ends [polyWidth][16]byte // the last block of each text, 1 to 16 bytes
+	var begin [polyWidth]int     // the step of the first block
 	keysIFMA(&l, &keys[0])
 
-	most := 0 // blocks before the last one
+	most := 0 // largest number of blocks before the last one
 	for i := range msgs {
 		most = max(most, blocksBeforeLast(len(msgs[i].sealed())))
 	}
@@ -142,9 +142,8 @@ func sumMany(tags *[polyWidth][Overhead]byte, msgs []Message, keys *[polyWidth *
 
 func blocksBeforeLast(size int) int { return max(size-1, 0) / 16 }
 
-// manyPays says if computing the tags at once is expected to take less time than one by one. The
-// unit is about a nanosecond, measured on a Zen 5; what is right by a factor of two elsewhere does
-// no harm.
+// manyPays reports whether computing the tags at once probably takes less time than one by one. The
+// unit is about a nanosecond on a Zen 5. An error by a factor of two elsewhere does no harm.
 func manyPays(msgs []Message) bool {
 	each, most := 0, 0
 	for i := range msgs {

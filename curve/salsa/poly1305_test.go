@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// slowSum is Poly1305 as RFC 8439, section 2.5 says it, in numbers of any size.
+// slowSum is Poly1305 as in RFC 8439, section 2.5, with integers of any size.
 func slowSum(text []byte, key []byte) (tag [16]byte) {
 	number := func(b []byte) *big.Int {
 		b = slices.Clone(b)
@@ -36,7 +36,7 @@ func slowSum(text []byte, key []byte) (tag [16]byte) {
 	return tag
 }
 
-// extreme draws bytes that are often all ones or all zeros, which is where carries go wrong.
+// extreme draws bytes that are often all ones or all zeros, where carries go wrong most easily.
 func extreme(t *rapid.T, n int, label string) []byte {
 	b := make([]byte, n)
 	for at := 0; at < n; {
@@ -57,8 +57,7 @@ func extreme(t *rapid.T, n int, label string) []byte {
 func TestSum(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
-			// The texts of a group, of which each may have any length: the way to compute the tags
-			// depends on them.
+			// The way to compute the tags depends on the lengths of all texts of a group.
 			var c Cipher
 			longest := rapid.SampledFrom([]int{0, 20, 100, 600, 3000}).Draw(t, "longest")
 			group := make([]Message, rapid.IntRange(1, groupSize).Draw(t, "messages"))
@@ -85,8 +84,8 @@ func TestSum(t *testing.T) {
 	})
 }
 
-// RFC 8439, appendix A.3, numbers 7 to 11: h is near a multiple of the modulus. Of r, text and tag,
-// what follows is zeros.
+// The vectors are from RFC 8439, appendix A.3, numbers 7 to 11: h is near a multiple of the
+// modulus. Zeros at the end of r, text and tag are left out.
 func TestSumAtTheModulus(t *testing.T) {
 	unhex := func(s string, size int) []byte {
 		b, err := hex.DecodeString(s)
@@ -110,7 +109,7 @@ func TestSumAtTheModulus(t *testing.T) {
 				strings.Repeat("00", 23) + "01", 64, "14000000000000005500000000000000"},
 			{"010000000000000004", "e33594d7505e43b900000000000000003394d7505e4379cd01", 48, "13"},
 		} {
-			for _, n := range []int{1, groupSize} { // alone, and side by side
+			for _, n := range []int{1, groupSize} { // one by one and side by side
 				var c Cipher
 				group := make([]Message, n)
 				for i := range group {

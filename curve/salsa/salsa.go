@@ -10,12 +10,12 @@ const Overhead = 16
 
 // Cipher seals and opens the messages of one direction of a connection. It contains some 5 KiB of
 // working memory with secrets: overwrite it with Cipher{} at the end of the connection. It is not
-// for concurrent use.
+// safe for concurrent use.
 type Cipher struct {
 	key  key
-	head lanes // of a group: the first block of each message, and what comes next if there is room
-	tail lanes // of a group: other blocks
-	next place // of a group: what is in neither yet
+	head lanes // the first block of each message of a group and, where there is room, later ones
+	tail lanes // other blocks of the group
+	next place // the first block that is in neither
 }
 
 // key is a Salsa20 key as little-endian words.
@@ -33,8 +33,8 @@ func (c *Cipher) Init(shared *[32]byte, prefix *[16]byte) {
 	var out [blockSize]byte
 	block(&out, &k, le.Uint64(prefix[0:]), le.Uint64(prefix[8:]))
 
-	// HSalsa20 is the core without its final addition: the words at the places of the constant and
-	// the nonce.
+	// HSalsa20 is the core without its final addition. Its result are the words in the places of
+	// the constant and the nonce.
 	word := func(i int) uint32 { return le.Uint32(out[4*i:]) }
 	for i := range 4 {
 		c.key[i] = word(5*i) - sigma[i]
@@ -46,28 +46,26 @@ func (c *Cipher) Init(shared *[32]byte, prefix *[16]byte) {
 
 // Message is one message to seal or to open. The memory stays the caller's.
 type Message struct {
-	// Nonce is the last 8 of the nonce's 24 bytes, as a big-endian number. The caller must not seal
-	// two messages with the same Nonce.
+	// Nonce is the last 8 bytes of the nonce of 24, as a big-endian number. The caller must not
+	// seal two messages with the same Nonce.
 	Nonce uint64
 
 	// Dst receives the result. For Seal it is Overhead bytes longer than Src, for Open Overhead
-	// bytes shorter. Other lengths panic.
+	// bytes shorter. Seal and Open panic on other lengths.
 	//
 	// The text in Dst (for Seal, Dst[Overhead:]) may share memory with the text in Src (for Open,
 	// Src[Overhead:]) if it starts at the same byte or before it. So messages can be sealed and
-	// opened in place, and while they move towards the start of a buffer. Dst of a message must not
-	// share memory with Src of a later one.
+	// opened in place, and moved towards the start of a buffer. Dst of a message must not share
+	// memory with Src of a later one.
 	Dst, Src []byte
 
-	// Flip is XORed into the first byte of the text on its way from Src to Dst. It changes that
-	// byte without a change of Src.
+	// Flip is XORed into the first byte of the text on its way from Src to Dst.
 	Flip byte
 }
 
-// Seal seals every message: Dst becomes the tag and the encrypted text. It does not allocate.
-//
-// Pass all messages at once: they are computed side by side, and eight small messages take little
-// longer than one.
+// Seal seals every message: Dst becomes the tag and the encrypted text. It does not allocate. Pass
+// all messages at once: they are computed side by side, and eight small messages take little longer
+// than one.
 func (c *Cipher) Seal(msgs []Message) {
 	for i := range msgs {
 		if len(msgs[i].Dst) != len(msgs[i].Src)+Overhead {
@@ -88,13 +86,13 @@ func (c *Cipher) Seal(msgs []Message) {
 }
 
 // Open checks and decrypts sealed messages in order, and returns the number of good ones. It stops
-// at the first bad one, and does not write to the Dst of that one and those after it. It does not
-// allocate.
+// at the first bad one, and does not write to the Dst of that one and of those behind it. It does
+// not allocate.
 func (c *Cipher) Open(msgs []Message) int {
 	whole := len(msgs)
 	for i := range msgs {
 		if len(msgs[i].Src) < Overhead {
-			whole = i // too short to have a tag
+			whole = i // too short for a tag
 			break
 		}
 		if len(msgs[i].Dst) != len(msgs[i].Src)-Overhead {

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A channel is a key, and both ways to use it: ours and x/crypto's.
+// A channel is a key, prepared for this package and for x/crypto.
 type channel struct {
 	Cipher
 	shared [32]byte
@@ -27,7 +27,7 @@ func newChannel(random *rand.ChaCha8) *channel {
 	return c
 }
 
-// secretbox seals a text with a nonce of all 24 bytes, and the subkey derived from it again.
+// secretbox seals a text with x/crypto, from the full nonce of 24 bytes.
 func (c *channel) secretbox(nonce uint64, text []byte) []byte {
 	var long [24]byte
 	copy(long[:], c.prefix[:])
@@ -47,7 +47,8 @@ func randomBytes(random *rand.ChaCha8, n int) []byte {
 	return b
 }
 
-// Every size up to some groups of blocks, and then those around the edges.
+// The test seals texts of every size up to some groups of blocks, and of sizes around larger
+// borders.
 func TestSealIsSecretbox(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		random := newRandom(1)
@@ -57,12 +58,12 @@ func TestSealIsSecretbox(t *testing.T) {
 			sealed := make([]byte, size+Overhead)
 			c.Seal([]Message{{Nonce: nonce, Dst: sealed, Src: text}})
 			if !bytes.Equal(sealed, want) {
-				t.Fatalf("%d bytes are sealed as % x, want % x", size, sealed, want)
+				t.Fatalf("a text of %d bytes is sealed as % x, want % x", size, sealed, want)
 			}
 			opened := make([]byte, size)
 			if c.Open([]Message{{Nonce: nonce, Dst: opened, Src: want}}) != 1 ||
 				!bytes.Equal(opened, text) {
-				t.Fatalf("%d bytes do not open", size)
+				t.Fatalf("the sealed text of %d bytes does not open", size)
 			}
 		}
 		for size := range 2200 {
@@ -74,12 +75,12 @@ func TestSealIsSecretbox(t *testing.T) {
 			}
 		}
 		check(70_000)
-		check(2_100_000) // more than what is done without interruption
+		check(2_100_000) // more than one call of assembly
 	})
 }
 
-// A batch is what its messages are one by one, wherever they are in memory, and nothing else is
-// written.
+// A batch gives the same result as its messages one by one, wherever they are in memory. Nothing
+// else is written.
 func TestBatchIsSecretbox(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
@@ -106,10 +107,10 @@ func TestBatchIsSecretbox(t *testing.T) {
 	})
 }
 
-// checkLayout puts messages into a buffer, one behind the other, and has them sealed or opened to
-// places in the same buffer: the text of each to where it was or nearer to the start, but behind
-// the message before. The text begins inHead bytes into what comes in and outHead bytes into what
-// goes out.
+// checkLayout puts messages into a buffer, one behind the other. It has them sealed or opened to
+// places in the same buffer: the text of each moves towards the start or stays, but stays behind
+// the message before it. The text begins at offset inHead of each input and at offset outHead of
+// each output.
 func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, inHead, outHead int,
 	do func([]Message) int) {
 	const guard = 100
@@ -153,8 +154,8 @@ func checkLayout(t *rapid.T, what string, nonces []uint64, in, want [][]byte, in
 	}
 }
 
-// Whichever bit is changed, of tag, text or nonce: the message is refused, those before it are
-// opened, and nothing is written for it and for those behind it.
+// If any bit of tag, text or nonce is changed, the message is refused, those before it are opened,
+// and nothing is written for it and those behind it.
 func TestEveryBitCounts(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		for _, sizes := range [][]int{{0}, {100}, {700}, {2500}, {100, 32, 0, 77, 300},
@@ -173,7 +174,7 @@ func TestEveryBitCounts(t *testing.T) {
 					clear(msgs[i].Dst)
 				}
 				if n := c.Open(msgs); n != bad {
-					t.Fatalf("%v: message %d with bit %d of its %s changed: %d are good", sizes,
+					t.Fatalf("%v: message %d, bit %d of its %s changed: %d are good", sizes,
 						bad, bit, what, n)
 				}
 				for i := range msgs {
@@ -206,7 +207,7 @@ func TestEveryBitCounts(t *testing.T) {
 	})
 }
 
-func TestOpenRefusesWhatIsTooShort(t *testing.T) {
+func TestOpenRefusesMessagesShorterThanTag(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		c := newChannel(newRandom(3))
 		for size := range Overhead {
@@ -220,7 +221,7 @@ func TestOpenRefusesWhatIsTooShort(t *testing.T) {
 	})
 }
 
-// Flip is as if the first byte of the text were another one, in both directions.
+// With Flip the result is that of a text with another first byte, in both directions.
 func TestFlip(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		c := newChannel(newRandom(7))
@@ -243,7 +244,7 @@ func TestFlip(t *testing.T) {
 			}
 		}
 		if n := c.Open(open); n != len(open) {
-			t.Fatalf("%d are good", n)
+			t.Fatalf("%d messages are good", n)
 		}
 		for i, m := range open {
 			if !bytes.Equal(m.Dst, seal[i].Src) {

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Available returns how many bytes of memory the process may use, and what says so: "cgroup" or
-// "host". It reads the limits of cgroup v2 and v1 and /proc/meminfo, and returns 0 and "" where
-// there is none of them.
+// Available returns the amount of memory that the process may use, in bytes, and its source:
+// "cgroup" or "host". It reads the limits of cgroup v2 and v1 and /proc/meminfo. Without any of
+// them it returns 0 and "".
 func Available() (bytes int64, source string) { return available(os.DirFS("/")) }
 
 func available(root fs.FS) (bytes int64, source string) {
@@ -42,12 +42,12 @@ func available(root fs.FS) (bytes int64, source string) {
 	return bytes, source
 }
 
-// cgroupLimit returns the smallest limit of a cgroup and those above it, 0 for none. In a container
-// mount shows the container's cgroup as its root and the path may not exist.
+// cgroupLimit returns the smallest limit of a cgroup and those above it, 0 for none. In a
+// container, mount shows the container's cgroup as its root, and path may not exist.
 func cgroupLimit(root fs.FS, mount, group, file string) (limit int64) {
 	for dir := path.Clean("/" + group); ; dir = path.Dir(dir) {
 		if b, err := fs.ReadFile(root, mount+path.Join(dir, "/", file)); err == nil {
-			// memory.max is "max" without a limit; v1 has a number that no machine has.
+			// Without a limit, memory.max is "max", and v1 has a number that no machine reaches.
 			n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
 			if err == nil && n > 0 && n < 1<<60 && (limit == 0 || n < limit) {
 				limit = n

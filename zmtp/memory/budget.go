@@ -9,25 +9,26 @@ import (
 )
 
 const (
-	// patience is how long a reservation waits, or the limit is exceeded, before a holder is
-	// closed. A sink that hesitates or a large message on a slow link takes seconds.
+	// patience is the time that a reservation waits, or that the limit is exceeded, before a holder
+	// is closed. A sink that hesitates, or a large message on a slow link, takes seconds.
 	patience = 5 * time.Second
-	// between is how often a shortage is looked at.
+	// between is the interval at which a shortage is checked.
 	between = 50 * time.Millisecond
-	// grace is how long a closed holder may take to give its memory back before the next is closed.
+	// grace is the time in which a closed holder has to release its memory before the next one is
+	// closed.
 	grace = time.Second
 	// minVictim is the smallest amount, in bytes, for which a holder is closed. To close smaller
-	// ones helps little and punishes many.
+	// ones helps little and hits many.
 	minVictim = 256 << 10
-	// activePart is which part of its memory a holder has to move within patience to be active.
-	// Whoever sends a message so slowly that it is just active has completed it soon.
+	// A holder is active if it moves 1/activePart of its memory within patience. A peer that sends
+	// a message so slowly that it is just active has soon completed it.
 	activePart = 16
-	// quiet is how long memory must have sufficed before a new shortage is logged.
+	// quiet is the time for which memory must suffice before a new shortage is logged.
 	quiet = time.Minute
 )
 
-// Budget is a limit on the memory that all its holders take together. Its methods may be called
-// from any goroutine. A nil Budget has no limit and its holders count nothing.
+// Budget bounds the memory of all its holders together. It is safe for concurrent use. A nil Budget
+// has no limit, and its holders count nothing.
 type Budget struct {
 	log   *slog.Logger
 	limit atomic.Int64
@@ -36,31 +37,31 @@ type Budget struct {
 
 	waits, refused, evicted atomic.Uint64
 
-	// pressed is set while a timer watches a shortage. It spares releases the lock.
+	// pressed is set while a timer watches a shortage. Otherwise releases need no lock.
 	pressed atomic.Bool
 
 	mu      sync.Mutex
 	holders map[*Holder]struct{} // guarded by mu
 	waiting []*waiter            // guarded by mu; oldest first
-	// guarded by mu; since when the limit is exceeded, zero if it is not
+	// guarded by mu; start of the time over the limit, zero if there is none
 	over   time.Time
-	looked time.Time // guarded by mu; when Holder.look was called
-	last   *Holder   // guarded by mu; the last that was closed
-	closed time.Time // guarded by mu; when
-	ended  time.Time // guarded by mu; when the last shortage ended
-	short  bool      // guarded by mu; a shortage was logged, its end was not
+	looked time.Time // guarded by mu; last call of Holder.look
+	last   *Holder   // guarded by mu; the holder that was closed last
+	closed time.Time // guarded by mu; when last was closed
+	ended  time.Time // guarded by mu; end of the last shortage
+	short  bool      // guarded by mu; the begin of a shortage was logged, its end was not
 }
 
 // waiter is a reservation that has to wait.
 type waiter struct {
 	holder  *Holder
 	n       int64
-	whole   int64 // what it has to have in the end for what is under way, n at least
+	whole   int64 // all that the work under way needs, n at least
 	since   time.Time
 	granted chan struct{} // closed once n is reserved
 }
 
-// New returns a budget of limit bytes. Shortages are logged to log, which may be nil.
+// New returns a budget of limit bytes. log takes messages about shortages and may be nil.
 func New(limit int64, log *slog.Logger) *Budget {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -70,7 +71,7 @@ func New(limit int64, log *slog.Logger) *Budget {
 	return b
 }
 
-// SetLimit changes the limit. Reservations that a lower limit would not have allowed remain.
+// SetLimit changes the limit. It does not take back earlier reservations.
 func (b *Budget) SetLimit(limit int64) {
 	if b == nil {
 		return
@@ -90,21 +91,21 @@ func (b *Budget) Limit() int64 {
 	return b.limit.Load()
 }
 
-// Stats is the state of a Budget.
+// Stats describes a Budget at one moment.
 type Stats struct {
 	Limit int64 // bytes
 	Used  int64 // bytes reserved, with the floors of all holders
 	Peak  int64 // largest value of Used
-	// ByKind has the bytes by kind of holder. A holder counts with its floor at least.
+	// ByKind has the bytes of each kind of holder. A holder counts with its floor at least.
 	ByKind map[string]int64
-	// Holders is the number of holders, Waiting that of the reservations that wait now.
+	// Holders is the number of holders, Waiting the number of reservations that wait.
 	Holders, Waiting int
-	// Waits counts reservations that had to wait, Refused those of TryReserve and TryPin that
-	// failed, Evicted the holders that were closed.
+	// Waits counts reservations that had to wait, Refused failed calls of TryReserve and TryPin,
+	// Evicted closed holders.
 	Waits, Refused, Evicted uint64
 }
 
-// Stats returns the state of the budget, zero for a nil Budget.
+// Stats describes the budget at this moment. For a nil Budget it is zero.
 func (b *Budget) Stats() Stats {
 	if b == nil {
 		return Stats{}
@@ -122,7 +123,7 @@ func (b *Budget) Stats() Stats {
 	return st
 }
 
-// charge adds n bytes to what is used.
+// charge adds n bytes to used.
 func (b *Budget) charge(n int64) {
 	if n == 0 {
 		return
@@ -151,7 +152,7 @@ func (b *Budget) note(used int64) {
 	}
 }
 
-// tryCharge adds n bytes to what is used if allowed says yes to what is left free behind them.
+// tryCharge adds n bytes to used, if allowed returns true for the bytes that then remain free.
 func (b *Budget) tryCharge(n int64, allowed func(free int64) bool) bool {
 	for {
 		used := b.used.Load()
@@ -165,14 +166,14 @@ func (b *Budget) tryCharge(n int64, allowed func(free int64) bool) bool {
 	}
 }
 
-// wait queues a reservation, or returns nil if it succeeds after all.
+// wait queues a reservation. It returns nil if the reservation succeeds after all.
 func (b *Budget) wait(h *Holder, n, whole int64) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w := &waiter{holder: h, n: n, whole: max(n, whole), since: time.Now(),
 		granted: make(chan struct{})}
 	b.waiting = append(b.waiting, w)
-	b.press() // from here on each release looks at the queue
+	b.press() // now every release checks the queue
 	if b.grant(); w.done() {
 		return nil
 	}
@@ -202,8 +203,8 @@ func (b *Budget) cancel(w *waiter) (granted bool) {
 	return true
 }
 
-// grant reserves for waiters what is allowed by now, the oldest first. One that needs much does not
-// hold up others that need little. Caller holds mu.
+// grant grants the reservations that are now allowed, the oldest first. A large one does not hold
+// up small ones behind it. The caller holds mu.
 func (b *Budget) grant() {
 	kept := b.waiting[:0]
 	for _, w := range b.waiting {
@@ -217,7 +218,7 @@ func (b *Budget) grant() {
 	b.waiting = kept
 }
 
-// press starts to watch a shortage if there is one. Caller holds mu.
+// press starts to watch a shortage if there is one. The caller holds mu.
 func (b *Budget) press() {
 	if !b.shortage() || b.pressed.Swap(true) {
 		return
@@ -230,21 +231,21 @@ func (b *Budget) press() {
 	time.AfterFunc(between, b.relieve)
 }
 
-// shortage reports whether a reservation waits or the limit is exceeded. Caller holds mu.
+// shortage reports whether a reservation waits or the limit is exceeded. The caller holds mu.
 func (b *Budget) shortage() bool {
 	return len(b.waiting) > 0 || b.used.Load() > b.limit.Load()
 }
 
-// relieve looks at a shortage once in a while: it closes the largest holder if it has lasted.
+// relieve checks a shortage at intervals, and closes the largest holder if it lasts.
 func (b *Budget) relieve() {
 	b.mu.Lock()
 	b.grant()
 	now := time.Now()
 	b.pressed.Store(false)
-	if !b.shortage() { // looked at again because a charge that found pressed set did nothing
+	if !b.shortage() { // checked again: a charge that found pressed set did nothing
 		if b.short {
 			b.short, b.ended = false, now
-			b.log.Info("memory budget suffices again", "used", b.used.Load(), "limit",
+			b.log.Info("the memory budget suffices again", "used", b.used.Load(), "limit",
 				b.limit.Load())
 		}
 		b.mu.Unlock()
@@ -253,9 +254,8 @@ func (b *Budget) relieve() {
 	b.pressed.Store(true)
 	if !b.short && (b.ended.IsZero() || now.Sub(b.ended) >= quiet) {
 		b.short = true
-		b.log.Warn("memory budget exhausted: peers that hold much are not read; if this is no "+
-			"attack,"+
-			" raise the limit", "used", b.used.Load(), "limit", b.limit.Load())
+		b.log.Warn("the memory budget is exhausted: peers that hold much are not read; if this is "+
+			"no attack, raise the limit", "used", b.used.Load(), "limit", b.limit.Load())
 	}
 	since := now
 	if len(b.waiting) > 0 {
@@ -292,15 +292,15 @@ func (b *Budget) relieve() {
 	}
 }
 
-// victim returns the holder to close, or nil if that does not help: then most of the memory waits
+// victim returns the holder to close, or nil if that would not help: then most of the memory waits
 // for a sink, which is back-pressure and not the fault of a peer.
 //
-// It is the largest, where one that waits counts with all that it has to have in the end: to close
-// the one that lacks little would waste what it holds. One that is active, or waits, counts a
-// quarter. The holder that has waited longest is spared, as the memory is for it, unless it needs
-// more than there can be: then it is closed. Caller holds mu.
+// It is the largest holder. One that waits counts with all that it needs: closing a holder that
+// needs only a little more would waste what it has. One that is active, or waits, counts a quarter.
+// The holder that has waited longest is spared, since the memory is meant for it, unless it needs
+// more than can ever be free: then it is closed. The caller holds mu.
 func (b *Budget) victim() *Holder {
-	sum, fixed := int64(0), int64(0) // what can be freed and what cannot; memory that is pinned can
+	sum, fixed := int64(0), int64(0) // what can be freed, pinned memory included, and what cannot
 	for h := range b.holders {
 		if h.evict != nil {
 			sum += h.Held()
@@ -324,7 +324,7 @@ func (b *Budget) victim() *Holder {
 		if others := sum - held; reading(held+w.n, limit-b.used.Load()+others-w.n, limit) {
 			spared = w.holder
 		} else if w.holder.evict != nil && !w.holder.evicted {
-			return w.holder // it cannot go on, whoever else is closed
+			return w.holder // it can never go on, whatever else is closed
 		}
 	}
 	var largest *Holder
@@ -344,15 +344,14 @@ func (b *Budget) victim() *Holder {
 	return largest
 }
 
-// ExhaustedError says that a holder was closed because the budget was exhausted.
+// ExhaustedError is the reason for closing a holder when the budget is exhausted.
 type ExhaustedError struct {
-	Held  int64 // bytes that it held
+	Held  int64 // by the holder, in bytes
 	Limit int64 // of the budget, in bytes
 }
 
 // Error implements error.
 func (e *ExhaustedError) Error() string {
 	return fmt.Sprintf("the memory budget of %d bytes was exhausted and this one, of %d bytes, "+
-		"was to be"+
-		" closed: raise the limit if that happens to honest peers", e.Limit, e.Held)
+		"was to be closed: raise the limit if that happens to honest peers", e.Limit, e.Held)
 }

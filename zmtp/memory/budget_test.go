@@ -13,7 +13,7 @@ import (
 
 const mib = 1 << 20
 
-// While large holders wait, one that has little goes on.
+// While large holders wait, a small one goes on.
 func TestSmallHolderGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, done := New(100*mib, nil), make(chan struct{})
@@ -39,8 +39,8 @@ func TestSmallHolderGoesOn(t *testing.T) {
 	})
 }
 
-// The largest holders are closed, one after the other, when a reservation has waited too long,
-// until it succeeds.
+// If a reservation has waited too long, the largest holders are closed one after the other until it
+// succeeds.
 func TestLargestIsClosedWhenShortageLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(100*mib, nil)
@@ -65,18 +65,18 @@ func TestLargestIsClosedWhenShortageLasts(t *testing.T) {
 		small := hold(3, 5*mib)
 		began := time.Now()
 		if !small.Reserve(30*mib, 0, nil) {
-			t.Fatal("not granted")
+			t.Fatal("the reservation is not granted")
 		}
 		if took := time.Since(began); took < patience || took > patience+4*between {
-			t.Errorf("granted after %v", took)
+			t.Errorf("the reservation is granted after %v", took)
 		}
 		if !slices.Equal(closed, []int{1, 2}) || b.Stats().Evicted != 2 {
-			t.Errorf("closed %v", closed)
+			t.Errorf("the holders %v were closed", closed)
 		}
 	})
 }
 
-// What is added without asking is a shortage like any other.
+// Memory that Add reserves beyond the limit causes a shortage like any other.
 func TestLargestIsClosedWhenLimitIsExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(100*mib, nil)
@@ -87,17 +87,17 @@ func TestLargestIsClosedWhenLimitIsExceeded(t *testing.T) {
 		b.NewHolder("peer", 0, func(error) { t.Error("the smaller one is closed") }).Add(40 * mib)
 		time.Sleep(patience - time.Second)
 		if closed.Load() > 0 {
-			t.Error("closed too early")
+			t.Error("the holder is closed too early")
 		}
 		time.Sleep(time.Minute)
 		if st := b.Stats(); closed.Load() != 1 || st.Used != 40*mib {
-			t.Errorf("closed %d times: %+v", closed.Load(), st)
+			t.Errorf("the holder is closed %d times: %+v", closed.Load(), st)
 		}
 	})
 }
 
-// When most of the memory belongs to holders that cannot be closed, a sink does not keep up: peers
-// wait and none is closed.
+// If most of the memory belongs to holders that cannot be closed, a sink is too slow: peers wait
+// and none is closed.
 func TestNobodyIsClosedForASink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, done := New(100*mib, nil), make(chan struct{})
@@ -115,8 +115,8 @@ func TestNobodyIsClosedForASink(t *testing.T) {
 	})
 }
 
-// One who waits goes on as soon as the limit allows it.
-func TestSetLimit(t *testing.T) {
+// A reservation that waits is granted as soon as a new limit allows it.
+func TestHigherLimitGrantsWaitingReservation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(mib, nil)
 		h := b.NewHolder("peer", 0, nil)
@@ -124,17 +124,17 @@ func TestSetLimit(t *testing.T) {
 		go func() { granted = h.Reserve(10*mib, 0, nil) }()
 		synctest.Wait()
 		if granted {
-			t.Error("granted beyond the limit")
+			t.Error("the reservation is granted beyond the limit")
 		}
 		b.SetLimit(100 * mib)
 		synctest.Wait()
 		if !granted {
-			t.Error("not granted")
+			t.Error("the reservation is not granted")
 		}
 	})
 }
 
-// Holders used from several goroutines add up, and no wake-up is lost.
+// Reservations from several goroutines add up, and no wake-up is lost.
 func TestConcurrentUse(t *testing.T) {
 	b := New(20*mib, nil)
 	var all sync.WaitGroup
@@ -171,7 +171,7 @@ func TestNilBudget(t *testing.T) {
 	h.Add(mib)
 	if !h.Reserve(mib, 0, nil) || !h.TryReserve(mib) || !h.TryPin(mib) || h.Held() != 0 ||
 		b.Stats().Limit != 0 {
-		t.Error("a nil Budget counts")
+		t.Error("a nil Budget counts reservations")
 	}
 	h.Unpin(mib)
 	h.Release(3 * mib)
@@ -190,11 +190,11 @@ func BenchmarkReserve(b *testing.B) {
 	})
 }
 
-// A holder that needs more than it can ever have is closed itself, though others hold more.
+// A holder that needs more than it can ever get is closed itself, although others hold more.
 func TestImpossibleReservationIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, done := New(100*mib, nil), make(chan struct{})
-		b.NewHolder("peer", 0, func(error) { t.Error("the largest is closed") }).Add(60 * mib)
+		b.NewHolder("peer", 0, func(error) { t.Error("the largest one is closed") }).Add(60 * mib)
 		h := b.NewHolder("peer", 0, func(error) { close(done) })
 		h.Add(10 * mib)
 		if h.Reserve(90*mib, 0, done) {

@@ -16,12 +16,12 @@ const (
 	modelUnit  = modelLimit / 1000
 )
 
-// modelHolder is a holder as the model sees it.
+// modelHolder is a holder of the model.
 type modelHolder struct {
 	*Holder
 	floor, pinned int64
 	reserved      atomic.Int64
-	asked         atomic.Int64 // bytes of the Reserve that waits, else 0
+	asked         atomic.Int64 // bytes of the Reserve that waits, or 0
 	stop          chan struct{}
 	evictions     int
 }
@@ -31,9 +31,9 @@ type model struct {
 	holders []*modelHolder
 }
 
-// TestAgainstModel: whatever holders do, what is used is the sum of what they hold, floors
-// included; only Add, floors and what is within a floor exceed the limit; nobody waits who may go
-// on; and after the end nothing is used.
+// For any actions of the holders: the used memory is the sum of what they hold, floors included.
+// Only Add, floors and memory within a floor exceed the limit. No holder waits that may go on. At
+// the end no memory is in use.
 func TestAgainstModel(t *testing.T) {
 	type step struct{ what, which, n int }
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
@@ -118,7 +118,7 @@ func (m *model) step(what int, h *modelHolder, n int64) error {
 		} else if got {
 			h.pinned = n
 		}
-	case 8: // the wait is given up
+	case 8: // the wait is cancelled
 		if h.asked.Load() > 0 {
 			close(h.stop)
 		}
@@ -126,7 +126,7 @@ func (m *model) step(what int, h *modelHolder, n int64) error {
 	return nil
 }
 
-// used is what the budget should say.
+// used returns the memory that the budget should report as used.
 func (m *model) used() (n int64) {
 	for _, h := range m.holders {
 		n += max(h.reserved.Load(), h.floor)
@@ -152,7 +152,7 @@ func (m *model) check() error {
 		delta := max(h.reserved.Load()+h.asked.Load()-h.floor, 0) - max(h.reserved.Load()-h.floor,
 			0)
 		free := modelLimit - used - delta
-		// A release that frees nothing, within a floor, does not look at the queue; the next tick
+		// A release within a floor, which frees nothing, does not check the queue. The next tick
 		// does.
 		if free >= 0 && h.reserved.Load()+h.pinned+h.asked.Load() <= max(2*(free-modelLimit/8),
 			modelSmall) {
@@ -171,7 +171,7 @@ func (m *model) check() error {
 	return nil
 }
 
-// end gives everything back.
+// end releases everything.
 func (m *model) end() error {
 	for _, h := range m.holders {
 		if h.asked.Load() > 0 {
@@ -180,7 +180,7 @@ func (m *model) end() error {
 		synctest.Wait()
 	}
 	for _, h := range m.holders {
-		// The last releases may come after the holder is closed.
+		// the last releases may come after the holder is closed
 		h.Release(h.reserved.Load() / 2)
 		h.Close()
 		h.Close()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// randomKeys makes the keys of libzmq's benchmark_radix_tree: 10 000 of 20 characters out of 36,
+// randomKeys returns the keys of libzmq's benchmark_radix_tree: 10,000 of 20 characters out of 36,
 // from std::minstd_rand seeded with 123456789.
 func randomKeys(n int) [][]byte {
 	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -21,7 +21,7 @@ func randomKeys(n int) [][]byte {
 	return keys
 }
 
-// sharedPrefixKeys makes topics as a large cluster has them: long and alike.
+// sharedPrefixKeys returns topics like those of a large cluster: long, with common beginnings.
 func sharedPrefixKeys(n int) [][]byte {
 	keys := make([][]byte, n)
 	for i := range keys {
@@ -113,7 +113,7 @@ func BenchmarkChange(b *testing.B) {
 	})
 }
 
-// BenchmarkRemove takes away a subscriber of 100 000 topics.
+// BenchmarkRemove removes a subscriber with 100,000 topics.
 func BenchmarkRemove(b *testing.B) {
 	keys := randomKeys(100_000)
 	for b.Loop() {

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A model is what a Table should do, in the most obvious way: one list that is searched from end to
-// end.
+// A model does what a Table should do, in the most obvious way: with one list that is searched from
+// end to end.
 type model []modelEntry
 
 type modelEntry struct {
@@ -111,15 +111,16 @@ func (m *model) count(p int) (n int) {
 	return n
 }
 
-// topicGen draws from few letters, so that topics share prefixes, extend each other and meet again.
+// topicGen draws from few letters, so that topics share prefixes, extend each other and occur
+// again.
 var topicGen = rapid.SliceOfN(rapid.SampledFrom([]byte{'a', 'b', 0, 0xff}), 0, 6)
 
-func TestTableAgainstModel(t *testing.T) {
+func TestTableAnswersAsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var table Table[int]
 		var m model
 		peer := rapid.IntRange(0, 5)
-		// Roots of the past with what they have to go on answering.
+		// past is an earlier root, with the answers that it must go on giving
 		type past struct {
 			root   *Root[int]
 			topics []string
@@ -132,7 +133,7 @@ func TestTableAgainstModel(t *testing.T) {
 		}
 		same := func(t *rapid.T, got, want Change) {
 			if got != want {
-				t.Fatalf("change is %+v, want %+v", got, want)
+				t.Fatalf("the change is %+v, want %+v", got, want)
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -142,7 +143,7 @@ func TestTableAgainstModel(t *testing.T) {
 				got := table.Subscribe(p, topic)
 				same(t, got, m.subscribe(p, string(topic)))
 				if (table.Root() != before) != got.Fresh {
-					t.Fatalf("root changed: %v, though fresh: %v", table.Root() != before,
+					t.Fatalf("the root has changed: %v, but Fresh is %v", table.Root() != before,
 						got.Fresh)
 				}
 				clear(topic) // the table must have its own copy
@@ -153,7 +154,7 @@ func TestTableAgainstModel(t *testing.T) {
 				got := table.Cancel(p, topic)
 				same(t, got, m.cancel(p, string(topic)))
 				if (table.Root() != before) != got.Held {
-					t.Fatalf("root changed: %v, though held: %v", table.Root() != before, got.Held)
+					t.Fatalf("root changed: %v, but Held is %v", table.Root() != before, got.Held)
 				}
 			},
 			"subscribe to many": func(t *rapid.T) {
@@ -171,7 +172,7 @@ func TestTableAgainstModel(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				p := peer.Draw(t, "p")
-				// one change of many topics has most to share with its past
+				// a change of many topics shares most with an earlier root
 				keep(topicGen.Draw(t, "topic"))
 				before, effective := table.Root(), false
 				got, want := table.Remove(p), m.remove(p)
@@ -182,7 +183,7 @@ func TestTableAgainstModel(t *testing.T) {
 					effective = effective || r.Held
 				}
 				if (table.Root() != before) != effective {
-					t.Fatalf("root changed: %v, though matching: %v", table.Root() != before,
+					t.Fatalf("the root has changed: %v, but matching: %v", table.Root() != before,
 						effective)
 				}
 			},
@@ -204,15 +205,15 @@ func TestTableAgainstModel(t *testing.T) {
 					t.Fatal("Match changed the topic")
 				}
 				if got[0] != -1 {
-					t.Fatal("Match did not append")
+					t.Fatal("Match has overwritten dst")
 				}
 				got = got[1:]
 				slices.Sort(got)
 				if want := m.match(string(topic)); !slices.Equal(got, want) {
-					t.Fatalf("%q reaches %v, want %v", topic, got, want)
+					t.Fatalf("%q matches %v, want %v", topic, got, want)
 				}
 				if table.Root().Any(topic) != (len(got) > 0) {
-					t.Fatalf("Any(%q) disagrees with Match, %v", topic, got)
+					t.Fatalf("Any(%q) is wrong, Match returns %v", topic, got)
 				}
 				p := peer.Draw(t, "account")
 				if got, want := table.Count(p), m.count(p); got != want {
@@ -226,7 +227,7 @@ func TestTableAgainstModel(t *testing.T) {
 					slices.Sort(got)
 					if !slices.Equal(got, past.match) ||
 						!slices.Equal(slices.Collect(past.root.Topics()), past.topics) {
-						t.Fatal("a root changed after it was published")
+						t.Fatal("a root has changed after it was published")
 					}
 				}
 				checkShape(t, &table.trie)
@@ -235,7 +236,7 @@ func TestTableAgainstModel(t *testing.T) {
 	})
 }
 
-// checkShape checks what the trie promises about itself.
+// checkShape checks the invariants of the trie.
 func checkShape(t interface{ Fatalf(string, ...any) }, trie *Trie[int]) {
 	r := trie.Root()
 	if r == nil {

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// A node is a place in the path-compressed trie. It never changes once it is published.
+// A node is a place in the path-compressed trie. A published node never changes.
 type node[P comparable] struct {
-	// label is the common prefix of the topics below, without that of the parent. Only the root's
-	// is empty.
+	// label is the part that the topics below have in common, behind the parent's part. Only the
+	// root's is empty.
 	label string
-	// subs are the subscribers of the topic that ends here, in order of id. A node without
-	// subscribers has at least two children, except for the root.
+	// subs are the subscribers of the topic that ends here, by id. A node without subscribers has
+	// at least two children, unless it is the root.
 	subs []entry[P]
-	// first has the first byte of each child's label, ascending. children are in the same order.
+	// first has the first byte of each child's label, ascending. children has the same order.
 	first    string
 	children []*node[P]
 	// gen is the change that made this node. Until that change is published, the writer may modify
@@ -21,8 +21,8 @@ type node[P comparable] struct {
 	gen uint64
 }
 
-// An entry is a subscriber with the small number by which Match recognises it. Ids are unique in
-// one Root.
+// An entry is a subscriber and a small number by which Match recognises it. Ids are unique in one
+// Root.
 type entry[P comparable] struct {
 	p  P
 	id uint32
@@ -54,7 +54,7 @@ func (n *node[P]) find(topic string) *node[P] {
 	return n
 }
 
-// holds reports whether the subscriber with this id is in n's own list.
+// holds reports whether the subscriber with this id is in n.subs.
 func (n *node[P]) holds(id uint32) bool {
 	if n == nil {
 		return false
@@ -63,8 +63,8 @@ func (n *node[P]) holds(id uint32) bool {
 	return ok
 }
 
-// own returns child i of n, replaced by a copy if an earlier change made it. n must be of gen
-// itself.
+// own returns child i of n. If an earlier change made the child, own replaces it by a copy. n must
+// be of gen.
 func (n *node[P]) own(i int, gen uint64) *node[P] {
 	c := n.children[i]
 	if c.gen != gen {
@@ -81,8 +81,8 @@ func (n *node[P]) clone(gen uint64) *node[P] {
 	return &c
 }
 
-// descend returns the node of exactly this topic below n, and makes it if it is missing. Every node
-// on the way is then of gen.
+// descend returns the node of exactly this topic below n, and creates it if it is missing. Every
+// node on the way is then of gen.
 func (n *node[P]) descend(topic string, gen uint64) *node[P] {
 	for len(topic) > 0 {
 		i := n.index(topic[0])
@@ -107,26 +107,26 @@ func (n *node[P]) insertChild(c *node[P]) {
 	for i < len(n.first) && n.first[i] < b {
 		i++
 	}
-	// Not string(b): that would be the UTF-8 form of the code point b.
+	// string(b) would be the UTF-8 form of the code point b
 	n.first = n.first[:i] + c.label[:1] + n.first[i:]
 	n.children = slices.Insert(n.children, i, c)
 }
 
-// split cuts n's label after its first at bytes. n keeps these, and a new child gets the rest.
+// split cuts n's label. n keeps the first at bytes, and a new child gets the rest.
 func (n *node[P]) split(at int) {
 	c := *n
 	c.label = n.label[at:]
 	n.first = c.label[:1]
 	n.children = []*node[P]{&c}
 	n.subs = nil
-	// A label shares memory with the topic from which it was cut. Without a copy a short label
-	// would keep a long topic alive after its last subscriber has gone.
+	// A label shares memory with the topic from which it was cut. Without a copy, a short label
+	// would keep a long topic in memory after its last subscriber has gone.
 	n.first = strings.Clone(n.first)
 	n.label = strings.Clone(n.label[:at])
 }
 
 // prune restores the rule that a node without subscribers has at least two children, after child i
-// of n has lost its last subscriber. Both are of the present gen. root says that n is the root,
+// of n has lost its last subscriber. Both are of the current gen. root says that n is the root,
 // which always stays.
 func (n *node[P]) prune(i int, root bool) {
 	c := n.children[i]
@@ -142,13 +142,13 @@ func (n *node[P]) prune(i int, root bool) {
 	}
 }
 
-// merge makes n take the place of its only child.
+// merge replaces n by its only child.
 func (n *node[P]) merge() {
 	c := n.children[0]
 	n.label += c.label
 	n.subs = c.subs
 	n.first = c.first
-	// The child may be published already, and n may be changed again before it is.
+	// The child may be published already, and n may change again before it is.
 	n.children = slices.Clone(c.children)
 }
 
@@ -165,8 +165,8 @@ func commonPrefix(a, b string) int {
 // index returns the index of the child whose label begins with b, or -1.
 func (n *node[P]) index(b byte) int { return strings.IndexByte(n.first, b) }
 
-// step returns the next node below n on the way to topic, and the rest of topic below that. topic
-// is the rest below n. At the end step returns nil.
+// step returns the next node on the way to topic, and the rest of topic below that node. topic is
+// the rest below n. At the end step returns nil.
 func (n *node[P]) step(topic []byte) (*node[P], []byte) {
 	if len(topic) == 0 {
 		return nil, nil

@@ -7,65 +7,64 @@ import (
 	"sync"
 )
 
-// A Table keeps the subscriptions of an XPUB as libzmq does. Each topic has a set of subscribers,
-// for matching: a subscriber that subscribes twice is in it once, and leaves it with its first
-// CANCEL. Beside that the Table counts SUBSCRIBEs less CANCELs for each subscriber and topic, so
-// that what was passed on can be taken back as often. The zero value is empty and ready for use. It
-// must not be copied.
+// A Table keeps the subscriptions of an XPUB as libzmq does. For matching, each topic has a set of
+// subscribers: a subscriber that subscribes twice is in it once, and leaves it with its first
+// CANCEL. Besides, the Table counts SUBSCRIBEs minus CANCELs for each subscriber and topic, so that
+// an XPUB can cancel a subscription upstream as often as it was passed on. The zero value is empty
+// and ready for use. A Table must not be copied.
 //
-// All methods may be called from any goroutine. Those that change the Table exclude each other with
-// a lock; those for matching take none. A caller that passes each [Change] on has to hold a lock of
-// its own over the change and the queueing of the message. Otherwise two changes of one topic may
-// go out in the wrong order.
+// All methods are safe for concurrent use. Those that change the Table take a lock; those that
+// match do not. A caller that passes each [Change] on must hold a lock of its own while it changes
+// the Table and queues the message. Otherwise two changes of one topic may go out in the wrong
+// order.
 //
 // A Table has no limits. Check the length of the topic and Count before Subscribe.
 type Table[P comparable] struct {
 	trie Trie[P] // changed under mu
 
 	mu sync.Mutex
-	// accounts has the topics of each subscriber. There is no account without topics.
+	// accounts has the topics of each subscriber. A subscriber without topics has no account.
 	accounts map[P]map[string]interest
 }
 
-// An interest is what one subscriber has asked of one topic. There is none that is not held and has
-// a count of 0.
+// An interest is what one subscriber has asked for one topic. It is held or has a count above 0.
 type interest struct {
 	held  bool
-	count int // SUBSCRIBEs less CANCELs, never below 0
+	count int // SUBSCRIBEs minus CANCELs, never below 0
 }
 
-// A Change says what a SUBSCRIBE or a CANCEL did. Fields that are not named for it are false.
+// A Change is the effect of a SUBSCRIBE or a CANCEL. A field is false for the command that its
+// comment does not name.
 type Change struct {
 	// Fresh (SUBSCRIBE): p did not hold the topic before, so matching has changed.
 	Fresh bool
-	// First (SUBSCRIBE): nobody held the topic before.
+	// First (SUBSCRIBE): no subscriber held the topic before.
 	First bool
 	// Held (CANCEL): p held the topic until now, so matching has changed.
 	Held bool
-	// Last (CANCEL): p held the topic, and nobody does any more.
+	// Last (CANCEL): p held the topic, and no subscriber does any more.
 	Last bool
-	// Counted (CANCEL): it took back a SUBSCRIBE of p. A CANCEL that is not counted answers no
-	// SUBSCRIBE and must not be passed on: it would end the subscription of another subscriber
-	// there.
+	// Counted (CANCEL): it took back a SUBSCRIBE of p. Any other CANCEL must not be passed on:
+	// upstream it would end the subscription of another subscriber.
 	Counted bool
-	// Count is the number of SUBSCRIBEs of p for this topic, after the change, that no CANCEL has
-	// taken back.
+	// Count is the number of SUBSCRIBEs of p for this topic that no CANCEL has taken back, after
+	// the change.
 	Count int
 }
 
-// Removed is one topic of a subscriber that has gone.
+// Removed is one topic of a subscriber that was removed.
 type Removed struct {
 	Topic string
-	// Held: the subscriber received this topic until now. If it did not, it had subscribed more
-	// often than it had cancelled, which is Count.
+	// Held: the subscriber received this topic until now. If not, it had still subscribed more
+	// often than cancelled; see Count.
 	Held bool
-	// Last: the subscriber held the topic, and nobody does any more.
+	// Last: the subscriber held the topic, and no subscriber does any more.
 	Last bool
 	// Count is the number of SUBSCRIBEs that no CANCEL has taken back, at least 1.
 	Count int
 }
 
-// Cost returns about how many bytes of memory a Table needs for a topic of one subscriber.
+// Cost estimates the memory that a Table needs for a topic of one subscriber, in bytes.
 func Cost[T string | []byte](topic T) int64 { return int64(len(topic)) + 256 }
 
 // Subscribe applies a SUBSCRIBE of p. It keeps a copy of topic.
@@ -92,8 +91,8 @@ func (t *Table[P]) Subscribe(p P, topic []byte) Change {
 	return c
 }
 
-// Cancel applies a CANCEL of p. It does not keep topic. If p has cancelled the topic as often as it
-// has subscribed to it, or has never subscribed to it, the Change is zero.
+// Cancel applies a CANCEL of p. It does not keep topic. If p has no SUBSCRIBE of the topic that a
+// CANCEL has not taken back, the Change is zero.
 func (t *Table[P]) Cancel(p P, topic []byte) Change {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -154,14 +153,15 @@ func (t *Table[P]) Count(p P) int {
 	return len(t.accounts[p])
 }
 
-// Root returns the present state for matching. See [Trie.Root].
+// Root returns the current state for matching. See [Trie.Root].
 func (t *Table[P]) Root() *Root[P] { return t.trie.Root() }
 
 // Match appends the subscribers of a message with this topic to dst. See [Root.Match].
 func (t *Table[P]) Match(dst []P, topic []byte) []P { return t.trie.Root().Match(dst, topic) }
 
-// Topics returns an iterator over the distinct topics that somebody holds at the time of the call.
+// Topics returns an iterator over the distinct topics that have subscribers at the time of the
+// call.
 func (t *Table[P]) Topics() iter.Seq[string] { return t.trie.Root().Topics() }
 
-// Len returns the number of distinct topics that somebody holds.
+// Len returns the number of distinct topics that have subscribers.
 func (t *Table[P]) Len() int { return t.trie.Root().Len() }

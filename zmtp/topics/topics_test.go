@@ -29,12 +29,12 @@ func TestEmpty(t *testing.T) {
 		t.Errorf("removal from an empty table: %+v", gone)
 	}
 	if held, last := new(Trie[int]).Delete(1, "a"); held || last {
-		t.Error("Delete found something in an empty trie")
+		t.Error("Delete found a subscription in an empty trie")
 	}
 }
 
 // libzmq's XPUB keeps a set of topics for each pipe, which one CANCEL leaves (mtrie). A CANCEL that
-// removes nothing may only be passed on while there were more SUBSCRIBEs than CANCELs.
+// removes nothing may be passed on only while there were more SUBSCRIBEs than CANCELs.
 func TestTwiceSubscribed(t *testing.T) {
 	var table Table[string]
 	a := []byte("A")
@@ -58,7 +58,7 @@ func TestTwiceSubscribed(t *testing.T) {
 		}
 	}
 
-	// What was passed on twice has to be taken back twice when the peer goes.
+	// A topic that was passed on twice must be cancelled twice when the peer goes.
 	table.Subscribe("p", a)
 	table.Subscribe("p", a)
 	table.Subscribe("p", []byte("B"))
@@ -73,12 +73,12 @@ func TestTwiceSubscribed(t *testing.T) {
 		t.Errorf("removed %+v", got)
 	}
 	if table.Len() != 0 || len(table.accounts) != 0 || len(table.trie.members) != 0 {
-		t.Error("something is left after everybody has gone")
+		t.Error("the table is not empty after all subscribers have gone")
 	}
 }
 
-// A subscriber of several prefixes of a topic gets a message once, on both sides of the size at
-// which Match needs more than its stack.
+// A subscriber of several prefixes of a topic gets a message once, for both small and large sets of
+// subscribers: Match keeps a small set on its stack.
 func TestMatchOnce(t *testing.T) {
 	for _, peers := range []int{1, 64, 65, idWords * 64, idWords*64 + 1} {
 		var table Table[int]
@@ -92,7 +92,7 @@ func TestMatchOnce(t *testing.T) {
 		got := table.Match(nil, []byte("zeek.cluster.node"))
 		slices.Sort(got)
 		if len(got) != peers || len(slices.Compact(got)) != peers {
-			t.Errorf("%d peers: matched %d", peers, len(got))
+			t.Errorf("%d peers: %d matches", peers, len(got))
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// A topic of any length is followed without recursion.
+// Match follows a topic of any length without recursion.
 func TestLongTopics(t *testing.T) {
 	var table Table[int]
 	long := bytes.Repeat([]byte{'x'}, 1<<20)
@@ -126,7 +126,7 @@ func TestLongTopics(t *testing.T) {
 	if got := table.Match(nil, long[:len(long)-1]); len(got) != 0 {
 		t.Errorf("shorter topic matched %v", got)
 	}
-	// A chain as deep as it is long.
+	// a chain of nodes as deep as the topic is long
 	const depth = 1500
 	for i := range depth {
 		table.Subscribe(2, long[:i])
@@ -150,12 +150,12 @@ func TestLongTopics(t *testing.T) {
 	}
 	if n := len(table.Root().top.children); n != 1 ||
 		len(table.Root().top.children[0].label) != len(long) {
-		t.Error("what is left of a deep chain is not one node")
+		t.Error("more than one node is left of a deep chain")
 	}
 }
 
-// Readers look at roots while others change the table. What one subscriber does in one call is seen
-// as a whole: all of "a", "ab" and "b" leave together.
+// Readers use roots while others change the table. They see the effect of one call completely or
+// not at all: all of "a", "ab" and "b" leave together.
 func TestConcurrentReaders(t *testing.T) {
 	var table Table[int]
 	const always = 1000
@@ -167,7 +167,8 @@ func TestConcurrentReaders(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(w), 1))
 			for range 3000 {
 				p := w*10 + random.IntN(10)
-				for _, topic := range []string{"", "ab", "b", strings.Repeat("ab", random.IntN(20))} {
+				long := strings.Repeat("ab", random.IntN(20))
+				for _, topic := range []string{"", "ab", "b", long} {
 					table.Subscribe(p, []byte(topic))
 				}
 				if random.IntN(2) == 0 {
@@ -184,12 +185,12 @@ func TestConcurrentReaders(t *testing.T) {
 				r := table.Root()
 				dst = r.Match(dst[:0], []byte("abab"))
 				if !slices.Contains(dst, always) {
-					t.Error("a standing subscription was not matched")
+					t.Error("a subscription that was there all the time does not match")
 					return
 				}
 				slices.Sort(dst)
 				if len(slices.Compact(dst)) != len(dst) {
-					t.Error("matched twice")
+					t.Error("a subscriber is matched twice")
 					return
 				}
 				n := 0
@@ -200,7 +201,7 @@ func TestConcurrentReaders(t *testing.T) {
 					t.Errorf("%d topics, Len says %d", n, r.Len())
 					return
 				}
-				// Everybody else subscribes to "" first and leaves altogether.
+				// All other subscribers begin with "" and are removed by one call.
 				if rest := r.Match(nil, nil); len(rest) != len(dst)-1 {
 					t.Errorf("part of a removal is visible: %d and %d", len(rest), len(dst)-1)
 					return

@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// A Trie finds the subscribers of a message. The zero value is empty and ready for use. It must not
-// be copied.
+// A Trie finds the subscribers of a message. The zero value is empty and ready for use. A Trie must
+// not be copied.
 //
-// Only one Add or Delete may run at a time; the caller has to see to that. Root and the methods of
+// The caller must make sure that only one Add or Delete runs at a time. Root and the methods of
 // [Root] may be called at any time from any goroutine. They never block.
 type Trie[P comparable] struct {
 	root atomic.Pointer[Root[P]]
 
-	// Only the writer uses these.
+	// used by the writer only
 	members map[P]member
 	free    []uint32 // ids below limit that no member has
 	limit   uint32   // above all ids so far
@@ -27,13 +27,13 @@ type member struct {
 	topics int
 }
 
-// Root returns the present state. It is nil, which is an empty Root, until something is added. Two
-// calls return the same pointer if and only if matching has not changed between them, provided that
-// the caller keeps the first result: otherwise its address may be used again.
+// Root returns the current state, nil (an empty Root) before the first Add. Two calls return the
+// same pointer if and only if matching has not changed between them. The caller must keep the first
+// result while it compares: otherwise its address may be used again.
 func (t *Trie[P]) Root() *Root[P] { return t.root.Load() }
 
-// Add subscribes p to topic. fresh is true if p did not hold the topic before, first if nobody did.
-// If p holds it already, nothing changes. Add keeps topic.
+// Add subscribes p to topic. fresh says that p did not hold the topic before, first that no
+// subscriber did. If p holds it already, nothing changes. Add keeps topic.
 func (t *Trie[P]) Add(p P, topic string) (fresh, first bool) {
 	m, known := t.members[p]
 	if old := t.Root(); known && old != nil && old.top.find(topic).holds(m.id) {
@@ -63,8 +63,8 @@ func (t *Trie[P]) Add(p P, topic string) (fresh, first bool) {
 	return true, first
 }
 
-// Delete ends p's subscription to topic. held is true if there was one, last if nobody holds the
-// topic any more.
+// Delete ends p's subscription to topic. held says that there was one, last that no subscriber
+// holds the topic any more.
 func (t *Trie[P]) Delete(p P, topic string) (held, last bool) {
 	if m, known := t.members[p]; !known || !t.Root().top.find(topic).holds(m.id) {
 		return false, false
@@ -75,8 +75,8 @@ func (t *Trie[P]) Delete(p P, topic string) (held, last bool) {
 	return true, last
 }
 
-// deleteAll ends, in one change, p's subscriptions to the topics of gone that are Held. It sets
-// Last in those that nobody holds any more.
+// deleteAll ends, in one change, p's subscriptions to those topics of gone that are Held. It sets
+// Last if no subscriber holds the topic any more.
 func (t *Trie[P]) deleteAll(p P, gone []Removed) {
 	if !slices.ContainsFunc(gone, func(g Removed) bool { return g.Held }) {
 		return
@@ -90,7 +90,7 @@ func (t *Trie[P]) deleteAll(p P, gone []Removed) {
 	t.root.Store(r)
 }
 
-// edit begins a change. It returns a copy of the present state that is not published yet.
+// edit begins a change. It returns a copy of the current state, not published yet.
 func (t *Trie[P]) edit() *Root[P] {
 	t.gen++
 	r := &Root[P]{}
@@ -102,8 +102,8 @@ func (t *Trie[P]) edit() *Root[P] {
 	return r
 }
 
-// remove removes p, which must be there, from the subscribers of topic in r, and reports whether it
-// was the last.
+// remove removes p from the subscribers of topic in r, of which it must be one. It reports whether
+// p was the last one.
 func (t *Trie[P]) remove(r *Root[P], p P, topic string) (last bool) {
 	m := t.members[p]
 	parent, n, at := (*node[P])(nil), &r.top, 0
@@ -159,8 +159,8 @@ func (r *Root[P]) Len() int {
 }
 
 // Match appends the subscribers of all prefixes of topic to dst, each once and in no particular
-// order, and returns the extended slice. It does not keep topic. Beside growing dst it allocates
-// only if several prefixes have subscribers and there are more than 4096 subscribers in all.
+// order, and returns the extended slice. It does not keep topic. It allocates to grow dst and, with
+// more than 4096 subscribers, if several prefixes have subscribers.
 func (r *Root[P]) Match(dst []P, topic []byte) []P {
 	if r == nil {
 		return dst
@@ -197,12 +197,12 @@ func (r *Root[P]) Any(topic []byte) bool {
 	return n != nil
 }
 
-// idWords is the size, in words, of the set of ids that Match has on its stack: enough for 4096
+// idWords is the size in words of the set of ids on Match's stack. It has room for 4096
 // subscribers.
 const idWords = 64
 
-// matchMore continues Match at the second prefix with subscribers, n. found are the subscribers of
-// the first, which dst has already. From here on a subscriber may occur again.
+// matchMore continues Match at n, the second prefix with subscribers. found are the subscribers of
+// the first one, which dst already has. From here on a subscriber may occur again.
 func (r *Root[P]) matchMore(dst []P, found []entry[P], n *node[P], topic []byte) []P {
 	var array [idWords]uint64
 	seen := array[:]
@@ -230,8 +230,8 @@ func (r *Root[P]) matchMore(dst []P, found []entry[P], n *node[P], topic []byte)
 func (r *Root[P]) Topics() iter.Seq[string] {
 	type place struct {
 		n    *node[P]
-		next int // the child to visit
-		size int // of the topic up to and with n
+		next int // index of the child to visit next
+		size int // length of the topic up to and with n
 	}
 	return func(yield func(string) bool) {
 		if r == nil {

@@ -7,14 +7,14 @@ import (
 	"net/netip"
 )
 
-// Addresses is a Handler that refuses clients by their IP address and asks Next about all others. A
-// client without an IP address, over ipc, is never refused.
+// Addresses is a Handler that refuses clients by their IP address, and asks Next about all others.
+// It never refuses a client without an IP address, as over ipc.
 type Addresses struct {
-	// Allow has the addresses that are not refused. Default: all.
+	// Allow contains the addresses that are allowed. Default: all.
 	Allow []netip.Prefix
-	// Deny has addresses that are refused although Allow has them.
+	// Deny contains addresses that are refused even if Allow contains them.
 	Deny []netip.Prefix
-	// Status is the answer to refused clients. Default StatusTemporary: the connection is closed.
+	// Status is the reply to refused clients. Default StatusTemporary: the connection is closed.
 	Status int
 	// Next decides about all other clients. Default: they are accepted.
 	Next Handler
@@ -35,7 +35,7 @@ func (a *Addresses) Authenticate(ctx context.Context, req *Request) (Reply, erro
 	return a.Next.Authenticate(ctx, req)
 }
 
-// Admits reports whether clients from addr are not refused.
+// Admits reports whether clients with the address addr pass Allow and Deny.
 func (a *Addresses) Admits(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	return !contains(a.Deny, addr) && (len(a.Allow) == 0 || contains(a.Allow, addr))
@@ -54,7 +54,7 @@ func contains(all []netip.Prefix, addr netip.Addr) bool {
 // User-Id. It denies all others.
 type Passwords map[string]string
 
-// Authenticate implements Handler. Its duration does not depend on how much of a password is right.
+// Authenticate implements Handler. It takes the same time however much of a password is right.
 func (p Passwords) Authenticate(_ context.Context, req *Request) (Reply, error) {
 	if req.Mechanism != "PLAIN" || len(req.Credentials) != 2 {
 		return Reply{Status: StatusDenied, Text: "PLAIN is required"}, nil

@@ -11,8 +11,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// TestVectors compares requests with those that libzmq sent to its handler, and the effect of
-// replies with the effect that they had on libzmq.
+// The package makes the requests that libzmq sent to its handler, and replies have the effect that
+// they had on libzmq.
 func TestVectors(t *testing.T) {
 	played := 0
 	for name, v := range zmtptest.Vectors(t) {
@@ -52,10 +52,10 @@ func TestVectors(t *testing.T) {
 			if len(reply) == 0 {
 				return
 			}
-			if len(reply[0]) != 0 { // zapclient looks at it
+			if len(reply[0]) != 0 { // zapclient checks the delimiter
 				if want := v.Headers["event"]; !strings.HasPrefix(want,
 					fmt.Sprintf("HANDSHAKE_FAILED_PROTOCOL(%#x)", uint32(FaultUnspecified))) {
-					t.Errorf("a delimiter that is not empty is %s", want)
+					t.Errorf("a delimiter that is not empty has the fault %s", want)
 				}
 				return
 			}
@@ -95,7 +95,7 @@ func checkReply(t *testing.T, v zmtptest.Vector, frames [][]byte) {
 	for _, name := range []string{"Hello", "X-role"} {
 		if want := v.Headers["message-property-"+name]; want != "" &&
 			!bytes.Contains(r.Metadata, []byte(name)) {
-			t.Errorf("metadata %q do not have %s", r.Metadata, name)
+			t.Errorf("the metadata %q lack %s", r.Metadata, name)
 		}
 	}
 }

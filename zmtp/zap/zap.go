@@ -6,19 +6,19 @@ import (
 	"fmt"
 )
 
-// Version is the version of the protocol, which every request and reply has.
+// Version is the version of the protocol in every request and reply.
 const Version = "1.0"
 
-// The status codes of a reply. A client that gets an ERROR does not try again; one whose connection
-// is closed does.
+// The status codes of a reply. libzmq's clients do not try again after an ERROR, but do when the
+// connection is closed.
 const (
 	StatusOK        = 200 // the client is accepted
-	StatusTemporary = 300 // not now: the connection is closed
+	StatusTemporary = 300 // refused for now: the connection is closed
 	StatusDenied    = 400 // denied: the client gets ERROR 400
 	StatusFailed    = 500 // the authenticator failed: the client gets ERROR 500
 )
 
-// Request asks whether a client is to be accepted.
+// Request asks whether a client may connect.
 type Request struct {
 	ID          string
 	Domain      string
@@ -38,7 +38,7 @@ type Reply struct {
 }
 
 // Handler decides about clients. It is called once for each handshake, from several goroutines at a
-// time, and may block until ctx ends. An error has the effect of StatusFailed.
+// time. It may block until ctx ends. An error has the effect of StatusFailed.
 type Handler interface {
 	Authenticate(ctx context.Context, req *Request) (Reply, error)
 }
@@ -51,7 +51,8 @@ func (f HandlerFunc) Authenticate(ctx context.Context, req *Request) (Reply, err
 	return f(ctx, req)
 }
 
-// Fault says what is wrong with a reply. The numbers are libzmq's ZMQ_PROTOCOL_ERROR_ZAP_*.
+// Fault says what is wrong with a reply. The numbers are those of libzmq's
+// ZMQ_PROTOCOL_ERROR_ZAP_*.
 type Fault uint32
 
 // The faults of a reply.
@@ -64,13 +65,13 @@ const (
 	FaultMetadata
 )
 
-// Error is the error of a reply or a request that breaks the protocol.
+// Error reports that a request or reply breaks the protocol.
 type Error struct {
 	Fault  Fault
 	Detail string
 }
 
-// Error implements error.
+// Error returns the detail of e.
 func (e *Error) Error() string { return "zap: " + e.Detail }
 
 func faultf(f Fault, format string, args ...any) error {
@@ -89,11 +90,11 @@ func (r *Request) Frames() [][]byte {
 // ParseRequest parses the frames of a request. The result refers to them. The error is an *Error.
 func ParseRequest(frames [][]byte) (Request, error) {
 	if len(frames) < 6 {
-		return Request{}, faultf(FaultMalformed, "request of %d frames, want 6 and the credentials",
+		return Request{}, faultf(FaultMalformed, "%d frames of a request, want 6 and credentials",
 			len(frames))
 	}
 	if string(frames[0]) != Version {
-		return Request{}, faultf(FaultVersion, "request of version %.16q, want %q", frames[0],
+		return Request{}, faultf(FaultVersion, "the request has version %.16q, want %q", frames[0],
 			Version)
 	}
 	return Request{
@@ -112,28 +113,30 @@ func (r *Reply) Frames() [][]byte {
 	}
 }
 
-// ParseReply parses the frames of the reply to the request with that id. The result refers to them.
-// The error is an *Error.
+// ParseReply parses the frames of the reply to the request with the given id. The result refers to
+// them. The error is an *Error.
 func ParseReply(frames [][]byte, id string) (Reply, error) {
 	if len(frames) != 6 {
-		return Reply{}, faultf(FaultMalformed, "reply of %d frames, want 6", len(frames))
+		return Reply{}, faultf(FaultMalformed, "the reply has %d frames, want 6", len(frames))
 	}
 	if string(frames[0]) != Version {
-		return Reply{}, faultf(FaultVersion, "reply of version %.16q, want %q", frames[0], Version)
+		return Reply{}, faultf(FaultVersion, "the reply has version %.16q, want %q", frames[0],
+			Version)
 	}
 	if string(frames[1]) != id {
-		return Reply{}, faultf(FaultRequestID, "reply to request %.16q, want %.16q", frames[1], id)
+		return Reply{}, faultf(FaultRequestID, "reply to request %.16q, want %.16q", frames[1],
+			id)
 	}
 	r := Reply{ID: id, Text: string(frames[3]), UserID: string(frames[4]), Metadata: frames[5]}
 	s := frames[2]
 	if len(s) != 3 || s[0] < '2' || s[0] > '5' || s[1] != '0' || s[2] != '0' {
-		return Reply{}, faultf(FaultStatus, "status %.16q is none of 200, 300, 400 and 500", s)
+		return Reply{}, faultf(FaultStatus, "the status is %.16q, want 200, 300, 400 or 500", s)
 	}
 	r.Status = int(s[0]-'0') * 100
 	return r, CheckMetadata(r.Metadata)
 }
 
-// CheckMetadata returns an *Error unless b is well-formed metadata and nothing else.
+// CheckMetadata returns an *Error unless b consists of well-formed properties.
 func CheckMetadata(b []byte) error {
 	for len(b) > 0 {
 		n := int(b[0])

@@ -55,7 +55,7 @@ func TestRequestRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(bytes.Join(got.Frames(), []byte{0}), bytes.Join(req.Frames(), []byte{0})) {
-			t.Fatalf("%+v became %+v", req, got)
+			t.Fatalf("%+v reads back as %+v", req, got)
 		}
 	})
 }

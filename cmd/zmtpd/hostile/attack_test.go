@@ -15,25 +15,25 @@ const (
 	// budgetFlag is the flag that gives a daemon budgetBytes of memory.
 	budgetFlag  = "--memory=128MiB"
 	budgetBytes = 128 << 20
-	// beyond is what the runtime, its collector and the peers' stacks may take beyond the budget,
-	// in bytes.
+	// beyond is the memory that the runtime, its collector and the peers' stacks may take beyond
+	// the budget, in bytes.
 	beyond = 128 << 20
-	// share is the least part of what they offer that honest peers must get in spite of an attack.
+	// share is the part of their offered messages that honest peers must get in spite of an attack.
 	share = 0.9
 )
 
-// The length of the two phases.
+// length of the two phases
 func quiet() time.Duration  { return scaled(time.Second, 5*time.Second) }
 func attack() time.Duration { return scaled(3*time.Second, 15*time.Second) }
 
-// traffic is what honest peers do with a daemon, until the test ends.
+// traffic is the traffic of honest peers with a daemon, until the test ends.
 type traffic interface {
-	// offered returns how many messages they have offered so far, each as often as it should
+	// offered returns the number of messages offered so far, each counted as often as it should
 	// arrive.
 	offered() int
-	// got returns how many of these have arrived.
+	// got returns the number of these that have arrived.
 	got() int
-	// stop ends the offers, waits for what is under way, and checks the accounts of the daemon.
+	// stop ends the offers, waits for messages under way, and checks the accounts of the daemon.
 	stop()
 }
 
@@ -43,14 +43,15 @@ type assault struct {
 
 	process *testkit.Process
 	honest  traffic
-	// run attacks until ctx ends, or until there is nothing more to do.
+	// run attacks until ctx ends or the attack is complete.
 	run func(t *testing.T, ctx context.Context)
-	// calm says that the attack leaves the daemon in a state in which nothing is to be done but for
-	// the honest peers: it must cost no processor time.
+	// calm says that after the attack the daemon has no work except for honest peers, so it must
+	// cost no processor time.
 	calm bool
 }
 
-// start runs the assault between and beside the honest peers' traffic and enters it into the table.
+// start runs the attack beside the honest peers' traffic, after a phase without attack, and adds
+// the result to the table.
 func (a *assault) start(t *testing.T) {
 	t.Helper()
 	r := result{attack: a.name, daemon: a.daemon, inputs: a.inputs}
@@ -59,7 +60,7 @@ func (a *assault) start(t *testing.T) {
 	begin, before := time.Now(), a.honest.got()
 	pid := a.process.Cmd.Process.Pid
 	cpu := testkit.CPUTime(t, pid)
-	time.Sleep(quiet()) // at this rate without attack
+	time.Sleep(quiet()) // to measure the rate without attack
 	r.before = float64(a.honest.got()-before) / time.Since(begin).Seconds()
 	idle := (testkit.CPUTime(t, pid) - cpu).Seconds() / time.Since(begin).Seconds()
 
@@ -75,7 +76,7 @@ func (a *assault) start(t *testing.T) {
 	a.process.WantRunning()
 	r.cpu = testkit.CPUTime(t, pid) - cpu
 	if used := r.cpu.Seconds() / time.Since(begin).Seconds(); a.calm && used > 3*idle+0.05 {
-		t.Errorf("the daemon takes %.0f %% of a processor, without attack %.0f %%", 100*used,
+		t.Errorf("the daemon takes %.0f %% of a processor, before the attack %.0f %%", 100*used,
 			100*idle)
 	}
 	running.Wait()
@@ -89,6 +90,7 @@ func (a *assault) start(t *testing.T) {
 			"at least %.0f %%", got, r.offered, 100*share)
 	}
 	if r.peak > budgetBytes+beyond {
-		t.Errorf("%d MiB of memory, at most %d are allowed", r.peak>>20, (budgetBytes+beyond)>>20)
+		t.Errorf("the daemon took %d MiB of memory, at most %d are allowed", r.peak>>20,
+			(budgetBytes+beyond)>>20)
 	}
 }

@@ -20,8 +20,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Idle connections, more than the process may have descriptors, keep nobody out: not HTTP, not new
-// nodes, not rotation.
+// More idle connections than the process may have descriptors exclude nobody: neither HTTP, nor new
+// nodes, nor rotation.
 func TestIdleConnections(t *testing.T) {
 	beside(t)
 	const descriptors, connections = 1024, 1100
@@ -40,7 +40,7 @@ func TestIdleConnections(t *testing.T) {
 				t.Error(err)
 				break
 			}
-			if i%2 == 0 { // the others say nothing
+			if i%2 == 0 { // the others send nothing
 				c.Write(hello)
 			}
 			all = append(all, c)
@@ -89,8 +89,8 @@ func TestIdleConnections(t *testing.T) {
 	})
 }
 
-// newcomers connects new honest subscribers, one after the other, until ctx ends. Each must get an
-// event.
+// newcomers connects new honest subscribers, one after the other, until ctx ends. Each must receive
+// an event.
 func newcomers(t *testing.T, ctx context.Context, endpoint string, config zmtp.Config) {
 	came := 0
 	for came == 0 || ctx.Err() == nil {
@@ -106,23 +106,26 @@ func newcomers(t *testing.T, ctx context.Context, endpoint string, config zmtp.C
 		cancel()
 		sub.Close()
 		if err != nil {
-			t.Errorf("after %d others a new honest subscriber gets nothing: %v", came, err)
+			t.Errorf("after %d others, a new honest subscriber gets no event: %v", came, err)
 			return
 		}
 		came++
 	}
-	t.Logf("%d new honest subscribers came in", came)
+	t.Logf("%d new honest subscribers have connected", came)
 }
 
-// Handshakes with CURVE cost the server more than those who ask. A flood of them keeps honest
-// clients neither out nor waiting.
+// A CURVE handshake costs the server more than the client. A flood of them neither excludes honest
+// clients nor delays them.
 func TestCurveHandshakeFlood(t *testing.T) {
 	beside(t)
 	dir := t.TempDir()
 	serverKey, serverSecret := curve.GenerateKeyPair()
 	honestKey, honestSecret := curve.GenerateKeyPair()
 	_, unknown := curve.GenerateKeyPair()
-	for name, c := range map[string]curve.Certificate{"server": {Public: serverKey, Secret: &serverSecret}, "honest": {Public: honestKey}} {
+	for name, c := range map[string]curve.Certificate{
+		"server": {Public: serverKey, Secret: &serverSecret},
+		"honest": {Public: honestKey},
+	} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +169,7 @@ func TestCurveHandshakeFlood(t *testing.T) {
 					}
 					stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 					c.Write(hello)
-					// with WELCOME
+					// up to WELCOME
 					if _, err := io.ReadFull(c, make([]byte, wire.GreetingSize+170)); err == nil {
 						floods.Add(1)
 					}

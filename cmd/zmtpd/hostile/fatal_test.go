@@ -18,16 +18,16 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// A batch in the spool at which the logger dies is delivered by the next one, which dies as well.
-// The third one sets it aside; other nodes' records before and after it are not lost, and logs go
-// on.
+// The logger dies at a batch in the spool. The next one delivers the batch again and dies as well.
+// The third one sets it aside. The records of other nodes before and after it are not lost, and
+// logs go on.
 func TestFatalBatchInSpool(t *testing.T) {
 	beside(t)
 	dir := t.TempDir()
 	endpoint, spool := "ipc://"+filepath.Join(dir, "pull"), filepath.Join(dir, "spool")
 	var before, after atomic.Int32
-	// start starts a logger. Whoever reads its lines stops at the first one of the batch, which is
-	// more than a pipe holds: so the batch is being delivered when the logger is killed.
+	// start starts a logger. The reader of its lines stops at the first line of the batch, which is
+	// larger than a pipe. So the batch is being delivered when the logger is killed.
 	start := func(name string) (p *testkit.Process, fatal <-chan struct{}) {
 		fifo := filepath.Join(dir, name)
 		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -83,7 +83,7 @@ func TestFatalBatchInSpool(t *testing.T) {
 	for _, name := range []string{"first", "second"} {
 		p, fatal := start(name)
 		if name == "first" {
-			testkit.Eventually(t, "all is received", func() bool { return received(p) == 3 })
+			testkit.Eventually(t, "all are received", func() bool { return received(p) == 3 })
 		}
 		testkit.Done(t, "delivery of the batch", fatal)
 		p.Signal(syscall.SIGKILL)
@@ -111,15 +111,16 @@ func TestFatalBatchInSpool(t *testing.T) {
 	}
 	if log := p.Stderr.String(); !strings.Contains(log, "deaths=2") ||
 		!strings.Contains(log, "node="+evil) {
-		t.Error("the log does not tell that the batch is set aside, and whose it was")
+		t.Error("the log does not say that the batch is set aside, and from which node it came")
 	}
 	if files, err := filepath.Glob(filepath.Join(spool, "*", "aside", "*")); err != nil ||
 		len(files) != 1 {
-		t.Errorf("set aside are %q, %v", files, err)
+		t.Errorf("the set aside files are %q, error %v", files, err)
 	}
 }
 
-// received returns how many messages a logger has received, -1 while it does not answer yet.
+// received returns the number of messages that a logger has received, or -1 while it does not
+// answer.
 func received(p *testkit.Process) int {
 	p.WantRunning()
 	if !strings.Contains(p.Stderr.String(), "socket=HTTP") {

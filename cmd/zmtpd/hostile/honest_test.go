@@ -17,12 +17,12 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// rate is how many messages an honest publisher or node offers each second, so few that any machine
-// does it.
+// rate is the number of messages that an honest publisher or node offers in a second. Any machine
+// can carry them.
 const rate = 500
 
-// events are honest nodes of a cluster that publish and subscribe through a broker, as Zeek's do:
-// what finds no room in a node's own queue is lost.
+// events are honest nodes of a cluster that publish and subscribe through a broker, as Zeek's do. A
+// message that finds no room in a node's own queue is lost.
 type events struct {
 	t           *testing.T
 	process     *testkit.Process
@@ -33,11 +33,11 @@ type events struct {
 	offering    sync.WaitGroup
 	receiving   sync.WaitGroup
 	sent        atomic.Int64
-	full        atomic.Int64 // of sent, what found no room
+	full        atomic.Int64 // those of sent that found no room
 	received    atomic.Int64
 }
 
-// startEvents connects to a broker and starts to publish messages of so many bytes.
+// startEvents connects to a broker and starts to publish messages of size bytes.
 func startEvents(t *testing.T, p *testkit.Process, size int, config zmtp.Config) *events {
 	t.Helper()
 	e := &events{t: t, process: p}
@@ -62,7 +62,7 @@ func startEvents(t *testing.T, p *testkit.Process, size int, config zmtp.Config)
 		if err := pub.Connect(p.Endpoint("XSUB")); err != nil {
 			t.Fatal(err)
 		}
-		testkit.Eventually(t, "the publisher is told of the subscriptions",
+		testkit.Eventually(t, "the publisher has the subscriptions",
 			func() bool { return pub.Topics() == 1 })
 	}
 	t.Cleanup(func() {
@@ -117,8 +117,8 @@ func (e *events) known() (addresses []string) {
 	return addresses
 }
 
-// pace calls offer at the rate until ctx ends. What a busy machine delays it makes up for, but not
-// more than a tenth of a second: such a burst fits all queues.
+// pace calls offer at the rate until ctx ends. After a delay it catches up, for at most a tenth of
+// a second: such a burst fits in all queues.
 func pace(ctx context.Context, offer func()) {
 	const interval = time.Second / rate
 	tick := time.NewTicker(5 * interval)
@@ -164,7 +164,7 @@ func (e *events) stop() {
 func waitQuiet(t *testing.T, count func() int) {
 	t.Helper()
 	last, since := count(), time.Now()
-	testkit.Eventually(t, "everything under way arrives", func() bool {
+	testkit.Eventually(t, "all messages under way arrive", func() bool {
 		if now := count(); now != last {
 			last, since = now, time.Now()
 		}
@@ -175,21 +175,21 @@ func waitQuiet(t *testing.T, count func() int) {
 // logs are honest nodes that send log batches to a logger or a balancer.
 type logs struct {
 	t        *testing.T
-	process  *testkit.Process // that writes
+	process  *testkit.Process // the logger
 	pushes   []*zmtp.Push
 	ended    context.CancelFunc
 	offering sync.WaitGroup
 	sent     atomic.Int64
 }
 
-// honestNode is the name of a node that sends logs.
+// honestNode returns the id of a node that sends logs.
 func honestNode(i int) string { return fmt.Sprintf("honest-%d", i) }
 
-// honestLogs are the paths that honest nodes write to.
+// honestLogs are the paths to which honest nodes write.
 var honestLogs = []string{"conn", "dns", "http"}
 
-// startLogs connects nodes to an endpoint and starts to send batches of one record in turn for each
-// of honestLogs to the logger p.
+// startLogs connects nodes to an endpoint and starts to send batches of one record, for each of
+// honestLogs in turn, to the logger p.
 func startLogs(t *testing.T, p *testkit.Process, endpoint string, config zmtp.Config) *logs {
 	t.Helper()
 	l := &logs{t: t, process: p}
@@ -233,7 +233,7 @@ func startLogs(t *testing.T, p *testkit.Process, endpoint string, config zmtp.Co
 
 func (l *logs) offered() int { return int(l.sent.Load()) }
 
-// got returns how many records of honest nodes the first sink has written.
+// got returns the number of honest nodes' records that the first sink has written.
 func (l *logs) got() (n int) {
 	l.t.Helper()
 	var s struct {

@@ -20,7 +20,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// evil is the name of the node that attacks.
+// evil is the id of the attacking node.
 const evil = "evil-1"
 
 // batch returns a log message of the attacking node.
@@ -40,7 +40,7 @@ func text(t *testing.T, stream, path, columns string) zmtp.Message {
 	return zmtp.NewMessage(pipelinetest.Message(t, evil, stream, path, columns, "evil")...)
 }
 
-// sendAll sends messages in turn until ctx ends; each must be handed over once at least.
+// sendAll sends messages in turn until ctx ends. It must send each at least once.
 func sendAll(t *testing.T, ctx context.Context, endpoint string, pause time.Duration,
 	messages ...zmtp.Message) {
 	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
@@ -63,8 +63,8 @@ func sendAll(t *testing.T, ctx context.Context, endpoint string, pause time.Dura
 	}
 }
 
-// longName returns a log message with a column whose name has so many bytes, which zeek.AppendBatch
-// refuses to write.
+// longName returns a log message with a column whose name has size bytes. zeek.AppendBatch refuses
+// such names.
 func longName(size, records int) zmtp.Message {
 	var b []byte
 	number := func(n int) { b = binary.BigEndian.AppendUint32(b, uint32(n)) }
@@ -87,7 +87,7 @@ func longName(size, records int) zmtp.Message {
 	return zmtp.NewMessage([]byte("log-write"), []byte(evil), []byte(zeek.SerializerName), b)
 }
 
-// Records of a few bytes that become many as text.
+// small records with a large text
 func TestRendering(t *testing.T) {
 	beside(t)
 	var huge [][]zeek.Value
@@ -119,7 +119,7 @@ func TestRendering(t *testing.T) {
 	}
 }
 
-// What one node sends first must not take the place of other nodes' logs.
+// Batches that one node sends first must not take the place of other nodes' logs.
 func TestHarmToOthersLogs(t *testing.T) {
 	beside(t)
 	var schemas, paths []zmtp.Message
@@ -134,7 +134,7 @@ func TestHarmToOthersLogs(t *testing.T) {
 			text(t, "Evil::LOG", "dns.log/http.log/x", "who")},
 		"odd schemas on dns": schemas,
 		"a thousand paths":   paths,
-		"streams that come first": {text(t, "Evil::LOG", "http", "who what"),
+		"streams that begin first": {text(t, "Evil::LOG", "http", "who what"),
 			text(t, "Evil::conn", "conn", "evil")},
 		"paths that look like others": {text(t, "Evil::LOG", "./conn", "who"),
 			text(t, "Evil::LOG", "x/../dns", "who"), text(t, "Evil::LOG", "http.log", "who")},
@@ -153,7 +153,7 @@ func TestHarmToOthersLogs(t *testing.T) {
 			var s struct {
 				Logger struct{ Received struct{ Messages int } }
 			}
-			testkit.Eventually(t, "the attacking node comes first", func() bool {
+			testkit.Eventually(t, "the attacking node has begun first", func() bool {
 				p.Status(&s)
 				return s.Logger.Received.Messages == len(messages)
 			})
@@ -162,7 +162,7 @@ func TestHarmToOthersLogs(t *testing.T) {
 
 			a := assault{
 				name: name, daemon: "logger",
-				inputs: fmt.Sprintf("%d batches before honest ones, and then all the time",
+				inputs: fmt.Sprintf("%d batches before honest ones, then again and again",
 					len(messages)),
 				process: p, honest: startLogs(t, p, p.Endpoint("PULL"), zmtp.Config{}),
 			}
@@ -172,7 +172,7 @@ func TestHarmToOthersLogs(t *testing.T) {
 			a.start(t)
 			written := a.honest.got()
 			p.Signal(os.Interrupt)
-			p.Wait() // not with 0, if it has refused something
+			p.Wait() // its exit status is 1 if it has refused a batch
 			lines := 0
 			for _, log := range honestLogs {
 				files, err := filepath.Glob(filepath.Join(dir, log+".*log"))
@@ -198,7 +198,7 @@ func TestHarmToOthersLogs(t *testing.T) {
 				}
 			}
 			if lines != written {
-				t.Errorf("%d records are in the honest nodes' logs, %d were written", lines,
+				t.Errorf("the honest nodes' logs have %d records, %d were written", lines,
 					written)
 			}
 			if !strings.Contains(p.Stderr.String(), evil) {
@@ -217,7 +217,7 @@ func TestBatchLargerThanSpool(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	never, err := os.OpenFile(fifo, os.O_RDWR, 0) // reads nothing
+	never, err := os.OpenFile(fifo, os.O_RDWR, 0) // keeps the pipe open, and reads nothing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestBatchLargerThanSpool(t *testing.T) {
 	a.start(t)
 }
 
-// Post-processors that hang hold up those of their own logs at most.
+// Post-processors that hang delay at most those of their own logs.
 func TestHungPostprocessors(t *testing.T) {
 	beside(t)
 	dir := t.TempDir()
@@ -285,7 +285,7 @@ func TestHungPostprocessors(t *testing.T) {
 	a.start(t)
 }
 
-// read returns the content of a file, nothing if there is none.
+// read returns the content of a file, or "" if there is none.
 func read(t *testing.T, file string) string {
 	content, err := os.ReadFile(file)
 	if err != nil && !os.IsNotExist(err) {

@@ -16,18 +16,18 @@ import (
 	"time"
 )
 
-// large says whether the attacks have their full size.
+// large says that the attacks have their full size.
 var large = os.Getenv("ZMTPD_HOSTILE") == "large"
 
-// beside lets a test of small size run beside others, whose processes have nothing to do with its
-// own. Attacks in full size are alone, for their figures to mean something.
+// beside lets a small test run beside others, since their processes are independent. Attacks in
+// full size run alone, so that their figures mean something.
 func beside(t *testing.T) {
 	if !large {
 		t.Parallel()
 	}
 }
 
-// scaled returns one of two sizes.
+// scaled returns small or full, depending on large.
 func scaled[T any](small, full T) T {
 	if large {
 		return full
@@ -35,8 +35,8 @@ func scaled[T any](small, full T) T {
 	return small
 }
 
-// zmtpd is the file of the real binary: the race detector, which the tests may have, multiplies
-// memory and time.
+// zmtpd is the file of the operators' binary: the race detector, which the tests may have,
+// multiplies memory and time.
 var zmtpd string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -63,9 +63,9 @@ func run(m *testing.M) int {
 // result is a line of the table.
 type result struct {
 	attack, daemon, inputs string
-	peak                   int           // memory, bytes
+	peak                   int           // memory, in bytes
 	cpu                    time.Duration // of the daemon, during the attack
-	before, during         float64       // what honest peers got each second, messages
+	before, during         float64       // messages a second that honest peers got
 	offered, lost          int           // messages of honest peers during the attack
 	failed                 bool
 }

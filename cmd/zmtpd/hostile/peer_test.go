@@ -15,7 +15,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// attacker is the address from which attacks come, another one than that of honest peers.
+// attacker is the address of the attacks. Honest peers have another one.
 var attacker = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
 
 // dial connects to an endpoint from the attacker's address.
@@ -24,7 +24,7 @@ func dial(endpoint string) (net.Conn, error) {
 	return d.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
 }
 
-// connect connects to an endpoint and does the handshake of a NULL connection.
+// connect connects to an endpoint and completes the handshake of a NULL connection.
 func connect(endpoint string, as wire.SocketType) (net.Conn, error) {
 	c, err := dial(endpoint)
 	if err != nil {
@@ -54,8 +54,8 @@ func handshake(c net.Conn, as wire.SocketType) error {
 	return err
 }
 
-// pour writes b again and again, up to total bytes, until ctx ends or the daemon closes the
-// connection. It returns how many bytes the kernel took.
+// pour writes b repeatedly, up to total bytes, until ctx ends or the daemon closes the connection.
+// It returns the number of bytes that the kernel took.
 func pour(ctx context.Context, c net.Conn, b []byte, total int) (n int) {
 	defer context.AfterFunc(ctx, func() { c.SetWriteDeadline(time.Unix(1, 0)) })()
 	for n < total {
@@ -68,7 +68,7 @@ func pour(ctx context.Context, c net.Conn, b []byte, total int) (n int) {
 	return n
 }
 
-// closed waits until the daemon closes a connection, and returns an error if it does not within
+// closed waits until the daemon closes a connection. It returns an error if that takes longer than
 // Patience.
 func closed(c net.Conn) error {
 	c.SetReadDeadline(time.Now().Add(testkit.Patience))

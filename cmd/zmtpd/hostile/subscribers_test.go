@@ -15,7 +15,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// subscribers connects peers that subscribe everything, and closes them when ctx ends.
+// subscribers connects peers that subscribe to everything, and closes them when ctx ends.
 func subscribers(t *testing.T, ctx context.Context, endpoint string, n int, do func(c net.Conn)) {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -36,11 +36,11 @@ func subscribers(t *testing.T, ctx context.Context, endpoint string, n int, do f
 	<-ctx.Done()
 }
 
-// Subscribers that never read cost what the budget allows and hold nobody up.
+// Subscribers that never read take no more memory than the budget allows, and hold nobody up.
 func TestStalledSubscribers(t *testing.T) {
 	beside(t)
 	n := scaled(20, 100)
-	size := scaled(4<<10, 16<<10) // so that a busy machine carries them as well
+	size := scaled(4<<10, 16<<10) // few enough bytes for a busy machine
 	p := startForwarder(t, "--sndhwm", scaled("100", "1000"))
 	a := assault{
 		name: "stalled subscribers", daemon: "forwarder",
@@ -86,8 +86,8 @@ func TestTricklingSubscribers(t *testing.T) {
 	}
 }
 
-// Subscriptions without end, of ever other topics or of the same, cost the broker what the budget
-// allows, and its other peers nothing.
+// Endless subscriptions, to new topics or to the same ones, take no more memory than the budget
+// allows, and do not affect other peers.
 func TestSubscriptionFlood(t *testing.T) {
 	beside(t)
 	floods := map[string]func(i int) []byte{
@@ -118,8 +118,8 @@ func TestSubscriptionFlood(t *testing.T) {
 	}
 }
 
-// flood has peers write what next returns, as fast as they can; one whose connection is closed
-// connects again. What they are sent they do not read.
+// flood lets peers write what next returns, as fast as they can. They do not read what they are
+// sent. A peer whose connection is closed connects again.
 func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, error),
 	next func(i int) []byte) {
 	var all sync.WaitGroup
@@ -129,7 +129,7 @@ func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, 
 			for i := 0; ctx.Err() == nil; {
 				c, err := dial()
 				if err != nil {
-					// a daemon may keep a peer out that was closed again and again
+					// a daemon may refuse a peer that it has closed again and again
 					if ctx.Err() == nil {
 						time.Sleep(10 * time.Millisecond)
 					}
@@ -151,7 +151,7 @@ func flood(t *testing.T, ctx context.Context, peers int, dial func() (net.Conn, 
 	}
 }
 
-// A peer that sends PINGs and reads no PONGs is not read any more.
+// A peer that sends PINGs and does not read the PONGs is no longer read.
 func TestPingFlood(t *testing.T) {
 	beside(t)
 	forTargets(t, func(t *testing.T, d target) {

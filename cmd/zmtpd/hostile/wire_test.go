@@ -20,13 +20,12 @@ import (
 type target struct {
 	daemon   string
 	process  *testkit.Process
-	endpoint string          // that takes messages
-	as       wire.SocketType // of a peer that sends them
+	endpoint string          // takes messages
+	as       wire.SocketType // type of a peer that sends them
 	honest   traffic
 }
 
-// forTargets runs f for each kind of daemon that takes messages, started with the flags beside a
-// budget.
+// forTargets runs f for each daemon that takes messages, started with the given flags and a budget.
 func forTargets(t *testing.T, f func(t *testing.T, d target), flags ...string) {
 	t.Run("forwarder", func(t *testing.T) {
 		beside(t)
@@ -49,7 +48,7 @@ func forTargets(t *testing.T, f func(t *testing.T, d target), flags ...string) {
 	})
 }
 
-// startDaemon starts a daemon with the budget of memory.
+// startDaemon starts a daemon with the memory budget.
 func startDaemon(t *testing.T, command string, flags ...string) *testkit.Process {
 	t.Helper()
 	return testkit.StartDaemon(t, zmtpd, append([]string{command, budgetFlag}, flags...)...)
@@ -66,8 +65,8 @@ func startLogger(t *testing.T, dir string, flags ...string) *testkit.Process {
 		append([]string{"--dir", dir, "--flush-interval", "50ms"}, flags...)...)
 }
 
-// Sizes near the largest that a header can hold, where a sum with them overflows, end the
-// connection and nothing else, also where no limit says so.
+// Sizes near the largest that a header can hold, where sums overflow, end only the connection, even
+// without a limit on messages.
 func TestHugeSizes(t *testing.T) {
 	beside(t)
 	var headers [][]byte
@@ -103,8 +102,8 @@ func TestHugeSizes(t *testing.T) {
 	}, "--max-message-size", "0")
 }
 
-// Empty parts cost two bytes each on the wire; in memory they must not cost more than messages of
-// that many bytes do.
+// An empty part takes two bytes on the wire. A message of empty parts must not take more memory
+// than others of its size.
 func TestEmptyParts(t *testing.T) {
 	beside(t)
 	parts := scaled(4<<20, 33_000_000)
@@ -137,8 +136,7 @@ func TestEmptyParts(t *testing.T) {
 	})
 }
 
-// Messages that are begun and not finished count against the budget; honest peers have room in
-// spite of them.
+// Unfinished messages count against the budget. Honest peers still have room.
 func TestUnfinishedMessages(t *testing.T) {
 	beside(t)
 	const size = 60 << 20
@@ -169,6 +167,6 @@ func TestUnfinishedMessages(t *testing.T) {
 			}
 		}
 		a.start(t)
-		t.Logf("the daemon took %d MiB", poured.Load()>>20)
+		t.Logf("the daemon accepted %d MiB", poured.Load()>>20)
 	})
 }
