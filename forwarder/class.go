@@ -46,6 +46,10 @@ func className(topic []byte) string {
 	return string(topic)
 }
 
+// TopicClass returns the class in which a topic is counted, if there is room for it: the topic
+// itself, one class for all node ids, or [OtherTopics] for one that is too long.
+func TopicClass(topic []byte) string { return className(topic) }
+
 // TopicStats are the counters of a topic class: a published topic, all node id topics together, or
 // OtherTopics.
 type TopicStats struct {

@@ -52,14 +52,16 @@ func (l *Local) Leave() {
 // Subscribe subscribes a topic prefix that the participant has not subscribed. When it returns,
 // take gets every matching message that the Forwarder reads from then on. It blocks, for half a
 // second at most, while publishers are behind in reading subscriptions. It returns an error if the
-// topics of all subscribers together would exceed what publishers can bear; the topic is then not
-// subscribed.
+// topics of the participant, or of all subscribers together, would exceed what publishers can bear;
+// the topic is then not subscribed.
 func (l *Local) Subscribe(topic []byte) error {
 	l.subscribing.Lock()
 	defer l.subscribing.Unlock()
-	if !l.f.hasRoomFor(topic) {
+	n := int64(len(topic) + frameOverhead)
+	if !l.f.hasRoomFor(n, l.sub.bytes.Load()) {
 		return errTopics
 	}
+	l.sub.bytes.Add(n)
 	l.change(topic, true)
 	return nil
 }
@@ -78,11 +80,14 @@ func (l *Local) change(topic []byte, on bool) {
 	}
 }
 
-// hasRoomFor reports whether a further topic keeps all topics within their bound, see bound.
-func (f *Forwarder) hasRoomFor(topic []byte) bool {
+// hasRoomFor reports whether a Local whose topics take own bytes may add n. All topics stay within
+// their bound, see bound, and the topics of a Local within half of it: nobody is closed because of
+// them.
+func (f *Forwarder) hasRoomFor(n, own int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.topicBytes+int64(len(topic)+frameOverhead) <= f.backlogLimit()/topicShare
+	limit := f.backlogLimit() / topicShare
+	return f.topicBytes+n <= limit && own+n <= limit/2
 }
 
 // Publish offers the messages of b, of which there is at least one, to their subscribers. It blocks

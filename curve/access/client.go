@@ -29,8 +29,8 @@ type Permissions struct {
 	NoLogs bool
 }
 
-// equal reports whether both have the same prefixes in the same order.
-func (p *Permissions) equal(q *Permissions) bool {
+// Equal reports whether both have the same prefixes in the same order.
+func (p *Permissions) Equal(q *Permissions) bool {
 	return p.NoLogs == q.NoLogs && samePrefixes(p.Publish, q.Publish) &&
 		samePrefixes(p.Subscribe, q.Subscribe)
 }
@@ -80,7 +80,7 @@ func newClient(c *curve.Certificate, name string) (*Client, error) {
 			return nil, fmt.Errorf("metadata %s: %w", p.Name, err)
 		}
 	}
-	return client, checkName(client.Name)
+	return client, CheckName(client.Name)
 }
 
 func parsePrefixes(value string) ([]string, error) {
@@ -91,7 +91,9 @@ func parsePrefixes(value string) ([]string, error) {
 	return all, nil
 }
 
-func checkName(name string) error {
+// CheckName returns an error if name cannot be the name of a client. The name becomes a label of
+// metrics and the User-Id of connections.
+func CheckName(name string) error {
 	hidden := func(r rune) bool { return !unicode.IsGraphic(r) }
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) ||
 		strings.ContainsFunc(name, hidden) {

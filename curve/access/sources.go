@@ -90,7 +90,7 @@ func (s *Sources) load() (*content, error) {
 			len(c.server), strings.Join(s.ServerPaths, ", "), curve.MaxServerKeys)}
 	}
 	for _, client := range s.Clients {
-		err := errors.Join(checkName(client.Name), c.clients.add(client, "client "+client.Name))
+		err := errors.Join(CheckName(client.Name), c.clients.add(client, "client "+client.Name))
 		if err != nil {
 			return nil, &SourceError{Err: err}
 		}

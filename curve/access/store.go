@@ -170,7 +170,7 @@ func difference(old, now *content) (c Change) {
 
 // same reports whether a connection of c may stay open when d takes its place.
 func (c *Client) same(d *Client) bool {
-	return c.Name == d.Name && c.Key == d.Key && c.equal(&d.Permissions)
+	return c.Name == d.Name && c.Key == d.Key && c.Equal(&d.Permissions)
 }
 
 // sortedKeys returns the public keys, to compare.

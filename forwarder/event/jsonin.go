@@ -13,16 +13,21 @@ import (
 // error dst is unchanged. Errors are of type *[Error].
 func ParseJSON(dst, text []byte) ([]byte, error) {
 	r := jsonReader{text: text, out: dst}
-	err := r.value(0)
-	if err == nil {
-		if r.space(); r.at < len(text) {
-			err = r.bad("%d bytes follow the value", len(text)-r.at)
-		}
-	}
-	if err != nil {
+	if err := r.whole(); err != nil {
 		return dst, err
 	}
 	return r.out, nil
+}
+
+// whole reads a value and nothing behind it.
+func (r *jsonReader) whole() *Error {
+	if err := r.value(0); err != nil {
+		return err
+	}
+	if r.space(); r.at < len(r.text) {
+		return r.bad("%d bytes follow the value", len(r.text)-r.at)
+	}
+	return nil
 }
 
 // value reads {"@data-type":...,"data":...}.
@@ -50,6 +55,8 @@ func (r *jsonReader) value(depth int) *Error {
 			}
 			done = true
 			return r.data(kind, depth)
+		case r.message && depth == 0 && string(name) == "topic":
+			return r.readTopic()
 		}
 		return r.skip()
 	})

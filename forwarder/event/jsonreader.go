@@ -14,6 +14,9 @@ type jsonReader struct {
 	at      int
 	out     []byte
 	scratch []byte // of the string that was unquoted last
+
+	message bool   // the outermost object is a message, see ParseMessage
+	topic   []byte // of the message, nil if there is none
 }
 
 func (r *jsonReader) bad(format string, args ...any) *Error {

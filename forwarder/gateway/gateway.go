@@ -1,0 +1,412 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"zmtpd/forwarder"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/loglimit"
+	"zmtpd/zmtp/memory"
+	"zmtpd/zmtp/topics"
+)
+
+// Gateway serves WebSocket clients of a Forwarder. Its methods may be called from any goroutine.
+type Gateway struct {
+	// Static.
+	log     *slog.Logger
+	limit   *loglimit.Limiter
+	local   *forwarder.Local
+	node    string         // node ids of clients begin with it
+	holder  *memory.Holder // of the frames
+	server  *http.Server
+	files   files
+	ctx     context.Context // ends with the Gateway
+	cancel  context.CancelFunc
+	writers sync.WaitGroup // of the clients, and what closes them
+	readers sync.WaitGroup // of the clients
+	loops   sync.WaitGroup // the goroutines of the Gateway
+
+	cfg      atomic.Pointer[Config] // with defaults
+	accounts *accounts
+	refused  [numReasons]atomic.Uint64 // connections and what clients sent
+	dropped  [numReasons]atomic.Uint64 // events for clients
+	last     atomic.Uint64             // number of clients that had a node id
+
+	table       topics.Table[*client] // changed with subscribing
+	subscribing sync.Mutex            // held while table and the subscriptions of local change
+
+	in       inbound
+	patience patience // of dispatch
+
+	mu          sync.Mutex
+	clients     map[*client]struct{} // guarded by mu
+	connections int                  // guarded by mu; also those in a handshake
+	byAddress   map[netip.Addr]int   // guarded by mu
+	closing     bool                 // guarded by mu
+}
+
+// maxLogged bounds the clients that the log names for one reason in a loglimit.Window.
+const maxLogged = 20
+
+// New returns a Gateway for the clients of f. It reads the files of cfg, but does not listen yet.
+// Call Shutdown at the end, also if Serve was never called.
+func New(f *forwarder.Forwarder, cfg Config) (*Gateway, error) {
+	cfg = cfg.withDefaults()
+	g := &Gateway{
+		log: cfg.Logger, limit: loglimit.New(maxLogged), accounts: newAccounts(),
+		clients: make(map[*client]struct{}), byAddress: make(map[netip.Addr]int),
+		holder: cfg.Memory.NewHolder("websocket events", 0, nil), node: newNodeID(),
+	}
+	g.in.init(cfg.Memory)
+	g.cfg.Store(&cfg)
+	if err := g.files.open(&cfg); err != nil {
+		return nil, err
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.server = &http.Server{
+		Handler: g, ReadTimeout: cfg.HandshakeTimeout, MaxHeaderBytes: maxHeader,
+		IdleTimeout: cfg.HandshakeTimeout,
+		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		Protocols:   new(http.Protocols),
+	}
+	g.server.Protocols.SetHTTP1(true) // WebSocket needs it
+	g.local = f.Join(g.take)
+	g.loops.Go(g.dispatch)
+	g.loops.Go(g.watch)
+	if cfg.PingInterval > 0 {
+		g.loops.Go(g.ping)
+	}
+	return g, nil
+}
+
+// maxHeader bounds the header of a request, in bytes.
+const maxHeader = 16 << 10
+
+// newNodeID returns a node id as Zeek forms it: unique for each process.
+func newNodeID() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	return fmt.Sprintf("zmtpd_gateway_%.64s_%d_N%s", strings.ReplaceAll(host, " ", "-"),
+		os.Getpid(), rand.Text()[:16])
+}
+
+// Serve accepts clients from l, which it takes over. It does not block. It may be called several
+// times.
+func (g *Gateway) Serve(l net.Listener) {
+	l = g.files.listener(&listener{l, g})
+	g.loops.Go(func() {
+		if err := g.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			g.log.Error("WebSocket clients cannot connect any more: accepting fails",
+				"address", l.Addr(), "err", err)
+		}
+	})
+}
+
+// Reconfigure changes the limits, the policy, and the origins. The rest of cfg has no effect.
+func (g *Gateway) Reconfigure(cfg Config) {
+	cfg = cfg.withDefaults()
+	now := *g.cfg.Load()
+	now.Origins, now.MaxClients, now.MaxClientsPerAddress = cfg.Origins, cfg.MaxClients,
+		cfg.MaxClientsPerAddress
+	now.MaxMessageSize, now.Rate = cfg.MaxMessageSize, cfg.Rate
+	now.QueueMessages, now.QueueBytes = cfg.QueueMessages, cfg.QueueBytes
+	now.Overload, now.WaitShare = cfg.Overload, cfg.WaitShare
+	g.cfg.Store(&now)
+}
+
+// Shutdown ends the Gateway in order. It accepts no more clients, sends what waits for those that
+// are connected, and closes them with 1001, "Terminating", as Zeek does. When ctx ends first, it
+// cuts the connections, and the rest is counted as lost. Shutdown returns when all goroutines have
+// ended. Call it after the Shutdown of the Forwarder, so that clients get the last events.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	done := g.closing
+	g.closing = true
+	g.mu.Unlock()
+	if done {
+		return nil
+	}
+	cut := context.AfterFunc(ctx, func() {
+		g.cancel()
+		for _, c := range g.all() {
+			c.abort()
+		}
+	})
+	g.in.finish(ctx)
+	for _, c := range g.all() {
+		g.writers.Go(func() { c.terminate(ctx) })
+	}
+	err := g.server.Shutdown(ctx) // of connections that are no clients yet
+	g.server.Close()
+	g.readers.Wait()
+	g.writers.Wait()
+	cut()
+	g.cancel()
+	g.loops.Wait()
+	g.local.Leave()
+	g.in.discard(g)
+	g.holder.Close()
+	return err
+}
+
+// all returns the clients.
+func (g *Gateway) all() []*client {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := make([]*client, 0, len(g.clients))
+	for c := range g.clients {
+		all = append(all, c)
+	}
+	return all
+}
+
+// inbound has the batches that dispatch has not looked at.
+type inbound struct {
+	holder *memory.Holder
+	wake   chan struct{}
+	idle   chan struct{} // closed when finish was called and there is nothing left
+
+	mu        sync.Mutex
+	batches   []*zmtp.Batch // guarded by mu
+	bytes     int64         // of them; guarded by mu
+	busy      bool          // dispatch works on some; guarded by mu
+	finishing bool          // guarded by mu
+}
+
+// maxInbound is how much may wait for dispatch, in bytes.
+const maxInbound = 32 << 20
+
+func (in *inbound) init(budget *memory.Budget) {
+	in.holder = budget.NewHolder("websocket backlog", 0, nil)
+	in.wake, in.idle = make(chan struct{}, 1), make(chan struct{})
+}
+
+// take implements the callback of [forwarder.Forwarder.Join].
+func (g *Gateway) take(b *zmtp.Batch, runs []zmtp.Run) {
+	n, size := 0, int64(0)
+	for _, r := range runs {
+		_, bytes := b.Counts(r.From, r.To)
+		size += int64(bytes)
+		n += r.To - r.From
+	}
+	in := &g.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.batches) > 0 && in.bytes+size > maxInbound || !in.holder.TryReserve(size) {
+		g.dropped[Backlog].Add(uint64(n))
+		if more, ok := g.limit.Admit(Backlog.String(), ""); ok {
+			g.log.Warn("WebSocket clients lose events: the gateway does not keep up",
+				"messages", n, "others", more)
+		}
+		return
+	}
+	in.batches = append(in.batches, b.Keep(runs))
+	in.bytes += size
+	in.signal()
+}
+
+func (in *inbound) signal() {
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next returns the batches that wait.
+func (in *inbound) next(memory []*zmtp.Batch) (all []*zmtp.Batch, bytes int64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	all, bytes = in.batches, in.bytes
+	in.batches, in.bytes = memory[:0], 0
+	in.busy = len(all) > 0
+	if !in.busy && in.finishing {
+		in.finishing = false
+		close(in.idle)
+	}
+	return all, bytes
+}
+
+// finish waits until dispatch has nothing more to do.
+func (in *inbound) finish(ctx context.Context) {
+	in.mu.Lock()
+	in.finishing = true
+	in.mu.Unlock()
+	in.signal()
+	select {
+	case <-in.idle:
+	case <-ctx.Done():
+	}
+}
+
+// discard drops what is left.
+func (in *inbound) discard(g *Gateway) {
+	rest, bytes := in.next(nil)
+	for _, b := range rest {
+		g.dropped[Closing].Add(uint64(b.Len()))
+		b.Release()
+	}
+	in.holder.Release(bytes)
+	in.holder.Close()
+}
+
+// dispatch gives events to the clients, until the Gateway ends.
+func (g *Gateway) dispatch() {
+	var d dispatcher
+	var all []*zmtp.Batch
+	for {
+		select {
+		case <-g.in.wake:
+		case <-g.ctx.Done():
+			return
+		}
+		for {
+			var bytes int64
+			if all, bytes = g.in.next(all); len(all) == 0 {
+				break
+			}
+			for _, b := range all {
+				g.deliver(&d, b)
+				b.Release()
+			}
+			clear(all)
+			g.in.holder.Release(bytes)
+		}
+	}
+}
+
+// dispatcher is memory that deliver uses again.
+type dispatcher struct {
+	found []*client
+	body  []byte
+	text  []byte
+}
+
+// deliver gives the messages of b to the clients that have subscribed them.
+func (g *Gateway) deliver(d *dispatcher, b *zmtp.Batch) {
+	root := g.table.Root()
+	for m := range b.Messages() {
+		topic := m.Part(partTopic)
+		if d.found = root.Match(d.found[:0], topic); len(d.found) == 0 {
+			continue // since the message was taken
+		}
+		r, memory, ok := parseEvent(m, d.body)
+		if d.body = memory; cap(d.body) > maxScratch {
+			d.body = nil
+		}
+		if !ok {
+			g.dropped[NotAnEvent].Add(uint64(len(d.found)))
+			continue
+		}
+		d.text = appendText(d.text[:0], topic, r)
+		f := newFrame(append(make([]byte, 0, len(d.text)), d.text...), g.accounts.class(topic),
+			g.holder)
+		if cap(d.text) > maxScratch {
+			d.text = nil
+		}
+		if f == nil {
+			g.dropped[QueueFull].Add(uint64(len(d.found)))
+			continue
+		}
+		sender := m.Part(partNode)
+		for _, c := range d.found {
+			if string(sender) != c.endpoint { // a client does not get its own events
+				c.send(f)
+			}
+		}
+		f.release()
+	}
+	clear(d.found[:cap(d.found)])
+}
+
+// maxScratch is the size from which on memory is not kept for the next event.
+const maxScratch = 1 << 20
+
+// pingParts is the number of groups of clients that are pinged at different times.
+const pingParts = 10
+
+// ping pings all clients.
+func (g *Gateway) ping() {
+	interval := g.cfg.Load().PingInterval
+	tick := time.NewTicker(max(interval/pingParts, time.Millisecond))
+	defer tick.Stop()
+	for part := uint64(0); ; part++ {
+		select {
+		case <-tick.C:
+		case <-g.ctx.Done():
+			return
+		}
+		for _, c := range g.all() {
+			if c.id%pingParts == part%pingParts {
+				g.writers.Go(func() { c.ping(interval) })
+			}
+		}
+	}
+}
+
+// watchInterval is how often files are checked for changes.
+const watchInterval = time.Second
+
+// watch reads files again that have changed.
+func (g *Gateway) watch() {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			g.Poll()
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+// Poll reads the files again that have changed, and closes the clients that may no longer be
+// connected or whose permissions have changed. The Gateway calls it once a second.
+func (g *Gateway) Poll() {
+	if !g.files.poll(g.log) {
+		return
+	}
+	for _, c := range g.all() {
+		if !g.files.knows(c.identity) {
+			c.closeFor(AccessChanged, websocket.StatusPolicyViolation,
+				"The client's permissions have changed")
+		}
+	}
+}
+
+// refuse counts a refusal and logs the first ones.
+func (g *Gateway) refuse(r Reason, peer, client string, attrs ...any) {
+	g.refused[r].Add(1)
+	host, _, _ := net.SplitHostPort(peer)
+	if more, ok := g.limit.Admit(r.String(), host+" "+client); ok {
+		all := []any{"reason", r, "peer", peer, "client", client}
+		if more > 0 {
+			all = append(all, "others", more)
+		}
+		g.log.Warn("WebSocket client refused", append(all, attrs...)...)
+	}
+}
+
+// logClient logs something about a client, unless that was logged not long ago.
+func (g *Gateway) logClient(r Reason, c *client, what string) {
+	if more, ok := g.limit.Admit(what, c.endpoint); ok {
+		g.log.Warn(what, "reason", r, "peer", c.remote, "client", c.identity.Name, "application",
+			c.app, "others", more)
+	}
+}
