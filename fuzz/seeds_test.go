@@ -20,6 +20,8 @@ var corpora = map[string]func(testing.TB) [][]byte{
 	"FuzzCurveStranger":    curveFrames,
 	"FuzzEvent":            func(tb testing.TB) [][]byte { return seeds(tb, "testdata/event") },
 	"FuzzEventJSON":        func(tb testing.TB) [][]byte { return seeds(tb, "testdata/eventjson") },
+	"FuzzGatewayFirst":     gatewayFirsts,
+	"FuzzGatewayMessage":   gatewayMessages,
 	"FuzzLogBatch":         func(tb testing.TB) [][]byte { return seeds(tb, "testdata/logbatch") },
 	"FuzzSalsa":            salsaSeeds,
 	"FuzzTopics":           topicsSeeds,
