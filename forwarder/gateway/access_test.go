@@ -249,9 +249,10 @@ func TestTLS(t *testing.T) {
 	if _, err := dialTLS(t, g, a.client("sensor.example"), ""); err != nil {
 		t.Error(err)
 	}
-	if all := g.Stats().ByClient; len(all) != 1 || all[0].Client != "sensor.example" {
-		t.Errorf("the clients are %+v", all)
-	}
+	testkit.Eventually(t, "client sensor.example", func() bool {
+		all := g.Stats().ByClient
+		return len(all) == 1 && all[0].Client == "sensor.example"
+	})
 	if _, err := New(g.f, Config{Key: "x"}); err == nil {
 		t.Error("a key without a certificate is no error")
 	}
