@@ -39,7 +39,7 @@ func TestToolSaysWhyItIsNotConnected(t *testing.T) {
 
 func TestEveryToolSaysThatItIsNotConnected(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := testkit.ReservePort(t)
 	endpoint := fmt.Sprintf("tcp://127.0.0.1:%d", port)
 	recording := filepath.Join(t.TempDir(), "recording")
 	writeRecording(t, recording, "x")

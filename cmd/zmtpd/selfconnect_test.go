@@ -36,13 +36,13 @@ func TestBalanceRefusesItself(t *testing.T) {
 	} {
 		t.Run(c.listen+" "+c.to, func(t *testing.T) {
 			for {
-				port := freePort(t)
+				port := testkit.ReservePort(t)
 				listen, to := fmt.Sprintf(c.listen, port), fmt.Sprintf(c.to, port)
 				p := start(t, nil, "balance", "--listen", listen, "--http", "127.0.0.1:0", "--to",
 					to)
 				status := p.Wait()
 				if strings.Contains(p.Stderr.String(), "another process listens there already") {
-					continue // since freePort
+					continue // at another address
 				}
 				if status != 2 || !strings.Contains(p.Stderr.String(),
 					"--to "+to+": zmtpd itself listens there (--listen ") {
@@ -119,15 +119,4 @@ func TestReplayOfGrowingFileEnds(t *testing.T) {
 		t.Errorf("the file has %d bytes, %v; want the messages twice, %d", file.Size(), err,
 			2*len(content))
 	}
-}
-
-// freePort returns a port without a listener.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -318,7 +318,7 @@ func TestTooLarge(t *testing.T) {
 // kept.
 func TestClusterRestart(t *testing.T) {
 	dir := t.TempDir()
-	ports := []int{freePort(t), freePort(t)}
+	ports := []int{testkit.ReservePort(t), testkit.ReservePort(t)}
 	open := func() *kfake.Cluster {
 		c, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.Ports(ports...), kfake.DataDir(dir),
 			kfake.SyncWrites(), kfake.SeedTopics(1, "zeek"))
@@ -366,17 +366,7 @@ func TestClusterRestart(t *testing.T) {
 	checkFlow(t, consume(t, c, stored, []string{"zeek"}), n, true)
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// Brokers come, go and hand over partitions while records flow.
+// Brokers that come, go and hand over partitions while records flow.
 func TestLeadersMove(t *testing.T) {
 	c := newCluster(t, kfake.NumBrokers(3), kfake.SeedTopics(3, "zeek"))
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), Linger: time.Millisecond})
@@ -523,8 +513,10 @@ func TestCloseGivesUpWhenItsContextEnds(t *testing.T) {
 		}
 	})
 	for name, address := range map[string]func(t *testing.T) string{
-		"nobody there": func(t *testing.T) string { return fmt.Sprint("127.0.0.1:", freePort(t)) },
-		"no answer":    func(*testing.T) string { return silent.Addr().String() },
+		"nobody there": func(t *testing.T) string {
+			return fmt.Sprint("127.0.0.1:", testkit.ReservePort(t))
+		},
+		"no answer": func(*testing.T) string { return silent.Addr().String() },
 		"dies": func(t *testing.T) string {
 			c := newCluster(t, kfake.NumBrokers(1))
 			c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {

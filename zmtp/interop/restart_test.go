@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -108,27 +107,10 @@ func listenAgain(t *testing.T, e end, endpoint string) {
 	}
 }
 
-// reserve returns a TCP endpoint on which nobody listens, and nobody but the test will: connections
-// are refused. Both libraries can listen there, as they set SO_REUSEADDR.
+// reserve returns the TCP endpoint of a reserved port.
 func reserve(t *testing.T) string {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Close(fd) })
-	syscall.CloseOnExec(fd)
-	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("tcp://127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
+	return fmt.Sprintf("tcp://127.0.0.1:%d", testkit.ReservePort(t))
 }
 
 // TestConnectBeforeBind is libzmq's bind_after_connect: what was sent before anybody listened
