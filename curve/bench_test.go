@@ -9,7 +9,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// BenchmarkPushPull is what two sockets move over TCP, with CURVE and without.
+// BenchmarkPushPull measures the traffic between two sockets over TCP, with CURVE and without.
 func BenchmarkPushPull(b *testing.B) {
 	serverKey, serverSecret := GenerateKeyPair()
 	_, clientSecret := GenerateKeyPair()
@@ -63,7 +63,7 @@ func BenchmarkPushPull(b *testing.B) {
 	}
 }
 
-// BenchmarkHandshake is what a server and its client compute for a connection, both together.
+// BenchmarkHandshake measures the computation of server and client together for one connection.
 func BenchmarkHandshake(b *testing.B) {
 	for b.Loop() {
 		newPair(b, open).finish(b)

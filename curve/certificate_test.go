@@ -47,7 +47,7 @@ func TestParseCertificate(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got.Public, got.Metadata)
 		}
 		if got.Secret != nil && got.Secret.Text() != secret {
-			t.Errorf("%s: another secret key", name)
+			t.Errorf("%s: the certificate has another secret key", name)
 		}
 	}
 }
@@ -124,18 +124,18 @@ func TestCertificateFiles(t *testing.T) {
 			rt.Fatalf("a file was replaced: %v", err)
 		}
 		if _, err := os.Stat(path); err == nil {
-			rt.Fatal("half of a pair was left behind")
+			rt.Fatal("only one file of a pair was left behind")
 		}
 	})
 }
 
-func TestCertificateMetadataThatCannotBeWritten(t *testing.T) {
+func TestUnwritableCertificateMetadataIsRefused(t *testing.T) {
 	for _, p := range []CertificateProperty{{"", "x"}, {"a b", "x"}, {"a=b", "x"}, {"a", "x\ny"},
 		{"a", `'"`}, {"a", "\xff"}} {
 		path := filepath.Join(t.TempDir(), "x.key")
 		c := Certificate{Metadata: []CertificateProperty{p}}
 		if err := c.WriteFiles(path, time.Now()); err == nil {
-			t.Errorf("%q was written", p)
+			t.Errorf("the property %q was written", p)
 		}
 		if _, err := os.Stat(path); err == nil {
 			t.Error("a file was left behind")
@@ -143,9 +143,9 @@ func TestCertificateMetadataThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-func TestSecretsThatOthersCanReadAreRefused(t *testing.T) {
+func TestSecretsReadableByOthersAreRefused(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no file modes")
+		t.Skip("this system has no file modes")
 	}
 	k, s := GenerateKeyPair()
 	c := Certificate{Public: k, Secret: &s}
@@ -157,7 +157,7 @@ func TestSecretsThatOthersCanReadAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ReadCertificate(path); err != nil {
-		t.Errorf("a public key that others can read: %v", err)
+		t.Errorf("a public key that others can read is refused: %v", err)
 	}
 	path += "_secret"
 	for mode := range os.FileMode(0o200) {
@@ -173,6 +173,6 @@ func TestSecretsThatOthersCanReadAreRefused(t *testing.T) {
 		}
 	}
 	if _, err := ReadCertificate(filepath.Dir(path)); err == nil {
-		t.Error("a folder was read")
+		t.Error("a folder was read as a certificate")
 	}
 }

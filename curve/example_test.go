@@ -12,7 +12,7 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// An encrypted PUSH/PULL pair. The server admits one client, by its public key.
+// An encrypted PUSH/PULL pair: the server admits one client, by its public key.
 func Example() {
 	serverKey, serverSecret := curve.GenerateKeyPair()
 	clientKey, clientSecret := curve.GenerateKeyPair()
@@ -63,7 +63,7 @@ func Example() {
 	// Output: worker-1: nobody else can read this
 }
 
-// The servers of a process share a Limiter, here of 200 handshakes a second.
+// The servers of a process share a Limiter, here for 200 handshakes a second.
 func ExampleServer_WithLimiter() {
 	_, secret := curve.GenerateKeyPair()
 	limiter := curve.NewLimiter(200)
@@ -80,7 +80,7 @@ func ExampleServer_WithLimiter() {
 	// Output: 0 handshakes so far
 }
 
-// Certificate files are those of CZMQ and pyzmq.
+// Certificate files have the form of CZMQ's and pyzmq's.
 func ExampleCertificate_WriteFiles() {
 	dir, err := os.MkdirTemp("", "keys")
 	if err != nil {

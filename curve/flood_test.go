@@ -16,8 +16,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// While many addresses ask for handshakes as fast as they can, a client at a known address and one
-// at a new address get in, and the server does no more work than the limit allows.
+// Many addresses ask for handshakes as fast as they can. A client at a known address and one at a
+// new address still get in, and the server does no more work than the limit allows.
 func TestFloodOfHandshakes(t *testing.T) {
 	const rate, attackers = 20, 8
 	serverKey, serverSecret := GenerateKeyPair()
@@ -29,7 +29,7 @@ func TestFloodOfHandshakes(t *testing.T) {
 		serverSecret).WithLimiter(l).Mechanism})
 	defer pull.Close()
 	bound := listen(t, pull.Socket)
-	sendReceive(t, pull, bound, c) // from now on 127.0.0.1 is known
+	sendReceive(t, pull, bound, c) // makes 127.0.0.1 a known address
 
 	hello, _, err := c.Mechanism(localMetadata).Handshake(wire.AppendGreeting(nil, "CURVE", false),
 		nil)
@@ -48,14 +48,14 @@ func TestFloodOfHandshakes(t *testing.T) {
 				if err != nil {
 					continue // the accept queue is full
 				}
-				conn.SetDeadline(time.Now().Add(50 * time.Millisecond)) // then it asks again
+				conn.SetDeadline(time.Now().Add(50 * time.Millisecond)) // then it connects again
 				conn.Write(hello)
 				io.Copy(io.Discard, conn)
 				conn.Close()
 			}
 		})
 	}
-	testkit.Eventually(t, "the flood has to wait", func() bool { return l.Stats().Waiting > 0 })
+	testkit.Eventually(t, "HELLOs of the flood wait", func() bool { return l.Stats().Waiting > 0 })
 	for i := range 5 {
 		sendReceive(t, pull, bound, c)
 		sendReceiveFrom(t, pull, bound, c, fmt.Sprintf("127.0.2.%d", i+1))

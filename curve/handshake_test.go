@@ -40,7 +40,7 @@ func newServer(t testing.TB, auth zmtp.Auth, secrets ...Secret) *Server {
 	return s.WithLimiter(NewLimiter(0))
 }
 
-// pair is a client and a server that have never met.
+// pair is a client and a server that have exchanged nothing yet.
 type pair struct {
 	client, server zmtp.Mechanism
 }
@@ -55,7 +55,7 @@ func newPair(t testing.TB, auth zmtp.Auth) pair {
 	}
 }
 
-// body returns the body of the one frame in b.
+// body returns the body of b, which must be a single frame.
 func body(t testing.TB, b []byte) []byte {
 	t.Helper()
 	_, size, n, err := wire.ParseHeader(b)
@@ -65,8 +65,8 @@ func body(t testing.TB, b []byte) []byte {
 	return b[n:]
 }
 
-// until plays the handshake and returns the body of the given command of it: 0 is HELLO, 3 is
-// READY. The command has been made but not been taken.
+// until plays the handshake up to a command and returns its body: 0 is HELLO, 3 is READY. The other
+// side has not received it yet.
 func (p pair) until(t testing.TB, command int) []byte {
 	t.Helper()
 	sides := []zmtp.Mechanism{p.client, p.server}
@@ -81,7 +81,7 @@ func (p pair) until(t testing.TB, command int) []byte {
 	return cmd
 }
 
-// taker is the side that takes the command.
+// taker returns the side that receives the command.
 func (p pair) taker(command int) zmtp.Mechanism {
 	if command%2 == 0 {
 		return p.server
@@ -91,19 +91,19 @@ func (p pair) taker(command int) zmtp.Mechanism {
 
 var commands = []string{"HELLO", "WELCOME", "INITIATE", "READY"}
 
-// refused checks that m does not take cmd, says nothing, and takes nothing any more, whatever would
-// have been right.
+// refused checks that m refuses cmd, sends nothing, and then refuses even right, the command that
+// it would have accepted.
 func refused(t *testing.T, m zmtp.Mechanism, cmd, right []byte) error {
 	t.Helper()
 	out, progress, err := m.Handshake(nil, cmd)
 	if err == nil || progress != zmtp.Continue || len(out) > 0 {
-		t.Fatalf("% x was taken: %d, % x", cmd, progress, out)
+		t.Fatalf("% x is accepted: %d, % x", cmd, progress, out)
 	}
 	for _, next := range [][]byte{right, nil} {
 		if out, progress, again := m.Handshake(nil, next); again == nil ||
 			progress != zmtp.Continue ||
 			len(out) > 0 {
-			t.Fatalf("went on after %v", err)
+			t.Fatalf("the handshake goes on after %v", err)
 		}
 	}
 	return err
@@ -129,7 +129,7 @@ func TestTruncatedCommandsAreRefused(t *testing.T) {
 
 var open = zmtp.Auth{Open: true}
 
-// Every bit counts but those of HELLO's padding.
+// Every bit counts except those of HELLO's padding.
 func TestChangedCommandsAreRefused(t *testing.T) {
 	for command := range commands {
 		size := len(newPair(t, open).until(t, command))
@@ -138,7 +138,7 @@ func TestChangedCommandsAreRefused(t *testing.T) {
 				continue
 			}
 			if command == 0 && at == helloKey+KeySize-1 {
-				continue // X25519 ignores the highest bit, and a changed C' is refused later
+				continue // X25519 ignores the highest bit; a changed C' is refused later
 			}
 			p := newPair(t, open)
 			cmd := p.until(t, command)
@@ -170,8 +170,8 @@ func TestGarbageIsRefused(t *testing.T) {
 	}
 }
 
-// Every command is taken once and in its order.
-func TestCommandsAreTakenOnce(t *testing.T) {
+// Every command is accepted once and in its order.
+func TestCommandsAreAcceptedOnce(t *testing.T) {
 	for command := range commands {
 		for earlier := 0; earlier < command; earlier++ {
 			p := newPair(t, open)
@@ -196,7 +196,7 @@ func TestCommandsAreTakenOnce(t *testing.T) {
 	}
 }
 
-// A client takes an ERROR in place of each command, and a server takes none.
+// A client accepts an ERROR in place of each command. A server accepts none.
 func TestErrorInTheHandshake(t *testing.T) {
 	for command := range commands {
 		p := newPair(t, open)
@@ -244,7 +244,7 @@ func TestHandshake(t *testing.T) {
 			return bytes.Equal(wire.AppendMetadata(nil, a), wire.AppendMetadata(nil, b))
 		}
 		if !same(p.server.Metadata(), ofClient) || !same(p.client.Metadata(), ofServer) {
-			rt.Fatal("metadata differs")
+			rt.Fatal("the metadata differ")
 		}
 		checkTraffic(t, p)
 	})
@@ -266,8 +266,7 @@ func checkTraffic(t testing.TB, p pair) {
 	}
 }
 
-// While a server key is replaced, clients that know the old one and clients that know the new one
-// both get in.
+// While a server key is replaced, clients with the old key and clients with the new one get in.
 func TestServerKeysOverlap(t *testing.T) {
 	var secrets []Secret
 	var publics []Key
@@ -291,8 +290,8 @@ func TestServerKeysOverlap(t *testing.T) {
 	}
 }
 
-// lowOrder are encodings of points of small order (RFC 7748, section 7; the list in Bernstein's
-// ecdh.html).
+// lowOrder contains encodings of points of small order (RFC 7748, section 7, and the list in
+// https://cr.yp.to/ecdh.html).
 func lowOrder() []Key {
 	hex := []string{
 		"0000000000000000000000000000000000000000000000000000000000000000",
@@ -310,7 +309,7 @@ func lowOrder() []Key {
 	return keys
 }
 
-// sharedByAll is the key of a box to or from a key of low order, which everybody knows: X25519
+// sharedByAll returns the key of a box to or from a key of low order. Everybody knows it: X25519
 // gives zeros.
 func sharedByAll() *boxKey {
 	var k boxKey
@@ -325,8 +324,7 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 			t.Errorf("client with the server key %x", k)
 		}
 
-		// HELLO with a C' of low order, in a box that opens where X25519's zeros are taken for a
-		// secret.
+		// a HELLO with a C' of low order, in a box that opens if X25519's zeros count as a secret
 		nonce := appendNonce(nil, 1)
 		hello := append([]byte(cmdHello), 1, 0)
 		hello = append(append(append(hello, make([]byte, helloZeros)...), k[:]...), nonce...)
@@ -336,7 +334,7 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 			t.Errorf("C' %x: %v", k, err)
 		}
 
-		// WELCOME with an S' of low order from the server itself. libzmq aborts.
+		// a WELCOME of the server with an S' of low order; libzmq aborts on it
 		public, secret := GenerateKeyPair()
 		_, own := GenerateKeyPair()
 		client := newClient(t, public, own).Mechanism(localMetadata)
@@ -356,7 +354,7 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 			t.Errorf("S' %x: %v", k, err)
 		}
 
-		// INITIATE with a C of low order: anybody could make its vouch.
+		// an INITIATE with a C of low order, for which anybody could make the vouch
 		p := newPair(t, open)
 		initiate := p.forge(t, k, func(k *boxKey, vouched []byte) (*boxKey,
 			[]byte) {
@@ -368,8 +366,8 @@ func TestKeysOfLowOrderAreRefused(t *testing.T) {
 	}
 }
 
-// forge plays up to WELCOME and returns an INITIATE of a client that says its key is public. change
-// may exchange the key of the vouch and what is in it.
+// forge plays the handshake up to WELCOME. It returns an INITIATE of a client that claims the key
+// public. change may replace the key and the content of the vouch.
 func (p pair) forge(t *testing.T, public Key, change func(*boxKey, []byte) (*boxKey,
 	[]byte)) []byte {
 	t.Helper()
@@ -399,7 +397,7 @@ func TestVouchIsChecked(t *testing.T) {
 	_, other := GenerateKeyPair()
 	otherKey, _ := GenerateKeyPair()
 	for name, c := range map[string]struct {
-		want   wire.Reason // ReasonNone: it is right
+		want   wire.Reason // ReasonNone: the vouch is right
 		change func(k *boxKey, vouched []byte) (*boxKey, []byte)
 	}{
 		"right": {wire.ReasonNone, func(k *boxKey, v []byte) (*boxKey, []byte) { return k, v }},
@@ -437,8 +435,8 @@ func TestVouchIsChecked(t *testing.T) {
 	}
 }
 
-// A client that has only somebody's public key does not get in with it, and is nobody's to the
-// authenticator.
+// A client that has only somebody's public key does not get in with it, and the authenticator is
+// not asked about it.
 func TestPublicKeyAloneIsNotEnough(t *testing.T) {
 	victim, _ := GenerateKeyPair()
 	p := newPair(t, zmtp.Auth{Handler: zap.HandlerFunc(func(context.Context,
@@ -460,7 +458,7 @@ func TestAuthenticator(t *testing.T) {
 	for name, c := range map[string]struct {
 		reply  zap.Reply
 		err    error
-		want   wire.Reason // ReasonNone: the client comes in
+		want   wire.Reason // ReasonNone: the client gets in
 		answer string
 	}{
 		"200": {zap.Reply{Status: 200, UserID: "worker-1",
@@ -482,7 +480,7 @@ func TestAuthenticator(t *testing.T) {
 				asked++
 				if r.Domain != "cluster" || r.Address != "192.0.2.1" || r.Mechanism != "CURVE" ||
 					len(r.Credentials) != 1 || !bytes.Equal(r.Credentials[0], clientKey[:]) {
-					t.Errorf("asked %+v", r)
+					t.Errorf("the authenticator is asked %+v", r)
 				}
 				return c.reply, c.err
 			})}
@@ -497,7 +495,7 @@ func TestAuthenticator(t *testing.T) {
 			out, progress, err = p.server.(zmtp.Authorizer).Authorize(t.Context(), nil,
 				&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7})
 			if asked != 1 {
-				t.Errorf("asked %d times", asked)
+				t.Errorf("the authenticator is asked %d times", asked)
 			}
 			if reasonOf(err) != c.want || (err == nil) != (progress == zmtp.Ready) {
 				t.Fatalf("%d, %v, want %v", progress, err, c.want)
@@ -508,13 +506,13 @@ func TestAuthenticator(t *testing.T) {
 					want = wire.AppendError(nil, c.answer)
 				}
 				if !bytes.Equal(out, want) {
-					t.Errorf("answered % x, want % x", out, want)
+					t.Errorf("the answer is % x, want % x", out, want)
 				}
 				if !strings.Contains(err.Error(), clientKey.String()) {
-					t.Errorf("the error does not say whom it is about: %v", err)
+					t.Errorf("the error does not name the client: %v", err)
 				}
 				if c.err != nil && !errors.Is(err, c.err) {
-					t.Errorf("the authenticator's error is lost: %v", err)
+					t.Errorf("the error does not contain the authenticator's error: %v", err)
 				}
 				return
 			}
@@ -534,8 +532,8 @@ func TestAuthenticator(t *testing.T) {
 	}
 }
 
-// A client cannot make itself somebody's User-Id, with and without an authenticator.
-func TestClientsCannotSayWhoTheyAre(t *testing.T) {
+// A client cannot set its own User-Id, with and without an authenticator.
+func TestClientsCannotSetTheirUserID(t *testing.T) {
 	serverKey, serverSecret := GenerateKeyPair()
 	_, clientSecret := GenerateKeyPair()
 	for _, name := range []string{"User-Id", "USER-ID", "user-id"} {
@@ -544,7 +542,7 @@ func TestClientsCannotSayWhoTheyAre(t *testing.T) {
 			newServer(t, open, serverSecret).Mechanism(nil)}
 		p.finish(t)
 		if v, ok := p.server.Metadata().Get(zmtp.PropUserID); ok {
-			t.Errorf("%s: the client is %q", name, v)
+			t.Errorf("%s: the client has the User-Id %q", name, v)
 		}
 	}
 }
@@ -553,17 +551,18 @@ func TestNewServerFailsClosed(t *testing.T) {
 	_, secret := GenerateKeyPair()
 	if _, err := NewServer(zmtp.Auth{}, secret); err == nil ||
 		!strings.Contains(err.Error(), "Open") {
-		t.Errorf("a server without authenticator: %v", err)
+		t.Errorf("a server without authenticator is made, error %v", err)
 	}
 	if _, err := NewServer(open); err == nil {
-		t.Error("a server without a key")
+		t.Error("a server without a key is made")
 	}
 	if _, err := NewServer(open, make([]Secret, MaxServerKeys+1)...); err == nil {
-		t.Error("a server with too many keys")
+		t.Error("a server with too many keys is made")
 	}
 }
 
-// What a connection has kept secret is gone with the end of its handshake, good or bad.
+// The secrets of a connection are cleared at the end of its handshake, whether it succeeds or
+// fails.
 func TestSecretsAreCleared(t *testing.T) {
 	p := newPair(t, open)
 	p.finish(t)
@@ -578,7 +577,7 @@ func TestSecretsAreCleared(t *testing.T) {
 	refused(t, failed.server, nil, nil)
 	for i, k := range keys {
 		if *k != (boxKey{}) {
-			t.Errorf("key %d is left", i)
+			t.Errorf("key %d is not cleared", i)
 		}
 	}
 	for _, p := range []pair{p, failed} {
@@ -613,7 +612,7 @@ func TestHalfOpenHandshakesAreSmall(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / n; each > limit {
-		t.Errorf("%d bytes each, want at most %d", each, limit)
+		t.Errorf("each handshake takes %d bytes, want at most %d", each, limit)
 	}
 	runtime.KeepAlive(kept)
 }

@@ -21,10 +21,9 @@ import (
 )
 
 const (
-	// patience is how long anything may take that should happen at once on a machine that is not
-	// busy.
+	// patience is the time that anything may take that happens at once on an idle machine.
 	patience = 30 * time.Second
-	// moment is how long to wait for what need not happen.
+	// moment is the time to wait for an event that may not happen.
 	moment = 20 * time.Millisecond
 )
 
@@ -43,7 +42,7 @@ func (r role) String() string {
 	return "client"
 }
 
-// end is a socket, ours or libzmq's. Its methods fail the test when something goes wrong.
+// end is a socket of this library or of libzmq. Its methods fail the test on an error.
 type end interface {
 	listen() string
 	connect(endpoint string)
@@ -53,7 +52,7 @@ type end interface {
 	close()
 }
 
-// ours are our sockets, with this configuration apart from the mechanism.
+// ours are sockets of this library, with a common configuration except for the mechanism.
 type ours struct {
 	zmtp.Config
 	auth zmtp.Auth
@@ -171,7 +170,7 @@ func mustRecv(t *testing.T, e end, want ...[]byte) {
 	t.Helper()
 	got, ok := e.tryRecv(true)
 	if !ok {
-		t.Fatal("no message")
+		t.Fatal("no message arrives")
 	}
 	if !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Fatalf("%d parts of %v bytes, want %d of %v", len(got), sizesOf(got), len(want),
@@ -192,8 +191,8 @@ func newKeys() keys {
 	return keys{server: secret, of: server, own: own}
 }
 
-// scene is a sender and a receiver in all eight arrangements: who is libzmq, who is the server, and
-// who listens.
+// scenes plays a scene with a sender and a receiver in all eight arrangements: which of them is
+// libzmq's, which is the server, and which listens.
 func scenes(t *testing.T, p *peer, snd, rcv string, play func(t *testing.T, snd, rcv end)) {
 	for _, weSend := range []bool{true, false} {
 		for _, weAre := range []role{asClient, asServer} {
@@ -224,7 +223,7 @@ func scenes(t *testing.T, p *peer, snd, rcv string, play func(t *testing.T, snd,
 	}
 }
 
-// sizes of parts around everything that changes with the size: blocks of Salsa20, short and long
+// partSizes are around all sizes at which the format changes: blocks of Salsa20, short and long
 // headers.
 var partSizes = []int{0, 1, 15, 16, 31, 32, 33, 95, 96, 97, 221, 222, 223, 254, 255, 256, 257, 511,
 	1000, 8191, 8192, 65535, 65536, 1 << 20}
@@ -245,7 +244,7 @@ func exchange(t *testing.T, snd, rcv end) {
 		snd.trySend(parts...)
 		mustRecv(t, rcv, parts...)
 	}
-	// Many that are under way at once.
+	// many messages at the same time
 	const burst = 500
 	for i := range burst {
 		snd.trySend(topic, fmt.Append(nil, i), []byte(testkit.Pattern(i%400)))
@@ -268,7 +267,7 @@ func TestLibzmqPubSub(t *testing.T) {
 	scenes(t, startPeer(t), "PUB", "SUB", func(t *testing.T, snd, rcv end) {
 		rcv.subscribe("to")
 		rcv.subscribe("\xff")
-		// Nothing says when a PUB has taken a subscription.
+		// A PUB does not report when it has got a subscription.
 		for {
 			snd.trySend([]byte("\xffprobe"))
 			if _, ok := rcv.tryRecv(false); ok {
@@ -283,7 +282,7 @@ func TestLibzmqPubSub(t *testing.T) {
 		for {
 			m, ok := rcv.tryRecv(true)
 			if !ok {
-				t.Fatal("no message")
+				t.Fatal("no message arrives")
 			}
 			if string(m[0]) == "\xffsettled" {
 				break
@@ -298,9 +297,11 @@ func TestLibzmqPubSub(t *testing.T) {
 
 func TestLibzmqXPubXSub(t *testing.T) {
 	scenes(t, startPeer(t), "XPUB", "XSUB", func(t *testing.T, snd, rcv end) {
-		// Subscriptions as messages of the application, as Zeek and brokers send them, up to a long
-		// one.
-		for _, topic := range [][]byte{[]byte("to"), {}, []byte(testkit.Pattern(300)), []byte(testkit.Pattern(70))} {
+		// Subscriptions as messages of the application, as Zeek and brokers send them, with a long
+		// one too.
+		for _, topic := range [][]byte{
+			[]byte("to"), {}, []byte(testkit.Pattern(300)), []byte(testkit.Pattern(70)),
+		} {
 			rcv.trySend(append([]byte{1}, topic...))
 			mustRecv(t, snd, append([]byte{1}, topic...))
 		}
@@ -317,7 +318,7 @@ func TestLibzmqXPubXSub(t *testing.T) {
 	})
 }
 
-// Heartbeats go inside MESSAGE in both directions, and the connection outlives many time-outs.
+// Heartbeats go inside MESSAGE in both directions, and the connection outlives many timeouts.
 func TestLibzmqHeartbeats(t *testing.T) {
 	const interval = 50 * time.Millisecond
 	p := startPeer(t)
@@ -360,7 +361,8 @@ const (
 	eventFailedAuth     = uint16(zmtp.EventHandshakeFailedAuth)
 )
 
-// libzmq's client meets our server: what it is told, and what we count.
+// libzmq's client meets this library's server. The test compares the client's event and the
+// server's counts.
 func TestLibzmqClientsThatAreRefused(t *testing.T) {
 	p := startPeer(t)
 	handler := func(status int) zmtp.Auth {
@@ -373,7 +375,7 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 		auth   zmtp.Auth
 		spoil  func(*keys)
 		event  uint16
-		value  uint32 // 0: any
+		value  uint32 // 0: any value
 		reason wire.Reason
 	}{
 		"another server's key": {open, func(k *keys) { k.of, _ = GenerateKeyPair() },
@@ -410,7 +412,7 @@ func TestLibzmqClientsThatAreRefused(t *testing.T) {
 	}
 }
 
-// Our client meets a libzmq server whose key it does not know.
+// This library's client meets a libzmq server whose key it does not know.
 func TestLibzmqServerWithAnotherKey(t *testing.T) {
 	p := startPeer(t)
 	k := newKeys()
@@ -425,7 +427,7 @@ func TestLibzmqServerWithAnotherKey(t *testing.T) {
 	}
 }
 
-// pyzmq reads what we write, and we read what it writes.
+// pyzmq reads the certificates that this library writes, and the other way round.
 func TestCertificatesOfPyzmq(t *testing.T) {
 	dir := t.TempDir()
 	k, s := GenerateKeyPair()

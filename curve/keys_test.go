@@ -14,8 +14,8 @@ import (
 	"zmtpd/z85"
 )
 
-// Key pairs that others made: libzmq's test_sodium and the recorded Zeek cluster
-// (golden/cluster-curve.env).
+// pairs are key pairs that others have made: from libzmq's test_sodium and from the recorded Zeek
+// cluster (golden/cluster-curve.env).
 var pairs = []struct{ name, public, secret string }{
 	{"libzmq", "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
 		"D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"},
@@ -39,7 +39,7 @@ func TestPublicKeyOfRecordedSecrets(t *testing.T) {
 			t.Errorf("%s: public key is %v, want %s", p.name, got, p.public)
 		}
 		if s.Text() != p.secret {
-			t.Errorf("%s: text of the secret key changed", p.name)
+			t.Errorf("%s: the secret key reads back as another text", p.name)
 		}
 	}
 }
@@ -48,7 +48,8 @@ func TestKeyFormsAreTheSameKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var want Key
 		copy(want[:], rapid.SliceOfN(rapid.Byte(), KeySize, KeySize).Draw(t, "key"))
-		for _, form := range [][]byte{want[:], []byte(want.String()), []byte(want.String() + "\x00")} {
+		text := want.String()
+		for _, form := range [][]byte{want[:], []byte(text), []byte(text + "\x00")} {
 			if got, err := ParseKey(form); err != nil || got != want {
 				t.Fatalf("%q: %v, %v", form, got, err)
 			}
@@ -87,7 +88,7 @@ func TestGeneratedPairsBelongTogetherAndDiffer(t *testing.T) {
 	k1, s1 := GenerateKeyPair()
 	k2, s2 := GenerateKeyPair()
 	if !s1.Public().Equal(k1) || !s2.Public().Equal(k2) {
-		t.Error("the public key is not that of the secret one")
+		t.Error("the public key does not belong to the secret key")
 	}
 	if k1.Equal(k2) || s1.Equal(s2) {
 		t.Error("two pairs are equal")

@@ -22,7 +22,7 @@ func startPeer(t *testing.T) *peer {
 	return &peer{Libzmq: testkit.StartLibzmq(t), t: t}
 }
 
-// call has the peer do something and returns its answer.
+// call makes the peer do something, and returns its answer.
 func (p *peer) call(op string, a testkit.Args) testkit.Reply {
 	p.t.Helper()
 	return p.Call(p.t, op, a)
@@ -34,10 +34,10 @@ type theirEnd struct {
 	name string
 }
 
-// keys are what one side of a test has.
+// keys are the keys of one side of a test.
 type keys struct {
 	server Secret // of a server
-	of     Key    // of a client: the server that it wants
+	of     Key    // of a client: the key of its server
 	own    Secret // of a client
 }
 
@@ -54,7 +54,9 @@ func (p *peer) open(t *testing.T, kind string, role role, k keys, more testkit.A
 		set["CURVE_SERVER"], set["CURVE_SECRETKEY"] = 1, testkit.Blob(k.server[:])
 	} else {
 		public := k.own.Public()
-		set["CURVE_SERVERKEY"], set["CURVE_PUBLICKEY"], set["CURVE_SECRETKEY"] = testkit.Blob(k.of[:]), testkit.Blob(public[:]), testkit.Blob(k.own[:])
+		set["CURVE_SERVERKEY"] = testkit.Blob(k.of[:])
+		set["CURVE_PUBLICKEY"] = testkit.Blob(public[:])
+		set["CURVE_SECRETKEY"] = testkit.Blob(k.own[:])
 	}
 	p.call("socket", testkit.Args{"name": s.name, "type": kind, "options": set})
 	t.Cleanup(s.close)
@@ -103,7 +105,7 @@ func (s *theirEnd) tryRecv(wait bool) ([][]byte, bool) {
 	return parts, r.OK
 }
 
-// event waits for one of these events of the socket, which must be watched, and returns it with its
+// event waits for one of these events of the socket, which must be monitored. It returns type and
 // value.
 func (s *theirEnd) event(types ...uint16) (uint16, uint32) {
 	s.t.Helper()

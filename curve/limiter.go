@@ -38,8 +38,8 @@ const (
 //
 //   - One address gets a quarter of the rate, after a burst of one second's worth of all of it. A
 //     HELLO beyond that is refused before anything is computed. An IPv6 address counts as its /64.
-//   - What exceeds the rate of all addresses waits. Addresses take turns, however many HELLOs of each
-//     wait. Those from which a client was let in before have three turns of four.
+//   - What exceeds the rate of all addresses waits. Addresses take turns, however many HELLOs of
+//     each wait. Those from which a client was let in before have three turns of four.
 //   - When too many wait, the last one of the address with the most is refused. Memory is bounded
 //     at about 2 MiB.
 //

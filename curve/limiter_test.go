@@ -18,7 +18,7 @@ func ip(format string, a ...any) net.Addr {
 	return &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf(format, a...)), Port: 1}
 }
 
-// flood has n HELLOs of each address wait, and returns a function that ends them.
+// flood lets n HELLOs of each address wait. The returned function ends them.
 func flood(l *Limiter, n int, addrs ...net.Addr) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
@@ -38,7 +38,7 @@ func strangers(n int) (all []net.Addr) {
 	return all
 }
 
-// waited returns how long a HELLO waits for its turn.
+// waited returns the time that a HELLO waits for its turn.
 func waited(t *testing.T, l *Limiter, a net.Addr) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -48,7 +48,7 @@ func waited(t *testing.T, l *Limiter, a net.Addr) time.Duration {
 	return time.Since(start)
 }
 
-// However many ask, the handshakes that begin are a burst and the rate.
+// However many HELLOs come, the handshakes that begin are at most a burst plus the rate.
 func TestLimiterBoundsHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 100
@@ -72,7 +72,7 @@ func TestLimiterBoundsHandshakes(t *testing.T) {
 	})
 }
 
-// A handshake of a server with more keys takes more of the rate.
+// A handshake with a server that has more keys takes more of the rate.
 func TestLimiterCountsMultiplications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(100)
@@ -81,7 +81,7 @@ func TestLimiterCountsMultiplications(t *testing.T) {
 			n++
 		}
 		if n != 50 {
-			t.Errorf("%d handshakes that cost twice as much, want 50", n)
+			t.Errorf("%d handshakes of double cost have begun, want 50", n)
 		}
 	})
 }
@@ -92,7 +92,7 @@ func canceled() context.Context {
 	return ctx
 }
 
-// One address gets a burst and a quarter of the rate. What is above that is refused at once.
+// One address gets a burst and a quarter of the rate. HELLOs beyond that are refused at once.
 func TestLimiterBoundsAnAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 100
@@ -119,8 +119,8 @@ func TestLimiterBoundsAnAddress(t *testing.T) {
 	})
 }
 
-// A client at a new address waits for one handshake of each address that waits, not for all of
-// them.
+// A client at a new address waits for one handshake of each waiting address, not for all their
+// handshakes.
 func TestLimiterLetsAddressesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(100)
@@ -130,12 +130,12 @@ func TestLimiterLetsAddressesTakeTurns(t *testing.T) {
 			t.Fatalf("%d wait", n)
 		}
 		if d := waited(t, l, ip("198.51.100.1")); d > 12*10*time.Millisecond {
-			t.Errorf("waited for %v behind 10 addresses at 100 handshakes/s", d)
+			t.Errorf("the client waited for %v behind 10 addresses at 100 handshakes/s", d)
 		}
 	})
 }
 
-// A client at an address from which one was let in goes before strangers, however many there are.
+// A client at a known address, from which one was admitted, goes before any number of strangers.
 func TestLimiterKnowsAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(100)
@@ -148,13 +148,13 @@ func TestLimiterKnowsAddresses(t *testing.T) {
 		}
 		for range 20 {
 			if d := waited(t, l, known); d > 2*10*time.Millisecond {
-				t.Errorf("waited for %v at 100 handshakes/s", d)
+				t.Errorf("the client waited for %v at 100 handshakes/s", d)
 			}
 		}
 	})
 }
 
-// Known addresses do not shut strangers out.
+// Known addresses do not exclude strangers.
 func TestLimiterKeepsTurnsForStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(100)
@@ -165,12 +165,12 @@ func TestLimiterKeepsTurnsForStrangers(t *testing.T) {
 		end := flood(l, 10, many...)
 		defer end()
 		if d := waited(t, l, ip("198.51.100.1")); d > (knownTurns+2)*10*time.Millisecond {
-			t.Errorf("waited for %v at 100 handshakes/s", d)
+			t.Errorf("the client waited for %v at 100 handshakes/s", d)
 		}
 	})
 }
 
-// When too many wait, the address with the most loses one.
+// When too many HELLOs wait, the address with the most loses one.
 func TestLimiterRefusesTheLongestLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(200)
@@ -196,8 +196,8 @@ func TestLimiterRefusesTheLongestLine(t *testing.T) {
 	})
 }
 
-// A client that goes while it waits leaves nothing behind, and takes nobody's turn.
-func TestLimiterForgetsWhoGoes(t *testing.T) {
+// A client that goes away while it waits leaves nothing behind, and uses up no turn.
+func TestLimiterForgetsClientsThatGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(100)
 		end := flood(l, 60, strangers(10)...)
@@ -208,7 +208,7 @@ func TestLimiterForgetsWhoGoes(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if d := waited(t, l, ip("198.51.100.1")); d != 0 {
-			t.Errorf("waited for %v", d)
+			t.Errorf("the client waited for %v", d)
 		}
 		if now := l.Stats(); now.Started != st.Started+1 {
 			t.Errorf("%+v, before %+v", now, st)
@@ -216,7 +216,7 @@ func TestLimiterForgetsWhoGoes(t *testing.T) {
 	})
 }
 
-// The end of the handshake's time is a time-out.
+// A HELLO whose time is over while it waits ends as a timeout.
 func TestLimiterWaitsForContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(1)
@@ -233,7 +233,7 @@ func TestLimiterWaitsForContext(t *testing.T) {
 	})
 }
 
-// Addresses take bounded memory, and the burst of one that is forgotten does not raise the rate of
+// Addresses take bounded memory. Forgetting an address, with its burst, does not raise the rate of
 // all.
 func TestLimiterForgetsAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestLimiterForgetsAddresses(t *testing.T) {
 			l.admitted(a)
 		}
 		if a, k := len(l.address.of), len(l.known.of); a != maxAddresses || k != maxAddresses {
-			t.Errorf("%d and %d addresses", a, k)
+			t.Errorf("%d addresses and %d known addresses are kept", a, k)
 		}
 		if st := l.Stats(); st.Started > (MaxServerKeys+handshakeCost)/handshakeCost {
 			t.Errorf("%+v", st)

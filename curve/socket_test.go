@@ -32,7 +32,7 @@ func listen(t *testing.T, s *zmtp.Socket) string {
 	return bound
 }
 
-// raw is a connection whose greetings are done.
+// raw is a connection on which the greetings are done.
 func raw(t *testing.T, address string) *zmtptest.Raw {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -48,13 +48,13 @@ func raw(t *testing.T, address string) *zmtptest.Raw {
 	return r
 }
 
-// sendReceive has a new client send a message, which must arrive.
+// sendReceive lets a new client send a message, which must arrive.
 func sendReceive(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client) {
 	t.Helper()
 	sendReceiveFrom(t, pull, endpoint, c, "")
 }
 
-// sendReceiveFrom does it from one of the host's addresses.
+// sendReceiveFrom does that from one of the host's addresses.
 func sendReceiveFrom(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client, source string) {
 	t.Helper()
 	if source != "" {
@@ -79,8 +79,8 @@ func sendReceiveFrom(t *testing.T, pull *zmtp.Pull, endpoint string, c *Client, 
 	}
 }
 
-// A thousand connections that stop after HELLO, and as many that send nonsense there, take bounded
-// memory and do not keep good clients out.
+// A thousand connections that stop after HELLO, and a thousand that then send nonsense, take
+// bounded memory and do not exclude good clients.
 func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 	const pending, attackers = 100, 1000
 	serverKey, serverSecret := GenerateKeyPair()
@@ -112,7 +112,7 @@ func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 				defer conn.Close()
 				conn.Write([][]byte{hello, nonsense}[i%2])
 			}
-			// Held until all are there: what is closed frees its place.
+			// All connections stay open until all are there: a closed one would make room.
 			testkit.Eventually(t, "all attackers are accepted",
 				func() bool { return pull.Stats().Accepted > attackers })
 		})
@@ -120,7 +120,7 @@ func TestHalfOpenHandshakesDoNotKeepOthersOut(t *testing.T) {
 	sendReceive(t, pull, bound, c)
 	all.Wait()
 	if n := pull.Stats().PendingHandshakes; n > pending {
-		t.Errorf("%d handshakes are pending, at most %d may be", n, pending)
+		t.Errorf("%d handshakes are pending, at most %d are allowed", n, pending)
 	}
 	sendReceive(t, pull, bound, c)
 	testkit.Eventually(t, "the attackers are gone",
@@ -143,7 +143,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// A frame that is too long for the next command is refused by its header.
+// The header of a frame that is too long for the next command is enough to refuse it.
 func TestLongHelloIsRefusedByItsHeader(t *testing.T) {
 	_, serverSecret := GenerateKeyPair()
 	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
@@ -153,9 +153,8 @@ func TestLongHelloIsRefusedByItsHeader(t *testing.T) {
 	r.ExpectClose()
 }
 
-// The connection is closed without READY when the socket types do not fit, on the server as in
-// libzmq.
-func TestSocketTypesThatDoNotFit(t *testing.T) {
+// If the socket types do not fit, the server closes the connection without READY, as libzmq does.
+func TestIncompatibleSocketTypesAreRefused(t *testing.T) {
 	serverKey, serverSecret := GenerateKeyPair()
 	_, clientSecret := GenerateKeyPair()
 	pull := zmtp.NewPull(zmtp.Config{Mechanism: newServer(t, open, serverSecret).Mechanism})
@@ -178,8 +177,8 @@ func TestSocketTypesThatDoNotFit(t *testing.T) {
 		func() bool { return pull.Stats().HandshakeFailures[wire.SocketTypeMismatch] == 1 })
 }
 
-// What comes in one write with INITIATE is delivered, but not while an authenticator is still to be
-// asked.
+// A message in the same write as INITIATE is delivered, but not if an authenticator has to be asked
+// first.
 func TestMessageRightBehindInitiate(t *testing.T) {
 	handler := zap.HandlerFunc(func(context.Context, *zap.Request) (zap.Reply, error) {
 		return zap.Reply{Status: zap.StatusOK}, nil
@@ -209,8 +208,9 @@ func TestMessageRightBehindInitiate(t *testing.T) {
 			r.Send(sealer.Seal(out, wire.AppendFrame(nil, 0, []byte("early"))))
 			if auth.Handler != nil {
 				r.ExpectClose()
-				testkit.Eventually(t, "the reason is known",
-					func() bool { return pull.Stats().HandshakeFailures[wire.UnexpectedCommand] == 1 })
+				testkit.Eventually(t, "the reason is known", func() bool {
+					return pull.Stats().HandshakeFailures[wire.UnexpectedCommand] == 1
+				})
 				return
 			}
 			if m, err := pull.Recv(ctx); err != nil || string(m.Part(0)) != "early" {
@@ -220,10 +220,10 @@ func TestMessageRightBehindInitiate(t *testing.T) {
 	}
 }
 
-// A MESSAGE that is wrong ends the connection, and what came before it is delivered.
+// A faulty MESSAGE ends the connection. The messages before it are delivered.
 func TestWrongMessagesEndTheConnection(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil func(good []byte) []byte // of two frames
+		spoil func(good []byte) []byte // changes one of two frames
 		want  wire.Reason
 	}{
 		"replayed": {func(b []byte) []byte { return append(b, b[len(b)/2:]...) },
@@ -279,14 +279,14 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 			testkit.Eventually(t, "the connection is counted",
 				func() bool { return pull.Stats().Closed[c.want] == 1 })
 			if m, err := pull.TryRecv(); err == nil {
-				t.Errorf("received %q as well", m.Part(0))
+				t.Errorf("the message %q arrives too", m.Part(0))
 			}
 		})
 	}
 }
 
-// Whatever size the header of a MESSAGE announces, and whatever the limit is, the server neither
-// fails nor reserves memory for bytes that have not arrived.
+// For any size in the header of a MESSAGE and any limit, the server neither fails nor reserves
+// memory for bytes that have not arrived.
 func TestSizeOfAMessageIsNotTrusted(t *testing.T) {
 	for name, c := range map[string]struct {
 		limit int64

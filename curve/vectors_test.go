@@ -18,11 +18,11 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// The recorded exchanges with libzmq, zmtptest.Vectors: with the recorded keys and random numbers
-// every byte of CURVE is determined, so ours have to be the same as libzmq's.
+// The recorded exchanges with libzmq are zmtptest.Vectors. With the recorded keys and random
+// numbers every byte of CURVE is determined, so this library must send the same bytes as libzmq.
 
-// recorded is a random that gives what was recorded under these headers, one after the other. Some
-// exchanges end before all is needed; then nobody knows what it was.
+// recorded is a random source that returns what was recorded under these headers, in order. Some
+// exchanges end before all is needed; then the rest is unknown.
 func recorded(t *testing.T, v zmtptest.Vector, headers ...string) random {
 	return func(b []byte) {
 		if len(headers) == 0 {
@@ -39,8 +39,8 @@ func recorded(t *testing.T, v zmtptest.Vector, headers ...string) random {
 	}
 }
 
-// keyOf returns a recorded key, or an arbitrary one for the few exchanges that do not get so far as
-// to have it.
+// keyOf returns a recorded key, or an arbitrary one for the few exchanges that end before it is
+// used.
 func keyOf(t *testing.T, v zmtptest.Vector, header string) [32]byte {
 	if v.Headers[header] == "" {
 		return [32]byte{1}
@@ -48,7 +48,7 @@ func keyOf(t *testing.T, v zmtptest.Vector, header string) [32]byte {
 	return [32]byte(v.Key(t, header))
 }
 
-// plaintexts returns the recorded plaintexts of that name on a connection.
+// plaintexts returns the recorded plaintexts with that name on a connection.
 func plaintexts(v zmtptest.Vector, connection int, name string) (all [][]byte) {
 	for _, s := range v.Connections[connection] {
 		if s.Kind == zmtptest.Plaintext && s.Text == name {
@@ -58,15 +58,15 @@ func plaintexts(v zmtptest.Vector, connection int, name string) (all [][]byte) {
 	return all
 }
 
-// recordedMechanism returns our side of a recorded exchange. It says of itself what the recorded
-// one does. The authenticator of a server answers with the recorded status, if there is one.
+// recordedMechanism returns this library's side of a recorded exchange, with the recorded
+// properties. The authenticator of a server answers with the recorded status, if there is one.
 func recordedMechanism(t *testing.T, v zmtptest.Vector, connection int,
 	role zmtptest.Kind) zmtp.Mechanism {
 	t.Helper()
 	own := func(name string, skip int) wire.Metadata {
 		all := plaintexts(v, connection, name)
 		if len(all) == 0 {
-			return nil // the exchange ends before
+			return nil // the exchange ends before this side begins
 		}
 		m, err := wire.ParseMetadata(all[0][skip:])
 		if err != nil {
@@ -100,20 +100,20 @@ func recordedMechanism(t *testing.T, v zmtptest.Vector, connection int,
 	if err != nil {
 		t.Fatal(err)
 	}
-	if connection == 0 { // what libzmq drew for another one is not known
+	if connection == 0 { // libzmq's random numbers for another connection are not known
 		s.random = recorded(t, v, "server-ephemeral-secret", "cookie-key", "cookie-nonce",
 			"welcome-nonce")
 	}
 	return s.Mechanism(own("READY", 0))
 }
 
-// replay is one side of a recorded connection, played by us.
+// replay is one side of a recorded connection, played by this library.
 type replay struct {
 	mechanism zmtp.Mechanism
-	sealer    zmtp.Sealer // nil before the handshake is ready
+	sealer    zmtp.Sealer // nil before the end of the handshake
 	opener    zmtp.Opener
 	sent      []byte
-	received  [][2][]byte // of MESSAGEs: what came out, and what was recorded
+	received  [][2][]byte // for each MESSAGE: the opened and the recorded plaintext
 }
 
 func (r *replay) handshake(cmd []byte) error {
@@ -160,7 +160,7 @@ func (r *replay) receive(frames []byte, text [][]byte) error {
 	return nil
 }
 
-// nullFrame is the frame that a plaintext of a MESSAGE stands for.
+// nullFrame returns the frame of NULL for a plaintext of a MESSAGE.
 func nullFrame(text []byte) []byte {
 	flags := wire.Flags(text[0] & 1)
 	if text[0]&2 != 0 {
@@ -171,7 +171,7 @@ func nullFrame(text []byte) []byte {
 
 const greetingSize = 64
 
-// play plays one side of a connection to its end, or to our first error.
+// play plays one side of a connection to its end, or to the first error of this side.
 func play(m zmtp.Mechanism, steps []zmtptest.Step, role zmtptest.Kind) (*replay, error) {
 	r := &replay{mechanism: m}
 	if err := r.handshake(nil); err != nil {
@@ -207,14 +207,14 @@ func play(m zmtp.Mechanism, steps []zmtptest.Step, role zmtptest.Kind) (*replay,
 	return r, nil
 }
 
-// curveVectors are the exchanges in which the side role is played by libzmq itself, or by somebody
-// who behaves like it.
+// curveVectors returns the exchanges in which libzmq, or a peer that behaves like it, plays the
+// side role.
 func curveVectors(t *testing.T, role zmtptest.Kind) []string {
 	all := zmtptest.Vectors(t)
 	var names []string
 	for name := range all {
 		side, isCurve := strings.CutPrefix(name, "curve-")
-		if !isCurve || name == "curve-client-null-greeting" { // a matter of greetings, not of CURVE
+		if !isCurve || name == "curve-client-null-greeting" { // about greetings, not about CURVE
 			continue
 		}
 		switch {
@@ -224,7 +224,7 @@ func curveVectors(t *testing.T, role zmtptest.Kind) []string {
 			names = append(names, name)
 		}
 	}
-	// And those in which the side that is not libzmq does nothing odd.
+	// and the exchanges in which the side that is not libzmq does nothing odd
 	if role == zmtptest.Client {
 		names = append(names, "curve-client-dealer", "curve-client-sub", "curve-client-sub-30",
 			"curve-client-ping-received",
@@ -242,7 +242,7 @@ func curveVectors(t *testing.T, role zmtptest.Kind) []string {
 	return names
 }
 
-// reasons are our names for libzmq's protocol errors.
+// reasons maps libzmq's protocol errors to reasons.
 var reasons = map[string]wire.Reason{
 	"0x10000001": wire.UnexpectedCommand,
 	"0x10000002": wire.InvalidSequence,
@@ -256,7 +256,7 @@ var reasons = map[string]wire.Reason{
 	"0x11000001": wire.Cryptographic,
 }
 
-// ourReasons are those that we name where libzmq names none, or another.
+// ourReasons are reasons where libzmq gives none, or another one.
 var ourReasons = map[string]wire.Reason{
 	"curve-client-initiate-metadata-trailing":  wire.MalformedReady,
 	"curve-client-initiate-vouch-other-server": wire.KeyExchange,
@@ -291,7 +291,7 @@ func reasonOf(err error) wire.Reason {
 	return wire.ReasonNone
 }
 
-// A wrong socket type is found by zmtp, of what the mechanism says of the peer.
+// zmtp finds a wrong socket type in the metadata that the mechanism returns.
 var typeMismatch = []string{"curve-client-initiate-type-mismatch",
 	"curve-server-ready-type-mismatch"}
 
@@ -321,9 +321,9 @@ func TestVectors(t *testing.T) {
 				if mismatch {
 					kind, _ := m.Metadata().Get(wire.PropSocketType)
 					if wire.SocketType("DEALER").Accepts(wire.SocketType(kind)) {
-						t.Errorf("the peer's socket type is %q, which is none to refuse", kind)
+						t.Errorf("the peer's socket type %q is not to be refused", kind)
 					}
-					return // and zmtp takes our READY back
+					return // zmtp then takes back the READY
 				}
 				if last > 0 {
 					return
@@ -346,7 +346,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// The lists above must not hide a case that is gone.
+// The lists above must not contain exchanges that no longer exist.
 func TestOurReasonsAreUsed(t *testing.T) {
 	all := zmtptest.Vectors(t)
 	for key := range maps.Keys(ourReasons) {

@@ -11,7 +11,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// zeekKeys returns the keys of the recorded cluster by the end of their names.
+// zeekKeys returns the keys of the recorded cluster by the end of their variables' names.
 func zeekKeys(t *testing.T) map[string]string {
 	t.Helper()
 	b, err := os.ReadFile("testdata/zeek.env")
@@ -33,7 +33,7 @@ func zeekKeys(t *testing.T) map[string]string {
 	return keys
 }
 
-// zeekFrames are the frames of one recorded connection behind the greetings.
+// zeekFrames are the frames of one recorded connection behind its greetings.
 type zeekFrames struct {
 	client, server [][]byte
 }
@@ -71,8 +71,8 @@ func zeekHandshakes(t *testing.T) []zeekFrames {
 	return all
 }
 
-// Zeek's nodes say HELLO to our server that has Zeek's key, and what Zeek's server answered opens
-// with it. Of what follows only what is not encrypted can be seen.
+// This library's server, with Zeek's key, accepts the HELLOs of Zeek's nodes. Zeek's answers open
+// with that key. Of later commands only the parts in clear can be checked.
 func TestZeekHandshakes(t *testing.T) {
 	serverSecret, err := ParseSecret([]byte(zeekKeys(t)["SERVER_SECRETKEY"]))
 	if err != nil {
@@ -108,8 +108,8 @@ func TestZeekHandshakes(t *testing.T) {
 		for side, want := range map[string]struct {
 			frames [][]byte
 			names  []string
-			nonce  uint64 // of the first name
-			at     int    // where the nonce is in the first
+			nonce  uint64 // of the first command with this name
+			at     int    // offset of the nonce in the first command
 		}{
 			"client": {c.client[1:], []string{cmdInitiate, "\x07MESSAGE", "\x07MESSAGE"}, 2,
 				initiateNonce},
@@ -146,7 +146,7 @@ func TestZeekKeys(t *testing.T) {
 	serverSecret, clientSecret := Secret(key("SERVER_SECRETKEY")), Secret(key("CLIENT_SECRETKEY"))
 	if serverSecret.Public() != key("SERVER_PUBLICKEY") ||
 		clientSecret.Public() != key("CLIENT_PUBLICKEY") {
-		t.Error("the keys are no pairs")
+		t.Error("the keys are not pairs")
 	}
 	p := pair{newClient(t, key("SERVER_PUBLICKEY"), clientSecret).Mechanism(localMetadata),
 		newServer(t, zmtp.Auth{Open: true}, serverSecret).Mechanism(localMetadata)}

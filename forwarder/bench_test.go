@@ -12,8 +12,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// BenchmarkReceive is the cost of routing on the publisher's goroutine: one message of four parts
-// to a number of subscribers, whose connections take everything at once.
+// BenchmarkReceive measures routing on the publisher's goroutine: one message of four parts for a
+// number of subscribers, whose connections take everything at once.
 func BenchmarkReceive(b *testing.B) {
 	for _, size := range []int{100, 500} {
 		for _, topics := range []int{1, 8} {
@@ -49,7 +49,7 @@ func benchmarkReceive(b *testing.B, size, topics, subscribers int) {
 	}
 }
 
-// benchMessages is 64 KiB of messages as Zeek's, each of size bytes in all its parts.
+// benchMessages returns 64 KiB of messages like Zeek's. Each has size bytes in all its parts.
 func benchMessages(size, topics int) []byte {
 	var all []byte
 	for i := 0; ; i++ {
@@ -64,7 +64,7 @@ func benchMessages(size, topics int) []byte {
 	}
 }
 
-// attachSinks connects subscribers to everything, who never say anything again and take whatever is
+// attachSinks connects subscribers to everything. They then send nothing and take whatever is
 // written.
 func attachSinks(tb testing.TB, f *Forwarder, n int) {
 	tb.Helper()
@@ -100,7 +100,7 @@ func attachSinksTo(tb testing.TB, addr string, serve func(net.Listener) (string,
 	}
 }
 
-// sinkListener gives connections that swallow what is written.
+// sinkListener makes connections that discard what is written.
 type sinkListener struct{ net.Listener }
 
 type sink struct{ net.Conn }
@@ -112,8 +112,8 @@ func (l sinkListener) Accept() (net.Conn, error) {
 
 func (sink) Write(b []byte) (int, error) { return len(b), nil }
 
-// hold returns a batch of about the given messages, which are those of one read, and the publisher
-// that sent it; they are valid until release is called.
+// hold returns a batch of about the given messages, all from one read, and the publisher that sent
+// it. They are valid until release is called.
 func hold(tb testing.TB, f *Forwarder, msgs []byte) (p *zmtp.Peer, b *zmtp.Batch, release func()) {
 	tb.Helper()
 	var network zmtptest.Network
@@ -135,7 +135,7 @@ func hold(tb testing.TB, f *Forwarder, msgs []byte) (p *zmtp.Peer, b *zmtp.Batch
 		hello := wire.AppendGreeting(nil, "NULL", false)
 		hello = wire.AppendCommand(hello, wire.CmdReady,
 			wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB")))
-		// The first reads are small, until the peer is known to send much.
+		// The first reads are small, until it is known that the peer sends much.
 		c.Write(append(hello, bytes.Repeat(msgs, 8)...))
 	}()
 	b = <-h.held
@@ -146,7 +146,7 @@ func hold(tb testing.TB, f *Forwarder, msgs []byte) (p *zmtp.Peer, b *zmtp.Batch
 	}
 }
 
-// holder is a Forwarder whose first large batch stays where it is.
+// holder is a Forwarder that keeps its first large batch.
 type holder struct {
 	*xsubPattern
 	held chan *zmtp.Batch
@@ -164,9 +164,9 @@ func (h *holder) Receive(_ *zmtp.Peer, b *zmtp.Batch) error {
 	return nil
 }
 
-// BenchmarkTap is BenchmarkReceive for 500 bytes and one subscriber, with a tap that is off, has
-// nobody, copies nothing, and copies all to a subscriber and to Tap.Take, which keeps each batch
-// for a moment.
+// BenchmarkTap is BenchmarkReceive for 500 bytes and one subscriber, with a tap that is off, has no
+// subscriber, copies nothing, or copies everything to a subscriber and to Tap.Take, which keeps
+// each batch for a moment.
 func BenchmarkTap(b *testing.B) {
 	keep := func(b *zmtp.Batch, runs []zmtp.Run) { b.Keep(runs).Release() }
 	for _, c := range []struct {

@@ -27,7 +27,7 @@ func TestClassName(t *testing.T) {
 	}
 }
 
-// TestTopicStats counts what is published, by class, in batches with several topics.
+// The counts of published messages by class are right for batches with several topics.
 func TestTopicStats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{Overload: Drop})
@@ -53,11 +53,12 @@ func TestTopicStats(t *testing.T) {
 		st = c.Stats()
 		if lost := c.youngestDropped(t); lost == 0 ||
 			st.ByTopic["t"].Dropped[zmtp.DropFull] < lost {
-			t.Errorf("the stuck subscriber lost %d, of the topic were dropped %+v", lost,
+			t.Errorf("the stuck subscriber lost %d, and its topic %+v", lost,
 				st.ByTopic["t"])
 		}
 
-		// Labels are bounded, and what everybody needs has its own whatever others say.
+		// The number of labels is bounded. Zeek's own classes keep their labels, whatever peers
+		// publish.
 		for i := range 2 * maxClasses {
 			<-c.publish(c.pub, []string{fmt.Sprintf("random%d|x", i)})
 		}
@@ -83,7 +84,7 @@ func TestTopicStats(t *testing.T) {
 
 func (c *crowd) youngestDropped(t *testing.T) uint64 { return c.youngest(t).Dropped.Total() }
 
-// TestBlockedTime: who makes others wait, and who waits.
+// The time of a wait counts for the subscriber that causes it and for the publisher that waits.
 func TestBlockedTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{})
@@ -102,8 +103,8 @@ func TestBlockedTime(t *testing.T) {
 	})
 }
 
-// TestPublisherNode: a publisher is known by the events that it sends, not by what else looks like
-// some.
+// A publisher's node id comes from the events that it sends, not from messages that look like
+// events.
 func TestPublisherNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{})
@@ -118,7 +119,7 @@ func TestPublisherNode(t *testing.T) {
 		pub.send("t", "x", "broker-bin-v1")
 		pub.send("t", "", "broker-bin-v1", "z")
 		if got := node(); got != "" {
-			t.Errorf("node %q of no event", got)
+			t.Errorf("node id %q without an event", got)
 		}
 		pub.send("t", stuckID, "broker-bin-v1", "z")
 		pub.send("t", "another", "broker-bin-v1", "z")

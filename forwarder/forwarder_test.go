@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// testContext ends a test that hangs.
+// testContext returns a context that ends if the test hangs.
 func testContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -33,7 +33,7 @@ func shutdown(t testing.TB, all ...shutdowner) {
 	}
 }
 
-// TestForward sends one message through the broker over TCP.
+// One message goes through the broker over TCP.
 func TestForward(t *testing.T) {
 	ctx := testContext(t)
 	f := New(Config{})

@@ -12,9 +12,9 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// TestPublisherGoneWhileHeldBack has a publisher send, and end, while the broker does not read it
-// because a subscriber holds it up. A new subscription, which the broker then sends to the
-// publisher, fails. What the publisher had sent still reaches the subscriber.
+// A publisher sends and ends while the broker does not read it, because a subscriber holds it up.
+// Then the broker sends a new subscription to the publisher, which fails. The publisher's messages
+// still reach the subscriber.
 func TestPublisherGoneWhileHeldBack(t *testing.T) {
 	const n = 400
 	f := New(Config{Overload: Block, XPub: zmtp.Config{SendHWM: 10, SendBuffer: 16 << 10}})
@@ -40,7 +40,7 @@ func TestPublisherGoneWhileHeldBack(t *testing.T) {
 	}
 	slow := dial(out, wire.SUB, 16<<10)
 	slow.subscribe("t", true)
-	testkit.Eventually(t, "it has subscribed", func() bool { return f.Stats().Topics == 1 })
+	testkit.Eventually(t, "the subscription is known", func() bool { return f.Stats().Topics == 1 })
 	pub := dial(in, wire.PUB, 0)
 	if _, err := io.ReadFull(pub, make([]byte,
 		len(wire.AppendSubscription(nil, false, true, []byte("t"))))); err != nil {
@@ -57,15 +57,15 @@ func TestPublisherGoneWhileHeldBack(t *testing.T) {
 	go func() {
 		defer close(written)
 		pub.write(all)
-		pub.Close() // it has read everything, so this is no reset
+		pub.Close() // it has read everything, so this causes no reset
 	}()
 	testkit.Eventually(t, "the publisher is held back", func() bool {
 		st := f.Stats()
 		return len(st.Publishers) == 1 && st.Account.Held > 0
 	})
 	<-written
-	// Each fails later than the one before: the first is answered with a reset, the next is not
-	// sent any more.
+	// Each write fails in a later way: the first one is answered with a reset, the next one fails
+	// at once.
 	other := dial(out, wire.SUB, 0)
 	for i := range 20 {
 		other.subscribe(fmt.Sprint("another", i), true)
@@ -74,7 +74,7 @@ func TestPublisherGoneWhileHeldBack(t *testing.T) {
 	}
 	c := new(collector)
 	go c.read(t, slow)
-	testkit.Eventually(t, "everything that was sent has come",
+	testkit.Eventually(t, "everything that was sent has arrived",
 		func() bool { return len(c.all()) == n })
 	equal(t, "slow", c.all(), want)
 	if st := f.Stats(); st.Received.Messages != n || st.XPub.Dropped.Total() > 0 {

@@ -18,13 +18,14 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// The endpoints of a broker in memory.
+// Endpoints of a broker in memory.
 const (
 	xsubAddr = "10.0.0.1:5556"
 	xpubAddr = "10.0.0.1:5555"
 )
 
-// defaultBudget is for how long of each holdWindow subscribers may hold up a publisher by default.
+// defaultBudget is the default time of each holdWindow for which subscribers may hold up a
+// publisher.
 const defaultBudget = time.Duration(DefaultWaitShare * float64(holdWindow))
 
 // broker is a Forwarder on a network in memory, for use in a bubble of testing/synctest.
@@ -40,7 +41,9 @@ func newBroker(t testing.TB, cfg Config) *broker {
 	n := &broker{logs: new(logBook)}
 	cfg.Logger = n.logs.logger()
 	n.Forwarder = New(cfg)
-	for addr, serve := range map[string]func(net.Listener) (string, error){xsubAddr: n.ServeXSub, xpubAddr: n.ServeXPub} {
+	for addr, serve := range map[string]func(net.Listener) (string, error){
+		xsubAddr: n.ServeXSub, xpubAddr: n.ServeXPub,
+	} {
 		l, err := n.net.Listen(addr)
 		if err == nil {
 			_, err = serve(l)
@@ -53,13 +56,13 @@ func newBroker(t testing.TB, cfg Config) *broker {
 }
 
 // letSleepersEnd lets the goroutines of a bubble that sleep between two reads see the end of their
-// connections, when the test has closed them. They would sleep for ever: in a bubble time stops with
-// the end of the test's function and its cleanup.
+// connections, when the test has closed them. They would sleep for ever: in a bubble time stops
+// with the end of the test's function and its cleanup.
 func letSleepersEnd(t *testing.T) {
 	t.Cleanup(func() { time.Sleep(time.Minute) })
 }
 
-// peerConfig lets a socket connect to the broker.
+// peerConfig is the configuration of a socket that connects to the broker.
 func (n *broker) peerConfig() zmtp.Config {
 	return zmtp.Config{Dial: func(ctx context.Context, _, addr string) (net.Conn,
 		error) {
@@ -67,7 +70,7 @@ func (n *broker) peerConfig() zmtp.Config {
 	}}
 }
 
-// youngest returns what Stats says of the youngest subscriber.
+// youngest returns the youngest subscriber in Stats.
 func (n *broker) youngest(t testing.TB) SubscriberStats {
 	t.Helper()
 	subs := n.Stats().Subscribers
@@ -77,7 +80,7 @@ func (n *broker) youngest(t testing.TB) SubscriberStats {
 	return slices.MaxFunc(subs, func(a, b SubscriberStats) int { return int(a.ID) - int(b.ID) })
 }
 
-// raw is a peer that does nothing by itself: it writes and reads what it is told to.
+// raw is a scripted peer: it writes and reads only what the test tells it.
 type raw struct {
 	net.Conn
 	t testing.TB
@@ -129,7 +132,7 @@ func (r *raw) send(parts ...string) {
 	r.write(zmtp.NewMessageString(parts...).Wire())
 }
 
-// messages cuts b, which must be whole messages, but for the last.
+// messages splits b, which must be whole messages except for the last one.
 func messages(t testing.TB, b []byte) (all []zmtp.Message) {
 	t.Helper()
 	var d wire.Decoder
@@ -153,10 +156,10 @@ func messages(t testing.TB, b []byte) (all []zmtp.Message) {
 	return all
 }
 
-// collector takes everything that a socket receives, in the background.
+// collector keeps everything that a socket receives, in the background.
 type collector struct {
 	mu  sync.Mutex
-	got []string // the parts, joined with "|"
+	got []string // parts joined with "|"
 }
 
 type receiver interface {
@@ -170,7 +173,7 @@ func collect(s receiver) *collector {
 	return c
 }
 
-// receive takes what s receives until it is closed.
+// receive keeps what s receives until s is closed.
 func (c *collector) receive(s receiver) {
 	for {
 		m, err := s.Recv(context.Background())
@@ -181,7 +184,7 @@ func (c *collector) receive(s receiver) {
 	}
 }
 
-// read takes the messages that come on a raw connection until it is closed.
+// read keeps the messages on a raw connection until it is closed.
 func (c *collector) read(t testing.TB, r io.Reader) {
 	var b []byte
 	buf := make([]byte, 4096)
@@ -220,7 +223,7 @@ func sequence(topic string, from, to int) []string {
 	return all
 }
 
-// accounted fails unless f, which is at rest, knows what became of every message.
+// accounted fails the test unless the accounts of f, which is at rest, add up.
 func accounted(t testing.TB, f *Forwarder) {
 	t.Helper()
 	if err := f.Stats().CheckAccounts(); err != nil {
@@ -228,7 +231,7 @@ func accounted(t testing.TB, f *Forwarder) {
 	}
 }
 
-// joined is the wire form of messages in the form of a collector.
+// joined returns messages, in the form of a collector, in wire form.
 func joined(msgs []string) []byte {
 	var b []byte
 	for _, m := range msgs {
@@ -237,7 +240,7 @@ func joined(msgs []string) []byte {
 	return b
 }
 
-// equal fails unless got is want.
+// equal fails the test unless got is equal to want.
 func equal(t testing.TB, what string, got, want []string) {
 	t.Helper()
 	if slices.Equal(got, want) {

@@ -11,7 +11,7 @@ import (
 )
 
 // A hundred subscribers that do not read stay below the memory budget together, and one that reads
-// gets what is sent. Their topics count too. In the end nothing does.
+// gets all messages. Their topics count too. At the end no memory is in use.
 func TestStalledSubscribersKeepToMemoryBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit, stalled = 16 << 20, 100

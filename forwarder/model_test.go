@@ -13,11 +13,11 @@ import (
 	"zmtpd/zmtp"
 )
 
-// The reference: what the broker has to do, message by message, without any limit.
+// The reference does what the broker must do, message by message, without any limit.
 
 type refSubscriber struct {
 	topics map[string]bool
-	want   map[int][]string // by publisher
+	want   map[int][]string // key: publisher
 }
 
 type refPublisher struct{ told []string }
@@ -27,7 +27,7 @@ type reference struct {
 	pubs map[int]*refPublisher
 }
 
-// held returns the topics that somebody holds, in order.
+// held returns the topics that have subscribers, in order.
 func (r *reference) held() []string {
 	var all []string
 	for _, s := range r.subs {
@@ -92,14 +92,14 @@ func (r *reference) publish(j int, topic, body string) {
 	}
 }
 
-// step is one thing that happens.
+// step is one event.
 type step struct {
 	op    string
 	who   int
 	kind  string
 	topic string
-	mixed []string // publish: what comes behind the topic, in turn
-	n     int      // publish: messages; limit: how many may wait
+	mixed []string // publish: bodies behind the topic, in turn
+	n     int      // publish: number of messages; limit: number of messages that may wait
 }
 
 var modelTopics = []string{"", "a", "ab", "abc", "b", "\x01"}
@@ -143,9 +143,9 @@ func kind(t *rapid.T, op string) string {
 }
 
 // TestModel compares the broker with the reference. Without a limit everything must be the same.
-// With one, subscribers that stop or trickle may lose messages, until some time after they go on,
-// but exactly those that were counted, and never their order. The others lose nothing, and nobody
-// holds a publisher up for longer than is allowed.
+// With a limit, subscribers that stop or trickle may lose messages, until some time after they go
+// on: exactly those that were counted, and never the order. The others lose nothing, and no
+// publisher is held up for longer than allowed.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		hwm := rapid.SampledFrom([]int{-1, 5}).Draw(rt, "hwm")
@@ -168,15 +168,15 @@ type model struct {
 	seq  int
 	cfg  zmtp.Config
 
-	limited bool // the queues of the subscribers have a limit, which may change
-	// for how long each publisher was held up before the present step
+	limited bool // the subscribers' queues have a limit, which may change
+	// time for which each publisher was held up before the current step
 	held map[uint64]time.Duration
 }
 
 // recovery is the number of steps after which a subscriber that goes on has caught up.
 const recovery = 3
 
-// mayLose reports whether a subscriber may lose something in the present step. It counts the steps.
+// mayLose reports whether a subscriber may lose messages in the current step. It counts the steps.
 func (s *modelSubscriber) mayLose() bool {
 	if s.stalled || s.hurry != nil {
 		s.since = 0
@@ -185,8 +185,8 @@ func (s *modelSubscriber) mayLose() bool {
 	return s.since <= recovery
 }
 
-// checkLosses checks that only those lost messages in this step which may, and that publishers did
-// not wait long.
+// checkLosses checks that in this step only those subscribers lost messages that may, and that
+// publishers did not wait long.
 func (m *model) checkLosses() error {
 	st := m.Stats()
 	if err := st.CheckAccounts(); err != nil {
@@ -254,7 +254,8 @@ func runModel(t *testing.T, hwm, buffer int, todo []step) error {
 	return nil
 }
 
-// do lets s happen in the broker and in the reference. What makes no sense at the time is left out.
+// do applies s to the broker and to the reference. It skips a step that makes no sense in the
+// current state.
 func (m *model) do(s step) {
 	sub, pub := m.subs[s.who], m.pubs[s.who]
 	stalled := map[string]bool{"stall": true, "go on": false}
@@ -296,8 +297,8 @@ func (m *model) do(s step) {
 		m.ref.subscribe(s.who, s.topic)
 	case s.op == "cancel" && sub != nil:
 		if sub.kind == "sub" {
-			// It filters what it gets by what it holds then, so what is on its way must arrive
-			// first.
+			// The reference filters by the topics at the time of sending, so messages on their way
+			// must arrive first.
 			sub.goOn()
 			synctest.Wait()
 		}
@@ -317,7 +318,7 @@ func (m *model) do(s step) {
 	}
 }
 
-// compare checks what is settled at any time: the subscriptions, and the order of the messages.
+// compare checks what must hold at any time: the subscriptions, and the order of the messages.
 func (m *model) compare(hwm int) error {
 	for j, p := range m.pubs {
 		if p.told != nil && !slices.Equal(p.told.all(), m.ref.pubs[j].told) {
@@ -344,7 +345,7 @@ func (m *model) compare(hwm int) error {
 	return nil
 }
 
-// complete checks that nothing is missing but what was counted, when nobody is stalled.
+// complete checks, when no subscriber is stalled, that only counted messages are missing.
 func (m *model) complete(hwm int) error {
 	if err := m.compare(hwm); err != nil {
 		return err
@@ -367,7 +368,7 @@ func (m *model) complete(hwm int) error {
 	return nil
 }
 
-// byPublisher sorts messages by the publisher that their body names.
+// byPublisher sorts messages by the publisher in their body.
 func byPublisher(all []string) map[int][]string {
 	sorted := map[int][]string{}
 	for _, text := range all {

@@ -10,11 +10,12 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// The peers of the real broker.
+// Peers of the real broker.
 
-// A modelSubscriber sends SUBSCRIBE and CANCEL as it is told to, or is a socket that counts.
+// A modelSubscriber sends the SUBSCRIBEs and CANCELs of the steps, directly or through a socket
+// that counts.
 type modelSubscriber struct {
-	kind   string // as of a step
+	kind   string // as in a step
 	sub    interface{ Subscribe(string) error }
 	cancel func(string) error
 	up     func(string)
@@ -24,12 +25,12 @@ type modelSubscriber struct {
 	got    collector
 
 	stalled bool
-	hurry   chan struct{} // of one that trickles; closed and nil when it does no more
-	dropped uint64        // what it had lost before the present step
-	since   int           // steps since it has kept up
+	hurry   chan struct{} // of one that trickles; closed, and then nil, to end that
+	dropped uint64        // messages lost before the current step
+	since   int           // number of steps since it has kept up
 }
 
-// goOn ends what keeps s from reading.
+// goOn ends whatever keeps s from reading.
 func (s *modelSubscriber) goOn() {
 	s.stalled = false
 	s.conn.Stall(false)
@@ -39,7 +40,7 @@ func (s *modelSubscriber) goOn() {
 	}
 }
 
-// trickling is a reader of 20 bytes at a time, with pauses until hurry is closed.
+// trickling reads 20 bytes at a time, with pauses until hurry is closed.
 type trickling struct {
 	io.Reader
 	hurry <-chan struct{}
@@ -57,7 +58,7 @@ func (s trickling) Read(b []byte) (int, error) {
 type modelPublisher struct {
 	send  func([]zmtp.Message)
 	close func()
-	told  *collector // nil for one that cannot say
+	told  *collector // nil if the peer cannot report them
 }
 
 func (m *model) attach(kind string) *modelSubscriber {
@@ -141,7 +142,7 @@ func (m *model) attachPublisher(kind string) *modelPublisher {
 			}
 		}
 		p.close = func() { pub.Close() }
-	case "raw": // which sends what nobody has asked for
+	case "raw": // sends what the peer has not asked for
 		r := m.dialRaw(m.t, xsubAddr, wire.PUB)
 		go io.Copy(io.Discard, r)
 		writes := make(chan []byte, 1000)

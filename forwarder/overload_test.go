@@ -18,7 +18,7 @@ import (
 // stuckID is the node id of the subscriber that does not read.
 const stuckID = "zeromq_worker-1_host_4711_Nabc"
 
-// crowd is a broker with two subscribers of "t", one of which reads and one does not, and a
+// crowd is a broker with two subscribers of "t", one that reads and one that does not, and a
 // publisher.
 type crowd struct {
 	*broker
@@ -30,7 +30,8 @@ type crowd struct {
 
 const crowdHWM = 10
 
-// newCrowd makes connections small, so that the stuck subscriber's holds about 130 messages.
+// newCrowd makes connections with small buffers: that of the stuck subscriber holds about 130
+// messages.
 func newCrowd(t *testing.T, cfg Config) *crowd {
 	cfg.XPub.SendHWM = crowdHWM
 	c := &crowd{broker: newBroker(t, cfg)}
@@ -67,8 +68,8 @@ func (c *crowd) close(t *testing.T) {
 	accounted(t, c.Forwarder)
 }
 
-// publish writes the messages at once, and so that they are one batch as far as the buffer of the
-// connection allows, and returns a channel that is closed when all are written.
+// publish writes the messages at once, so that they are one batch as far as the connection's buffer
+// allows. It returns a channel that is closed when all are written.
 func (c *crowd) publish(p *raw, msgs []string) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -95,7 +96,7 @@ func TestAdaptive(t *testing.T) {
 		begin := time.Now()
 		done := c.publish(c.pub, sequence("t", 0, 1000))
 		if closed(done) {
-			t.Fatal("the publisher did not wait for a subscriber that has just ceased to read")
+			t.Fatal("the publisher did not wait for a subscriber that has just stopped reading")
 		}
 		if st := c.youngest(t); st.NodeID != stuckID || st.Dropped.Total() != 0 ||
 			!st.SlowSince.IsZero() {
@@ -104,7 +105,7 @@ func TestAdaptive(t *testing.T) {
 		<-done
 		synctest.Wait()
 		if d := time.Since(begin); d < defaultBudget/2 || d > defaultBudget {
-			t.Errorf("the publisher waited %v", d)
+			t.Errorf("the publisher waited for %v", d)
 		}
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
 		st := c.youngest(t)
@@ -117,21 +118,21 @@ func TestAdaptive(t *testing.T) {
 		}
 		kept := 1000 - int(st.Dropped.Total())
 
-		// Nobody waits for it again, neither this publisher nor another.
+		// No publisher waits for it again, neither this one nor another.
 		begin = time.Now()
 		<-c.publish(c.pub, sequence("t", 1000, 1100))
 		other := c.publisher(t)
 		defer other.Close()
 		<-c.publish(other, sequence("t", 1100, 1200))
 		if d := time.Since(begin); d != 0 {
-			t.Errorf("they waited %v for a slow subscriber", d)
+			t.Errorf("the publishers waited for %v", d)
 		}
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1200))
 		if st := c.youngest(t); st.Dropped.Total() != uint64(1200-kept) {
 			t.Errorf("%d dropped, want %d", st.Dropped.Total(), 1200-kept)
 		}
 
-		// It reads, and gets what was kept, and then everything.
+		// The subscriber reads again. It gets what was kept, and then all new messages.
 		read := make(chan []byte)
 		go func() {
 			b, _ := io.ReadAll(c.stuck)
@@ -140,7 +141,7 @@ func TestAdaptive(t *testing.T) {
 		time.Sleep(2 * minTrial)
 		synctest.Wait()
 		if st := c.youngest(t); !st.SlowSince.IsZero() || st.Queued != 0 {
-			t.Errorf("it reads, but: %+v", st)
+			t.Errorf("the subscriber reads but counts as slow: %+v", st)
 		}
 		lines := c.logs.matching("has caught up", stuckID, fmt.Sprintf("dropped=%d", 1200-kept))
 		if len(lines) != 1 || len(c.logs.lines) != 2 {
@@ -156,8 +157,8 @@ func TestAdaptive(t *testing.T) {
 	})
 }
 
-// TestSlowForAll has a publisher wait for a subscriber that stands, and another come: neither waits
-// again once the subscriber has used up the budget of the first.
+// A publisher waits for a subscriber that has stopped, and another one begins. Neither waits again
+// once the subscriber has used up the budget of the first one.
 func TestSlowForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{})
@@ -167,7 +168,7 @@ func TestSlowForAll(t *testing.T) {
 		other := c.publisher(t)
 		defer other.Close()
 		c.publish(other, sequence("t", 0, 1))
-		// which is read when the broker has done with the one before
+		// the broker reads this when it has routed the message before
 		c.publish(other, []string{"t|behind"})
 		got := func() bool { return slices.Contains(c.healthy.all(), "t|behind") }
 		if got() {
@@ -189,14 +190,14 @@ func TestBlock(t *testing.T) {
 		want := sequence("t", 0, 1000)
 		done := c.publish(c.pub, want)
 		healthy := len(c.healthy.all())
-		// What of the batch did not fit the queue of the other one has reached it while the
-		// publisher waits.
+		// The part of the batch that did not fit the stuck subscriber's queue has reached the
+		// healthy one while the publisher waits.
 		if healthy <= 2*crowdHWM {
-			t.Errorf("head of line: %d messages", healthy)
+			t.Errorf("the healthy subscriber has %d messages", healthy)
 		}
 		time.Sleep(time.Hour)
 		if closed(done) || len(c.healthy.all()) != healthy {
-			t.Fatal("it did not block")
+			t.Fatal("the publisher did not wait")
 		}
 		st := c.youngest(t)
 		if st.Dropped.Total() != 0 || st.Queued > crowdHWM ||
@@ -214,7 +215,7 @@ func TestBlock(t *testing.T) {
 		<-done
 		synctest.Wait()
 		if !bytes.Equal(got, joined(want)) {
-			t.Error("the bytes are not those that were sent")
+			t.Error("the subscriber received other bytes than were sent")
 		}
 		equal(t, "healthy", c.healthy.all(), want)
 		if st := c.Stats(); st.XPub.Dropped.Total() > 0 {
@@ -223,7 +224,7 @@ func TestBlock(t *testing.T) {
 	})
 }
 
-// TestBlockedSubscriberGoes has publishers wait for one that closes its connection.
+// Publishers go on when the subscriber for which they wait closes its connection.
 func TestBlockedSubscriberGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{Overload: Block})
@@ -252,13 +253,13 @@ func TestDrop(t *testing.T) {
 		c := newCrowd(t, Config{Overload: Drop})
 		defer c.close(t)
 		begin := time.Now()
-		// One at a time, as also the healthy one loses what does not fit its queue.
+		// one at a time, since otherwise the healthy one loses what does not fit its queue
 		for _, m := range sequence("t", 0, 1000) {
 			<-c.publish(c.pub, []string{m})
 			synctest.Wait()
 		}
 		if d := time.Since(begin); d != 0 {
-			t.Errorf("the publisher waited %v", d)
+			t.Errorf("the publisher waited for %v", d)
 		}
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
 		st := c.youngest(t)
@@ -275,7 +276,7 @@ func TestDrop(t *testing.T) {
 		}
 		for i, m := range kept {
 			if string(m.Part(1)) != fmt.Sprint(i) {
-				t.Fatalf("message %d is %q: the newest are to be lost", i, m.Part(1))
+				t.Fatalf("message %d is %q: only the newest ones may be lost", i, m.Part(1))
 			}
 		}
 	})
@@ -298,7 +299,7 @@ func TestDisconnect(t *testing.T) {
 			synctest.Wait()
 		}
 		if d := time.Since(begin); d != 0 {
-			t.Errorf("the publisher waited %v", d)
+			t.Errorf("the publisher waited for %v", d)
 		}
 		equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
 		node := "zeek.cluster.nodeid." + stuckID + "."
@@ -324,16 +325,16 @@ func TestShutdownDelivers(t *testing.T) {
 		ended := make(chan error)
 		go func() { ended <- c.Shutdown(context.Background()) }()
 		synctest.Wait()
-		// Nobody new.
+		// no new peers are accepted
 		if conn, err := c.net.Dial(t.Context(), xsubAddr); err == nil {
 			conn.Close()
-			t.Error("it still accepts publishers")
+			t.Error("the broker still accepts publishers")
 		}
 		late := c.dialRaw(t, xpubAddr, wire.SUB)
 		defer late.Close()
 		if b, err := io.ReadAll(late); err != nil || len(b) > 0 ||
 			c.Stats().XPub.HandshakeFailures[wire.Rejected] != 1 {
-			t.Errorf("it still admits subscribers: %q, %v", b, err)
+			t.Errorf("the broker still admits subscribers: %q, %v", b, err)
 		}
 		read := make(chan []byte)
 		go func() {
@@ -369,7 +370,8 @@ func TestShutdownGivesUp(t *testing.T) {
 			t.Errorf("Shutdown took %v", d)
 		}
 		<-done
-		if st := c.Stats(); st.XPub.Dropped[zmtp.DropClosed]+st.XPub.Dropped[zmtp.DropConnectionLost] == 0 {
+		st := c.Stats()
+		if d := st.XPub.Dropped; d[zmtp.DropClosed]+d[zmtp.DropConnectionLost] == 0 {
 			t.Errorf("nothing dropped: %+v", st)
 		}
 		if err := c.Close(); err != nil {
@@ -381,13 +383,13 @@ func TestShutdownGivesUp(t *testing.T) {
 	})
 }
 
-// quiet is a testing.TB that takes errors.
+// quiet is a testing.TB that ignores errors.
 type quiet struct{ testing.TB }
 
 func (*quiet) Helper()      {}
 func (*quiet) Error(...any) {}
 
-// TestLimitInBytes has few large messages meet the other limit.
+// A few large messages reach the limit in bytes.
 func TestLimitInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{XPub: zmtp.Config{SendBytes: 64 << 10}})

@@ -14,15 +14,15 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// slowly passes on what it reads of a connection, a little at a time.
+// slowly reads a little at a time.
 type slowly struct{ io.Reader }
 
 func (s slowly) Read(b []byte) (int, error) {
-	time.Sleep(10 * time.Millisecond) // in the time of the bubble: this is how fast the peer reads
+	time.Sleep(10 * time.Millisecond) // fake time: this is the speed of the peer
 	return s.Reader.Read(b[:min(len(b), 1<<10)])
 }
 
-// flip subscribes and cancels a topic again and again, at once.
+// flip subscribes to a topic and cancels it repeatedly, in one go.
 func flip(r *raw, topic string, times int) <-chan struct{} {
 	pair := wire.AppendSubscription(nil, false, true, []byte(topic))
 	pair = wire.AppendSubscription(pair, false, false, []byte(topic))
@@ -38,8 +38,8 @@ func flip(r *raw, topic string, times int) <-chan struct{} {
 	return done
 }
 
-// TestPace has a subscriber that changes its mind without end, far more often than a slow publisher
-// may leave unread.
+// A subscriber changes its subscriptions without end, far more often than a slow publisher may
+// leave unread.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 64 << 10}})
@@ -74,7 +74,7 @@ func TestPace(t *testing.T) {
 		}
 		all := told.all()
 		if i := slices.Index(all, "\x01good"); i < 0 {
-			t.Error("the other subscriber's subscription was not told")
+			t.Error("the publisher was not told of the other subscriber's subscription")
 		} else {
 			all = slices.Delete(all, i, i+1)
 		}
@@ -82,8 +82,8 @@ func TestPace(t *testing.T) {
 	})
 }
 
-// TestPaceStoppedPublisher: a publisher that reads nothing slows a subscriber that says a lot and
-// nobody else.
+// A publisher that reads nothing slows a subscriber that changes its subscriptions often, and no
+// other.
 func TestPaceStoppedPublisher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 64 << 10}})
@@ -115,10 +115,10 @@ func TestPaceStoppedPublisher(t *testing.T) {
 			synctest.Wait()
 		}
 		if d := time.Since(begin); d > 10*pacePatience {
-			t.Errorf("the other subscriber waited %v", d)
+			t.Errorf("the other subscriber waited for %v", d)
 		}
 
-		// At the end nobody waits for it.
+		// no peer waits for it at the end
 		begin = time.Now()
 		n.Close()
 		if d := time.Since(begin); d > time.Second {
@@ -127,7 +127,7 @@ func TestPaceStoppedPublisher(t *testing.T) {
 	})
 }
 
-// TestTopicBytes bounds what one subscriber can make everybody keep.
+// One subscriber's topics are bounded in number and size.
 func TestTopicBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{})
@@ -137,7 +137,7 @@ func TestTopicBytes(t *testing.T) {
 		long := strings.Repeat("x", zmtp.DefaultMaxTopicSize-10)
 		topic := func(i int) string { return fmt.Sprintf("%s%d", long, i) }
 		const fit = maxTopicBytes / (zmtp.DefaultMaxTopicSize + frameOverhead)
-		for round := range 2 { // what was cancelled counts no more
+		for round := range 2 { // cancelled topics do not count
 			for i := range fit {
 				sub.subscribe(topic(i), true)
 				sub.subscribe(topic(i), true)
@@ -152,7 +152,7 @@ func TestTopicBytes(t *testing.T) {
 			}
 		}
 		for i := range fit + 2 {
-			// the last may meet a closed connection
+			// the connection may be closed at the last one
 			sub.Write(wire.AppendSubscription(nil, false, true, []byte(topic(i))))
 		}
 		synctest.Wait()
@@ -163,8 +163,8 @@ func TestTopicBytes(t *testing.T) {
 	})
 }
 
-// TestPaceCrowd has so many subscribers change their minds that a few bytes of each are more than a
-// publisher may leave unread.
+// So many subscribers change their subscriptions that a few bytes of each are more than a publisher
+// may leave unread.
 func TestPaceCrowd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 1 << 20}})
@@ -188,7 +188,7 @@ func TestPaceCrowd(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if got := len(told.all()); got != 2*crowd*times {
-			t.Errorf("the publisher was told %d times, want %d", got, 2*crowd*times)
+			t.Errorf("the publisher was told %d changes, want %d", got, 2*crowd*times)
 		}
 		if st := n.Stats(); len(st.Publishers) != 1 {
 			t.Fatalf("the publisher was closed: %v", st.XSub.Closed)
@@ -196,8 +196,8 @@ func TestPaceCrowd(t *testing.T) {
 	})
 }
 
-// TestAllTopics: when all subscribers together hold more than a publisher can be told, the one with
-// most has to go; the others, and the publishers, also a new one, stay.
+// When the topics of all subscribers together are more than a publisher can be told, the subscriber
+// with the most is disconnected. The others and all publishers stay, also a new one.
 func TestAllTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendBytes: 256 << 10}})
@@ -209,7 +209,7 @@ func TestAllTopics(t *testing.T) {
 			for i := range topics {
 				s.subscribe(fmt.Sprintf("zeek.cluster.nodeid.%s.%0*d", name, 1000, i), true)
 			}
-			time.Sleep(time.Second) // it may have to wait for the publisher
+			time.Sleep(time.Second) // it may wait for the publisher
 			synctest.Wait()
 			return s
 		}
@@ -232,7 +232,7 @@ func TestAllTopics(t *testing.T) {
 		}
 		for _, s := range st.Subscribers {
 			if s.Topics == 60 {
-				t.Error("the one with most is still there")
+				t.Error("the subscriber with the most topics is still there")
 			}
 		}
 		if len(n.logs.matching("the subscriber with the most is disconnected")) != 1 {

@@ -12,7 +12,8 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// newPermitBroker starts a broker whose peers log in by name and may do what permit says.
+// newPermitBroker starts a broker whose peers log in by name and have the permissions that permit
+// returns.
 func newPermitBroker(t *testing.T, cfg Config,
 	permit func(user string) (Permissions, error)) *broker {
 	t.Helper()
@@ -28,7 +29,7 @@ func newPermitBroker(t *testing.T, cfg Config,
 	return newBroker(t, cfg)
 }
 
-// as returns the configuration of a peer with that name.
+// as returns the configuration of a peer with the name user.
 func (n *broker) as(user string) zmtp.Config {
 	cfg := n.peerConfig()
 	cfg.Mechanism = (&zmtp.PlainClient{User: user}).Mechanism
@@ -97,10 +98,10 @@ func TestPermissions(t *testing.T) {
 		want := []string{"free s.1", "free t.", "free s.2", "bound a.1", "bound b", "bound " + long,
 			"bound a.1"}
 		if got := receive(all); strings.Join(got, "|") != strings.Join(want, "|") {
-			t.Errorf("who may subscribe everything received %q, want %q", got, want)
+			t.Errorf("the subscriber with all permissions received %q, want %q", got, want)
 		}
 		if got := receive(bound); strings.Join(got, "|") != "free s.1" {
-			t.Errorf("who may subscribe s. received %q", got)
+			t.Errorf("the subscriber with permission for s. received %q", got)
 		}
 		st := n.Stats()
 		if d := st.Denied; d["bound"] != (Denied{5, 3}) || d["mute"] != (Denied{2, 0}) ||
@@ -125,13 +126,13 @@ func TestPermissions(t *testing.T) {
 		synctest.Wait()
 		for _, p := range n.Stats().Publishers {
 			if p.UserID == "bound" {
-				t.Error("a publisher that was closed is there")
+				t.Error("a closed publisher still has an entry")
 			}
 		}
 	})
 }
 
-// What a subscriber sends up is published as well.
+// Messages that a subscriber sends upstream need permission too.
 func TestPermissionsOfMessagesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newPermitBroker(t, Config{}, func(user string) (Permissions, error) {

@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestSubscriptionsRace lets subscriptions, cancellations, losses of subscribers and new publishers
-// race: in the end each publisher has been told what holds.
+// Subscriptions, cancellations, losses of subscribers and new publishers race. At the end each
+// publisher has been told the current subscriptions.
 func TestSubscriptionsRace(t *testing.T) {
 	f := New(Config{})
 	defer shutdown(t, f)
@@ -26,7 +26,7 @@ func TestSubscriptionsRace(t *testing.T) {
 	ctx := testContext(t)
 	var wg sync.WaitGroup
 	var lasting []*zmtp.Sub
-	for i := range 4 { // each on its own
+	for i := range 4 { // each has its own topics
 		sub := zmtp.NewSub(zmtp.Config{})
 		if err := sub.Connect(out); err != nil {
 			t.Fatal(err)
@@ -56,7 +56,7 @@ func TestSubscriptionsRace(t *testing.T) {
 		if err := pub.Connect(in); err != nil {
 			t.Fatal(err)
 		}
-		testkit.Eventually(t, "it is there, so that they come one after the other",
+		testkit.Eventually(t, "the subscriber is there",
 			func() bool { return pub.Topics() > 0 })
 		pubs = append(pubs, pub)
 	}

@@ -12,7 +12,7 @@ import (
 	"zmtpd/zmtp"
 )
 
-// TestReconfigure changes the policy while a publisher waits for ever.
+// The policy changes while a publisher waits for ever.
 func TestReconfigure(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, Drop, Disconnect} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -29,10 +29,10 @@ func TestReconfigure(t *testing.T) {
 				<-done
 				synctest.Wait()
 				if d := time.Since(begin); d > defaultBudget {
-					t.Errorf("the publisher waited another %v", d)
+					t.Errorf("the publisher waited for another %v", d)
 				}
-				// under the others the healthy one may lose something as well: the batch is larger
-				// than its queue
+				// Under the other policies the healthy subscriber may lose messages as well: the
+				// batch is larger than its queue.
 				if policy == Adaptive {
 					equal(t, "healthy", c.healthy.all(), sequence("t", 0, 1000))
 				}
@@ -50,7 +50,7 @@ func TestReconfigure(t *testing.T) {
 	}
 }
 
-// TestReconfigureLimits has a subscriber that does not read, with limits that change.
+// The limits change while a subscriber does not read.
 func TestReconfigureLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{})
@@ -59,7 +59,7 @@ func TestReconfigureLimits(t *testing.T) {
 			c.Reconfigure(Config{XPub: zmtp.Config{SendHWM: hwm, SendBytes: bytes}})
 			synctest.Wait()
 		}
-		// A publisher that waits goes on at once, and nothing is lost.
+		// A publisher that waits goes on at once, and no message is lost.
 		begin := time.Now()
 		done := c.publish(c.pub, sequence("t", 0, 500))
 		if closed(done) {
@@ -67,13 +67,13 @@ func TestReconfigureLimits(t *testing.T) {
 		}
 		limit(1000, 0)
 		if !closed(done) || time.Since(begin) != 0 {
-			t.Error("the publisher waits, although there is room")
+			t.Error("the publisher waits although there is room")
 		}
 		if st := c.youngest(t); st.Dropped.Total() != 0 || !st.SlowSince.IsZero() ||
 			st.Queued < 100 {
 			t.Errorf("raised: %+v", st)
 		}
-		// What waits above the limit stays, and nothing more comes to it.
+		// Messages above the new limit stay in the queue, and no more are added.
 		before := c.youngest(t)
 		limit(crowdHWM, 0)
 		c.publish(c.pub, sequence("t", 500, 510))
@@ -81,7 +81,7 @@ func TestReconfigureLimits(t *testing.T) {
 		synctest.Wait()
 		st := c.youngest(t)
 		if st.Queued != before.Queued || st.Dropped.Total() != 10 || st.SlowSince.IsZero() {
-			t.Errorf("lowered: %+v, before %+v", st, before)
+			t.Errorf("with a lower limit: %+v, before: %+v", st, before)
 		}
 		limit(-1, -1)
 		<-c.publish(c.pub, sequence("t", 510, 1000))
@@ -100,8 +100,8 @@ func TestReconfigureLimits(t *testing.T) {
 	})
 }
 
-// TestReconfigureLimitsAtRandom changes the limits while publishers wait for a subscriber that
-// reads now and then: with the policy Block nothing is lost, and nothing changes its place.
+// The limits change while publishers wait for a subscriber that reads now and then. With the policy
+// Block no message is lost, and the order stays.
 func TestReconfigureLimitsAtRandom(t *testing.T) {
 	type step struct {
 		hwm   int
@@ -142,7 +142,7 @@ func TestReconfigureLimitsAtRandom(t *testing.T) {
 			<-done
 			synctest.Wait()
 			if !bytes.Equal(got, all) {
-				t.Error("the bytes are not those that were sent")
+				t.Error("the subscriber received other bytes than were sent")
 			}
 			equal(t, "healthy", c.healthy.all(), want)
 			if st := c.Stats(); st.XPub.Dropped.Total() > 0 {

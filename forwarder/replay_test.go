@@ -19,14 +19,14 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// The ports of the broker in the recording.
+// ports of the broker in the recording
 const (
 	xsubPort = 15556
 	xpubPort = 15555
 )
 
-// TestReplay gives our broker what the nodes of a real Zeek cluster sent to theirs, in the recorded
-// order, and expects that every node gets what it got. The recording is the packets of
+// TestReplay sends to the broker what the nodes of a real Zeek cluster sent to theirs, in the
+// recorded order. Every node must get what it got then. The recording has the packets of
 // golden/cluster.pcap from and to the two ports.
 func TestReplay(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -53,21 +53,21 @@ func TestReplay(t *testing.T) {
 			all += len(n.got)
 			delete(nodes, ev.Session.ID)
 		case ev.From == capture.Server && ev.Kind == capture.Message:
-			n.want = append(n.want, ev.Message.Wire())
+			n.want = append(n.want, bytes.Clone(ev.Message.Wire())) // valid until the next event
 		case ev.From == capture.Server && ev.Kind == capture.Command:
 			n.want = append(n.want, subscription(t, ev.Name, ev.Data))
 		case ev.From == capture.Client:
 			n.send(ev)
 		}
 	}
-	// 36 messages, and 153 times a subscription or its end.
+	// 36 messages, and 153 subscriptions and cancellations
 	if all != 189 || len(nodes) > 0 {
 		t.Errorf("the nodes got %d messages, %d nodes are left", all, len(nodes))
 	}
 	st := f.Stats()
 	want := forwarder.Side{
 		In: zmtp.Traffic{Messages: 36, Parts: 4 * 36, Bytes: st.Frontend.In.Bytes},
-		// each subscription and its end
+		// each subscription and its cancellation
 		Out: zmtp.Traffic{Messages: 29 + 29, Parts: 29 + 29, Bytes: st.Backend.In.Bytes},
 	}
 	if st.Frontend != want || st.XPub.Dropped.Total()+st.XSub.Dropped.Total() > 0 ||
@@ -97,7 +97,7 @@ func recording(t *testing.T) *capture.Reader {
 	return r
 }
 
-// subscription is the form of a message of a subscription that was recorded as a command.
+// subscription returns a recorded command as a subscription message.
 func subscription(t *testing.T, name string, topic []byte) []byte {
 	if name != wire.CmdSubscribe && name != wire.CmdCancel {
 		t.Fatalf("recorded command %s", name)
@@ -109,8 +109,8 @@ func subscription(t *testing.T, name string, topic []byte) []byte {
 type node struct {
 	t    *testing.T
 	conn *net.TCPConn
-	pong chan struct{} // an answer to each of our PINGs
-	done chan struct{} // closed when nothing more comes
+	pong chan struct{} // receives one value for the answer to each PING
+	done chan struct{} // closed when no more messages come
 	got  [][]byte      // messages, valid when done
 	want [][]byte
 }
@@ -127,7 +127,7 @@ func connect(t *testing.T, addr string) *node {
 	return n
 }
 
-// read collects what comes, in the form of messages.
+// read collects messages, with subscriptions in the form of messages.
 func (n *node) read() {
 	defer close(n.done)
 	if _, err := io.ReadFull(n.conn, make([]byte, 64)); err != nil {
@@ -175,8 +175,8 @@ func (n *node) command(body []byte) {
 	}
 }
 
-// send sends what was recorded and waits until the broker is done with it: it answers a PING on the
-// goroutine that did so.
+// send sends what was recorded and waits until the broker has processed it: the goroutine that does
+// so also answers a PING.
 func (n *node) send(ev capture.Event) {
 	n.t.Helper()
 	var b []byte
@@ -208,8 +208,8 @@ func (n *node) write(b []byte) {
 	}
 }
 
-// leave takes what the broker still has for the node, closes the connection, and waits until the
-// broker has told the others.
+// leave receives what the broker still has for the node, closes the connection, and waits until the
+// broker has told the other nodes.
 func (n *node) leave(ctx context.Context, f *forwarder.Forwarder) {
 	n.t.Helper()
 	us := n.conn.LocalAddr().String()
@@ -225,7 +225,7 @@ func (n *node) leave(ctx context.Context, f *forwarder.Forwarder) {
 	})
 }
 
-// find returns what the broker says of the peer with this address.
+// find returns the entry in Stats for the peer with this address.
 func find(f *forwarder.Forwarder, addr string) (zmtp.PeerStats, bool) {
 	st := f.Stats()
 	var peers []zmtp.PeerStats
@@ -242,9 +242,9 @@ func find(f *forwarder.Forwarder, addr string) (zmtp.PeerStats, bool) {
 	return peers[i], true
 }
 
-// compare checks what the node got. Of the subscriptions, how often one is repeated depends on what
-// came first when several nodes connected at the same time, so the cancellations must be the same,
-// and the set of what was subscribed. Of the messages, the order of each sender must be the same.
+// compare checks what the node got. How often a subscription is repeated depends on the order in
+// which nodes connected at the same time. So it compares the cancellations, the set of
+// subscriptions, and the messages of each sender in order.
 func (n *node) compare(port uint16) {
 	n.t.Helper()
 	sorted := func(all [][]byte) map[string][][]byte {
@@ -254,7 +254,7 @@ func (n *node) compare(port uint16) {
 			if err != nil {
 				n.t.Fatal(err)
 			}
-			key := string(m.Part(1)) // who sent it
+			key := string(m.Part(1)) // the sender
 			if port == xsubPort {
 				key = string(m.Part(0)[:1])
 			}

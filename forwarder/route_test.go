@@ -9,14 +9,14 @@ import (
 	"zmtpd/zmtp"
 )
 
-// drain empties the deliveries of the present batch.
+// drain empties the deliveries of the current batch.
 func (r *router) drain() {
 	for _, l := range r.deliveries {
 		l.advance(l.left)
 	}
 }
 
-// TestSplitDoesNotAllocate routes the same topics again and again.
+// Routing the same topics again allocates nothing.
 func TestSplitDoesNotAllocate(t *testing.T) {
 	f := New(Config{})
 	defer f.Close()
@@ -32,7 +32,7 @@ func TestSplitDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		if r.split(b); r.unmatched != 0 || len(r.deliveries) != 10 ||
 			len(r.deliveries[9].runs) != 1 || r.deliveries[9].left != b.Len() {
-			t.Fatal("not everybody gets everything in one run")
+			t.Fatal("not every subscriber gets all messages in one run")
 		}
 		r.drain()
 	}); n > 0 {
@@ -40,7 +40,7 @@ func TestSplitDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestSplitUnmatched routes with half of the topics subscribed, by one subscriber each.
+// Half of the topics have one subscriber each.
 func TestSplitUnmatched(t *testing.T) {
 	f := New(Config{})
 	defer f.Close()
@@ -49,7 +49,7 @@ func TestSplitUnmatched(t *testing.T) {
 	table := &f.table
 	r := newRouter(f)
 	if r.split(b); r.unmatched != b.Len() || len(r.deliveries) != 0 {
-		t.Errorf("without subscriptions: %d of %d unmatched", r.unmatched, b.Len())
+		t.Errorf("without subscriptions %d of %d messages are unmatched", r.unmatched, b.Len())
 	}
 	for i := range 4 {
 		table.Subscribe(new(subscriber), fmt.Appendf(nil, "zeek.cluster.node.worker-%d.", 2*i))
@@ -69,7 +69,7 @@ func TestSplitUnmatched(t *testing.T) {
 	}
 }
 
-// TestRouterIsBounded publishes under ever new topics, and lets subscribers come and go.
+// The caches stay bounded while topics are always new and subscribers come and go.
 func TestRouterIsBounded(t *testing.T) {
 	f := New(Config{})
 	defer f.Close()
@@ -94,7 +94,7 @@ func TestRouterIsBounded(t *testing.T) {
 	}
 	for topic := range r.routes {
 		if len(topic) >= maxRouteTopic {
-			t.Error("a long topic is remembered")
+			t.Error("a long topic is cached")
 		}
 	}
 	for range 100 {

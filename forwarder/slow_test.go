@@ -14,15 +14,15 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// trickle is a subscriber that reads a little now and then, for as long as its connection is there.
+// trickle is a subscriber that reads a little now and then, as long as its connection lasts.
 type trickle struct {
 	mu  sync.Mutex
 	got []byte
 	end error
 }
 
-// start reads at most size bytes every interval from r, until the interval becomes none: then as
-// much as comes.
+// start reads at most size bytes of r every interval, and after hurry is closed as fast as they
+// come.
 func (k *trickle) start(r io.Reader, size int, interval time.Duration, hurry <-chan struct{}) {
 	go func() {
 		buf := make([]byte, size)
@@ -42,7 +42,7 @@ func (k *trickle) start(r io.Reader, size int, interval time.Duration, hurry <-c
 	}()
 }
 
-// all returns what it has got so far, in the form of a collector.
+// all returns what it has received so far, in the form of a collector.
 func (k *trickle) all(t *testing.T) []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -53,9 +53,9 @@ func (k *trickle) all(t *testing.T) []string {
 	return c.all()
 }
 
-// TestTrickle has a subscriber that reads 2 KiB/s, steadily, while some 13 KiB/s are published for
-// two minutes. What it gets depends on the policy; the other one gets everything, what waits stays
-// within the limits, and the log says who it is.
+// A subscriber reads 2 KiB/s, steadily, while some 13 KiB/s are published for two minutes. The
+// policy decides what it gets. The other subscriber gets everything, the queue stays within its
+// limits, and the log names the slow one.
 func TestTrickle(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, Block, Drop, Disconnect} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestTrickle(t *testing.T) {
 					time.Sleep(80 * time.Millisecond)
 					for _, st := range c.Stats().Subscribers {
 						if st.Queued > crowdHWM || st.QueuedBytes > limit {
-							t.Fatalf("beyond the limits: %+v", st)
+							t.Fatalf("the queue exceeds its limits: %+v", st)
 						}
 					}
 				}
@@ -85,8 +85,9 @@ func TestTrickle(t *testing.T) {
 				equal(t, "healthy", c.healthy.all(), want[:len(c.healthy.all())])
 				published := 1500 * 80 * time.Millisecond
 				switch {
-				case policy == Block && took < 2*published, policy == Adaptive && took > published*11/10, policy > Block && took > published:
-					t.Errorf("the publisher took %v, unhindered it is %v", took, published)
+				case policy == Block && took < 2*published,
+					policy == Adaptive && took > published*11/10, policy > Block && took > published:
+					t.Errorf("the publisher took %v, unhindered it takes %v", took, published)
 				}
 				var st SubscriberStats
 				for _, s := range c.Stats().Subscribers {
@@ -111,7 +112,7 @@ func TestTrickle(t *testing.T) {
 					t.Errorf("%+v", st)
 				}
 
-				// It catches up.
+				// the subscriber catches up
 				close(hurry)
 				time.Sleep(3 * holdWindow)
 				synctest.Wait()
@@ -148,7 +149,7 @@ func TestTrickle(t *testing.T) {
 	}
 }
 
-// TestLossIsLoggedOnce has a subscriber lose messages now and then: each time is not worth a line.
+// A subscriber that loses messages again and again is logged once.
 func TestLossIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, Config{Overload: Drop})

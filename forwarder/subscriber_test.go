@@ -12,7 +12,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// watcher connects a publisher that sees everything that it is told.
+// watcher connects a publisher and collects what the broker tells it.
 func (n *broker) watcher(t *testing.T) (*zmtp.XPub, *collector) {
 	t.Helper()
 	p := zmtp.NewXPub(n.peerConfig(), zmtp.XPubOptions{Verboser: true})
@@ -24,7 +24,7 @@ func (n *broker) watcher(t *testing.T) (*zmtp.XPub, *collector) {
 	return p, told
 }
 
-// TestUpstream sends messages of all kinds from a subscriber to the publishers.
+// A subscriber sends messages of all kinds to the publishers.
 func TestUpstream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{})
@@ -39,7 +39,7 @@ func TestUpstream(t *testing.T) {
 		sub.send("\x01t")
 		sub.send("u", "\x01v", "w")
 		sub.send("u", "\x00v")
-		sub.send("\x00v") // which it does not hold
+		sub.send("\x00v") // it does not hold this topic
 		synctest.Wait()
 		equal(t, "publisher", told.all(),
 			[]string{"\x02user", "", "a|b", "\x01t", "u", "\x01v", "w", "u", "\x00v"})
@@ -50,7 +50,7 @@ func TestUpstream(t *testing.T) {
 	})
 }
 
-// TestUpstreamLimits has a publisher that does not read: it loses messages, but no subscription.
+// A publisher that does not read loses messages, but no subscription.
 func TestUpstreamLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XSub: zmtp.Config{SendHWM: 5}})
@@ -60,7 +60,7 @@ func TestUpstreamLimits(t *testing.T) {
 		defer pub.Close()
 		sub := n.dialRaw(t, xpubAddr, wire.XSUB)
 		defer sub.Close()
-		// a publisher that is not attached yet is told of no subscription that ends before
+		// the publisher must be attached before subscriptions end
 		synctest.Wait()
 		var want []string
 		for i, m := range sequence("\x02", 0, 200) {
@@ -93,7 +93,7 @@ func TestUpstreamLimits(t *testing.T) {
 	})
 }
 
-// readCommands is read for a connection on which subscriptions come as commands.
+// readCommands does what read does, for a connection on which subscriptions come as commands.
 func (c *collector) readCommands(t *testing.T, r io.Reader) {
 	var d wire.Decoder
 	var b []byte
@@ -129,7 +129,7 @@ func (c *collector) readCommands(t *testing.T, r io.Reader) {
 	}
 }
 
-// TestOldPublisher has a publisher that speaks ZMTP 3.0, which has no commands for subscriptions.
+// A publisher that speaks ZMTP 3.0, which has no commands for subscriptions, gets them as messages.
 func TestOldPublisher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{})
@@ -144,7 +144,7 @@ func TestOldPublisher(t *testing.T) {
 		}
 		r := zmtptest.NewRaw(t, c)
 		hello := wire.AppendGreeting(nil, "NULL", false)
-		hello[11] = 0 // the minor version
+		hello[11] = 0 // minor version
 		r.Send(wire.AppendCommand(hello, wire.CmdReady,
 			wire.AppendProperty(nil, wire.PropSocketType, []byte("PUB"))))
 		r.Expect(wire.AppendGreeting(nil, "NULL", false))
@@ -156,8 +156,7 @@ func TestOldPublisher(t *testing.T) {
 	})
 }
 
-// TestBadSubscriptions has peers that ask for too much. They are closed, and what they held ends;
-// others stay.
+// Peers that ask for too much are closed, and their subscriptions end. Others stay.
 func TestBadSubscriptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{XPub: zmtp.Config{MaxTopicSize: 10, MaxSubscriptions: 3}})
@@ -187,9 +186,8 @@ func TestBadSubscriptions(t *testing.T) {
 	})
 }
 
-// TestPublisherIsNoSubscriber publishes what has the form of a subscription: it is data like any
-// other.
-func TestPublisherIsNoSubscriber(t *testing.T) {
+// A published message that looks like a subscription is data like any other.
+func TestPublishedSubscriptionIsData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newBroker(t, Config{})
 		defer n.Close()

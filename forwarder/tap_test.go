@@ -36,10 +36,10 @@ func (n *broker) serveTap(t testing.TB) {
 	}
 }
 
-// taken is what Tap.Take got.
+// taken collects what Tap.Take gets.
 type taken struct{ collector }
 
-// take keeps the messages and looks at them later, when the batch is not valid any more.
+// take keeps the messages and reads them later, when the batch is no longer valid.
 func (k *taken) take(b *zmtp.Batch, runs []zmtp.Run) {
 	kept := b.Keep(runs)
 	for m := range kept.Messages() {
@@ -48,12 +48,12 @@ func (k *taken) take(b *zmtp.Batch, runs []zmtp.Run) {
 	kept.Release()
 }
 
-// tapModel is what has to be in the copy.
+// tapModel says what the copy must contain.
 type tapModel struct {
 	prefixes []string
-	want     []string         // in the whole copy
-	subs     map[int][]string // what each subscriber of the copy gets
-	topics   map[int][]string // what it has subscribed
+	want     []string         // the whole copy
+	subs     map[int][]string // the part of each subscriber of the copy
+	topics   map[int][]string // the topics of each subscriber of the copy
 }
 
 func (m *tapModel) publish(topic, body string) {
@@ -69,9 +69,8 @@ func (m *tapModel) publish(topic, body string) {
 	}
 }
 
-// TestTapModel: the copy has every message of the chosen topics, whoever else gets it, each once
-// and in order, and a subscriber of the copy what it has subscribed of them; publishers are told
-// nothing of it.
+// The copy has every message of the chosen topics once and in order, whatever subscribers exist. A
+// subscriber of the copy gets the topics that it has subscribed to. Publishers are not told of it.
 func TestTapModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		topic := rapid.SampledFrom(modelTopics)
@@ -159,9 +158,9 @@ func runTapModel(t *testing.T, prefixes []string, steps []step) string {
 	return ""
 }
 
-// TestTapChangesNothing: one who gets a copy and does not read loses messages, by itself; policy
-// Block, which would wait for a subscriber, does not wait for it. It is logged once at the
-// beginning and at the end.
+// A subscriber of the copy that does not read loses messages, and affects nobody else: even the
+// policy Block, which would wait for a subscriber, does not wait for it. The log has one line at
+// the beginning and one at the end.
 func TestTapChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newTapBroker(t, Config{Overload: Block,
@@ -181,7 +180,7 @@ func TestTapChangesNothing(t *testing.T) {
 		defer pub.Close()
 		go func() {
 			io.Copy(io.Discard, pub)
-			pub.Close() // as libzmq does at the end of file
+			pub.Close() // libzmq closes at the end of file, too
 		}()
 		synctest.Wait()
 		begin := time.Now()
@@ -192,9 +191,9 @@ func TestTapChangesNothing(t *testing.T) {
 		pub.write(joined(sequence("nobody", 0, 10)))
 		synctest.Wait()
 		if d := time.Since(begin); d > 0 {
-			t.Errorf("somebody waited %v", d)
+			t.Errorf("publishers waited for %v", d)
 		}
-		equal(t, "who reads", healthy.all(), sequence("t", 0, 2000))
+		equal(t, "the healthy subscriber", healthy.all(), sequence("t", 0, 2000))
 		st := n.Stats()
 		if st.Tap.Copied.Messages != 2010 || st.Received.Unmatched != 10 ||
 			st.XPub.Dropped.Total() > 0 || st.ByTopic["t"].Dropped.Total() > 0 ||
@@ -212,7 +211,7 @@ func TestTapChangesNothing(t *testing.T) {
 		if len(n.logs.matching(string(losesCopies))) != 1 || len(n.logs.matching()) != 1 {
 			t.Errorf("logged %q", n.logs.matching())
 		}
-		// It reads again, and has the oldest.
+		// The subscriber reads again, and gets the oldest messages.
 		kept := new(collector)
 		go func() {
 			kept.read(t, stuck)
@@ -236,7 +235,7 @@ func TestTapChangesNothing(t *testing.T) {
 			!n.Stats().Tap.Subscribers[0].SlowSince.IsZero() {
 			t.Errorf("logged %q", n.logs.matching())
 		}
-		// Nor does anybody wait for one at the end.
+		// Shutdown does not wait for such a subscriber either.
 		another := n.dialRaw(t, tapAddr, wire.SUB)
 		defer another.Close()
 		another.subscribe("", true)
@@ -252,14 +251,15 @@ func TestTapChangesNothing(t *testing.T) {
 		if d := time.Since(begin); d < tapLinger || d > tapLinger+time.Second {
 			t.Errorf("the end took %v", d)
 		}
-		if lost := n.Stats().Tap.Socket.Dropped; lost[zmtp.DropConnectionLost]+lost[zmtp.DropClosed] == 0 {
-			t.Errorf("what was lost at the end is not counted: %v", lost)
+		lost := n.Stats().Tap.Socket.Dropped
+		if lost[zmtp.DropConnectionLost]+lost[zmtp.DropClosed] == 0 {
+			t.Errorf("messages lost at the end are not counted: %v", lost)
 		}
 	})
 }
 
-// TestTapPermissions: what a client may not publish is not in the copy; what it may not subscribe
-// it does not get of it either.
+// What a client may not publish is not in the copy. What a client may not subscribe to, it does not
+// get from the copy either.
 func TestTapPermissions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var file taken
@@ -285,7 +285,7 @@ func TestTapPermissions(t *testing.T) {
 			got[user] = collect(sub)
 		}
 		synctest.Wait()
-		normal := zmtp.NewSub(n.as("free")) // without it nobody would send anything
+		normal := zmtp.NewSub(n.as("free")) // without it publishers would send nothing
 		defer normal.Close()
 		normal.Subscribe("")
 		if err := normal.Connect("tcp://" + xpubAddr); err != nil {
@@ -307,8 +307,8 @@ func TestTapPermissions(t *testing.T) {
 		}
 		all := []string{"a.|bound", "a.|bound", "a.|free", "b.|free", "a.|free"}
 		equal(t, "taken", file.all(), all)
-		equal(t, "who may do everything", got["free"].all(), all)
-		equal(t, "who may subscribe a.", got["bound"].all(),
+		equal(t, "the client with all permissions", got["free"].all(), all)
+		equal(t, "the client with permission for a.", got["bound"].all(),
 			[]string{"a.|bound", "a.|bound", "a.|free", "a.|free"})
 		if d := n.Stats().Denied["bound"]; d != (Denied{1, 2}) {
 			t.Errorf("denied %+v", d)
@@ -327,14 +327,14 @@ func TestTapPermissions(t *testing.T) {
 	})
 }
 
-// TestTapIsOff: who configures none has none.
+// Without configuration there is no tap.
 func TestTapIsOff(t *testing.T) {
 	f := New(Config{})
 	defer f.Close()
 	if _, err := f.ListenTap("tcp://127.0.0.1:*"); err == nil {
-		t.Error("a tap listens that nobody configured")
+		t.Error("a tap listens without configuration")
 	}
 	if f.Stats().Tap != nil {
-		t.Error("counters of no tap")
+		t.Error("Stats has counters of a tap")
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// stage is a broker on TCP with a publisher, a subscriber that reads and one that does not.
+// stage is a broker on TCP with a publisher, a subscriber that reads, and one that does not.
 type stage struct {
 	*Forwarder
 	t     *testing.T
@@ -22,7 +22,7 @@ type stage struct {
 	pub   *zmtp.XPub
 	stuck *raw
 	sent  atomic.Int64
-	got   atomic.Int64 // by the healthy subscriber, in order
+	got   atomic.Int64 // messages that the healthy subscriber has received, in order
 }
 
 const stageHWM = 100
@@ -37,8 +37,8 @@ func newStage(t *testing.T, policy Policy) *stage {
 	})
 }
 
-// stageConfig is such that the kernel holds little, but not so little that delayed acknowledgements
-// set the pace.
+// stageConfig keeps the kernel's buffers small, but not so small that delayed acknowledgements set
+// the pace.
 func stageConfig(policy Policy) Config {
 	return Config{
 		Overload: policy,
@@ -46,7 +46,7 @@ func stageConfig(policy Policy) Config {
 	}
 }
 
-// newStageOn is newStage for a broker that listens on an address, to which dial connects the
+// newStageOn is newStage for a broker that listens on the address host. dial connects the
 // subscriber that does not read.
 func newStageOn(t *testing.T, cfg Config, host string,
 	dial func(xpub string) (net.Conn, error)) *stage {
@@ -101,8 +101,9 @@ func newStageOn(t *testing.T, cfg Config, host string,
 	return s
 }
 
-// send publishes n messages of 4 KiB. If paced is set, it is at most half a queue ahead of the
-// healthy subscriber, which on a busy machine is slow as well if messages come as fast as they can.
+// send publishes n messages of 4 KiB. If paced is set, it stays at most half a queue ahead of the
+// healthy subscriber: on a busy machine that one is slow as well if messages come as fast as they
+// can.
 func (s *stage) send(n int, paced bool) error {
 	body := strings.Repeat("x", 4<<10)
 	for range n {
@@ -119,7 +120,7 @@ func (s *stage) send(n int, paced bool) error {
 	return nil
 }
 
-// other returns what the broker says of the subscriber that does not read.
+// other returns the entry in Stats for the subscriber that does not read.
 func (s *stage) other() SubscriberStats {
 	for _, st := range s.Stats().Subscribers {
 		if st.Remote.String() == s.stuck.LocalAddr().String() {
@@ -129,7 +130,7 @@ func (s *stage) other() SubscriberStats {
 	return SubscriberStats{}
 }
 
-// healthy waits until the healthy subscriber has got everything.
+// healthy waits until the healthy subscriber has received everything.
 func (s *stage) healthy() {
 	s.t.Helper()
 	testkit.Eventually(s.t, "the healthy subscriber has everything",
@@ -163,8 +164,8 @@ func TestBlockTCP(t *testing.T) {
 	s := newStage(t, Block)
 	sent := make(chan error, 1)
 	go func() { sent <- s.send(n, false) }()
-	testkit.Eventually(t, "it is stalled", func() bool { return !s.other().SlowSince.IsZero() })
-	// The publisher's own queue fills up behind it.
+	testkit.Eventually(t, "it counts as slow", func() bool { return !s.other().SlowSince.IsZero() })
+	// The queue of the publisher's own socket fills up behind the broker.
 	testkit.Eventually(t, "the publisher waits",
 		func() bool { return s.sent.Load()-s.got.Load() >= zmtp.DefaultHWM })
 	c := new(collector)

@@ -10,13 +10,12 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestTrickleTCP has a subscriber that reads 128 KiB/s. It loses nothing of a
-// burst that fits the queues.
+// A subscriber that reads 128 KiB/s loses nothing of a burst that fits the queues.
 func TestTrickleTCP(t *testing.T) {
 	cfg := stageConfig(Adaptive)
 	cfg.XPub.SendBuffer = 256 << 10
 	s := newStageOn(t, cfg, "127.0.0.1", func(xpub string) (net.Conn, error) {
-		// So small that its kernel accepts something each time it reads.
+		// The buffer is so small that its kernel accepts data each time the subscriber reads.
 		d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) {
 				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
@@ -44,7 +43,7 @@ func TestTrickleTCP(t *testing.T) {
 	}()
 	c := new(collector)
 	go c.read(t, in)
-	const n = 150 // of 4 KiB, which its queue and the kernel hold
+	const n = 150 // of 4 KiB: its queue and the kernel have room for them
 	if err := s.send(n, true); err != nil {
 		t.Fatal(err)
 	}

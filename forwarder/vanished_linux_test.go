@@ -10,8 +10,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// TestVanishedHost has a subscriber whose host is gone without a word. The others get everything
-// that the policy does not drop.
+// The host of a subscriber vanishes without a FIN. The other subscribers get everything that the
+// policy does not drop.
 func TestVanishedHost(t *testing.T) {
 	for _, policy := range []Policy{Adaptive, Block, Drop, Disconnect} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -19,7 +19,7 @@ func TestVanishedHost(t *testing.T) {
 			cfg := stageConfig(policy)
 			logs := new(logBook)
 			cfg.Logger = logs.logger()
-			if policy == Block { // only heartbeats can tell
+			if policy == Block { // only heartbeats can notice it
 				cfg.XPub.HeartbeatInterval = 500 * time.Millisecond
 			}
 			s := newStageOn(t, cfg, h.Here, h.Dial)
@@ -29,7 +29,7 @@ func TestVanishedHost(t *testing.T) {
 			address := s.stuck.LocalAddr().String()
 			h.Cut()
 
-			const n = 2000 // 8 MiB, far more than the kernel and the queue hold
+			const n = 2000 // 8 MiB, far more than the kernel and the queue can hold
 			if err := s.send(n, policy != Block); err != nil {
 				t.Fatal(err)
 			}
@@ -42,10 +42,10 @@ func TestVanishedHost(t *testing.T) {
 				lost := s.other()
 				if lost.Dropped.Total() == 0 || lost.Queued > stageHWM ||
 					lost.QueuedBytes > stageHWM*(5<<10) {
-					t.Errorf("the subscriber that is gone: %+v", lost)
+					t.Errorf("the subscriber on the vanished host: %+v", lost)
 				}
 				if st.XPub.Dropped[zmtp.DropFull] != lost.Dropped.Total() {
-					t.Errorf("somebody else lost messages: %v, of which it %d", st.XPub.Dropped,
+					t.Errorf("other subscribers lost messages: %v in all, this one %d", st.XPub.Dropped,
 						lost.Dropped)
 				}
 			case Block:
@@ -53,13 +53,13 @@ func TestVanishedHost(t *testing.T) {
 					t.Errorf("closed: %v", st.XPub.Closed)
 				}
 			case Disconnect:
-				testkit.Eventually(t, "it is closed",
+				testkit.Eventually(t, "the connection of the vanished host is closed",
 					func() bool { return s.Stats().XPub.Closed[wire.SlowConsumer] == 1 })
 			}
 			if len(logs.matching(address, stuckID)) == 0 {
-				t.Errorf("the log does not name it: %q", logs.lines)
+				t.Errorf("the log does not name the subscriber: %q", logs.lines)
 			}
-			s.Close() // in order it would wait for what the host has not taken
+			s.Close() // an orderly end would wait for what the host has not taken
 		})
 	}
 }

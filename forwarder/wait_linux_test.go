@@ -34,10 +34,12 @@ const (
 func newRated(t *testing.T) *rated {
 	b := &rated{logs: new(logBook)}
 	b.f = New(Config{Logger: b.logs.logger(),
-		// A second of what is published: on a busy machine the healthy one may get no processor
-		// for a while.
+		// One second of traffic: on a busy machine the healthy subscriber may get no processor for
+		// a while.
 		XPub: zmtp.Config{SendHWM: 500, SendBuffer: 64 << 10}})
-	for listen, addr := range map[*string]func(string) (string, error){&b.in: b.f.ListenXSub, &b.out: b.f.ListenXPub} {
+	for listen, addr := range map[*string]func(string) (string, error){
+		&b.in: b.f.ListenXSub, &b.out: b.f.ListenXPub,
+	} {
 		bound, err := addr("tcp://127.0.0.1:*")
 		if err != nil {
 			t.Fatal(err)
@@ -79,7 +81,7 @@ func (b *rated) subscriber(t *testing.T, node string) *raw {
 	return r
 }
 
-// receive counts the messages of r, which have to be complete and in order.
+// receive counts the messages from r, which must be complete and in order.
 func (b *rated) receive(t *testing.T, r io.Reader) {
 	frame := len(ratedMessage(0))
 	buf := make([]byte, frame)
@@ -101,7 +103,7 @@ func ratedMessage(i uint64) []byte {
 	return zmtp.NewMessage([]byte("t"), body).Wire()
 }
 
-// publish sends at the fixed rate until stop is closed. What is late is made up for, unless the
+// publish sends at the fixed rate until stop is closed. It catches up after a delay, unless the
 // broker does not read.
 func (b *rated) publish(t *testing.T, stop <-chan struct{}) {
 	r := b.dial(t, b.in, wire.PUB)
@@ -121,9 +123,9 @@ func (b *rated) publish(t *testing.T, stop <-chan struct{}) {
 	}()
 }
 
-// TestSlowSubscribersTCP has two brokers with the same load at the same time, and one of them has
-// slow subscribers as well, of all kinds. The healthy subscriber of that one gets at least 90 % of
-// what that of the other one gets, from the beginning on, and loses nothing.
+// Two brokers have the same load at the same time, and one of them also has slow subscribers of all
+// kinds. Its healthy subscriber gets at least 90 % of the messages that the other broker's gets,
+// from the beginning, and loses nothing.
 func TestSlowSubscribersTCP(t *testing.T) {
 	for _, slow := range []int{1, 10, 200} {
 		t.Run(fmt.Sprint(slow), func(t *testing.T) {
@@ -138,7 +140,7 @@ func TestSlowSubscribersTCP(t *testing.T) {
 			}
 			for i := range slow {
 				r := beside.subscriber(t, fmt.Sprintf("slow%d", i))
-				if i%4 != 3 || slow == 1 { // else it reads nothing
+				if i%4 != 3 || slow == 1 { // the others read nothing
 					reading.Go(func() { readPaced(r, 4<<10, 50*time.Millisecond) })
 				}
 			}
@@ -152,16 +154,18 @@ func TestSlowSubscribersTCP(t *testing.T) {
 			time.Sleep(8 * time.Second)
 			want, got := alone.got.Load(), beside.got.Load()
 			st := beside.f.Stats()
-			t.Logf("%d messages alone, %d beside slow subscribers; the publisher was held up for %v", want, got, st.Publishers[0].Blocked)
-			// A machine so busy that even the broker without slow subscribers does not carry the
-			// load says nothing about rates, but it says for how long the publisher was held up.
+			t.Logf("%d messages alone, %d beside slow subscribers; the publisher was held up for %v",
+				want, got, st.Publishers[0].Blocked)
+			// If the machine is so busy that even the broker without slow subscribers does not
+			// carry the load, the rates mean nothing. The time for which the publisher was held up
+			// still does.
 			took := time.Since(began)
 			busy := want < int64(took/ratedInterval)*9/10
 			if got < want*9/10 && !busy {
 				t.Errorf("a subscriber got %d messages beside slow ones, and %d without them", got,
 					want)
 			}
-			windows := took/holdWindow + 1 // that have begun
+			windows := took/holdWindow + 1 // number of windows that have begun
 			if held := st.Publishers[0].Blocked; held > windows*(defaultBudget+2*waitTick) {
 				t.Errorf("the publisher was held up for %v of %v", held, took)
 			}

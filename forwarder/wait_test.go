@@ -13,7 +13,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// heldUp records for how long a publisher was not read, to find the worst window.
+// heldUp records, at intervals, how long a publisher was not read, to find the worst window.
 type heldUp []time.Duration // cumulated, one every heldUpStep
 
 const heldUpStep = 100 * time.Millisecond
@@ -27,8 +27,7 @@ func (h heldUp) worst() (most time.Duration) {
 	return most
 }
 
-// slowReaders are the ways in which a subscriber does not keep up. Each returns when its connection
-// ends.
+// slowReaders are kinds of slow subscribers. Each returns when its connection ends.
 var slowReaders = map[string]func(r io.Reader){
 	"trickles":   func(r io.Reader) { readPaced(r, 4<<10, 50*time.Millisecond) },
 	"half speed": func(r io.Reader) { readPaced(r, 1<<10, 10*time.Millisecond) },
@@ -43,7 +42,7 @@ var slowReaders = map[string]func(r io.Reader){
 	},
 }
 
-// readPaced reads size bytes at most, then waits for the interval, and so on until the end.
+// readPaced reads at most size bytes, waits for the interval, and so on until the end.
 func readPaced(r io.Reader, size int, interval time.Duration) error {
 	buf := make([]byte, size)
 	for {
@@ -54,10 +53,9 @@ func readPaced(r io.Reader, size int, interval time.Duration) error {
 	}
 }
 
-// TestWaitShare has a broker with subscribers that do not keep up, in all ways and numbers, and
-// publishers that send 240 kB/s together. Nobody holds a publisher up for longer than the share of
-// the time that is allowed; the healthy subscriber loses nothing; the slow ones lose what they do
-// not take, and are named.
+// A broker has slow subscribers of all kinds and numbers, and publishers that send 240 kB/s
+// together. No publisher is held up for longer than the allowed share of the time. The healthy
+// subscriber loses nothing. The slow ones lose what they do not take, and the log names them.
 func TestWaitShare(t *testing.T) {
 	for how, read := range slowReaders {
 		crowd := 40
@@ -128,8 +126,9 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 		t.Errorf("the healthy subscriber got %d messages of %d in the time in which they were "+
 			"published", got, sent)
 	}
-	// What a publisher waits for a subscriber before that lags is not charged to its budget: up to
-	// queuePatience for each of those that are to become slow, as long as the budget lasts.
+	// The time that a publisher waits for a subscriber before that one counts as slow is not
+	// charged to its budget: up to queuePatience for each future slow subscriber, as long as the
+	// budget lasts.
 	most := time.Duration(DefaultWaitShare*float64(holdWindow)) +
 		queuePatience*time.Duration(min(slow, 5)) + 2*waitTick
 	for _, h := range held {

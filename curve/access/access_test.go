@@ -16,7 +16,7 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// folder is a server key and a folder of clients.
+// folder has a server key and a folder of clients.
 type folder struct {
 	t              *testing.T
 	server, client string
@@ -56,7 +56,7 @@ func (f *folder) addServer(name string) {
 	}
 }
 
-// add writes the file of a client with metadata as name, value pairs.
+// add writes the file of a client. metadata are name, value pairs.
 func (f *folder) add(name string, metadata ...string) curve.Key {
 	f.t.Helper()
 	public, _ := curve.GenerateKeyPair()
@@ -83,7 +83,7 @@ func (f *folder) remove(name string) {
 	}
 }
 
-// ask returns the reply for a key, and the metadata of a connection that is let in.
+// ask returns the reply for a key, and the metadata of the connection if it is admitted.
 func ask(t *testing.T, s *Store, key curve.Key, domain string) (zap.Reply, wire.Metadata) {
 	t.Helper()
 	r, err := s.Authenticate(t.Context(), &zap.Request{Mechanism: "CURVE", Domain: domain,
@@ -136,7 +136,7 @@ func TestClientsAreLetInByKey(t *testing.T) {
 		}
 	}
 	if c, err := s.Client(nil); err == nil {
-		t.Errorf("a connection of nobody is %v", c)
+		t.Errorf("a connection without metadata belongs to client %v", c)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("a removed client: %+v", r)
 	}
 	if client, err := s.Client(ofStays); err != nil || client.Name != "stays" {
-		t.Errorf("one that stays: %v, %v", client, err)
+		t.Errorf("an unchanged client: %v, %v", client, err)
 	}
 	for what, m := range map[string]wire.Metadata{"removed": ofGoes,
 		"permissions of client changes have changed": ofChanges,
@@ -181,16 +181,16 @@ func TestReload(t *testing.T) {
 			t.Errorf("%s: %v, %v", what, client, err)
 		}
 	}
-	// A client that comes back is not the one that went.
+	// A client that comes back is not the client that was removed.
 	f.write("goes", goes)
 	if _, err := s.Reload(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Client(ofGoes); err == nil {
-		t.Error("a connection of a key that was removed meanwhile goes on")
+		t.Error("a connection goes on although its key was removed meanwhile")
 	}
 	if c, err := s.Reload(); err != nil || !c.Empty() {
-		t.Errorf("nothing changed: %+v, %v", c, err)
+		t.Errorf("without a change: %+v, %v", c, err)
 	}
 	if st := s.Stats(); st.Clients != 5 || st.ServerKeys != 2 || st.Reloads != 3 ||
 		st.Failures != 0 ||
@@ -220,13 +220,13 @@ func TestReloadIfChanged(t *testing.T) {
 	}
 	s := f.open()
 	if _, err := s.ReloadIfChanged(); err != ErrUnchanged {
-		t.Errorf("nothing changed: %v", err)
+		t.Errorf("without a change: %v", err)
 	}
 	f.add("two")
 	if c, err := s.ReloadIfChanged(); err != nil || len(c.Added) != 1 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	// The same size, and within the resolution of the file system's clock.
+	// the same size, and within the resolution of the file system's clock
 	names := []string{f.client, filepath.Join(f.client, "two.key")}
 	var times []time.Time
 	for _, name := range names {
@@ -285,7 +285,7 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			if runtime.GOOS == "windows" && strings.Contains(want, "chmod") {
-				t.Skip("no file modes")
+				t.Skip("this system has no file modes")
 			}
 			f := newFolder(t)
 			f.write("one", key)
@@ -301,7 +301,7 @@ func TestFaultsLeaveTheKeysAsTheyAre(t *testing.T) {
 				t.Errorf("%+v", st)
 			}
 			if _, err := Open(f.sources(), curve.NewLimiter(0)); err == nil {
-				t.Error("such files can be opened")
+				t.Error("Open accepts such files")
 			}
 		})
 	}
@@ -314,7 +314,7 @@ func write(t *testing.T, name, text string, mode os.FileMode) {
 	}
 }
 
-// What is no key file is left alone, as editors and package managers leave things behind.
+// Files that are not key files are ignored, since editors and package managers leave files behind.
 func TestOtherFilesInTheFolder(t *testing.T) {
 	f := newFolder(t)
 	f.add("one")
@@ -326,8 +326,8 @@ func TestOtherFilesInTheFolder(t *testing.T) {
 	}
 }
 
-// Clients that know the old key or the new one get in while both are there, then only the new one
-// is good.
+// While both keys are there, clients with the old one and clients with the new one get in. Then
+// only the new one is accepted.
 func TestServerKeysChange(t *testing.T) {
 	f := newFolder(t)
 	clientPublic, clientSecret := curve.GenerateKeyPair()
@@ -357,7 +357,7 @@ func TestServerKeysChange(t *testing.T) {
 		return err == nil
 	}
 	if !good(first) {
-		t.Fatal("the first key is not good")
+		t.Fatal("the first key is not accepted")
 	}
 	f.addServer("second")
 	if _, err := s.Reload(); err != nil {

@@ -98,8 +98,7 @@ func CheckName(name string) error {
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) ||
 		strings.ContainsFunc(name, hidden) {
 		return fmt.Errorf("client name %.80q: want 1 to %d printable bytes; set it in the file's "+
-			"metadata,"+
-			" as in name = \"worker-1\"", name, maxName)
+			"metadata, as in name = \"worker-1\"", name, maxName)
 	}
 	return nil
 }
@@ -126,8 +125,7 @@ func (l *list) add(c *Client, where string) error {
 	}
 	if l.prefixes > maxPrefixBytes {
 		return fmt.Errorf("%s: the prefixes of all clients take more than %d bytes; shorten the "+
-			"lists of"+
-			" publish and subscribe", where, maxPrefixBytes)
+			"lists of publish and subscribe", where, maxPrefixBytes)
 	}
 	if other, ok := l.byName[c.Name]; ok {
 		return fmt.Errorf("%s: the client of %s has the name %q, too: give each client its own name",

@@ -74,7 +74,7 @@ func TestGuardDecides(t *testing.T) {
 	}
 }
 
-// Rules that change reach peers that are connected and those that come; others do not notice.
+// Changed rules affect connected peers and new ones. Peers that are still admitted do not notice.
 func TestGuardSweepsPeersThatAreNotAdmittedAnyMore(t *testing.T) {
 	g := NewGuard(nil, nil, slog.New(slog.DiscardHandler))
 	config, err := g.Protect(zmtp.Config{}, "pull")
@@ -95,10 +95,12 @@ func TestGuardSweepsPeersThatAreNotAdmittedAnyMore(t *testing.T) {
 	}
 	await := func(what string, peers int) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); len(pull.Peers()) != peers; time.Sleep(5 * time.Millisecond) {
+		deadline := time.Now().Add(time.Minute)
+		for len(pull.Peers()) != peers {
 			if time.Now().After(deadline) {
 				t.Fatal(what)
 			}
+			time.Sleep(5 * time.Millisecond)
 		}
 	}
 	await("not connected without rules", 1)
@@ -126,22 +128,23 @@ func TestGuardLogsRemovedKeys(t *testing.T) {
 	for _, want := range []string{`msg="keys were read again" changed=true`,
 		`msg="key of a client was removed; its connections are closed" client=goes`} {
 		if strings.Count(log.String(), want) != 1 {
-			t.Errorf("not once: %s\n%s", want, log.String())
+			t.Errorf("the log does not have this line once: %s\n%s", want, log.String())
 		}
 	}
 	if strings.Contains(log.String(), "server key was removed") ||
 		strings.Contains(log.String(), "client=stays") {
-		t.Errorf("too much:\n%s", log.String())
+		t.Errorf("the log has more lines than expected:\n%s", log.String())
 	}
 	log.Reset()
 	f.removeServer("second")
 	g.Reload()
 	if !strings.Contains(log.String(), "server key was removed") {
-		t.Errorf("not logged:\n%s", log.String())
+		t.Errorf("the removed server key is not logged:\n%s", log.String())
 	}
 }
 
-// A change of ten thousand clients is not ten thousand lines, nor one line of their names.
+// A change of ten thousand clients is logged neither in ten thousand lines nor in one line with all
+// their names.
 func TestChangesAreLoggedBriefly(t *testing.T) {
 	var log bytes.Buffer
 	f := newFolder(t)

@@ -15,7 +15,7 @@ import (
 	"zmtpd/zmtp/zap"
 )
 
-// A client that tries for ever, and one that makes up a key each time, are a few lines a minute.
+// A client that tries for ever, and one with a new key each time, cause a few lines a minute.
 func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -171,7 +171,7 @@ func TestEveryBitIsProtected(t *testing.T) {
 			clear(dst)
 			got, err := NewOpener(&shared, FromClient, 2).Open(dst[:0], bad)
 			if err == nil {
-				t.Fatalf("size %d: change of bit %d of byte %d not noticed", size, bit%8, bit/8-from)
+				t.Fatalf("size %d: change of bit %d, byte %d not noticed", size, bit%8, bit/8-from)
 			}
 			reason(t, err)
 			if !bytes.Equal(got, want) {

@@ -186,7 +186,8 @@ func testOverload(t *testing.T, binary, policy string) {
 		switch n := dropped(m); {
 		case n > 0 && (m.role == healthy || policy == "block"):
 			t.Errorf("a subscriber that %s lost %d messages", roleNames[m.role], n)
-		case n == 0 && m.role != healthy && policy == "drop", n == 0 && m.role >= neverReads && policy == "adaptive":
+		case n == 0 && m.role != healthy && policy == "drop",
+			n == 0 && m.role >= neverReads && policy == "adaptive":
 			t.Errorf("a subscriber that %s lost nothing", roleNames[m.role])
 		}
 		if _, there := peers[m.address()]; there != (m.role == healthy || policy == "adaptive" ||
@@ -207,7 +208,8 @@ func testOverload(t *testing.T, binary, policy string) {
 		switch {
 		case m.role == healthy && policy != "block" && named > 0:
 			t.Errorf("the log complains of a healthy subscriber, %s", m.node())
-		case m.role >= neverReads && policy != "block" && named == 0, m.role == trickles && paced && named == 0:
+		case m.role >= neverReads && policy != "block" && named == 0,
+			m.role == trickles && paced && named == 0:
 			t.Errorf("the log does not name a subscriber that %s", roleNames[m.role])
 		}
 	}

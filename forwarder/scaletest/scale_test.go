@@ -91,7 +91,10 @@ func TestIdleConnections(t *testing.T) {
 		}
 		conns = append(conns, c)
 	}
-	testkit.Within(t, patience, "all are there", func() bool { r := b.ask("now"); return r.Publishers+r.Subscribers == connections })
+	testkit.Within(t, patience, "all are there", func() bool {
+		r := b.ask("now")
+		return r.Publishers+r.Subscribers == connections
+	})
 	each := (b.memory() - before) / int64(connections)
 	t.Logf("%d idle connections: %d bytes each", connections, each)
 	if limit := int64(64 << 10); each > limit && !testkit.Race {

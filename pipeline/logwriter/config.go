@@ -51,8 +51,7 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Node == "":
 		return c,
-			errors.New("Config.Node is empty: give the sender a unique name, as in " +
-				"\"probe-1\"")
+			errors.New("Config.Node is empty: give the sender a unique name, as in \"probe-1\"")
 	case c.Stream == "":
 		return c, errors.New("Config.Stream is empty: set it to the stream, as in \"Conn::LOG\"")
 	case c.Path == "":

@@ -248,10 +248,9 @@ func TestRedefsRefused(t *testing.T) {
 	for script, want := range map[string]string{
 		"\n\nredef LogAscii::use_xml = T;": "line 3: redef " +
 			"LogAscii::use_xml is not an option of the logger; use one of Log::",
-		"redef Log::nonsense = T;":          "use one of",
-		"redef log_rotate_interval = 1 hr;": "use one of",
-		"redef LogAscii::use_json = 1;": "line 1: redef " +
-			"LogAscii::use_json: want T or F, got 1",
+		"redef Log::nonsense = T;":            "use one of",
+		"redef log_rotate_interval = 1 hr;":   "use one of",
+		"redef LogAscii::use_json = 1;":       "line 1: redef LogAscii::use_json: want T or F, got 1",
 		"redef LogAscii::use_json;":           "the value is missing",
 		"redef LogAscii::use_json = ;":        "the value is missing",
 		"redef LogAscii::use_json = T":        "has no end",
@@ -264,8 +263,7 @@ func TestRedefsRefused(t *testing.T) {
 		"@if ( T )":                                               "no @endif",
 		"event x() {":                                             "has no end",
 		"}":                                                       "closes nothing",
-		"print \"a\n\";": "line 1: a string must end on " +
-			"its line",
+		"print \"a\n\";":                                          "line 1: a string must end on its line",
 		strings.ReplaceAll(filterLoop, `"tsv"`,
 			`"tvs"`): `line 8: "tvs" is not a key of a filter's $config that the logger knows; use one of empty_field`,
 		strings.ReplaceAll(filterLoop, `"tsv"`, `"include_meta"`): "not a key",

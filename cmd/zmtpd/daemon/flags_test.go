@@ -15,7 +15,7 @@ func TestByteSize(t *testing.T) {
 	for _, text := range []string{"", "-1", "1.5", "64kB", "MiB", "1e30", "NaN", "Inf", "0x", "9999999999GiB", "1MiB1"} {
 		s := ByteSize(7)
 		if err := s.UnmarshalText([]byte(text)); err == nil || s != 7 {
-			t.Errorf("%q was taken as %d", text, s)
+			t.Errorf("%q is accepted as %d", text, s)
 		}
 	}
 }

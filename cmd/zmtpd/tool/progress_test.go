@@ -13,7 +13,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// What the line says in the course of a replay.
+// The progress line in the course of a replay.
 func TestMeter(t *testing.T) {
 	type at struct {
 		seconds         float64
@@ -34,7 +34,7 @@ func TestMeter(t *testing.T) {
 		"becomes slower": {0, 1, []at{
 			{1, 1000, 1, 0.1, "10%, 1000 messages, 1 B, 1000/s, 0:09 left"},
 			{10, 1090, 1, 0.109, "10%, 1090 messages, 1 B, 109/s, 1:22 left"},
-			// the first second counts no more
+			// the first second no longer counts
 			{11, 1100, 1, 0.11, "11%, 1100 messages, 1 B, 10/s, 14:50 left"},
 		}},
 		"stands still": {0, 1, []at{
@@ -50,7 +50,7 @@ func TestMeter(t *testing.T) {
 			{1, 10, 1, 0.5, "50% of pass 1, 10 messages, 1 B, 10/s"},
 			{5, 50, 1, 2.5, "50% of pass 3, 50 messages, 1 B, 10/s"},
 		}},
-		// The first half of the bytes are one message, the others nine.
+		// the first half of the bytes is one message, the other half nine
 		"at a rate": {0.5, 1, []at{
 			{1, 1, 1, 0.5, "50%, 1 messages, 1 B, 1.0/s, 0:03 left"},
 			{10, 5, 1, 0.75, "75%, 5 messages, 1 B, 0.5/s, 0:03 left"},
@@ -79,7 +79,7 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// In fewer columns there is less, but nothing is cut.
+// With fewer columns the line has fewer parts, but none is cut.
 func TestMeterWidth(t *testing.T) {
 	began := time.Unix(1_700_000_000, 0)
 	now := Sample{began.Add(time.Second), 1000, 2048, 0.25}
@@ -99,8 +99,8 @@ func TestMeterWidth(t *testing.T) {
 	}
 }
 
-// Whatever is drawn and written, the lines that were written stand alone, and below them what was
-// drawn last.
+// Whatever is drawn and written, the written lines stand alone, and the line that was drawn last
+// stands below them.
 func TestProgressDraws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var out bytes.Buffer
@@ -118,13 +118,13 @@ func TestProgressDraws(t *testing.T) {
 			}
 			got := testkit.Screen(out.String())
 			if strings.Join(got, "\n") != strings.Join(want, "\n") {
-				t.Fatalf("on the terminal stands\n%q\nwant\n%q", got, want)
+				t.Fatalf("the terminal shows\n%q\nwant\n%q", got, want)
 			}
 		}
 	})
 }
 
-// The line comes with the ticks and goes at the end; it is never as wide as the terminal.
+// The line is drawn at each tick and removed at the end. It is always narrower than the terminal.
 func TestProgressShow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out testkit.Output
@@ -147,7 +147,7 @@ func TestProgressShow(t *testing.T) {
 		hide()
 		hide()
 		if got := testkit.Screen(out.String()); len(got) != 1 || got[0] != "" {
-			t.Errorf("left is %q", got)
+			t.Errorf("the terminal still shows %q", got)
 		}
 		if !strings.HasSuffix(out.String(), "\r") {
 			t.Error("the next line does not begin at the left")
