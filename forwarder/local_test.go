@@ -35,7 +35,8 @@ func TestLocal(t *testing.T) {
 		sub := zmtp.NewSub(n.peerConfig())
 		defer sub.Close()
 		sub.Subscribe("z.")
-		if err := errors.Join(pub.Connect("tcp://"+xsubAddr), sub.Connect("tcp://"+xpubAddr)); err != nil {
+		err := errors.Join(pub.Connect("tcp://"+xsubAddr), sub.Connect("tcp://"+xpubAddr))
+		if err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -54,7 +55,8 @@ func TestLocal(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		equal(t, "the Local", slices.Sorted(slices.Values(got.all())), []string{"a.1|x", "own.1|x", "own.2|y"})
+		equal(t, "the Local", slices.Sorted(slices.Values(got.all())),
+			[]string{"a.1|x", "own.1|x", "own.2|y"})
 		equal(t, "the SUB", received.all(), []string{"z.1|y"})
 		if n := l.Taken(); n != 3 {
 			t.Errorf("Taken is %d, want 3", n)

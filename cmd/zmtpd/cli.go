@@ -45,6 +45,7 @@ var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "sinks", Title: "Destinations:"},
 	{Key: "kafka", Title: "Kafka:"},
 	{Key: "tap", Title: "Copies of the traffic:"},
+	{Key: "websocket", Title: "WebSocket clients:"},
 	{Key: "archive", Title: "Rotated logs:"},
 })
 

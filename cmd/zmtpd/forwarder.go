@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ type forwarderFlags struct {
 	SndHWM    daemon.HighWaterMark `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one subscriber; 0: no limit."`
 	SndBytes  daemon.ByteSize      `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one subscriber; 0: no limit."`
 	tapFlags
+	gatewayFlags
 }
 
 // forwarder returns the flags of the broker for every command that embeds them.
@@ -43,7 +45,8 @@ type forwarderJob struct {
 	flags  *forwarderFlags
 	access *daemon.Access
 	f      *forwarder.Forwarder
-	tap    *tapJob // nil without a tap
+	tap    *tapJob     // nil without a tap
+	gate   *gatewayJob // nil without --websocket
 	rates  rateMeter
 }
 
@@ -72,6 +75,9 @@ func newForwarderJob(flags *forwarderFlags, env *daemon.Env) (*forwarderJob, err
 	}
 	j.f = forwarder.New(c)
 	env.Access.Cover(j.f)
+	if j.gate, err = flags.gatewayFlags.open(flags, j.f, env); err != nil {
+		return nil, err
+	}
 	return j, nil
 }
 
@@ -102,6 +108,7 @@ func (j *forwarderJob) Reload(now daemon.Command) {
 		XSub: config, XPub: config, Tap: &forwarder.Tap{Socket: config},
 		Overload: flags.Overload, WaitShare: flags.WaitShare.Limit(),
 	})
+	j.gate.reload(flags, now.Common())
 }
 
 func (j *forwarderJob) Listen() ([]daemon.Endpoint, error) {
@@ -114,8 +121,12 @@ func (j *forwarderJob) Listen() ([]daemon.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	gate, err := j.gate.listen()
+	if err != nil {
+		return nil, err
+	}
 	xsub, err := daemon.BindAll("--xsub", "XSUB", j.flags.XSub, j.f.ListenXSub)
-	return append(append(xsub, xpub...), tap...), err
+	return slices.Concat(xsub, xpub, tap, gate), err
 }
 
 // Shutdown delivers what waits for subscribers. It returns no error about the losses of subscribers
@@ -123,10 +134,11 @@ func (j *forwarderJob) Listen() ([]daemon.Endpoint, error) {
 func (j *forwarderJob) Shutdown(ctx context.Context) error {
 	err := j.f.Shutdown(ctx)
 	j.tap.shutdown()
+	gate := j.gate.shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, gate)
 }
 
 func (j *forwarderJob) Summary() []any {
@@ -135,13 +147,13 @@ func (j *forwarderJob) Summary() []any {
 		st.Received.Denied,
 		"sent", st.Account.Delivered, "dropped", st.XPub.Dropped.Total() +
 			st.XSub.Dropped.Total()}
-	return append(all, j.tap.summary(st.Tap)...)
+	return slices.Concat(all, j.tap.summary(st.Tap), j.gate.summary())
 }
 
 func (j *forwarderJob) Status() any {
 	st := j.f.Stats()
 	s := newForwarderStatus(st, &j.rates, time.Now())
-	s.Tap = j.tap.status(st.Tap)
+	s.Tap, s.WebSocket = j.tap.status(st.Tap), j.gate.status()
 	return s
 }
 
@@ -154,6 +166,7 @@ func (j *forwarderJob) Collect(ch chan<- prometheus.Metric) {
 	j.access.CollectPeers(ch, domainTap, tapPeers(st.Tap))
 	collectDenied(ch, j.access, st.Denied)
 	j.tap.collect(ch, st.Tap)
+	j.gate.collect(ch)
 }
 
 type forwarderCommand struct {

@@ -22,6 +22,8 @@ type forwarderStatus struct {
 	Upstream receivedStatus        `json:"upstream"`
 	Account  daemon.DeliveryStatus `json:"account"`
 	Tap      *tapStatus            `json:"tap,omitempty"`
+	// WebSocket are the clients of --websocket.
+	WebSocket *gatewayStatus `json:"websocket,omitempty"`
 	// Denied has the messages and subscriptions that were denied, by client.
 	Denied map[string]deniedStatus `json:"denied,omitempty"`
 }

@@ -21,7 +21,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"up", "--dir", t.TempDir(), "--tap", "tcp://127.0.0.1:*", "--tap-file",
-			filepath.Join(t.TempDir(), "tap")},
+			filepath.Join(t.TempDir(), "tap"), "--websocket", "127.0.0.1:0"},
 		{"balance", "--to", "tcp://127.0.0.1:1"},
 	} {
 		_, body := startListening(t, args...).Get("/metrics")

@@ -59,7 +59,8 @@ func TestReadClients(t *testing.T) {
 		t.Errorf("the token of a is %+v", c)
 	}
 	for text, want := range map[string]string{
-		"clients: [{name: a}]":                                               "a token or a certificate",
+		"clients: [{name: a}]": "a token or a certificate",
+
 		"clients: [{name: a, token: short}]":                                 "could be guessed",
 		"clients: [{name: '', token: 0123456789abcdef}]":                     "client name",
 		"clients: [{name: a, tokens: x}]":                                    "tokens",
@@ -79,7 +80,7 @@ func TestReadClients(t *testing.T) {
 // TestBrowserToken: a page gives its token in a subprotocol.
 func TestBrowserToken(t *testing.T) {
 	g := serve(t, Config{Clients: writeFile(t, clientsFile), Origins: []string{"*.example.org"}})
-	c, _, err := websocket.Dial(testContext(t), "ws://"+g.address+path, &websocket.DialOptions{
+	c, _, err := websocket.Dial(testContext(t), "ws://"+g.address+Path, &websocket.DialOptions{
 		Subprotocols: []string{subprotocol, tokenProtocol + tokenFree},
 		HTTPHeader:   http.Header{"Origin": {"https://soc.example.org"}}})
 	if err != nil {
@@ -198,7 +199,7 @@ func dialTLS(t *testing.T, g *served, client *http.Client, token string) (*webso
 	if token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
-	c, r, err := websocket.Dial(testContext(t), "wss://"+g.address+path,
+	c, r, err := websocket.Dial(testContext(t), "wss://"+g.address+Path,
 		&websocket.DialOptions{HTTPClient: client, HTTPHeader: h})
 	if err == nil {
 		t.Cleanup(func() { c.CloseNow() })
@@ -229,7 +230,8 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	serial := func() *big.Int {
-		c, err := tls.Dial("tcp", g.address, a.client("").Transport.(*http.Transport).TLSClientConfig)
+		config := a.client("").Transport.(*http.Transport).TLSClientConfig
+		c, err := tls.Dial("tcp", g.address, config)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -321,7 +321,8 @@ func (c *client) publish(text []byte) error {
 	}
 	switch {
 	case len(topic) > maxTopic:
-		c.reply(BadTopic, "invalid_topic", fmt.Sprintf("the topic has more than %d bytes", maxTopic))
+		c.reply(BadTopic, "invalid_topic",
+			fmt.Sprintf("the topic has more than %d bytes", maxTopic))
 		return nil
 	case !allows(c.identity.Publish, topic):
 		c.reply(PublishDenied, "not_permitted", fmt.Sprintf("may not publish %q", topic))

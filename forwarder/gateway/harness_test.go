@@ -126,7 +126,7 @@ func (s *served) dial(t testing.TB, path string, header ...string) *connection {
 // subscribed connects, subscribes and waits for the acknowledgement.
 func (s *served) subscribed(t testing.TB, topics ...string) *connection {
 	t.Helper()
-	c := s.dial(t, path)
+	c := s.dial(t, Path)
 	c.send(`["` + strings.Join(topics, `","`) + `"]`)
 	if len(topics) == 0 {
 		t.Fatal("use publisher")
@@ -138,7 +138,7 @@ func (s *served) subscribed(t testing.TB, topics ...string) *connection {
 // publisher connects without subscriptions.
 func (s *served) publisher(t testing.TB, header ...string) *connection {
 	t.Helper()
-	c := s.dial(t, path, header...)
+	c := s.dial(t, Path, header...)
 	c.send("[]")
 	c.acknowledged()
 	return c
@@ -194,7 +194,9 @@ func ping(topic, text string, n int) string {
 // refusedOnce waits until a reason was counted.
 func (s *served) refusedOnce(t testing.TB, r Reason) {
 	t.Helper()
-	testkit.Eventually(t, fmt.Sprintf("refusal %v", r), func() bool { return s.Stats().Refused[r] > 0 })
+	testkit.Eventually(t, fmt.Sprintf("refusal %v", r), func() bool {
+		return s.Stats().Refused[r] > 0
+	})
 }
 
 // node is a Zeek node with real connections.

@@ -22,7 +22,7 @@ func vector(elements string) string { return `{"@data-type":"vector","data":[` +
 func TestHostile(t *testing.T) {
 	g := serve(t, Config{MaxMessageSize: 1 << 20, Clients: writeFile(t, clientsFile)})
 	as := func(token string) []string { return []string{"Authorization", "Bearer " + token} }
-	bystander := g.dial(t, path, as(tokenFree)...)
+	bystander := g.dial(t, Path, as(tokenFree)...)
 	bystander.send(`["t"]`)
 	bystander.acknowledged()
 	watch := g.publisher(t, as(tokenFree)...)
@@ -44,24 +44,24 @@ func TestHostile(t *testing.T) {
 		do     func(c *connection)
 	}{
 		{"no token", Unauthorized, func(*connection) {
-			if a := request("GET", path, "Connection: close\r\n"); !strings.Contains(a, " 401 ") ||
+			if a := request("GET", Path, "Connection: close\r\n"); !strings.Contains(a, " 401 ") ||
 				!strings.Contains(a, "token") {
 				t.Error(a)
 			}
 		}},
 		{"a token that is almost right", Unauthorized, func(*connection) {
-			if a := request("GET", path, "Connection: close\r\nAuthorization: Bearer "+
+			if a := request("GET", Path, "Connection: close\r\nAuthorization: Bearer "+
 				tokenFree[1:]+"\r\n"); !strings.Contains(a, " 401 ") {
 				t.Error(a)
 			}
 		}},
 		{"no upgrade", BadHandshake, func(*connection) {
-			if a := request("GET", path, auth); !strings.Contains(a, " 426 ") {
+			if a := request("GET", Path, auth); !strings.Contains(a, " 426 ") {
 				t.Error(a)
 			}
 		}},
 		{"a page of another origin", BadOrigin, func(*connection) {
-			_, r, err := websocket.Dial(testContext(t), "ws://"+g.address+path,
+			_, r, err := websocket.Dial(testContext(t), "ws://"+g.address+Path,
 				&websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"https://evil.example"},
 					"Authorization": {"Bearer " + tokenFree}}})
 			if err == nil || r.StatusCode != http.StatusForbidden {
@@ -104,7 +104,7 @@ func TestHostile(t *testing.T) {
 			c.closed(websocket.StatusPolicyViolation)
 		}},
 		{"somebody else's topic", SubscribeDenied, func(*connection) {
-			c := g.dial(t, path, as(tokenBound)...)
+			c := g.dial(t, Path, as(tokenBound)...)
 			c.send(`["app.", ""]`)
 			if got := c.receive(); !strings.Contains(got, "not_permitted") {
 				t.Error(got)
@@ -170,7 +170,8 @@ func TestHostile(t *testing.T) {
 					break
 				}
 			}
-			if reason := c.closed(websocket.StatusMessageTooBig); !strings.Contains(reason, "1048577") { // coder/websocket reads one more
+			reason := c.closed(websocket.StatusMessageTooBig)
+			if !strings.Contains(reason, "1048577") { // coder/websocket reads one more
 				t.Error(reason)
 			}
 		}},
@@ -178,7 +179,7 @@ func TestHostile(t *testing.T) {
 		t.Run(attack.name, func(t *testing.T) {
 			var c *connection
 			before := g.Stats().Refused[attack.reason]
-			c = g.dial(t, path, as(tokenFree)...)
+			c = g.dial(t, Path, as(tokenFree)...)
 			attack.do(c)
 			testkit.Eventually(t, "counted", func() bool {
 				return g.Stats().Refused[attack.reason] == before+1

@@ -131,7 +131,8 @@ func (c *client) send(f *frame) {
 			return
 		case cfg.Overload == Disconnect:
 			c.lose(f, QueueFull)
-			c.closeFor(SlowClient, websocket.StatusPolicyViolation, "Slow client: its queue is full")
+			c.closeFor(SlowClient, websocket.StatusPolicyViolation,
+				"Slow client: its queue is full")
 			return
 		case cfg.Overload == Wait && f.class != nil && c.g.patience.wait(c, cfg.WaitShare):
 		default:

@@ -10,8 +10,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// path is that of Zeek's WebSocket API.
-const path = "/v1/messages/json"
+// Path is that of Zeek's WebSocket API.
+const Path = "/v1/messages/json"
 
 // A browser cannot set a header for a WebSocket. It offers these subprotocols instead: subprotocol,
 // which is the answer, and tokenProtocol with the token behind it.
@@ -49,8 +49,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &client{ws: ws, conn: hijacker.conn, remote: r.RemoteAddr, identity: identity,
 		app: strings.Clone(r.Header.Get("X-Application-Name"))}
 	switch {
-	case r.RequestURI != path:
-		g.reject(c, InvalidURI, "invalid_uri", "Invalid URI - use "+path)
+	case r.RequestURI != Path:
+		g.reject(c, InvalidURI, "invalid_uri", "Invalid URI - use "+Path)
 	case !validAppName(c.app):
 		g.reject(c, InvalidAppName, "invalid_application_name", "Invalid X-Application-Name")
 	default:

@@ -72,7 +72,8 @@ func (s *Set) Check(e event.Event) error {
 		return fmt.Errorf("event %.80q is not declared", e.Name)
 	}
 	if n := e.Args.Len(); n != len(args) {
-		return fmt.Errorf("event %s has %d arguments, and is declared with %d", e.Name, n, len(args))
+		return fmt.Errorf("event %s has %d arguments, and is declared with %d", e.Name, n,
+			len(args))
 	}
 	i := 0
 	for arg := range e.Args.Elements() {

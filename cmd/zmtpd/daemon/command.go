@@ -42,6 +42,9 @@ func (e *Env) Socket() zmtp.Config {
 	return c
 }
 
+// Common returns the flags that the command shares with all daemons.
+func (e *Env) Common() *Flags { return e.flags }
+
 // SocketConfig is [Env.Socket] for [Job.Reload]: the common flags of a command, without a log.
 func SocketConfig(c Command) zmtp.Config { return c.Common().Socket(nil) }
 
