@@ -19,12 +19,16 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single scale overload hostile nightly clean
+.PHONY: up demo build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single scale overload soak hostile nightly clean
 
 # Logs go to run/logs, which git ignores.
 up: build
 	mkdir -p run/logs
 	bin/zmtpd up --dir run/logs
+
+# Broker and logger with a simulated cluster, for 20 seconds.
+demo: build
+	.ci/demo
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/zmtpd ./cmd/zmtpd
@@ -81,6 +85,10 @@ scale:
 # Of that, the part with 300 subscribers of which most do not keep up, or vanish, under all overload policies. It wants to be root.
 overload:
 	ZMTPD_SCALE=large $(GO) test -count=1 -v -timeout=10m -run=TestOverload ./forwarder/scaletest
+
+# Ten minutes of a simulated cluster with slow and dying nodes; "make test" runs half a minute.
+soak:
+	ZMTPD_SOAK=10m $(GO) test -race -count=1 -v -timeout=20m -run=TestSoak ./cmd/zmtpd
 
 # The attacks on the real binary in full size, beside honest peers. It prints what they cost; "make test" runs them small.
 hostile:

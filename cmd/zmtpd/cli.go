@@ -26,15 +26,16 @@ type cli struct {
 	Logger    loggerCommand    `cmd:"" group:"daemons" help:"Run the logger, which writes the logs of all nodes to files, standard output or Kafka."`
 	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Share the logs of all nodes among several loggers."`
 
-	Replay        replayCommand  `cmd:"" group:"tools" help:"Send the messages of a recording or a capture."`
-	Configuration configCommand  `cmd:"" name:"config" group:"tools" help:"Make, check or show a configuration file."`
-	Keygen        keygenCommand  `cmd:"" group:"tools" help:"Make CURVE keys."`
-	Pub           pubCommand     `cmd:"" group:"tools" help:"Publish messages from standard input."`
-	Sub           subCommand     `cmd:"" group:"tools" help:"Subscribe to topics and print messages."`
-	Push          pushCommand    `cmd:"" group:"tools" help:"Push messages from standard input."`
-	Pull          pullCommand    `cmd:"" group:"tools" help:"Pull messages and print them."`
-	HelpOn        helpCommand    `cmd:"" name:"help" group:"tools" help:"Print help about zmtpd or one of its commands."`
-	Version       versionCommand `cmd:"" group:"tools" help:"Print version, commit, Go version and dependencies."`
+	Replay        replayCommand   `cmd:"" group:"tools" help:"Send the messages of a recording or a capture."`
+	Configuration configCommand   `cmd:"" name:"config" group:"tools" help:"Make, check or show a configuration file."`
+	Keygen        keygenCommand   `cmd:"" group:"tools" help:"Make CURVE keys."`
+	Pub           pubCommand      `cmd:"" group:"tools" help:"Publish messages from standard input."`
+	Sub           subCommand      `cmd:"" group:"tools" help:"Subscribe to topics and print messages."`
+	Push          pushCommand     `cmd:"" group:"tools" help:"Push messages from standard input."`
+	Pull          pullCommand     `cmd:"" group:"tools" help:"Pull messages and print them."`
+	HelpOn        helpCommand     `cmd:"" name:"help" group:"tools" help:"Print help about zmtpd or one of its commands."`
+	Simulate      simulateCommand `cmd:"" group:"tools" help:"Play the nodes of a Zeek cluster against a broker and a logger, and balance what was sent and seen."`
+	Version       versionCommand  `cmd:"" group:"tools" help:"Print version, commit, Go version and dependencies."`
 }
 
 var groups = kong.ExplicitGroups([]kong.Group{
