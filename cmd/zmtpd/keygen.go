@@ -3,12 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
+	"zmtpd/curve/zeekkeys"
 )
 
 type keygenCommand struct {
@@ -30,30 +32,19 @@ Printed secret keys are not encrypted: keep them out of shared terminals and log
 
 // Run makes and prints the keys.
 func (c *keygenCommand) Run(std *daemon.Stdio) error {
-	public, secret := curve.GenerateKeyPair()
 	switch {
 	case c.Zeek != "":
-		return writeZeekFolder(std.Out, c.Zeek, time.Now())
+		return writeZeekFolder(std.Out, c.Zeek)
 	case c.Env:
-		clientPublic, clientSecret := curve.GenerateKeyPair()
-		for _, v := range []struct{ name, key string }{
-			{daemon.ZeekServerPublic, public.String()},
-			{daemon.ZeekServerSecret, secret.Text()},
-			{daemon.ZeekClientPublic, clientPublic.String()},
-			{daemon.ZeekClientSecret, clientSecret.Text()},
-		} {
-			// Z85 has no single quote: the shell takes every key literally.
-			if _, err := fmt.Fprintf(std.Out, "export %s='%s'\n", v.name, v.key); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := std.Out.Write(zeekkeys.Generate().AppendExports(nil))
+		return err
 	case c.Dir != "":
 		if c.Name == "" || c.Name != filepath.Base(c.Name) {
 			return daemon.Usagef("--name %q: give a file name without folders", c.Name)
 		}
-		return c.writeCertificates(std, public, secret)
+		return c.writeCertificates(std)
 	default:
+		public, secret := curve.GenerateKeyPair()
 		out := json.NewEncoder(std.Out)
 		out.SetEscapeHTML(false) // Z85 has <, > and &
 		return out.Encode(struct {
@@ -64,12 +55,12 @@ func (c *keygenCommand) Run(std *daemon.Stdio) error {
 }
 
 // writeCertificates writes the two files of a certificate and prints their names.
-func (c *keygenCommand) writeCertificates(std *daemon.Stdio, public curve.Key,
-	secret curve.Secret) error {
+func (c *keygenCommand) writeCertificates(std *daemon.Stdio) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("--dir: %w", err)
 	}
 	name := filepath.Join(c.Dir, c.Name+".key")
+	public, secret := curve.GenerateKeyPair()
 	pair := curve.Certificate{
 		Public: public, Secret: &secret,
 		Metadata: []curve.CertificateProperty{{Name: "name", Value: c.Name}},
@@ -78,5 +69,18 @@ func (c *keygenCommand) writeCertificates(std *daemon.Stdio, public curve.Key,
 		return fmt.Errorf("--dir: %w", err)
 	}
 	_, err := fmt.Fprintf(std.Out, "%s\n%s_secret\n", name, name)
+	return err
+}
+
+// writeZeekFolder makes the folder dir with the keys of a cluster, and prints the use of its files.
+func writeZeekFolder(out io.Writer, dir string) error {
+	f, err := zeekkeys.Generate().WriteFolder(dir, time.Now())
+	if err != nil {
+		return fmt.Errorf("--zeek: %w", err)
+	}
+	_, err = fmt.Fprintf(out, `Zeek's nodes: load %s on every node, or set the variables in %s there.
+zmtpd's daemons: --curve-secret-key-file %s --curve-clients %s
+zmtpd pub, sub, push, pull, replay: --curve-server-key %s --curve-secret-key-file %s
+`, f.Script, f.Exports, f.Server, f.Clients, f.ToolServer, f.ToolClient)
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
+	"zmtpd/curve/zeekkeys"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
 )
@@ -119,11 +120,11 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		t.Setenv(name, value)
 		keys[name] = value
 	}
-	server, err := curve.ParseKey([]byte(keys[daemon.ZeekServerPublic]))
+	server, err := curve.ParseKey([]byte(keys[zeekkeys.ServerPublic]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := curve.ParseSecret([]byte(keys[daemon.ZeekClientSecret]))
+	secret, err := curve.ParseSecret([]byte(keys[zeekkeys.ClientSecret]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		s.Security.ServerKeys[0] != server.String() {
 		t.Errorf("status: %+v", s.Security)
 	}
-	if log := d.Stderr.String(); strings.Contains(log, keys[daemon.ZeekServerSecret]) {
+	if log := d.Stderr.String(); strings.Contains(log, keys[zeekkeys.ServerSecret]) {
 		t.Error("the secret key is in the log")
 	}
 	d.Terminate()

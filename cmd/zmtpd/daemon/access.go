@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
 	"zmtpd/curve"
 	"zmtpd/curve/access"
+	"zmtpd/curve/zeekkeys"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/zap"
 	"zmtpd/zmtp/zapclient"
@@ -116,7 +118,7 @@ func (f *AccessFlags) sources() (*access.Sources, error) {
 	// An empty variable is a list of one empty value.
 	clientKeys := slices.DeleteFunc(slices.Clone(f.CurveClientKey),
 		func(text string) bool { return text == "" })
-	zeek := readZeekKeys()
+	zeek := zeekkeys.Read(os.Getenv)
 	for _, flag := range []struct {
 		name   string
 		values []string
@@ -126,13 +128,18 @@ func (f *AccessFlags) sources() (*access.Sources, error) {
 		{"curve-client-key", clientKeys},
 	} {
 		if len(flag.values) > 0 {
-			if err := zeek.checkMixture(flag.name); err != nil {
+			if err := checkMixture(zeek, flag.name); err != nil {
 				return nil, err
 			}
 		}
 	}
 	if len(zeek) > 0 {
-		return f.zeekSources(zeek)
+		server, client, err := zeek.Server()
+		if err != nil {
+			return nil, Usagef("%w", err)
+		}
+		return &access.Sources{ServerKeys: []curve.Secret{server},
+			Clients: []*access.Client{{Name: "zeek", Key: client}}}, nil
 	}
 	clients := len(f.CurveClients) + len(clientKeys)
 	switch {
@@ -162,23 +169,14 @@ func (f *AccessFlags) sources() (*access.Sources, error) {
 	return s, nil
 }
 
-// zeekSources takes the keys from Zeek's variables. The cluster has one client key.
-func (f *AccessFlags) zeekSources(zeek zeekKeys) (*access.Sources, error) {
-	server, err := zeek.secret(ZeekServerSecret, ZeekServerPublic)
-	if err != nil {
-		return nil, err
+// checkMixture returns an error if there are keys in Zeek's variables as well as in a flag. Zeek
+// refuses a mixture too.
+func checkMixture(zeek zeekkeys.Variables, flag string) error {
+	if len(zeek) == 0 {
+		return nil
 	}
-	public, err := zeek.public(ZeekClientPublic)
-	if err != nil {
-		return nil, err
-	}
-	if zeek[ZeekClientSecret] != "" {
-		if _, err := zeek.secret(ZeekClientSecret, ZeekClientPublic); err != nil {
-			return nil, err
-		}
-	}
-	return &access.Sources{ServerKeys: []curve.Secret{server},
-		Clients: []*access.Client{{Name: "zeek", Key: public}}}, nil
+	return Usagef("CURVE keys from two sources: --%s, on the command line, in its variable or in "+
+		"the file of --config, and %s of the environment; remove one of the two", flag, zeek)
 }
 
 // parseClientKey parses NAME=KEY. The name of a key without one is the key's text.

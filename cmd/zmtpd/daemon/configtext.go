@@ -10,6 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
+
+	"zmtpd/curve/zeekkeys"
 )
 
 const exampleHead = `# Configuration of zmtpd, for --config or ZMTPD_CONFIG.
@@ -121,10 +123,10 @@ func WriteFlags(w io.Writer, parsed *kong.Context) error {
 		}
 		b = fmt.Appendf(b, "%s%s:%s # %s\n", indent, key, strings.TrimRight(" "+text, " "), origin)
 	}
-	for _, name := range zeekVariables {
+	for _, name := range zeekkeys.Names() {
 		switch value := os.Getenv(name); {
 		case value == "":
-		case name == ZeekServerSecret || name == ZeekClientSecret:
+		case name == zeekkeys.ServerSecret || name == zeekkeys.ClientSecret:
 			b = fmt.Appendf(b, "# %s: set, not shown\n", name)
 		default:
 			b = fmt.Appendf(b, "# %s: %s\n", name, value)

@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"fmt"
+	"os"
 
 	"zmtpd/curve"
+	"zmtpd/curve/zeekkeys"
 	"zmtpd/zmtp"
 )
 
@@ -28,28 +30,21 @@ func (f *CurveClientFlags) Socket() (zmtp.Config, error) {
 // Client returns the keys of the flags or of Zeek's variables, nil for none. prefix is the prefix
 // of the flags' names.
 func (f *CurveClientFlags) Client(prefix string) (*curve.Client, error) {
-	zeek := readZeekKeys()
+	zeek := zeekkeys.Read(os.Getenv)
 	flag := prefix + "curve-server-key"
 	if f.CurveServerKey == "" {
 		flag = prefix + "curve-secret-key-file"
 	}
 	switch {
 	case f.CurveServerKey != "" || f.CurveSecretKeyFile != "":
-		if err := zeek.checkMixture(flag); err != nil {
+		if err := checkMixture(zeek, flag); err != nil {
 			return nil, err
 		}
 		return f.fromFlags(prefix)
 	case len(zeek) > 0:
-		server, err := zeek.public(ZeekServerPublic)
+		server, secret, err := zeek.Client()
 		if err != nil {
-			return nil, err
-		}
-		if _, err := zeek.public(ZeekClientPublic); err != nil {
-			return nil, err
-		}
-		secret, err := zeek.secret(ZeekClientSecret, ZeekClientPublic)
-		if err != nil {
-			return nil, err
+			return nil, Usagef("%w", err)
 		}
 		return curve.NewClient(server, secret)
 	}
@@ -81,4 +76,19 @@ func (f *CurveClientFlags) fromFlags(prefix string) (*curve.Client, error) {
 				".key_secret", secretFlag, f.CurveSecretKeyFile)
 	}
 	return curve.NewClient(server, *c.Secret)
+}
+
+// readKey reads a public key: the text of one, or the name of a certificate file.
+func readKey(flag, text string) (curve.Key, error) {
+	if len(text) == curve.TextSize {
+		if key, err := curve.ParseKey([]byte(text)); err == nil {
+			return key, nil
+		}
+	}
+	c, err := curve.ReadCertificate(text)
+	if err != nil {
+		return curve.Key{}, fmt.Errorf("%s: neither a key of %d characters nor a certificate file: %w",
+			flag, curve.TextSize, err)
+	}
+	return c.Public, nil
 }
