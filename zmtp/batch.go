@@ -155,6 +155,23 @@ func (b *Batch) keep(used int, shared bool) *Batch {
 	return k
 }
 
+// within returns a batch with the messages of b behind envelope, the wire form of other parts, and
+// releases b.
+func (b *Batch) within(envelope []byte) *Batch {
+	defer b.Release()
+	parts, bytes := Message{wire: envelope}.counts()
+	size := int(b.wireBytes(0, len(b.spans))) + len(envelope)*len(b.spans)
+	k := &Batch{peer: b.peer, slab: b.slab.copyFor(size), spans: make([]span, len(b.spans))}
+	at := 0
+	for i, s := range b.spans {
+		end := at + copy(k.slab.buf[at:], envelope)
+		end += copy(k.slab.buf[end:], b.slab.buf[s.start:s.end])
+		k.spans[i] = span{at, end, s.parts + parts, s.bytes + bytes}
+		at = end
+	}
+	return k
+}
+
 // slice returns the messages from up to but not including to as a batch of their own, which shares
 // the memory of b.
 func (b *Batch) slice(from, to int) *Batch {

@@ -6,26 +6,37 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-
-	"zmtpd/zmtp/wire"
+	"slices"
 )
 
 // Connect connects the socket to an endpoint, in the background, and again whenever the connection
 // is lost. There need not be a listener yet. Connect fails only for an endpoint that can never
-// work. A Sub or Pub ignores a second Connect to the same text, as in libzmq; other sockets make a
-// second connection. Endpoints are tcp://host:port, tcp://source:port;host:port, ipc://path,
+// work. A Dealer, Pub, Req or Sub ignores a second Connect to the same text, as in libzmq; other
+// sockets make a second connection. Endpoints are tcp://host:port, tcp://source:port;host:port, ipc://path,
 // ipc://@name, and those of Config.Transports.
 func (s *Socket) Connect(endpoint string) error {
+	if s.balancer.full() {
+		return errSecondPeer
+	}
 	ob := s.balancer.park(s.live.Load())
-	err := s.connect(endpoint, ob)
-	if err == nil && ob != nil {
-		s.balancer.add(newOutPipe(ob, endpoint, true))
+	err := s.connect(endpoint, ob, nil)
+	switch {
+	case err == errConnected:
+		return nil
+	case err == nil && ob != nil && !s.balancer.add(newOutPipe(ob, endpoint, true)):
+		s.Disconnect(endpoint)
+		return errSecondPeer
 	}
 	return err
 }
 
-// connect is Connect with an outbox that outlives each connection, or nil.
-func (s *Socket) connect(text string, ob *outbox) error {
+// singleConnect are the types whose second Connect to an endpoint is ignored (libzmq,
+// socket_base.cpp, connect_internal).
+var singleConnect = []SocketType{DEALER, SUB, PUB, REQ}
+
+// connect is Connect with an outbox that outlives each connection, or nil, and with what the
+// pattern knows the endpoint by. It returns errConnected if it has done nothing.
+func (s *Socket) connect(text string, ob *outbox, tag any) error {
 	t, _, address, err := s.cfg.transport(text)
 	if err != nil {
 		return err
@@ -34,7 +45,8 @@ func (s *Socket) connect(text string, ob *outbox) error {
 	if err != nil {
 		return err
 	}
-	a := &attachment{endpoint: text, outbox: ob, once: s.local == wire.SUB || s.local == wire.PUB}
+	a := &attachment{endpoint: text, outbox: ob, tag: tag,
+		once: slices.Contains(singleConnect, s.local)}
 	a.ctx, a.cancel = context.WithCancel(s.ctx)
 	err = s.attach(a, func() {
 		s.connectLoop(a, func(ctx context.Context) (net.Conn, error) {
@@ -48,9 +60,6 @@ func (s *Socket) connect(text string, ob *outbox) error {
 	})
 	if err != nil {
 		a.cancel()
-	}
-	if err == errConnected {
-		return nil
 	}
 	return err
 }

@@ -12,6 +12,10 @@
 //
 // There is one type for each socket type, with only the methods that make sense for it:
 //
+//   - [Req] sends a request to a [Rep] and receives its reply (RFC 28).
+//   - [Dealer] and [Router] do the same without taking turns: a Dealer sends to its peers one after
+//     the other, a Router to the one whose routing id it is given.
+//   - [Pair] talks to one other Pair (RFC 31).
 //   - [Push] gives each message to one [Pull]: a pipeline (RFC 30).
 //   - [Pub] gives each message to every [Sub] that has subscribed it (RFC 29).
 //   - [XPub] and [XSub] do the same and show the subscriptions, as brokers need.
@@ -31,8 +35,9 @@
 //
 // A [Message] has one or more parts and is sent and received whole. It is immutable.
 //
-// Queues are bounded in messages (the high-water marks of ZeroMQ) and in bytes. A Push without room
-// waits; a Pub drops for the subscriber without room, and counts it. A socket that does not receive
+// Queues are bounded in messages (the high-water marks of ZeroMQ) and in bytes. A Push, Dealer or
+// Req without room waits; a Pub drops for the subscriber without room, and counts it, as a Router
+// does. A socket that does not receive
 // stops the reading from its peers, which then wait or drop. [Socket.Stats] says what became of all
 // messages.
 //

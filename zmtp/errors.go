@@ -23,8 +23,15 @@ var (
 	// ErrNoEndpoint is returned by Unbind and Disconnect for an endpoint that is not in use:
 	// libzmq's ENOENT.
 	ErrNoEndpoint error = &sentinel{"zmtp: no such endpoint", os.ErrNotExist}
-	// ErrMessage is returned for a message that cannot be sent: one without parts.
-	ErrMessage = errors.New("zmtp: message has no parts")
+	// ErrNoPeer is returned for a message to a routing id that no peer has: libzmq's EHOSTUNREACH.
+	ErrNoPeer error = &sentinel{"zmtp: no peer has this routing id", syscall.EHOSTUNREACH}
+	// ErrState is returned by a Req or Rep that must receive before it may send again, or send
+	// before it may receive again: libzmq's EFSM.
+	ErrState = errors.New("zmtp: a REQ or REP must send and receive in turn")
+	// ErrMessage is wrapped by the errors about a message that the socket cannot send, since it has
+	// no parts, or others than the socket type allows.
+	ErrMessage error = &sentinel{"zmtp: message has no parts, or not the parts that the socket " +
+		"type needs", syscall.EINVAL}
 )
 
 type sentinel struct {

@@ -4,6 +4,9 @@ package zmtp
 // its peer until it is empty.
 type inPipe struct {
 	room gate // opened when a reader that found the pipe full should try again
+	// envelope is the wire form of the parts that the application gets before those of each
+	// message, such as a routing id (RFC 28). It is set before the first message, and not counted.
+	envelope []byte
 	// The rest is guarded by inbox.mu.
 	queue fifo[*Batch] // windows into the batches of the reads
 	next  int          // first message of the first batch that was not received

@@ -242,7 +242,7 @@ func (in *inbox) tryRecv() (Message, error) {
 	}
 	p, b, i := in.queue.takeMessage()
 	m := b.Message(i)
-	m.wire = in.copy(m.wire)
+	m.wire = in.copy(p.envelope, m.wire)
 	last := i == b.Len()-1
 	in.took(p)
 	if last {
@@ -258,16 +258,20 @@ const (
 	smallSize = blockSize / 8 // largest message that goes into a block, with its framing
 )
 
-// copy returns a copy of wire that the application owns. Caller holds the lock.
-func (in *inbox) copy(wire []byte) []byte {
-	n := len(wire)
+// copy returns a copy of wire behind envelope that the application owns. Caller holds the lock.
+func (in *inbox) copy(envelope, wire []byte) []byte {
+	n := len(envelope) + len(wire)
 	if n > smallSize {
-		return bytes.Clone(wire) // make would clear the memory first
+		// make would clear the memory first
+		if len(envelope) > 0 {
+			return bytes.Join([][]byte{envelope, wire}, nil)
+		}
+		return bytes.Clone(wire)
 	}
 	if cap(in.block)-len(in.block) < n {
 		in.block = make([]byte, 0, blockSize)
 	}
-	in.block = append(in.block, wire...)
+	in.block = append(append(in.block, envelope...), wire...)
 	return in.block[len(in.block)-n : len(in.block) : len(in.block)]
 }
 
@@ -280,6 +284,9 @@ func (in *inbox) tryRecvBatch() (*Batch, error) {
 	}
 	p, b := in.queue.takeBatch()
 	in.took(p)
+	if len(p.envelope) > 0 {
+		return b.within(p.envelope), nil
+	}
 	return b, nil
 }
 
@@ -361,6 +368,13 @@ func (in *inbox) discard() int {
 	}
 	in.signal()
 	return dropped
+}
+
+// holds reports whether something of p is queued.
+func (in *inbox) holds(p *inPipe) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return p.msgs > 0
 }
 
 // level returns the queued messages and bytes, and the memory that is charged to the budget.

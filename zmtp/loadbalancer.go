@@ -18,6 +18,7 @@ type loadBalancer struct {
 	memory *memory.Holder // account of what waits, which outlives connections
 	// immediate says that only peers get messages, no endpoints that are still being connected.
 	immediate bool
+	single    bool // takes one pipe only
 	opened    gate // when a send that would have blocked should be tried again
 
 	// mu may be taken with Socket.mu held, so nothing that is done with it calls the socket.
@@ -51,24 +52,45 @@ func (lb *loadBalancer) park(live *Config) *outbox {
 	return ob
 }
 
-// attach lets a peer take part.
-func (lb *loadBalancer) attach(p *Peer) {
+// attach lets a peer take part. It reports false if there is one already and single is set.
+func (lb *loadBalancer) attach(p *Peer) bool {
 	if p.parked {
-		return // the pipe of its endpoint is there since Connect
+		return true // the pipe of its endpoint is there since Connect
 	}
 	p.outbox.onRoom = lb.hasRoom
 	p.outbox.memory = lb.memory
 	p.takeBack = func() { lb.takeBack(p.outbox) }
-	lb.add(newOutPipe(p.outbox, p.name(), false))
+	return lb.add(newOutPipe(p.outbox, p.name(), false))
 }
 
-// add lets a pipe take part.
-func (lb *loadBalancer) add(p *outPipe) {
+// add lets a pipe take part. It reports false if there is one already and single is set.
+func (lb *loadBalancer) add(p *outPipe) bool {
 	lb.mu.Lock()
+	if lb.single && lb.occupied() {
+		lb.mu.Unlock()
+		return false
+	}
 	lb.pipes = append(lb.pipes, p)
 	lb.putReturned()
 	lb.mu.Unlock()
 	lb.opened.open()
+	return true
+}
+
+// full reports whether add would report false.
+func (lb *loadBalancer) full() bool {
+	if lb == nil || !lb.single {
+		return false
+	}
+	lb.mu.Lock()
+	defer lb.mu.Unlock()
+	return lb.occupied()
+}
+
+// occupied reports whether there is a pipe. Caller holds the lock.
+func (lb *loadBalancer) occupied() bool {
+	lb.pipes = slices.DeleteFunc(lb.pipes, func(p *outPipe) bool { return p.isClosed() })
+	return len(lb.pipes) > 0
 }
 
 // hasRoom is called when a pipe that was full has room, or takes nothing more.
@@ -89,10 +111,24 @@ func (lb *loadBalancer) trySend(m Message) error {
 	if err := lb.takes(); err != nil {
 		return err
 	}
-	if !lb.put(m) {
+	if lb.put(m) == nil {
 		return ErrWouldBlock
 	}
 	return nil
+}
+
+// trySendTo is trySend that returns the pipe which has m.
+func (lb *loadBalancer) trySendTo(m Message) (*outbox, error) {
+	lb.mu.Lock()
+	defer lb.mu.Unlock()
+	if err := lb.takes(); err != nil {
+		return nil, err
+	}
+	p := lb.put(m)
+	if p == nil {
+		return nil, ErrWouldBlock
+	}
+	return p.outbox, nil
 }
 
 // trySendBatch implements distributor.
@@ -120,21 +156,21 @@ func (lb *loadBalancer) takes() error {
 	return nil
 }
 
-// put queues m and reports whether it could. Caller holds the lock.
-func (lb *loadBalancer) put(m Message) bool {
+// put queues m and returns the pipe that took it, nil if none could. Caller holds the lock.
+func (lb *loadBalancer) put(m Message) *outPipe {
 	for {
 		c := lb.choose(m)
 		if !c.sticky {
 			return lb.robin(func(p *outPipe) bool { return p.offerMessage(m) })
 		}
 		if c.pipe == nil {
-			return false
+			return nil
 		}
 		if c.pipe.offerMessage(m) {
-			return true
+			return c.pipe
 		}
 		if !lb.removeClosed(c.pipe) {
-			return false
+			return nil
 		}
 	}
 }
@@ -183,9 +219,9 @@ func (lb *loadBalancer) putRun(b *Batch, r Run, c choice) (n int) {
 	return n
 }
 
-// robin calls f for the pipes, beginning with the one whose turn it is, until it returns true. It
-// removes those that are closed. Caller holds the lock.
-func (lb *loadBalancer) robin(f func(*outPipe) bool) bool {
+// robin calls f for the pipes, beginning with the one whose turn it is, until it returns true, and
+// returns that pipe. It removes those that are closed. Caller holds the lock.
+func (lb *loadBalancer) robin(f func(*outPipe) bool) *outPipe {
 	for range len(lb.pipes) {
 		if lb.next >= len(lb.pipes) {
 			lb.next = 0
@@ -197,10 +233,10 @@ func (lb *loadBalancer) robin(f func(*outPipe) bool) bool {
 		}
 		lb.next++
 		if ok {
-			return true
+			return p
 		}
 	}
-	return false
+	return nil
 }
 
 // removeClosed removes p and reports true if it takes nothing more. Caller holds the lock.
@@ -249,7 +285,7 @@ func (lb *loadBalancer) putReturned() {
 	for _, m := range lb.returned {
 		c := lb.choose(m)
 		blocked := slices.Contains(full, c)
-		if !blocked && lb.put(m) {
+		if !blocked && lb.put(m) != nil {
 			lb.memory.Release(int64(len(m.wire)))
 			continue
 		}

@@ -62,6 +62,7 @@ type outbox struct {
 	maxBytes  int64 // wire bytes, 0 for no limit
 	maxForced int64 // bytes that the peer may leave unread and to which the limits do not apply
 	chunks    fifo[chunk]
+	greeting  []byte  // a message that is sent before all others on each connection
 	control   []byte  // commands that overtake the messages: PING, PONG
 	msgs      int     // not yet written, with those under way
 	bytes     int64   // likewise
@@ -333,19 +334,32 @@ func (o *outbox) unlockAndSignal(put bool) {
 	}
 }
 
-// take moves up to about limit bytes into dst, commands first, which are control bytes in the first
-// chunk. It asks hold whether commands and subscriptions, if there are any, have to wait. It
+// greet puts m before everything else that is sent on the connection that begins. The limits do not
+// apply.
+func (o *outbox) greet(m Message) {
+	parts, bytes := m.counts()
+	o.mu.Lock()
+	o.greeting = append(o.greeting, m.wire...)
+	o.sent.Add(Traffic{1, uint64(parts), uint64(bytes)})
+	o.unlockAndSignal(true)
+}
+
+// take moves up to about limit bytes into dst. The greeting and commands come first, as control
+// bytes in the first chunk. It asks hold whether commands and subscriptions, if there are any, have to wait. It
 // returns nothing when there is nothing to write; then the next put signals ready.
 func (o *outbox) take(dst []chunk, limit int, hold func() bool) (taken []chunk, control int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	commands := len(o.control) > 0 && len(o.control) <= maxControl
 	held := (commands || o.forced > 0 && o.forced <= maxHeld) && hold()
-	if control = len(o.control); control > 0 && !(held && commands) {
-		dst = append(dst, chunk{b: o.control})
+	first := o.greeting
+	o.greeting = nil
+	if len(o.control) > 0 && !(held && commands) {
+		first = append(first, o.control...)
 		o.control = nil
-	} else {
-		control = 0
+	}
+	if control = len(first); control > 0 {
+		dst = append(dst, chunk{b: first})
 	}
 	size, n := 0, 0
 	queued := o.chunks.all()
@@ -370,11 +384,11 @@ func (o *outbox) wake() {
 	}
 }
 
-// hangUp drops the commands: they belong to the connection that has ended.
+// hangUp drops greeting and commands: they belong to the connection that has ended.
 func (o *outbox) hangUp() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.control = nil
+	o.greeting, o.control = nil, nil
 }
 
 // isClosed reports whether the outbox takes nothing more.
@@ -481,7 +495,7 @@ func (o *outbox) discard() int {
 		o.forced -= int64(c.forced)
 		c.free(o.memory)
 	}
-	o.chunks, o.control = fifo[chunk]{}, nil
+	o.chunks, o.greeting, o.control = fifo[chunk]{}, nil, nil
 	o.msgs -= lost
 	return lost
 }
@@ -495,7 +509,7 @@ func (o *outbox) empty() bool {
 
 // nothing is empty for a caller that holds the lock.
 func (o *outbox) nothing() bool {
-	return o.msgs == 0 && o.bytes == 0 && len(o.control) == 0
+	return o.msgs == 0 && o.bytes == 0 && len(o.control) == 0 && len(o.greeting) == 0
 }
 
 // awaitEmpty is empty. If it is false, those that wait for room are woken when it has become true.

@@ -70,7 +70,7 @@ func (o *outbox) reclaim() []Message {
 		c.mem = nil // the messages are in it
 		c.free(o.memory)
 	}
-	o.chunks, o.control = fifo[chunk]{}, nil
+	o.chunks, o.greeting, o.control = fifo[chunk]{}, nil, nil
 	o.msgs, o.bytes, o.returned = 0, 0, len(back)
 	return back
 }

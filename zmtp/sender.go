@@ -24,7 +24,7 @@ type distributor interface {
 // it, Send waits until there is. It returns the cause of ctx's end when that comes first, ErrClosed
 // after the end of the socket, and ErrMessage for the zero Message.
 func (s sender) Send(ctx context.Context, m Message) error {
-	return s.wait(ctx, func() error { return s.TrySend(m) })
+	return awaitRoom(ctx, s.socket, s.to.room(), func() error { return s.TrySend(m) })
 }
 
 // TrySend is Send without waiting: it returns ErrWouldBlock instead.
@@ -39,7 +39,7 @@ func (s sender) TrySend(m Message) error {
 // returns how many were queued, which are all unless there is an error. The caller keeps the batch
 // and may Release it at once: what was not copied holds its memory until it is sent.
 func (s sender) SendBatch(ctx context.Context, b *Batch) (n int, err error) {
-	err = s.wait(ctx, func() error {
+	err = awaitRoom(ctx, s.socket, s.to.room(), func() error {
 		took, err := s.trySendBatch(b, n)
 		n += took
 		return err
@@ -58,13 +58,14 @@ func (s sender) trySendBatch(b *Batch, first int) (n int, err error) {
 	return s.to.trySendBatch(b, first)
 }
 
-// wait repeats try until it returns something other than ErrWouldBlock, or ctx or the socket ends.
-func (s sender) wait(ctx context.Context, try func() error) error {
+// awaitRoom repeats try until it returns something other than ErrWouldBlock, or ctx or the socket
+// ends. It tries again each time that gate opens.
+func awaitRoom(ctx context.Context, s *Socket, gate *gate, try func() error) error {
 	for {
 		if err := try(); err != ErrWouldBlock {
 			return err
 		}
-		room := s.to.room().wait()
+		room := gate.wait()
 		if err := try(); err != ErrWouldBlock {
 			return err
 		}
@@ -72,7 +73,7 @@ func (s sender) wait(ctx context.Context, try func() error) error {
 		case <-room:
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-s.socket.ctx.Done():
+		case <-s.ctx.Done():
 			return ErrClosed
 		}
 	}

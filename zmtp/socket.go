@@ -60,6 +60,7 @@ type attachment struct {
 	endpoint string       // as given to Connect or returned by Listen
 	listener net.Listener // nil for a connecter
 	outbox   *outbox      // of a connecter that keeps its queue between connections, else nil
+	tag      any          // what the pattern knows a connecter by, set by connect
 	once     bool         // a connecter that is not needed if there is one to the same endpoint
 	ctx      context.Context
 	cancel   context.CancelFunc

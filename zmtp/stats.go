@@ -22,10 +22,13 @@ const (
 	DropClosed // the socket was closed before they were sent or received
 	// above MaxMessageSize or MaxParts: the connection was closed, and counts as one message
 	DropTooLarge
+	DropMalformed  // came without the envelope or group that the socket type needs
+	DropUnexpected // a reply to no request, or from a peer whose routing id another peer has
 	numDropReasons
 )
 
-var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "closed", "too_large"}
+var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "closed", "too_large",
+	"malformed", "unexpected"}
 
 // String returns the reason in the form used as metric label.
 func (r DropReason) String() string { return dropNames[r] }

@@ -117,6 +117,12 @@ type options struct {
 	nodrop            bool
 	welcome           string
 	immediate         bool
+	mandatory         bool
+	handover          bool
+	probe             bool
+	relaxed           bool
+	correlate         bool
+	routingID         string
 	heartbeat         time.Duration
 	heartbeatTimeout  time.Duration
 	heartbeatTTL      time.Duration

@@ -55,11 +55,19 @@ func (p *peer) socket(t *testing.T, kind string, o options) *libzmqEnd {
 	flag("XPUB_VERBOSER", o.verboser)
 	flag("XPUB_NODROP", o.nodrop)
 	flag("IMMEDIATE", o.immediate)
+	flag("ROUTER_MANDATORY", o.mandatory)
+	flag("ROUTER_HANDOVER", o.handover)
+	flag("PROBE_ROUTER", o.probe)
+	flag("REQ_RELAXED", o.relaxed)
+	flag("REQ_CORRELATE", o.correlate)
 	number("HEARTBEAT_IVL", int(o.heartbeat.Milliseconds()))
 	number("HEARTBEAT_TIMEOUT", int(o.heartbeatTimeout.Milliseconds()))
 	number("HEARTBEAT_TTL", int(o.heartbeatTTL.Milliseconds()))
 	if o.welcome != "" {
 		set["XPUB_WELCOME_MSG"] = testkit.Blob(o.welcome)
+	}
+	if o.routingID != "" {
+		set["IDENTITY"] = testkit.Blob(o.routingID)
 	}
 	if o.property != "" {
 		set["METADATA"] = testkit.Blob(o.property)

@@ -48,6 +48,7 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	cfg := zmtp.Config{
 		SendHWM: o.sendHWM, RecvHWM: o.recvHWM, SendBuffer: o.sendBuf, RecvBuffer: o.recvBuf,
 		IPv6:              o.ipv6,
+		RoutingID:         []byte(o.routingID),
 		HeartbeatInterval: o.heartbeat, HeartbeatTimeout: o.heartbeatTimeout,
 		HeartbeatTTL: o.heartbeatTTL,
 		// Tests that wait for a peer to come back should not wait long.
@@ -81,6 +82,23 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	case "XSUB":
 		k := zmtp.NewXSub(cfg)
 		s.Socket, s.out, s.tryOut, s.in, s.changes = k.Socket, k.Send, k.TrySend, k, k
+	case "DEALER":
+		k := zmtp.NewDealer(cfg, zmtp.DealerOptions{Immediate: o.immediate, ProbeRouter: o.probe})
+		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
+	case "ROUTER":
+		k := zmtp.NewRouter(cfg, zmtp.RouterOptions{Mandatory: o.mandatory,
+			Handover: o.handover, ProbeRouter: o.probe})
+		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
+	case "REQ":
+		k := zmtp.NewReq(cfg, zmtp.ReqOptions{Relaxed: o.relaxed, Correlate: o.correlate,
+			Immediate: o.immediate, ProbeRouter: o.probe})
+		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
+	case "REP":
+		k := zmtp.NewRep(cfg)
+		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
+	case "PAIR":
+		k := zmtp.NewPair(cfg)
+		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
 	default:
 		t.Fatalf("no socket type %s", kind)
 	}
