@@ -13,7 +13,7 @@ import (
 // is lost. There need not be a listener yet. Connect fails only for an endpoint that can never
 // work. A Dealer, Pub, Req or Sub ignores a second Connect to the same text, as in libzmq; other
 // sockets make a second connection. Endpoints are tcp://host:port, tcp://source:port;host:port, ipc://path,
-// ipc://@name, and those of Config.Transports.
+// ipc://@name, inproc://name, and those of Config.Transports.
 func (s *Socket) Connect(endpoint string) error {
 	if s.balancer.full() {
 		return errSecondPeer

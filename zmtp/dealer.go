@@ -18,9 +18,9 @@ type DealerOptions struct {
 	Hiccup Message
 }
 
-// Dealer talks to REP, ROUTER and DEALER peers without waiting for replies (RFC 28). Send gives each
-// message to one peer in turn, as a Push does, and waits while all queues are full or there is no
-// peer. Recv takes messages from the peers in turn, as a Pull does.
+// Dealer talks to REP, ROUTER and DEALER peers without waiting for replies (RFC 28). Send gives
+// each message to one peer in turn, as a Push does, and waits while all queues are full or there is
+// no peer. Recv takes messages from the peers in turn, as a Pull does.
 //
 // A Dealer changes no message. To talk to a REP, put an empty part before the others: the REP sends
 // it back with the reply.
@@ -43,7 +43,7 @@ func NewDealer(cfg Config, opt DealerOptions) *Dealer {
 	s.Socket = NewSocket(wire.DEALER, (*dealerPattern)(s), cfg)
 	s.balancer = &loadBalancer{immediate: opt.Immediate, memory: s.memory}
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{s.Socket, s.balancer}
+	s.sender = sender{socket: s.Socket, to: s.balancer}
 	return s
 }
 

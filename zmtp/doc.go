@@ -20,6 +20,9 @@
 //   - [Pub] gives each message to every [Sub] that has subscribed it (RFC 29).
 //   - [XPub] and [XSub] do the same and show the subscriptions, as brokers need.
 //
+// libzmq's newer types are [Client] and [Server], [Scatter] and [Gather], [Radio] and [Dish],
+// [PeerSocket] and [Channel].
+//
 // Options that several types have are in [Config], whose zero value works; those of one type are in
 // the options of its constructor.
 //
@@ -43,8 +46,8 @@
 //
 // # Connections
 //
-// [Socket.Listen] and [Socket.Connect] take tcp and ipc endpoints, and those of
-// [Config.Transports]. Connect works in the background and again when a connection is lost, so the
+// [Socket.Listen] and [Socket.Connect] take tcp, ipc and inproc endpoints, and those
+// of [Config.Transports]. Connect works in the background and again when a connection is lost, so the
 // order in which programs start does not matter. [Config.Logger] gets what an operator should know;
 // [Socket.Monitor] gives all events, [Socket.Peers] the state of each connection.
 //

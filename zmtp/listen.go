@@ -25,6 +25,7 @@ const (
 //   - tcp://address:port, where address is *, a name, an IPv4 or IPv6 address or a network
 //     interface, and port may be * or 0 for an ephemeral one
 //   - ipc://path, ipc://@name (abstract, Linux), ipc://* (a new path)
+//   - inproc://name, for sockets of this process
 //   - those of Config.Transports
 //
 // The error wraps ErrEndpoint if the endpoint is not well formed.

@@ -330,7 +330,7 @@ func newBoth(cfg Config) *both {
 	s.Socket = NewSocket(wire.DEALER, (*bothPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
 	s.balancer = &loadBalancer{memory: s.memory}
-	s.sender = sender{s.Socket, s.balancer}
+	s.sender = sender{socket: s.Socket, to: s.balancer}
 	return s
 }
 

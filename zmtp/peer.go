@@ -59,7 +59,8 @@ type Peer struct {
 	over   chan struct{} // closed when the read loop has ended
 }
 
-// ID returns a number that no other peer of the socket has or had.
+// ID returns a number that no other peer of the socket has or had. The peers that are connected one
+// after the other to an endpoint of PeerSocket.ConnectPeer have one.
 func (p *Peer) ID() uint64 { return p.id }
 
 // Remote returns the address at the other end of the connection.
@@ -139,8 +140,12 @@ func (p *Peer) SendSubscription(topic []byte, on bool) {
 func (p *Peer) sendSubscription(topic []byte, on, asMessage bool) {
 	// Enough for nearly all topics: a broker sends each subscription to each of its publishers.
 	var memory [128]byte
-	frame := wire.AppendSubscription(memory[:0], asMessage, on, topic)
-	if !p.outbox.force(frame, 1+len(topic)) {
+	p.force(wire.AppendSubscription(memory[:0], asMessage, on, topic), 1+len(topic))
+}
+
+// force sends one frame, with size bytes of content, to which the limits on messages do not apply.
+func (p *Peer) force(frame []byte, size int) {
+	if !p.outbox.force(frame, size) {
 		bytes, limit := p.SubscriptionBacklog()
 		p.fail(wire.Errorf(wire.SubscriptionBacklog,
 			"the peer left %d bytes of subscriptions unread, the limit is %d", bytes, limit))

@@ -63,6 +63,7 @@ func (p *Peer) writeFailed(taken []chunk, control, n int, err error) {
 	if p.parked || p.takeBack != nil {
 		lost = p.outbox.restore(taken, control, n)
 	} else {
+		p.outbox.close(false) // before done makes room, which nothing should take any more
 		lost = p.outbox.done(taken, control)
 	}
 	if lost > 0 {

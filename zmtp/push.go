@@ -44,7 +44,7 @@ func NewPush(cfg Config, opt PushOptions) *Push {
 	s := new(Push)
 	s.Socket = NewSocket(wire.PUSH, (*pushPattern)(s), cfg)
 	s.balancer = &loadBalancer{key: opt.Key, immediate: opt.Immediate, memory: s.memory}
-	s.sender = sender{s.Socket, s.balancer}
+	s.sender = sender{socket: s.Socket, to: s.balancer}
 	return s
 }
 

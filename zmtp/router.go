@@ -60,7 +60,7 @@ func NewRouter(cfg Config, opt RouterOptions) *Router {
 	}
 	s.Socket = NewSocket(wire.ROUTER, (*routerPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{s.Socket, (*routerPattern)(s)}
+	s.sender = sender{socket: s.Socket, to: (*routerPattern)(s)}
 	s.routes.socket = s.Socket
 	s.lastID.Store(rand.Uint32())
 	return s
@@ -169,8 +169,8 @@ func (s *routerPattern) Detach(p *Peer, _ error) {
 func (s *routerPattern) room() *gate { return &s.routes.opened }
 
 // errNoID is returned for a message without a part behind the routing id.
-var errNoID error = &sentinel{"zmtp: a ROUTER sends messages of a routing id and at least one part " +
-	"more", ErrMessage}
+var errNoID error = &sentinel{"zmtp: a ROUTER sends messages of a routing id and at least one " +
+	"part more", ErrMessage}
 
 // trySend implements distributor.
 func (s *routerPattern) trySend(m Message) error {

@@ -293,7 +293,7 @@ func TestRouterBadID(t *testing.T) {
 			r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(ROUTER)...))
 			r.ExpectClose()
 		}
-		synctest.Wait()
+		time.Sleep(2 * lastLook) // see lingerClose
 		if n := s.Stats().HandshakeFailures[wire.BadIdentity]; n != 2 {
 			t.Errorf("%d handshakes failed for that, want 2", n)
 		}

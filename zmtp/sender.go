@@ -7,6 +7,9 @@ import "context"
 type sender struct {
 	socket *Socket
 	to     distributor
+	// check returns why the socket type cannot send a message, wrapping ErrMessage. Nil: it sends
+	// every message.
+	check func(Message) error
 }
 
 // distributor decides which peers get a message. Its methods are called from any goroutine.
@@ -32,6 +35,11 @@ func (s sender) TrySend(m Message) error {
 	if len(m.wire) == 0 {
 		return ErrMessage
 	}
+	if s.check != nil {
+		if err := s.check(m); err != nil {
+			return err
+		}
+	}
 	return s.to.trySend(m)
 }
 
@@ -52,10 +60,21 @@ func (s sender) SendBatch(ctx context.Context, b *Batch) (n int, err error) {
 func (s sender) TrySendBatch(b *Batch) (n int, err error) { return s.trySendBatch(b, 0) }
 
 func (s sender) trySendBatch(b *Batch, first int) (n int, err error) {
-	if first == b.Len() {
-		return 0, nil
+	good, bad := *b, error(nil)
+	if s.check != nil {
+		for i := first; i < b.Len() && bad == nil; i++ {
+			if bad = s.check(b.Message(i)); bad != nil {
+				good.spans = b.spans[:i]
+			}
+		}
 	}
-	return s.to.trySendBatch(b, first)
+	if first < good.Len() {
+		n, err = s.to.trySendBatch(&good, first)
+	}
+	if err == nil {
+		err = bad
+	}
+	return n, err
 }
 
 // awaitRoom repeats try until it returns something other than ErrWouldBlock, or ctx or the socket

@@ -282,8 +282,12 @@ func (s *Socket) evict(e *list.Element, r Reason) {
 // runPeer runs a connection until its end. e is its entry among the pending ones if it was
 // accepted. up reports whether the handshake was completed, err is why the connection ended.
 func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool, err error) {
+	id := s.nextID.Add(1)
+	if r, ok := a.tag.(*route[uint64]); ok {
+		id = r.id
+	}
 	p := &Peer{
-		socket: s, id: s.nextID.Add(1), owner: a, conn: conn, outbox: a.outbox,
+		socket: s, id: id, owner: a, conn: conn, outbox: a.outbox,
 		parked: a.outbox != nil,
 		done:   make(chan struct{}), closed: make(chan struct{}), over: make(chan struct{}),
 	}

@@ -38,8 +38,9 @@ type Session interface {
 
 // transports are the transports that every socket has, by scheme.
 var transports = map[string]Transport{
-	"tcp": tcpTransport{},
-	"ipc": ipcTransport{},
+	"tcp":    tcpTransport{},
+	"ipc":    ipcTransport{},
+	"inproc": inprocTransport{},
 }
 
 // transport finds the transport of an endpoint, and the address in it.
@@ -54,7 +55,7 @@ func (c *Config) transport(endpoint string) (t Transport, scheme, address string
 	}
 	if t == nil {
 		return nil, "", "", endpointError(endpoint,
-			"transport %q is not supported, only tcp and ipc are", scheme)
+			"transport %q is not supported, only tcp, ipc and inproc are", scheme)
 	}
 	return t, scheme, address, nil
 }

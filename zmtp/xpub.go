@@ -48,7 +48,7 @@ func NewXPub(cfg Config, opt XPubOptions) *XPub {
 	s := new(XPub)
 	s.Socket = NewSocket(wire.XPUB, (*xpubPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{s.Socket, &s.pub}
+	s.sender = sender{socket: s.Socket, to: &s.pub}
 	s.pub.XPubOptions, s.pub.socket, s.pub.inbox = opt, s.Socket, s.inbox
 	return s
 }
@@ -84,7 +84,7 @@ type Pub struct {
 func NewPub(cfg Config) *Pub {
 	s := new(Pub)
 	s.Socket = NewSocket(wire.PUB, (*pubPattern)(s), cfg)
-	s.sender = sender{s.Socket, &s.pub}
+	s.sender = sender{socket: s.Socket, to: &s.pub}
 	s.pub.socket = s.Socket
 	return s
 }

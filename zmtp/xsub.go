@@ -20,7 +20,7 @@ func NewXSub(cfg Config) *XSub {
 	s := new(XSub)
 	s.Socket = NewSocket(wire.XSUB, (*xsubPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{s.Socket, &s.subscriber}
+	s.sender = sender{socket: s.Socket, to: &s.subscriber}
 	s.subscriber.socket = s.Socket
 	return s
 }

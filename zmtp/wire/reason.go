@@ -29,6 +29,7 @@ const (
 	MalformedWelcome            // likewise WELCOME
 	MalformedInitiate           // likewise INITIATE
 	MalformedMessage            // a protected frame that is too short
+	MalformedGroup              // a message or command for DISH or RADIO without a proper group
 	Cryptographic               // a box that does not open, or an invalid key
 	KeyExchange                 // a vouch for other keys than those of the connection
 	InvalidSequence             // a nonce that is not above the one before
@@ -59,6 +60,7 @@ var reasonNames = [numReasons]string{
 	"too_many_parts", "command_too_large", "socket_type_mismatch", "bad_identity", "topic_too_long",
 	"too_many_subscriptions",
 	"malformed_hello", "malformed_welcome", "malformed_initiate", "malformed_message",
+	"malformed_group",
 	"cryptographic",
 	"key_exchange", "invalid_sequence", "peer_error", "not_zmtp", "auth_refused",
 	"auth_unavailable",
