@@ -90,8 +90,8 @@ type Config struct {
 	// Dial replaces the dialer of the tcp and ipc transports: network is "tcp", "tcp4" or "unix".
 	// Default: the net package.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Transports are transports beyond tcp, ipc and inproc, by the scheme of their endpoints. One of
-	// such a scheme replaces the transport of the package. Default none.
+	// Transports are transports beyond tcp, ipc and inproc, by the scheme of their endpoints. One
+	// of such a scheme replaces the transport of the package. Default none.
 	Transports map[string]Transport
 
 	// RoutingID is what a REQ, DEALER or ROUTER tells its peers, by which a ROUTER addresses it

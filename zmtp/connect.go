@@ -12,8 +12,8 @@ import (
 // Connect connects the socket to an endpoint, in the background, and again whenever the connection
 // is lost. There need not be a listener yet. Connect fails only for an endpoint that can never
 // work. A Dealer, Pub, Req or Sub ignores a second Connect to the same text, as in libzmq; other
-// sockets make a second connection. Endpoints are tcp://host:port, tcp://source:port;host:port, ipc://path,
-// ipc://@name, inproc://name, and those of Config.Transports.
+// sockets make a second connection. Endpoints are tcp://host:port, tcp://source:port;host:port,
+// ipc://path, ipc://@name, inproc://name, and those of Config.Transports.
 func (s *Socket) Connect(endpoint string) error {
 	if s.balancer.full() {
 		return errSecondPeer

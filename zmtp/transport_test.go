@@ -49,7 +49,7 @@ func TestEndpointsWithoutMeaning(t *testing.T) {
 		"":                                  "transport://address",
 		"127.0.0.1:5555":                    "transport://address",
 		"udp://127.0.0.1:5555":              "not supported",
-		"inproc://name":                     "not supported",
+		"vmci://name":                       "not supported",
 		"TCP://127.0.0.1:5555":              "not supported",
 		"tcp://":                            "port is missing",
 		"tcp://host":                        "port is missing",
