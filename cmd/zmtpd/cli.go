@@ -48,6 +48,7 @@ var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "tap", Title: "Copies of the traffic:"},
 	{Key: "websocket", Title: "WebSocket clients:"},
 	{Key: "archive", Title: "Rotated logs:"},
+	{Key: "cluster", Title: "Node of the cluster:"},
 })
 
 const description = `Broker and logger for Zeek clusters, and tools for ZeroMQ.

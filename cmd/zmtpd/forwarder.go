@@ -48,6 +48,7 @@ type forwarderJob struct {
 	tap    *tapJob     // nil without a tap
 	gate   *gatewayJob // nil without --websocket
 	rates  rateMeter
+	bound  struct{ xsub, xpub string } // the first endpoint of each socket, set by Listen
 }
 
 func newForwarderJob(flags *forwarderFlags, env *daemon.Env) (*forwarderJob, error) {
@@ -126,7 +127,11 @@ func (j *forwarderJob) Listen() ([]daemon.Endpoint, error) {
 		return nil, err
 	}
 	xsub, err := daemon.BindAll("--xsub", "XSUB", j.flags.XSub, j.f.ListenXSub)
-	return slices.Concat(xsub, xpub, tap, gate), err
+	if err != nil {
+		return nil, err
+	}
+	j.bound.xsub, j.bound.xpub = xsub[0].Endpoint, xpub[0].Endpoint
+	return slices.Concat(xsub, xpub, tap, gate), nil
 }
 
 // Shutdown delivers what waits for subscribers. It returns no error about the losses of subscribers

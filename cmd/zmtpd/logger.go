@@ -30,6 +30,7 @@ type loggerFlags struct {
 	FlushInterval daemon.Positive  `default:"1s" help:"Longest time that records wait in the buffer of their log file before they are written."`
 	sinkFlags
 	archiveFlags
+	clusterFlags
 	RcvHWM        daemon.HighWaterMark `name:"rcvhwm" group:"limits" default:"1000" reload:"" help:"Messages of one node that may wait for the sinks; 0: no limit. At the limit, the node waits."`
 	RcvBytes      daemon.ByteSize      `name:"rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of one node that may wait for the sinks; 0: no limit."`
 	TotalRcvBytes daemon.ByteSize      `name:"total-rcvbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes of all nodes together that may wait for the sinks; 0: no limit. Each node may always have one message."`
@@ -285,9 +286,13 @@ type loggerCommand struct {
 
 // Jobs implements [daemon.Command].
 func (c *loggerCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
+	node, err := newClusterJob(&c.clusterFlags, env, nil)
+	if err != nil {
+		return nil, err
+	}
 	logger, err := newLoggerJob(&c.loggerFlags, env)
 	if err != nil {
 		return nil, err
 	}
-	return []daemon.Job{logger}, nil
+	return node.with(logger), nil
 }

@@ -99,6 +99,7 @@ type status struct {
 	Forwarder *forwarderStatus `json:"forwarder"`
 	Logger    *loggerStatus    `json:"logger"`
 	Balance   *balanceStatus   `json:"balance"`
+	Cluster   *clusterStatus   `json:"cluster"`
 }
 
 // status asks for /status.

@@ -14,6 +14,10 @@ func (c *upCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	node, err := newClusterJob(&c.clusterFlags, env, broker)
+	if err != nil {
+		return nil, err
+	}
 	logger, err := newLoggerJob(&c.loggerFlags, env)
-	return []daemon.Job{broker, logger}, err
+	return node.with(broker, logger), err
 }
