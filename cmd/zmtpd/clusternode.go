@@ -30,13 +30,15 @@ type clusterJob struct {
 	node   atomic.Pointer[cluster.Node] // nil until Connect
 }
 
-// newClusterJob returns the job, nil if the logger is no node. broker is the broker of this process,
-// nil for none.
-func newClusterJob(flags *clusterFlags, env *daemon.Env, broker *forwarderJob) (*clusterJob, error) {
+// newClusterJob returns the job, nil if the logger is no node. broker is the broker of this
+// process, nil for none.
+func newClusterJob(flags *clusterFlags, env *daemon.Env, broker *forwarderJob) (*clusterJob,
+	error) {
 	if flags.ClusterNode == "" {
 		if flags.ClusterLayout != "" || flags.ClusterXSub != "" || flags.ClusterXPub != "" {
-			return nil, daemon.Usagef("--cluster-layout, --cluster-xsub or --cluster-xpub without " +
-				"--cluster-node: name the logger as Cluster::nodes does, as in --cluster-node logger-1")
+			return nil, daemon.Usagef("--cluster-layout, --cluster-xsub or --cluster-xpub " +
+				"without --cluster-node: name the logger as Cluster::nodes does, as in " +
+				"--cluster-node logger-1")
 		}
 		return nil, nil
 	}
@@ -53,8 +55,8 @@ func newClusterJob(flags *clusterFlags, env *daemon.Env, broker *forwarderJob) (
 	case keys != nil:
 		socket.Mechanism = keys.Mechanism
 	case broker != nil && env.Access.Keys() != nil:
-		return nil, daemon.Usagef("--cluster-node %s: the broker is encrypted, and the node has no "+
-			"keys; give --cluster-curve-server-key and --cluster-curve-secret-key-file",
+		return nil, daemon.Usagef("--cluster-node %s: the broker is encrypted, and the node has "+
+			"no keys; give --cluster-curve-server-key and --cluster-curve-secret-key-file",
 			flags.ClusterNode)
 	}
 	j := &clusterJob{flags: flags, broker: broker, config: cluster.Config{
@@ -62,8 +64,8 @@ func newClusterJob(flags *clusterFlags, env *daemon.Env, broker *forwarderJob) (
 		XSub: flags.ClusterXSub, XPub: flags.ClusterXPub, Socket: socket, Logger: env.Log}}
 	if layout != nil {
 		if t, ok := layout.Nodes[flags.ClusterNode]; ok && t != cluster.Logger {
-			return nil, daemon.Usagef("--cluster-node %s: the node is a %v in --cluster-layout %s; "+
-				"name a LOGGER", flags.ClusterNode, t, flags.ClusterLayout)
+			return nil, daemon.Usagef("--cluster-node %s: the node is a %v in --cluster-layout "+
+				"%s; name a LOGGER", flags.ClusterNode, t, flags.ClusterLayout)
 		}
 	}
 	return j, nil

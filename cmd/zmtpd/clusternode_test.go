@@ -58,7 +58,8 @@ func awaitPeers(t *testing.T, n *cluster.Node, names ...string) {
 // startManager makes a manager that announces the start of the cluster when all three nodes have
 // said that they see each other, as Zeek's does
 // (scripts/policy/frameworks/cluster/nodes-experimental/manager.zeek). It counts its announcements.
-func startManager(t *testing.T, broker *process, socket zmtp.Config) (*cluster.Node, *atomic.Int32) {
+func startManager(t *testing.T, broker *process, socket zmtp.Config) (*cluster.Node,
+	*atomic.Int32) {
 	t.Helper()
 	manager := joinCluster(t, broker, "manager", socket)
 	connected, announced := map[string]bool{"manager": true}, new(atomic.Int32)
@@ -151,7 +152,7 @@ func TestUpIsANode(t *testing.T) {
 	}
 	config := client(t, server, secret)
 	up := startUp(t, t.TempDir(), append(keys.flags(), "--cluster-node", "logger-1",
-		"--cluster-curve-server-key", server.String(),
+		"--cluster-curve-server-key="+server.String(),
 		"--cluster-curve-secret-key-file", own+"_secret")...)
 	manager, announced := startManager(t, up, config)
 	worker := joinCluster(t, up, "worker-1", config)

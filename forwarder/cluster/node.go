@@ -186,13 +186,17 @@ func checkName(name string, layout *Layout) error {
 	return nil
 }
 
-// newID returns a new node id of Zeek's form (options.zeek, my_node_id).
+// newID returns a new node id, for a node with a name in Zeek's form (options.zeek, my_node_id).
 func newID(name string) string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
-	return fmt.Sprintf("zeromq_%s_%s_%d_N%s", name, host, os.Getpid(), rand.Text()[:17])
+	kind := "zmtpd"
+	if name != "" {
+		kind = "zeromq_" + name
+	}
+	return fmt.Sprintf("%s_%s_%d_N%s", kind, host, os.Getpid(), rand.Text()[:17])
 }
 
 // connect subscribes the topics of a node and connects both sockets. The node's own topics come
@@ -240,6 +244,9 @@ func (n *Node) Self() Peer {
 }
 
 func (n *Node) id() string { return n.Self().ID }
+
+// Sockets returns the node's XPUB and XSUB sockets, to watch their connections.
+func (n *Node) Sockets() []*zmtp.Socket { return []*zmtp.Socket{n.xpub.Socket, n.xsub.Socket} }
 
 // Peers returns the other nodes that are up, sorted by name.
 func (n *Node) Peers() []Peer {

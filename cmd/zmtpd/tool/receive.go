@@ -25,15 +25,15 @@ type receiver interface {
 	Shutdown(context.Context) error
 }
 
-// drainTime bounds the time in which a tool that was stopped reads what was sent to it.
-const drainTime = 5 * time.Second
+// DrainTime bounds the time in which a tool that was stopped reads what was sent to it.
+const DrainTime = 5 * time.Second
 
 // Print prints messages until it has printed Count, or until ctx ends and everything received is
 // printed.
 func (c *ReceiveFlags) Print(ctx context.Context, std *daemon.Stdio, s receiver) error {
 	shut := make(chan error, 1)
 	stopped := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		ctx, cancel := context.WithTimeout(context.Background(), DrainTime)
 		defer cancel()
 		shut <- s.Shutdown(ctx)
 	})
