@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"zmtpd/forwarder/cluster"
 	"zmtpd/zmtp"
@@ -173,4 +176,28 @@ func TestNodes(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 	following.Terminate()
+}
+
+// The tools leave no goroutine behind when they are stopped, with or without a broker.
+func TestClusterToolsLeaveNothingBehind(t *testing.T) {
+	nowhere := "ipc://" + filepath.Join(t.TempDir(), "nowhere")
+	for _, args := range [][]string{{"events"}, {"nodes", "--follow"}, {"nodes"},
+		{"publish", "Site::x", "--topic", "x"}} {
+		before := goleak.IgnoreCurrent()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var stdout, stderr testkit.Output
+		done := make(chan error, 1)
+		args = append(args, "--xsub", nowhere, "--xpub", nowhere)
+		go func() { done <- run(ctx, args, nil, &stdout, &stderr) }()
+		testkit.Eventually(t, "the tool says that it is not connected",
+			func() bool { return strings.Contains(stderr.String(), "cannot connect") })
+		cancel()
+		err := <-done
+		if published := args[0] == "publish"; (err != nil) != published || published &&
+			err.Error() != "stopped before the event was published" {
+			t.Errorf("%s: %v", args[0], err)
+		}
+		goleak.VerifyNone(t, before)
+	}
 }

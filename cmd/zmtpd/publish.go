@@ -75,7 +75,9 @@ func (c *publishCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		return err
 	}
 	wait := time.Duration(c.Wait)
-	err = c.publish(ctx, node, topic, args)
+	if err = c.publish(ctx, node, topic, args); ctx.Err() != nil && err != nil {
+		err = errors.New("stopped before the event was published")
+	}
 	return errors.Join(err, leave(node, wait))
 }
 

@@ -35,4 +35,7 @@
 //	`zeek:",set"`       a slice is a set
 //
 // An event is a value of a fixed shape: [ParseEvent] and [AppendEvent].
+//
+// For people there is a text form of values, [AppendText], JSON without types, [AppendPlainJSON],
+// and a way to write a value on a command line, [ParseArgument].
 package event
