@@ -359,10 +359,10 @@ func (n *Node) probeEnds(topic string) {
 func (n *Node) Shutdown(ctx context.Context) error {
 	var err error
 	n.closing.Do(func() {
-		n.update(func(m *membership, _ time.Time) { m.leave() })
-		n.mu.Lock()
-		n.left = true
-		n.mu.Unlock()
+		n.update(func(m *membership, _ time.Time) {
+			m.leave()
+			n.left = true
+		})
 		err = n.xsub.Close()
 		n.queue.close()
 		n.greet.close()

@@ -187,12 +187,27 @@ func (n *Node) hello(topic []byte, e event.Event) bool {
 	return true
 }
 
-// update changes what the node knows of the others, and passes on what follows from that.
+// update changes what the node knows of the others, passes on what follows from that, and logs it.
 func (n *Node) update(change func(m *membership, now time.Time)) {
+	statuses, refused := n.apply(change)
+	for _, s := range statuses {
+		n.logStatus(s)
+	}
+	for _, r := range refused {
+		if more, ok := n.limit.Admit("hello_"+r.why.String(), r.id); ok {
+			n.log.Warn("a hello is not taken; more of this kind are counted only", "reason",
+				r.why.String(), "name", r.name, "node", r.id, "not_logged", more)
+		}
+	}
+}
+
+// apply is update without the log, which may block. It returns what to log.
+func (n *Node) apply(change func(m *membership, now time.Time)) (statuses []Status,
+	refused []refused) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.left {
-		return
+		return nil, nil
 	}
 	m := n.members
 	change(m, time.Now())
@@ -209,40 +224,46 @@ func (n *Node) update(change func(m *membership, now time.Time)) {
 	for _, s := range m.statuses {
 		n.tell(s)
 	}
-	for _, r := range m.refused {
-		if more, ok := n.limit.Admit("hello_"+r.why.String(), r.id); ok {
-			n.log.Warn("a hello is not taken; more of this kind are counted only", "reason",
-				r.why.String(), "name", r.name, "node", r.id, "not_logged", more)
-		}
-	}
-	m.greetings, m.statuses, m.refused = m.greetings[:0], m.statuses[:0], m.refused[:0]
+	statuses, refused = m.statuses, m.refused
+	m.greetings, m.statuses, m.refused = m.greetings[:0], nil, nil
+	return statuses, refused
 }
 
 // tell passes a change in the cluster on. Caller holds the lock.
 func (n *Node) tell(s Status) {
-	switch s.Kind {
-	case PeerAdded:
-		n.log.Info("a node is up", "name", s.Peer.Name, "node", s.Peer.ID)
+	if s.Kind == PeerAdded {
 		delete(n.pending, s.Peer.Name)
 		n.connected()
-	case PeerLost, PeerRemoved:
-		n.log.Info("a node is down", "name", s.Peer.Name, "node", s.Peer.ID, "cause",
-			s.Cause.String())
-	case ClusterStarted:
-		n.log.Info("the manager says that the cluster has started")
 	}
 	if n.cfg.Status != nil && !n.queue.add(item{status: &s}) {
 		n.counts.lostStatuses.Add(1)
 	}
 }
 
+func (n *Node) logStatus(s Status) {
+	switch s.Kind {
+	case PeerAdded:
+		n.log.Info("a node is up", "name", s.Peer.Name, "node", s.Peer.ID)
+	case PeerLost, PeerRemoved:
+		n.log.Info("a node is down", "name", s.Peer.Name, "node", s.Peer.ID, "cause",
+			s.Cause.String())
+	case ClusterStarted:
+		n.log.Info("the manager says that the cluster has started")
+	}
+}
+
 // clusterStarted takes the announcement that the cluster has started.
 func (n *Node) clusterStarted() {
+	s := Status{Kind: ClusterStarted}
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.started {
+	first := !n.started
+	if first {
 		n.started = true
-		n.tell(Status{Kind: ClusterStarted})
+		n.tell(s)
+	}
+	n.mu.Unlock()
+	if first {
+		n.logStatus(s)
 	}
 }
 
