@@ -54,7 +54,8 @@ func checkSaid(tb tester, got, sent map[direction][]string) {
 		for _, m := range list {
 			i := slices.Index(rest, m)
 			if i < 0 {
-				tb.Fatalf("%v to %v: %.200q was not sent, or not after the one before", d.from, d.to, m)
+				tb.Fatalf("%v to %v: %.200q was not sent, or not after the one before", d.from,
+					d.to, m)
 			}
 			rest = rest[i+1:]
 		}

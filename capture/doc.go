@@ -1,5 +1,5 @@
-// Package capture finds the ZMTP sessions in captured packets: their endpoints, handshakes, messages
-// and commands, and how TCP fared.
+// Package capture finds the ZMTP sessions in captured packets: their endpoints, handshakes,
+// messages and commands, and how TCP fared.
 //
 //	r, err := capture.NewReader(file, capture.Options{})
 //	for ev, err := range r.Events(ctx) {

@@ -70,6 +70,8 @@ type Session struct {
 	ID             uint64
 	Client, Server netip.AddrPort // a guess if the beginning of the session is not in the file
 
+	Began time.Time // of its first packet
+
 	// What is known so far.
 	FromClient, FromServer Peer
 }

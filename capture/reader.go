@@ -55,6 +55,15 @@ type Stats struct {
 	MissingBytes uint64 // bytes of these gaps
 }
 
+// Add returns the sums of two sets of counters.
+func (s Stats) Add(t Stats) Stats {
+	return Stats{Packets: s.Packets + t.Packets, Skipped: s.Skipped + t.Skipped,
+		Truncated: s.Truncated + t.Truncated, Sessions: s.Sessions + t.Sessions,
+		OtherSessions: s.OtherSessions + t.OtherSessions, NoStart: s.NoStart + t.NoStart,
+		Messages: s.Messages + t.Messages, Encrypted: s.Encrypted + t.Encrypted,
+		Gaps: s.Gaps + t.Gaps, MissingBytes: s.MissingBytes + t.MissingBytes}
+}
+
 // Reader reads the ZMTP sessions of one source. It is not for concurrent use.
 type Reader struct {
 	opts   Options
@@ -188,7 +197,7 @@ func (r *Reader) segment(seg segment) error {
 		}
 		r.lastID++
 		s = newSession(r.lastID, key, side, r.limit.firstOffset)
-		s.place = r.recent.PushBack(s)
+		s.began, s.place = r.now, r.recent.PushBack(s)
 		r.sessions[key] = s
 	}
 	s.last = r.now
@@ -226,4 +235,10 @@ func (r *Reader) emit(s *session, ev Event) error {
 		return errStop
 	}
 	return nil
+}
+
+// Endpoints returns the endpoints of a packet that is a TCP segment.
+func Endpoints(p Packet) (src, dst netip.AddrPort, ok bool) {
+	s, err := decode(cutLink(p.Link, p.Data))
+	return s.src, s.dst, err == nil
 }

@@ -34,6 +34,7 @@ type session struct {
 	id     uint64
 	key    connKey
 	place  *list.Element
+	began  time.Time // of its first packet
 	last   time.Time // of its latest packet
 	phase  phase
 	client int      // which endpoint sent the first SYN, or the first packet
@@ -204,7 +205,8 @@ func (r *Reader) begin(s *session) error {
 	if !s.syn {
 		s.client = s.guessClient()
 	}
-	s.public = &Session{ID: s.id, Client: s.key[s.client], Server: s.key[1-s.client]}
+	s.public = &Session{ID: s.id, Client: s.key[s.client], Server: s.key[1-s.client],
+		Began: s.began}
 	if r.opts.Select != nil && !r.opts.Select(s.public.Client, s.public.Server) {
 		return r.leave(s)
 	}

@@ -17,6 +17,7 @@ type Client struct {
 	public Key
 	secret *ecdh.PrivateKey
 	random random
+	keyLog *KeyLog // nil for none
 }
 
 // NewClient returns the client side for a server's public key and the client's own secret key. It
@@ -28,6 +29,13 @@ func NewClient(server Key, secret Secret) (*Client, error) {
 		return nil, errors.New("curve: the server's public key cannot be used: it is of low order")
 	}
 	return c, nil
+}
+
+// WithKeyLog returns a Client with the same keys whose connections are in a key log; nil for none.
+func (c *Client) WithKeyLog(l *KeyLog) *Client {
+	other := *c
+	other.keyLog = l
+	return &other
 }
 
 // Mechanism is a [zmtp.Config.Mechanism].
@@ -130,6 +138,7 @@ func (m *client) initiate(dst, cmd []byte) ([]byte, error) {
 	if m.traffic, err = newBoxKey(m.ephemeral, server); err != nil {
 		return dst, err
 	}
+	m.config.keyLog.note(m.ephemeral.PublicKey().Bytes(), m.traffic)
 	vouchKey, err := newBoxKey(m.config.secret, server)
 	if err != nil {
 		return dst, err

@@ -28,6 +28,7 @@ const MaxServerKeys = 8
 type Server struct {
 	auth    zmtp.Auth
 	limiter *Limiter
+	keyLog  *KeyLog // nil for none
 	keys    []*ecdh.PrivateKey
 	random  random
 }
@@ -60,6 +61,13 @@ func NewServer(auth zmtp.Auth, secrets ...Secret) (*Server, error) {
 func (s *Server) WithLimiter(l *Limiter) *Server {
 	other := *s
 	other.limiter = l
+	return &other
+}
+
+// WithKeyLog returns a Server with the same keys whose connections are in a key log; nil for none.
+func (s *Server) WithKeyLog(l *KeyLog) *Server {
+	other := *s
+	other.keyLog = l
 	return &other
 }
 
@@ -234,6 +242,7 @@ func (m *server) initiate(cmd []byte) error {
 	if !ok {
 		return wire.Errorf(wire.Cryptographic, "INITIATE cannot be opened")
 	}
+	m.config.keyLog.note(m.peerKey[:], m.traffic)
 	// libzmq does not check this. A nonce must not be used twice with one key.
 	n := binary.BigEndian.Uint64(nonce)
 	if n <= m.last {

@@ -26,6 +26,7 @@ type cli struct {
 	Logger    loggerCommand    `cmd:"" group:"daemons" help:"Run the logger, which writes the logs of all nodes to files, standard output or Kafka."`
 	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Share the logs of all nodes among several loggers."`
 
+	Capture       captureCommand  `cmd:"" group:"tools" help:"Show what a cluster says, from packets."`
 	Events        eventsCommand   `cmd:"" group:"tools" help:"Print the events of a Zeek cluster as they pass."`
 	Publish       publishCommand  `cmd:"" group:"tools" help:"Publish an event in a Zeek cluster."`
 	Nodes         nodesCommand    `cmd:"" group:"tools" help:"Show the nodes of a Zeek cluster."`

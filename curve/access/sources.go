@@ -29,6 +29,8 @@ type Sources struct {
 	ClientPaths []string
 	// Clients are further clients.
 	Clients []*Client
+	// KeyLog gets the keys of connections. Default: none.
+	KeyLog *curve.KeyLog
 }
 
 const (

@@ -106,7 +106,7 @@ func (s *Store) reload(p print) (Change, error) {
 		if err != nil {
 			return Change{}, err
 		}
-		defer e.server.Store(server.WithLimiter(s.limiter)) // all or none of them
+		defer e.server.Store(server.WithLimiter(s.limiter).WithKeyLog(s.sources.KeyLog)) // all or none of them
 	}
 	s.now.Store(c)
 	s.stats.Changed = time.Now()
@@ -274,7 +274,7 @@ func (s *Store) Mechanism(auth zmtp.Auth) (func(local wire.Metadata) zmtp.Mechan
 		return nil, err
 	}
 	e := &end{auth: auth}
-	e.server.Store(server.WithLimiter(s.limiter))
+	e.server.Store(server.WithLimiter(s.limiter).WithKeyLog(s.sources.KeyLog))
 	s.ends = append(s.ends, e)
 	return func(local wire.Metadata) zmtp.Mechanism { return e.server.Load().Mechanism(local) }, nil
 }

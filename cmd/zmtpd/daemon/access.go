@@ -23,6 +23,7 @@ type AccessFlags struct {
 	CurveClients       []string `group:"security" placeholder:"PATH" help:"Certificate file with the public key of a client that may connect, or a folder of which all files *.key are taken (repeatable). zmtpd reads all key files again when they change, and on SIGHUP."`
 	CurveClientKey     []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"Public key of a client that may connect (repeatable)."`
 	CurveHandshakeRate Count    `group:"security" default:"1000" help:"CURVE handshakes that the server computes in a second, after a burst of as many; one address gets a quarter. Handshakes beyond that wait or are refused; addresses of earlier clients go first. 0: no limit."`
+	CurveKeylog        string   `group:"security" placeholder:"FILE" help:"Append the keys of connections to this file, with which zmtpd capture decrypts them. It never has a secret key of the server. Only its owner can read it."`
 	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"ZAP handler (RFC 27), a REP or ROUTER socket, that decides which clients may connect. The domain is xsub, xpub, pull or tap."`
 	Allow              []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Accept clients from these IP addresses only, as in 10.0.0.0/8 (repeatable)."`
 	Deny               []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Refuse clients from these IP addresses (repeatable)."`
@@ -65,6 +66,7 @@ type Access struct {
 	zap         *zapclient.Client // nil for none
 	zapEndpoint string            // --zap-handler
 	labels      Labels            // of clients
+	keyLog      *curve.KeyLog     // nil for none
 }
 
 // open reads the keys and connects to the ZAP handler. Call close at the end.
@@ -75,6 +77,17 @@ func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
 		return nil, err
 	}
 	var keys *access.Store
+	if f.CurveKeylog != "" {
+		if sources == nil {
+			return nil, keyLogWithoutKeys("")
+		}
+		if sources.KeyLog, err = curve.CreateKeyLog(f.CurveKeylog, log); err != nil {
+			return nil, fmt.Errorf("--curve-keylog: %w", err)
+		}
+		log.Warn("keys of connections are written to a file: who can read it can decrypt them",
+			"file", f.CurveKeylog)
+		s.keyLog = sources.KeyLog
+	}
 	if sources != nil {
 		keys, err = access.Open(*sources, curve.NewLimiter(int(f.CurveHandshakeRate)))
 		if e, ok := errors.AsType[*access.SourceError](err); ok {
@@ -209,5 +222,8 @@ func (s *Access) targets() []Target {
 func (s *Access) close() {
 	if s.zap != nil {
 		s.zap.Close()
+	}
+	if s.keyLog != nil {
+		_ = s.keyLog.Close() // the keys were written, or the error was logged
 	}
 }

@@ -13,6 +13,7 @@ import (
 type CurveClientFlags struct {
 	CurveServerKey     string `group:"security" placeholder:"KEY|FILE" help:"Public key of the server, as text or in a certificate file. It turns encryption on."`
 	CurveSecretKeyFile string `group:"security" placeholder:"FILE" help:"Certificate file with the client's secret key, as zmtpd keygen --dir writes it."`
+	CurveKeylog        string `group:"security" placeholder:"FILE" help:"Append the keys of connections to this file, with which zmtpd capture decrypts them. It never has the client's secret key."`
 }
 
 // Socket returns the configuration of a tool's socket. The socket connects again after every error:
@@ -30,6 +31,26 @@ func (f *CurveClientFlags) Socket() (zmtp.Config, error) {
 // Client returns the keys of the flags or of Zeek's variables, nil for none. prefix is the prefix
 // of the flags' names.
 func (f *CurveClientFlags) Client(prefix string) (*curve.Client, error) {
+	client, err := f.client(prefix)
+	if err != nil || f.CurveKeylog == "" {
+		return client, err
+	}
+	if client == nil {
+		return nil, keyLogWithoutKeys(prefix)
+	}
+	keyLog, err := curve.CreateKeyLog(f.CurveKeylog, nil) // the end of the process closes it
+	if err != nil {
+		return nil, fmt.Errorf("--%scurve-keylog: %w", prefix, err)
+	}
+	return client.WithKeyLog(keyLog), nil
+}
+
+func keyLogWithoutKeys(prefix string) error {
+	return Usagef("--%scurve-keylog without keys: connections are not encrypted, so there is "+
+		"nothing to write", prefix)
+}
+
+func (f *CurveClientFlags) client(prefix string) (*curve.Client, error) {
 	zeek := zeekkeys.Read(os.Getenv)
 	flag := prefix + "curve-server-key"
 	if f.CurveServerKey == "" {
