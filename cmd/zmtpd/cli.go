@@ -50,6 +50,7 @@ var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "sinks", Title: "Destinations:"},
 	{Key: "kafka", Title: "Kafka:"},
 	{Key: "tap", Title: "Copies of the traffic:"},
+	{Key: "publish", Title: "Logs for subscribers of events:"},
 	{Key: "websocket", Title: "WebSocket clients:"},
 	{Key: "archive", Title: "Rotated logs:"},
 	{Key: "cluster", Title: "Node of the cluster:"},

@@ -29,6 +29,7 @@ type loggerFlags struct {
 	Redefs        []string         `placeholder:"FILE" help:"Zeek script, such as local.zeek, whose redefs of Zeek's logging apply (repeatable). --redef and other flags win over it."`
 	FlushInterval daemon.Positive  `default:"1s" help:"Longest time that records wait in the buffer of their log file before they are written."`
 	sinkFlags
+	publishFlags
 	archiveFlags
 	clusterFlags
 	RcvHWM        daemon.HighWaterMark `name:"rcvhwm" group:"limits" default:"1000" reload:"" help:"Messages of one node that may wait for the sinks; 0: no limit. At the limit, the node waits."`
@@ -140,12 +141,13 @@ type loggerJob struct {
 	labels   loggerLabels
 }
 
-func newLoggerJob(flags *loggerFlags, env *daemon.Env) (*loggerJob, error) {
+// newLoggerJob makes the job. Records of --publish-logs go to p.
+func newLoggerJob(flags *loggerFlags, p logPublisher, env *daemon.Env) (*loggerJob, error) {
 	config, err := env.Access.Protect(flags.queues(env.Socket()), domainPull)
 	if err != nil {
 		return nil, err
 	}
-	sinks, err := flags.openSinks(env)
+	sinks, err := flags.openSinks(env, p)
 	if err != nil {
 		return nil, err
 	}
@@ -277,10 +279,12 @@ func (j *loggerJob) Collect(ch chan<- prometheus.Metric) {
 	daemon.CollectSocket(ch, "pull", j.pull.Stats(), peers)
 	j.access.CollectPeers(ch, domainPull, peers)
 	j.labels.collect(ch, j)
+	j.sinks.collectPublish(ch)
 }
 
 type loggerCommand struct {
 	loggerFlags
+	publishToFlags
 	daemon.Flags
 }
 
@@ -290,9 +294,18 @@ func (c *loggerCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	logger, err := newLoggerJob(&c.loggerFlags, env)
+	if len(c.PublishLogs) == 0 {
+		logger, err := newLoggerJob(&c.loggerFlags, logPublisher{}, env)
+		return node.with(logger), err
+	}
+	broker, err := c.publishToFlags.open(env)
 	if err != nil {
 		return nil, err
 	}
-	return node.with(logger), nil
+	logger, err := newLoggerJob(&c.loggerFlags, broker.publisher(), env)
+	if err != nil {
+		return nil, err
+	}
+	broker.sink = logger.sinks.publish
+	return node.with(logger, broker), nil
 }

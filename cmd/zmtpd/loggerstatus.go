@@ -16,6 +16,8 @@ type loggerStatus struct {
 	Sinks    []sinkStatus        `json:"sinks"`
 	Files    *filesStatus        `json:"files,omitempty"`
 	Kafka    *kafkaStatus        `json:"kafka,omitempty"`
+	// Published are the records of --publish-logs.
+	Published *publishStatus `json:"published,omitempty"`
 }
 
 // counts are messages, each of one batch, and the records in them.
@@ -122,6 +124,7 @@ func (j *loggerJob) newStatus() *loggerStatus {
 			s.Kafka.Error = st.Err.Error()
 		}
 	}
+	s.Published = j.publishStatus()
 	return s
 }
 

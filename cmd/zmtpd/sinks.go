@@ -14,6 +14,7 @@ import (
 	"zmtpd/pipeline"
 	"zmtpd/pipeline/files"
 	"zmtpd/pipeline/kafka"
+	"zmtpd/pipeline/logtap"
 	"zmtpd/pipeline/redef"
 	"zmtpd/pipeline/spool"
 	"zmtpd/pipeline/stdout"
@@ -44,10 +45,11 @@ type sinks struct {
 	outlets []*pipeline.Outlet
 	files   *files.Logger // nil without --sink files
 	kafka   *kafka.Sink   // nil without --sink kafka
+	publish *logtap.Sink  // nil without --publish-logs
 }
 
-// openSinks opens the sinks of --sink.
-func (f *loggerFlags) openSinks(env *daemon.Env) (*sinks, error) {
+// openSinks opens the sinks of --sink and --publish-logs. Records of the latter go to p.
+func (f *loggerFlags) openSinks(env *daemon.Env, p logPublisher) (*sinks, error) {
 	options, err := f.options(env.Log)
 	if err != nil {
 		return nil, err
@@ -68,6 +70,11 @@ func (f *loggerFlags) openSinks(env *daemon.Env) (*sinks, error) {
 		return nil, daemon.Usagef("--spool-bytes 0: the spool needs room; give 1 or more")
 	}
 	s := &sinks{options: options}
+	failed := func(err error) (*sinks, error) {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		return nil, errors.Join(err, s.close(ended))
+	}
 	for i, name := range f.Sink {
 		if slices.Contains(f.Sink[:i], name) {
 			err = daemon.Usagef("--sink %s: given twice", name)
@@ -75,10 +82,11 @@ func (f *loggerFlags) openSinks(env *daemon.Env) (*sinks, error) {
 			err = s.add(name, f, env)
 		}
 		if err != nil {
-			ended, cancel := context.WithCancel(context.Background())
-			cancel()
-			return nil, errors.Join(err, s.close(ended))
+			return failed(err)
 		}
+	}
+	if err := s.addPublish(f, p, env); err != nil {
+		return failed(err)
 	}
 	return s, nil
 }

@@ -18,6 +18,10 @@ func (c *upCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	logger, err := newLoggerJob(&c.loggerFlags, env)
+	var logs logPublisher
+	if len(c.PublishLogs) > 0 {
+		logs = broker.inProcess()
+	}
+	logger, err := newLoggerJob(&c.loggerFlags, logs, env)
 	return node.with(broker, logger), err
 }
