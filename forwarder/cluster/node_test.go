@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -134,39 +135,81 @@ func TestNodesSeeEachOther(t *testing.T) {
 // All nodes see each other again.
 func TestNodesMeetAgain(t *testing.T) {
 	t.Parallel()
-	broken := errors.New("test: connection broken")
 	b := startBroker(t, anyPort, anyPort)
-	names := []string{"manager", "worker-1", "worker-2"}
+	members := meet(t, b)
+	breakConnections(t, members)
+	told := members["manager"].hears()
+	b.Close()
+	testkit.Eventually(t, "worker-1 is lost",
+		func() bool { return told("lost worker-1 broker_lost") })
+	startBroker(t, b.xsub, b.xpub)
+	testkit.Eventually(t, "worker-1 is up", func() bool { return told("added worker-1 ") })
+	awaitAll(t, members)
+}
+
+// The same at Zeek's own broker, a proxy of libzmq. There a node that leaves is down, too.
+func TestLibzmqBroker(t *testing.T) {
+	t.Parallel()
+	r := testkit.StartLibzmq(t).Call(t, "proxy", testkit.Args{"xsub": anyPort, "xpub": anyPort})
+	b := &broker{xsub: r.Endpoints[0], xpub: r.Endpoints[1]}
+	members := meet(t, b)
+	breakConnections(t, members)
+	passive := join(t, b, Config{})
+	passive.awaitPeers(t, "manager", "worker-1", "worker-2")
+	var got received
+	Handle(members["worker-2"].Node, "Site::n", func(_ context.Context, _ Event,
+		args struct{ N uint64 }) {
+		got.add("%d", args.N)
+	})
+	ready(t, passive)
+	err := passive.Publish(t.Context(), NodeTopic("worker-2"), "Site::n", uint64(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.await(t, "3")
+	members["worker-1"].leave(t)
+	delete(members, "worker-1")
+	awaitAll(t, members)
+}
+
+// meet makes three nodes and waits until they see each other.
+func meet(t *testing.T, b *broker) map[string]*member {
+	t.Helper()
 	members := map[string]*member{}
-	for _, name := range names {
+	for name := range layout.Nodes {
 		members[name] = join(t, b, Config{Name: name, Layout: layout})
 	}
-	all := func() {
-		t.Helper()
-		for _, name := range names {
-			members[name].awaitPeers(t, slices.DeleteFunc(slices.Clone(names),
-				func(other string) bool { return other == name })...)
-		}
+	awaitAll(t, members)
+	return members
+}
+
+// awaitAll waits until each of the members sees all others, and nobody else.
+func awaitAll(t *testing.T, members map[string]*member) {
+	t.Helper()
+	names := slices.Sorted(maps.Keys(members))
+	for name, m := range members {
+		m.awaitPeers(t, slices.DeleteFunc(slices.Clone(names),
+			func(other string) bool { return other == name })...)
 	}
-	all()
-	told := func(text string) func() bool {
-		before := len(members["manager"].told())
-		return func() bool { return slices.Contains(members["manager"].told()[before:], text) }
-	}
-	for name, s := range map[string]*zmtp.Socket{"XPUB": members["worker-1"].xpub.Socket,
-		"XSUB": members["worker-1"].xsub.Socket} {
-		t.Log(name)
-		up := told("added worker-1 ")
+}
+
+// breakConnections breaks one connection of worker-1 after the other.
+func breakConnections(t *testing.T, members map[string]*member) {
+	t.Helper()
+	broken := errors.New("test: connection broken")
+	for _, s := range members["worker-1"].Sockets() {
+		told := members["manager"].hears()
 		s.ClosePeers(func(*zmtp.Peer) error { return broken })
-		testkit.Eventually(t, "worker-1 is up", up)
-		all()
+		testkit.Eventually(t, fmt.Sprintf("worker-1 is up again after its %s broke", s.Type()),
+			func() bool { return told("added worker-1 ") })
+		awaitAll(t, members)
 	}
-	down, up := told("lost worker-1 broker_lost"), told("added worker-1 ")
-	b.Close()
-	testkit.Eventually(t, "worker-1 is lost", down)
-	startBroker(t, b.xsub, b.xpub)
-	testkit.Eventually(t, "worker-1 is up", up)
-	all()
+}
+
+// hears returns what reports whether the member was told something from now on.
+func (m *member) hears() func(text string) bool {
+	before := len(m.told())
+	return func(text string) bool { return slices.Contains(m.told()[before:], text) }
 }
 
 // Nodes that wait for the start of the cluster get to know of it, from a manager that does what
