@@ -99,13 +99,19 @@ func TestHostile(t *testing.T) {
 	for i := range hellos {
 		a.publish(to, helloFirst, "worker-2", fmt.Sprintf("zeromq_worker-2_h_%d_N", i))
 	}
+	var st Stats
 	testkit.Eventually(t, "all are counted", func() bool {
-		st := victim.Stats()
-		return st.Refused[TooMany] == hellos-held && st.balanced()
+		victim.Node.mu.Lock()
+		waiting := len(victim.members.heard)
+		victim.Node.mu.Unlock()
+		st = victim.Stats()
+		// On a slow machine some expire before the next ones take their place.
+		return waiting <= held && st.balanced() &&
+			st.Refused[TooMany]+st.Refused[Expired]+uint64(waiting) == hellos
 	})
-	st := victim.Stats()
-	want := Refusals{BadHello: 4, TooLong: 3, TooMany: hellos - held, UnknownName: 1, Repeated: 1,
-		NotSubscribed: 1, NotForUs: 1}
+	st.Refused[TooMany], st.Refused[Expired] = 0, 0
+	want := Refusals{BadHello: 4, TooLong: 3, UnknownName: 1, Repeated: 1, NotSubscribed: 1,
+		NotForUs: 1}
 	drops := Drops{BadParts: 2, BadSerializer: 2, BadEvent: 3}
 	if st.Refused != want || st.Dropped != drops || st.Unhandled != 1 {
 		t.Errorf("refused %v, want %v; dropped %v, want %v; %d unhandled", st.Refused, want,
