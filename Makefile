@@ -19,7 +19,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up demo build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single scale overload soak hostile nightly clean
+.PHONY: up demo build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway scale overload soak hostile nightly clean
 
 # Logs go to run/logs, which git ignores.
 up: build
@@ -77,6 +77,11 @@ bench-curve:
 # CPU time per message of single Send and Recv, unencrypted, against libzmq's in the same run.
 bench-single:
 	$(GO) run ./curve/pushbench -null
+
+# The WebSocket gateway: memory of an idle client, and CPU time per event and client beside the broker's own. It needs 20,000
+# file descriptors.
+bench-gateway:
+	$(GO) run ./forwarder/gateway/gatewaybench
 
 # The forwarder with 1,000 nodes, 10,000 connections, 100,000 topics, minutes of nodes that come and go, and overload. It needs 20,000 file descriptors.
 scale:
