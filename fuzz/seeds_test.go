@@ -24,6 +24,7 @@ var corpora = map[string]func(testing.TB) [][]byte{
 	"FuzzGatewayMessage":   gatewayMessages,
 	"FuzzLogBatch":         func(tb testing.TB) [][]byte { return seeds(tb, "testdata/logbatch") },
 	"FuzzSalsa":            salsaSeeds,
+	"FuzzSocketTypes":      socketTypeSeeds,
 	"FuzzTopics":           topicsSeeds,
 	"FuzzZ85Decode":        z85Texts,
 	"FuzzZ85Encode":        z85Data,

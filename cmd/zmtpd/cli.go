@@ -37,6 +37,12 @@ type cli struct {
 	Sub           subCommand      `cmd:"" group:"tools" help:"Subscribe to topics and print messages."`
 	Push          pushCommand     `cmd:"" group:"tools" help:"Push messages from standard input."`
 	Pull          pullCommand     `cmd:"" group:"tools" help:"Pull messages and print them."`
+	Req           reqCommand      `cmd:"" group:"tools" help:"Send requests from standard input and print the replies."`
+	Rep           repCommand      `cmd:"" group:"tools" help:"Print requests and reply to them from standard input, or with the request."`
+	Dealer        dealerCommand   `cmd:"" group:"tools" help:"Send messages from standard input to ROUTERs or REPs and print what comes back."`
+	Router        routerCommand   `cmd:"" group:"tools" help:"Print messages behind the routing ids of their senders, and send standard input to routing ids."`
+	Pair          pairCommand     `cmd:"" group:"tools" help:"Send standard input to one peer and print what it sends."`
+	Proxy         proxyCommand    `cmd:"" group:"tools" help:"Pass messages between two sockets."`
 	HelpOn        helpCommand     `cmd:"" name:"help" group:"tools" help:"Print help about zmtpd or one of its commands."`
 	Simulate      simulateCommand `cmd:"" group:"tools" help:"Play the nodes of a Zeek cluster against a broker and a logger, and balance what was sent and seen."`
 	Version       versionCommand  `cmd:"" group:"tools" help:"Print version, commit, Go version and dependencies."`

@@ -26,21 +26,27 @@ type endpointSocket interface {
 // Attach binds and connects s. It prints the bound addresses and, until s ends, why s is not
 // connected.
 func (f *EndpointFlags) Attach(s endpointSocket, stderr io.Writer) error {
+	return f.AttachAs("", s, stderr)
+}
+
+// AttachAs is Attach for flags whose names begin with prefix.
+func (f *EndpointFlags) AttachAs(prefix string, s endpointSocket, stderr io.Writer) error {
+	connect, bind := "--"+prefix+"connect", "--"+prefix+"bind"
 	if len(f.Connect)+len(f.Bind) == 0 {
-		return daemon.Usagef("no endpoint: use --connect or --bind, as in --connect " +
-			"tcp://127.0.0.1:5557")
+		return daemon.Usagef("no endpoint: use %s or %s, as in %s tcp://127.0.0.1:5557", connect,
+			bind, connect)
 	}
 	WatchConnections(s, stderr)
 	for _, e := range f.Bind {
 		bound, err := s.Listen(e)
 		if err != nil {
-			return daemon.ListenError("--bind", e, err)
+			return daemon.ListenError(bind, e, err)
 		}
 		fmt.Fprintf(stderr, "zmtpd: listening on %s\n", bound)
 	}
 	for _, e := range f.Connect {
 		if err := s.Connect(e); err != nil {
-			return daemon.EndpointError("--connect", e, err)
+			return daemon.EndpointError(connect, e, err)
 		}
 	}
 	return nil
