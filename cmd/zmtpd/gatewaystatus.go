@@ -94,6 +94,7 @@ type gatewayStatus struct {
 	Topics      int                           `json:"topics"` // distinct, subscribed
 	Taken       uint64                        `json:"taken"`  // messages from the broker
 	Backlog     int64                         `json:"backlog_bytes"`
+	Matched     uint64                        `json:"matched"` // = events out + dropped + queued
 	Queued      int                           `json:"queued"`
 	QueuedBytes int64                         `json:"queued_bytes"`
 	Refused     map[string]uint64             `json:"refused,omitempty"` // by reason
@@ -128,7 +129,8 @@ func (j *gatewayJob) status() *gatewayStatus {
 	}
 	st := j.g.Stats()
 	s := &gatewayStatus{Connections: st.Connections, Clients: st.Clients, Topics: st.Topics,
-		Taken: st.Taken, Backlog: st.Backlog, Queued: st.Queued, QueuedBytes: st.QueuedBytes,
+		Taken: st.Taken, Backlog: st.Backlog, Matched: st.Matched,
+		Queued: st.Queued, QueuedBytes: st.QueuedBytes,
 		Refused: daemon.ByName(st.Refused), Dropped: daemon.ByName(st.Dropped),
 		ByTopic: map[string]gatewayTopicStatus{}, ByClient: []gatewayClientStatus{}}
 	for topic, t := range st.ByTopic {

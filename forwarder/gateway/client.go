@@ -98,7 +98,7 @@ func (c *client) closeFor(r Reason, code websocket.StatusCode, text string) {
 		return
 	}
 	c.g.refuse(r, c.remote, c.identity.Name, "application", c.app)
-	c.g.writers.Go(func() { c.close(code, text) })
+	c.g.spawn(func() { c.close(code, text) })
 }
 
 // close does the closing handshake, for closeTimeout at most.
@@ -163,13 +163,13 @@ func (c *client) finish() {
 // read reads messages until the connection ends.
 func (c *client) read() {
 	defer c.finish()
-	c.ws.SetReadLimit(c.g.cfg.Load().MaxMessageSize)
 	late := time.AfterFunc(c.g.cfg.Load().HandshakeTimeout, func() {
 		c.closeFor(NoSubscriptions, websocket.StatusPolicyViolation,
 			"No subscriptions within the time for them")
 	})
 	defer late.Stop()
 	for first := true; ; first = false {
+		c.ws.SetReadLimit(c.g.cfg.Load().MaxMessageSize)
 		_, r, err := c.ws.Reader(context.Background())
 		if err == nil {
 			err = c.message(r, first)
@@ -216,7 +216,10 @@ func (c *client) message(r io.Reader, first bool) error {
 		if len(text) == cap(text) {
 			// Twice what is added: the event takes no more than its text.
 			more := int64(2 * cap(text))
-			if !c.holder.Reserve(more, more, c.done) {
+			c.held.Store(true)
+			ok := c.holder.Reserve(more, more, c.done)
+			c.held.Store(false)
+			if !ok {
 				return net.ErrClosed
 			}
 			reserved += more

@@ -36,14 +36,16 @@ type Gateway struct {
 	files   files
 	ctx     context.Context // ends with the Gateway
 	cancel  context.CancelFunc
-	writers sync.WaitGroup // of the clients, and what closes them
 	readers sync.WaitGroup // of the clients
+	writers sync.WaitGroup // of the clients; readers and loops add to it
+	helpers sync.WaitGroup // see spawn
 	loops   sync.WaitGroup // the goroutines of the Gateway
 
 	cfg      atomic.Pointer[Config] // with defaults
 	accounts *accounts
 	refused  [numReasons]atomic.Uint64 // connections and what clients sent
 	dropped  [numReasons]atomic.Uint64 // events for clients
+	matched  atomic.Uint64             // events for clients
 	last     atomic.Uint64             // number of clients that had a node id
 
 	table       topics.Table[*client] // changed with subscribing
@@ -56,7 +58,8 @@ type Gateway struct {
 	clients     map[*client]struct{} // guarded by mu
 	connections int                  // guarded by mu; also those in a handshake
 	byAddress   map[netip.Addr]int   // guarded by mu
-	closing     bool                 // guarded by mu
+	closing     bool                 // guarded by mu; there are no new clients
+	ended       bool                 // guarded by mu; spawn does nothing
 }
 
 // maxLogged bounds the clients that the log names for one reason in a loglimit.Window.
@@ -78,8 +81,9 @@ func New(f *forwarder.Forwarder, cfg Config) (*Gateway, error) {
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.server = &http.Server{
-		Handler: g, ReadTimeout: cfg.HandshakeTimeout, MaxHeaderBytes: maxHeader,
-		IdleTimeout: cfg.HandshakeTimeout,
+		Handler: g, MaxHeaderBytes: maxHeader,
+		ReadTimeout: min(cfg.HandshakeTimeout, requestTimeout),
+		IdleTimeout: min(cfg.HandshakeTimeout, requestTimeout),
 		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		Protocols:   new(http.Protocols),
 	}
@@ -93,8 +97,13 @@ func New(f *forwarder.Forwarder, cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
-// maxHeader bounds the header of a request, in bytes.
-const maxHeader = 16 << 10
+const (
+	// maxHeader bounds the header of a request, in bytes.
+	maxHeader = 16 << 10
+	// requestTimeout is how long a connection may take to send its request: it takes the place of
+	// a client meanwhile.
+	requestTimeout = 10 * time.Second
+)
 
 // newNodeID returns a node id as Zeek forms it: unique for each process.
 func newNodeID() string {
@@ -148,21 +157,37 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 			c.abort()
 		}
 	})
+	g.server.Close() // with the connections that are no clients yet
 	g.in.finish(ctx)
 	for _, c := range g.all() {
-		g.writers.Go(func() { c.terminate(ctx) })
+		g.spawn(func() { c.terminate(ctx) })
 	}
-	err := g.server.Shutdown(ctx) // of connections that are no clients yet
-	g.server.Close()
 	g.readers.Wait()
-	g.writers.Wait()
-	cut()
+	var err error
+	if !cut() {
+		err = ctx.Err()
+	}
 	g.cancel()
 	g.loops.Wait()
+	g.mu.Lock()
+	g.ended = true
+	g.mu.Unlock()
+	g.helpers.Wait()
+	g.writers.Wait()
 	g.local.Leave()
 	g.in.discard(g)
 	g.holder.Close()
 	return err
+}
+
+// spawn runs f in a goroutine for which Shutdown waits. It does nothing once Shutdown waits for
+// those that there are.
+func (g *Gateway) spawn(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.ended {
+		g.helpers.Go(f)
+	}
 }
 
 // all returns the clients.
@@ -320,12 +345,14 @@ func (g *Gateway) deliver(d *dispatcher, b *zmtp.Batch) {
 			d.text = nil
 		}
 		if f == nil {
+			g.matched.Add(uint64(len(d.found)))
 			g.dropped[QueueFull].Add(uint64(len(d.found)))
 			continue
 		}
 		sender := m.Part(partNode)
 		for _, c := range d.found {
 			if string(sender) != c.endpoint { // a client does not get its own events
+				g.matched.Add(1)
 				c.send(f)
 			}
 		}
@@ -353,7 +380,7 @@ func (g *Gateway) ping() {
 		}
 		for _, c := range g.all() {
 			if c.id%pingParts == part%pingParts {
-				g.writers.Go(func() { c.ping(interval) })
+				g.spawn(func() { c.ping(interval) })
 			}
 		}
 	}

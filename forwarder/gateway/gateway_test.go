@@ -186,6 +186,7 @@ func TestShutdownCut(t *testing.T) {
 	defer cancel()
 	g.f.Close()
 	g.Shutdown(ctx)
+	g.accounted(t)
 	if st := g.Stats(); st.Queued != 0 || st.Dropped[Closing] == 0 {
 		t.Errorf("%d events wait, %d were given up", st.Queued, st.Dropped[Closing])
 	}

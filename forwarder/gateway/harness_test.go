@@ -72,6 +72,7 @@ func (s *served) end(t testing.TB) {
 	if err := s.Shutdown(ctx); err != nil {
 		t.Error(err)
 	}
+	s.accounted(t)
 }
 
 // smallBuffers makes connections for which the kernel keeps little, so that a client that does not
@@ -260,6 +261,19 @@ func (n *node) send(topic string, body []byte) {
 	m := zmtp.NewMessage([]byte(topic), []byte("zeromq_worker-1_x_1_N"), []byte(formatBinary), body)
 	if err := n.pub.Send(context.Background(), m); err != nil {
 		n.t.Error(err)
+	}
+}
+
+// accounted fails unless the Gateway, which is at rest, knows what became of every event.
+func (s *served) accounted(t testing.TB) {
+	t.Helper()
+	st := s.Stats()
+	sum := uint64(st.Queued) + st.Dropped[QueueFull] + st.Dropped[Closing]
+	for _, c := range st.ByClient {
+		sum += c.Out.Messages
+	}
+	if sum != st.Matched {
+		t.Errorf("%d events for clients, and %d are accounted for: %+v", st.Matched, sum, st)
 	}
 }
 

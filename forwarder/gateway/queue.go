@@ -150,11 +150,12 @@ func (c *client) send(f *frame) {
 
 // lose counts an event that the client does not get.
 func (c *client) lose(f *frame, r Reason) {
+	if f.class == nil {
+		return // an answer, no event
+	}
 	c.counters.dropped.Add(1)
 	c.g.dropped[r].Add(1)
-	if f.class != nil {
-		f.class.dropped.Add(1)
-	}
+	f.class.dropped.Add(1)
 	if r == QueueFull {
 		c.g.logClient(r, c, "slow WebSocket client: it loses events")
 	}

@@ -15,7 +15,14 @@ type Stats struct {
 	Topics      int    // distinct topics that clients subscribe
 	Taken       uint64 // messages that the broker gave to the gateway
 	Backlog     int64  // bytes of those that were not given to the clients yet
-	Queued      int    // events that wait for clients
+	// Matched counts events for clients, once for each client that has subscribed them. They are
+	// written (ByClient.Out), dropped for QueueFull or Closing, or they wait:
+	//
+	//	Matched = Out + Dropped + Queued
+	//
+	// While an event is being written, it is missing on the right.
+	Matched     uint64
+	Queued      int // events that wait for clients, and answers to them
 	QueuedBytes int64
 	ByClient    []ClientStats
 	// ByTopic counts events by topic class, see [forwarder.TopicClass].
@@ -129,7 +136,7 @@ func (a *accounts) class(topic []byte) *class {
 
 // Stats returns a snapshot of the counters.
 func (g *Gateway) Stats() Stats {
-	st := Stats{Topics: g.table.Len(), Taken: g.local.Taken(), Refused: map[Reason]uint64{},
+	st := Stats{Topics: g.table.Len(), Taken: g.local.Taken(), Matched: g.matched.Load(), Refused: map[Reason]uint64{},
 		Dropped: map[Reason]uint64{}, ByTopic: map[string]TopicStats{}}
 	for r := range numReasons {
 		if n := g.refused[r].Load(); n > 0 {

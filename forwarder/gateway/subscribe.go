@@ -85,7 +85,7 @@ func (c *client) dismiss(text string) {
 	if c.closing.Swap(true) {
 		return
 	}
-	c.g.writers.Go(func() {
+	c.g.spawn(func() {
 		ctx, cancel := context.WithTimeout(c.g.ctx, closeTimeout)
 		defer cancel()
 		c.flush(ctx)

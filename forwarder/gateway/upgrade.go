@@ -55,7 +55,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.reject(c, InvalidAppName, "invalid_application_name", "Invalid X-Application-Name")
 	default:
 		if g.start(c) == nil {
-			ws.Close(websocket.StatusGoingAway, "Terminating")
+			c.conn.Close()
 		}
 	}
 }
