@@ -103,6 +103,22 @@ func (m *membership) passive() bool { return m.self.Name == "" }
 // own reports whether an id is, or was, that of this node.
 func (m *membership) own(id string) bool { return strings.HasPrefix(id, m.base) }
 
+// noticed takes a subscription of some topic at the broker, or its end. lost reports that it has
+// ended with this node's connection to the broker, again that it is the first of a new connection.
+func (m *membership) noticed(topic []byte, on, lost, again bool, now time.Time) {
+	if again {
+		m.lost()
+	}
+	if id, ok := idOfTopic(topic); ok && on {
+		m.subscribed(id, now)
+	} else if ok {
+		m.unsubscribed(id, lost, now)
+	}
+	if !lost {
+		m.renew(now)
+	}
+}
+
 // subscribed takes the subscription of the topic of a node id.
 func (m *membership) subscribed(id string, now time.Time) {
 	m.expire(now)

@@ -153,9 +153,30 @@ func digestOf(key any) (uint32, error) {
 		return fnv1a(binary.LittleEndian.AppendUint64(b, k)), nil
 	case netip.Addr:
 		b := binary.LittleEndian.AppendUint32(nil, 11)
-		return fnv1a(append(append(b, k.Unmap().String()...), 0)), nil
+		return fnv1a(append(append(b, addrText(k)...), 0)), nil
 	}
 	return 0, fmt.Errorf("cluster: a key of type %T; use string, uint64, int64 or netip.Addr", key)
+}
+
+// addrText returns the text of an address as Zeek writes it (src/3rdparty/zeek_inet_ntop.c): unlike
+// Go, with the last 32 bits as a dotted quad if the address begins with exactly six groups of
+// zeros, or with four of them and ffff:0.
+func addrText(a netip.Addr) string {
+	a = a.Unmap()
+	if a.Is4() {
+		return a.String()
+	}
+	b := a.As16()
+	last := netip.AddrFrom4([4]byte(b[12:])).String()
+	switch [12]byte(b[:12]) {
+	case [12]byte{}:
+		if b[12]|b[13] != 0 {
+			return "::" + last
+		}
+	case [12]byte{8: 0xff, 9: 0xff}:
+		return "::ffff:0:" + last
+	}
+	return a.String()
 }
 
 // fnv1a is the 32-bit hash FNV-1a.

@@ -127,6 +127,19 @@ func TestSitesWithTheSameID(t *testing.T) {
 	}
 }
 
+// The forms are those of zeek_inet_ntop.c.
+func TestAddressesInKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.0.0.1": "10.0.0.1", "::ffff:10.0.0.1": "10.0.0.1", "::1": "::1", "::1:2": "::0.1.0.2",
+		"::1:0": "::0.1.0.0", "::ffff:0:102:304": "::ffff:0:1.2.3.4", "::": "::",
+		"2001:db8::1": "2001:db8::1", "::1:0:2": "::1:0:2",
+	} {
+		if got := addrText(netip.MustParseAddr(text)); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestParseLayout(t *testing.T) {
 	l, err := ParseLayout(strings.NewReader(`
 # redef Cluster::nodes = { ["no"] = [$node_type=Cluster::WORKER] };

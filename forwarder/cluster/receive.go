@@ -46,19 +46,7 @@ func gone(p *zmtp.Peer) bool {
 // subscription takes a subscription or its end. lost reports that it has ended with the connection
 // to the broker, again that it is the first of another connection.
 func (n *Node) subscription(topic []byte, on, lost, again bool) {
-	n.update(func(m *membership, now time.Time) {
-		if again {
-			m.lost()
-		}
-		if id, ok := idOfTopic(topic); ok && on {
-			m.subscribed(id, now)
-		} else if ok {
-			m.unsubscribed(id, lost, now)
-		}
-		if !lost {
-			m.renew(now)
-		}
-	})
+	n.update(func(m *membership, now time.Time) { m.noticed(topic, on, lost, again, now) })
 	if !on {
 		return
 	}
