@@ -64,6 +64,9 @@ func (f *loggerFlags) openSinks(env *daemon.Env, p logPublisher) (*sinks, error)
 	case f.Spool == "" && f.SpoolFirst:
 		return nil, daemon.Usagef("--spool-first without --spool: there is no spool; give its " +
 			"folder too")
+	case len(f.KafkaBroker) > 0 && !slices.Contains(f.Sink, sinkKafka):
+		return nil, daemon.Usagef("--kafka-broker without --sink kafka: nothing would go to " +
+			"Kafka; give --sink kafka too")
 	case f.SinkQueue == 0:
 		return nil, daemon.Usagef("--sink-queue 0: a sink needs a queue; give 1 or more")
 	case f.SpoolBytes == 0:

@@ -484,6 +484,7 @@ func TestSinkFlags(t *testing.T) {
 		says string
 	}{
 		{"--sink kafka", "--kafka-broker"},
+		{"--kafka-broker a:1", "without --sink kafka"},
 		{"--sink files --sink files", "twice"},
 		{"--spool-full drop-oldest", "without --spool"},
 		{"--spool-first", "without --spool"},

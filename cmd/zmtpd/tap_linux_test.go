@@ -40,7 +40,7 @@ func TestTapFullDisk(t *testing.T) {
 	testkit.Eventually(t, "the disk to be full",
 		func() bool {
 			return strings.Contains(d.Stderr.String(),
-				"cannot be written; it is tried again")
+				"cannot be written; trying again")
 		})
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)

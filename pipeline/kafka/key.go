@@ -65,7 +65,7 @@ func (k *Key) UnmarshalText(text []byte) error {
 		*k = KeyField(field)
 		return k.validate()
 	}
-	return fmt.Errorf("there is no key %.40q: use none, node, path, or field:NAME", s)
+	return fmt.Errorf("there is no key %.40q: use none, node, path, or for example field:uid", s)
 }
 
 func (k Key) validate() error {

@@ -17,26 +17,34 @@ func WatchConnections(s interface {
 }, stderr io.Writer) {
 	events := s.Monitor(256).Events()
 	go func() {
-		w := connectionWatch{w: stderr, failed: map[string]string{}}
+		w := newConnectionWatch(stderr)
 		for e := range events {
 			w.note(e)
 		}
 	}()
 }
 
-// maxWatched bounds the endpoints and peers whose failures a connectionWatch remembers.
+// maxWatched bounds the endpoints whose failures a connectionWatch keeps.
 const maxWatched = 100
 
 // connectionWatch prints changes in the state of connections.
 type connectionWatch struct {
-	w      io.Writer
-	failed map[string]string // the last failure, by endpoint or by host of a peer
+	w         io.Writer
+	failed    map[string]string   // the last failure, by endpoint
+	listening map[string]struct{} // endpoints to which peers connect
+}
+
+func newConnectionWatch(w io.Writer) *connectionWatch {
+	return &connectionWatch{w: w, failed: map[string]string{}, listening: map[string]struct{}{}}
 }
 
 // note prints an event that changes the state of an endpoint.
 func (c *connectionWatch) note(e zmtp.Event) {
 	name, failure := e.Endpoint, ""
 	switch e.Type {
+	case zmtp.EventAccepted:
+		c.listening[name] = struct{}{}
+		return
 	case zmtp.EventHandshakeSucceeded:
 		if c.failed[name] != "" {
 			fmt.Fprintf(c.w, "zmtpd: %s: connected\n", name)
@@ -58,7 +66,11 @@ func (c *connectionWatch) note(e zmtp.Event) {
 		return
 	}
 	c.failed[name] = failure
-	fmt.Fprintf(c.w, "zmtpd: %s: %s; trying again\n", name, failure)
+	next := "; trying again"
+	if _, ok := c.listening[name]; ok {
+		next = "" // it is up to the peer to try again
+	}
+	fmt.Fprintf(c.w, "zmtpd: %s: %s%s\n", name, failure, next)
 }
 
 // rootCause returns the innermost error: the last part of "dial tcp 127.0.0.1:1: connect:
