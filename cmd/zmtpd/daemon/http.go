@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"zmtpd/cmd/zmtpd/page"
 )
 
 // webServer is the HTTP server of a daemon.
 type webServer struct {
 	url    string
 	server *http.Server
+	page   *page.Page
 	done   chan struct{} // closed when it has ended
 }
 
@@ -25,10 +28,12 @@ func serveHTTP(address string, d *daemon) (*webServer, error) {
 	if err != nil {
 		return nil, ListenError("--http", address, err)
 	}
+	page := page.New(func() ([]byte, error) { return json.Marshal(d.status()) })
 	w := &webServer{
-		url: "http://" + l.Addr().String(),
+		url:  "http://" + l.Addr().String(),
+		page: page,
 		server: &http.Server{
-			Handler:           d.handler(),
+			Handler:           d.handler(page),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      time.Minute,
@@ -47,6 +52,7 @@ func serveHTTP(address string, d *daemon) (*webServer, error) {
 
 // close ends the server. Requests that are under way get a second.
 func (w *webServer) close() {
+	w.page.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if w.server.Shutdown(ctx) != nil {
@@ -56,8 +62,9 @@ func (w *webServer) close() {
 }
 
 // handler returns the handler of all requests.
-func (d *daemon) handler() http.Handler {
+func (d *daemon) handler(page *page.Page) http.Handler {
 	mux := http.NewServeMux()
+	page.Register(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry(), promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: 4,

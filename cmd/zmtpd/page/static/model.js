@@ -1,0 +1,80 @@
+// What the page derives from two answers of /status: rates, nodes, and who is slow.
+
+// total adds up counts by reason, which are numbers or objects with a field.
+export const total = (byReason, field) => Object.values(byReason ?? {})
+	.reduce((n, c) => n + (typeof c === 'number' ? c : c[field]), 0);
+
+// perSecond returns the rate of a counter between two answers.
+function perSecond(now, before, counter) {
+	if (!before || before.started !== now.started) return 0;
+	const seconds = now.uptime_seconds - before.uptime_seconds;
+	const n = (counter(now) ?? 0) - (counter(before) ?? 0);
+	return seconds > 0 && n > 0 ? n / seconds : 0;
+}
+
+export function rates(s, before) {
+	const r = { topics: {}, paths: {}, eventsLost: 0, recordsLost: 0 };
+	r.eventsIn = perSecond(s, before, x => x.forwarder?.received.messages);
+	r.eventsOut = perSecond(s, before, x => x.forwarder?.xpub.sent.messages);
+	r.records = perSecond(s, before, x => x.logger?.received.records);
+	r.eventsLost = total(s.forwarder?.account.dropped);
+	for (const topic of Object.keys(s.forwarder?.by_topic ?? {})) {
+		r.topics[topic] = perSecond(s, before, x => x.forwarder?.by_topic?.[topic]?.messages);
+	}
+	for (const sink of s.logger?.sinks ?? []) {
+		r.recordsLost += total(sink.dropped, 'records');
+		for (const p of sink.paths) {
+			r.paths[`${sink.sink} ${p.stream} ${p.path}`] = perSecond(s, before, x =>
+				x.logger?.sinks.find(y => y.sink === sink.sink)?.paths
+					.find(q => q.path === p.path && q.stream === p.stream)?.received.records);
+		}
+	}
+	return r;
+}
+
+// nameOf shortens the id of a Zeek node, zeromq_NAME_HOST_PID_UNIQUE.
+export function nameOf(id) {
+	const m = /^zeromq_(.+)_[^_]+_\d+_[^_]+$/.exec(id);
+	return m ? m[1] : id;
+}
+
+// peersOf lists all connections with the part of the process to which they belong.
+function peersOf(s) {
+	const of = (part, socket) => (socket?.peers ?? []).map(p => ({ part, ...p }));
+	return [...of('broker', s.forwarder?.xsub), ...of('broker', s.forwarder?.xpub),
+		...of('logger', s.logger?.pull), ...of('balance', s.balance?.pull)];
+}
+
+const lostOf = p => total(p.account?.dropped ?? p.dropped);
+
+// state says how connections are: bad when one does not keep up now, warn when much waits or
+// something was lost.
+export function state(peers) {
+	if (peers.some(p => p.slow_since)) return 'bad';
+	return peers.some(p => p.queue > 100 || lostOf(p) > 0) ? 'warn' : '';
+}
+
+// nodesOf groups the connections by node, the slowest first.
+export function nodesOf(s, before) {
+	const nodes = new Map();
+	const earlier = new Map(before ? peersOf(before).map(p => [p.part + p.address, p]) : []);
+	for (const p of peersOf(s)) {
+		const id = p.node || p.client || p.address;
+		const n = nodes.get(id) ?? { id, name: nameOf(id), peers: [], queue: 0, queueBytes: 0,
+			lost: 0, inRate: 0, outRate: 0 };
+		nodes.set(id, n);
+		const old = earlier.get(p.part + p.address);
+		n.peers.push(p);
+		n.queue += p.queue;
+		n.queueBytes += p.queue_bytes;
+		n.lost += lostOf(p);
+		if (old) {
+			const rate = f => perSecond({ ...s, n: f(p) }, { ...before, n: f(old) }, x => x.n);
+			n.inRate += rate(x => x.received.messages);
+			n.outRate += rate(x => x.sent.messages);
+		}
+	}
+	for (const n of nodes.values()) n.state = state(n.peers);
+	return [...nodes.values()].sort((a, b) => b.queue - a.queue || b.lost - a.lost ||
+		a.name.localeCompare(b.name, 'en', { numeric: true }));
+}

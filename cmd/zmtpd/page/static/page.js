@@ -1,0 +1,190 @@
+// The page shows what /status says. Names come from peers: they are only ever set as text.
+import { nodesOf, rates, state, total } from './model.js';
+
+const main = document.getElementById('main');
+const line = document.getElementById('state');
+let status, before;
+
+const number = n => n.toLocaleString('en', { maximumFractionDigits: n < 10 ? 1 : 0 });
+const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+function bytes(n) {
+	let i = 0;
+	for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
+	return `${number(n)} ${units[i]}`;
+}
+function duration(seconds) {
+	const parts = [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']];
+	const i = parts.findIndex(([size]) => seconds >= size);
+	if (i < 0) return '0 s';
+	const [size, unit] = parts[i];
+	return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+const svgNames = new Set(['svg', 'rect', 'path', 'text', 'title', 'g']);
+// element makes an element with attributes and children; a child that is no node becomes text.
+function element(name, attributes = {}, ...children) {
+	const svg = svgNames.has(name) || attributes.svg;
+	delete attributes.svg;
+	const e = svg ? document.createElementNS('http://www.w3.org/2000/svg', name)
+		: document.createElement(name);
+	for (const [key, value] of Object.entries(attributes)) {
+		if (value !== undefined && value !== '') e.setAttribute(key, value);
+	}
+	e.append(...children.filter(c => c !== undefined).map(c => c instanceof Node ? c : String(c)));
+	return e;
+}
+const tile = (id, label, text, cls) => element('div', {},
+	element('b', { id, class: cls }, text), element('span', {}, label));
+const section = (title, ...children) => element('section', {},
+	element('h2', {}, title), ...children);
+function table(heads, rows) {
+	return element('table', {},
+		element('thead', {}, element('tr', {},
+			...heads.map(h => element('th', { scope: 'col' }, h)))),
+		element('tbody', {}, ...rows.map(row => element('tr', {},
+			...row.map(cell => element('td', {}, cell))))));
+}
+const lost = n => element('span', { class: n > 0 ? 'bad' : '' }, number(n));
+const link = node => element('a', { href: '#node=' + encodeURIComponent(node.id) }, node.name);
+
+function tiles(s, r) {
+	const all = [];
+	if (s.forwarder) {
+		all.push(tile('events-in', 'events received a second', number(r.eventsIn)),
+			tile('events-out', 'events sent a second', number(r.eventsOut)),
+			tile('events-received', 'events received', number(s.forwarder.received.messages)),
+			tile('events-lost', 'events lost', ...lossText(r.eventsLost)));
+	}
+	if (s.logger) {
+		all.push(tile('records-in', 'log records a second', number(r.records)),
+			tile('records-received', 'log records received', number(s.logger.received.records)),
+			tile('records-lost', 'log records lost', ...lossText(r.recordsLost)));
+	}
+	if (s.memory?.limit_bytes) {
+		all.push(tile('memory', `of ${bytes(s.memory.limit_bytes)} memory budget`,
+			bytes(s.memory.used_bytes), s.memory.waiting > 0 ? 'warn' : ''));
+	}
+	return element('div', { class: 'tiles' }, ...all);
+}
+const lossText = n => [number(n), n > 0 ? 'bad' : 'good'];
+
+// picture draws the nodes at the left, what this process does in the middle, and its sinks at the
+// right.
+function picture(s, nodes) {
+	const high = 44, gap = 12, top = 10;
+	const boxes = [];
+	if (s.forwarder) {
+		boxes.push({ name: 'broker', note: `${number(s.forwarder.topics)} topics`, to: [],
+			part: 'broker' });
+	}
+	const sinks = (s.logger?.sinks ?? []).map(x => ({ name: x.sink, part: 'sink',
+		note: x.spooling ? `spool ${bytes(x.spool?.bytes ?? 0)}` : `${number(x.written.records)} written`,
+		state: x.nodes_wait ? 'bad' : x.spooling ? 'warn' : '' }));
+	if (s.logger) {
+		boxes.push({ name: 'logger', note: `${number(s.logger.received.records)} records`, to: sinks,
+			part: 'logger' });
+	}
+	if (s.balance) boxes.push({ name: 'balance', note: '', to: [], part: 'balance' });
+	const shown = nodes.slice(0, 40);
+	const rows = Math.max(shown.length, boxes.length, sinks.length, 1);
+	const height = top * 2 + rows * (high + gap);
+	const at = (i, n) => top + (height - 2 * top) * (i + .5) / n - high / 2;
+	const links = [], drawn = [];
+	const box = (x, y, b) => {
+		const g = element('g', {}, element('title', {}, b.name),
+			element('rect', { x, y, width: 190, height: high, rx: 6, class: b.state }),
+			element('text', { x: x + 10, y: y + 18 }, b.name.length > 24 ? b.name.slice(0, 23) + '…' : b.name),
+			element('text', { x: x + 10, y: y + 35, class: 'dim' }, b.note));
+		drawn.push(b.href ? element('a', { svg: true, href: b.href }, g) : g);
+	};
+	const curve = (x1, y1, x2, y2, cls) => links.push(element('path', { class: cls,
+		d: `M${x1} ${y1 + high / 2}C${(x1 + x2) / 2} ${y1 + high / 2} ${(x1 + x2) / 2} ${y2 + high / 2} ${x2} ${y2 + high / 2}` }));
+	boxes.forEach((b, i) => {
+		b.y = at(i, boxes.length);
+		box(355, b.y, b);
+		b.to.forEach((x, j) => {
+			const y = at(j, b.to.length);
+			box(700, y, x);
+			curve(545, b.y, 700, y, x.state);
+		});
+	});
+	shown.forEach((node, i) => {
+		const y = at(i, shown.length);
+		box(10, y, { name: node.name, state: node.state, href: '#node=' + encodeURIComponent(node.id),
+			note: `${number(node.inRate)} in/s, ${number(node.outRate)} out/s` });
+		for (const b of boxes) {
+			const peers = node.peers.filter(p => p.part === b.part);
+			if (peers.length) curve(200, y, 355, b.y, state(peers) || (node.inRate + node.outRate > 0 ? '' : 'idle'));
+		}
+	});
+	return section('Cluster', element('svg', { viewBox: `0 0 900 ${height}`, role: 'img',
+		'aria-label': 'nodes, broker, logger and sinks' }, ...links, ...drawn),
+		nodes.length > shown.length ? element('p', {}, `and ${nodes.length - shown.length} more nodes`) : undefined);
+}
+
+function overview(s) {
+	const r = rates(s, before);
+	const nodes = nodesOf(s, before);
+	const parts = [tiles(s, r), picture(s, nodes)];
+	if (nodes.length) {
+		parts.push(section('Nodes, the slowest first', table(
+			['node', 'to it /s', 'from it /s', 'waits for it', 'bytes', 'lost', 'connections'],
+			nodes.map(n => [link(n), number(n.outRate), number(n.inRate), number(n.queue),
+				bytes(n.queueBytes), lost(n.lost), n.peers.length]))));
+	}
+	if (s.forwarder?.by_topic) {
+		parts.push(section('Events by topic', table(['topic', 'events', 'a second', 'bytes', 'unmatched'],
+			Object.entries(s.forwarder.by_topic).sort((a, b) => b[1].messages - a[1].messages)
+				.map(([topic, c]) => [topic || '(empty)', number(c.messages),
+					number(r.topics[topic] ?? 0), bytes(c.bytes), number(c.unmatched)]))));
+	}
+	for (const sink of s.logger?.sinks ?? []) {
+		parts.push(section(`Logs to ${sink.sink}`,
+			sink.nodes_wait ? element('p', { class: 'bad' }, `nodes wait: ${sink.nodes_wait}`) : undefined,
+			table(['log', 'records', 'a second', 'written', 'waiting', 'lost'],
+				sink.paths.map(p => [p.path, number(p.received.records),
+					number(r.paths[`${sink.sink} ${p.stream} ${p.path}`] ?? 0),
+					number(p.written.records), number(p.queued.records),
+					lost(total(p.dropped, 'records'))])),
+			sink.spool ? element('p', {}, `spool: ${number(sink.spool.messages)} batches, ${bytes(sink.spool.bytes)}`) : undefined));
+	}
+	const x = s.security;
+	parts.push(section('Security', table(['', ''], [['mechanism', x.mechanism],
+		['clients', number(x.clients ?? 0)], ['failed reloads', lost(x.failed_reloads ?? 0)]])));
+	return parts;
+}
+
+// details shows all that is known of one node.
+function details(s, id) {
+	const node = nodesOf(s, before).find(n => n.id === id);
+	if (!node) return [section('Node', element('p', {}, `${id} is not connected. `, element('a', { href: '#' }, 'All nodes')))];
+	return [section(node.name, element('p', {}, node.id, ' ', element('a', { href: '#' }, 'All nodes'))),
+		...node.peers.map(p => section(`${p.part}: ${p.type} at ${p.address}`, table(['', ''],
+			flatten(p).map(([k, v]) => [k, typeof v === 'number' ? number(v) : v]))))];
+}
+function flatten(o, prefix = '') {
+	return Object.entries(o).flatMap(([k, v]) => v && typeof v === 'object'
+		? flatten(v, `${prefix}${k}.`) : [[prefix + k, v]]);
+}
+
+function show() {
+	if (!status) return;
+	line.className = status.ready ? '' : 'bad';
+	line.textContent = `${status.version}, up for ${duration(status.uptime_seconds)}, ` +
+		(status.ready ? 'ready' : `not ready: ${status.not_ready}`);
+	const id = new URLSearchParams(location.hash.slice(1)).get('node');
+	const focused = document.activeElement?.getAttribute?.('href');
+	main.replaceChildren(...(id === null ? overview(status) : details(status, id)));
+	if (focused) main.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+function update(next) {
+	[before, status] = [status, next];
+	show();
+}
+addEventListener('hashchange', show);
+const stream = new EventSource('/stream');
+stream.onmessage = e => update(JSON.parse(e.data));
+stream.onerror = () => {
+	line.className = 'bad';
+	line.textContent = 'no connection to zmtpd; the numbers are the last ones';
+};
