@@ -30,18 +30,8 @@ type browser struct {
 // startBrowser opens a URL. It skips the test on a machine without Chromium.
 func startBrowser(t *testing.T, url string) *browser {
 	t.Helper()
-	var program string
-	for _, name := range []string{"chromium-headless-shell", "chromium", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			program = path
-			break
-		}
-	}
-	if program == "" {
-		t.Skip("no Chromium; on Debian: apt-get install chromium-headless-shell")
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "--headless", "--no-sandbox", "--disable-gpu",
+	cmd := exec.CommandContext(ctx, testkit.Chromium(t), "--headless", "--no-sandbox", "--disable-gpu",
 		"--remote-debugging-port=0", "--user-data-dir="+t.TempDir(), "about:blank")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

@@ -36,16 +36,7 @@ ws.onmessage = m => {
 // TestBrowser shows events in a page of a real browser, with a token and from another origin. The
 // browser is not among what make test installs, since it is large.
 func TestBrowser(t *testing.T) {
-	var browser string
-	for _, name := range []string{"chromium-headless-shell", "chromium", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			browser = path
-			break
-		}
-	}
-	if browser == "" {
-		t.Skip("there is no Chromium; install the Debian package chromium-headless-shell")
-	}
+	browser := testkit.Chromium(t)
 	g := serve(t, Config{Clients: writeFile(t, clientsFile), Origins: []string{"127.0.0.1:*"}})
 	observer := g.dial(t, Path, "Authorization", "Bearer "+tokenFree)
 	observer.send(`["from.browser"]`)
