@@ -34,9 +34,10 @@ type client struct {
 	done     chan struct{} // closed when the connection is given up
 
 	out     queue
-	closing atomic.Bool // closeFor was called
-	held    atomic.Bool // its messages are not read for a while
-	aborted sync.Once   // closes done
+	closing atomic.Bool  // closeFor was called
+	held    atomic.Bool  // its messages are not read for a while
+	heard   atomic.Int64 // when its last message was read, in ns since 1970
+	aborted sync.Once    // closes done
 
 	// Of its read goroutine.
 	acknowledged bool
@@ -132,13 +133,15 @@ func (c *client) flush(ctx context.Context) bool {
 	}
 }
 
-// ping sends a ping and closes the client that does not answer in time. A client whose messages are
-// not read cannot answer.
+// ping sends a ping and closes the client that does not answer in time. The answer comes behind the
+// messages of the client, so one that is held up, or sends more than is read, counts as alive.
 func (c *client) ping(timeout time.Duration) {
+	begin := time.Now().UnixNano()
 	ctx, cancel := context.WithTimeout(c.g.ctx, timeout)
 	defer cancel()
 	err := c.ws.Ping(ctx)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !c.held.Load() {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) &&
+		!c.held.Load() && c.heard.Load() < begin {
 		c.closeFor(PingTimeout, websocket.StatusInternalError, "Ping timeout")
 	}
 }
@@ -233,6 +236,7 @@ func (c *client) message(r io.Reader, first bool) error {
 			return err
 		}
 	}
+	c.heard.Store(time.Now().UnixNano())
 	c.holder.Progress(len(text))
 	if err := c.throttle(); err != nil {
 		return err

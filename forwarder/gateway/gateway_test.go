@@ -297,3 +297,29 @@ func TestReadTimeout(t *testing.T) {
 	}
 	testkit.Eventually(t, "no connection", func() bool { return g.Stats().Connections == 0 })
 }
+
+// TestMemoryExhausted: clients that leave large messages unfinished wait for memory, and the budget
+// closes them; a client with small messages goes on.
+func TestMemoryExhausted(t *testing.T) {
+	budget := memory.New(8<<20, nil)
+	g := serve(t, Config{Memory: budget, PingInterval: -1})
+	for range 8 {
+		c := g.publisher(t)
+		go func() { // it blocks when the gateway does not read
+			if w, err := c.Writer(c.ctx, websocket.MessageText); err == nil {
+				w.Write([]byte(strings.Repeat(" ", 1000<<10)))
+			}
+		}()
+	}
+	testkit.Eventually(t, "a client waits for memory", func() bool {
+		return budget.Stats().Waiting > 0
+	})
+	a, b := g.subscribed(t, "t"), g.publisher(t)
+	for g.Stats().Refused[MemoryExhausted] == 0 {
+		b.send(ping("t", "x", 1))
+		a.receive()
+	}
+	if used := budget.Stats().Peak; used > 10<<20 {
+		t.Errorf("%d bytes of a budget of 8 MiB were used", used)
+	}
+}

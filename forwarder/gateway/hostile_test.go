@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -193,21 +194,24 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestFlood: a client that sends as fast as it can is slowed down, and is not closed for it.
+// TestFlood: a client that sends as fast as it can is slowed down, and is not closed for it, although
+// its answers to pings are read late.
 func TestFlood(t *testing.T) {
-	g := serve(t, Config{Rate: 2})
+	g := serve(t, Config{Rate: 2, PingInterval: 2 * time.Second})
 	flood, c := g.publisher(t), g.subscribed(t, "t")
+	flood.CloseRead(flood.ctx) // it answers pings
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		for i := range 5 {
+		for i := range 8 {
 			flood.send(ping("t", "flood", i))
 		}
 	}()
 	other := g.publisher(t)
+	other.CloseRead(other.ctx)
 	other.send(ping("t", "other", 1))
 	flooded, others := 0, 0
-	for flooded+others < 6 {
+	for flooded+others < 9 {
 		if got := c.receive(); strings.Contains(got, "other") {
 			others++
 		} else {
@@ -215,8 +219,8 @@ func TestFlood(t *testing.T) {
 		}
 	}
 	<-sent
-	if others != 1 || flooded != 5 {
-		t.Errorf("%d events of the flood and %d others, want 5 and 1", flooded, others)
+	if others != 1 || flooded != 8 {
+		t.Errorf("%d events of the flood and %d others, want 8 and 1", flooded, others)
 	}
 	throttled := uint64(0)
 	for _, one := range g.Stats().ByClient {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -164,6 +165,7 @@ func (c *client) lose(f *frame, r Reason) {
 // write writes what waits until there is nothing more.
 func (c *client) write() {
 	var memory [writeChunk]*frame
+	forever := context.Background() // costs nothing; abort ends a write
 	for {
 		frames := c.out.take(memory[:0])
 		if len(frames) == 0 {
@@ -175,7 +177,7 @@ func (c *client) write() {
 		for _, f := range frames {
 			size += int64(len(f.text))
 			if err == nil {
-				err = c.ws.Write(c.g.ctx, websocket.MessageText, f.text)
+				err = c.ws.Write(forever, websocket.MessageText, f.text)
 			}
 		}
 		if e := c.conn.uncork(); err == nil {
