@@ -2,8 +2,8 @@ package pipeline
 
 import "fmt"
 
-// Counts is a number of messages, each of which holds one batch, and of the
-// records in them. What cannot be decoded counts as a message without records.
+// Counts is a number of messages, each with one batch, and of their records. A message that cannot
+// be decoded counts without records.
 type Counts struct {
 	Messages, Records uint64
 }

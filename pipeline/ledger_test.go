@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A node that makes up ids does not use up memory.
+// A node that invents ids does not use up memory.
 func TestSendersBounded(t *testing.T) {
 	a := NewLedger(slog.New(slog.DiscardHandler))
 	why := Drop(ReasonParts, "2 parts")

@@ -24,11 +24,11 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// handSink is a sink that does nothing until its test says so.
+// handSink is a sink that does only what its test tells it.
 type handSink struct {
 	mu   sync.Mutex
-	held []*Entry // sent and not done
-	sent []string // all that was sent, in order
+	held []*Entry // sent to it and not done
+	sent []string // all entries sent to it, in order
 }
 
 func (s *handSink) Send(_ context.Context, e *Entry) {
@@ -48,13 +48,13 @@ func (s *handSink) Close(context.Context) error {
 	return nil
 }
 
-// deliver ends the i-th of the entries it holds, and returns its text.
+// deliver ends the i-th held entry and returns its text.
 func (s *handSink) deliver(i int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.held[i]
 	s.held = slices.Delete(s.held, i, i+1)
-	text := entryName(e) // its memory may be gone behind Done
+	text := entryName(e) // its memory may be invalid after Done
 	e.Done(nil)
 	return text
 }
@@ -79,7 +79,7 @@ func renderEntry(e *Entry) (string, error) {
 	return string(text), err
 }
 
-// entryName is the path of a batch and the first word of its record.
+// entryName returns the path of a batch and the first word of its record.
 func entryName(e *Entry) string {
 	text, err := renderEntry(e)
 	if err != nil {
@@ -99,7 +99,7 @@ func offer(t testing.TB, o *Outlet, source, path string, number, size int) {
 		t.Fatal(e)
 	}
 	node, raw := slices.Clone(parts[1]), parts[3]
-	memory := newShared(func() { // a sink that uses it longer must be seen
+	memory := newShared(func() { // a sink that uses it afterwards must be noticed
 		clear(raw)
 		clear(node)
 	})
@@ -112,12 +112,12 @@ type outletStep struct {
 	What         string
 	Source, Path string
 	Size         int
-	Which        int // modulo of the entries that the sink holds
+	Which        int // modulo the number of held entries
 }
 
-// An outlet against what it must be: whatever is put into it goes to the sink in the order of its
-// source and path, and is delivered: once, if the processes ended in order; and if one was killed,
-// once at least if it was in the spool then. At every moment everything is on the books.
+// Whatever is put into an outlet goes to the sink in the order of its source and path. It is
+// delivered once if all processes ended in order. If one was killed, it is delivered at least once
+// if it was in the spool then. At every moment all messages are in the accounts.
 func TestOutletModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) outletStep {
@@ -143,15 +143,15 @@ func TestOutletModel(t *testing.T) {
 	})
 }
 
-// outletModel is what should be of an outlet.
+// outletModel says what an outlet must do.
 type outletModel struct {
 	t         *testing.T
 	dir       string
-	processes int // that were killed
+	processes int // number of killed processes
 	sink      *handSink
 	outlet    *Outlet
 	next      map[string]int
-	expected  map[string]bool // to be delivered
+	expected  map[string]bool // texts that must be delivered
 	delivered map[string]int
 }
 
@@ -188,7 +188,7 @@ func (m *outletModel) run(steps []outletStep) error {
 		}
 	}
 	if st := m.outlet.Stats(); st.Queued != (Counts{}) || st.Spooling || st.Spool.Records != 0 {
-		return fmt.Errorf("all is delivered, but the books say %+v, %+v", st, st.Spool)
+		return fmt.Errorf("all is delivered, but the accounts say %+v, %+v", st, st.Spool)
 	}
 	for _, text := range slices.Sorted(maps.Keys(m.expected)) {
 		if n := m.delivered[text]; n == 0 || n > 1 && m.processes == 0 {
@@ -207,7 +207,7 @@ func (m *outletModel) close() error {
 func (m *outletModel) step(s outletStep) error {
 	switch s.What {
 	case "put":
-		path := s.Path + s.Source // so that the text tells the flow
+		path := s.Path + s.Source // so that the text shows the flow
 		offer(m.t, m.outlet, s.Source, path, m.next[path], s.Size)
 		m.expected[fmt.Sprintf("%s %06d", path, m.next[path])] = true
 		m.next[path]++
@@ -224,8 +224,7 @@ func (m *outletModel) step(s outletStep) error {
 		}
 		return m.open()
 	case "kill":
-		// What a kill leaves is what the system has of the files. What is only in memory may be
-		// lost.
+		// A kill leaves the files as the system has them. What is only in memory may be lost.
 		m.outlet.mu.Lock()
 		for _, it := range m.outlet.unspooled() {
 			delete(m.expected, entryName(&it.Entry))
@@ -244,14 +243,14 @@ func (m *outletModel) step(s outletStep) error {
 	return nil
 }
 
-// check looks at what must hold at every moment.
+// check checks what must hold at every moment.
 func (m *outletModel) check() error {
 	synctest.Wait()
 	st := m.outlet.Stats()
 	if err := st.Check(); err != nil {
 		return err
 	}
-	if st.WindowBytes > modelWindow+4000 { // and one batch
+	if st.WindowBytes > modelWindow+4000 { // plus one batch
 		return fmt.Errorf("%d bytes in the window", st.WindowBytes)
 	}
 	if !st.Spooling && st.Queued.Messages != uint64(m.sink.holds()) {
@@ -271,7 +270,7 @@ func (m *outletModel) check() error {
 	return nil
 }
 
-// newOutlet returns an outlet that the test closes if it does not do so itself.
+// newOutlet returns an outlet that is closed at the end of the test unless the test closes it.
 func newOutlet(t *testing.T, sink Sink, cfg OutletConfig) *Outlet {
 	t.Helper()
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -290,8 +289,8 @@ func closeNow(t *testing.T, o *Outlet) error {
 	return o.Close(ended)
 }
 
-// A sink that is dead and has a spool delays no other; without a spool it does, since nothing may
-// be lost.
+// A dead sink with a spool delays no other sink. Without a spool it does, since nothing may be
+// lost.
 func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 	for _, spooled := range []bool{true, false} {
 		t.Run(fmt.Sprintf("spool=%v", spooled), func(t *testing.T) {
@@ -340,8 +339,8 @@ func TestOutletDeadSinkDelaysNobody(t *testing.T) {
 	}
 }
 
-// The oldest in a full spool make room, and are counted for their node and path. What the sink has
-// in its hands is not among them.
+// In a full spool the oldest batches make room, and are counted for their node and path. Batches
+// that the sink has are not among them.
 func TestOutletDropsOldest(t *testing.T) {
 	sink := &handSink{}
 	o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 2000, DropOldest: true,
@@ -373,8 +372,8 @@ func TestOutletDropsOldest(t *testing.T) {
 	}
 }
 
-// Without a spool the one who puts waits for room. What is left when time is up is lost, counted,
-// and an error.
+// Without a spool, put waits for room. At the end of the time the rest is lost and counted, and
+// Close returns an error.
 func TestOutletGivesUp(t *testing.T) {
 	sink := &handSink{}
 	o := newOutlet(t, sink, OutletConfig{Name: "test", MaxBytes: 3000})
@@ -411,7 +410,7 @@ func (r refuser) Send(_ context.Context, e *Entry) {
 
 func (refuser) Close(context.Context) error { return nil }
 
-// A sink may refuse some of the records of a batch, or all of them; it cannot refuse more.
+// A sink may refuse some or all records of a batch, but no more.
 func TestOutletRefusals(t *testing.T) {
 	for records, want := range map[uint64][2]Counts{
 		0: {{1, 3}, {0, 0}},

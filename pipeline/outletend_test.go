@@ -22,11 +22,11 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// The process of an Outlet that is killed, for real: the test starts itself.
+// These tests kill the process of an Outlet: the test starts itself as a child.
 
 const childEnv = "ZMTPD_OUTLET_CHILD"
 
-// childSink prints each entry. It kills the process at one whose number is in fatal.
+// childSink prints each entry. At an entry whose number is in fatal it kills the process.
 type childSink struct {
 	mu    sync.Mutex
 	ready chan struct{} // closed when it may begin
@@ -67,7 +67,7 @@ func putNumber(o *Outlet, number int) {
 	o.put("node", KeyOf(b), []byte("node"), raw, b, newShared(func() {}))
 }
 
-// deliverAll delivers until nothing is queued, and returns what.
+// deliverAll delivers until the queue is empty, and returns the texts.
 func deliverAll(o *Outlet, sink *handSink) (texts []string) {
 	for o.Stats().Queued.Messages > 0 {
 		if sink.holds() > 0 {
@@ -79,7 +79,7 @@ func deliverAll(o *Outlet, sink *handSink) (texts []string) {
 	return texts
 }
 
-// runOutletChild is the child's main: it is told what to do in the environment.
+// runOutletChild is the main function of the child. The environment says what to do.
 func runOutletChild(mode string) {
 	dir := os.Getenv("ZMTPD_OUTLET_DIR")
 	sink := &childSink{ready: make(chan struct{})}
@@ -99,7 +99,7 @@ func runOutletChild(mode string) {
 	fmt.Println("recovered", o.Stats().Received.Messages)
 	switch mode {
 	case "fatal":
-		if o.Stats().Received.Messages == 0 { // the first process
+		if o.Stats().Received.Messages == 0 { // only in the first process
 			for i := range 20 {
 				putNumber(o, i)
 			}
@@ -127,7 +127,7 @@ func runOutletChild(mode string) {
 	}
 }
 
-// child runs the test as a child and calls line for each line that it prints, until it ends.
+// child runs the test as a child until it ends, and calls line for each line that it prints.
 func child(t *testing.T, mode, dir string, line func(cmd *exec.Cmd, what, rest string)) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
@@ -147,8 +147,8 @@ func child(t *testing.T, mode, dir string, line func(cmd *exec.Cmd, what, rest s
 	_ = cmd.Wait()
 }
 
-// A record in the spool that kills the process kills two of them. The third sets it aside in a
-// file, counts it, and delivers all others.
+// A record in the spool that kills the process kills two processes. The third one sets it aside in
+// a file, counts it, and delivers all others.
 func TestFatalRecordIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	delivered := map[string]bool{}
@@ -169,7 +169,7 @@ func TestFatalRecordIsSetAside(t *testing.T) {
 			}
 		})
 		if starts > 3 {
-			t.Fatal("it goes on dying")
+			t.Fatal("the processes go on dying")
 		}
 	}
 	for i := range 20 {
@@ -196,8 +196,8 @@ func TestFatalRecordIsSetAside(t *testing.T) {
 	}
 }
 
-// With SpoolFirst, whatever was counted as received when the process was killed is delivered, by it
-// or by a later one, or kept in a file.
+// With SpoolFirst, every message that was counted as received when the process was killed is
+// delivered by that process or a later one, or kept in a file.
 func TestSpoolFirstSurvivesKill(t *testing.T) {
 	dir := t.TempDir()
 	counted, delivered := map[string]bool{}, map[string]bool{}
@@ -222,7 +222,7 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 	for _, text := range deliverAll(o, sink) {
 		delivered[text] = true
 	}
-	// One that was being delivered at two of the kills may have been set aside.
+	// A record that was being delivered at two kills may have been set aside.
 	files, err := filepath.Glob(filepath.Join(dir, "aside", "*"))
 	if err != nil {
 		t.Fatal(err)
@@ -242,11 +242,11 @@ func TestSpoolFirstSurvivesKill(t *testing.T) {
 		}
 	}
 	if len(counted) < 100 {
-		t.Errorf("only %d were counted", len(counted))
+		t.Errorf("only %d messages were counted", len(counted))
 	}
 }
 
-// goneSink delivers some entries, and is gone then.
+// goneSink delivers some entries and then reports ErrGone.
 type goneSink struct {
 	mu   sync.Mutex
 	left int
@@ -265,8 +265,8 @@ func (s *goneSink) Send(_ context.Context, e *Entry) {
 
 func (s *goneSink) Close(context.Context) error { return nil }
 
-// A sink that is gone for good is told once. Nothing waits for it any more; what it had not
-// delivered is in the spool, or counted as lost.
+// When a sink is gone for good, Gone is called once. No sender waits for the sink any more. What it
+// has not delivered is in the spool, or counted as lost.
 func TestOutletGone(t *testing.T) {
 	for _, spooled := range []bool{false, true} {
 		for _, first := range []bool{false, true} {
@@ -281,7 +281,7 @@ func TestOutletGone(t *testing.T) {
 					cfg.Spool = &spool.Config{Dir: t.TempDir(), MaxBytes: 100_000}
 				}
 				o := newOutlet(t, &goneSink{left: 3}, cfg)
-				const messages = 200 // more than fit into memory and spool
+				const messages = 200 // more than memory and spool can hold
 				for i := range messages {
 					offer(t, o, "node", "test", i, 1000)
 				}
@@ -291,7 +291,7 @@ func TestOutletGone(t *testing.T) {
 						t.Error(err)
 					}
 				case <-time.After(time.Minute):
-					t.Fatal("nobody was told")
+					t.Fatal("Gone was not called")
 				}
 				err := o.Close(t.Context())
 				st := o.Stats()
@@ -299,7 +299,7 @@ func TestOutletGone(t *testing.T) {
 				dropped := st.Dropped[ReasonGivenUp].Messages
 				if st.Written.Messages != 3 || len(told) != 0 || dropped == 0 ||
 					st.Received.Messages != messages {
-					t.Errorf("%+v, told %d times more", st, len(told))
+					t.Errorf("%+v, Gone was called %d times more", st, len(told))
 				}
 				if _, lost := errors.AsType[*UndeliveredError](err); lost && spooled ||
 					st.Queued.Messages > 0 != spooled {
@@ -310,7 +310,7 @@ func TestOutletGone(t *testing.T) {
 	}
 }
 
-// cpuTime is what the process has used so far.
+// cpuTime returns the CPU time that the process has used.
 func cpuTime(t testing.TB) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
@@ -320,8 +320,8 @@ func cpuTime(t testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// A batch that is larger than the spool goes to the sink if there is room in memory, and is dropped
-// and counted if there is none. It holds up no other.
+// A batch larger than the spool goes to the sink if memory has room for it. Else it is dropped and
+// counted. It delays no other batch.
 func TestBatchLargerThanSpool(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		sink := &handSink{}
@@ -334,7 +334,7 @@ func TestBatchLargerThanSpool(t *testing.T) {
 		}
 		offer(t, o, "node", "test", 6, large)
 		offer(t, o, "node", "test", 7, 1000)
-		want := 2 // dropped
+		want := 2 // number of dropped batches
 		if !first {
 			want = 1
 		}
@@ -350,7 +350,7 @@ func TestBatchLargerThanSpool(t *testing.T) {
 	}
 }
 
-// In no state in which an Outlet is stuck does it use the processor.
+// A stuck Outlet uses no processor time, in any state.
 func TestStuckOutletRests(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg  OutletConfig
@@ -389,7 +389,7 @@ func TestStuckOutletRests(t *testing.T) {
 				}
 			})
 			last := -1
-			for quiet := 0; quiet < 20; { // until nothing goes on any more
+			for quiet := 0; quiet < 20; { // until nothing changes any more
 				time.Sleep(10 * time.Millisecond)
 				mu.Lock()
 				if quiet++; put != last {
@@ -401,7 +401,7 @@ func TestStuckOutletRests(t *testing.T) {
 			before := cpuTime(t)
 			time.Sleep(watch)
 			if used := cpuTime(t) - before; used > watch/2 {
-				t.Errorf("%v in %v", used, watch)
+				t.Errorf("%v of CPU time in %v", used, watch)
 			}
 			stop()
 			o.giveUp()

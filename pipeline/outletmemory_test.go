@@ -11,8 +11,8 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// What an outlet reads from its spool counts in the memory budget. When others have all of that,
-// the outlet goes on with one batch at a time, in order, and everything is given back at the end.
+// Batches read from the spool count in the memory budget. If others have used it up, the outlet
+// goes on with one batch at a time, in order. At the end all memory is returned.
 func TestOutletMemory(t *testing.T) {
 	const batches, size = 40, 10_000
 	for _, taken := range []bool{false, true} {
@@ -38,7 +38,7 @@ func TestOutletMemory(t *testing.T) {
 					held := budget.Stats().ByKind["sinks"]
 					switch n := sink.holds(); {
 					case n == 0:
-						t.Fatalf("nothing comes after %d batches", i)
+						t.Fatalf("no batch comes after %d batches", i)
 					case held < int64(n)*size || held > int64(n)*(size+1000):
 						t.Fatalf("%d bytes count in the budget, the sink has %d batches", held, n)
 					case taken && n != 1:
@@ -65,7 +65,7 @@ func TestOutletMemory(t *testing.T) {
 	}
 }
 
-// takingSink has no need of the memory of what it holds.
+// takingSink needs no memory of the entries that it holds.
 type takingSink struct{ handSink }
 
 func (s *takingSink) Send(ctx context.Context, e *Entry) {
@@ -98,8 +98,8 @@ func TestOutletMemoryOfCopies(t *testing.T) {
 	})
 }
 
-// A record that makes room in the spool is in memory only while it is counted, and so is a window
-// that goes to the spool; what was given up is given back.
+// A record that makes room in the spool is in memory only while it is counted. So is a window that
+// goes to the spool. The memory of batches that were given up is returned.
 func TestOutletMemoryDropsOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := memory.New(64<<20, nil)
@@ -120,7 +120,7 @@ func TestOutletMemoryDropsOldest(t *testing.T) {
 		cancel()
 		_ = o.Close(ended)
 		if st := budget.Stats(); st.Used != 0 || st.Peak > 3<<20 {
-			t.Errorf("at the end %d bytes are used, %d were", st.Used, st.Peak)
+			t.Errorf("at the end %d bytes are used, the peak is %d", st.Used, st.Peak)
 		}
 	})
 }

@@ -22,7 +22,7 @@ import (
 
 // memorySink delivers at once, to memory.
 type memorySink struct {
-	delay time.Duration // of each Send
+	delay time.Duration // time of each Send
 	mu    sync.Mutex
 	lines []string // guarded by mu
 }
@@ -51,7 +51,7 @@ type served struct {
 	endpoint string
 }
 
-// serve starts a sink behind a PULL socket, and in front of others if there are any.
+// serve starts a sink behind a PULL socket, before any other outlets.
 func serve(t *testing.T, cfg zmtp.Config, others ...*Outlet) *served {
 	t.Helper()
 	s := &served{pull: zmtp.NewPull(cfg), sink: &memorySink{}}
@@ -68,11 +68,11 @@ func serve(t *testing.T, cfg zmtp.Config, others ...*Outlet) *served {
 	return s
 }
 
-// shutdownTime is the time that shutdownLosesNothing allows.
+// shutdownTime is the time for shutdownLosesNothing.
 const shutdownTime = 800 * time.Millisecond
 
-// shutdownLosesNothing shuts the Receiver and the sink down and checks that every message that was
-// received has come to the sink.
+// shutdownLosesNothing shuts the Receiver and the sink down. Every received message must have
+// reached the sink.
 func (s *served) shutdownLosesNothing(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), shutdownTime)
@@ -100,7 +100,7 @@ func (s *served) close(t *testing.T) {
 	checkAccounts(t, s.receiver.Accounts())
 }
 
-// connect returns a PUSH socket that is connected.
+// connect returns a connected PUSH socket.
 func (s *served) connect(t *testing.T) *zmtp.Push {
 	t.Helper()
 	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
@@ -118,8 +118,8 @@ func checkAccounts(t testing.TB, a Accounts) {
 	}
 }
 
-// Several nodes send and end, the Receiver is told to end right away: everything that arrived is
-// delivered, the records of a node in their order.
+// Several nodes send and end, and the Receiver is shut down at once. Everything that arrived is
+// delivered, and the records of a node in order.
 func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 	const nodes, messages = 5, 400
 	s := serve(t, zmtp.Config{RecvHWM: 10})
@@ -159,7 +159,7 @@ func TestReceiverWritesEverythingReceivedInOrder(t *testing.T) {
 			t.Fatalf("%q: %v", line, err)
 		}
 		if i != next[node] {
-			t.Fatalf("%s: record %d where %d comes next", node, i, next[node])
+			t.Fatalf("%s: record %d comes in place of record %d", node, i, next[node])
 		}
 		next[node]++
 	}
@@ -209,7 +209,7 @@ func TestReceiverGoesOnAfterBadMessages(t *testing.T) {
 	}
 }
 
-// Peers come and go; the Receiver does not remember more than are there.
+// The Receiver keeps no data about peers that have gone.
 func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 	s := serve(t, zmtp.Config{})
 	for i := range 20 {
@@ -227,7 +227,7 @@ func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 			return false
 		})
 		if n := len(s.receiver.Nodes()); n > 1 {
-			t.Fatalf("%d nodes known, one is there", n)
+			t.Fatalf("%d nodes are known, one is connected", n)
 		}
 		if err := push.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
@@ -237,8 +237,8 @@ func TestReceiverForgetsPeersThatAreGone(t *testing.T) {
 	}
 }
 
-// busyNodes lets three nodes send, a batch of messages each millisecond, to a Receiver in a bubble
-// until they cannot any more.
+// busyNodes lets three nodes send a batch of messages each millisecond to a Receiver in a bubble,
+// until they can no longer send.
 func busyNodes(t *testing.T, test func(t *testing.T, s *served, conns []*zmtptest.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		var network zmtptest.Network
@@ -279,12 +279,12 @@ func busyNodes(t *testing.T, test func(t *testing.T, s *served, conns []*zmtptes
 	})
 }
 
-// Nodes are sending all the time when the logger shuts down. They end with the connection, and
-// nothing that the logger took from them is lost.
+// The logger shuts down while nodes send all the time. They end with the connection, and no message
+// that the logger has received is lost.
 func TestReceiverShutdownUnderLoad(t *testing.T) {
 	busyNodes(t, func(t *testing.T, s *served, conns []*zmtptest.Conn) {
 		for _, conn := range conns {
-			go func() { // as zmtp and libzmq do
+			go func() { // zmtp and libzmq do so
 				_, _ = io.Copy(io.Discard, conn)
 				conn.Close()
 			}()
@@ -297,7 +297,7 @@ func TestReceiverShutdownUnderLoad(t *testing.T) {
 	})
 }
 
-// pushHandshake is what a PUSH socket says at the beginning of a connection.
+// pushHandshake returns what a PUSH socket sends at the beginning of a connection.
 func pushHandshake() []byte {
 	handshake := make([]byte, 64)
 	handshake[0], handshake[9], handshake[10] = 0xff, 0x7f, 3
@@ -306,8 +306,8 @@ func pushHandshake() []byte {
 	return wire.AppendFrame(handshake, wire.Command, ready)
 }
 
-// Nodes that send on, although their connection is closed in their direction, are cut off after
-// half of the time, so that the rest can be written.
+// Nodes that send on although the logger has closed its direction are cut off after half of the
+// time, so that the rest can be written.
 func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 	busyNodes(t, func(t *testing.T, s *served, _ []*zmtptest.Conn) {
 		began := time.Now()
@@ -318,11 +318,11 @@ func TestReceiverCutsOffNodesThatGoOnSending(t *testing.T) {
 	})
 }
 
-// A node that has ended is not one that goes on sending, however long it takes to read what it has
-// sent: it has no way to send that again.
+// Messages of a node that has ended are read to the end, however long that takes: the node cannot
+// send them again.
 func TestReceiverReadsAllOfNodesThatHaveEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		network := zmtptest.Network{Buffer: 1 << 20} // all is with the logger's host at once
+		network := zmtptest.Network{Buffer: 1 << 20} // everything is at the logger's host at once
 		listener, err := network.Listen("logger")
 		if err != nil {
 			t.Fatal(err)

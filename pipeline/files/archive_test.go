@@ -21,14 +21,14 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// archiving returns the configuration of a logger that archives every hour.
+// archiving is the configuration of a logger that archives every hour.
 func archiving(dir string, how Compression) Config {
 	o := optionsWith(func(o *redef.Options) { o.RotationInterval = time.Hour })
 	return Config{Dir: dir, Options: &o, Location: time.UTC, Archive: "archive", Compress: how,
 		FlushInterval: time.Minute}
 }
 
-// withCompression lets a test run for each way to archive a log; ext is that of archived ones.
+// withCompression runs a test for each way to archive a log. ext is the extension of archived logs.
 func withCompression(t *testing.T, test func(t *testing.T, how Compression, ext string)) {
 	for how, ext := range map[Compression]string{{}: ".log", {"gzip", 6}: ".log.gz",
 		{"zstd", 3}: ".log.zst"} {
@@ -36,7 +36,7 @@ func withCompression(t *testing.T, test func(t *testing.T, how Compression, ext 
 	}
 }
 
-// archivedRecords returns the records of a log in an archive, in the order of the files' names.
+// archivedRecords returns the records of a log in an archive, in the order of the file names.
 func archivedRecords(t *testing.T, dir, log string) (all []string) {
 	t.Helper()
 	files := tree(t, dir)
@@ -88,7 +88,7 @@ func TestArchive(t *testing.T) {
 	})
 }
 
-// An archive gets what is compressed while it is written as it is.
+// An archive takes a log that was compressed while it was written unchanged.
 func TestArchiveOfGzip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -105,13 +105,14 @@ func TestArchiveOfGzip(t *testing.T) {
 	})
 }
 
-// Another file system gets a copy; the original goes when that is complete.
+// On another file system the archive gets a copy. The original is removed when the copy is
+// complete.
 func TestArchiveOnOtherFileSystem(t *testing.T) {
 	archive := testkit.Tmpfs(t, 1<<20)
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		dir := t.TempDir()
 		cfg := archiving(dir, how)
-		// none must not be the parent of the others
+		// no archive may be the parent of another
 		cfg.Archive = filepath.Join(archive, "of-"+how.Name)
 		l := start(t, cfg)
 		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
@@ -120,13 +121,13 @@ func TestArchiveOnOtherFileSystem(t *testing.T) {
 			t.Errorf("the archive has %q", got)
 		}
 		if files := tree(t, dir); len(files) != 0 {
-			t.Errorf("left behind: %q", sortedKeys(files))
+			t.Errorf("files are left behind: %q", sortedKeys(files))
 		}
 	})
 }
 
-// A log is rotated when it is large, whatever the time, and its files' names are in the order of
-// their records.
+// A log is rotated when it is large, at any time. The order of its files' names is that of the
+// records.
 func TestMaxFileSize(t *testing.T) {
 	for _, archive := range []string{"", "archive"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -161,7 +162,7 @@ func TestMaxFileSize(t *testing.T) {
 	}
 }
 
-// fullWriter has no room for a while.
+// fullWriter has no room until it is told.
 type fullWriter struct {
 	w    io.Writer
 	full *atomic.Bool
@@ -175,7 +176,7 @@ func (f fullWriter) Write(b []byte) (int, error) {
 	return f.w.Write(b)
 }
 
-// While there is no room for a compressed log its original stays, and other logs go on.
+// While there is no room for a compressed log, its original stays, and other logs go on.
 func TestArchiveFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -218,9 +219,9 @@ func TestArchiveFull(t *testing.T) {
 	})
 }
 
-// What cannot be archived until the end is for the next start, and so is what a crash left at any
-// time: before or after it came to the archive, with half a line at its end; compressed as it is
-// now or in another way.
+// A log that cannot be archived by the end is archived at the next start. So is what a crash left
+// at any moment: before or after the log was archived, with half a line at its end, with the
+// current compression or another one.
 func TestArchiveResumed(t *testing.T) {
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -231,7 +232,7 @@ func TestArchiveResumed(t *testing.T) {
 			}
 			write(t, l, message(t, "n", "A::LOG", "sub/a", "x", "1"))
 			if err := os.WriteFile(filepath.Join(dir, "archive"), nil,
-				0o666); err != nil { // in the way
+				0o666); err != nil { // a file where the archive should be
 				t.Fatal(err)
 			}
 			go l.runTimer()
@@ -248,7 +249,7 @@ func TestArchiveResumed(t *testing.T) {
 			if len(before) != 2 {
 				t.Fatalf("files %q", sortedKeys(before))
 			}
-			leave := func() { // the logger was killed while it wrote
+			leave := func() { // as a logger that was killed while it wrote
 				t.Helper()
 				for name, content := range before {
 					name = filepath.Join(dir, filepath.FromSlash(name))
@@ -279,15 +280,14 @@ func TestArchiveResumed(t *testing.T) {
 			leave()
 			check(how)
 			for _, now := range []Compression{how, {}, {Name: "gzip"}, {Name: "zstd"}} {
-				leave() // the logger was killed before it removed the originals
+				leave() // as a logger that was killed before it removed the originals
 				check(now)
 			}
 		})
 	})
 }
 
-// What has the name of an archived log and another content is no copy of it, whatever it looks
-// like.
+// A file with the name of an archived log and another content is not a copy of the log, and stays.
 func TestArchiveKeepsOthers(t *testing.T) {
 	withCompression(t, func(t *testing.T, how Compression, ext string) {
 		dir := t.TempDir()
@@ -324,7 +324,7 @@ func TestArchiveKeepsOthers(t *testing.T) {
 	})
 }
 
-// The logs of a logger that was killed go to the archive, none of their records twice.
+// The logs of a killed logger are archived, and no record twice.
 func TestArchiveLeftover(t *testing.T) {
 	dir := t.TempDir()
 	messages := [][][]byte{message(t, "n", "A::LOG", "a", "x", "1", "2"),
@@ -340,12 +340,12 @@ func TestArchiveLeftover(t *testing.T) {
 	}
 	for name := range tree(t, dir) {
 		if !strings.HasPrefix(name, "archive/20") || !strings.HasSuffix(name, ".log.zst") {
-			t.Errorf("file %q", name)
+			t.Errorf("unexpected file %q", name)
 		}
 	}
 }
 
-// Of a compressed log that was cut anywhere the whole lines before that stay.
+// Of a compressed log that was cut at any byte, the whole lines before the cut stay.
 func TestRepairGzip(t *testing.T) {
 	var lines []string
 	for i := range 50 {
@@ -378,16 +378,16 @@ func TestRepairGzip(t *testing.T) {
 		files := tree(t, dir)
 		got := records(plain(t, files["a.2023-11-14-22-13-20.log.gz"]))
 		if len(files) != 1 || len(got) < most || !slices.Equal(got, lines[:len(got)]) {
-			t.Fatalf("cut at %d there are %q with %q", cut, sortedKeys(files), got)
+			t.Fatalf("cut at %d: files %q with records %q", cut, sortedKeys(files), got)
 		}
 		most = len(got)
 	}
 	if most < len(lines)-2 {
-		t.Errorf("only %d lines at most", most)
+		t.Errorf("at most %d lines were repaired", most)
 	}
 }
 
-// What is no log of the archive is never deleted, whatever it looks like.
+// Retention never deletes a file that is not a log of the archive.
 func TestRetention(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	logs := []string{ // from old to new, 100 bytes each
@@ -405,7 +405,7 @@ func TestRetention(t *testing.T) {
 	for name, c := range map[string]struct {
 		age  time.Duration
 		size int64
-		keep int // how many of the newest
+		keep int // number of newest logs that stay
 	}{
 		"none": {0, 0, 5},
 		"age":  {72 * time.Hour, 0, 3},
@@ -425,7 +425,7 @@ func TestRetention(t *testing.T) {
 				}
 				old := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
 				if strings.Contains(name, ".tmp.") {
-					old = now // somebody writes it
+					old = now // it is still being written
 				}
 				if err := os.Chtimes(file, old, old); err != nil {
 					t.Fatal(err)
@@ -455,13 +455,13 @@ func TestRetention(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(dir, "archive", "2026-11-01",
 				".tmp.abcd.conn.00:00:00-01:00:00")); err == nil {
-				t.Error("a file that compression left is still there")
+				t.Error("an abandoned file of a compression is still there")
 			}
 		})
 	}
 }
 
-// The size of the archive is kept while the logger runs.
+// The archive is kept within its size while the logger runs.
 func TestRetentionWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

@@ -32,10 +32,10 @@ func expired(t *testing.T) context.Context {
 	return ctx
 }
 
-// hangingFile hangs in some of its calls until it is let go.
+// hangingFile hangs in some calls until the test ends that.
 type hangingFile struct {
 	file
-	write, sync <-chan struct{} // closed to let go, nil not to hang
+	write, sync <-chan struct{} // closed to end the hanging; nil for none
 }
 
 func (f *hangingFile) Write(b []byte) (int, error) {
@@ -70,7 +70,7 @@ func hanging(t *testing.T, cfg Config, write, sync <-chan struct{}) *Logger {
 	return l
 }
 
-// A sync that takes forever delays nobody, not even its own log.
+// A sync that takes forever delays no log, not even its own.
 func TestSyncHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -90,7 +90,7 @@ func TestSyncHangs(t *testing.T) {
 		}
 		for name := range tree(t, dir) {
 			if strings.HasPrefix(name, "a.") {
-				t.Errorf("%s has its name before it is synced", name)
+				t.Errorf("%s has its final name before it is synced", name)
 			}
 		}
 		if st := l.Stats(); st.Rotation.Pending != 5 || st.Written.Records != 10 ||
@@ -108,8 +108,8 @@ func TestSyncHangs(t *testing.T) {
 	})
 }
 
-// A write that takes forever holds up its own log, and those who write to that as long as they
-// will; Close ends.
+// A write that takes forever holds up its own log, and the senders to it until their contexts end.
+// Close ends.
 func TestWriteHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -131,7 +131,7 @@ func TestWriteHangs(t *testing.T) {
 		began := time.Now()
 		wantDrop(t, l.Write(ctx, message(t, "n", "A::LOG", "a", "x", "2")), pipeline.ReasonWrite)
 		if d := time.Since(began); d != time.Minute {
-			t.Errorf("Write waited for %v", d)
+			t.Errorf("Write has waited for %v", d)
 		}
 		checkBalance(t, l.Stats())
 		ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
@@ -149,7 +149,7 @@ func TestWriteHangs(t *testing.T) {
 	})
 }
 
-// Logs that are idle make room for others when there are too many, and come back.
+// If there are too many logs, idle ones make room for others, and come back.
 func TestIdleLogsMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -190,7 +190,7 @@ func TestIdleLogsMakeRoom(t *testing.T) {
 	})
 }
 
-// Every log goes to the standard output, with Zeek's path in the header, lines of one batch
+// All logs go to the standard output, with Zeek's path in the header. The lines of a batch stand
 // together.
 func TestStdout(t *testing.T) {
 	dir := t.TempDir()
@@ -217,7 +217,7 @@ func TestStdout(t *testing.T) {
 	}
 }
 
-// haltingWriter takes at most 100 bytes at a time.
+// haltingWriter takes at most 100 bytes at a time, and fails in between.
 type haltingWriter struct{ b bytes.Buffer }
 
 func (h *haltingWriter) Write(b []byte) (int, error) {
@@ -228,7 +228,7 @@ func (h *haltingWriter) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// Two loggers do not get in each other's way, neither in one folder nor in one archive.
+// Several loggers share an archive, but not a folder.
 func TestSeveralLoggers(t *testing.T) {
 	parent := t.TempDir()
 	o := optionsWith(func(o *redef.Options) {
@@ -244,7 +244,7 @@ func TestSeveralLoggers(t *testing.T) {
 		all = append(all, start(t, cfg))
 		if second, err := New(cfg); runtime.GOOS != "windows" &&
 			(err == nil || !strings.Contains(err.Error(), "another logger")) {
-			t.Errorf("a second logger in one folder: %v, %v", second, err)
+			t.Errorf("a second logger in one folder: %v, error %v", second, err)
 		}
 	}
 	for i, l := range all {
@@ -301,7 +301,7 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
-// postprocessing returns the configuration of a logger that calls cmd.
+// postprocessing is the configuration of a logger that calls cmd.
 func postprocessing(dir, cmd string) Config {
 	o := optionsWith(func(o *redef.Options) {
 		o.RotationInterval, o.PostprocessorCmd = time.Hour, cmd
@@ -309,7 +309,7 @@ func postprocessing(dir, cmd string) Config {
 	return Config{Dir: dir, Options: &o, Location: time.UTC}
 }
 
-// A post-processor that fails is counted and says why; names are safe from the shell.
+// A failing post-processor is counted and logged. The shell cannot misinterpret names.
 func TestPostprocessor(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, postprocessing(dir,
@@ -334,8 +334,8 @@ func TestPostprocessor(t *testing.T) {
 	}
 }
 
-// Post-processors that hang are killed when their time is up, with what they have started, and
-// named; the others run.
+// Post-processors that hang are killed at the end of their time, with the processes that they have
+// started, and named in the log. The others run.
 func TestPostprocessorsKilled(t *testing.T) {
 	dir := t.TempDir()
 	var log lockedBuffer
@@ -369,7 +369,7 @@ func TestPostprocessorsKilled(t *testing.T) {
 	for pid := range strings.FieldsSeq(files["children"]) {
 		testkit.Eventually(t, "process "+pid+" to be killed", func() bool {
 			p, err := os.FindProcess(atoi(t, pid))
-			// of one whose parent does not wait for it
+			// the parent does not wait for the killed child
 			stat, _ := os.ReadFile("/proc/" + pid + "/stat")
 			return err != nil || p.Signal(syscall.Signal(0)) != nil ||
 				bytes.Contains(stat, []byte(") Z "))
@@ -377,7 +377,7 @@ func TestPostprocessorsKilled(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a buffer for concurrent use.
+// lockedBuffer is a buffer that is safe for concurrent use.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer // guarded by mu
@@ -395,7 +395,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// Several run at once; nobody waits for one that hangs longer than Close may.
+// Several post-processors run at once. Close waits for one that hangs only until its context ends.
 func TestPostprocessorsHang(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "go")
@@ -426,8 +426,8 @@ func TestPostprocessorsHang(t *testing.T) {
 	})
 }
 
-// Whatever comes, and whatever happens to the files, every message and record is accounted for at
-// every moment, in all and by log and sender.
+// For any events and any harm to the files, every message and record is accounted for at every
+// moment: in total, by log and by sender.
 func TestAccounts(t *testing.T) {
 	good := func(t *rapid.T, tb testing.TB, node, path string) [][]byte {
 		lines := rapid.SliceOfN(rapid.StringMatching(`[a-z]{0,40}`), 0, 5).Draw(t, "lines")
@@ -512,7 +512,7 @@ func TestAccounts(t *testing.T) {
 	})
 }
 
-// takeAway removes a log file, or removes or moves the log folder and makes it again.
+// takeAway removes a log file, or removes or moves the log folder and makes a new one.
 func takeAway(dir, what string) {
 	switch what {
 	case "file":
@@ -527,7 +527,7 @@ func takeAway(dir, what string) {
 	_ = os.Mkdir(dir, 0o777)
 }
 
-// lostRecords returns the number of records that Close says it lost.
+// lostRecords returns the number of lost records in the error of Close.
 func lostRecords(err error) (n uint64) {
 	switch e := err.(type) {
 	case *LostError:

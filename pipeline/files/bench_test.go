@@ -19,8 +19,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// recordedConn returns messages of the recorded conn records, each with about that many of them, as
-// nodes under load would send. The recorded batches are small.
+// recordedConn returns a message of about records recorded conn records, as a node under load would
+// send, and their exact number. The recorded batches are small.
 func recordedConn(tb testing.TB, records int) (batch []byte, n int) {
 	tb.Helper()
 	var header, values []byte
@@ -41,8 +41,8 @@ func recordedConn(tb testing.TB, records int) (batch []byte, n int) {
 	return append(batch, values...), n
 }
 
-// reportCost reports the CPU seconds that a million records take. The time of the clock says
-// nothing on a machine with other work.
+// reportCost reports the CPU seconds for a million records. On a machine with other work the
+// elapsed time means nothing.
 func reportCost(b *testing.B, cpu time.Duration, records int) {
 	b.ReportMetric(cpu.Seconds()/float64(records)*1e6, "CPU-s/M-records")
 	var m runtime.MemStats

@@ -30,7 +30,7 @@ type served struct {
 	endpoint string
 }
 
-// serveLogger starts a PULL socket with these limits in front of a Logger.
+// serveLogger starts a PULL socket with the configuration cfg in front of a Logger.
 func serveLogger(t *testing.T, l *Logger, cfg zmtp.Config) *served {
 	t.Helper()
 	return serveOutlet(t, l, cfg, pipeline.OutletConfig{})
@@ -67,7 +67,7 @@ func (s *served) close(t *testing.T) {
 	checkAccounts(t, s.receiver.Accounts())
 }
 
-// connect returns a PUSH socket that is connected.
+// connect returns a connected PUSH socket.
 func (s *served) connect(t *testing.T) *zmtp.Push {
 	t.Helper()
 	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
@@ -78,7 +78,7 @@ func (s *served) connect(t *testing.T) *zmtp.Push {
 	return push
 }
 
-// pushHandshake is what a PUSH socket says at the beginning of a connection.
+// pushHandshake returns what a PUSH socket sends at the beginning of a connection.
 func pushHandshake() []byte {
 	handshake := make([]byte, 64)
 	handshake[0], handshake[9], handshake[10] = 0xff, 0x7f, 3
@@ -87,9 +87,9 @@ func pushHandshake() []byte {
 	return wire.AppendFrame(handshake, wire.Command, ready)
 }
 
-// What Zeek's logger wrote of the messages of a whole cluster is what comes of them whatever pieces
-// they arrive in, over many connections (one for each log, so that its order is known), on all
-// cores, with a queue so small that most go through a spool.
+// The messages of a whole cluster arrive in pieces of any size, over a connection for each log (so
+// that its order is known), on all cores, with a queue so small that most go through a spool. The
+// files are those of Zeek's logger.
 func TestGoldenInPiecesThroughSpool(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
@@ -138,7 +138,7 @@ func TestGoldenInPiecesThroughSpool(t *testing.T) {
 	compareLogs(t, dir, testkit.Golden(t, "cluster-logs"), "tsv")
 }
 
-// A log that cannot be written delays no other, and no other node.
+// A log that cannot be written delays no other log, and no node that sends to other logs.
 func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
 	dir := t.TempDir()
 	letGo := make(chan struct{})
@@ -186,7 +186,7 @@ func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
 				continue
 			}
 			if i != next[n] {
-				t.Fatalf("%s: node %d: record %d where %d comes next", name, n, i, next[n])
+				t.Fatalf("%s: node %d: record %d comes in place of record %d", name, n, i, next[n])
 			}
 			next[n]++
 		}
@@ -196,8 +196,8 @@ func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
 	}
 }
 
-// A disk that stays full keeps Shutdown only as long as its context allows, and every
-// message is in somebody's account.
+// With a disk that stays full, Shutdown takes only as long as its context allows, and every message
+// is in an account.
 func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	l, err := newLogger(Config{Dir: t.TempDir()})
 	if err != nil {
@@ -217,8 +217,8 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 		for push.Send(sending, m) == nil {
 		}
 	})
-	// The socket stops to read at its high-water mark of 10 and reads again at half of it. So when
-	// the logger stops to take messages there may be any number between.
+	// The socket stops reading at its high-water mark of 10 and goes on at half of it. So any
+	// number in between may wait when the logger takes no more messages.
 	testkit.Eventually(t, "the disk to be full and the socket to wait", func() bool {
 		full := s.outlet.Stats().WindowBytes+1<<17 > 32<<20
 		return full && l.Stats().LastError != nil && s.pull.Stats().RecvQueued > 5
@@ -246,8 +246,8 @@ func TestReceiverShutdownWithFullDisk(t *testing.T) {
 	}
 }
 
-// The disk of the logs is full, that of the spool is not. Whatever the nodes send is in the log
-// exactly once when there is room after a clean restart, in order.
+// The disk of the logs is full, that of the spool is not. When there is room after a clean restart,
+// everything that the nodes have sent is in the log exactly once, in order.
 func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 	dir, spoolDir := t.TempDir(), t.TempDir()
 	const messages = 400
@@ -297,7 +297,7 @@ func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 			break
 		}
 		if space > 1_000_000 {
-			t.Fatal("it never comes to an end")
+			t.Fatal("the records are never complete")
 		}
 	}
 	var got []string
@@ -310,7 +310,7 @@ func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 	}
 	for i, line := range got {
 		if number, _, _ := strings.Cut(line, " "); number != fmt.Sprintf("%06d", i) {
-			t.Fatalf("record %d is %s: something is missing or twice", i, number)
+			t.Fatalf("record %d is %s: a record is missing or there twice", i, number)
 		}
 	}
 }

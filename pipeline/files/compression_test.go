@@ -46,8 +46,8 @@ func TestCompressionText(t *testing.T) {
 	}
 }
 
-// Whatever is compressed is the same again when it comes out of our reader and of the tool of that
-// name, which also finds it whole.
+// Compressed data read back unchanged, with this package and with the codec's own tool, which also
+// finds them intact.
 func TestCompressionIsReversible(t *testing.T) {
 	random := make([]byte, zstdWindow+zstdWindow/2)
 	for i := range random {
@@ -68,13 +68,13 @@ func TestCompressionIsReversible(t *testing.T) {
 		for level := 1; level <= codec.most; level++ {
 			for name, input := range inputs {
 				if name != "short" && !slices.Contains([]int{1, 3, 6, 9, 10}, level) {
-					continue // there is one of each way to compress among them
+					continue // there is one of each codec
 				}
 				if name == "log" && level != codec.normal && !testkit.Nightly() {
-					continue // the race detector takes seconds for each
+					continue // takes seconds with the race detector
 				}
 				if name == "random" && codec.name == "gzip" {
-					input = input[:300_000] // gzip looks 32 KiB back
+					input = input[:300_000] // gzip looks back 32 KiB
 				}
 				t.Run(fmt.Sprintf("%s/%d/%s", codec.name, level, name), func(t *testing.T) {
 					dir := t.TempDir()
@@ -133,8 +133,7 @@ func TestCompressionIsReversible(t *testing.T) {
 	}
 }
 
-// A logger that ran with compression while writing, and now does not, leaves those logs as they
-// are.
+// A logger that wrote compressed logs in an earlier run, and now does not, leaves them unchanged.
 func TestResumedGzipOfOtherOptions(t *testing.T) {
 	dir := t.TempDir()
 	work := filepath.Join(dir, workDir, "1700000000-1700003600")

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// cpuTime returns the time of the clock.
+// cpuTime returns the elapsed time.
 func cpuTime(testing.TB) time.Duration { return time.Since(started) }
 
 var started = time.Now()

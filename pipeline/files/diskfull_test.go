@@ -21,8 +21,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// tinyDisk makes the files of a logger fail as on a disk with some space left: a
-// write is cut off where the space ends.
+// tinyDisk lets the files of a logger fail as on a disk with little space: a write is cut off where
+// the space ends.
 type tinyDisk struct {
 	mu    sync.Mutex
 	space int
@@ -90,8 +90,8 @@ func wholeLines(t *testing.T, dir string) {
 	}
 }
 
-// Whenever and however often the disk is full, nothing is lost or written twice,
-// and no half line stays.
+// Whenever and however often the disk is full, nothing is lost or written twice, and no half line
+// stays.
 func TestDiskFullAnywhere(t *testing.T) {
 	for seed := range 40 {
 		synctest.Test(t, func(t *testing.T) {
@@ -170,8 +170,8 @@ func TestDiskFullAnywhere(t *testing.T) {
 	}
 }
 
-// A full disk holds up the sender after what one buffer takes, and Close says
-// what it could not write.
+// With a full disk the sender is held up when one buffer is full. The error of Close says what
+// could not be written.
 func TestDiskStaysFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -223,7 +223,7 @@ func TestDiskStaysFull(t *testing.T) {
 	})
 }
 
-// The context of a Write ends its waiting.
+// Write stops waiting when its context ends.
 func TestWriteContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Config{Dir: t.TempDir()})
@@ -239,14 +239,14 @@ func TestWriteContext(t *testing.T) {
 		err := l.Write(ctx, message(t, "n", "A::LOG", "a", "x", "1"))
 		wantDrop(t, err, pipeline.ReasonWrite)
 		if !errors.Is(err, syscall.ENOSPC) {
-			t.Errorf("Write: %v, want it to say why", err)
+			t.Errorf("Write: %v, want an error with the reason", err)
 		}
 		full = false
 		write(t, l, message(t, "n", "A::LOG", "a", "x", "1"))
 	})
 }
 
-// A real disk that is full.
+// The test uses a real disk that is full.
 func TestTmpfsFull(t *testing.T) {
 	dir := testkit.Tmpfs(t, 256<<10)
 	ballast := filepath.Join(dir, "ballast")
@@ -302,7 +302,7 @@ func TestTmpfsFull(t *testing.T) {
 	}
 }
 
-// stuckFile cannot take back what it wrote for a while.
+// stuckFile fails for a while to truncate.
 type stuckFile struct {
 	file
 	failures *int
@@ -315,7 +315,7 @@ func (f *stuckFile) Truncate(size int64) error {
 	return f.file.Truncate(size)
 }
 
-// What a write left that failed halfway is taken back later if it cannot be at once.
+// The remains of a failed write are removed later if they cannot be removed at once.
 func TestTruncateFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -346,7 +346,7 @@ func TestTruncateFails(t *testing.T) {
 	})
 }
 
-// Nothing follows a #close whose writing failed at first.
+// Nothing follows a #close that could not be written at first.
 func TestNothingAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

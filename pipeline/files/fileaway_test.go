@@ -16,15 +16,15 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// fileFormats are the ways in which a log file may be written.
+// fileFormats are the forms of a log file.
 var fileFormats = map[string]func(o *redef.Options){
 	"tsv":  func(*redef.Options) {},
 	"json": func(o *redef.Options) { o.Format.UseJSON = true },
 	"gzip": func(o *redef.Options) { o.GzipLevel = 1 },
 }
 
-// wantRecords checks that a log has these records, each of one column, once, and one header if it
-// is not JSON.
+// wantRecords checks that a log has these records, each of one column, once, and one header unless
+// it is JSON.
 func wantRecords(t *testing.T, what, content string, want ...string) {
 	t.Helper()
 	content = plain(t, content)
@@ -42,8 +42,8 @@ func wantRecords(t *testing.T, what, content string, want ...string) {
 	}
 }
 
-// Whatever happens to an open log file, what comes after that is in a file of its name, with a
-// header, and the log says what has happened. A file that was moved is complete.
+// Whatever happens to an open log file, later records are in a file of its name, with a header, and
+// the log says what has happened. A moved file is complete.
 func TestFileAway(t *testing.T) {
 	rename := func(t *testing.T, old, new string) {
 		if err := os.Rename(old, new); err != nil {
@@ -127,7 +127,7 @@ func TestFileAway(t *testing.T) {
 						if old := tree(t, filepath.Dir(dir))["logs.old/sub/a"+l.ext]; old != "" {
 							moved, isMoved = old, true
 						}
-						if isMoved && !parked { // what waited for the file may be in it
+						if isMoved && !parked { // else they may wait for it
 							wantRecords(t, "the moved file", moved, "1")
 							if format != "json" && !strings.Contains(plain(t, moved), "#close") {
 								t.Errorf("the moved file is not complete:\n%s", plain(t, moved))
@@ -138,7 +138,7 @@ func TestFileAway(t *testing.T) {
 						}
 					})
 					if !strings.Contains(log.String(), "a log file was") {
-						t.Errorf("the log says nothing:\n%s", log.String())
+						t.Errorf("the log does not mention the file:\n%s", log.String())
 					}
 				})
 			}
@@ -146,8 +146,7 @@ func TestFileAway(t *testing.T) {
 	}
 }
 
-// While the log folder is away the senders wait. When it is there again everything since then is in
-// it.
+// While the log folder is away, the senders wait. When it is back, it has all records since then.
 func TestFolderAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	if err := os.Mkdir(dir, 0o777); err != nil {
@@ -164,7 +163,7 @@ func TestFolderAway(t *testing.T) {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
-		put("2") // is in the buffer
+		put("2") // stays in the buffer
 		time.Sleep(2 * time.Second)
 		done := make(chan struct{})
 		go func() {
@@ -190,7 +189,7 @@ func TestFolderAway(t *testing.T) {
 	})
 }
 
-// The logger that has the new folder is the only one there.
+// Only the logger that has locked the new folder writes there.
 func TestFolderAwayIsLocked(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	if err := os.Mkdir(dir, 0o777); err != nil {
@@ -217,7 +216,7 @@ func TestFolderAwayIsLocked(t *testing.T) {
 	shut(t, other)
 }
 
-// Reopen finds at once what was moved.
+// Reopen finds moved files at once.
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -243,8 +242,8 @@ func TestReopen(t *testing.T) {
 	})
 }
 
-// More logs than files may be open: each has one file with one header and one #close, with all its
-// records in order.
+// With more logs than files may be open, each log still has one file with one header and one
+// #close, and all its records in order.
 func TestFilesParked(t *testing.T) {
 	for format, change := range fileFormats {
 		for _, interval := range []time.Duration{0, time.Hour} {
@@ -286,7 +285,7 @@ func TestFilesParked(t *testing.T) {
 	}
 }
 
-// Files that are in use are not closed; who needs another one waits.
+// A file in use is not closed. A log that needs another one waits.
 func TestFilesParkedBusy(t *testing.T) {
 	dir := t.TempDir()
 	letGo := make(chan struct{})
@@ -315,10 +314,11 @@ func TestFilesParkedBusy(t *testing.T) {
 	}
 }
 
-// A rotated log that waits for its place is removed: the logger says so and waits for it no longer.
+// A rotated log that waits for its place in the archive is removed. The logger says so and no
+// longer waits for it.
 func TestRotatedLogRemoved(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "archive"), nil, 0o666); err != nil { // no folder
+	if err := os.WriteFile(filepath.Join(dir, "archive"), nil, 0o666); err != nil { // a file
 		t.Fatal(err)
 	}
 	var log lockedBuffer
@@ -336,6 +336,6 @@ func TestRotatedLogRemoved(t *testing.T) {
 		func() bool { return l.Stats().Rotation.Pending == 0 })
 	shut(t, l)
 	if !strings.Contains(log.String(), "a rotated log was removed") {
-		t.Errorf("the log does not say so:\n%s", log.String())
+		t.Errorf("the log does not mention the removed file:\n%s", log.String())
 	}
 }

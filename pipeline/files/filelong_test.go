@@ -17,7 +17,7 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// longLines are the lines of a batch whose text has several pieces.
+// longLines returns the lines of a batch with a text of several pieces.
 func longLines(from int) []string {
 	lines := make([]string, 1000)
 	for i := range lines {
@@ -26,7 +26,7 @@ func longLines(from int) []string {
 	return lines
 }
 
-// pieceFile is a file that notes the largest write.
+// pieceFile keeps the size of the largest write.
 type pieceFile struct {
 	file
 	largest *int
@@ -37,8 +37,8 @@ func (f *pieceFile) Write(b []byte) (int, error) {
 	return f.file.Write(b)
 }
 
-// A batch whose text is long is in its file as a whole or not at all, whenever the disk is full, in
-// every form of a file, and in the order of the batches around it. No write is much larger than a
+// A batch with a long text is in its file completely or not at all, whenever the disk is full, in
+// every form of a file, and in order with the batches around it. No write is much larger than a
 // piece.
 func TestLongText(t *testing.T) {
 	for name, change := range map[string]func(*redef.Options){
@@ -105,10 +105,10 @@ func TestLongText(t *testing.T) {
 				}
 				if want := slices.Concat(first, long, last, []string{"last"}); !slices.Equal(got,
 					want) {
-					t.Errorf("%d records, want %d, or other ones", len(got), len(want))
+					t.Errorf("%d records, want %d, or their content differs", len(got), len(want))
 				}
 				if largest > zeek.PieceBytes+zeek.PieceBytes/4 {
-					t.Errorf("a write of %d bytes", largest)
+					t.Errorf("the largest write has %d bytes", largest)
 				}
 				if st := l.Stats(); st.Written.Records != 2002 || l.buffered.Load() != 0 {
 					t.Errorf("%+v, %d bytes are buffered", st, l.buffered.Load())
@@ -118,8 +118,7 @@ func TestLongText(t *testing.T) {
 	}
 }
 
-// When much waits in the buffers of files, other texts do not: they are in their file when Write
-// returns.
+// When the buffers of files are full, further texts are in their file when Write returns.
 func TestBuffersBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -173,8 +172,8 @@ type gonePipe struct{}
 
 func (gonePipe) Write([]byte) (int, error) { return 0, fmt.Errorf("write: %w", syscall.EPIPE) }
 
-// When the reader of the standard output has ended, what was sent to it is given back with ErrGone:
-// nobody waits for it to come back.
+// When the reader of the standard output has ended, batches for it come back with ErrGone, and no
+// sender waits.
 func TestStdoutGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := optionsWith(func(o *redef.Options) { o.Stdout = true })

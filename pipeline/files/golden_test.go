@@ -13,21 +13,21 @@ import (
 	"strings"
 	"testing"
 	"time"
-	_ "time/tzdata" // the zone of a recording
+	_ "time/tzdata" // for the time zone of a recording
 
 	"zmtpd/pipeline/zeek"
 	"zmtpd/zmtp/testkit"
 )
 
-// headerTime is a line of #open or #close, whatever the prefix and separator.
+// headerTime matches a line of #open or #close with any prefix and separator.
 var headerTime = regexp.MustCompile(`(?m)^(\S{0,10}(?:open|close)\S*\s?)(\d{4}(?:-\d\d){5})$`)
 
 func maskTimes(content string) string {
 	return headerTime.ReplaceAllString(content, "${1}TIME")
 }
 
-// compareLogs compares the files of dir with the recorded ones of a configuration,
-// whose names are percent-encoded there.
+// compareLogs compares the files in dir with the recorded ones of a configuration, whose names are
+// percent-encoded.
 func compareLogs(t *testing.T, dir string, recorded map[string][]byte, config string) {
 	t.Helper()
 	want := map[string]string{}
@@ -62,7 +62,8 @@ func excerpt(a, b string) string {
 	return a[max(0, i-200):min(len(a), i+200)]
 }
 
-// What Zeek's logger wrote of the messages of a whole cluster, in both formats.
+// The files are those that Zeek's logger wrote from the messages of a whole cluster, in both
+// formats.
 func TestGoldenCluster(t *testing.T) {
 	messages := testkit.Messages(t, "cluster-logs")
 	for config, script := range map[string]string{"tsv": "",
@@ -80,8 +81,8 @@ func TestGoldenCluster(t *testing.T) {
 	}
 }
 
-// What Zeek's logger wrote of every type and rendering edge, the options read
-// from the script that configured Zeek.
+// The files are those that Zeek's logger wrote from every type and edge case, with the options of
+// the script that configured Zeek.
 func TestGoldenEdges(t *testing.T) {
 	for _, name := range []string{"edge-logs", "edge-logs-ext"} {
 		messages := testkit.Messages(t, name)
@@ -98,7 +99,7 @@ func TestGoldenEdges(t *testing.T) {
 	}
 }
 
-// A batch that was cut anywhere costs itself and nothing else.
+// A batch that is cut at any byte is refused, and affects nothing else.
 func TestTruncatedBatches(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
@@ -114,7 +115,7 @@ func TestTruncatedBatches(t *testing.T) {
 			err := l.WriteBatch(t.Context(), m[1], m[3][:n])
 			if n < len(b.Header)+4 || b.NumRecords > 0 {
 				if err == nil {
-					t.Fatalf("path %q cut at byte %d of %d was taken", b.Path, n, len(m[3]))
+					t.Fatalf("path %q cut at byte %d of %d is accepted", b.Path, n, len(m[3]))
 				}
 				refused++
 			}
@@ -130,8 +131,8 @@ func TestTruncatedBatches(t *testing.T) {
 	}
 }
 
-// rotationConfig returns the configuration of a recording of rotation: redefs, and
-// the environment in the first line.
+// rotationConfig returns the configuration of a recording of rotation: redefs, and in the first
+// line the environment.
 func rotationConfig(t *testing.T, config, dir string) Config {
 	t.Helper()
 	script := string(testkit.Golden(t, "rotation")[config+"/CONFIG"])
@@ -154,8 +155,7 @@ func rotationConfig(t *testing.T, config, dir string) Config {
 	return cfg
 }
 
-// moment is a step of a timeline: when, what, and the files after it with their
-// sizes.
+// moment is a step of a timeline: the time, the action, and the files after it with their sizes.
 type moment struct {
 	at    time.Time
 	what  string
@@ -192,9 +192,9 @@ func timeline(t *testing.T, config string) []moment {
 
 var rotatedTime = regexp.MustCompile(`[._](\d{4}(?:-\d\d){5})[._]`)
 
-// sameNames compares the names of two sets of files, which may differ in the time
-// of the first file of a path: Zeek takes it from a clock that is up to a second
-// behind. It returns the recorded name of each.
+// sameNames compares the names of two sets of files, and returns the recorded name of each file.
+// The time of a path's first file may differ: Zeek takes it from a clock that is up to a second
+// late.
 func sameNames(t *testing.T, got, want []string) map[string]string {
 	t.Helper()
 	slices.Sort(got)
@@ -227,7 +227,7 @@ func sameNames(t *testing.T, got, want []string) map[string]string {
 
 var loggerSuffix = regexp.MustCompile(`log_suffix=[^_]*`)
 
-// logOf returns which log of which logger a rotated file belongs to.
+// logOf returns the log and the logger of a rotated file.
 func logOf(name string) string {
 	log, _, _ := strings.Cut(path.Base(name), "__")
 	log, _, _ = strings.Cut(log, ".")
@@ -266,7 +266,7 @@ func plain(t *testing.T, content string) string {
 	return string(text)
 }
 
-// rotatedFiles returns the files that a configuration ended with, by path.
+// rotatedFiles returns the files at the end of a configuration's recording, by path.
 func rotatedFiles(t *testing.T, config string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -278,9 +278,9 @@ func rotatedFiles(t *testing.T, config string) map[string]string {
 	return files
 }
 
-// sameRotated compares rotated files with the recorded ones: all but the times of
-// #open and #close byte by byte, those of #close exactly, those of #open up to
-// the time that Zeek needed.
+// sameRotated compares rotated files with the recorded ones byte by byte, except for the times of
+// #open and #close: those of #close must be equal, and those of #open may differ by the time that
+// Zeek needed.
 func sameRotated(t *testing.T, dir, config string) {
 	t.Helper()
 	got, want := tree(t, dir), rotatedFiles(t, config)
@@ -306,17 +306,17 @@ func sameRotated(t *testing.T, dir, config string) {
 	}
 }
 
-// callTimes are the opening time in a call of a post-processor, twice.
+// callTimes matches the opening time in a call of a post-processor, which occurs twice.
 var callTimes = regexp.MustCompile(`^(\d <\w+\.)([\d-]+)(\S+> <\w+> <)([\d._-]+)(>)`)
 
-// sameCalls compares what a post-processor was called with, in any order. The opening
-// time of a first file may differ as its name may.
+// sameCalls compares the calls of a post-processor, in any order. The opening time of a first file
+// may differ as in its name.
 func sameCalls(t *testing.T, got, want string) {
 	t.Helper()
 	lines := func(calls string) []string {
 		var lines []string
 		for line := range strings.Lines(calls) {
-			if !strings.Contains(line, "<reporter>") { // the logger's own
+			if !strings.Contains(line, "<reporter>") { // Zeek's logger's own log
 				lines = append(lines, line)
 			}
 		}
@@ -350,9 +350,9 @@ func sizes(t *testing.T, dir string) map[string]int {
 	return got
 }
 
-// sameListing compares the files of dir with those of a moment, and their sizes, unless they are
-// compressed: then they are a function of the compressor, and what Zeek keeps in memory is in our
-// file. The times of #open in a name are what a post-processor writes, too.
+// sameListing compares the names and sizes of the files in dir with those of a moment. It does not
+// compare sizes of compressed files, which depend on the compressor and on what Zeek still has in
+// memory.
 func sameListing(t *testing.T, dir string, m moment) {
 	t.Helper()
 	got := sizes(t, dir)
@@ -371,7 +371,7 @@ var (
 	sent    = regexp.MustCompile(`^messages (\d+)-(\d+) sent(?:, alternating.*)?$`)
 )
 
-// replayTimeline does to a logger, or two of them, at fake times what was done to Zeek's.
+// replayTimeline does the same to one or two loggers, at fake times, as was done to Zeek's.
 func replayTimeline(t *testing.T, config string) {
 	dir := t.TempDir()
 	messages := testkit.Messages(t, "rotation")
@@ -402,21 +402,21 @@ func replayTimeline(t *testing.T, config string) {
 		case strings.HasPrefix(m.what, "exited"):
 			sameListing(t, dir, m)
 		default:
-			t.Fatalf("timeline says %q", m.what)
+			t.Fatalf("the timeline has the unknown action %q", m.what)
 		}
 	}
 	sameRotated(t, dir, config)
 }
 
-// nodeConfig returns the configuration of one of the loggers of a recording; its folder is made and
-// has what the recorded one had.
+// nodeConfig returns the configuration of one of the loggers of a recording. Its folder exists and
+// has the files that the recorded one had.
 func nodeConfig(t *testing.T, config, parent, name string, several bool) Config {
 	t.Helper()
 	dir := filepath.Join(parent, name)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if config == "directories" { // that of the operator; the others the writer makes
+	if config == "directories" { // the operator makes this folder; the writer makes the others
 		if err := os.Mkdir(filepath.Join(dir, "current"), 0o777); err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ import (
 
 const (
 	killDirEnv = "PIPELINE_TEST_KILL_DIR"
-	// on the way to the archive; empty: while writing
+	// compression on the way to the archive; empty: while writing
 	killCompressEnv = "PIPELINE_TEST_KILL_COMPRESS"
 )
 
@@ -35,7 +35,7 @@ func killConfig(dir string) Config {
 	return cfg
 }
 
-// killChild is a logger that writes numbers to two logs until it is killed.
+// killChild runs a logger that writes numbers to two logs until it is killed.
 func killChild(dir string) {
 	l, err := New(killConfig(dir))
 	for i := 0; err == nil; i++ {
@@ -55,8 +55,8 @@ func killMessage(log string, i int) [][]byte {
 		"x", fmt.Sprintf("%06d %s", i, strings.Repeat("x", i%300)))
 }
 
-// Whenever the logger is killed, all that was in a file is in the archive after the next start: in
-// order, nothing twice, no half line.
+// Whenever the logger is killed, everything that was in a file is in the archive after the next
+// start: in order, once, without half lines.
 func TestKilledUnderLoad(t *testing.T) {
 	for round := range 6 {
 		how := []string{"", "gzip:1", "zstd:1"}[round%3]
@@ -83,7 +83,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			}
 			_ = child.Wait()
 
-			// What is in files that are not compressed is what has to be there at least.
+			// The archive must have at least the content of the files that are not compressed.
 			least := map[string]int{}
 			for name, content := range tree(t, dir) {
 				if log, _, _ := strings.Cut(path.Base(name), "."); strings.HasSuffix(name,
@@ -96,7 +96,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			shut(t, start(t, killConfig(dir)))
 			for name := range tree(t, dir) {
 				if !strings.HasPrefix(name, "archive/") || !strings.HasSuffix(name, ext) {
-					if !strings.Contains(name, "/"+tempPrefix) { // goes an hour later
+					if !strings.Contains(name, "/"+tempPrefix) { // deleted an hour later
 						t.Errorf("left behind: %s", name)
 					}
 				}
@@ -106,10 +106,10 @@ func TestKilledUnderLoad(t *testing.T) {
 				for _, r := range archivedRecords(t, filepath.Join(dir, "archive"), log) {
 					numbers = append(numbers, number(t, r))
 				}
-				slices.Sort(numbers) // names with more than nine numbers sort otherwise
+				slices.Sort(numbers) // long names sort otherwise
 				for i, n := range numbers {
 					if i != n {
-						t.Fatalf("%s: record %d where %d comes next, of %d", log, n, i,
+						t.Fatalf("%s: record %d comes in place of record %d, of %d", log, n, i,
 							len(numbers))
 					}
 				}

@@ -23,7 +23,7 @@ import (
 	"zmtpd/pipeline/zeek"
 )
 
-// wideColumns returns the names of n columns, which take 264 bytes each in a batch's header.
+// wideColumns returns the names of n columns. Each takes 264 bytes in a batch's header.
 func wideColumns(n int) string {
 	names := make([]string, n)
 	for i := range names {
@@ -68,7 +68,7 @@ func TestMessageChecks(t *testing.T) {
 	if want := (pipeline.Counts{Messages: 18, Records: 8}); st.Received != want {
 		t.Errorf("received %+v, want %+v", st.Received, want)
 	}
-	// Once for each sender and reason: a message without parts has no sender.
+	// once for each sender and reason; a message without parts has no sender
 	for reason, want := range map[string]int{"parts": 2, "serializer": 1, "truncated": 1,
 		"writer": 1} {
 		if n := strings.Count(log.String(), "reason="+reason+" "); n != want {
@@ -102,7 +102,7 @@ func TestPathsConfined(t *testing.T) {
 		"conn.log/x", "sub/CONN.Log/x", "conn.log.gz/x",
 	} {
 		if err := l.Write(t.Context(), message(t, "n", "A::LOG", path, "x", "1")); err == nil {
-			t.Errorf("path %q was taken", path)
+			t.Errorf("path %q is accepted", path)
 		} else {
 			wantDrop(t, err, pipeline.ReasonPath)
 		}
@@ -116,18 +116,18 @@ func TestPathsConfined(t *testing.T) {
 	got := tree(t, dir)
 	for _, path := range fine {
 		if !slices.Equal(records(got[path+".log"]), []string{"1"}) {
-			t.Errorf("path %q: file has %q", path, got[path+".log"])
+			t.Errorf("path %q: the file has %q", path, got[path+".log"])
 		}
 	}
 	if files := tree(t, outside); len(files) != 0 {
-		t.Errorf("written outside of the log folder: %q", sortedKeys(files))
+		t.Errorf("files are written outside of the log folder: %q", sortedKeys(files))
 	}
 	if files := tree(t, parent); len(files) != len(fine) {
 		t.Errorf("files %q", sortedKeys(files))
 	}
 }
 
-// A file where a path needs a folder, and the other way round.
+// A file is where a path needs a folder, and the other way round.
 func TestPathsInTheWay(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
@@ -162,13 +162,13 @@ func TestTwoStreamsOnePath(t *testing.T) {
 	}
 }
 
-// New columns take the name over; what was written before is moved aside.
+// New columns take over the name. The earlier file is moved aside.
 func TestColumnsChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		l := start(t, Config{Dir: dir, Location: time.UTC})
 		write(t, l, message(t, "n", "A::LOG", "a", "x", "old"))
-		time.Sleep(time.Minute + time.Second) // the node has gone
+		time.Sleep(time.Minute + time.Second) // the node counts as gone
 		write(t, l, message(t, "n2", "A::LOG", "a", "x y", "new"))
 		shut(t, l)
 		got := tree(t, dir)
@@ -180,8 +180,8 @@ func TestColumnsChange(t *testing.T) {
 	})
 }
 
-// Nodes with old and new scripts side by side make a few files, not one for each
-// batch, and no file has records of both.
+// Nodes with old and new scripts side by side cause a few files, not one for each batch, and no
+// file has records of both.
 func TestColumnsAlternate(t *testing.T) {
 	for _, interval := range []time.Duration{0, time.Hour} {
 		t.Run(interval.String(), func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestColumnsAlternate(t *testing.T) {
 					}
 					if strings.Count(content, "#fields") != 1 ||
 						strings.Count(content, "#close") != 1 {
-						t.Errorf("%s has another header than one:\n%s", name, content)
+						t.Errorf("%s does not have exactly one header:\n%s", name, content)
 					}
 				}
 				if total != 300 {
@@ -223,8 +223,8 @@ func TestColumnsAlternate(t *testing.T) {
 	}
 }
 
-// A node that makes up columns cannot make a file of each batch; an upgrade every
-// few hours is possible forever.
+// A node that invents columns cannot cause a file for each batch. An upgrade every few hours is
+// always possible.
 func TestColumnsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := start(t, Config{Dir: t.TempDir(), FlushInterval: time.Minute})
@@ -237,7 +237,7 @@ func TestColumnsBounded(t *testing.T) {
 			time.Sleep(columnsIdle)
 			write(t, l, message(t, "n", "A::LOG", "a", fmt.Sprint("later", i), "1"))
 		}
-		// The first set again, now new.
+		// the first set of columns again, which is new by now
 		time.Sleep(columnsIdle)
 		write(t, l, message(t, "n", "A::LOG", "a", "c0", "1"))
 	})
@@ -260,7 +260,7 @@ func TestFilesBounded(t *testing.T) {
 	}
 }
 
-// A batch with a bad value is lost alone, and leaves no file if it is the first.
+// A batch with a bad value is lost alone, and if it is the first one, it leaves no file.
 func TestBadValue(t *testing.T) {
 	dir := t.TempDir()
 	o := optionsWith(func(o *redef.Options) {
@@ -284,12 +284,13 @@ func TestBadValue(t *testing.T) {
 			t.Errorf("%s has %q", name, r)
 		}
 	}
-	if d := l.Stats().Dropped[pipeline.BatchReason(zeek.ReasonTruncated)]; d != (pipeline.Counts{Messages: 2, Records: 4}) {
+	d := l.Stats().Dropped[pipeline.BatchReason(zeek.ReasonTruncated)]
+	if d != (pipeline.Counts{Messages: 2, Records: 4}) {
 		t.Errorf("dropped %+v", d)
 	}
 }
 
-// What is in the way of a log or of a rotated log is never lost.
+// A file that is in the way of a log or of a rotated log is never lost.
 func TestNothingReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -323,7 +324,7 @@ func TestNothingReplaced(t *testing.T) {
 	})
 }
 
-// Not even a file that appears after the logger looked is truncated.
+// Even a file that appears after the logger has looked is not truncated.
 func TestCreateFile(t *testing.T) {
 	dir := t.TempDir()
 	l := start(t, Config{Dir: dir})
@@ -338,7 +339,7 @@ func TestCreateFile(t *testing.T) {
 	}
 }
 
-// A log of another run without rotation is moved aside, too.
+// Without rotation, a log of an earlier run is moved aside as well.
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 3 {
@@ -352,7 +353,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// Records are in the file at most the flush interval after they came.
+// Records are in the file within the flush interval.
 func TestFlushInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -369,8 +370,8 @@ func TestFlushInterval(t *testing.T) {
 	})
 }
 
-// No record that came after a tick is in the file that ends with it, even if the
-// timer has not come by.
+// A record that arrives after a tick is not in the file that ends with the tick, even if the timer
+// is late.
 func TestRotationOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -409,7 +410,7 @@ func TestRotationOnTime(t *testing.T) {
 	})
 }
 
-// A rotation directory that cannot be made does not stop the log.
+// If the rotation directory cannot be made, the log goes on.
 func TestRotationDirFails(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o666); err != nil {
@@ -429,7 +430,7 @@ func TestRotationDirFails(t *testing.T) {
 	}
 }
 
-// The rotation directory may lie outside of the log folder.
+// The rotation directory may be outside of the log folder.
 func TestRotationDirOutside(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "logger")
@@ -452,10 +453,9 @@ func TestRotationDirOutside(t *testing.T) {
 	}
 }
 
-// A killed logger's log in a sub-folder, which the start does not look into, is moved aside with
-// its shadow's time by the next batch. After a crash the logs below the log folder are rotated as
-// well, without the half line that the crash left, and not only when a node sends to their path
-// again. Unfinished shadows go.
+// After a crash the logs below the log folder are rotated as well, at the start and not when a node
+// sends to their path again. The half line that the crash left is cut off. Unfinished shadows are
+// removed.
 func TestLeftoverInSubfolder(t *testing.T) {
 	for _, archive := range []string{"", "archive"} {
 		dir := t.TempDir()
@@ -532,7 +532,7 @@ func TestNewRefuses(t *testing.T) {
 		"files":    {Dir: dir, MaxFiles: -1},
 	} {
 		if l, err := New(cfg); err == nil {
-			t.Errorf("%s: New took it", name)
+			t.Errorf("%s: New accepts it", name)
 			l.Close(t.Context())
 		}
 	}
@@ -548,8 +548,8 @@ func TestSuffixFromEnvironment(t *testing.T) {
 	}
 }
 
-// Whatever the order in which the batches of several senders arrive, and whenever
-// files rotate, every line is written once, the lines of each sender in order.
+// For any order of the batches of several senders, and any times of rotation, every line is written
+// once, and those of each sender in order.
 func TestInterleaving(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		type batch struct {
@@ -607,8 +607,8 @@ func TestInterleaving(t *testing.T) {
 		if err := l.Close(context.Background()); err != nil {
 			rt.Fatal(err)
 		}
-		// The part of each sender, path and set of columns in each file. A part holds
-		// consecutive lines, so their order is that of their first lines.
+		// Each file has a part for each sender, path and set of columns. A part has consecutive
+		// lines, so the order of parts is that of their first lines.
 		parts := map[string][][]string{}
 		for name, content := range tree(t, dir) {
 			path, _, _ := strings.Cut(name, ".")
@@ -633,7 +633,7 @@ func TestInterleaving(t *testing.T) {
 			delete(parts, key)
 		}
 		if len(parts) != 0 {
-			rt.Errorf("nobody sent %q", parts)
+			rt.Errorf("%q is in a file and was not sent", parts)
 		}
 		if st := l.Stats(); st.Written != st.Received {
 			rt.Errorf("received %+v, written %+v", st.Received, st.Written)
@@ -641,8 +641,8 @@ func TestInterleaving(t *testing.T) {
 	})
 }
 
-// Many headers with the same columns, as from nodes with many filters, use the
-// cache and no more memory than it may have.
+// Many headers with the same columns, as from nodes with many filters, fit in the cache and no more
+// memory than it may have.
 func TestHeaderCacheBounded(t *testing.T) {
 	const maxHeaderCache = 1 << 20
 	l := start(t, Config{Dir: t.TempDir()})
@@ -659,6 +659,6 @@ func TestHeaderCacheBounded(t *testing.T) {
 	defer l.mu.Unlock()
 	if size := len(l.headers) * (64 << 10); size > maxHeaderCache+maxHeaderCache/8 ||
 		len(l.headers) < n/8 {
-		t.Errorf("%d headers in the cache", len(l.headers))
+		t.Errorf("%d headers are in the cache", len(l.headers))
 	}
 }

@@ -60,8 +60,8 @@ func optionsWith(change func(*redef.Options)) redef.Options {
 	return *o
 }
 
-// start returns a logger that the test closes, unless it does so itself. What it
-// logs is the test's output.
+// start returns a logger that is closed at the end of the test unless the test closes it. Its log
+// is part of the test's output.
 func start(t testing.TB, cfg Config) *Logger {
 	t.Helper()
 	if cfg.Logger == nil {
@@ -119,7 +119,7 @@ func tree(t testing.TB, dir string) map[string]string {
 		if err == nil && d.Type().IsRegular() {
 			b, err = os.ReadFile(path)
 		}
-		if errors.Is(err, fs.ErrNotExist) { // it went meanwhile
+		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile
 			return nil
 		}
 		if err != nil || !d.Type().IsRegular() {
@@ -135,7 +135,7 @@ func tree(t testing.TB, dir string) map[string]string {
 	return files
 }
 
-// records returns the lines of a log that are no header.
+// records returns the lines of a log without its header.
 func records(content string) []string {
 	var lines []string
 	for line := range strings.Lines(content) {
@@ -146,7 +146,7 @@ func records(content string) []string {
 	return lines
 }
 
-// wantDrop checks that err is the refusal of a message for the reason.
+// wantDrop checks that err says that a message was dropped for the reason.
 func wantDrop(t testing.TB, err error, want pipeline.Reason) {
 	t.Helper()
 	e, ok := errors.AsType[*pipeline.DropError](err)

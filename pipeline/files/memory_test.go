@@ -27,7 +27,7 @@ var forms = map[string]func(*redef.Options){
 	"gzip":    func(o *redef.Options) { o.GzipLevel = 1 },
 }
 
-// renderings returns how often batches of a path were rendered.
+// renderings returns how often the batches of a path were rendered.
 func renderings(l *Logger, path string) (n uint64) {
 	for _, s := range l.sortedLogs() {
 		if s.key.Path == path {
@@ -39,9 +39,9 @@ func renderings(l *Logger, path string) (n uint64) {
 	return n
 }
 
-// While a file cannot be written, its batches are not rendered again and again: neither one that
-// waits for a full buffer, nor one of which some pieces can be written, nor one whose file cannot
-// be created.
+// While a file cannot be written, its batches are not rendered again and again. This holds for a
+// batch that waits for a full buffer, for one of which some pieces can be written, and for one
+// whose file cannot be created.
 func TestStuckFileRendersOnce(t *testing.T) {
 	for name, change := range forms {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestStuckFileRendersOnce(t *testing.T) {
 				}
 				time.Sleep(time.Hour)
 				synctest.Wait()
-				// Once to learn how long it is, once in pieces; then only when there is room.
+				// Once to learn the size, once in pieces, and then only when there is room.
 				for path, most := range map[string]uint64{"long": 3, "closed": 1, "short": 3} {
 					if n := renderings(l, path); n == 0 || n > most {
 						t.Errorf("%s was rendered %d times, want at most %d", path, n, most)
@@ -105,8 +105,8 @@ func TestStuckFileRendersOnce(t *testing.T) {
 	}
 }
 
-// What files take counts in the budget while they take it, all of it is given back, and without any
-// memory in the budget all batches come through the same.
+// The memory of files counts in the budget as long as it is in use, and all is returned. Without
+// memory in the budget all batches are written as well.
 func TestMemory(t *testing.T) {
 	for name, change := range forms {
 		for _, limit := range []int64{64 << 20, 1} {
@@ -155,7 +155,7 @@ func TestMemory(t *testing.T) {
 						t.Errorf("%d bytes count in the budget, files hold %d", n, held)
 					}
 					if o.GzipLevel > 0 && limit > 1 && held < 12*gzipBytes {
-						t.Errorf("streams of gzip count %d bytes", held)
+						t.Errorf("gzip streams count as %d bytes", held)
 					}
 					disk.set(100 << 20)
 					shut(t, l)
@@ -176,8 +176,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// When the budget has no memory for another stream of gzip, the least recently used file is closed
-// until its next batch, and its log stays whole.
+// If the budget has no memory for another gzip stream, the least recently used file is closed until
+// its next batch. Its log stays whole.
 func TestMemoryParks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -200,7 +200,7 @@ func TestMemoryParks(t *testing.T) {
 			}
 		}
 		if st := budget.Stats(); st.Used != 0 {
-			t.Errorf("%d bytes are not given back", st.Used)
+			t.Errorf("%d bytes are not returned", st.Used)
 		}
 	})
 }

@@ -15,11 +15,11 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// recordCalls is a post-processor that writes down for which file it is called, and how: the
-// arguments behind the name.
+// recordCalls is a post-processor that records the files for which it is called, and the arguments
+// behind the name.
 const recordCalls = `f() { echo "$@" >> calls; }; f`
 
-// calls returns what recordCalls wrote down in dir, sorted.
+// calls returns the records of recordCalls in dir, sorted.
 func calls(t testing.TB, dir string) []string {
 	t.Helper()
 	lines := records(tree(t, dir)["calls"])
@@ -27,8 +27,8 @@ func calls(t testing.TB, dir string) []string {
 	return lines
 }
 
-// Whatever a crash left of a rotation, the next start calls the post-processor for the log, once,
-// unless the log has gone.
+// Whatever a crash left of a rotation, the next start calls the post-processor once for the log,
+// unless the log no longer exists.
 func TestPostprocessorResumed(t *testing.T) {
 	const (
 		work   = workDir + "/1700000000-1700003600/"
@@ -93,8 +93,8 @@ func TestPostprocessorResumed(t *testing.T) {
 	}
 }
 
-// Of a note that there is nothing more to do for nothing stays.
-func TestPostprocessorIsNoMore(t *testing.T) {
+// A note that needs no further work is removed.
+func TestNoteWithoutPostprocessorIsRemoved(t *testing.T) {
 	dir := t.TempDir()
 	work := filepath.Join(dir, workDir, "1700000000-1700003600")
 	if err := os.MkdirAll(work, 0o777); err != nil {
@@ -114,8 +114,8 @@ func TestPostprocessorIsNoMore(t *testing.T) {
 	}
 }
 
-// A post-processor that is killed when everything ends is called again by the next start. One that
-// fails, or that is killed at another time, is not.
+// A post-processor that is killed at the end of the logger is called again by the next start. One
+// that fails, or is killed at another time, is not.
 func TestPostprocessorInterrupted(t *testing.T) {
 	for name, c := range map[string]struct {
 		cmd     string
@@ -167,7 +167,7 @@ func TestPostprocessorInterrupted(t *testing.T) {
 				t.Errorf("%d calls, want %d", n, want)
 			}
 			if _, err := os.Stat(filepath.Join(dir, workDir)); err == nil {
-				t.Error("something is left over")
+				t.Error("files are left over")
 			}
 		})
 	}
@@ -175,12 +175,12 @@ func TestPostprocessorInterrupted(t *testing.T) {
 
 const killCallsEnv = "PIPELINE_TEST_KILL_CALLS_DIR"
 
-// killCallsChild is a logger with a post-processor that rotates all the time until it is killed.
+// killCallsChild runs a logger with a post-processor that rotates all the time until it is killed.
 func killCallsChild(dir string) {
 	l, err := New(killCallsConfig(dir))
 	for i := 0; err == nil; i++ {
 		err = l.Write(context.Background(), killMessage("a", i))
-		for l.Stats().Rotation.Pending >= 8 { // the disk is slower than this
+		for l.Stats().Rotation.Pending >= 8 { // the disk is slower than the loop
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -188,8 +188,8 @@ func killCallsChild(dir string) {
 	os.Exit(1)
 }
 
-// killCallsConfig has a post-processor that waits while there is a file "hold", and does nothing
-// then if there is one "killed".
+// killCallsConfig has a post-processor that waits while there is a file "hold", and then does
+// nothing if there is a file "killed".
 func killCallsConfig(dir string) Config {
 	cfg := postprocessing(dir, `f() {
 		echo >> begun
@@ -201,8 +201,7 @@ func killCallsConfig(dir string) Config {
 	return cfg
 }
 
-// Whenever the logger is killed, and however often, the post-processor is called in the end for
-// every log.
+// However often the logger is killed, the post-processor is called in the end for every log.
 func TestKilledBeforePostprocessor(t *testing.T) {
 	dir := t.TempDir()
 	set := func(name string, there bool) {
@@ -251,7 +250,7 @@ func TestKilledBeforePostprocessor(t *testing.T) {
 		t.Fatalf("%d logs of %d have been processed: this tests nothing", n, len(logs()))
 	}
 	shut(t, start(t, killCallsConfig(dir)))
-	// once each, but for one that was about to begin when the logger was killed
+	// once each, except for one that was about to begin when the logger was killed
 	called := map[string]bool{}
 	for _, line := range calls(t, dir) {
 		name, _, _ := strings.Cut(line, " ")

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// Both ways to move a file move it, within a folder and to another, and replace
-// none.
+// Both ways to move a file move it within a folder and to another one, and never replace a file.
 func TestRenameNew(t *testing.T) {
 	for name, rename := range map[string]func(*os.Root, string, *os.Root, string) error{
 		"renameNew": renameNew, "renameReserving": renameReserving,

@@ -37,12 +37,11 @@ func atoi(t *testing.T, s string) int {
 	return n
 }
 
-// The names, times and records that Zeek's logger left behind, and the calls of its
-// post-processor.
+// Names, times, records and calls of the post-processor are those of Zeek's logger.
 func TestGoldenRotation(t *testing.T) {
 	for _, config := range testkit.Configs(t, "rotation") {
 		if strings.HasPrefix(config, "leftover") {
-			continue // TestGoldenLeftover
+			continue // see TestGoldenLeftover
 		}
 		t.Run(config, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { replayTimeline(t, config) })
@@ -52,8 +51,8 @@ func TestGoldenRotation(t *testing.T) {
 
 const crashDirEnv = "PIPELINE_TEST_CRASH_DIR"
 
-// crashChild is a logger that will be killed: it writes the messages on its
-// standard input to dir, says so, and waits.
+// crashChild runs a logger that will be killed: it writes the messages from its standard input to
+// dir, reports that, and waits.
 func crashChild(dir string) {
 	options := redef.DefaultOptions()
 	_, err := options.Redefs([]byte(os.Getenv("PIPELINE_TEST_REDEFS")))
@@ -109,11 +108,11 @@ func crash(t *testing.T, dir, redefs string, messages [][][]byte) {
 	_, _ = io.Copy(io.Discard, out)
 	_ = child.Wait()
 	if line != "written\n" {
-		t.Fatalf("the logger said %q, %v", line, err)
+		t.Fatalf("the logger printed %q, error %v", line, err)
 	}
 }
 
-// What Zeek's logger does with the logs of one that was killed.
+// The logs of a killed logger are treated as by Zeek's logger.
 func TestGoldenLeftover(t *testing.T) {
 	for _, config := range []string{"leftover", "leftover-gzip"} {
 		t.Run(config, func(t *testing.T) { goldenLeftover(t, config) })
@@ -168,7 +167,7 @@ func goldenLeftover(t *testing.T, config string) {
 		}
 	}
 
-	// The times in names, arguments and calls are those of today.
+	// times in names, arguments and calls are those of the test's run
 	times := regexp.MustCompile(`\d{4}(?:-\d\d){5}|\d\d-\d\d-\d\d_\d\d\.\d\d\.\d\d`)
 	masked := func(names []string) []string {
 		var all []string
@@ -209,8 +208,8 @@ func goldenLeftover(t *testing.T, config string) {
 		masked(strings.SplitAfter(want["logger/calls.txt"], "\n")); !slices.Equal(got, want) {
 		t.Errorf("calls\n%q\nwant\n%q", got, want)
 	}
-	// All records are there, in order and once, as in the recording of what is not compressed:
-	// there Zeek loses what its buffer had.
+	// All records are there once and in order, as in the recording without compression. With
+	// compression Zeek loses the content of its buffer.
 	all := func(files map[string]string) map[string][]string {
 		logs := map[string][]string{}
 		names := sortedKeys(files)
@@ -253,8 +252,8 @@ func nextRotationSlow(now, start time.Time, interval time.Duration) time.Time {
 	return tick
 }
 
-// midnightAtOffsetOf returns the beginning of the day that now is in, in a zone that always has the
-// offset which its own has now.
+// midnightAtOffsetOf returns the beginning of now's day in a zone that always has the current
+// offset.
 func midnightAtOffsetOf(now time.Time) time.Time {
 	name, offset := now.Zone()
 	y, m, d := now.Date()
@@ -272,7 +271,7 @@ func TestNextRotation(t *testing.T) {
 			Draw(t, "interval")) * time.Second
 		l.options.RotationBase = time.Duration(rapid.Int64Range(0, 24*60-1).
 			Draw(t, "base")) * time.Minute
-		// A year with its changes of summer time.
+		// a year with its changes to and from summer time
 		now := time.Unix(1_790_000_000+rapid.Int64Range(0, 366*86400).Draw(t, "seconds"),
 			rapid.Int64Range(0, 1).Draw(t, "nanoseconds")).In(zone)
 		start := midnightAtOffsetOf(now).Add(l.options.RotationBase)
@@ -281,7 +280,7 @@ func TestNextRotation(t *testing.T) {
 			t.Fatalf("at %v the next tick is %v, want %v", now, got, want)
 		}
 	})
-	// Seen in Zeek: 7 s; bases 0:00, 12:34 and empty.
+	// observed with Zeek: 7 s; bases 0:00, 12:34 and empty
 	now := time.Date(2026, 11, 22, 16, 15, 26, 0, time.UTC)
 	for base, want := range map[time.Duration]time.Time{
 		0: nextRotationSlow(now,
@@ -311,8 +310,8 @@ func clockChanges(zone *time.Location) (changes []time.Time) {
 	return changes
 }
 
-// Around the days on which the clocks change the ticks are those of Zeek, no file is longer than
-// the interval, and from the second midnight on all begin at whole intervals of the day. In Lord
+// Around the days of clock changes the ticks are those of Zeek, no file is longer than the
+// interval, and from the second midnight on all files begin at whole intervals of the day. In Lord
 // Howe the clocks change by half an hour, in Havana at midnight.
 func TestRotationWhenClocksChange(t *testing.T) {
 	for _, name := range []string{"Europe/Berlin", "America/New_York", "Australia/Lord_Howe",
@@ -354,8 +353,8 @@ func TestRotationWhenClocksChange(t *testing.T) {
 	}
 }
 
-// The clocks of Berlin go back on Sunday, 25 October 2026. With a file each day, what was logged on
-// Monday is in the archive of Monday.
+// The clocks of Berlin go back on Sunday, 25 October 2026. With daily files, Monday's records are
+// in Monday's archive.
 func TestArchiveWhenClocksChange(t *testing.T) {
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {

@@ -22,9 +22,9 @@ func allRecords(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// A node sends one odd set of columns after the other to a log, before and between what all others
-// send. It is refused when it has sent many, and named; the others lose nothing, and the file of
-// the log's name is theirs.
+// A node sends one odd set of columns after another to a log, before and between the batches of the
+// others. After many it is refused and named. The others lose nothing, and the file with the log's
+// name is theirs.
 func TestOddColumns(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestOddColumns(t *testing.T) {
 			}
 		}
 		if slices.Contains(got, "odd") {
-			t.Error("dns.log has what only one node sends")
+			t.Error("dns.log has columns that only one node sends")
 		}
 		for _, s := range l.Stats().Senders {
 			if dropped := s.ByReason[pipeline.ReasonManySchemas].Messages; (dropped > 0) != (s.Node == "evil") {
@@ -71,8 +71,8 @@ func TestOddColumns(t *testing.T) {
 	})
 }
 
-// A node sends another stream to a log's path before the others come. The path's name is theirs
-// within seconds, and nothing is lost.
+// A node sends another stream to a log's path before the others. Within seconds the path's name
+// belongs to the others, and nothing is lost.
 func TestOddStream(t *testing.T) {
 	for _, honest := range [][]string{{"a"}, {"a", "b", "c"}} {
 		dir := t.TempDir()
@@ -102,7 +102,7 @@ func TestOddStream(t *testing.T) {
 				}
 			}
 			if slices.Contains(got, "evil") {
-				t.Error("http.log has what only one node sends")
+				t.Error("http.log has the stream that only one node sends")
 			}
 			every := allRecords(t, dir)
 			for _, line := range all {
@@ -117,7 +117,7 @@ func TestOddStream(t *testing.T) {
 	}
 }
 
-// A node makes up paths without end. It is refused, counted and named; others get the paths that
+// A node invents paths without end. It is refused, counted and named. Others get the paths that
 // they need.
 func TestManyPaths(t *testing.T) {
 	dir := t.TempDir()
@@ -139,12 +139,12 @@ func TestManyPaths(t *testing.T) {
 		t.Errorf("%d files", n)
 	}
 	if n := len(l.paths); n != 30 {
-		t.Errorf("%d paths are remembered", n)
+		t.Errorf("%d paths are kept in memory", n)
 	}
 }
 
-// Many nodes make up paths. Whoever comes gets a file; the logs that were not used for the longest
-// time make room, and nothing is lost.
+// Many nodes invent paths. Each path gets a file, the least recently used logs make room, and
+// nothing is lost.
 func TestLeastUsedLogsMakeRoom(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -173,8 +173,8 @@ func TestLeastUsedLogsMakeRoom(t *testing.T) {
 	})
 }
 
-// The scripts of a cluster change: its nodes end and others come, one after the other or all at
-// once. Few files come of it, each with one set of columns, and the new columns have the log's
+// The scripts of a cluster change: its nodes end and new ones begin, one after the other or all at
+// once. That causes few files, each with one set of columns, and the new columns get the log's
 // name.
 func TestScriptsChange(t *testing.T) {
 	for _, pause := range []time.Duration{0, 10 * time.Second, time.Minute} {

@@ -1,4 +1,4 @@
-// Package pipelinetest has what the tests of the logger's packages share.
+// Package pipelinetest has helpers for the tests of the logger's packages.
 package pipelinetest
 
 import (
@@ -9,7 +9,7 @@ import (
 )
 
 // Message returns the parts of a log message from a node. columns are the names of its string
-// columns, separated by spaces; each line is a record that has that text in every column.
+// columns, separated by spaces. Each line becomes a record with that text in every column.
 func Message(t testing.TB, node, stream, path, columns string, lines ...string) [][]byte {
 	t.Helper()
 	s := &zeek.Schema{Stream: stream, Writer: "Log::WRITER_ASCII", Filter: "default", Path: path}

@@ -18,7 +18,7 @@ func optionsWith(change func(*Options)) Options {
 	return *o
 }
 
-// values returns o without what is only about the order of redefs.
+// values returns o without the fields about the order of redefs.
 func values(o *Options) Options {
 	v := *o
 	v.pinned = 0
@@ -126,7 +126,7 @@ func TestRedefRefused(t *testing.T) {
 	}
 }
 
-// A script as operators have them: almost all of it is for other parts of Zeek.
+// localZeek is like an operator's script: most of it is for other parts of Zeek.
 const localZeek = `##! Local site policy.
 @load misc/loaded-scripts   # "not a string
 @load-sigs ./sigs
@@ -224,7 +224,7 @@ func TestFilterConfig(t *testing.T) {
 		o.Format.TSV = true
 		o.Format.JSONTimestamps = zeek.JSONTimestampsMillis
 	})
-	// A filter's $config wins over the constants, wherever they stand.
+	// A filter's $config wins over the constants, wherever they are.
 	for _, script := range []string{
 		filterLoop,
 		"redef LogAscii::use_json = T;\n" + filterLoop,
@@ -297,7 +297,7 @@ func TestRedefsReportsAll(t *testing.T) {
 	}
 }
 
-// The settings that are enums have their names in the order of the constants.
+// Enum settings have their names in the order of the constants.
 func TestEnumNames(t *testing.T) {
 	for name, last := range map[string]string{
 		"LogAscii::json_timestamps":           "JSON::TS_ISO8601",
@@ -341,8 +341,7 @@ func TestOptionsValidate(t *testing.T) {
 	}
 }
 
-// Whatever a script holds, Redefs returns, and its options can be used or the
-// error says why not. The same script gives the same options again.
+// For any script, Redefs returns valid options or an error, and the same for the same script.
 func FuzzRedefs(f *testing.F) {
 	seeds := 0
 	for _, name := range []string{"edge-logs", "edge-logs-ext", "rotation"} {
