@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -54,8 +55,14 @@ func TestBrowser(t *testing.T) {
 	defer pages.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
+	// Processes of the browser may write to its folder a little longer than it runs.
+	profile, err := os.MkdirTemp("", "browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(profile)
 	page := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu",
-		"--user-data-dir="+t.TempDir(), "--remote-debugging-port=0", pages.URL)
+		"--user-data-dir="+profile, "--remote-debugging-port=0", pages.URL)
 	if err := page.Start(); err != nil {
 		t.Fatal(err)
 	}
