@@ -151,6 +151,31 @@ func TestSlowHandler(t *testing.T) {
 	}
 }
 
+func TestQueueLimits(t *testing.T) {
+	event := func(size int) item {
+		return item{event: Event{Event: event.Event{Args: make([]byte, size)}}}
+	}
+	for _, c := range []struct{ events, bytes, size, fit int }{
+		{2, -1, 1 << 20, 2}, {-1, 10, 4, 2}, {-1, 10, 100, 1}, {-1, -1, 1 << 20, 50},
+	} {
+		q := newMailbox[item](&itemLimit{maxEvents: unlimited(c.events),
+			maxBytes: unlimited(int64(c.bytes)), maxStatuses: 1})
+		n := 0
+		for range 50 {
+			if q.add(event(c.size)) {
+				n++
+			}
+		}
+		if n != c.fit || !q.add(item{status: new(Status)}) || q.add(item{status: new(Status)}) {
+			t.Errorf("%+v: %d events", c, n)
+		}
+		q.next()
+		if fits := q.add(event(c.size)); !fits {
+			t.Errorf("%+v: no room after one was taken", c)
+		}
+	}
+}
+
 // An orderly end handles what was received.
 func TestShutdownHandlesTheRest(t *testing.T) {
 	t.Parallel()

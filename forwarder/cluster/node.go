@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -54,8 +55,8 @@ type Config struct {
 
 	// Format is the form in which events are published. Default Binary.
 	Format Format
-	// Queue and QueueBytes bound the events that wait for the handlers, and the sum of the sizes of
-	// their arguments. Defaults 10000, as in Zeek, and 64 MiB.
+	// Queue and QueueBytes bound the events that wait for the handlers, in number and in bytes.
+	// Defaults 10000, as in Zeek (onloop_queue_hwm), and 64 MiB; negative for no limit.
 	Queue      int
 	QueueBytes int64
 	// Status is called with each change in the cluster, in order with the events, by the goroutine
@@ -140,8 +141,8 @@ func Join(cfg Config) (*Node, error) {
 		// NoDrop as in Zeek (connect_xpub_nodrop): the only peer is the broker.
 		xpub: zmtp.NewXPub(cfg.Socket, zmtp.XPubOptions{Verbose: true, NoDrop: true}),
 		xsub: zmtp.NewXSub(cfg.Socket),
-		waiting: &itemLimit{maxEvents: cfg.Queue, maxBytes: cfg.QueueBytes,
-			maxStatuses: 4 * maxPeers},
+		waiting: &itemLimit{maxEvents: unlimited(cfg.Queue),
+			maxBytes: unlimited(cfg.QueueBytes), maxStatuses: 4 * maxPeers},
 		ended:    make(chan struct{}),
 		handlers: map[string][]handler{},
 		topics:   map[string]struct{}{},
@@ -169,6 +170,14 @@ func Join(cfg Config) (*Node, error) {
 	n.working.Go(func() { n.queue.drain(ctx, n.dispatch) })
 	n.working.Go(func() { n.greet.drain(ctx, n.say) })
 	return n, nil
+}
+
+// unlimited returns a limit in which a negative one is the largest number there is.
+func unlimited[N int | int64](limit N) N {
+	if limit < 0 {
+		return N(math.MaxInt)
+	}
+	return limit
 }
 
 // checkName returns an error for a name that other nodes would not know.
