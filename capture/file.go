@@ -17,6 +17,9 @@ type Packet struct {
 	Time time.Time
 	Link uint16 // LINKTYPE_ value of tcpdump.org
 	Data []byte // what was captured of it, valid until the next packet is read
+	// Tagged says that the interface has removed a VLAN tag, which was VLAN.
+	Tagged bool
+	VLAN   uint16
 }
 
 // Source gives packets. The error is io.EOF only between packets.

@@ -205,11 +205,11 @@ func TestPcapng(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []Packet{
-		{time.Unix(1, 5e8), 1, []byte("one")},
-		{time.Unix(2, 5e8), linkSLL2, []byte("two")},
-		{time.Unix(3, 0), linkSLL2, []byte("old")},
-		{time.Time{}, 1, []byte("simple")},
-		{time.Unix(1005, 1), linkRaw, []byte("four")},
+		{Time: time.Unix(1, 5e8), Link: 1, Data: []byte("one")},
+		{Time: time.Unix(2, 5e8), Link: linkSLL2, Data: []byte("two")},
+		{Time: time.Unix(3, 0), Link: linkSLL2, Data: []byte("old")},
+		{Time: time.Time{}, Link: 1, Data: []byte("simple")},
+		{Time: time.Unix(1005, 1), Link: linkRaw, Data: []byte("four")},
 	} {
 		got, err := f.Next()
 		if err != nil {

@@ -45,5 +45,6 @@ func (f *pcap) Next() (Packet, error) {
 	if err != nil {
 		return Packet{}, fileError("a packet", err)
 	}
-	return Packet{time.Unix(int64(sec), int64(frac)*f.unit).UTC(), f.link, b}, nil
+	return Packet{Time: time.Unix(int64(sec), int64(frac)*f.unit).UTC(), Link: f.link,
+		Data: b}, nil
 }

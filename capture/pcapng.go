@@ -208,7 +208,7 @@ func (f *pcapng) packet(typ uint32, b []byte) (Packet, error) {
 		return Packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
 			len(b)-20)
 	}
-	return Packet{info.time(stamp), info.link, b[20 : 20+size]}, nil
+	return Packet{Time: info.time(stamp), Link: info.link, Data: b[20 : 20+size]}, nil
 }
 
 // simplePacket takes a simple packet block, which has no time and is of the first interface.
@@ -228,7 +228,7 @@ func (f *pcapng) simplePacket(b []byte) (Packet, error) {
 		return Packet{}, fmt.Errorf("capture: packet of %d bytes in a block with %d", size,
 			len(b)-4)
 	}
-	return Packet{time.Time{}, info.link, b[4 : 4+size]}, nil
+	return Packet{Link: info.link, Data: b[4 : 4+size]}, nil
 }
 
 func (f *pcapng) iface(id uint32) (ngInterfaceInfo, error) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"zmtpd/capture"
 	"zmtpd/pipeline/recording"
@@ -22,7 +23,8 @@ import (
 // Message is a message of a file.
 type Message struct {
 	zmtp.Message
-	Publish bool // a PUB or XPUB socket sent it, not a PUSH socket
+	Publish bool      // a PUB or XPUB socket sent it, not a PUSH socket
+	Time    time.Time // when it was captured; zero in a recording
 }
 
 // Selection selects messages of a file. A recording does not tell what its messages are: they all
@@ -30,6 +32,8 @@ type Message struct {
 type Selection struct {
 	Push, Publish bool     // messages of PUSH sockets, and of PUB and XPUB sockets
 	Ports         []uint16 // of a capture: messages to one of these ports; empty for all
+	// Keys decrypt CURVE sessions of a capture; nil for none.
+	Keys capture.KeyFinder
 }
 
 // File is a file with messages. One goroutine at a time may use it; only Passes may be called by
@@ -166,7 +170,7 @@ func (f *File) recorded(b *bufio.Reader, publish bool, yield func(Message, error
 				f.file.Name(), err))
 			return
 		}
-		if !yield(Message{zmtp.NewMessage(parts...), publish}, nil) {
+		if !yield(Message{Message: zmtp.NewMessage(parts...), Publish: publish}, nil) {
 			return
 		}
 		f.advance(b)
@@ -177,7 +181,7 @@ func (f *File) recorded(b *bufio.Reader, publish bool, yield func(Message, error
 func (f *File) captured(ctx context.Context, b *bufio.Reader, s Selection,
 	yield func(Message, error) bool) {
 	f.problems, f.problem = 0, nil
-	var options capture.Options
+	options := capture.Options{Keys: s.Keys}
 	if len(s.Ports) > 0 {
 		options.Select = func(_, server netip.AddrPort) bool {
 			return slices.Contains(s.Ports, server.Port())
@@ -209,7 +213,7 @@ func (f *File) captured(ctx context.Context, b *bufio.Reader, s Selection,
 			if ev.From != capture.Client {
 				continue
 			}
-			m := Message{Message: ev.Clone().Message}
+			m := Message{Message: ev.Clone().Message, Time: ev.Time}
 			switch ev.Session.FromClient.Type {
 			case wire.PUSH:
 				if !s.Push {

@@ -56,7 +56,9 @@ func (n *Null) Write(ev *capture.Event) error {
 			side  capture.Side
 			flags byte
 		}{
-			{capture.Client, flagSYN}, {capture.Server, flagSYN | flagACK}, {capture.Client, flagACK},
+			{capture.Client, flagSYN},
+			{capture.Server, flagSYN | flagACK},
+			{capture.Client, flagACK},
 		} {
 			if err := n.segment(s, ev, f.side, f.flags, nil); err != nil {
 				return err

@@ -25,7 +25,9 @@ import (
 )
 
 type captureCommand struct {
-	Read captureReadCommand `cmd:"" help:"Show what is in capture files."`
+	Read  captureReadCommand  `cmd:"" help:"Show what is in capture files."`
+	Live  captureLiveCommand  `cmd:"" help:"Show what passes an interface."`
+	Stats captureStatsCommand `cmd:"" help:"Show how many packets pass an interface, and are dropped."`
 }
 
 // captureFlags say what of a capture is shown, and how.

@@ -21,8 +21,9 @@ func captureFile(name string) string {
 	return filepath.Join("..", "..", "capture", "testdata", name+".pcap.gz")
 }
 
-// recordingAsCapture makes a capture of a PUSH socket that sends the messages of a recording.
-func recordingAsCapture(t *testing.T, messages [][][]byte) string {
+// recordingAsCapture makes a capture of a PUSH socket that sends the messages of a recording, one
+// in each interval.
+func recordingAsCapture(t *testing.T, messages [][][]byte, interval time.Duration) string {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := rewrite.NewNull(&b)
@@ -34,7 +35,7 @@ func recordingAsCapture(t *testing.T, messages [][][]byte) string {
 	ev := capture.Event{Session: s, Time: time.Unix(1700000000, 0)}
 	write := func(kind capture.Kind, from capture.Side) {
 		ev.Kind, ev.From = kind, from
-		ev.Time = ev.Time.Add(time.Microsecond)
+		ev.Time = ev.Time.Add(interval)
 		if err := w.Write(&ev); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +68,8 @@ func TestCaptureLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, out := recordingAsCapture(t, testkit.Recorded(t, "log-writes.bin", recorded)), t.TempDir()
+	name, out := recordingAsCapture(t, testkit.Recorded(t, "log-writes.bin", recorded),
+		time.Microsecond), t.TempDir()
 	runTool(t, nil, "capture", "read", "-q", "--logs", out, name)
 	got, want := logs(t, out, false), logs(t, filepath.Join(dir, "tsv"), true)
 	delete(got, ".zmtpd.lock")

@@ -12,6 +12,7 @@ import (
 	"zmtpd/capture/replay"
 	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/cmd/zmtpd/tool"
+	"zmtpd/curve"
 	"zmtpd/zmtp"
 )
 
@@ -24,6 +25,8 @@ type replayCommand struct {
 	Port []uint16 `placeholder:"PORT" help:"Of a capture, send the messages to this port only (repeatable). Default: all ports."`
 
 	Rate   float64         `placeholder:"N" help:"Messages a second. Default: as fast as the receivers take them."`
+	Speed  float64         `placeholder:"N" help:"Of a capture, keep the times between messages: 1 for the original ones, 2 for half of them. Default: --rate, or as fast as the receivers take them."`
+	Keylog string          `placeholder:"FILE" help:"Key log with which CURVE sessions of a capture are decrypted: the file of --curve-keylog of a daemon or tool."`
 	Repeat daemon.Count    `default:"1" help:"Times to send the file; 0: until stopped."`
 	Wait   daemon.Duration `default:"10s" help:"Longest time to wait for subscriptions."`
 	Linger daemon.Duration `default:"10s" help:"Longest time to wait after the last message until all are delivered."`
@@ -35,8 +38,7 @@ type replayCommand struct {
 func (replayCommand) Help() string {
 	return `Of a capture, it sends the messages of sockets that connect: those of PUSH go to
 --push, those of PUB and XPUB to --xsub. It does not send the messages of sockets that listen, such
-as those of a broker. It reads sessions without encryption only. The messages of a recording all go
-to --push, or all to --xsub.`
+as those of a broker. The messages of a recording all go to --push, or all to --xsub.`
 }
 
 // Validate is called by kong.
@@ -48,6 +50,10 @@ func (c *replayCommand) Validate() error {
 	case len(c.XPub) > 0 && len(c.XSub) != len(c.XPub):
 		return fmt.Errorf("%d --xpub for %d --xsub: name both sides of every broker", len(c.XPub),
 			len(c.XSub))
+	case c.Speed < 0:
+		return fmt.Errorf("--speed %v: the speed is negative; leave it out for no limit", c.Speed)
+	case c.Speed > 0 && c.Rate > 0:
+		return errors.New("--speed and --rate: use one of them")
 	case c.Rate < 0:
 		return fmt.Errorf("--rate %v: the rate is negative; leave it out for no limit", c.Rate)
 	}
@@ -71,7 +77,20 @@ func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 			"use either --push or --xsub", c.File)
 	}
 
-	r := &replayer{command: c, config: config, push: zmtp.NewPush(config, zmtp.PushOptions{}),
+	if file.Recording() && (c.Speed > 0 || c.Keylog != "") {
+		return daemon.Usagef("%s is a recording, which has neither times nor encryption: --speed "+
+			"and --keylog are for captures", c.File)
+	}
+	var keys *curve.KeyLogFile
+	if c.Keylog != "" {
+		if keys, err = curve.OpenKeyLog(c.Keylog); err != nil {
+			return fmt.Errorf("--keylog: %w", err)
+		}
+		defer keys.Close()
+	}
+
+	r := &replayer{command: c, keys: keys, config: config,
+		push: zmtp.NewPush(config, zmtp.PushOptions{}),
 		xpub: zmtp.NewXPub(config, zmtp.XPubOptions{Verboser: true, NoDrop: true})}
 	defer r.push.Close()
 	defer r.xpub.Close()
@@ -112,10 +131,13 @@ func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 type replayer struct {
 	command *replayCommand
 	config  zmtp.Config // of all sockets
+	keys    *curve.KeyLogFile
 	push    *zmtp.Push
 	xpub    *zmtp.XPub
 
 	began           time.Time     // of the first message
+	first           time.Time     // when the first message of this pass was captured
+	passBegan       time.Time     // when it was sent
 	messages, bytes atomic.Uint64 // sent
 }
 
@@ -203,9 +225,13 @@ func (r *replayer) probe(ctx context.Context) error {
 func (r *replayer) replay(ctx context.Context, file *replay.File) error {
 	selection := replay.Selection{Push: len(r.command.Push) > 0, Publish: len(r.command.XSub) > 0,
 		Ports: r.command.Port}
+	if r.keys != nil {
+		selection.Keys = r.keys
+	}
 	repeat := int(r.command.Repeat)
 	for n := 0; (repeat == 0 || n < repeat) && ctx.Err() == nil; n++ {
 		before := r.messages.Load()
+		r.passBegan = time.Time{}
 		for m, err := range file.Messages(ctx, selection) {
 			if err == nil {
 				err = r.send(ctx, m)
@@ -224,7 +250,7 @@ func (r *replayer) replay(ctx context.Context, file *replay.File) error {
 	return nil
 }
 
-// send sends one message, at the time that --rate gives.
+// send sends one message, at the time that --rate or --speed gives.
 func (r *replayer) send(ctx context.Context, m replay.Message) error {
 	sent := r.messages.Load()
 	if sent == 0 {
@@ -233,6 +259,15 @@ func (r *replayer) send(ctx context.Context, m replay.Message) error {
 	if r.command.Rate > 0 {
 		due := r.began.Add(time.Duration(float64(sent) / r.command.Rate * float64(time.Second)))
 		if err := waitUntil(ctx, due); err != nil {
+			return err
+		}
+	}
+	if r.command.Speed > 0 {
+		if r.passBegan.IsZero() {
+			r.first, r.passBegan = m.Time, time.Now()
+		}
+		after := float64(m.Time.Sub(r.first)) / r.command.Speed
+		if err := waitUntil(ctx, r.passBegan.Add(time.Duration(after))); err != nil {
 			return err
 		}
 	}

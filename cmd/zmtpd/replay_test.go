@@ -265,3 +265,42 @@ func TestWaitUntil(t *testing.T) {
 		}
 	})
 }
+
+// An encrypted capture is replayed with its key log.
+func TestReplayDecrypted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join("..", "..", "capture", "testdata", "pushed-curve")
+	pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "3")
+	runTool(t, nil, "replay", file+".pcap", "--push", pull.boundEndpoint(), "--keylog",
+		file+".keys")
+	if status := pull.Wait(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	got, want := pull.Stdout.String(), "log-write\tone\nlog-write\ttwo\nlog-write\tthree\n"
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// With --speed the messages go out at the times of the capture, scaled, and not before.
+func TestReplaySpeed(t *testing.T) {
+	t.Parallel()
+	name := recordingAsCapture(t, [][][]byte{{[]byte("one")}, {[]byte("two")}, {[]byte("three")}},
+		time.Second)
+	for speed, least := range map[string]time.Duration{"10": 200 * time.Millisecond,
+		"4": 500 * time.Millisecond, "": 0} {
+		pull := start(t, nil, "pull", "--bind", "tcp://127.0.0.1:*", "--count", "3")
+		args := []string{"replay", name, "--push", pull.boundEndpoint()}
+		if speed != "" {
+			args = append(args, "--speed", speed)
+		}
+		began := time.Now()
+		runTool(t, nil, args...)
+		if took := time.Since(began); took < least {
+			t.Errorf("--speed %s: it took %v, want at least %v", speed, took, least)
+		}
+		if status := pull.Wait(); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
+	}
+}
