@@ -21,6 +21,11 @@ type Config struct {
 	// SendBytes and RecvBytes bound the same queues in bytes on the wire. One message is taken
 	// whatever its size. Default 64 MiB, negative for no limit.
 	SendBytes, RecvBytes int64
+	// Conflate keeps only the last message for each peer (ZMQ_CONFLATE): a PULL, SUB, DEALER or
+	// GATHER the last that was not received, a PUSH, PUB, XPUB, DEALER, RADIO or SCATTER the last
+	// that was not sent. Others are dropped and counted (DropReplaced), and the limits above do not
+	// apply. Other types ignore it. Default false.
+	Conflate bool
 	// TotalRecvBytes bounds the memory of the messages of all peers together that wait to be
 	// received, or were received with RecvBatch and not released. It counts whole read buffers,
 	// which may be up to four times as large as the messages. Messages that Recv has returned do

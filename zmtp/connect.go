@@ -19,6 +19,9 @@ func (s *Socket) Connect(endpoint string) error {
 		return errSecondPeer
 	}
 	ob := s.balancer.park(s.live.Load())
+	if ob != nil && s.conflates(PUSH, DEALER, SCATTER) {
+		ob.conflate(func(n int) { s.drop(DropReplaced, n) })
+	}
 	err := s.connect(endpoint, ob, nil)
 	switch {
 	case err == errConnected:

@@ -21,7 +21,7 @@
 //   - [XPub] and [XSub] do the same and show the subscriptions, as brokers need.
 //
 // libzmq's newer types are [Client] and [Server], [Scatter] and [Gather], [Radio] and [Dish],
-// [PeerSocket] and [Channel].
+// [PeerSocket] and [Channel]. [Stream] talks to programs that do not speak ZMTP.
 //
 // Options that several types have are in [Config], whose zero value works; those of one type are in
 // the options of its constructor.

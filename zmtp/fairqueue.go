@@ -1,5 +1,7 @@
 package zmtp
 
+import "slices"
+
 // inPipe holds the batches that one peer has sent and the application has not received. It outlives
 // its peer until it is empty.
 type inPipe struct {
@@ -45,6 +47,20 @@ func (q *fairQueue) push(p *inPipe, b *Batch, bytes int64) {
 	}
 	p.queue.push(b)
 	q.count(p, b, b.Len(), bytes)
+}
+
+// replace queues b in place of all that is queued on p, and returns that and its number of messages.
+func (q *fairQueue) replace(p *inPipe, b *Batch) (old []*Batch, msgs int) {
+	old, msgs = slices.Clone(p.queue.all()), p.msgs
+	q.add(-p.msgs, -p.bytes)
+	q.notes.add(-p.notes.msgs, -p.notes.bytes)
+	p.queue, p.next, p.load, p.notes = fifo[*Batch]{}, 0, load{}, load{}
+	if len(old) == 0 {
+		q.pipes.push(p)
+	}
+	p.queue.push(b)
+	q.count(p, b, b.Len(), b.wireBytes(0, b.Len()))
+	return old, msgs
 }
 
 // takeMessage takes message i of b, the next one, from p. The last message of a batch leaves the

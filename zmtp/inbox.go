@@ -84,6 +84,33 @@ func (in *inbox) put(p *inPipe, b *Batch) (dropped int) {
 	return 0
 }
 
+// replace queues the last message of b on p in place of all that is queued there. It does not wait,
+// and returns how many messages were dropped for it.
+func (in *inbox) replace(p *inPipe, b *Batch) (dropped int) {
+	n := b.Len()
+	last := b.Keep([]Run{{n - 1, n}})
+	in.mu.Lock()
+	if in.aborted {
+		in.mu.Unlock()
+		last.Release()
+		return n
+	}
+	if in.budget.limit.Load() > 0 && last.slab.kept == 0 {
+		in.budget.charge(p, int64(len(last.slab.buf)))
+	}
+	if in.budget.limit.Load() > 0 {
+		in.count(p, last.slab)
+		last.inbox = in
+	}
+	old, msgs := in.queue.replace(p, last)
+	in.mu.Unlock()
+	in.signal()
+	for _, b := range old {
+		b.Release()
+	}
+	return n - 1 + msgs
+}
+
 // force queues b on p without regard to the limits. Unlike put it takes ownership of b and does not
 // wait.
 func (in *inbox) force(p *inPipe, b *Batch) {

@@ -53,6 +53,9 @@ type outbox struct {
 	// limits.
 	onRoom func()
 	room   gate
+	// replaced, if set, makes the outbox keep only the last message, see Config.Conflate. It is
+	// called without the lock with the number of messages that were dropped.
+	replaced func(int)
 	// memory is the account for what waits. Without its consent there is only the chunk of a
 	// message in an outbox that is otherwise empty.
 	memory *memory.Holder
@@ -82,10 +85,19 @@ func newOutbox(hwm int, maxBytes int64, holder *memory.Holder) *outbox {
 	return o
 }
 
+// conflate makes an empty outbox keep only the last message.
+func (o *outbox) conflate(replaced func(int)) {
+	o.replaced = replaced
+	o.limit(0, 0)
+}
+
 // limit changes the limits. Nothing is dropped: an outbox above its limits takes nothing more until
 // it is below them.
 func (o *outbox) limit(hwm int, maxBytes int64) {
 	o.mu.Lock()
+	if o.replaced != nil {
+		hwm, maxBytes = 0, 0 // one message waits
+	}
 	o.hwm, o.maxBytes, o.maxForced = hwm, maxBytes, maxBytes
 	if maxBytes <= 0 {
 		o.maxForced = DefaultQueueBytes
@@ -112,6 +124,9 @@ func (o *outbox) fits(n int64) bool {
 // many it has appended. Adjacent messages are copied together, or referred to if they have many
 // bytes.
 func (o *outbox) offer(b *Batch, runs []Run) (took int) {
+	if o.replaced != nil {
+		return o.offerLast(b, runs)
+	}
 	o.mu.Lock()
 	for _, r := range runs {
 		n := o.offerRun(b, r)
@@ -124,6 +139,38 @@ func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 	o.sent.Messages += uint64(took)
 	o.unlockAndSignal(took > 0)
 	return took
+}
+
+// offerLast puts the last message of runs in the place of what waits.
+func (o *outbox) offerLast(b *Batch, runs []Run) (took int) {
+	for _, r := range runs {
+		took += r.To - r.From
+	}
+	last := runs[len(runs)-1].To - 1
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return 0
+	}
+	lost := took - 1 + o.discardMessages()
+	o.offerRun(b, Run{last, last + 1})
+	o.sent.Messages++
+	o.unlockAndSignal(true)
+	o.replaced(lost)
+	return took
+}
+
+// discardMessages drops the messages that wait and are not under way, and returns their number.
+// Caller holds the lock. It is for outboxes without subscriptions.
+func (o *outbox) discardMessages() (lost int) {
+	for _, c := range o.chunks.all() {
+		lost += c.msgs
+		o.bytes -= int64(len(c.b))
+		c.free(o.memory)
+	}
+	o.chunks = fifo[chunk]{}
+	o.msgs -= lost
+	return lost
 }
 
 // offerRun appends as many messages of one run as fit and returns their number. Caller holds the
@@ -225,6 +272,10 @@ func (o *outbox) reserve(n int, must bool) bool {
 
 // offerMessage appends m if it fits.
 func (o *outbox) offerMessage(m Message) bool {
+	if o.replaced != nil {
+		b := batchOf(m)
+		return o.offer(b, []Run{{0, 1}}) == 1
+	}
 	o.mu.Lock()
 	ok := o.fits(int64(len(m.wire))) && o.put(m, o.msgs == 0)
 	if ok {

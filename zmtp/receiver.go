@@ -24,6 +24,10 @@ func newReceiver(s *Socket) receiver {
 
 // deliver queues messages from p for the application. It waits while the queue of p is full.
 func (r receiver) deliver(p *Peer, b *Batch) {
+	if r.socket.conflates(PULL, SUB, DEALER, GATHER) {
+		p.Drop(DropReplaced, r.socket.inbox.replace(&p.inPipe, b))
+		return
+	}
 	if n := r.socket.inbox.put(&p.inPipe, b); n > 0 {
 		r.socket.drop(DropClosed, n)
 	}

@@ -1,11 +1,8 @@
 package zmtp
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"sync/atomic"
 
 	"zmtpd/zmtp/wire"
 )
@@ -49,12 +46,12 @@ type Router struct {
 	sender
 	opt    RouterOptions
 	routes routes[string]
-	lastID atomic.Uint32 // of the ids that the Router makes
+	ids    idMaker
 }
 
 // NewRouter returns a Router socket.
 func NewRouter(cfg Config, opt RouterOptions) *Router {
-	s := &Router{opt: opt}
+	s := &Router{opt: opt, ids: newIDMaker()}
 	if opt.ProbeRouter && len(opt.Hello.wire) == 0 {
 		s.opt.Hello = probe
 	}
@@ -62,7 +59,6 @@ func NewRouter(cfg Config, opt RouterOptions) *Router {
 	s.receiver = newReceiver(s.Socket)
 	s.sender = sender{socket: s.Socket, to: (*routerPattern)(s)}
 	s.routes.socket = s.Socket
-	s.lastID.Store(rand.Uint32())
 	return s
 }
 
@@ -108,7 +104,7 @@ func (s *routerPattern) Attach(p *Peer) error {
 	} else {
 		r = &route[string]{outbox: p.outbox, peer: p}
 		if r.id = string(p.RoutingID()); r.id == "" {
-			r.id = s.newID()
+			r.id = s.ids.next(s.routes.has)
 		}
 		other, ok := s.routes.add(r, s.opt.Handover)
 		if !ok {
@@ -127,17 +123,6 @@ func (s *routerPattern) Attach(p *Peer) error {
 		s.tell(p, probe)
 	}
 	return nil
-}
-
-// newID makes a routing id as libzmq does (router.cpp, identify_peer). No peer can have chosen it,
-// since it begins with a zero.
-func (s *routerPattern) newID() string {
-	for {
-		id := string(binary.BigEndian.AppendUint32([]byte{0}, s.lastID.Add(1)))
-		if !s.routes.has(id) {
-			return id
-		}
-	}
 }
 
 func (s *routerPattern) Receive(p *Peer, b *Batch) error {

@@ -1,6 +1,8 @@
 package zmtp
 
 import (
+	"encoding/binary"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 )
@@ -93,4 +95,24 @@ func (rs *routes[K]) send(id K, offer func(*outbox) bool) (*Peer, error) {
 		return nil, ErrNoPeer
 	}
 	return p, ErrWouldBlock
+}
+
+// idMaker makes routing ids for peers that have none, as libzmq does (router.cpp, identify_peer): no
+// peer can have chosen such an id, since it begins with a zero.
+type idMaker struct{ last *atomic.Uint32 }
+
+func newIDMaker() idMaker {
+	m := idMaker{new(atomic.Uint32)}
+	m.last.Store(rand.Uint32())
+	return m
+}
+
+// next returns an id for which taken returns false.
+func (m idMaker) next(taken func(string) bool) string {
+	for {
+		id := string(binary.BigEndian.AppendUint32([]byte{0}, m.last.Add(1)))
+		if !taken(id) {
+			return id
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -367,6 +368,9 @@ func (s *Socket) admit(p *Peer) error {
 	if p.outbox == nil {
 		live := s.live.Load()
 		p.outbox = newOutbox(live.SendHWM, live.SendBytes, p.memory)
+		if s.conflates(PUSH, PUB, XPUB, DEALER, RADIO, SCATTER) {
+			p.outbox.conflate(func(n int) { p.Drop(DropReplaced, n) })
+		}
 	}
 	if err := s.pattern.Attach(p); err != nil {
 		return &PeerClosedError{Reason: wire.Rejected, Stage: "handshake", Err: err}
@@ -382,6 +386,12 @@ func (s *Socket) admit(p *Peer) error {
 		p.finish()
 	}
 	return nil
+}
+
+// conflates reports whether the socket keeps only the last messages, which those of the given types
+// do if they are configured to.
+func (s *Socket) conflates(types ...SocketType) bool {
+	return s.cfg.Conflate && slices.Contains(types, s.local)
 }
 
 // retire removes p from the peers and keeps its counts.

@@ -24,11 +24,12 @@ const (
 	DropTooLarge
 	DropMalformed  // came without the envelope or group that the socket type needs
 	DropUnexpected // a reply to no request, or from a peer whose routing id another peer has
+	DropReplaced   // a later message took its place, see Config.Conflate
 	numDropReasons
 )
 
 var dropNames = [numDropReasons]string{"full", "no_peer", "connection_lost", "closed", "too_large",
-	"malformed", "unexpected"}
+	"malformed", "unexpected", "replaced"}
 
 // String returns the reason in the form used as metric label.
 func (r DropReason) String() string { return dropNames[r] }
