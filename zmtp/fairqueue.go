@@ -49,7 +49,8 @@ func (q *fairQueue) push(p *inPipe, b *Batch, bytes int64) {
 	q.count(p, b, b.Len(), bytes)
 }
 
-// replace queues b in place of all that is queued on p, and returns that and its number of messages.
+// replace queues b in place of all that is queued on p, and returns that and how many messages it
+// has.
 func (q *fairQueue) replace(p *inPipe, b *Batch) (old []*Batch, msgs int) {
 	old, msgs = slices.Clone(p.queue.all()), p.msgs
 	q.add(-p.msgs, -p.bytes)

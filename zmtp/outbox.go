@@ -396,8 +396,8 @@ func (o *outbox) greet(m Message) {
 }
 
 // take moves up to about limit bytes into dst. The greeting and commands come first, as control
-// bytes in the first chunk. It asks hold whether commands and subscriptions, if there are any, have to wait. It
-// returns nothing when there is nothing to write; then the next put signals ready.
+// bytes in the first chunk. It asks hold whether commands and subscriptions, if there are any, have
+// to wait. It returns nothing when there is nothing to write; then the next put signals ready.
 func (o *outbox) take(dst []chunk, limit int, hold func() bool) (taken []chunk, control int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -97,8 +97,8 @@ func (rs *routes[K]) send(id K, offer func(*outbox) bool) (*Peer, error) {
 	return p, ErrWouldBlock
 }
 
-// idMaker makes routing ids for peers that have none, as libzmq does (router.cpp, identify_peer): no
-// peer can have chosen such an id, since it begins with a zero.
+// idMaker makes routing ids for peers that have none, as libzmq does (router.cpp, identify_peer).
+// No peer can have chosen such an id, since it begins with a zero.
 type idMaker struct{ last *atomic.Uint32 }
 
 func newIDMaker() idMaker {

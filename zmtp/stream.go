@@ -182,9 +182,9 @@ func (l rawListener) Accept() (net.Conn, error) {
 // rawChunk is how many bytes one message of a Stream has at most (libzmq, in_batch_size).
 const rawChunk = 8192
 
-// rawConn makes a Session of a connection whose peer does not speak ZMTP: each read becomes a frame,
-// and of frames that are written only the body goes out. It plays the READY of the peer, and drops
-// that of this side. Read and Write are used by one goroutine each.
+// rawConn makes a Session of a connection whose peer does not speak ZMTP: each read becomes a
+// frame, and of frames that are written only the body goes out. It plays the READY of the peer, and
+// drops that of this side. Read and Write are used by one goroutine each.
 type rawConn struct {
 	net.Conn
 	chunk []byte // framed, not read yet

@@ -122,6 +122,7 @@ type options struct {
 	probe             bool
 	relaxed           bool
 	correlate         bool
+	conflate          bool
 	routingID         string
 	heartbeat         time.Duration
 	heartbeatTimeout  time.Duration

@@ -60,6 +60,7 @@ func (p *peer) socket(t *testing.T, kind string, o options) *libzmqEnd {
 	flag("PROBE_ROUTER", o.probe)
 	flag("REQ_RELAXED", o.relaxed)
 	flag("REQ_CORRELATE", o.correlate)
+	flag("CONFLATE", o.conflate)
 	number("HEARTBEAT_IVL", int(o.heartbeat.Milliseconds()))
 	number("HEARTBEAT_TIMEOUT", int(o.heartbeatTimeout.Milliseconds()))
 	number("HEARTBEAT_TTL", int(o.heartbeatTTL.Milliseconds()))

@@ -49,6 +49,7 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 		SendHWM: o.sendHWM, RecvHWM: o.recvHWM, SendBuffer: o.sendBuf, RecvBuffer: o.recvBuf,
 		IPv6:              o.ipv6,
 		RoutingID:         []byte(o.routingID),
+		Conflate:          o.conflate,
 		HeartbeatInterval: o.heartbeat, HeartbeatTimeout: o.heartbeatTimeout,
 		HeartbeatTTL: o.heartbeatTTL,
 		// Tests that wait for a peer to come back should not wait long.
@@ -98,6 +99,9 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
 	case "PAIR":
 		k := zmtp.NewPair(cfg)
+		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
+	case "STREAM":
+		k := zmtp.NewStream(cfg, zmtp.StreamOptions{})
 		s.Socket, s.out, s.tryOut, s.in = k.Socket, k.Send, k.TrySend, k
 	default:
 		t.Fatalf("no socket type %s", kind)

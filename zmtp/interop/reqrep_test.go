@@ -11,6 +11,7 @@ import (
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
+	"zmtpd/zmtp/wire"
 )
 
 // conversations are the pairs of types in which both ends send: the one that begins, and the other.
@@ -339,6 +340,72 @@ func TestPairSecond(t *testing.T) {
 			pair.send("to the first")
 			checkMessage(t, pair.recv(), []string{"first again"})
 			checkMessage(t, first.recv(), []string{"to the first"})
+		})
+	}
+}
+
+// TestStreamSeesDealer is libzmq's test_stream: STREAM of one library reads the greeting and READY
+// of a DEALER of the other, byte for byte, and talks to it.
+func TestStreamSeesDealer(t *testing.T) {
+	t.Parallel()
+	greeting := string(wire.AppendGreeting(nil, "NULL", false))
+	ready := func(kind string) string {
+		m := wire.AppendProperty(nil, wire.PropSocketType, []byte(kind))
+		return string(wire.AppendCommand(nil, wire.CmdReady,
+			wire.AppendProperty(m, wire.PropIdentity, nil)))
+	}
+	for _, role := range roles(startPeer(t)) {
+		t.Run(fmt.Sprintf("STREAM of %v", role[0]), func(t *testing.T) {
+			stream := role[0].open(t, "STREAM", options{})
+			dealer := role[1].open(t, "DEALER", options{})
+			link(dealer, stream, "tcp://127.0.0.1:*")
+			first := stream.recv()
+			if len(first) != 2 || len(first[0]) != 5 || first[1] != "" {
+				t.Fatalf("the first message is %q", first)
+			}
+			id, got := first[0], ""
+			expect := func(want string) {
+				t.Helper()
+				for len(got) < len(want) {
+					got += stream.recv()[1]
+				}
+				if got != want {
+					t.Fatalf("the DEALER sent %q, want %q", got, want)
+				}
+				got = ""
+			}
+			stream.send(id, greeting)
+			expect(greeting + ready("DEALER"))
+			stream.send(id, ready("ROUTER"))
+			stream.send(id, "\x01\x05hello\x00\x00")
+			checkMessage(t, dealer.recv(), []string{"hello", ""})
+			dealer.send("world")
+			expect("\x00\x05world")
+			stream.send(id, "")
+			testkit.Eventually(t, "the end of the only peer",
+				func() bool { return !dealer.trySend("x") })
+		})
+	}
+}
+
+// TestConflate is libzmq's test_conflate: a PULL that keeps the last message has the newest of 20.
+func TestConflate(t *testing.T) {
+	t.Parallel()
+	for _, role := range roles(startPeer(t)) {
+		t.Run(fmt.Sprintf("PULL of %v", role[1]), func(t *testing.T) {
+			push, pull := role[0].open(t, "PUSH", options{}),
+				role[1].open(t, "PULL", options{conflate: true})
+			link(pull, push, "tcp://127.0.0.1:*")
+			for i := range 20 {
+				push.send(fmt.Sprint(i))
+			}
+			last := ""
+			testkit.Eventually(t, "the last message", func() bool {
+				if m, ok := pull.tryRecv(moment); ok {
+					last = m[0]
+				}
+				return last == "19"
+			})
 		})
 	}
 }
