@@ -83,8 +83,8 @@ func received(loggers ...*loggerProcess) (n uint64) {
 // nodes are PUSH sockets that send log messages, numbered by node and log, until they are stopped.
 type nodes struct {
 	t       *testing.T
-	sent    atomic.Uint64 // taken by the sockets
-	slow    atomic.Bool   // so that nodes send a message a millisecond
+	sent    atomic.Uint64 // messages that the sockets have taken
+	slow    atomic.Bool   // nodes send one message a millisecond
 	stop    context.CancelFunc
 	sending sync.WaitGroup
 	sockets []*zmtp.Push
@@ -159,7 +159,7 @@ func TestBalanceGolden(t *testing.T) {
 				flags = []string{"--sticky"}
 			}
 			balance := startBalance(t, loggers, flags...)
-			// At a rate that makes more than one batch.
+			// at this rate there is more than one batch
 			runTool(t, nil, "replay", filepath.Join(recording, "log-writes.bin"), "--push",
 				balance.Endpoint("PULL"), "--rate", "2000")
 			balance.Terminate()
@@ -176,7 +176,7 @@ func TestBalanceGolden(t *testing.T) {
 				for name, content := range logs(t, l.dir, false) {
 					if sticky {
 						if len(got[name]) > 0 {
-							t.Errorf("%s is at two loggers", name)
+							t.Errorf("two loggers have written %s", name)
 						}
 						if content != want[name] {
 							t.Errorf("%s differs from Zeek's: %s", name,
@@ -187,7 +187,7 @@ func TestBalanceGolden(t *testing.T) {
 				}
 			}
 			if busy < 2 {
-				t.Errorf("%d loggers got anything", busy)
+				t.Errorf("%d loggers received messages", busy)
 			}
 			for name, content := range want {
 				g, w := got[name], withoutHeader(content)
@@ -199,7 +199,7 @@ func TestBalanceGolden(t *testing.T) {
 				delete(got, name)
 			}
 			for name := range got {
-				t.Errorf("%s was not written by Zeek", name)
+				t.Errorf("Zeek's logger has not written %s", name)
 			}
 		})
 	}
@@ -215,8 +215,8 @@ func withoutHeader(content string) (lines []string) {
 	return lines
 }
 
-// One of three loggers stops reading under load and then is killed. The nodes do not notice. What
-// waited for that logger goes to the others; only what was sent to it is missing.
+// One of three loggers stops reading under load and is then killed. The nodes do not notice.
+// Messages that wait for that logger go to the others; only those that were sent to it are missing.
 func TestBalanceKilledLogger(t *testing.T) {
 	t.Parallel()
 	loggers := startLoggers(t, 3)
@@ -266,7 +266,7 @@ func TestBalanceKilledLogger(t *testing.T) {
 	}
 	balance.Terminate()
 	if got := received(loggers[0], loggers[2]) + dead.Sent; got != n {
-		t.Errorf("%d messages came to the loggers that live or had been sent to the dead one, "+
+		t.Errorf("%d messages reached living loggers or were sent to the dead one, "+
 			"want %d", got, n)
 	}
 	if sum := balance.summary("balance"); sum["received"] != n || sum["dropped"] != 0 ||
@@ -306,7 +306,7 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	if notReady() {
 		t.Error("not ready with two loggers")
 	}
-	for _, l := range loggers { // in order, so that what was sent to them is written
+	for _, l := range loggers { // in order, so that they write what was sent to them
 		l.Terminate()
 	}
 	testkit.Eventually(t, "that both are gone", func() bool { return connected(balance) == 0 })
@@ -330,9 +330,9 @@ func TestBalanceWithoutLoggers(t *testing.T) {
 	if sum["received"] != n || sum["dropped"] != 0 {
 		t.Errorf("%v, the nodes have sent %d", sum, n)
 	}
-	// Not even messages on their way are missing: the loggers read to the end before they ended.
+	// Messages on their way are not missing either: the loggers read to the end before they ended.
 	if got != n {
-		t.Errorf("%d messages came of %d", got, n)
+		t.Errorf("the loggers received %d messages of %d", got, n)
 	}
 }
 
@@ -347,7 +347,7 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 				"--shutdown-timeout", "60s")
 			ns := startNodes(t, 4, balance.Endpoint("PULL"))
 			ns.await(5000)
-			balance.Signal(syscall.SIGTERM) // which cuts the nodes off after 5 s
+			balance.Signal(syscall.SIGTERM) // the balancer cuts the nodes off after 5 s
 			ns.slow.Store(true)
 			if status := balance.Wait(); status != 0 {
 				t.Errorf("exit status %d", status)
@@ -357,7 +357,7 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 				t.Errorf("%v", sum)
 			}
 			if got := received(loggers...); got != sum["received"] {
-				t.Errorf("%d messages came to the loggers of %d", got, sum["received"])
+				t.Errorf("the loggers received %d messages of %d", got, sum["received"])
 			}
 			if !sticky {
 				return
@@ -375,21 +375,21 @@ func TestBalanceTerminatedUnderLoad(t *testing.T) {
 	}
 }
 
-// If no logger takes anything within --shutdown-timeout, the balancer counts what is lost and ends
-// with exit status 1.
+// If no logger takes messages within --shutdown-timeout, the balancer counts the rest as lost and
+// ends with exit status 1.
 func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	t.Parallel()
 	loggers := startLoggers(t, 2)
 	balance := startBalance(t, loggers, "--sndhwm", "1000", "--shutdown-timeout", "500ms")
-	// What waits is more than the room that a kernel may have left when it says that there is none:
-	// Linux says so while less than a third is free.
+	// More data wait than the kernel may have room for when it reports that it has none: Linux
+	// reports that while less than a third is free.
 	ns := startNodes(t, 2, balance.Endpoint("PULL"), strings.Repeat("x", 16<<10))
 	ns.await(100)
 	for _, l := range loggers {
 		l.Signal(syscall.SIGSTOP)
 	}
-	// On a busy machine nodes wait before the loggers' kernels are full. Then nothing moves for a
-	// while.
+	// On a busy machine nodes wait before the loggers' kernels are full. So wait until nothing has
+	// moved for a while.
 	var received uint64
 	since := time.Now()
 	testkit.Eventually(t, "both nodes to wait for good", func() bool {
@@ -409,7 +409,7 @@ func TestBalanceTerminatedWithoutRoom(t *testing.T) {
 	}
 	if want := fmt.Sprintf("%d log messages that were received could not be delivered to a logger",
 		sum["dropped"]); !strings.Contains(balance.Stderr.String(), want) {
-		t.Errorf("it does not say: %s", want)
+		t.Errorf("standard error does not say: %s", want)
 	}
 	for _, l := range loggers {
 		l.Signal(syscall.SIGCONT)
@@ -456,7 +456,7 @@ func TestBalanceEncrypted(t *testing.T) {
 		}
 		balance.Terminate()
 		if got := received(loggers...); got != n {
-			t.Errorf("%d messages came of %d", got, n)
+			t.Errorf("the loggers received %d messages of %d", got, n)
 		}
 	})
 	t.Run("a logger that does not know the key", func(t *testing.T) {
@@ -472,7 +472,7 @@ func TestBalanceEncrypted(t *testing.T) {
 			filepath.Join(dir, "balancer.key_secret"))
 		testkit.Eventually(t, "a refusal",
 			func() bool { return strings.Contains(balance.Stderr.String(), "handshake failed") })
-		// The key is made known: the balancer has not given up.
+		// When the logger knows the key, the balancer connects: it has not given up.
 		c, err := curve.ReadCertificate(filepath.Join(dir, "balancer.key"))
 		if err != nil {
 			t.Fatal(err)
@@ -499,9 +499,9 @@ func TestBalanceLoggerTimeout(t *testing.T) {
 	testkit.Eventually(t, "both loggers", func() bool { return connected(balance) == 2 })
 	if text := balance.Stderr.String(); !strings.Contains(text, "logger lost") ||
 		strings.Count(text, "logger connected") != 3 {
-		t.Errorf("it does not tell:\n%s", text)
+		t.Errorf("the log does not have these events:\n%s", text)
 	}
 	if balance.Signal(os.Interrupt); balance.Wait() != 0 {
-		t.Error("no clean end")
+		t.Error("the exit status is not 0")
 	}
 }

@@ -71,8 +71,8 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 				"--shutdown-timeout", "60s")
 			endpoint := logger.Endpoint("PULL")
 
-			// Four senders that never stop, numbering their records. The logger cuts them off after
-			// 5 s, so they are slow in the end.
+			// Four senders send numbered records without end. The logger cuts them off after 5 s,
+			// so they become slow at the end.
 			const senders = 4
 			ctx, stop := context.WithCancel(t.Context())
 			var sending sync.WaitGroup
@@ -106,7 +106,7 @@ func TestTerminatedUnderLoadLoggerLosesNothing(t *testing.T) {
 				node := fmt.Sprint("node-", n)
 				for i, line := range records(t, filepath.Join(dir, node+".log")) {
 					if line != fmt.Sprint(i) {
-						t.Fatalf("%s: record %d is %q: something is missing, twice or out of order",
+						t.Fatalf("%s: record %d is %q: one is missing, there twice or out of order",
 							node, i, line)
 					}
 					total++
@@ -154,7 +154,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 	}
 	connections := []struct {
 		name, reason string
-		failures     string // which metric counts it
+		failures     string // metric that counts it
 		send         []byte
 	}{
 		{"HTTP", "not_zmtp", "handshake_failures", []byte("GET / HTTP/1.1\r\n\r\n")},
@@ -196,7 +196,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 		serves(c.name)
 	}
 
-	// Messages that are not log batches.
+	// messages that are not log batches
 	batch := logMessage(t, "bad", "bad", "x").Part(3)
 	messages := []struct {
 		name, reason string
@@ -356,7 +356,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stalled.Send(greeting)
 	// READY, Socket-Type SUB
 	stalled.SendHex("04 19 05 5245414459 0b 536f636b65742d54797065 00000003 535542")
-	// It subscribes to everything and does not read.
+	// The peer subscribes to everything and does not read.
 	stalled.SendHex("00 01 01")
 	testkit.Eventually(t, "the subscription",
 		func() bool { return d.Metric("zmtpd_forwarder_topics") == 1 })
@@ -391,7 +391,10 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 	taken := l.Addr().String()
 	free := []string{"--http", "", "--listen", "tcp://127.0.0.1:*", "--xsub", "tcp://127.0.0.1:*",
 		"--xpub", "tcp://127.0.0.1:*", "--dir", t.TempDir()}
-	for flag, address := range map[string]string{"--http": taken, "--listen": "tcp://" + taken, "--xsub": "tcp://" + taken, "--xpub": "tcp://" + taken} {
+	for flag, address := range map[string]string{
+		"--http": taken, "--listen": "tcp://" + taken,
+		"--xsub": "tcp://" + taken, "--xpub": "tcp://" + taken,
+	} {
 		args := append([]string{"up"}, free...)
 		for i := range args {
 			if args[i] == flag {

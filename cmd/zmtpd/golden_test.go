@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// headerTime is a line #open or #close, with any prefix and separator. Only these lines are not a
-// function of the messages.
+// headerTime matches a line of #open or #close with any prefix and separator. Only these lines do
+// not depend on the messages alone.
 var headerTime = regexp.MustCompile(`(?m)^(\S{0,10}(?:open|close)\S*\s?)(\d{4}(?:-\d\d){5})$`)
 
 // logs returns the logs in a folder by name, without the times of #open and #close.
@@ -44,13 +44,13 @@ func logs(t *testing.T, dir string, decode bool) map[string]string {
 	return all
 }
 
-// A logger that gets the recording over TCP writes what Zeek's logger wrote, byte for byte, in
-// every configuration.
+// A logger that receives the recording over TCP writes the files of Zeek's logger, byte for byte,
+// in every configuration.
 func TestLoggerWritesWhatZeekWrote(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		recording string
-		logs      int // of each configuration; those of the recordings are known
+		logs      int // in each configuration; for the recordings they are known
 		configs   map[string][]string
 	}{
 		{"cluster-logs", 33, map[string][]string{"tsv": nil, "json": {"--format", "json"}}},
@@ -107,5 +107,5 @@ func firstDifference(got, want string) string {
 			return "got line\n" + g[i] + "\nwant\n" + w[i]
 		}
 	}
-	return "one has more lines"
+	return "one log has more lines"
 }

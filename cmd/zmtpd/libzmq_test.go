@@ -42,7 +42,7 @@ func (z *libzmq) send(name string, parts ...string) {
 	z.t.Helper()
 	if !z.call("send", testkit.Args{"name": name, "parts": testkit.Blobs(parts),
 		"timeout": testkit.Patience.Milliseconds()}).OK {
-		z.t.Fatalf("libzmq: %s has no room", name)
+		z.t.Fatalf("libzmq: socket %s has no room", name)
 	}
 }
 
@@ -50,7 +50,7 @@ func (z *libzmq) recv(name string) []string {
 	z.t.Helper()
 	r := z.call("recv", testkit.Args{"name": name, "timeout": testkit.Patience.Milliseconds()})
 	if !r.OK {
-		z.t.Fatalf("libzmq: nothing comes for %s", name)
+		z.t.Fatalf("libzmq: socket %s receives nothing", name)
 	}
 	return testkit.Texts(r.Parts)
 }

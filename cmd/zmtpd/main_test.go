@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The test binary is zmtpd too: the command "zmtpd" of tests runs main of this build, with the race
-// detector.
+// The test binary is also zmtpd: in tests the command "zmtpd" runs main of this build, with the
+// race detector.
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){"zmtpd": main})
 }

@@ -14,7 +14,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// beyondMemory is what a daemon may take beyond --memory, in bytes.
+// beyondMemory is the memory that a daemon may take beyond --memory, in bytes.
 const beyondMemory = 128 << 20
 
 // hostilePeer completes the handshake as a socket of type typ. The test then writes to its
@@ -58,11 +58,11 @@ func keepsTo(t *testing.T, p *process, budget int) {
 	peak := testkit.PeakMemory(t, p.Cmd.Process.Pid)
 	t.Logf("%d MiB of a budget of %d", peak>>20, budget>>20)
 	if peak > budget+beyondMemory {
-		t.Errorf("%d MiB of memory, the budget is %d MiB", peak>>20, budget>>20)
+		t.Errorf("the daemon took %d MiB of memory, the budget is %d MiB", peak>>20, budget>>20)
 	}
 }
 
-// Peers that each leave a large message unfinished get no more than --memory together and are
+// Peers that each leave a large message unfinished get no more than --memory together, and are
 // closed in the end. An honest node goes on all the time.
 func TestMemoryUnfinishedMessages(t *testing.T) {
 	t.Parallel()
@@ -73,7 +73,7 @@ func TestMemoryUnfinishedMessages(t *testing.T) {
 	message := unfinished(60 << 20)
 	for range 25 {
 		conn := hostilePeer(t, d.Endpoint("PULL"), wire.PUSH)
-		go conn.Write(message) // until it is closed at one end
+		go conn.Write(message) // until one end closes the connection
 	}
 	source := testkit.Unpack(t, "cluster-logs") + "/log-writes.bin"
 	honest := zmtpd.start(t, nil, "replay", source, "--push", d.Endpoint("PULL"), "--linger", "60s")
@@ -94,8 +94,8 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	d := zmtpd.startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--memory",
 		"256MiB",
 		"--sndhwm", "0")
-	// Messages of alternating topics are copied for each subscriber, instead of being sent from
-	// where they were read.
+	// Messages of alternating topics are copied for each subscriber, and not sent from the buffer
+	// into which they were read.
 	topics := [][]byte{[]byte("even"), []byte("odd")}
 	for i := range 100 {
 		conn := hostilePeer(t, d.Endpoint("XPUB"), wire.SUB)
@@ -132,7 +132,7 @@ func TestMemoryStalledSubscribers(t *testing.T) {
 	d.Terminate()
 }
 
-// A message of millions of empty parts is refused at almost no cost. Without a limit on parts and
+// A message of millions of empty parts is refused at almost no cost. Without limits on parts and
 // size, passing it on costs its size.
 func TestMemoryManyParts(t *testing.T) {
 	t.Parallel()
@@ -151,7 +151,7 @@ func TestMemoryManyParts(t *testing.T) {
 			d := zmtpd.startDaemon(t, append(c.daemon, "--memory", "256MiB", "--max-message-size",
 				"1GiB")...)
 			conn := hostilePeer(t, d.Endpoint(string(c.socket)), c.peer)
-			conn.Write(parts) // it is closed before the end
+			conn.Write(parts) // the daemon closes the connection before the end
 			name := fmt.Sprintf(`zmtpd_socket_closed_connections_total{reason="too_many_parts",socket=%q}`, strings.ToLower(string(c.socket)))
 			testkit.Eventually(t, "the refusal", func() bool { return d.Metric(name) == 1 })
 			keepsTo(t, d, budget)
@@ -160,7 +160,7 @@ func TestMemoryManyParts(t *testing.T) {
 	}
 }
 
-// With few file descriptors, idle connections lock out neither an honest node nor HTTP.
+// With few file descriptors, idle connections exclude neither an honest node nor HTTP.
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
 	limited := program{"sh", "-c", `ulimit -n 256 && exec zmtpd "$@"`, "sh"}

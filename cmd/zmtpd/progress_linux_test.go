@@ -81,7 +81,7 @@ func TestReplayProgress(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = io.Copy(&shown, master) // until nobody has the terminal open
+		_, _ = io.Copy(&shown, master) // until the terminal is closed
 	}()
 	replayOn(t, terminal)
 	terminal.Close()
@@ -102,7 +102,7 @@ func TestReplayProgress(t *testing.T) {
 	got := testkit.Screen(strings.ReplaceAll(shown.String(), "\r\n", "\n"))
 	if len(got) != 2 || !strings.HasPrefix(got[0], "zmtpd: replayed 40 messages, 400 bytes in ") ||
 		got[1] != "" {
-		t.Errorf("at the end stands %q", got)
+		t.Errorf("at the end the terminal shows %q", got)
 	}
 }
 

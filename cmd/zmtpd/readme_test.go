@@ -30,7 +30,7 @@ func codeBlocks(t *testing.T, language string) (blocks []string) {
 	return blocks
 }
 
-// Every command line of zmtpd in README.md is one that zmtpd takes.
+// zmtpd accepts every command line of zmtpd in README.md.
 func TestReadmeCommands(t *testing.T) {
 	file, blocks := codeBlocks(t, "yaml")[0], codeBlocks(t, "")
 	t.Chdir(t.TempDir())
@@ -58,7 +58,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 	}
 	if n < 15 {
-		t.Errorf("%d command lines in README.md, want 15 or more: they are not recognized", n)
+		t.Errorf("README.md has %d command lines, want 15 or more: some are not recognized", n)
 	}
 }
 

@@ -26,7 +26,7 @@ import (
 type reloaded struct {
 	*process
 	file string
-	said int // how much of the log has been looked at
+	said int // length of the log that was checked
 }
 
 // startReloaded starts a daemon with a configuration file.
@@ -78,7 +78,7 @@ func TestReload(t *testing.T) {
 	d.hangup("overload: block\n", `changed="[log-format overload]"`)
 	if strings.Contains(d.Stderr.String()[strings.LastIndex(d.Stderr.String(), "changed="):],
 		"flags=") {
-		t.Error("the log names flags that have their first values again")
+		t.Error("the log names flags that are back at their first values")
 	}
 	d.Terminate()
 }
@@ -112,7 +112,7 @@ func TestReloadWithFaults(t *testing.T) {
 	d.hangup("", "SIGHUP: read the configuration again", "keys were read again")
 }
 
-// A reload that denies an address closes its connections; one that allows it again lets them in.
+// A reload that denies an address closes its connections. One that allows it again admits them.
 func TestReloadAddresses(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "logger", "--dir", t.TempDir())
@@ -132,18 +132,18 @@ func TestReloadAddresses(t *testing.T) {
 	d.hangup("allow: 127.0.0.0/8\n", "changed=[allow]")
 	if d.hangup("allow: 127.0.0.1\ndeny: 10.0.0.0/8\n",
 		"changed=\"[allow deny]\""); !connected(1)() || refused() {
-		t.Error("who may be there was closed")
+		t.Error("an allowed connection was closed")
 	}
 	d.hangup("deny: 127.0.0.1\n", "changed=\"[allow deny]\"", "connection closed", "address")
 	testkit.Eventually(t, "refused", refused)
 	if !connected(0)() {
-		t.Error("it is connected")
+		t.Error("the denied client is connected")
 	}
 	d.hangup("", "changed=[deny]")
 	testkit.Eventually(t, "connected again", connected(1))
 }
 
-// subscribeRaw connects a subscriber to everything that does nothing by itself and answers no PING.
+// subscribeRaw connects a subscriber to everything that sends nothing else and answers no PING.
 func subscribeRaw(t *testing.T, endpoint string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
@@ -182,19 +182,19 @@ func TestReloadHeartbeats(t *testing.T) {
 	testkit.Eventually(t, "two subscribers",
 		func() bool { return len(d.status().Forwarder.XPub.Peers) == 2 })
 	before := time.Now()
-	// That is also how long a peer has for its answer, which on a busy machine takes a while.
+	// A peer has the same time for its answer, which on a busy machine takes a while.
 	d.hangup("heartbeat-interval: 2s\n", "changed=[heartbeat-interval]")
-	testkit.Eventually(t, "one of them is gone", func() bool {
+	testkit.Eventually(t, "one of them is closed", func() bool {
 		return len(d.status().Forwarder.XPub.Peers) == 1 &&
 			d.Metric(`zmtpd_socket_closed_connections_total{reason="heartbeat_timeout",socket="xpub"}`) == 1
 	})
 	if d := time.Since(before); d < 4*time.Second {
-		t.Errorf("after %v, before it could answer", d)
+		t.Errorf("the peer was closed after %v, before it could answer", d)
 	}
 }
 
-// numberedMessages reads the messages of a raw connection, whose second part is a number, and
-// returns an error unless each is one more than the one before. It adds them to got.
+// numberedMessages reads messages from a raw connection. Their second part is a number. It returns
+// an error unless each number follows the one before, and adds the number of messages to got.
 func numberedMessages(c io.Reader, got *atomic.Int64) error {
 	var d wire.Decoder
 	var b []byte
@@ -276,9 +276,9 @@ func TestReloadLimitsUnderLoad(t *testing.T) {
 	}
 	d.hangup("overload: block\nsndhwm: 100\nsndbytes: 1MiB\n", "changed=\"[sndbytes sndhwm]\"")
 	if n := peer().QueueBytes; n < 8<<20-3<<10 {
-		t.Errorf("%d bytes are left of what waited when the limit was lowered", n)
+		t.Errorf("%d bytes are left of those that waited when the limit was lowered", n)
 	}
-	// It reads, and the limits go on to change.
+	// The subscriber reads, and the limits go on changing.
 	go func() { ended <- numberedMessages(late, &lateGot) }()
 	for i := range 20 {
 		target := healthyGot.Load() + 500
@@ -328,8 +328,8 @@ func TestReloadReceiveLimits(t *testing.T) {
 	}
 }
 
-// SIGHUP does not end a daemon that is shutting down, which takes as long as a subscriber does not
-// read.
+// SIGHUP does not end a daemon that is shutting down, which here waits for a subscriber that does
+// not read.
 func TestHangupInShutdown(t *testing.T) {
 	t.Parallel()
 	d := startReloaded(t, "", "forwarder", "--shutdown-timeout", "2s")
@@ -343,7 +343,10 @@ func TestHangupInShutdown(t *testing.T) {
 	for range 10 {
 		pub.TrySend(zmtp.NewMessage(make([]byte, 4<<20)))
 	}
-	testkit.Eventually(t, "something waits", func() bool { p := d.status().Forwarder.XPub.Peers; return len(p) == 1 && p[0].Queue > 1 })
+	testkit.Eventually(t, "messages wait", func() bool {
+		p := d.status().Forwarder.XPub.Peers
+		return len(p) == 1 && p[0].Queue > 1
+	})
 	d.Signal(syscall.SIGTERM)
 	testkit.Eventually(t, "it shuts down",
 		func() bool { return strings.Contains(d.Stderr.String(), "shutting down") })
@@ -354,6 +357,6 @@ func TestHangupInShutdown(t *testing.T) {
 		t.Errorf("exit status %d, want 0", status)
 	}
 	if !strings.Contains(d.Stderr.String(), "msg=stopped") {
-		t.Error("it did not stop in order")
+		t.Error("the daemon did not stop in order")
 	}
 }

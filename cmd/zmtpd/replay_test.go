@@ -26,8 +26,7 @@ import (
 // at 15556, the logger's PULL at 15557.
 var clusterCapture = filepath.Join("..", "..", "capture", "testdata", "cluster.pcap.gz")
 
-// sentTo counts the messages, other than subscriptions, that were sent to a port of the
-// capture, and their parts.
+// sentTo counts the messages that were sent to a port of the capture, without subscriptions.
 func sentTo(t *testing.T, port uint16) (n int) {
 	t.Helper()
 	f, err := os.Open(clusterCapture)
@@ -57,8 +56,8 @@ func sentTo(t *testing.T, port uint16) (n int) {
 	return n
 }
 
-// The logs in a capture of a cluster are those that its logger wrote, except the logger's own logs,
-// which it sent to nobody.
+// The logs in a capture of a cluster are those that its logger wrote, except for the logger's own
+// logs, which were not sent.
 func TestReplayLogsOfCapture(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -72,7 +71,7 @@ func TestReplayLogsOfCapture(t *testing.T) {
 	for _, name := range []string{"conn.log", "dns.log", "http.log", "files.log"} {
 		got, want := records(t, filepath.Join(dir, name)),
 			records(t, filepath.Join("..", "..", "capture", "testdata", "cluster.logs", name))
-		slices.Sort(got) // of two workers
+		slices.Sort(got) // two workers sent them
 		slices.Sort(want)
 		if len(want) == 0 || !slices.Equal(got, want) {
 			t.Errorf("%s: records\n%q\nwant\n%q", name, got, want)
@@ -80,8 +79,8 @@ func TestReplayLogsOfCapture(t *testing.T) {
 	}
 }
 
-// A subscriber to everything gets all events of the capture from the first one on, each once, even
-// though the broker in the capture sent each again.
+// A subscriber to everything receives all events of the capture from the first one on, each once,
+// although the broker in the capture sent them again.
 func TestReplayEventsOfCapture(t *testing.T) {
 	t.Parallel()
 	want := sentTo(t, 15556)
@@ -97,7 +96,7 @@ func TestReplayEventsOfCapture(t *testing.T) {
 			args = append(args, "--xpub", broker.Endpoint("XPUB"))
 		}
 		runTool(t, nil, args...)
-		broker.Terminate() // gives the subscriber what waits for it
+		broker.Terminate() // the broker sends what waits for the subscriber
 		sub.Terminate()
 		got := 0
 		for r := recording.NewReader(strings.NewReader(sub.Stdout.String())); ; got++ {
@@ -136,7 +135,7 @@ func TestReplayWaitsForSubscriptions(t *testing.T) {
 		args := []string{"replay", clusterCapture, "--xsub", publishers}
 		if probe {
 			args = append(args, "--xpub", subscribers)
-			// One that is there early does not mean that all are.
+			// One early subscription does not mean that all are there.
 			if err := xsub.Subscribe("early"); err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +201,8 @@ func TestReplayAtARate(t *testing.T) {
 	if got := pull.Stdout.String(); got != "1\n2\n3\n4\n5\n1\n2\n3\n4\n5\n" {
 		t.Errorf("received %q", got)
 	}
-	m := regexp.MustCompile(`replayed 10 messages, 10 bytes in (\S+): (\d+) messages/s`).FindStringSubmatch(p.Stderr.String())
+	m := regexp.MustCompile(`replayed 10 messages, 10 bytes in (\S+): (\d+) messages/s`).
+		FindStringSubmatch(p.Stderr.String())
 	if m == nil {
 		t.Fatalf("summary %q", p.Stderr.String())
 	}
@@ -225,7 +225,10 @@ func TestReplayOfTornRecording(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for cut, want := range map[int]string{1: "one\ntwo\n", len("three") + 3: "one\ntwo\n", len("three") + 8: "one\ntwo\n", 3 + 8 + 5 + 8: "one\n"} {
+	for cut, want := range map[int]string{
+		1: "one\ntwo\n", len("three") + 3: "one\ntwo\n", len("three") + 8: "one\ntwo\n",
+		3 + 8 + 5 + 8: "one\n",
+	} {
 		name := filepath.Join(t.TempDir(), "torn")
 		if err := os.WriteFile(name, file[:len(file)-cut], 0o600); err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// Within this process: the end of the context ends the daemon and leaves no goroutine.
+// In this process, the end of the context ends the daemon and leaves no goroutine.
 func TestRunLeavesNothingBehind(t *testing.T) {
 	tcp := "tcp://127.0.0.1:*"
 	for name, args := range map[string][]string{
@@ -43,7 +43,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Errorf("%v\n%s", err, stderr.String())
 			}
-			input.Close() // only the end of its input ends who reads it
+			input.Close() // a reader of standard input ends only with its input
 			goleak.VerifyNone(t, before)
 		})
 	}
@@ -63,7 +63,11 @@ func TestRunFailsClean(t *testing.T) {
 }
 
 func TestReportChoosesTheExitStatus(t *testing.T) {
-	for want, err := range []error{0: nil, 1: errors.New("some"), 2: errors.Join(errors.New("some"), daemon.Usagef("wrong use"))} {
+	for want, err := range []error{
+		0: nil,
+		1: errors.New("some"),
+		2: errors.Join(errors.New("some"), daemon.Usagef("wrong use")),
+	} {
 		var out strings.Builder
 		if got := report(&out, err); got != want || (err == nil) != (out.String() == "") {
 			t.Errorf("%v: %d, %q; want %d", err, got, out.String(), want)

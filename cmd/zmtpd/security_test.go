@@ -149,7 +149,9 @@ func TestZeekNodesWithZeeksVariables(t *testing.T) {
 		return err == nil && strings.Contains(string(content), "\nencrypted\n")
 	})
 	s := d.status()
-	for name, socket := range map[string]daemon.SocketStatus{"xsub": s.Forwarder.XSub, "xpub": s.Forwarder.XPub, "pull": s.Logger.Pull} {
+	for name, socket := range map[string]daemon.SocketStatus{
+		"xsub": s.Forwarder.XSub, "xpub": s.Forwarder.XPub, "pull": s.Logger.Pull,
+	} {
 		if len(socket.Peers) != 1 || socket.Peers[0].Client != "zeek" {
 			t.Errorf("%s has peers %v", name, peersOf(socket))
 		}

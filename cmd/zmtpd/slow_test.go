@@ -60,8 +60,8 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		func() bool { return d.status().Forwarder.Topics == 2*slow+1 })
 	pub := publisher(t, d, 2*slow+1)
 
-	// Full queues hold so many messages. Each subscriber gets messages of another size. All are
-	// large, so that the kernel's buffers are full soon and stay full.
+	// Full queues hold this many messages. Each subscriber gets messages of another size. All are
+	// large, so that the kernel's buffers fill up soon and stay full.
 	sent := 0
 	bodies := make([]string, slow)
 	for i := range bodies {
@@ -99,7 +99,7 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		}
 		for i := range slow {
 			if slowest := i >= slow-maxSlowPeers; found[node(i)] != slowest {
-				t.Errorf("%s: %s is there: %v", metric, node(i), found[node(i)])
+				t.Errorf("%s: %s is among the series: %v", metric, node(i), found[node(i)])
 			}
 		}
 		if len(found) != maxSlowPeers {
@@ -120,7 +120,7 @@ func TestSlowestSubscribersAndTopicsInMetrics(t *testing.T) {
 		t.Errorf("series by reason: %v", byReason)
 	}
 
-	// More topics than the limit on classes, and topics of node ids, which are one class.
+	// There are more topics than the limit on classes, and topics of node ids, which are one class.
 	for i := range 300 {
 		publish(t, pub, fmt.Sprintf("many.%d", i))
 		publish(t, pub, "zeek.cluster.nodeid."+node(i%slow)+".")

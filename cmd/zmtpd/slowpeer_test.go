@@ -67,7 +67,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 				if err := pub.Connect(d.Endpoint("XSUB")); err != nil {
 					t.Fatal(err)
 				}
-				testkit.Eventually(t, "all know each other", func() bool {
+				testkit.Eventually(t, "all subscriptions are known", func() bool {
 					topics := 0 // both have "t", and the slow one its node id
 					for _, p := range d.status().Forwarder.XPub.Peers {
 						topics += p.Topics
@@ -88,7 +88,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					for m, err := range healthy.All(ctx) {
 						if err != nil || string(m.Part(1)) != fmt.Sprint(got.Load()) {
 							if ctx.Err() == nil {
-								t.Errorf("the healthy one got message %s, %v, want %d", m.Part(1),
+								t.Errorf("the healthy one got message %s, error %v, want %d", m.Part(1),
 									err, got.Load())
 							}
 							return
@@ -101,7 +101,7 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					go func() {
 						for range slow.All(ctx) {
 							select {
-							case <-time.After(200 * time.Millisecond): // a busy machine publishes more
+							case <-time.After(200 * time.Millisecond): // for a busy machine
 							case <-hurry:
 							case <-ctx.Done():
 							}
@@ -113,7 +113,8 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					defer close(publishing)
 					body := make([]byte, 16<<10)
 					for ctx.Err() == nil {
-						// else with two of the policies it would lose something as well
+						// otherwise, with two of the policies, the healthy one would lose messages
+						// as well
 						if sent.Load()-got.Load() > 50 {
 							select {
 							case <-time.After(100 * time.Microsecond):
@@ -147,20 +148,20 @@ func TestSlowPeerIsNamed(t *testing.T) {
 						})
 				}
 				if policy == "block" && how == "never reads" {
-					slow.Close() // else nobody gets anything any more
+					slow.Close() // with it, no subscriber would get any more
 				}
 				close(hurry)
 				testkit.Eventually(t, "the healthy one goes on",
 					func() bool { return got.Load() > 500 })
 				stop()
 				<-publishing
-				// A kernel may take so much after a while that it has caught up.
+				// After a while the kernel may take so much that the subscriber has caught up.
 				want := 1 + logged(d.Stderr.String(), "has caught up", "client=sleepy")
 				if n := logged(d.Stderr.String(), words...); n != want && n != want-1 {
 					t.Errorf("%d lines, want %d", n, want)
 				}
 				if n := logged(d.Stderr.String(), "client=healthy", "level=WARN"); n > 0 {
-					t.Error("the log complains of the healthy one")
+					t.Error("the log names the healthy subscriber as slow")
 				}
 			})
 		}

@@ -40,7 +40,7 @@ func publish(t testing.TB, pub *zmtp.XPub, parts ...string) {
 	}
 }
 
-// subscribe returns a subscriber to everything.
+// subscribe returns a subscriber.
 func subscribe(t testing.TB, endpoint string, topics ...string) *zmtp.Sub {
 	t.Helper()
 	sub := zmtp.NewSub(zmtp.Config{RecvHWM: -1, RecvBytes: -1})
@@ -56,7 +56,7 @@ func subscribe(t testing.TB, endpoint string, topics ...string) *zmtp.Sub {
 	return sub
 }
 
-// readRecording returns the messages of a file with their parts joined by "|". The file must have
+// readRecording returns the messages of a file, with their parts joined by "|". The file must have
 // whole messages only.
 func readRecording(t testing.TB, name string) (all []string) {
 	t.Helper()
@@ -84,9 +84,8 @@ func bySender(all []string) map[string][]string {
 	return sorted
 }
 
-// TestTapFileIsReplayed: of what two nodes publish a subscriber of the copy, libzmq's, and a file
-// get the chosen topics, and the file sent through a second broker gives its subscribers the same
-// messages, in the order of each node.
+// A subscriber of the copy, libzmq's, and a file get the chosen topics of two nodes. The file, sent
+// through a second broker, gives its subscribers the same messages, in the order of each node.
 func TestTapFileIsReplayed(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tap")
@@ -172,7 +171,7 @@ func TestTapFileIsReplayed(t *testing.T) {
 	check("libzmq behind the second broker", receive("again", each), everything)
 }
 
-// stuckSubscriber subscribes everything and reads nothing.
+// stuckSubscriber subscribes and reads nothing.
 func stuckSubscriber(t testing.TB, endpoint string, topics ...string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
@@ -192,8 +191,8 @@ func stuckSubscriber(t testing.TB, endpoint string, topics ...string) {
 	}
 }
 
-// TestTapSubscriberThatDoesNotRead: it loses messages, which are counted for it alone. Those who
-// read get everything, though with the policy block everybody waits for a subscriber of the broker.
+// A subscriber of the tap that does not read loses messages, counted for it alone. The others get
+// everything, although with the policy block publishers wait for subscribers of the broker.
 func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "forwarder", "--xsub", anyPort, "--xpub", anyPort, "--tap", anyPort,
@@ -226,11 +225,11 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	}
 	s := d.status().Forwarder
 	if len(s.XPub.Dropped) > 0 || s.ByTopic["t"].Dropped != nil {
-		t.Errorf("subscribers lost %v, %v", s.XPub.Dropped, s.ByTopic["t"])
+		t.Errorf("subscribers of the broker lost %v, %v", s.XPub.Dropped, s.ByTopic["t"])
 	}
 	for _, p := range s.XPub.Peers {
 		if p.BlockedSeconds > 1 {
-			t.Errorf("publishers waited %v s for %+v", p.BlockedSeconds, p)
+			t.Errorf("publishers waited for %v s: %+v", p.BlockedSeconds, p)
 		}
 	}
 	stuck := slices.IndexFunc(s.Tap.Pub.Peers,
@@ -241,18 +240,18 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 	}
 	if n := strings.Count(d.Stderr.String(),
 		"slow subscriber of the tap: it loses messages"); n != 1 {
-		t.Errorf("logged %d times", n)
+		t.Errorf("the log names it %d times", n)
 	}
 	publish(t, pub, "t", "not for it")
 	sub.Recv(t.Context())
 	if m, err := healthy.TryRecv(); err == nil {
-		t.Errorf("received %q, which was not subscribed", m.Part(0))
+		t.Errorf("a subscriber received %q without a subscription", m.Part(0))
 	}
-	d.Terminate() // which does not wait for it as long as it may
+	d.Terminate() // does not use up its time for this subscriber
 }
 
-// TestTapFileLimits: a file is not larger than it may be, goes on where it ended, and what a killed
-// process left of a message is cut off.
+// The tap's file is not larger than its limit, is continued at the next start, and a message that a
+// killed process left incomplete is cut off.
 func TestTapFileLimits(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tap")
@@ -279,7 +278,7 @@ func TestTapFileLimits(t *testing.T) {
 		t.Errorf("%d written, %v dropped", written, dropped)
 	}
 	if n := strings.Count(d.Stderr.String(), "reached its size limit"); n != 1 {
-		t.Errorf("logged %d times", n)
+		t.Errorf("the limit is logged %d times", n)
 	}
 	d.Cmd.Process.Kill()
 	<-d.Done()
@@ -292,7 +291,7 @@ func TestTapFileLimits(t *testing.T) {
 	}
 	d = run("0", 200)
 	if !strings.Contains(d.Stderr.String(), "ended within a message") {
-		t.Error("that the file was cut is not logged")
+		t.Error("the log does not say that the file was cut")
 	}
 	d.Terminate()
 	all := readRecording(t, file)
@@ -302,7 +301,7 @@ func TestTapFileLimits(t *testing.T) {
 	}
 }
 
-// TestTapUsage: mistakes are found at the start.
+// Mistakes in the tap's flags are errors at the start.
 func TestTapUsage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -328,8 +327,8 @@ func TestTapUsage(t *testing.T) {
 	}
 }
 
-// TestTapIsGuarded: only clients get in, and get of the copy what they may subscribe; what one may
-// not publish is not in it.
+// Only clients with a known key reach the tap. They get only topics that they may subscribe to, and
+// the copy lacks what a client may not publish.
 func TestTapIsGuarded(t *testing.T) {
 	t.Parallel()
 	keys := newKeyFolder(t)
@@ -392,6 +391,6 @@ func TestTapIsGuarded(t *testing.T) {
 		t.Errorf("%v refusals", n)
 	}
 	keys.remove(keys.clients, "bound.key")
-	testkit.Eventually(t, "the client to be cut off whose key is gone",
+	testkit.Eventually(t, "the client with the removed key to be cut off",
 		func() bool { return len(d.status().Forwarder.Tap.Pub.Peers) == 1 })
 }
