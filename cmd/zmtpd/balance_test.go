@@ -266,8 +266,7 @@ func TestBalanceKilledLogger(t *testing.T) {
 	}
 	balance.Terminate()
 	if got := received(loggers[0], loggers[2]) + dead.Sent; got != n {
-		t.Errorf("%d messages reached living loggers or were sent to the dead one, "+
-			"want %d", got, n)
+		t.Errorf("%d messages reached living loggers or were sent to the dead one, want %d", got, n)
 	}
 	if sum := balance.summary("balance"); sum["received"] != n || sum["dropped"] != 0 ||
 		sum["doubtful"] != dead.Doubtful {

@@ -128,9 +128,8 @@ func (l *list) add(c *Client, where string) error {
 			"lists of publish and subscribe", where, maxPrefixBytes)
 	}
 	if other, ok := l.byName[c.Name]; ok {
-		return fmt.Errorf("%s: the client of %s has the name %q, too: give each client its own name",
-			where,
-			other, c.Name)
+		return fmt.Errorf("%s: the client of %s has the name %q too: give each client its own "+
+			"name", where, other, c.Name)
 	}
 	if other, ok := l.byKey[c.Key]; ok {
 		return fmt.Errorf("%s: has the same key as %s: make a key for each client", where,
