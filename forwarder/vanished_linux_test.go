@@ -20,7 +20,9 @@ func TestVanishedHost(t *testing.T) {
 			logs := new(logBook)
 			cfg.Logger = logs.logger()
 			if policy == Block { // only heartbeats can notice it
+				// A busy machine may keep the healthy subscriber from answering for a while.
 				cfg.XPub.HeartbeatInterval = 500 * time.Millisecond
+				cfg.XPub.HeartbeatTimeout = 5 * time.Second
 			}
 			s := newStageOn(t, cfg, h.Here, h.Dial)
 			s.stuck.subscribe("zeek.cluster.nodeid."+stuckID+".", true)
