@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -30,31 +27,7 @@ type browser struct {
 // startBrowser opens a URL. It skips the test on a machine without Chromium.
 func startBrowser(t *testing.T, url string) *browser {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, testkit.Chromium(t), "--headless", "--no-sandbox", "--disable-gpu",
-		"--remote-debugging-port=0", "--user-data-dir="+t.TempDir(), "about:blank")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		cmd.Wait()
-	})
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		address, ok := strings.CutPrefix(lines.Text(), "DevTools listening on ws://")
-		if !ok {
-			continue
-		}
-		host, _, _ := strings.Cut(address, "/")
-		return openPage(t, host, url)
-	}
-	t.Fatal("Chromium does not start")
-	return nil
+	return openPage(t, testkit.StartChromium(t, "about:blank"), url)
 }
 
 // openPage opens a URL in the browser at an address.

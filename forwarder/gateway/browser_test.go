@@ -6,8 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -37,7 +35,6 @@ ws.onmessage = m => {
 // TestBrowser shows events in a page of a real browser, with a token and from another origin. The
 // browser is not among what make test installs, since it is large.
 func TestBrowser(t *testing.T) {
-	browser := testkit.Chromium(t)
 	g := serve(t, Config{Clients: writeFile(t, clientsFile), Origins: []string{"127.0.0.1:*"}})
 	observer := g.dial(t, Path, "Authorization", "Bearer "+tokenFree)
 	observer.send(`["from.browser"]`)
@@ -55,18 +52,7 @@ func TestBrowser(t *testing.T) {
 	defer pages.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
-	// Processes of the browser may write to its folder a little longer than it runs.
-	profile, err := os.MkdirTemp("", "browser")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(profile)
-	page := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu",
-		"--user-data-dir="+profile, "--remote-debugging-port=0", pages.URL)
-	if err := page.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { page.Process.Kill(); page.Wait() }()
+	testkit.StartChromium(t, pages.URL)
 	report := func(want string) {
 		t.Helper()
 		for {

@@ -34,6 +34,7 @@ type Gateway struct {
 	holder  *memory.Holder // of the frames
 	server  *http.Server
 	files   files
+	polling sync.Mutex      // held by Poll
 	ctx     context.Context // ends with the Gateway
 	cancel  context.CancelFunc
 	readers sync.WaitGroup // of the clients
@@ -406,6 +407,8 @@ func (g *Gateway) watch() {
 // Poll reads the files again that have changed, and closes the clients that may no longer be
 // connected or whose permissions have changed. The Gateway calls it once a second.
 func (g *Gateway) Poll() {
+	g.polling.Lock()
+	defer g.polling.Unlock()
 	if !g.files.poll(g.log) {
 		return
 	}

@@ -221,7 +221,7 @@ func TestBatchLargerThanSpool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer never.Close()
+	t.Cleanup(func() { never.Close() }) // behind the check of the accounts, which needs the daemon
 	p := testkit.StartDaemon(t, "sh", "-c", `exec "$0" "$@" >`+fifo, zmtpd, "logger", budgetFlag,
 		"--dir", dir, "--flush-interval", "50ms",
 		"--sink", "files", "--sink", "stdout", "--sink-queue", "1MiB", "--spool",
