@@ -36,12 +36,16 @@ func subscribers(t *testing.T, ctx context.Context, endpoint string, n int, do f
 	<-ctx.Done()
 }
 
+// queue is the high-water mark of the broker: several times what honest publishers send at once,
+// when a busy machine lets them go on after a pause.
+var queue = scaled("400", "1000")
+
 // Subscribers that never read take no more memory than the budget allows, and hold nobody up.
 func TestStalledSubscribers(t *testing.T) {
 	beside(t)
 	n := scaled(20, 100)
 	size := scaled(4<<10, 16<<10) // few enough bytes for a busy machine
-	p := startForwarder(t, "--sndhwm", scaled("100", "1000"))
+	p := startForwarder(t, "--sndhwm", queue)
 	a := assault{
 		name: "stalled subscribers", daemon: "forwarder",
 		inputs:  fmt.Sprintf("%d that never read, messages of %d KiB", n, size>>10),
@@ -60,7 +64,7 @@ func TestTricklingSubscribers(t *testing.T) {
 	for _, n := range []int{1, 10, scaled(30, 200)} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			beside(t)
-			p := startForwarder(t, "--sndhwm", scaled("100", "1000"))
+			p := startForwarder(t, "--sndhwm", queue)
 			a := assault{
 				name: fmt.Sprintf("trickling subscribers, %d", n), daemon: "forwarder",
 				inputs:  "each reads 4 kB every 50 ms, messages of 4 KiB",
