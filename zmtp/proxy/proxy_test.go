@@ -178,6 +178,7 @@ func TestSteer(t *testing.T) {
 		}
 		command("RESUME")
 		recv(t, drain, "2", "two")
+		synctest.Wait() // until the proxy has counted what it sent
 		var numbers []uint64
 		for part := range command("STATISTICS").Parts() {
 			numbers = append(numbers, binary.NativeEndian.Uint64(part))
