@@ -163,8 +163,7 @@ func (s *simulation) run(ctx context.Context) error {
 		}
 	}
 	for _, v := range s.processes() {
-		dying := slices.ContainsFunc(s.dying(), func(name string) bool { return name == v.name })
-		if v.name == manager || v.worker && !dying {
+		if v.name == manager || v.worker && !slices.Contains(s.dying(), v.name) {
 			wg.Go(func() { failed(s.work(ctx, v)) })
 		}
 	}
@@ -270,7 +269,7 @@ func (s *simulation) settle() error {
 			return fmt.Errorf("the logs of %s did not reach the logger: %w", v.name, err)
 		}
 	}
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond) // each time the logger is asked
 	defer tick.Stop()
 	last, quiet := s.arrived.Load(), time.Now()
 	for time.Since(quiet) < calm {
