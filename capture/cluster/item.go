@@ -48,12 +48,6 @@ type Item struct {
 	Err    error       // of Malformed
 }
 
-// Names of the serializers of events (Zeek's src/cluster/serializer/broker/Plugin.cc).
-const (
-	formatBinary = "broker-bin-v1"
-	formatJSON   = "broker-json-v1"
-)
-
 // parse returns what an event of a capture means.
 func parse(ev *capture.Event) Item {
 	switch ev.Kind {
@@ -86,11 +80,11 @@ func parseMessage(ev *capture.Event, m zmtp.Message) Item {
 	case zeek.SerializerName:
 		item.Kind, item.Format = Log, zeek.SerializerName
 		item.Batch, item.Err = zeek.ParseBatch(body)
-	case formatBinary:
-		item.Kind, item.Format, item.Topic = Event, formatBinary, first
+	case event.BinaryName:
+		item.Kind, item.Format, item.Topic = Event, event.BinaryName, first
 		item.Event, item.Err = event.ParseEvent(body)
-	case formatJSON:
-		item.Kind, item.Format, item.Topic = Event, formatJSON, first
+	case event.JSONName:
+		item.Kind, item.Format, item.Topic = Event, event.JSONName, first
 		item.Event, item.Err = parseJSON(body)
 	default:
 		return Item{}

@@ -29,7 +29,7 @@ const (
 	JSON                 // broker-json-v1
 )
 
-var formatNames = []string{"broker-bin-v1", "broker-json-v1"}
+var formatNames = []string{event.BinaryName, event.JSONName}
 
 // String returns the name of the format on the wire.
 func (f Format) String() string { return formatNames[f] }

@@ -6,6 +6,12 @@ import (
 	"time"
 )
 
+// Names of the two formats on the wire (Zeek's src/cluster/serializer/broker/Plugin.cc).
+const (
+	BinaryName = "broker-bin-v1"
+	JSONName   = "broker-json-v1"
+)
+
 // What every event has in front of its name (broker/zeek.hh).
 const (
 	version     = 1

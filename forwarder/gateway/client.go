@@ -336,7 +336,7 @@ func (c *client) publish(text []byte) error {
 		return nil
 	}
 	var b zmtp.BatchBuilder
-	b.Add(topic, []byte(c.endpoint), []byte(formatBinary), body)
+	b.Add(topic, []byte(c.endpoint), []byte(event.BinaryName), body)
 	batch := b.Batch()
 	defer batch.Release()
 	if err := c.g.local.Publish(batch); err != nil {

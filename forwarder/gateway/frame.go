@@ -43,11 +43,6 @@ const (
 	numParts
 )
 
-const (
-	formatBinary = "broker-bin-v1"
-	formatJSON   = "broker-json-v1"
-)
-
 // parseEvent returns the value of a message from the bus, or false if it is no event. scratch is
 // memory for it.
 func parseEvent(m zmtp.Message, scratch []byte) (r event.Raw, memory []byte, ok bool) {
@@ -56,8 +51,8 @@ func parseEvent(m zmtp.Message, scratch []byte) (r event.Raw, memory []byte, ok 
 	}
 	body := m.Part(partBody)
 	switch string(m.Part(partFormat)) {
-	case formatBinary:
-	case formatJSON:
+	case event.BinaryName:
+	case event.JSONName:
 		var err error
 		if scratch, err = event.ParseJSON(scratch[:0], body); err != nil {
 			return nil, scratch, false

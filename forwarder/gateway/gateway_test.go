@@ -63,7 +63,7 @@ func TestFormats(t *testing.T) {
 	n.send("t", []byte("\x0e\x00")) // a vector, no event
 	n.publish("t", "binary", uint64(1))
 	body, _ := event.AppendEvent(nil, "json", nil)
-	m := [][]byte{[]byte("t"), []byte("n"), []byte(formatJSON), event.AppendJSON(nil, body)}
+	m := [][]byte{[]byte("t"), []byte("n"), []byte(event.JSONName), event.AppendJSON(nil, body)}
 	if err := n.pub.Send(t.Context(), messageOf(m)); err != nil {
 		t.Fatal(err)
 	}

@@ -258,7 +258,8 @@ func (n *node) publish(topic, name string, args ...any) {
 }
 
 func (n *node) send(topic string, body []byte) {
-	m := zmtp.NewMessage([]byte(topic), []byte("zeromq_worker-1_x_1_N"), []byte(formatBinary), body)
+	m := zmtp.NewMessage([]byte(topic), []byte("zeromq_worker-1_x_1_N"),
+		[]byte(event.BinaryName), body)
 	if err := n.pub.Send(context.Background(), m); err != nil {
 		n.t.Error(err)
 	}

@@ -29,8 +29,6 @@ const (
 	TopicPrefix = "zeek.logs."
 	// EventName is the name of the events.
 	EventName = "zmtpd_log"
-	// format is that of the events.
-	format = "broker-json-v1"
 )
 
 // Config configures a Sink. Paths and Publish have to be set.
@@ -192,7 +190,7 @@ func (s *Sink) publish(e *pipeline.Entry) {
 			continue
 		}
 		text = event.AppendJSON(text[:0], body)
-		b.Add(topic, e.Node, []byte(format), text)
+		b.Add(topic, e.Node, []byte(event.JSONName), text)
 		if b.Size() >= maxBuilder {
 			s.flush(&b)
 		}

@@ -93,7 +93,7 @@ func TestTypes(t *testing.T) {
 		t.Fatalf("%d messages, want 2", len(c.msgs))
 	}
 	m := c.msgs[0]
-	if m[0] != "zeek.logs.conn" || m[1] != "node" || m[2] != format {
+	if m[0] != "zeek.logs.conn" || m[1] != "node" || m[2] != event.JSONName {
 		t.Errorf("the parts are %q", m)
 	}
 	for _, want := range []string{
