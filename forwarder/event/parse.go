@@ -141,6 +141,15 @@ func duplicate(b []byte, parts []part) int {
 	return -1
 }
 
+// Compare orders two values as broker orders them: by kind, then by value, containers by their
+// elements. Zero and minus zero are equal.
+func Compare(a, b Raw) int {
+	if len(a) == 0 || len(b) == 0 {
+		return int(a.Kind()) - int(b.Kind())
+	}
+	return compare(a, b)
+}
+
 // compare orders the values at the front of a and b, which have been checked, as broker orders
 // them: by kind, then by value.
 func compare(a, b []byte) int {

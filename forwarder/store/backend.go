@@ -1,0 +1,53 @@
+package store
+
+import (
+	"fmt"
+	"time"
+)
+
+// Backend keeps the entries of a store beyond the process. A store without one is in memory only.
+// The store calls one method at a time.
+type Backend interface {
+	// Load calls add for each entry, and returns the number of the last change, 0 if it is not known.
+	// add copies nothing: the memory of the entry goes over to it. Load ends with an error of add.
+	Load(add func(*Entry) error) (seq uint64, err error)
+	// Commit makes the changes, all or none. They are in order; the last one for a key counts. When
+	// Commit returns, the changes survive what [Sync] says, with which the backend was made. Commit
+	// must not keep the memory.
+	Commit(changes []Change) error
+	// Sync brings what Commit has taken to the disk; it is called once a second with [Group] if there
+	// was something to commit.
+	Sync() error
+	// Close ends the backend. Everything that was committed is on disk then.
+	Close() error
+}
+
+// Sync is when an Update returns, and so which of its changes survive.
+type Sync uint8
+
+// The settings.
+const (
+	Always Sync = iota // they are on disk: they survive a power failure
+	Group              // the operating system has them; after a second they are on disk
+	Off                // they are in memory; within a second the operating system has them
+)
+
+// String returns the name of the setting in lower case.
+func (s Sync) String() string { return [...]string{"always", "group", "off"}[s] }
+
+// UnmarshalText reads the name of a setting.
+func (s *Sync) UnmarshalText(text []byte) error {
+	for v := Always; v <= Off; v++ {
+		if v.String() == string(text) {
+			*s = v
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of always, group, off", text)
+}
+
+const (
+	syncInterval = time.Second // between calls of Backend.Sync with Group, and commits with Off
+	retryAfter   = time.Second // a commit with Off that has failed
+	maxPending   = 64 << 20    // bytes of changes that wait for the backend; then Updates wait
+)

@@ -1,0 +1,140 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"zmtpd/forwarder/event"
+)
+
+// ChangeKind is what a change did.
+type ChangeKind uint8
+
+// The kinds of changes.
+const (
+	Put    ChangeKind = iota // the entry of a key has a new value or expiry
+	Erase                    // the entry of a key was removed
+	Expire                   // so it was, since its time had come
+	Clear                    // all entries were removed
+)
+
+// String returns the name of the kind in lower case.
+func (k ChangeKind) String() string { return [...]string{"put", "erase", "expire", "clear"}[k] }
+
+// Change is a change of a store. Its memory must not be written to.
+type Change struct {
+	Seq  uint64
+	Kind ChangeKind
+	// Last says that it is the last change of its Update. All of them are made at once.
+	Last    bool
+	Time    time.Time
+	Who     string
+	Key     event.Raw // nil for Clear
+	Value   event.Raw // for Put
+	Expires time.Time // for Put; zero for never
+	Old     *Entry    // for all but Clear: the entry before, nil if there was none
+}
+
+func (c *Change) size() int64 {
+	n := int64(len(c.Key)+len(c.Value)+len(c.Who)) + 128
+	if c.Old != nil {
+		n += int64(len(c.Old.Value))
+	}
+	return n
+}
+
+// entry returns the entry that a Put makes.
+func (c *Change) entry() *Entry {
+	return &Entry{c.Key, c.Value, c.Expires, c.Seq, c.Time, c.Who}
+}
+
+// history has the last changes of a store, for those who follow it.
+type history struct {
+	changes []Change // in order of Seq, without gaps
+	bytes   int64
+	limit   int64 // bytes
+	last    uint64
+	news    chan struct{} // closed when there is more; nil if nobody waits
+}
+
+func (h *history) append(changes []Change) {
+	if len(changes) == 0 {
+		return
+	}
+	for i := range changes {
+		h.bytes += changes[i].size()
+	}
+	h.changes = append(h.changes, changes...)
+	h.last = changes[len(changes)-1].Seq
+	drop := 0
+	for drop < len(h.changes)-1 && h.bytes > h.limit {
+		h.bytes -= h.changes[drop].size()
+		drop++
+	}
+	clear(h.changes[:drop])
+	h.changes = h.changes[drop:]
+	if h.news != nil {
+		close(h.news)
+		h.news = nil
+	}
+}
+
+// after returns the changes behind a number, and whether none of them is missing.
+func (h *history) after(seq uint64) ([]Change, bool) {
+	behind := h.last - seq
+	if seq > h.last || behind > uint64(len(h.changes)) {
+		return nil, false
+	}
+	return h.changes[uint64(len(h.changes))-behind:], true
+}
+
+// Watch follows a store from one change to the next. It holds nothing up, and takes no memory: one
+// that is too slow misses changes, and is told. It needs no end.
+type Watch struct {
+	s    *Store
+	seq  uint64
+	most int
+}
+
+// Watch returns the changes behind a number, such as that of [Store.Snapshot].
+func (s *Store) Watch(after uint64) *Watch { return &Watch{s: s, seq: after, most: 4096} }
+
+// Next waits for changes and returns them in order: at most some thousand, but all of an Update
+// together. The error is [StaleData] if the store no longer has the next change; then take a new
+// Snapshot. It is [ShuttingDown] when the store is closed, and the cause of ctx's end.
+func (w *Watch) Next(ctx context.Context) ([]Change, error) {
+	for {
+		w.s.mu.Lock()
+		changes, ok := w.s.history.after(w.seq)
+		if !ok {
+			have := w.s.history.last
+			w.s.mu.Unlock()
+			return nil, Errorf(StaleData, "the changes behind %d are no longer kept, the last is %d",
+				w.seq, have)
+		}
+		if len(changes) > 0 {
+			n := min(len(changes), w.most)
+			for !changes[n-1].Last {
+				n++
+			}
+			changes = append([]Change(nil), changes[:n]...)
+			w.s.mu.Unlock()
+			w.seq = changes[n-1].Seq
+			return changes, nil
+		}
+		if w.s.closed {
+			w.s.mu.Unlock()
+			return nil, Errorf(ShuttingDown, "the store %s is closed", w.s.cfg.Name)
+		}
+		if w.s.history.news == nil {
+			w.s.history.news = make(chan struct{})
+		}
+		news := w.s.history.news
+		w.s.mu.Unlock()
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
