@@ -23,8 +23,8 @@ type broker struct {
 
 var bound = regexp.MustCompile(`tcp://(127\.0\.0\.1:\d+)`)
 
-// start runs a broker and waits until it has said its two addresses: as two ports on standard
-// output, or, zmtpd, as endpoints on standard error, XSUB first.
+// start runs a broker and waits until it has printed its two addresses: as two ports on standard
+// output, or, for zmtpd, as endpoints on standard error, XSUB first.
 func start(ctx context.Context, argv []string, keys *keys) (*broker, error) {
 	b := &broker{cmd: exec.CommandContext(ctx, argv[0], argv[1:]...)}
 	b.cmd.Env = keys.environment()
@@ -79,7 +79,7 @@ func (b *broker) stop() error {
 	return err
 }
 
-// cpu returns what all threads of the process have used, from the scheduler's own account in
+// cpu returns the CPU time of all threads of the process, from the scheduler's account in
 // nanoseconds.
 func (b *broker) cpu() (time.Duration, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", b.cmd.Process.Pid))

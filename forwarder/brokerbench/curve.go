@@ -13,7 +13,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// keys are those of a CURVE broker and of its clients.
+// keys are the keys of a CURVE broker and of its clients.
 type keys struct {
 	server *curve.Client // how clients see the broker
 	secret curve.Secret  // of the broker
@@ -33,7 +33,7 @@ func newKeys(dir string) (*keys, error) {
 	return k, c.WriteFiles(k.file, time.Now())
 }
 
-// environment tells libzmq's proxy its key.
+// environment returns the environment that gives libzmq's proxy its key.
 func (k *keys) environment() []string {
 	if k == nil {
 		return nil
@@ -41,7 +41,7 @@ func (k *keys) environment() []string {
 	return append(os.Environ(), "CURVE_SECRETKEY="+k.secret.Text())
 }
 
-// flags tell zmtpd its keys.
+// flags returns the flags that give zmtpd its keys.
 func (k *keys) flags() []string {
 	if k == nil {
 		return nil
@@ -50,7 +50,7 @@ func (k *keys) flags() []string {
 		k.client.String()}
 }
 
-// wireSize returns how long messages are on the wire.
+// wireSize returns the size of messages on the wire.
 func (g *generator) wireSize(messages []byte) int {
 	if !g.handshake || g.keys == nil {
 		return len(messages)
@@ -67,8 +67,7 @@ func (g *generator) wireSize(messages []byte) int {
 	return size
 }
 
-// curveConn is a connection behind its handshake. What is written is sealed, what is read is
-// opened.
+// curveConn is a connection behind its handshake. Write encrypts, Read decrypts.
 type curveConn struct {
 	net.Conn
 	sealer             zmtp.Sealer
@@ -76,7 +75,7 @@ type curveConn struct {
 	out, in, plaintext []byte
 }
 
-// plainConn returns the connection itself: what counts bytes need not open them.
+// plainConn returns the connection below: to count bytes it need not decrypt them.
 func plainConn(c net.Conn) net.Conn {
 	if s, ok := c.(*curveConn); ok {
 		return s.Conn
@@ -118,7 +117,7 @@ func (k *keys) dial(c net.Conn, socketType string) (net.Conn, error) {
 	}
 }
 
-// Write seals whole frames.
+// Write encrypts whole frames.
 func (c *curveConn) Write(frames []byte) (int, error) {
 	c.out = c.sealer.Seal(c.out[:0], frames)
 	if _, err := c.Conn.Write(c.out); err != nil {
@@ -127,7 +126,7 @@ func (c *curveConn) Write(frames []byte) (int, error) {
 	return len(frames), nil
 }
 
-// Read returns what was in the frames that have come whole.
+// Read returns the content of the frames that have arrived whole.
 func (c *curveConn) Read(b []byte) (int, error) {
 	for len(c.plaintext) == 0 {
 		buf := make([]byte, 4096)

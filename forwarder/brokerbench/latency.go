@@ -18,7 +18,7 @@ var latencyLoads = []load{
 	{name: "500B-4pub-4sub", body: 500, publishers: 4, subscribers: 4, topics: 1},
 }
 
-// warmUp is for how long messages are sent before those that count.
+// warmUp is how long messages are sent before the measurement.
 const warmUp = time.Second
 
 // delays is one measurement of latency.
@@ -28,7 +28,7 @@ type delays struct {
 	cpu  float64         // of the broker, in cores
 }
 
-// quantile returns the delay that the given part of all does not exceed.
+// quantile returns the delay that the given share of all messages does not exceed.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -36,9 +36,9 @@ func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-// latencies prints the table of latencies: messages are sent at fixed times, whatever became of
-// those before, and each has its time in it, from which on its delay counts. So a pause of the
-// broker, or of the generator, counts for every message that had to wait for it.
+// latencies prints the table of latencies. Messages are sent at fixed times, whether earlier ones
+// have arrived or not, and each carries its due time, from which its delay counts. So a pause of
+// the broker, or of the generator, counts for every message that waits for it.
 func latencies(ctx context.Context, names []string, commands map[string][]string, only string, runs,
 	rate int, d time.Duration, undisturbed bool) error {
 	fmt.Printf("%d cores, %s, load average %s; latency in µs at %d messages/s over %v, medians "+
@@ -57,7 +57,7 @@ func latencies(ctx context.Context, names []string, commands map[string][]string
 				func(n string) bool { return n == "relay" })
 		}
 		got := make(map[string][]delays)
-		// Brokers alternate, so that what else the machine does meets all of them.
+		// Brokers alternate, so that other work on the machine affects all of them.
 		for range runs {
 			for _, n := range names {
 				r, err := measureLatency(ctx, commands[n], n != "relay", l, rate, d, undisturbed)
@@ -91,7 +91,7 @@ func medianOf(all []delays, value func(delays) float64) float64 {
 	return median(v)
 }
 
-// loadAverage returns what else the machine had to do in the last minute, as far as it can be told.
+// loadAverage returns the machine's load average over the last minute, as far as the system tells.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -101,7 +101,7 @@ func loadAverage() string {
 	return first
 }
 
-// measureLatency runs a load against a fresh broker, which is undisturbed if it goes before all
+// measureLatency runs a load against a fresh broker. An undisturbed broker has priority over all
 // other work of the machine.
 func measureLatency(ctx context.Context, argv []string, zmtpHandshake bool, l load, rate int,
 	d time.Duration, undisturbed bool) (delays, error) {

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// paced sends for d at a rate over all publishers together, and measures how long each message
-// takes. Every connection has a thread that blocks in the kernel, as Go's own scheduler would add
-// delays that are not the broker's.
+// paced sends for d at a total rate over all publishers, and measures how long each message takes.
+// Every connection has a thread that blocks in the kernel, since Go's scheduler would add delays of
+// its own.
 func (g *generator) paced(b *broker, p *peers, rate int, d time.Duration) (delays, error) {
-	// a thread that comes back from the kernel waits for nobody
+	// a thread that returns from the kernel waits for no other
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(p.all) + 2))
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	runtime.GC()
@@ -36,8 +36,8 @@ func (g *generator) paced(b *broker, p *peers, rate int, d time.Duration) (delay
 	do := func(c net.Conn, into *[]time.Duration, f func(fd int) ([]time.Duration, error)) {
 		all.Go(func() {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
-			// It should be on time, whoever else is at work. It may not be allowed to; then the
-			// table shows how late it was.
+			// Real-time priority keeps the thread on time. The system may refuse it; then the table
+			// shows how late messages were sent.
 			_ = realTime(generatorPriority)
 			measured, err := onDescriptor(c, f)
 			mu.Lock()
@@ -67,20 +67,19 @@ func (g *generator) paced(b *broker, p *peers, rate int, d time.Duration) (delay
 	return r, err
 }
 
-// Priorities of the generator, which is the clock, and of an undisturbed broker. Both go before all
-// work without one.
+// Priorities of the generator, which is the clock, and of an undisturbed broker. Both are above all
+// work of normal priority.
 const (
 	generatorPriority = 2
 	brokerPriority    = 1
 )
 
-// realTime gives the calling thread, and processes that it starts, a priority.
+// realTime gives a priority to the calling thread and to the processes that it starts.
 func realTime(priority uint32) error {
 	return unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: priority}, 0)
 }
 
-// inRealTime calls f, which starts a broker, on a thread with the priority that the broker is to
-// have.
+// inRealTime calls f, which starts a broker, on a thread with the broker's priority.
 func inRealTime(f func() error) error {
 	failed := make(chan error)
 	go func() {
@@ -96,10 +95,10 @@ func inRealTime(f func() error) error {
 	return <-failed
 }
 
-// pacedRun is what senders and receivers of one measurement agree on.
+// pacedRun is what senders and receivers of one measurement share.
 type pacedRun struct {
 	template []byte // of a message; all have its size
-	// where in it stand the time at which it is due, in ns, the publisher, and its number
+	// the offset of the stamp in a message: due time in ns, publisher, number
 	stamp      int
 	interval   time.Duration
 	publishers int
@@ -115,7 +114,7 @@ const (
 	stampNumber    = 12
 )
 
-// send sends one publisher's messages, each when it is due or, behind a delay, at once, and returns
+// send sends one publisher's messages, each when it is due, or at once if it is late. It returns
 // how late they were.
 func (r *pacedRun) send(fd, publisher int) ([]time.Duration, error) {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
@@ -145,8 +144,8 @@ func (r *pacedRun) send(fd, publisher int) ([]time.Duration, error) {
 	return late, nil
 }
 
-// receive takes what all publishers send and returns how long each message took. One that is
-// missing or in the wrong place is an error.
+// receive reads the messages of all publishers and returns how long each took. A missing message,
+// or one out of order, is an error.
 func (r *pacedRun) receive(fd int) ([]time.Duration, error) {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO,
 		&unix.Timeval{Sec: 30}); err != nil {
@@ -203,7 +202,7 @@ func onDescriptor(c net.Conn, f func(fd int) ([]time.Duration, error)) ([]time.D
 	return f(fd)
 }
 
-// monotonic returns the time since some moment.
+// monotonic returns the time since an arbitrary moment.
 func monotonic() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
@@ -212,7 +211,7 @@ func monotonic() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// sleepUntil sleeps until a time of monotonic, and returns at once if that is over.
+// sleepUntil sleeps until a time of monotonic. It returns at once if that has passed.
 func sleepUntil(due time.Duration) {
 	t := unix.NsecToTimespec(int64(due))
 	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &t, nil) == unix.EINTR {

@@ -39,7 +39,7 @@ func measure(ctx context.Context, argv []string, zmtpHandshake bool, keys *keys,
 	return g.run(b)
 }
 
-// generator makes the load.
+// generator is the source of the load.
 type generator struct {
 	load
 	handshake bool
@@ -47,15 +47,14 @@ type generator struct {
 	messages  int   // of each publisher
 }
 
-// message appends a message of a topic. Its body is at its end.
+// message appends a message of a topic. The body is its last part.
 func (g *generator) message(b []byte, topic int) []byte {
 	return zmtp.AppendMessage(b,
 		fmt.Appendf(nil, "zeek.cluster.worker.%02d", topic),
 		[]byte("zeromq_worker-1_host1_4711_NABCDEF"), []byte("broker-bin-v1"), make([]byte, g.body))
 }
 
-// block returns prepared messages of about 64 KiB, and their number; there are equally many of each
-// topic.
+// block returns about 64 KiB of prepared messages, equally many of each topic, and their number.
 func (g *generator) block() ([]byte, int) {
 	var b []byte
 	n := 0
@@ -78,8 +77,8 @@ func (p *peers) close() {
 	}
 }
 
-// connect connects publishers and subscribers to a broker, and waits until the publishers know of
-// the subscriptions. close must follow, also behind an error.
+// connect connects publishers and subscribers to a broker, and waits until the publishers have the
+// subscriptions. The caller must call close, also after an error.
 func (g *generator) connect(b *broker) (*peers, error) {
 	p := new(peers)
 	dial := func(addr, socketType string) (net.Conn, error) {
@@ -131,7 +130,7 @@ func (g *generator) connect(b *broker) (*peers, error) {
 	return p, nil
 }
 
-// run sends as fast as the broker takes it.
+// run sends as fast as the broker reads.
 func (g *generator) run(b *broker) (result, error) {
 	block, inBlock := g.block()
 	blocks := max(1, g.messages/inBlock)
@@ -180,15 +179,16 @@ func (g *generator) run(b *broker) (result, error) {
 	return result{blocks * inBlock * g.publishers, after - before, time.Since(begin)}, err
 }
 
-// onlyReader hides what would let io.Copy splice.
+// onlyReader hides the methods with which io.Copy would splice.
 type onlyReader struct{ io.Reader }
 
-// subscribed begins the topic that each subscriber subscribes last, one of its own. A broker that
-// takes in a publisher late tells it a topic once, however many have subscribed it, so only
-// distinct ones can be waited for.
+// subscribed begins the topic that each subscriber subscribes last, a different one each. A broker
+// passes a topic on once, however many have subscribed to it, so only distinct topics can be
+// awaited.
 const subscribed = "brokerbench."
 
-// awaitSubscriptions reads until the broker has told of every subscriber.
+// awaitSubscriptions reads until the broker has passed on the last subscription of every
+// subscriber.
 func (g *generator) awaitSubscriptions(c net.Conn) error {
 	if !g.handshake {
 		return nil
@@ -209,7 +209,7 @@ func (g *generator) awaitSubscriptions(c net.Conn) error {
 	return nil
 }
 
-// handshake greets and exchanges READY.
+// handshake exchanges greetings and READY.
 func handshake(c net.Conn, socketType string) error {
 	hello := wire.AppendGreeting(nil, "NULL", false)
 	ready := wire.AppendCommand(nil, wire.CmdReady,

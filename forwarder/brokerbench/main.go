@@ -1,19 +1,19 @@
-// Command brokerbench measures what a broker costs: libzmq's proxy with Zeek's options, a bare
-// relay of bytes, and zmtpd's forwarder, each in a process of its own, in turn, under the same load
-// from a generator that spends next to nothing on ZeroMQ: it writes prepared bytes and counts what
-// arrives.
+// Command brokerbench measures the cost of a broker: libzmq's proxy with Zeek's options, a bare
+// relay of bytes, and zmtpd's forwarder. Each runs in a process of its own, in turn, under the same
+// load. The generator spends next to nothing on ZeroMQ: it writes prepared bytes and counts the
+// bytes that arrive.
 //
 //	go run ./forwarder/brokerbench [-runs 5] [-messages 1000000] [-case 100B] [-curve]
 //	go run ./forwarder/brokerbench -latency [-rate 10000] [-duration 5s] [-undisturbed]
 //
 // It needs cc and libzmq3-dev. Messages have the four parts that Zeek sends: topic, node id of 34
-// bytes, "broker-bin-v1", body. The table gives CPU seconds of the broker for a million messages
-// in, the median of the runs, and the ratio to the proxy. With -curve everything is encrypted; then
-// the publishers of the generator have to work, and the subscribers do not decrypt.
+// bytes, "broker-bin-v1", body. The table has the broker's CPU seconds per million received
+// messages, the median of the runs, and the ratio to the proxy. With -curve all traffic is
+// encrypted: the generator's publishers encrypt, its subscribers do not decrypt.
 //
-// With -latency it measures how long messages take through the broker that are sent at a fixed
-// rate, without encryption. The generator then runs with real-time priority if it may; with
-// -undisturbed the brokers do so as well, for a machine that has other things to do.
+// With -latency it measures how long messages at a fixed rate take through the broker, without
+// encryption. The generator then runs with real-time priority if it may. With -undisturbed the
+// brokers do so as well, for a machine that has other work.
 package main
 
 import (
@@ -118,7 +118,7 @@ func run(ctx context.Context, runs, messages int, only string, names []string, b
 		}
 		cpu := make(map[string][]float64)
 		var rates []float64
-		// Brokers alternate, so that what else the machine does meets all of them.
+		// Brokers alternate, so that other work on the machine affects all of them.
 		for range runs {
 			for _, n := range names {
 				r, err := measure(ctx, commands[n], n != "relay", keys, l,
@@ -160,7 +160,7 @@ func runLatency(ctx context.Context, names []string, binary, only string, runs, 
 	return latencies(ctx, names, commands, only, runs, rate, d, undisturbed)
 }
 
-// goal returns how many times less than the proxy the forwarder should need.
+// goal returns how many times less CPU time than the proxy the forwarder should need.
 func goal(l load, encrypt bool) float64 {
 	if encrypt {
 		return 1.5
@@ -168,7 +168,7 @@ func goal(l load, encrypt bool) float64 {
 	return l.goal
 }
 
-// build compiles the brokers and returns how each is started.
+// build compiles the brokers and returns the command that starts each.
 func build(dir, binary string, keys *keys) (map[string][]string, error) {
 	_, self, _, _ := runtime.Caller(0)
 	peers := filepath.Join(filepath.Dir(self), "peers")

@@ -18,10 +18,10 @@ import (
 	"zmtpd/zmtp"
 )
 
-// brokerVariable makes the test binary be the broker.
+// brokerVariable is the environment variable with which the test binary runs as the broker.
 const brokerVariable = "ZMTPD_SCALETEST_BROKER"
 
-// report is what the broker says of itself.
+// report is the broker's account of itself.
 type report struct {
 	XSub, XPub              string // where it listens
 	Publishers, Subscribers int
@@ -41,8 +41,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serve runs the broker: each line on standard input is answered with a report. It ends with the
-// input.
+// serve runs the broker. It answers each line on standard input with a report, and ends at the end
+// of the input.
 func serve() error {
 	f := forwarder.New(forwarder.Config{XPub: zmtp.Config{MaxPendingHandshakes: 20_000},
 		XSub: zmtp.Config{MaxPendingHandshakes: 20_000}})
@@ -77,8 +77,8 @@ func serve() error {
 	return nil
 }
 
-// resident returns the memory of this process that is resident, or, where that cannot be told, what
-// the runtime has.
+// resident returns the resident memory of this process, or the memory of Go's runtime where the
+// system does not tell.
 func resident() int64 {
 	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if field := strings.Fields(string(text)); len(field) > 1 {
@@ -137,5 +137,5 @@ func start(t *testing.T) *broker {
 	return b
 }
 
-// memory returns the broker's memory in bytes once nothing of it is garbage.
+// memory returns the broker's memory in bytes after a garbage collection.
 func (b *broker) memory() int64 { return b.ask("memory").Memory }

@@ -15,7 +15,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// patience bounds a test. It is long: the machine may have other things to do.
+// patience bounds a test. It is long, for busy machines.
 const patience = 4 * time.Minute
 
 // dial connects to one side of the broker and completes the handshake.
@@ -44,10 +44,10 @@ func greet(c net.Conn, typ wire.SocketType) error {
 	return err
 }
 
-// topic is the topic with a number.
+// topic returns the topic with a number.
 func topic(i int) []byte { return fmt.Appendf(nil, "zeek.cluster.node.worker-%07d.", i) }
 
-// number is the number of a topic.
+// number returns the number of a topic.
 func number(topic []byte) (int, error) {
 	if len(topic) < 8 {
 		return 0, fmt.Errorf("topic %q has no number", topic)
@@ -55,8 +55,8 @@ func number(topic []byte) (int, error) {
 	return strconv.Atoi(string(topic[len(topic)-8 : len(topic)-1]))
 }
 
-// node is a cluster node: it publishes over one connection and subscribes over another, and keeps
-// what it is told of others.
+// node is a cluster node: it publishes over one connection, subscribes over another, and keeps the
+// subscriptions that the broker passes on.
 type node struct {
 	pub, sub net.Conn
 	done     chan struct{} // closed when pub has ended
@@ -66,8 +66,7 @@ type node struct {
 	err  error        // why the reading ended, if not with the connection
 }
 
-// join connects a node and subscribes the topics with the numbers from first up to but not
-// including first+topics.
+// join connects a node and subscribes the topics first to first+topics-1.
 func (b *broker) join(first, topics int) (*node, error) {
 	n := &node{done: make(chan struct{}), held: make(map[int]bool)}
 	var err error
@@ -87,7 +86,7 @@ func (b *broker) join(first, topics int) (*node, error) {
 	return n, err
 }
 
-// listen takes what the broker tells.
+// listen reads the subscriptions that the broker passes on.
 func (n *node) listen() {
 	defer close(n.done)
 	var d wire.Decoder
@@ -142,8 +141,7 @@ func (n *node) take(d *wire.Decoder, b *[]byte) error {
 	return nil
 }
 
-// sees reports how many topics the node knows to be subscribed. It may be called from any
-// goroutine.
+// sees returns how many subscribed topics the node knows. Any goroutine may call it.
 func (n *node) sees(t *testing.T) int {
 	t.Helper()
 	n.mu.Lock()
@@ -161,7 +159,7 @@ func (n *node) die() {
 	n.sub.Close()
 }
 
-// joinAll lets nodes join at the same time.
+// joinAll connects nodes at the same time.
 func (b *broker) joinAll(nodes, topics, first int) []*node {
 	b.t.Helper()
 	all, errs := make([]*node, nodes), make([]error, nodes)

@@ -13,9 +13,10 @@ import (
 	"zmtpd/zmtp/testkit"
 )
 
-// TestOverload has many subscribers that do not keep up in all ways at once. The healthy ones get
-// everything in order whatever the policy, the others everything that it does not drop; what waits,
-// and the broker's memory, stay within limits; and the log names those who do not keep up.
+// TestOverload has many subscribers that fail to keep up in different ways at once. Under every
+// policy, the healthy ones receive everything in order, and the others receive everything that the
+// policy does not drop. Queues and the broker's memory stay within limits, and the log names the
+// slow subscribers.
 func TestOverload(t *testing.T) {
 	binary := testkit.Build(t, "zmtpd/cmd/zmtpd")
 	for _, policy := range []string{"adaptive", "block", "drop", "disconnect"} {
@@ -25,7 +26,7 @@ func TestOverload(t *testing.T) {
 
 func testOverload(t *testing.T, binary, policy string) {
 	h := netnstest.New(t)
-	// more than can wait for who never reads
+	// more than the queue of a subscriber that never reads can hold
 	messages := overloadHWM + kernelHolds()/overloadBody + int64(scaled(200, 800))
 	// of the slowest that trickles
 	rate := scaled(256<<10, 96<<10)
@@ -92,7 +93,7 @@ func testOverload(t *testing.T, binary, policy string) {
 
 	// The load.
 	begin := time.Now()
-	// under which whoever is full loses something
+	// under which every subscriber with a full queue loses messages
 	paced := policy == "drop" || policy == "disconnect"
 	published := make(chan error, 1)
 	var sent atomic.Int64
@@ -119,8 +120,7 @@ func testOverload(t *testing.T, binary, policy string) {
 		"disconnect": "it is disconnected",
 	}[policy]
 	const slow = "slow subscriber: "
-	// With block, publishers wait for the first whose queue is full; those of the others need not
-	// be.
+	// With block, publishers wait for the first full queue; the other queues need not be full.
 	o.until("the log names those that never read", func() bool {
 		named := 0
 		for _, m := range o.of(neverReads) {
@@ -139,7 +139,7 @@ func testOverload(t *testing.T, binary, policy string) {
 	}
 	took := time.Since(begin)
 
-	// What waits comes when they read.
+	// The queued messages arrive once the subscribers read.
 	for _, m := range o.members {
 		close(m.hurry)
 		if m.role == neverReads && policy != "block" {
@@ -181,7 +181,7 @@ func testOverload(t *testing.T, binary, policy string) {
 		}
 	}
 
-	// Who has lost what.
+	// The losses of each subscriber.
 	for _, m := range o.members {
 		switch n := dropped(m); {
 		case n > 0 && (m.role == healthy || policy == "block"):
@@ -202,7 +202,7 @@ func testOverload(t *testing.T, binary, policy string) {
 		t.Errorf("closed %v, want %d that have vanished", closed, sizes[vanishes])
 	}
 
-	// Who is named.
+	// The subscribers that the log names.
 	for _, m := range o.members {
 		named := o.named(m, slow)
 		switch {
@@ -213,7 +213,7 @@ func testOverload(t *testing.T, binary, policy string) {
 			t.Errorf("the log does not name a subscriber that %s", roleNames[m.role])
 		}
 	}
-	// Memory: what may wait, and something for the rest.
+	// Memory: the limits of the queues, and an allowance for the rest.
 	peak, limit := int64(testkit.PeakMemory(t, o.cmd.Process.Pid)),
 		idle+int64(len(o.members))*overloadBytes+64<<20
 	t.Logf("%d healthy, %d trickle, %d never read, %d vanish: %d messages of %d KiB in %v, "+

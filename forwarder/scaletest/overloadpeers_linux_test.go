@@ -25,14 +25,14 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// The limits that the tests of overload give the broker.
+// The limits of the broker in the overload tests.
 const (
 	overloadHWM   = 200
 	overloadBytes = 1 << 20
 	overloadBody  = 4 << 10
 )
 
-// role is what a subscriber does.
+// role is the behaviour of a subscriber.
 type role int
 
 const (
@@ -45,7 +45,7 @@ const (
 
 var roleNames = [numRoles]string{"healthy", "trickles", "never reads", "vanishes"}
 
-// member is a subscriber of everything.
+// member is a subscriber to everything.
 type member struct {
 	role role
 	id   int
@@ -119,7 +119,7 @@ func (m *member) read() {
 	}
 }
 
-// overloaded is the real broker with subscribers of which many do not keep up.
+// overloaded is the real broker with many subscribers that do not keep up.
 type overloaded struct {
 	t       *testing.T
 	cmd     *exec.Cmd
@@ -131,7 +131,7 @@ type overloaded struct {
 	members []*member
 }
 
-// Write takes the log.
+// Write appends to the log.
 func (o *overloaded) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -144,7 +144,7 @@ func (o *overloaded) lines() []string {
 	return slices.Collect(strings.Lines(o.log.String()))
 }
 
-// named returns how many lines of the log tell of m with one of the texts.
+// named returns the number of log lines about m that contain one of the texts.
 func (o *overloaded) named(m *member, texts ...string) (n int) {
 	for _, line := range o.lines() {
 		if strings.Contains(line, "peer="+m.address()+" ") &&
@@ -161,7 +161,7 @@ func (o *overloaded) named(m *member, texts ...string) (n int) {
 
 var listens = regexp.MustCompile(`msg=listening flag=\S+ socket=(\S+) endpoint=(\S+)`)
 
-// startBinary starts the program that users have, built anew, until the end of the test.
+// startBinary builds and starts the program as users have it. The test ends it.
 func startBinary(t *testing.T, binary string, args ...string) *overloaded {
 	o := &overloaded{t: t}
 	o.cmd = exec.Command(binary, args...)
@@ -198,7 +198,7 @@ func startBinary(t *testing.T, binary string, args ...string) *overloaded {
 	return o
 }
 
-// peerState is what /status says of a peer.
+// peerState is a peer in /status.
 type peerState struct {
 	Address string           `json:"address"`
 	Node    string           `json:"node"`
@@ -208,8 +208,7 @@ type peerState struct {
 	Blocked float64          `json:"blocked_seconds"`
 }
 
-// status returns the subscribers by address, and how many connections of them were closed by
-// reason.
+// status returns the subscribers by address, and the number of closed connections by reason.
 func (o *overloaded) status() (peers map[string]peerState, closed map[string]int) {
 	o.t.Helper()
 	r, err := http.Get(o.http + "/status")
@@ -235,8 +234,8 @@ func (o *overloaded) status() (peers map[string]peerState, closed map[string]int
 	return peers, s.Forwarder.XPub.Closed
 }
 
-// until polls until the condition holds, so seldom that it is no load itself, and checks what waits
-// for each subscriber meanwhile.
+// until polls until the condition holds, and checks the queue of each subscriber meanwhile. It
+// polls rarely, so that it is no load itself.
 func (o *overloaded) until(what string, ok func() bool) {
 	o.t.Helper()
 	end := time.After(patience)
@@ -252,7 +251,7 @@ func (o *overloaded) until(what string, ok func() bool) {
 	}
 }
 
-// withinLimits checks what waits for each subscriber.
+// withinLimits checks the queue of each subscriber.
 func (o *overloaded) withinLimits() {
 	o.t.Helper()
 	peers, _ := o.status()
@@ -263,7 +262,7 @@ func (o *overloaded) withinLimits() {
 	}
 }
 
-// kernelHolds returns how many bytes the kernel may take for a connection.
+// kernelHolds returns how many bytes the kernel may buffer for a connection.
 func kernelHolds() int64 {
 	var least, usual, most int64
 	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_wmem")
@@ -283,8 +282,8 @@ func (o *overloaded) join(h *netnstest.Host, r role, id int) *member {
 		hurry: make(chan struct{})}
 	dialer := new(net.Dialer)
 	if r != healthy {
-		// Else the kernel would hold more than is sent, and take it from the broker in pieces that
-		// a trickle needs seconds for.
+		// With a large buffer the kernel would take everything that is sent, in pieces that a
+		// trickling reader needs seconds for.
 		dialer.Control = func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) {
 				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
@@ -326,7 +325,7 @@ func (o *overloaded) of(r role) (all []*member) {
 	return all
 }
 
-// slowest returns how much the slowest healthy subscriber has got.
+// slowest returns how many messages the slowest healthy subscriber has received.
 func (o *overloaded) slowest() int64 {
 	least := int64(1 << 62)
 	for _, m := range o.of(healthy) {
@@ -335,7 +334,7 @@ func (o *overloaded) slowest() int64 {
 	return least
 }
 
-// ping lets the broker hear of m now and then, as it does not answer.
+// ping sends a PING from m now and then, since m does not answer the broker's.
 func (m *member) ping(ctx context.Context) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

@@ -28,7 +28,7 @@ func scaled(small, big int) int {
 const topicsOfNode = 5
 
 // TestStartAndEnd starts all nodes of a cluster at once, and then ends all but a few at once. Every
-// node has to learn of every subscription, and every survivor of every unsubscription.
+// node must learn of every subscription, and every survivor of every cancellation.
 func TestStartAndEnd(t *testing.T) {
 	b := start(t)
 	nodes, survivors := scaled(50, 1000), scaled(5, 20)
@@ -69,7 +69,7 @@ func TestStartAndEnd(t *testing.T) {
 	})
 }
 
-// TestIdleConnections measures what a connection takes that says nothing.
+// TestIdleConnections measures the memory of an idle connection.
 func TestIdleConnections(t *testing.T) {
 	b := start(t)
 	connections := scaled(200, 10_000)
@@ -102,7 +102,8 @@ func TestIdleConnections(t *testing.T) {
 	}
 }
 
-// TestTopics measures what a subscription takes, and that somebody who comes late is told of all.
+// TestTopics measures the memory of a subscription, and checks that a late publisher learns of all
+// of them.
 func TestTopics(t *testing.T) {
 	b := start(t)
 	subscribers := scaled(2, 10)
@@ -122,7 +123,7 @@ func TestTopics(t *testing.T) {
 	t.Logf("a late publisher has seen them after %v", time.Since(begin).Round(time.Millisecond))
 }
 
-// TestChurn has nodes that come and go all the time. Nothing of them may stay.
+// TestChurn connects and ends nodes all the time. They must leave nothing behind.
 func TestChurn(t *testing.T) {
 	b := start(t)
 	witness := b.joinAll(1, 0, 0)[0]
