@@ -184,7 +184,8 @@ func TestPeerCannotSetUserID(t *testing.T) {
 	}
 }
 
-// ClosePeers closes the peers for which it gets an error, with that error, and no others.
+// ClosePeers closes the peers for which the function returns an error, with that error, and no
+// others.
 func TestClosePeers(t *testing.T) {
 	ctx := testContext(t)
 	server := &PlainServer{Auth{Handler: zap.Passwords{"one": "1", "two": "2"}}}

@@ -103,7 +103,7 @@ func playAuthVector(t *testing.T, v zmtptest.Vector, status int) {
 	if word, _ := v.Outcome(); word == "accept" {
 		alive(raw)
 	} else {
-		// after an ERROR, which is one of our lines, libzmq waits; ours says that it does not
+		// After an ERROR, which our side sends here, libzmq waits. Our socket sends no more.
 		raw.ExpectClose()
 	}
 	if want, ok := strings.CutPrefix(v.Headers["delivered"], kind+" "); ok {

@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A batch has what was added, whatever the sizes, and does not change when its builder goes on.
+// A batch has the messages that were added, whatever their sizes. It does not change when its
+// builder is used again.
 func TestBatchBuilder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var b BatchBuilder

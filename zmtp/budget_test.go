@@ -12,8 +12,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// readOf returns a batch as the read loop makes it, of one read of size bytes into a slab of its
-// own.
+// readOf returns a batch as the read loop makes it: one read of size bytes into a new slab.
 func readOf(size int) *Batch {
 	header := 2
 	if size > 257 {
@@ -22,8 +21,8 @@ func readOf(size int) *Batch {
 	return batchOfAll(string(make([]byte, size-header)))
 }
 
-// Peers put reads, an application receives and releases them. Usage never exceeds the limit by more
-// than one read of each peer, and no peer waits that may go on.
+// Peers add reads, and an application receives and releases them. Usage never exceeds the limit by
+// more than one read of each peer, and a peer waits only while there is no room.
 func TestBudgetAgainstModel(t *testing.T) {
 	type step struct{ what, which, size int }
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
@@ -69,7 +68,7 @@ type budgetPeer struct {
 	waiting int // bytes of the read that it waits to put, else 0
 }
 
-// step lets a peer put a read of size bytes, or the application receive or release one.
+// step adds a read of size bytes from a peer, or receives or releases one in the application.
 func (m *budgetModel) step(what, which, size int) {
 	switch p := &m.peers[which%len(m.peers)]; {
 	case what <= 1 && p.waiting == 0:
@@ -140,7 +139,8 @@ func (m *budgetModel) drain() error {
 	return nil
 }
 
-// A peer that sends without end leaves as much free as it holds, and later peers share that.
+// A peer that sends without end may use half of the free space, and later peers share the other
+// half.
 func TestBudgetLeavesRoomForOtherPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 1200)
@@ -163,7 +163,7 @@ func TestBudgetLeavesRoomForOtherPeers(t *testing.T) {
 				}
 			}
 		}
-		// In the long run each has the same.
+		// In the long run all peers have the same share.
 		for range 1000 {
 			b, err := in.tryRecvBatch()
 			if err != nil {
@@ -180,7 +180,7 @@ func TestBudgetLeavesRoomForOtherPeers(t *testing.T) {
 	})
 }
 
-// Peers that wait go on in the order in which they came.
+// Waiting peers go on in the order in which they began to wait.
 func TestBudgetWakesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 100)
@@ -225,7 +225,7 @@ func TestBudgetWakesInOrder(t *testing.T) {
 	})
 }
 
-// A socket reads from its peers as much as its limit allows, and at least one message from each.
+// A socket reads as much as its limit allows, and at least one message from each peer.
 func TestTotalRecvBytes(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{TotalRecvBytes: 1 << 20})
@@ -269,8 +269,8 @@ func TestTotalRecvBytes(t *testing.T) {
 	})
 }
 
-// Read buffers for large messages count while the message is under way, too: of each peer there is
-// one message beyond the limit, queued or under way. They count no more when the connection is
+// A read buffer for a large message counts while the message arrives. Each peer may have one
+// message beyond the limit, queued or arriving. The buffers no longer count when the connection is
 // lost.
 func TestLargeMessagesUnderWayCount(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {

@@ -11,8 +11,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// commander is a CommandHandler that notes commands and messages in their order. LEAVE is an error
-// to it.
+// commander is a CommandHandler that records commands and messages in their order. It refuses
+// LEAVE.
 type commander struct{ got []string }
 
 var errLeave = errors.New("left")
@@ -35,8 +35,8 @@ func (c *commander) Command(_ *Peer, name, data []byte) error {
 	return nil
 }
 
-// A CommandHandler gets the commands that are not the socket's, in their place among the messages
-// of one read. Its error closes the connection.
+// A CommandHandler gets the commands that the socket does not handle itself, in order with the
+// messages of the same read. Its error closes the connection.
 func TestCommandHandler(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		c := new(commander)

@@ -9,8 +9,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// With Conflate a PULL has the last of 20 messages, and goes on with the next (libzmq,
-// test_conflate). What it has not kept is counted.
+// With Conflate a PULL keeps the last of 20 messages, and goes on with the next (libzmq,
+// test_conflate). The messages that it drops are counted.
 func TestConflateReceived(t *testing.T) {
 	for _, total := range []int64{0, 1 << 20} {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {

@@ -17,11 +17,11 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A kind is one socket type behind what all have in common.
+// A kind is a socket type behind the methods that all types have in common.
 type kind struct {
 	peer wire.SocketType // a type that may talk to it
 	make func(Config) *vectorSocket
-	// use does everything with the socket that an application may do, until it is closed.
+	// use calls every method that an application may call, until the socket is closed.
 	use func(ctx context.Context, s *vectorSocket)
 }
 
@@ -79,7 +79,7 @@ func forEachKind(t *testing.T, f func(t *testing.T, typ wire.SocketType, k kind)
 	}
 }
 
-// Every type refuses peers of the types that do not fit, on both sides, and accepts the others.
+// Every type refuses peers of unsuitable types, on both sides, and accepts the others.
 func TestEveryTypeChecksItsPeer(t *testing.T) {
 	types := []wire.SocketType{
 		wire.REQ, wire.REP, wire.DEALER, wire.ROUTER, wire.PUB, wire.SUB, wire.XPUB, wire.XSUB,
@@ -95,7 +95,7 @@ func TestEveryTypeChecksItsPeer(t *testing.T) {
 			for _, other := range types {
 				r := dialRaw(t, n, addr)
 				r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(other)...))
-				// a refusal leaves the peer time to read what was said before
+				// after a refusal the peer has time to read what was sent before
 				time.Sleep(time.Second)
 				if open := s.Stats().Peers == 1; open != typ.Accepts(other) {
 					t.Errorf("a %s that binds takes a %q: %v", typ, other, open)
@@ -122,7 +122,7 @@ func TestEveryTypeChecksItsPeer(t *testing.T) {
 	})
 }
 
-// Whatever bytes come after a handshake, the socket closes only that connection, with a reason.
+// Whatever bytes follow a handshake, the socket closes only that connection, with a reason.
 func TestEveryTypeSurvivesGarbage(t *testing.T) {
 	for name, c := range map[string]struct {
 		in     []byte
@@ -159,8 +159,8 @@ func TestEveryTypeSurvivesGarbage(t *testing.T) {
 	}
 }
 
-// Commands that are unknown, or mean nothing to the type, or nothing behind the handshake, are
-// ignored.
+// A socket ignores commands that are unknown, that have no meaning for its type, or that have no
+// meaning after the handshake.
 func TestEveryTypeIgnores(t *testing.T) {
 	forEachKind(t, func(t *testing.T, typ wire.SocketType, k kind) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -243,8 +243,8 @@ func TestEveryTypeConcurrently(t *testing.T) {
 				var ends sync.WaitGroup
 				for range 3 {
 					ends.Go(func() {
-						// The half of the sockets that receive goes on meanwhile, as Shutdown wants
-						// it.
+						// The receiving half of the sockets goes on meanwhile, as Shutdown
+						// requires.
 						limit, cancel := context.WithTimeout(ctx, 2*time.Second)
 						defer cancel()
 						var err error
@@ -271,7 +271,7 @@ func TestEveryTypeConcurrently(t *testing.T) {
 	})
 }
 
-// heap returns the bytes that are in use.
+// heap returns the number of bytes in use.
 func heap() uint64 {
 	runtime.GC()
 	runtime.GC()

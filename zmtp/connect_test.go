@@ -14,7 +14,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// attempts is a dialer that notes when it was used.
+// attempts is a dialer that records the times of its calls.
 type attempts struct {
 	network zmtptest.Network
 	mu      sync.Mutex
@@ -104,8 +104,8 @@ func TestReconnectBacksOff(t *testing.T) {
 	})
 }
 
-// The pauses go on to grow when a peer accepts and closes, or fails in the handshake. After a
-// completed handshake they begin again.
+// The pauses grow further when a peer accepts and closes, or fails in the handshake. A completed
+// handshake resets them.
 func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *zmtptest.Network) {
 		var a attempts
@@ -132,7 +132,8 @@ func TestBackoffSurvivesAcceptedConnections(t *testing.T) {
 	})
 }
 
-// After a violation of the protocol the endpoint is given up, and what waits for it is counted.
+// After a protocol violation the socket gives the endpoint up, and counts the messages that wait
+// for it.
 func TestProtocolErrorEndsTheEndpoint(t *testing.T) {
 	greeting := wire.AppendGreeting(nil, "NULL", false)
 	for name, in := range map[string][]byte{
@@ -197,7 +198,7 @@ func TestSecondConnect(t *testing.T) {
 				if n := a.count(); n != want {
 					t.Errorf("%d connections, want %d", n, want)
 				}
-				// What was disconnected can be connected again.
+				// A disconnected endpoint can be connected again.
 				for range want {
 					if err := s.Disconnect("tcp://" + addr); err != nil {
 						t.Fatal(err)
@@ -215,7 +216,7 @@ func TestSecondConnect(t *testing.T) {
 	}
 }
 
-// The end of a socket, or of an endpoint, does not wait for a peer that is mute in its handshake.
+// Neither Close nor Disconnect waits for a peer that is silent in its handshake.
 func TestEndDuringHandshake(t *testing.T) {
 	for name, end := range map[string]func(*Sub) error{
 		"Shutdown":   func(s *Sub) error { return s.Shutdown(context.Background()) },

@@ -68,7 +68,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
-// However connections end, they no longer count.
+// A connection that has ended, in whatever way, no longer counts.
 func TestConnectionsAreUncounted(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		xpub := NewXPub(Config{MaxConnections: 5, MaxConnectionsPerAddress: 4,
@@ -128,7 +128,7 @@ type remoteConn struct {
 
 func (c remoteConn) RemoteAddr() net.Addr { return c.remote }
 
-// gone waits until the connection is closed, whatever comes before.
+// gone waits until the connection is closed, and skips everything that arrives before.
 func gone(t *testing.T, r *zmtptest.Raw) {
 	t.Helper()
 	r.Conn.SetReadDeadline(time.Now().Add(time.Second))

@@ -206,9 +206,9 @@ func TestRadioDish(t *testing.T) {
 	})
 }
 
-// A RADIO frame without a group and a group that is too long close the connection to it; what came
-// before is delivered. So does a JOIN that is too long, and one too many (libzmq, dish.cpp and
-// radio.cpp).
+// A DISH closes the connection of a RADIO that sends a frame without a group or with one that is
+// too long; messages before that are delivered. A RADIO closes the connection of a DISH that sends
+// a JOIN that is too long, or one too many (libzmq, dish.cpp and radio.cpp).
 func TestRadioDishHostile(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		dish := NewDish(Config{})

@@ -32,7 +32,7 @@ func dialTCP(t *testing.T, s *Socket, typ wire.SocketType) *zmtptest.Raw {
 	return r
 }
 
-// wait calls ok until it is true.
+// wait calls ok until it returns true.
 func wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
@@ -133,7 +133,7 @@ func TestDataOfAClosedPeerIsReceived(t *testing.T) {
 	})
 }
 
-// What was held back is sent once the peer is read again.
+// A delayed PING is sent once the peer is read again.
 func TestHeldBackIsSentLater(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		xsub := NewXSub(Config{RecvHWM: 1})
@@ -218,7 +218,7 @@ func TestShutdownCountsWhatIsLeft(t *testing.T) {
 	}
 }
 
-// A conn whose reads begin late, as those of a goroutine do that gets no processor.
+// late is a connection whose reads begin late, like those of a goroutine that gets no processor.
 type late struct{ *zmtptest.Conn }
 
 func (c late) Read(b []byte) (int, error) {
@@ -260,7 +260,7 @@ func TestShutdownReadsLate(t *testing.T) {
 	})
 }
 
-// Shutdown also reads a connection whose handshake is complete for the peer only.
+// Shutdown also reads a connection whose handshake only the peer has completed.
 func TestShutdownDuringTheHandshake(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})

@@ -30,8 +30,8 @@ func (l *logText) count(text string) int {
 	return strings.Count(l.b.String(), text)
 }
 
-// A failed handshake is logged once for its address and reason, and for some addresses only; others
-// are counted.
+// A failed handshake is logged once for its address and reason, and for a limited number of
+// addresses. The other failures are counted.
 func TestFailedHandshakesAreLoggedByAddressAndReason(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has all of 127.0.0.0/8")

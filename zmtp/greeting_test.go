@@ -42,8 +42,9 @@ func TestGreetingInSteps(t *testing.T) {
 	})
 }
 
-// The log names the version of a peer that is too old, and what to do. The peer must not get to see
-// more than the version: JeroMQ 0.3.6 hangs up on the rest of a 3.x greeting, with its own unsent.
+// The log names the version of a peer that is too old, and tells what to do. The peer must receive
+// no more than our version: JeroMQ 0.3.6 closes on the rest of a 3.x greeting, before it has sent
+// its own.
 func TestOldPeerIsRefusedByName(t *testing.T) {
 	signature := signature()
 	for name, c := range map[string]struct {

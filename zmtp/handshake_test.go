@@ -88,7 +88,7 @@ func TestHandshakeTimeoutOfConnecter(t *testing.T) {
 	})
 }
 
-// A whole handshake may come in any pieces, also with traffic behind it.
+// A handshake may arrive in any pieces, also together with traffic that follows it.
 func TestHandshakeInPieces(t *testing.T) {
 	stream := append(wire.AppendGreeting(nil, "NULL", false), ready(wire.PUSH)...)
 	stream = append(stream, frame("behind")...)
@@ -273,8 +273,8 @@ func TestHandshakeTolerance(t *testing.T) {
 	}
 }
 
-// One more handshake than may be pending closes the one that has waited longest, and not one that
-// is complete.
+// When one handshake too many is pending, the socket closes the oldest pending one, never a
+// complete connection.
 func TestPendingHandshakesAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{MaxPendingHandshakes: 3})
@@ -310,7 +310,7 @@ func TestPendingHandshakesAreBounded(t *testing.T) {
 	})
 }
 
-// A burst stays within the bound even before any goroutine of it could run.
+// A burst stays within the bound even before any of its goroutines has run.
 func TestPendingHandshakesInABurst(t *testing.T) {
 	s := NewSocket(wire.PULL, new(plainPattern), Config{MaxPendingHandshakes: 10})
 	defer closeNow(t, s)
@@ -384,7 +384,7 @@ func TestAcceptBacksOff(t *testing.T) {
 	})
 }
 
-// Addresses with many pending handshakes do not push out the one of another address.
+// An address with many pending handshakes does not displace the handshake of another address.
 func TestPendingHandshakesOfOneAddress(t *testing.T) {
 	for _, addresses := range []int{1, 3, 50} {
 		s := NewSocket(wire.PULL, new(plainPattern), Config{MaxPendingHandshakes: 100})

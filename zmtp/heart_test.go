@@ -83,8 +83,7 @@ func TestHeartbeatTTLIsCut(t *testing.T) {
 	})
 }
 
-// The TTL of a peer's PING is honoured as it is, also above what libzmq can count; any frame
-// disarms it.
+// The TTL of a peer's PING is honoured, also one that libzmq cannot represent. Any frame resets it.
 func TestPeersTTL(t *testing.T) {
 	for _, ttl := range []int{1, 5, 656, 65535} {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -113,7 +112,8 @@ func TestPeersTTL(t *testing.T) {
 	}
 }
 
-// While the application does not receive, a peer is not closed for being silent: it is not read.
+// While the application does not receive, the socket does not read, so it does not close the peer
+// for being silent.
 func TestHeartbeatWhileHeldUp(t *testing.T) {
 	t.Run("by messages", func(t *testing.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -188,8 +188,8 @@ func TestEveryTypeAnswersPing(t *testing.T) {
 	}
 }
 
-// A peer that sends PINGs and does not read the answers is not read any more, so that it does not
-// fill the memory.
+// A peer that sends PINGs without reading the answers is not read any more, so that the answers do
+// not fill the memory.
 func TestPingFlood(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, r := listening(t, n, Config{})
@@ -213,7 +213,7 @@ func TestPingFlood(t *testing.T) {
 		if written != 0 {
 			t.Error("all was read")
 		}
-		// When it reads at last, all answers come and the connection goes on.
+		// Once it reads, all answers arrive and the connection goes on.
 		for range len(flood) / len(wire.AppendCommand(nil, wire.CmdPing, []byte("\x00\x00sixteen bytes ok"))) {
 			r.Expect(wire.AppendPong(nil, []byte("sixteen bytes ok")))
 		}

@@ -12,7 +12,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// addr is where the sockets of a test in memory listen.
+// addr is the address at which the sockets of a test in memory listen.
 const addr = "127.0.0.1:5555"
 
 // inMemory returns cfg with a dialer for n.
@@ -36,7 +36,7 @@ func bind(t testing.TB, n *zmtptest.Network, s *Socket, address string) {
 	}
 }
 
-// listenRaw makes it possible to accept what a socket connects to address, as a raw peer.
+// listenRaw lets the test accept, as a raw peer, the connections of a socket to address.
 func listenRaw(t testing.TB, n *zmtptest.Network, address string) net.Listener {
 	t.Helper()
 	l, err := n.Listen(address)
@@ -95,7 +95,7 @@ func alive(r *zmtptest.Raw) {
 	r.Expect(wire.AppendCommand(nil, wire.CmdPong, []byte("alive?")))
 }
 
-// frame is a whole message of one part.
+// frame returns a message of one part on the wire.
 func frame(part string) []byte { return wire.AppendFrame(nil, 0, []byte(part)) }
 
 func subscribe(topic string) []byte {
@@ -106,7 +106,7 @@ func cancel(topic string) []byte {
 	return wire.AppendSubscription(nil, false, false, []byte(topic))
 }
 
-// text is the parts of a message, for comparing.
+// text returns the parts of a message for comparisons.
 func text(m Message) string {
 	s := ""
 	for i, part := range m.AppendParts(nil) {
@@ -118,7 +118,7 @@ func text(m Message) string {
 	return s
 }
 
-// received is what can be received now.
+// received returns what can be received now.
 func received(t testing.TB, s interface{ TryRecv() (Message, error) }) []string {
 	t.Helper()
 	var all []string
@@ -142,7 +142,7 @@ func closeNow(t testing.TB, s interface{ Close() error }) {
 	}
 }
 
-// events receives what a monitor has recorded so far.
+// events returns the events that a monitor has recorded so far.
 func events(m *Monitor) []Event {
 	var all []Event
 	for {
@@ -172,7 +172,7 @@ func one(t testing.TB, s *Socket) *Peer {
 	return nil
 }
 
-// elapsed returns how long f took in the time of the bubble.
+// elapsed returns how long f takes in the bubble's time.
 func elapsed(f func()) time.Duration {
 	start := time.Now()
 	f()

@@ -13,8 +13,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// RecvHWM messages or RecvBytes of a peer wait; then it is not read any more. Nothing is dropped.
-// Messages of many parts count as one.
+// When RecvHWM messages or RecvBytes of a peer wait, the socket stops reading from it. Nothing is
+// dropped. A message of many parts counts as one.
 func TestReceiveLimits(t *testing.T) {
 	one := NewMessageString("part", "part", "part").Wire()
 	for name, c := range map[string]struct {
@@ -53,7 +53,7 @@ func TestReceiveLimits(t *testing.T) {
 	}
 }
 
-// A message above the limit on bytes passes when nothing else waits.
+// A message above the byte limit passes when no other message waits.
 func TestOversizeMessagePasses(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{RecvBytes: 100})
@@ -76,8 +76,9 @@ func TestOversizeMessagePasses(t *testing.T) {
 	})
 }
 
-// A message may have MaxMessageSize bytes, and not one more; what came before it is delivered. That
-// it is lost is counted, and a warning with the peer, its size and the limit.
+// A message may have MaxMessageSize bytes, and not one more. The messages before a larger one are
+// delivered. The larger one is counted as lost, and a warning names the peer, its size and the
+// limit.
 func TestMaxMessageSize(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		var log bytes.Buffer
@@ -101,7 +102,7 @@ func TestMaxMessageSize(t *testing.T) {
 	})
 }
 
-// A peer that sends much does not keep the application from receiving from others.
+// The application receives from all peers, also while one of them sends much.
 func TestFairness(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// batchOfAll makes a batch of messages as a read leaves them.
+// batchOfAll returns a batch of messages as a read leaves them.
 func batchOfAll(messages ...string) *Batch {
 	b := new(Batch)
 	var buf []byte
@@ -27,8 +27,8 @@ func batchOfAll(messages ...string) *Batch {
 	return b
 }
 
-// TestInboxAgainstModel compares what is received with queues per peer of which the first takes its
-// turn and goes to the end.
+// TestInboxAgainstModel compares an inbox with one queue per peer, from which messages are taken
+// round robin.
 func TestInboxAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const hwm = 1000
@@ -143,7 +143,8 @@ func TestInboxAgainstModel(t *testing.T) {
 	})
 }
 
-// A peer that is held up is read again when its queue is down to half of the limit, not earlier.
+// A peer that is not being read is read again when its queue has shrunk to half of the limit, not
+// earlier.
 func TestInboxRestartsAtHalf(t *testing.T) {
 	for name, in := range map[string]*inbox{
 		"messages": newInbox(10, 0, 0),
@@ -213,7 +214,8 @@ func TestRecvCancelledSwallowsNothing(t *testing.T) {
 	})
 }
 
-// One signal stands for all messages that have come: a receiver that takes it wakes the next one.
+// One signal stands for all messages that have arrived: the receiver that takes it wakes the next
+// one.
 func TestEveryReceiverIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newInbox(0, 0, 0)
@@ -267,7 +269,7 @@ func TestRecvReturnsTheCause(t *testing.T) {
 	}
 }
 
-// Small messages share blocks, and none of them can be seen or changed through another.
+// Small messages share blocks of memory, but cannot see or change each other.
 func TestSmallMessagesShareBlocks(t *testing.T) {
 	in := newInbox(0, 0, 0)
 	var want, got [][]byte

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Keep returns the messages of the runs, shared if that pins little and copied otherwise. They
-// outlive the batch.
+// Keep returns the messages of the runs. It shares their memory if that pins little, and copies
+// them otherwise. They outlive the batch.
 func TestBatchKeep(t *testing.T) {
 	for _, c := range []struct {
 		slab   int

@@ -15,8 +15,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// keyOf is the key of a test message: what comes before the colon of its first part, nil if there
-// is none.
+// keyOf returns the key of a test message: the text before the colon in its first part, nil if
+// there is no colon.
 func keyOf(m Message) []byte {
 	key, _, ok := bytes.Cut(m.Part(0), []byte(":"))
 	if !ok {
@@ -25,7 +25,7 @@ func keyOf(m Message) []byte {
 	return key
 }
 
-// textsIn returns the messages in chunks of an outbox.
+// textsIn returns the messages in the chunks of an outbox.
 func textsIn(chunks []chunk) (all []string) {
 	var d wire.Decoder
 	for _, c := range chunks {
@@ -50,8 +50,7 @@ func batchOfTexts(all []string) *Batch {
 	return b
 }
 
-// pushTest drives a Push without connections: it puts pipes in and takes them away, and plays their
-// writers.
+// pushTest drives a Push without connections: it adds and removes pipes, and plays their writers.
 type pushTest struct {
 	push     *Push
 	hwm      int
@@ -67,8 +66,8 @@ type pushTest struct {
 	last     map[string]int // number of the last message of each key that was written
 }
 
-// home returns the endpoint to which the messages of a key belong, computed in another way than by
-// Push: the first one that is there, in the order that the key gives all endpoints.
+// home returns the endpoint for the messages of a key. It computes that in another way than Push:
+// it takes the first endpoint that is present, in the order that the key gives all endpoints.
 func (p *pushTest) home(key string) string {
 	all := []string{"tcp://a:1", "tcp://b:1", "tcp://c:1", "tcp://d:1"}
 	slices.SortFunc(all, func(a, b string) int {
@@ -121,7 +120,7 @@ func (p *pushTest) draw(t *rapid.T) string {
 	return fmt.Sprintf("%s%0*d", key, size, p.number)
 }
 
-// wrote notes that a message went out, or may have.
+// wrote records that a message went out, or may have.
 func (p *pushTest) wrote(t *rapid.T, m string) {
 	t.Helper()
 	p.gone = append(p.gone, m)
@@ -169,7 +168,7 @@ func (p *pushTest) lose(t *rapid.T, endpoint string) {
 	p.push.balancer.takeBack(ob)
 }
 
-// check compares where all messages are with what was accepted.
+// check compares the places of all messages with the accepted messages.
 func (p *pushTest) check(t *rapid.T) {
 	all := slices.Clone(p.gone)
 	for endpoint := range p.pipes {
@@ -257,7 +256,7 @@ func testPush(t *rapid.T, stayAway bool) {
 		"lose":  func(t *rapid.T) { p.lose(t, pick(t)) },
 		"":      p.check,
 	})
-	// Everything goes out when there is somebody to write to.
+	// All messages go out when there is a peer.
 	if len(p.pipes) == 0 {
 		p.attach("tcp://a:1")
 	}
@@ -273,18 +272,18 @@ func testPush(t *rapid.T, stayAway bool) {
 	p.check(t)
 }
 
-// Whatever peers come and go, each accepted message is in one place and goes out in the end;
-// messages with a key are at the peer of the key; a send would block exactly when there is no room.
+// However peers come and go, each accepted message is in one place and goes out in the end.
+// Messages with a key are at the peer of the key. A send blocks exactly when there is no room.
 func TestPushLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { testPush(t, false) })
 }
 
-// The messages of a key go out in order as long as lost peers do not come back.
+// The messages of a key go out in order as long as lost peers do not return.
 func TestPushKeepsTheOrderOfAKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { testPush(t, true) })
 }
 
-// The loss of a peer moves its keys and no others, and all have about as many.
+// The loss of a peer moves its keys and no others, and the keys are spread about evenly.
 func TestPushKeysAreSpread(t *testing.T) {
 	const keys = 10000
 	endpoints := []string{"tcp://10.0.0.1:5557", "tcp://10.0.0.2:5557", "tcp://10.0.0.3:5557",

@@ -13,7 +13,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// nothingUsed checks that all memory was given back, once the sockets are closed.
+// nothingUsed checks that all memory was returned once the sockets are closed.
 func nothingUsed(t *testing.T, budget *memory.Budget) {
 	t.Helper()
 	synctest.Wait()
@@ -22,8 +22,8 @@ func nothingUsed(t *testing.T, budget *memory.Budget) {
 	}
 }
 
-// Peers that leave large messages unfinished stay below the budget, do not hinder others, and are
-// closed when an honest peer needs the memory.
+// Peers that leave large messages unfinished stay below the budget and do not delay others. They
+// are closed when an honest peer needs the memory.
 func TestUnfinishedMessagesKeepToBudget(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		const limit, size = 16 << 20, 4 << 20
@@ -71,8 +71,8 @@ func TestUnfinishedMessagesKeepToBudget(t *testing.T) {
 	})
 }
 
-// The queues of subscribers that do not read stay below the budget, and one that reads gets
-// everything.
+// The queues of subscribers that do not read stay below the budget. A subscriber that reads
+// receives everything.
 func TestStalledSubscribersKeepToBudget(t *testing.T) {
 	for _, size := range []int{1000, 10_000, 100_000} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestStalledSubscribersKeepToBudget(t *testing.T) {
 	}
 }
 
-// Whatever way messages and connections go, in the end nothing counts as used.
+// However messages and connections end, no memory counts as used afterwards.
 func TestMemoryIsGivenBack(t *testing.T) {
 	large := string(bytes.Repeat([]byte("x"), 300_000))
 	for name, f := range map[string]func(t *testing.T, n *zmtptest.Network, cfg Config){

@@ -54,7 +54,7 @@ func TestMonitorSequences(t *testing.T) {
 	})
 }
 
-// A monitor that is not read holds nothing up, and others get all events.
+// A monitor that nobody reads delays nothing, and other monitors get all events.
 func TestMonitorNeverBlocks(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull := NewPull(Config{})

@@ -10,7 +10,7 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// slowOutbox is an outbox as anybody would write it first: a list of what waits.
+// slowOutbox is an obviously correct outbox: a list of the items that wait.
 type slowOutbox struct {
 	hwm      int
 	maxBytes int64
@@ -58,7 +58,7 @@ func (s *slowOutbox) offer(m Message) bool {
 	return true
 }
 
-// drained reports whether those that wait for room have to be woken.
+// drained reports whether senders that wait for room must be woken.
 func (s *slowOutbox) drained() bool {
 	msgs, size := s.level()
 	if !s.full || s.hwm > 0 && msgs > s.hwm/2 || s.maxBytes > 0 && size > s.maxBytes/2 {
@@ -77,8 +77,8 @@ func opened(ch <-chan struct{}) bool {
 	}
 }
 
-// genMessage draws a message that is small, or too large for one chunk, or sent from its own
-// memory.
+// genMessage draws a message that is small, too large for one chunk, or large enough to be sent
+// from its own memory.
 func genMessage(t *rapid.T) Message {
 	size := rapid.OneOf(
 		rapid.IntRange(0, 300), rapid.IntRange(0, 300), rapid.IntRange(0, 300),
@@ -92,7 +92,7 @@ func genMessage(t *rapid.T) Message {
 	return NewMessage(parts...)
 }
 
-// genBatch puts messages into a batch as a read leaves them, perhaps with some taken out.
+// genBatch puts messages into a batch as a read leaves them, perhaps with some removed.
 func genBatch(t *rapid.T) *Batch {
 	var buf []byte
 	b := new(Batch)
@@ -136,7 +136,7 @@ func testOutbox(t *rapid.T, parked bool) {
 			t.Fatalf("empty is %v, want %v", got, want)
 		}
 	}
-	// wakes runs f and checks that it wakes those who wait for room if it has to.
+	// wakes runs f and checks that it wakes waiting senders if it must.
 	wakes := func(f func(), must func() bool) {
 		t.Helper()
 		room, before := o.room.wait(), signalled
@@ -305,7 +305,7 @@ func testOutbox(t *rapid.T, parked bool) {
 		}
 		slow.control = nil
 	}
-	// In the end everything goes out, and nothing is left on the books.
+	// In the end everything goes out, and no memory counts as used.
 	for {
 		if taken != nil {
 			o.done(taken, slow.takenCtl)
@@ -358,8 +358,8 @@ func TestOutboxDiscard(t *testing.T) {
 	}
 }
 
-// The subscriptions that a peer leaves unread have a limit of their own. It counts those that wait,
-// not all that were sent.
+// The subscriptions that a peer leaves unread have a limit of their own. It counts the waiting
+// ones, not all that were sent.
 func TestOutboxForcedLimit(t *testing.T) {
 	frame := subscribe("topic")
 	limit := int64(3 * len(frame))
@@ -381,7 +381,7 @@ func TestOutboxForcedLimit(t *testing.T) {
 	if bytes, got := o.forcedLevel(); bytes != 2*int64(len(frame)) || got != limit {
 		t.Errorf("%d bytes wait of %d, want %d of %d", bytes, got, 2*len(frame), limit)
 	}
-	// Nobody is closed because the limit was lowered, only when more comes.
+	// A lower limit closes no peer until more subscriptions come.
 	o.limit(1, 1)
 	if bytes, limit := o.forcedLevel(); bytes != limit {
 		t.Errorf("lowered below what waits: %d bytes wait, and %d may", bytes, limit)

@@ -33,8 +33,8 @@ func TestPair(t *testing.T) {
 	})
 }
 
-// A PAIR refuses a second peer, and takes the next one when the first has gone. What waited for the
-// first goes to that one.
+// A PAIR refuses a second peer, and accepts the next one after the first has gone. The messages
+// that waited for the first peer go to it.
 func TestPairSecondPeer(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 100

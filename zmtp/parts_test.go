@@ -12,8 +12,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A message with more parts than MaxParts is refused, one with as many is not, and a negative limit
-// is none.
+// A message with more parts than MaxParts is refused, one with as many is accepted. A negative
+// limit means none.
 func TestMaxParts(t *testing.T) {
 	many := func(n int) []byte {
 		return append(bytes.Repeat([]byte{byte(wire.More), 0}, n-1), 0, 0)
@@ -43,8 +43,8 @@ func TestMaxParts(t *testing.T) {
 	}
 }
 
-// The pieces of a message are the same as when all its parts are in a slice, and Rest is a piece
-// without its subscription.
+// The pieces of a message have the same parts as the whole message, and Rest is a piece without its
+// subscription.
 func TestUpstreamPieces(t *testing.T) {
 	part := rapid.Custom(func(t *rapid.T) []byte {
 		return slices.Concat(rapid.SampledFrom([][]byte{{}, {0}, {1}, {2}}).Draw(t, "first"),
@@ -95,7 +95,7 @@ func TestUpstreamPieces(t *testing.T) {
 	})
 }
 
-// A message that is only passed on costs the memory of its bytes, however many parts it has.
+// A message that is only forwarded costs the memory of its bytes, however many parts it has.
 func TestPartsCostNoMemory(t *testing.T) {
 	m := Message{wire: append(bytes.Repeat([]byte{byte(wire.More), 0}, 1<<20), 0, 0)}
 	b := batchOf(m)

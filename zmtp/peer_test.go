@@ -19,8 +19,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A message may come in many reads and in many parts. Its cost is in proportion to its size, so
-// that no peer takes the time of others.
+// A message may arrive in many reads and many parts. Its cost is proportional to its size, so that
+// no peer takes the time of others.
 func TestLargeMessageCostsInProportion(t *testing.T) {
 	const size = 16 << 20
 	one := wire.AppendFrame(nil, 0, make([]byte, size))
@@ -43,7 +43,7 @@ func TestLargeMessageCostsInProportion(t *testing.T) {
 					r.Send(stream)
 					synctest.Wait()
 				})
-				// 2 is what doubling costs, 1 the copy for the queue, and the rest is for the
+				// 2 is the cost of doubling, 1 the copy for the queue, and the rest is for the
 				// growth by a quarter.
 				if limit := uint64(8 * len(stream)); got > limit {
 					t.Errorf("%d bytes allocated for a message of %d", got, len(stream))
@@ -83,7 +83,7 @@ func TestAnnouncedSizeCostsNothing(t *testing.T) {
 	})
 }
 
-// A connection may break while subscriptions are on their way.
+// A connection may break while subscriptions are being sent.
 func TestConnectionBreaksInsideSubscriptions(t *testing.T) {
 	for name, greeting := range map[string][]byte{"3.1": wire.AppendGreeting(nil, "NULL", false), "3.0": greeting30()} {
 		t.Run(name, func(t *testing.T) {

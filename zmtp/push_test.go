@@ -50,11 +50,11 @@ func TestPushBeforeAnybodyListens(t *testing.T) {
 	})
 }
 
-// With Immediate only peers take part whose handshake is complete. Messages for a peer that is lost
-// go to another one, before anything else.
+// With Immediate only peers with a complete handshake take part. Messages for a lost peer go to
+// another peer, before any other message.
 func TestPushImmediate(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
-		// less than each of the ten messages below: none of them can be written whole
+		// smaller than each of the ten messages below: none of them can be written whole
 		n.Buffer = 100
 		push := NewPush(inMemory(n, Config{}), PushOptions{Immediate: true})
 		defer closeNow(t, push)
@@ -82,7 +82,7 @@ func TestPushImmediate(t *testing.T) {
 		if err := push.TrySend(NewMessageString("m")); err != ErrWouldBlock {
 			t.Errorf("sending to nobody: %v", err)
 		}
-		// One was under way, but not whole: nobody can have got it.
+		// One message was being written, but not whole: no peer can have received it.
 		if n, bytes := push.Returned(); n != 10 || bytes != 10*202 {
 			t.Errorf("%d messages of %d bytes came back", n, bytes)
 		}
@@ -103,8 +103,8 @@ func TestPushImmediate(t *testing.T) {
 	})
 }
 
-// Messages that wait for an endpoint survive the connection. Those that were being written are lost
-// and counted. None comes twice or in pieces.
+// Messages that wait for an endpoint survive a lost connection. Messages that were being written
+// are lost and counted. None arrives twice or in pieces.
 func TestPushQueueSurvivesTheConnection(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 1000
@@ -148,8 +148,8 @@ func TestPushQueueSurvivesTheConnection(t *testing.T) {
 		}
 		alive(r)
 		st := push.Stats()
-		// Those that were read before the connection broke were under way as well, and may be
-		// counted.
+		// The messages that were read before the connection broke were being written too, and may
+		// be counted.
 		if got := int(st.Dropped[DropConnectionLost]); got < lost || got > lost+100 {
 			t.Errorf("%d counted as lost, %d were", got, lost)
 		}

@@ -16,8 +16,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// wholeMessages returns the messages in what was read of a connection, without what is not whole at
-// its end.
+// wholeMessages returns the whole messages among the bytes that were read from a connection.
 func wholeMessages(b []byte) (all []string) {
 	var d wire.Decoder
 	for {
@@ -30,8 +29,8 @@ func wholeMessages(b []byte) (all []string) {
 	}
 }
 
-// Peers come and go, and each reads everything that was sent to it before it goes: then every
-// message comes exactly once, wherever it was when the connection ended, also half on the wire.
+// Peers come and go, and each reads everything that was sent to it before it goes. Then every
+// message arrives exactly once, wherever it was when the connection ended, even half on the wire.
 func TestPushGivesNothingTwice(t *testing.T) {
 	for _, sticky := range []bool{false, true} {
 		t.Run(fmt.Sprint("sticky=", sticky), func(t *testing.T) {
@@ -123,7 +122,8 @@ func TestPushGivesNothingTwice(t *testing.T) {
 	}
 }
 
-// Shutdown waits for a peer that takes what came back, and counts it as dropped if none comes.
+// Shutdown waits for a peer to which returned messages can go, and counts them as dropped if none
+// comes.
 func TestPushShutdownWithoutPeers(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprint("somebody comes=", comes), func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestPushShutdownWithoutPeers(t *testing.T) {
 	}
 }
 
-// Close counts messages that came back and went to no other peer.
+// Close counts returned messages that went to no other peer.
 func TestPushCloseCountsWhatCameBack(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{}), PushOptions{Immediate: true})
@@ -214,7 +214,7 @@ func TestConnecters(t *testing.T) {
 				for round := range 3 {
 					r := puller(t, l)
 					synctest.Wait()
-					// A queue for b:1, where nobody is, gets every other one.
+					// The queue for b:1, where nobody listens, gets every other message.
 					messages := 1
 					if !immediate {
 						messages = 2
@@ -287,7 +287,7 @@ func TestRetryAlways(t *testing.T) {
 	}
 }
 
-// From the protected bytes that the kernel took follows how many bytes of content it has.
+// The number of encrypted bytes that the kernel took determines how many bytes of content it has.
 func TestUnsealed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var chunks []chunk

@@ -10,7 +10,7 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// largestBatch is a Pattern that notes how many messages came with one read.
+// largestBatch is a Pattern that records the largest number of messages in one read.
 type largestBatch struct{ n atomic.Int64 }
 
 func (*largestBatch) Attach(*Peer) error  { return nil }
@@ -20,8 +20,8 @@ func (l *largestBatch) Receive(_ *Peer, b *Batch) error {
 	return nil
 }
 
-// TestReadsGrowInAStream: the reads of a peer that never pauses become large, although none ends at
-// the end of a message.
+// The reads from a peer that never pauses become large, although no read ends at the end of a
+// message.
 func TestReadsGrowInAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := zmtptest.Network{Buffer: 2 * slabSize}

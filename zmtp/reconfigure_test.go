@@ -57,8 +57,8 @@ func TestReconfigureReceiveLimits(t *testing.T) {
 	})
 }
 
-// Senders that wait go on when the limit is raised, with and without a connection. Messages above a
-// limit that was lowered are sent nevertheless.
+// Waiting senders go on when the limit is raised, with and without a connection. Queued messages
+// above a lowered limit are sent nevertheless.
 func TestReconfigureSendLimits(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		push := NewPush(inMemory(n, Config{SendHWM: 2}), PushOptions{})
@@ -98,7 +98,7 @@ func TestReconfigureSendLimits(t *testing.T) {
 	})
 }
 
-// A NoDrop publisher that waits for a subscriber tries again when that gets more room.
+// A NoDrop publisher that waits for a subscriber tries again when the subscriber's limit is raised.
 func TestReconfigureWakesNoDrop(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 1 << 10
@@ -160,7 +160,7 @@ func TestReconfigureHeartbeats(t *testing.T) {
 	})
 }
 
-// A connection has the configuration of the time at which it was made.
+// A connection keeps the configuration that it was made with.
 func TestReconfigureNewConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		pull, old := listening(t, n, Config{})

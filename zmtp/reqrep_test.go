@@ -26,7 +26,7 @@ func mustSend(t testing.TB, s interface{ TrySend(Message) error }, parts ...stri
 	}
 }
 
-// mustRecv receives what must come.
+// mustRecv receives a message that must arrive.
 func mustRecv(t testing.TB, s interface {
 	Recv(context.Context) (Message, error)
 }, want string) Message {
@@ -171,8 +171,8 @@ func TestReqRoundRobin(t *testing.T) {
 	})
 }
 
-// Replies without delimiter, from another peer, and those that nobody asked for are dropped and
-// counted, until the good one comes (libzmq, test_invalid_rep).
+// Replies without a delimiter, from another peer, or to no request are dropped and counted, until
+// the right one arrives (libzmq, test_invalid_rep).
 func TestReqInvalidReplies(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		req := NewReq(Config{}, ReqOptions{})
@@ -237,7 +237,7 @@ func TestReqRelaxed(t *testing.T) {
 		if d := req.Stats().Dropped; d[DropUnexpected] != 2 || d[DropMalformed] != 2 {
 			t.Errorf("dropped %v", d)
 		}
-		// A reply that was not received before the next request is not the reply to that one.
+		// A reply to an earlier request is no reply to the next one.
 		mustSend(t, req, "3")
 		_, id := r.ReadFrame()
 		expectParts(r, "", "3")
@@ -248,7 +248,7 @@ func TestReqRelaxed(t *testing.T) {
 	})
 }
 
-// A request whose peer is lost before it was sent goes to another peer; the reply of that one
+// A request whose peer was lost before the request was sent goes to another peer, whose reply
 // counts.
 func TestReqPeerLost(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
@@ -352,8 +352,8 @@ func TestRepFairQueue(t *testing.T) {
 	})
 }
 
-// In any order of calls REQ and REP behave as the two-state machines of RFC 28, and each reply is
-// that to the last request.
+// In any order of calls REQ and REP behave as the two-state machines of RFC 28, and each reply
+// belongs to the last request.
 func TestReqRepModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) { reqRepModel(t, rt, n) })
@@ -370,8 +370,8 @@ func reqRepModel(t *testing.T, rt *rapid.T, n *zmtptest.Network) {
 		t.Fatal(err)
 	}
 	synctest.Wait()
-	// The request is at one of four places: nowhere, on its way, at the application of the REP,
-	// or it is on its way back as a reply.
+	// The request is in one of four places: nowhere, on its way, at the application of the REP, or
+	// on its way back as a reply.
 	place, number := 0, 0
 	check := func(what string, err error, legal, possible bool) {
 		t.Helper()

@@ -96,8 +96,8 @@ func TestRouterBatches(t *testing.T) {
 	})
 }
 
-// Without Mandatory, a message for a routing id that nobody has, or whose peer has no room, is
-// dropped and counted; with it the first is EHOSTUNREACH, and the second waits (libzmq,
+// Without Mandatory, a message for an unknown routing id, or for a peer without room, is dropped
+// and counted. With it, the first fails with EHOSTUNREACH, and the second waits (libzmq,
 // test_router_mandatory and test_router_mandatory_hwm).
 func TestRouterMandatory(t *testing.T) {
 	for _, mandatory := range []bool{false, true} {
@@ -146,7 +146,7 @@ func TestRouterMandatory(t *testing.T) {
 					t.Error(err)
 				}
 				expectParts(r, "last")
-				// A sender that waits for room of a peer that is lost learns so.
+				// A sender that waits for room fails when its peer is lost.
 				for range 2 {
 					mustSend(t, s, "x", long)
 				}
@@ -161,8 +161,8 @@ func TestRouterMandatory(t *testing.T) {
 	}
 }
 
-// Two peers with one routing id: the first keeps it, or with Handover the second takes it. The other
-// stays connected, and is ignored (libzmq, test_router_handover).
+// Two peers have the same routing id. The first keeps it, or with Handover the second takes it. The
+// other stays connected and is ignored (libzmq, test_router_handover).
 func TestRouterHandover(t *testing.T) {
 	for _, handover := range []bool{false, true} {
 		t.Run(fmt.Sprint(handover), func(t *testing.T) {
@@ -230,8 +230,8 @@ func TestRouterNotify(t *testing.T) {
 	})
 }
 
-// ConnectAs gives the peer a name: messages for it are queued at once, go to whoever listens there,
-// and survive a lost connection (libzmq, test_connect_rid).
+// ConnectAs gives a peer its routing id: messages for it are queued at once, go to the socket that
+// listens there, and survive a lost connection (libzmq, test_connect_rid).
 func TestRouterConnectAs(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		s := NewRouter(inMemory(n, Config{}), RouterOptions{Mandatory: true})
@@ -300,8 +300,8 @@ func TestRouterBadID(t *testing.T) {
 	})
 }
 
-// DEALERs send and receive in any order, come and go; each message to a routing id reaches the peer
-// that has it, or nobody, and replies reach the peer that asked.
+// DEALERs send and receive in any order, connect and end. Each message to a routing id reaches the
+// peer that has it, or no peer, and replies reach the peer that asked.
 func TestRouterModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		bubble(t, func(t *testing.T, n *zmtptest.Network) {

@@ -27,8 +27,8 @@ func subscribed(t *testing.T, n *zmtptest.Network, cfg Config, all ...string) *S
 	return sub
 }
 
-// A publisher gives each subscriber the messages of a batch that it has subscribed, in order, and
-// counts what has no room.
+// A publisher sends each subscriber the messages of a batch that match its subscriptions, in order,
+// and counts the messages without room.
 func TestPublishBatch(t *testing.T) {
 	for _, typ := range []SocketType{PUB, XPUB} {
 		t.Run(string(typ), func(t *testing.T) {
@@ -68,8 +68,8 @@ func TestPublishBatch(t *testing.T) {
 	}
 }
 
-// With NoDrop a batch is taken up to the first message for which a subscriber has no room.
-// SendBatch waits for that, and TrySendBatch does not.
+// With NoDrop a batch is accepted up to the first message for which a subscriber has no room.
+// SendBatch waits for room, TrySendBatch does not.
 func TestPublishBatchWithoutDrops(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 200
@@ -126,7 +126,8 @@ func TestXSubBatch(t *testing.T) {
 		if took, err := xsub.SendBatch(t.Context(), batchOfTexts(all)); took != 9 || err != nil {
 			t.Fatal(took, err)
 		}
-		// Of two subscriptions one cancellation is not told, and the third answers none.
+		// Of two equal subscriptions the first cancellation is not passed on, and a third one
+		// matches none.
 		for _, m := range []string{"m1", "m2", "\x01t", "\x01t", "m3", "\x00t", ""} {
 			r.Expect(frame(m))
 		}

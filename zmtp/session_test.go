@@ -14,7 +14,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// sessions is a transport whose ends agree on the mechanism by a line, instead of by a greeting.
+// sessions is a transport whose ends agree on the mechanism with a line of text instead of a
+// greeting.
 type sessions struct {
 	n    *zmtptest.Network
 	wrap func(net.Conn) net.Conn
@@ -79,8 +80,8 @@ func over(cfg Config, n *zmtptest.Network, wrap func(net.Conn) net.Conn) Config 
 	return cfg
 }
 
-// Behind the handshake of a Session everything is as on other connections: the mechanism runs, with
-// an authenticator, types are compared, and messages arrive.
+// After the handshake of a Session a connection works like any other: the mechanism runs, an
+// authenticator is asked, socket types are compared, and messages arrive.
 func TestSession(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		server := PlainServer{Auth: Auth{Open: true}}
@@ -185,8 +186,8 @@ func TestSessionWaits(t *testing.T) {
 	})
 }
 
-// rawSession is a Session without any protocol, as a STREAM socket would use it: what is read
-// becomes messages of one part, and what is written are the parts.
+// rawSession is a Session without a protocol, as for a STREAM socket: what is read becomes messages
+// of one part, and of messages only the bodies are written.
 type rawSession struct {
 	net.Conn
 	ready   bool
@@ -250,7 +251,7 @@ func TestSessionWithoutProtocol(t *testing.T) {
 	})
 }
 
-// namer is a Pattern that notes the routing ids of its peers.
+// namer is a Pattern that records the routing ids of its peers.
 type namer struct {
 	commander
 	ids []string
@@ -258,8 +259,8 @@ type namer struct {
 
 func (n *namer) Attach(p *Peer) error { n.ids = append(n.ids, string(p.RoutingID())); return nil }
 
-// A routing id goes from the configuration of one side to the pattern of the other, for the types
-// that have one. A wrong one is refused on both sides.
+// A routing id from the configuration of one side reaches the pattern of the other, for the types
+// that have one. Both sides refuse a wrong one.
 func TestRoutingID(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		router := new(namer)

@@ -250,8 +250,8 @@ func TestDisconnectSendsWhatIsQueued(t *testing.T) {
 	})
 }
 
-// Each peer is attached and detached once, in this order, however its connection ends, and Detach
-// is told why.
+// Each peer is attached and then detached exactly once, however its connection ends. Detach gets
+// the reason.
 func TestAttachAndDetachOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		end    func(*Socket, *Peer, *zmtptest.Raw)
@@ -305,7 +305,7 @@ func TestAttachAndDetachOnce(t *testing.T) {
 				default:
 					t.Error("Done is open")
 				}
-				// What is left of the peer can be used.
+				// The rest of the peer can still be used.
 				p.Close(io.EOF)
 				p.SendSubscription([]byte("t"), true)
 				if p.OfferMessage(NewMessageString("m")) || p.HasRoom(1) {

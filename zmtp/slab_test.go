@@ -9,8 +9,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// TestSlabFollowsReads: only a peer that sends large messages without a pause gets a large slab,
-// and it loses it.
+// Only a peer that sends large messages without a pause gets a large slab, and it loses the slab
+// when it stops.
 func TestSlabFollowsReads(t *testing.T) {
 	read := func(rd *reader, times int, full bool) {
 		for range times {
@@ -50,7 +50,7 @@ func TestSlabFollowsReads(t *testing.T) {
 	}
 }
 
-// TestSharedMemoryIsCounted: what an outbox keeps of a slab pins at most four times what it counts.
+// What an outbox shares of a slab pins at most four times the memory that it counts.
 func TestSharedMemoryIsCounted(t *testing.T) {
 	for _, size := range []int{slabSize, largeSlab, 4 * largeSlab} {
 		b := &Batch{slab: newSlab(size),
@@ -67,8 +67,8 @@ func TestSharedMemoryIsCounted(t *testing.T) {
 	}
 }
 
-// batches receives all that is there and returns how many messages each batch has, and the sizes of
-// the slabs in which they were.
+// batches receives everything and returns the number of messages in each batch, and the sizes of
+// their slabs.
 func batches(t *testing.T, pull *Pull) (msgs, slabs []int) {
 	t.Helper()
 	for {
@@ -85,9 +85,9 @@ func batches(t *testing.T, pull *Pull) (msgs, slabs []int) {
 	}
 }
 
-// What was announced and has not come takes memory for what has come, at most twice that; but a
-// peer that has sent large messages gets memory for the next one at once, and nearly nothing of it
-// is moved. All that is given back.
+// Memory for an announced message grows with the bytes that have arrived, to at most twice their
+// size. A peer that has sent large messages gets memory for the next one at once, so that almost no
+// byte is moved. All of it is returned.
 func TestSlabForLargeMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		const size = 1_000_000
@@ -124,7 +124,7 @@ func TestSlabForLargeMessages(t *testing.T) {
 	})
 }
 
-// The classes are what slab.go says.
+// The slab classes are those that slab.go documents.
 func TestSlabClasses(t *testing.T) {
 	var sizes []int
 	for class := range slabPools {

@@ -12,10 +12,10 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A STREAM receives what a peer without ZMTP sends, in pieces of at most 8192 bytes behind the id
-// of the connection, and sends it bytes as they are. An empty part says that the connection was
-// made or has ended, and closes it (libzmq, test_stream, test_stream_disconnect, test_stream_empty
-// and test_stream_exceeds_buffer).
+// A STREAM receives the bytes of a peer without ZMTP in pieces of at most 8192 bytes, each behind
+// the id of the connection, and sends bytes unchanged. An empty part reports that the connection
+// was made or has ended; a sent one closes it (libzmq, test_stream, test_stream_disconnect,
+// test_stream_empty and test_stream_exceeds_buffer).
 func TestStream(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		s := NewStream(Config{}, StreamOptions{})

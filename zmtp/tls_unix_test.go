@@ -51,7 +51,7 @@ func cpuTime(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// A write to a TLS connection may take as long as the peer likes, and uses no processor meanwhile.
+// A write to a TLS connection may wait for the peer without limit, and uses no CPU time meanwhile.
 func TestTLS(t *testing.T) {
 	server, client := tlsConfigs(t)
 	push, pull := NewPush(Config{}, PushOptions{}),

@@ -41,7 +41,7 @@ func TestCheckPath(t *testing.T) {
 	}
 }
 
-// Both Listen and Connect refuse an endpoint that has no meaning, and say why.
+// Both Listen and Connect refuse a malformed endpoint, and say why.
 func TestEndpointsWithoutMeaning(t *testing.T) {
 	s := NewPull(Config{})
 	defer closeNow(t, s)
@@ -84,7 +84,7 @@ func TestEndpointsWithoutMeaning(t *testing.T) {
 	}
 }
 
-// What can never work is refused by Connect and Listen at once.
+// Connect and Listen refuse at once an endpoint that can never work.
 func TestEndpointsThatCannotWork(t *testing.T) {
 	s := NewPull(Config{})
 	defer closeNow(t, s)
@@ -129,7 +129,7 @@ func haveIPv6() bool {
 	return err == nil
 }
 
-// Listen returns what it has really bound, and there one can connect to.
+// Listen returns the endpoint that it has bound, to which a socket can connect.
 func TestListen(t *testing.T) {
 	for text, c := range map[string]struct {
 		prefix string
@@ -264,7 +264,7 @@ func TestListenAbstract(t *testing.T) {
 	exchange1(t, pull, bound)
 }
 
-// A listener that ends leaves the socket file of another process alone, which has taken its path.
+// When a listener ends, it leaves the socket file of another process alone that has taken its path.
 func TestListenIPCRemovesOnlyItsOwnFile(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("paths differ")
@@ -304,7 +304,7 @@ func (m memTransport) Dialer(address string, _ *Config) (func(context.Context) (
 	return func(ctx context.Context) (net.Conn, error) { return m.network.Dial(ctx, address) }, nil
 }
 
-// A transport of the application's is found by the scheme of an endpoint.
+// The scheme of an endpoint selects a transport of the application.
 func TestConfigTransports(t *testing.T) {
 	cfg := Config{Transports: map[string]Transport{"mem": memTransport{new(zmtptest.Network)}}}
 	pull, push := NewPull(cfg), NewPush(cfg, PushOptions{})

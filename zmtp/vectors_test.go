@@ -17,8 +17,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// later are the recorded exchanges with libzmq that are played elsewhere or need what does not
-// exist yet, by name or, with a * at the end, by the beginning of it.
+// later has the recorded exchanges that are played elsewhere or need a feature that does not exist
+// yet, by name, or by prefix with a * at the end.
 var later = map[string]string{
 	"curve-*":       "package curve plays them",
 	"zap-request-*": "package zap plays them",
@@ -40,8 +40,8 @@ var vectorConfig = map[string]Config{
 	},
 }
 
-// TestVectors plays the other end of each recorded exchange and compares what we say with what
-// libzmq said, what the application gets, the events, and how it ends.
+// TestVectors plays the other end of each recorded exchange. It compares what our socket sends with
+// what libzmq sent, and compares the delivered messages, the events and the end.
 func TestVectors(t *testing.T) {
 	used := map[string]bool{}
 	vectors := zmtptest.Vectors(t)
@@ -85,8 +85,8 @@ func isLater(name string) (key string, ok bool) {
 	return "", false
 }
 
-// rolesOf returns the sides that are ours. Where libzmq itself loses framing we are its victim, and
-// also what it should have been.
+// rolesOf returns the sides that we play. Where libzmq itself breaks the framing, we play both its
+// peer and, correctly, its part.
 func rolesOf(name string, v zmtptest.Vector) []zmtptest.Kind {
 	both := []zmtptest.Kind{zmtptest.Client, zmtptest.Server}
 	switch who := v.Headers["libzmq"]; {
@@ -129,8 +129,8 @@ func newExchange(t *testing.T, name string, v zmtptest.Vector, ours zmtptest.Kin
 	x := &exchange{t: t, name: name, v: v, ours: ours}
 	x.word, _ = v.Outcome()
 	if x.word == "malformed" {
-		// The side that errs is the connecting one. In its place we say it right, and at the other
-		// end we hang up.
+		// The connecting side makes the mistake. In its place we do it right; at the other end we
+		// close.
 		x.word = "accept"
 		if ours == zmtptest.Server {
 			x.word = "closed"
@@ -165,8 +165,8 @@ func (x *exchange) run() {
 		bind(t, &x.network, x.sock.Socket, addr)
 	}
 	if x.name == "xsub-raw-31" {
-		// In the recording "pending" is sent by the application between connect and handshake, and
-		// so goes out as a message; ours is told again like every other topic.
+		// In the recording the application sends "pending" between connect and handshake, so it
+		// goes out as a message; our socket sends it again like every other topic.
 		x.sock.act("subscribe", []byte("before"))
 		x.sock.act("subscribe", []byte("pending"))
 	}
@@ -194,7 +194,7 @@ func (x *exchange) run() {
 	x.end()
 }
 
-// signature lets a peer with a long identity greet us, of whose greeting only the signature was
+// signature lets a peer with a long identity greet us; only the signature of its greeting was
 // recorded.
 func (x *exchange) signature() {
 	greeting := wire.AppendGreeting(nil, "NULL", false)
@@ -204,7 +204,7 @@ func (x *exchange) signature() {
 	alive(x.raw)
 }
 
-// identity compares the handshake of a socket with an identity, which no socket of ours has yet.
+// identity compares the handshake of a socket with an identity.
 func (x *exchange) identity() {
 	app := wire.Metadata{{Name: "X-app", Value: []byte("v1")}}
 	h := newHandshake(x.typ, newNull(localMetadata(x.typ, []byte("abc"), app)), 0)
@@ -244,7 +244,7 @@ func (x *exchange) connection(steps []zmtptest.Step) {
 			}
 			ours = append(ours, s)
 			if handshakes == 2 && !isReady(s.Data) && !x.acted {
-				// What we say of our own accord does not wait for what the other side says next.
+				// What our side sends first does not wait for what the other side sends next.
 				x.say(s.Data)
 			}
 		default:
@@ -260,7 +260,7 @@ func (x *exchange) connection(steps []zmtptest.Step) {
 
 func isReady(frame []byte) bool { return bytes.Contains(frame, []byte("\x05READY")) }
 
-// send is what the other side says. After a fault in it we may have gone.
+// send sends what the other side sends. After a fault in it our side may have closed.
 func (x *exchange) send(b []byte) {
 	x.heard = append(x.heard, b...)
 	if x.word != "closed" {
@@ -271,7 +271,7 @@ func (x *exchange) send(b []byte) {
 	x.raw.Conn.Write(b)
 }
 
-// say makes the application say what libzmq's application said.
+// say sends what libzmq's application sent.
 func (x *exchange) say(frames []byte) {
 	x.queued = append(x.queued, frames)
 	var d wire.Decoder
@@ -310,7 +310,7 @@ func (x *exchange) say(frames []byte) {
 	x.queued = nil
 }
 
-// expect reads what we say and compares it. The order of subscriptions is not significant.
+// expect reads what our side sends and compares it. The order of subscriptions is not significant.
 func (x *exchange) expect(lines []zmtptest.Step) {
 	if len(lines) == 0 {
 		return
@@ -342,7 +342,7 @@ func (x *exchange) expect(lines []zmtptest.Step) {
 	x.said += len(want)
 }
 
-// greetingDue returns how many bytes of our greeting the other side may have seen by now.
+// greetingDue returns how many bytes of our greeting the other side may have received by now.
 func (x *exchange) greetingDue() int {
 	switch n := len(x.heard); {
 	case n < wire.SignatureSize:
@@ -353,8 +353,9 @@ func (x *exchange) greetingDue() int {
 	return wire.GreetingSize
 }
 
-// right is what libzmq wanted to say in the recordings in which it loses framing, and what we say
-// of the topics that libzmq's application had asked for before the connection was there.
+// right returns what libzmq meant to send in the recordings in which it breaks the framing, and
+// what we send for the topics to which libzmq's application had subscribed before the connection
+// existed.
 func (x *exchange) right(line []byte) []byte {
 	switch {
 	case x.v.Headers["expect"] == "malformed" && x.ours == zmtptest.Server && len(line) == wire.GreetingSize:
@@ -368,7 +369,7 @@ func (x *exchange) right(line []byte) []byte {
 	return line
 }
 
-// stillThere reports whether we have not hung up.
+// stillThere reports whether our side has not closed.
 func (x *exchange) stillThere() bool {
 	synctest.Wait()
 	x.sock.mu.Lock()
@@ -402,7 +403,7 @@ func (x *exchange) end() {
 	x.checkEvents()
 }
 
-// expectRest expects what libzmq had not come to say before it closed: the rest of the greeting,
+// expectRest expects the bytes that libzmq had not sent when it closed: the rest of the greeting,
 // and perhaps READY.
 func (x *exchange) expectRest() {
 	due := x.greetingDue()
@@ -418,10 +419,11 @@ func (x *exchange) expectRest() {
 	}
 }
 
-// delivered is what the application has to receive, in the form of the recordings.
+// delivered returns what the application has to receive, in the form of the recordings.
 func (x *exchange) delivered() ([]string, bool) {
 	if _, note := x.v.Outcome(); x.v.Headers["ours"] != "" {
-		// Where we deviate, the line says at its end what is delivered, or it is what was sent.
+		// Where our behaviour differs, the end of the line has what is delivered, otherwise it is
+		// what was sent.
 		_, list, ok := strings.Cut(note, ": XPUB ")
 		if ok {
 			return strings.Split(list, " ; "), true
@@ -445,8 +447,8 @@ func (x *exchange) delivered() ([]string, bool) {
 	return nil, false
 }
 
-// more are the recordings in which we tell a monitor more than libzmq does: it has no event for a
-// mismatch of types and for bad metadata, and waits where we know at once.
+// more has the recordings in which our monitor reports more than libzmq's: libzmq has no event for
+// mismatched types or bad metadata, and waits where we know at once.
 var more = map[string]EventType{
 	"greeting-http":           EventHandshakeFailedProtocol,
 	"ready-huge-value":        EventHandshakeFailedProtocol,
@@ -458,7 +460,7 @@ var more = map[string]EventType{
 	"error-client-text":       EventHandshakeFailedNoDetail,
 }
 
-// checkEvents compares what a monitor saw after the connection was there, and whether there is
+// checkEvents compares the events of a monitor after the connection was made, and whether there is
 // another attempt.
 func (x *exchange) checkEvents() {
 	time.Sleep(time.Minute) // of the bubble's time, for the attempts
@@ -501,7 +503,7 @@ type action struct {
 	topic []byte // or the message
 }
 
-// applicationDoes reads in a comment what the application does next.
+// applicationDoes parses the application's next action from a comment.
 func applicationDoes(comment string) (do []action, ok bool) {
 	comment, _, _ = strings.Cut(comment, ": ")
 	word := strings.Fields(comment)
@@ -539,8 +541,8 @@ func applicationDoes(comment string) (do []action, ok bool) {
 	return nil, false
 }
 
-// onlySubscriptions reports whether b is whole subscriptions and cancellations in the form of
-// commands, the only thing whose order is free.
+// onlySubscriptions reports whether b has nothing but whole subscriptions and cancellations in the
+// form of commands, whose order is free.
 func onlySubscriptions(b []byte) bool {
 	for _, s := range subscriptionsOf(b) {
 		if !strings.HasPrefix(s, "\x09SUBSCRIBE") {

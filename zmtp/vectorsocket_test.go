@@ -9,9 +9,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// A vectorSocket is a socket of any type behind the few things that the applications of the
-// recordings do. Those types that do not exist yet have a pattern that sends to everybody and keeps
-// what comes.
+// A vectorSocket is a socket of any type, reduced to what the applications of the recordings do.
+// For some types it has a pattern that sends to all peers and keeps what arrives.
 type vectorSocket struct {
 	*Socket
 	sendTo      func(Message) error
@@ -48,7 +47,7 @@ func newVectorSocket(typ wire.SocketType, cfg Config, verboser bool) *vectorSock
 	return &vectorSocket{Socket: NewSocket(typ, p, cfg), sendTo: p.send, plain: p}
 }
 
-// act does what the application does, if it is what our type can do.
+// act does what the application does, if our type can do it.
 func (s *vectorSocket) act(what string, topic []byte) {
 	var err error
 	switch {
@@ -64,7 +63,7 @@ func (s *vectorSocket) act(what string, topic []byte) {
 	}
 }
 
-// send sends a message as it is on the wire, when everything said so far has had its effect.
+// send sends a message in its wire form, once everything sent so far has taken effect.
 func (s *vectorSocket) send(t *testing.T, m Message) {
 	t.Helper()
 	synctest.Wait()
@@ -99,7 +98,7 @@ func (s *vectorSocket) received(t *testing.T) []string {
 	return all
 }
 
-// recorded writes a message as the recordings do.
+// recorded returns a message in the form of the recordings.
 func recorded(parts [][]byte) string {
 	s := ""
 	for i, part := range parts {
@@ -114,7 +113,7 @@ func recorded(parts [][]byte) string {
 	return s
 }
 
-// plainPattern gives to the peer what is sent, and keeps what comes.
+// plainPattern sends to the peer what is sent, and keeps what arrives.
 type plainPattern struct {
 	typ wire.SocketType
 
@@ -148,7 +147,7 @@ func (c *plainPattern) Receive(p *Peer, b *Batch) error {
 	return nil
 }
 
-// view is what the type would show the application of a message.
+// view returns a message as an application of the type would receive it.
 func (c *plainPattern) view(p *Peer, parts [][]byte) string {
 	switch c.typ {
 	case wire.REQ, wire.REP: // without the envelope

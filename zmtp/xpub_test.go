@@ -23,8 +23,8 @@ func rawSub(t *testing.T, n *zmtptest.Network, other wire.SocketType) *zmtptest.
 	return r
 }
 
-// TestNotifications is the table of what an XPUB hands to the application (conformance notes, C18),
-// with the rows C19 corrects: what answers no subscription is not passed on.
+// TestNotifications is the table of what an XPUB passes to the application. A cancellation that
+// matches no subscription is not passed on.
 func TestNotifications(t *testing.T) {
 	type want struct{ plain, verbose, verboser string }
 	const no = ""
@@ -102,7 +102,7 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
-// collect reads frames until nothing more comes, and returns their bodies.
+// collect reads frames until no more arrive, and returns their bodies.
 func collect(t *testing.T, r *zmtptest.Raw) []string {
 	t.Helper()
 	var all []string
@@ -116,7 +116,7 @@ func collect(t *testing.T, r *zmtptest.Raw) []string {
 	}
 }
 
-// With Manual a request is only told; what a peer gets is what it was granted.
+// With Manual the application only learns of a request; a peer gets what the application grants.
 func TestManual(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		xpub := NewXPub(Config{}, XPubOptions{Manual: true})
@@ -208,7 +208,8 @@ func fillUp(t *testing.T, xpub *XPub, topic string) int {
 	return 0
 }
 
-// With NoDrop a message reaches all that match or nobody. Those who do not match do not count.
+// With NoDrop a message reaches all subscribers that match, or none. Those that do not match do not
+// count.
 func TestNoDrop(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 2000
@@ -243,7 +244,7 @@ func TestNoDrop(t *testing.T) {
 		if st := xpub.Stats(); st.Dropped.Total() != 0 {
 			t.Errorf("dropped %v", st.Dropped)
 		}
-		// Send goes on when the slow one has read half.
+		// Send goes on when the slow subscriber has read half.
 		done := false
 		go func() { xpub.Send(t.Context(), NewMessageString("s", "waited")); done = true }()
 		synctest.Wait()
@@ -258,7 +259,8 @@ func TestNoDrop(t *testing.T) {
 	})
 }
 
-// A Send that waits goes on when the one who holds it up cancels, is revoked what it had, or goes.
+// A waiting Send goes on when the subscriber without room cancels its subscription, loses it, or
+// disconnects.
 func TestNoDropIsWoken(t *testing.T) {
 	for name, c := range map[string]struct {
 		manual bool
@@ -328,7 +330,8 @@ func TestSendEndsWithContextOrSocket(t *testing.T) {
 	})
 }
 
-// Without NoDrop the others get what the slow one does not, and each drop is counted for its peer.
+// Without NoDrop the others receive what the slow one does not, and each drop is counted for its
+// peer.
 func TestPublisherDropsForTheSlow(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		n.Buffer = 4000
@@ -360,7 +363,7 @@ func TestPublisherDropsForTheSlow(t *testing.T) {
 		if each[0] != 0 || each[1] != st.Dropped[DropFull] {
 			t.Errorf("dropped for each %v, in all %v", each, st.Dropped)
 		}
-		// What the slow one has got is whole and in order.
+		// The messages that the slow subscriber received are whole and in order.
 		got := collect(t, slow)
 		for i := 0; i < len(got); i += 2 {
 			if got[i] != fmt.Sprint(i/2) || len(got[i+1]) != 1000 {
@@ -370,7 +373,7 @@ func TestPublisherDropsForTheSlow(t *testing.T) {
 	})
 }
 
-// What one subscriber may ask for is bounded, in either form.
+// The subscriptions of one peer are bounded, in either form.
 func TestSubscriptionLimits(t *testing.T) {
 	many := func(on func(i int) []byte) []byte {
 		var b []byte
