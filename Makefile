@@ -19,7 +19,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up demo build test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway scale overload soak hostile nightly clean
+.PHONY: up demo build reference test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway scale overload soak hostile nightly clean
 
 # Logs go to run/logs, which git ignores.
 up: build
@@ -32,6 +32,10 @@ demo: build
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/zmtpd ./cmd/zmtpd
+
+# The pages in docs that are made from the code: commands, configuration and metrics.
+reference:
+	ZMTPD_UPDATE=1 $(GO) test -count=1 -run=TestReference ./cmd/zmtpd
 
 test-deps:
 	.ci/test-deps

@@ -104,7 +104,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // parseArgs parses the command line, and with it the environment and the configuration file.
 func parseArgs(ctx context.Context, args []string, std daemon.Stdio) (*kong.Context, error) {
-	parser, err := kong.New(new(cli),
+	return grammar(ctx, std).Parse(args)
+}
+
+// grammar returns the parser of the command line.
+func grammar(ctx context.Context, std daemon.Stdio) *kong.Kong {
+	k, err := kong.New(new(cli),
 		kong.Name("zmtpd"), kong.Description(description), groups,
 		kong.NoDefaultHelp(), kong.Writers(std.Out, std.Err),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
@@ -114,7 +119,7 @@ func parseArgs(ctx context.Context, args []string, std daemon.Stdio) (*kong.Cont
 	if err != nil {
 		panic(err) // the grammar is wrong
 	}
-	return parser.Parse(args)
+	return k
 }
 
 // parseError makes a daemon.UsageError of an error of kong.

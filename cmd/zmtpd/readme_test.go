@@ -6,33 +6,53 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"zmtpd/cmd/zmtpd/daemon"
 )
 
-// codeBlocks returns the code blocks of README.md that are marked with a language, "" for none.
-func codeBlocks(t *testing.T, language string) (blocks []string) {
+// pages returns the names of README.md and of all pages in docs.
+func pages(t *testing.T) []string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	docs, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(docs) < 10 {
+		t.Fatalf("%d pages in docs, %v", len(docs), err)
+	}
+	return append(docs, "../../README.md")
+}
+
+func readPage(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, block := range strings.Split(string(readme), "\n```") {
+	return string(text)
+}
+
+// codeBlocks returns the code blocks of a page that are marked with a language, "" for none.
+func codeBlocks(t *testing.T, page, language string) (blocks []string) {
+	t.Helper()
+	for i, block := range strings.Split("\n"+readPage(t, page), "\n```") {
 		if first, rest, ok := strings.Cut(block, "\n"); i%2 == 1 && ok && first == language {
 			blocks = append(blocks, rest)
 		}
 	}
-	if len(blocks) == 0 {
-		t.Fatalf("README.md has no code block of language %q", language)
-	}
 	return blocks
 }
 
-// zmtpd accepts every command line of zmtpd in README.md.
+// zmtpd accepts every command line of zmtpd in README.md and in docs.
 func TestReadmeCommands(t *testing.T) {
-	file, blocks := codeBlocks(t, "yaml")[0], codeBlocks(t, "")
+	file := codeBlocks(t, "../../docs/configuration.md", "yaml")[0]
+	var blocks []string
+	for _, page := range pages(t) {
+		for _, language := range []string{"", "sh", "console"} {
+			blocks = append(blocks, codeBlocks(t, page, language)...)
+		}
+	}
 	t.Chdir(t.TempDir())
 	writeFile(t, "zmtpd.yaml", file)
 	n := 0
@@ -43,8 +63,12 @@ func TestReadmeCommands(t *testing.T) {
 			if _, piped, ok := strings.Cut(line, "| "); ok {
 				line = piped
 			}
+			line = strings.TrimSuffix(strings.TrimSpace(line), " &")
 			fields := strings.Fields(strings.ReplaceAll(strings.TrimPrefix(line, "$ "), "'", ""))
-			if len(fields) == 0 || filepath.Base(fields[0]) != "zmtpd" {
+			if len(fields) > 1 && fields[0] == "sudo" {
+				fields = fields[1:]
+			}
+			if len(fields) < 2 || filepath.Base(fields[0]) != "zmtpd" {
 				continue
 			}
 			n++
@@ -57,12 +81,56 @@ func TestReadmeCommands(t *testing.T) {
 			}
 		}
 	}
-	if n < 15 {
-		t.Errorf("README.md has %d command lines, want 15 or more: some are not recognized", n)
+	if n < 30 {
+		t.Errorf("%d command lines were found, want 30 or more: some are not recognized", n)
 	}
 }
 
-// The Go program in README.md runs in a module that requires a checkout, as README.md says.
+// target is the target of a link in Markdown.
+var target = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+// heading is a title of a page, which links can name.
+var heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+
+// anchors returns the names that links can give to the titles of a page.
+func anchors(page string) (names []string) {
+	strip := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		name := strip.ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+// Links in README.md and docs lead to files and titles that exist.
+func TestReadmeLinks(t *testing.T) {
+	n := 0
+	for _, page := range pages(t) {
+		for _, m := range target.FindAllStringSubmatch(readPage(t, page), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			n++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			name := page
+			if file != "" {
+				name = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s: %s: %v", page, m[1], err)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(readPage(t, name)), anchor) {
+				t.Errorf("%s: %s: the page has no such title", page, m[1])
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("%d links were found, want 40 or more", n)
+	}
+}
+
+// The Go program in docs/library.md runs in a module that requires a checkout, as the page says.
 func TestReadmeProgram(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -72,7 +140,8 @@ func TestReadmeProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, program := strings.TrimSpace(string(module)), codeBlocks(t, "go")[0]
+	name := strings.TrimSpace(string(module))
+	program := codeBlocks(t, "../../docs/library.md", "go")[0]
 	t.Chdir(t.TempDir())
 	writeFile(t, "main.go", program)
 	for _, args := range []string{

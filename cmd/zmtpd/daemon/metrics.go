@@ -18,18 +18,37 @@ import (
 
 // Metric is the description of a metric and its type.
 type Metric struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
+	Name, Help string
+	Labels     []string
+	desc       *prometheus.Desc
+	kind       prometheus.ValueType
 }
 
-// Counter describes a counter.
+// described are all metrics, in the order in which the packages describe them: it changes only
+// while package variables are initialized.
+var described []Metric
+
+// Metrics returns the descriptions of all metrics of all daemons.
+func Metrics() []Metric { return described }
+
+// IsCounter reports whether the metric is a counter. It is a gauge otherwise.
+func (m Metric) IsCounter() bool { return m.kind == prometheus.CounterValue }
+
+// Counter describes a counter. Call it for the value of a package variable, so that [Metrics] has
+// it.
 func Counter(name, help string, labels ...string) Metric {
-	return Metric{prometheus.NewDesc(name, help, labels, nil), prometheus.CounterValue}
+	return describe(name, help, labels, prometheus.CounterValue)
 }
 
-// Gauge describes a gauge.
+// Gauge describes a gauge, as [Counter] does.
 func Gauge(name, help string, labels ...string) Metric {
-	return Metric{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue}
+	return describe(name, help, labels, prometheus.GaugeValue)
+}
+
+func describe(name, help string, labels []string, kind prometheus.ValueType) Metric {
+	m := Metric{name, help, labels, prometheus.NewDesc(name, help, labels, nil), kind}
+	described = append(described, m)
+	return m
 }
 
 // number is a type of the values of metrics.
@@ -42,28 +61,20 @@ func Send[N number](ch chan<- prometheus.Metric, m Metric, v N, labels ...string
 	ch <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(v), labels...)
 }
 
+var (
+	buildInfo = Gauge("zmtpd_build_info", "1; the labels tell what the binary was built from.",
+		"version", "goversion")
+	ready = Gauge("zmtpd_ready", "1 while /readyz says that zmtpd is ready.")
+)
+
 // registry returns the metrics of the daemon.
 func (d *daemon) registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name:        "zmtpd_build_info",
-			Help:        "1; the labels tell what the binary was built from.",
-			ConstLabels: prometheus.Labels{"version": d.version, "goversion": runtime.Version()},
-		}, func() float64 { return 1 }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "zmtpd_ready",
-			Help: "1 while /readyz says that zmtpd is ready.",
-		}, func() float64 {
-			if d.notReady() == nil {
-				return 1
-			}
-			return 0
-		}),
+		d,
 	)
-	r.MustRegister(d)
 	return r
 }
 
@@ -73,6 +84,12 @@ func (d *daemon) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements [prometheus.Collector].
 func (d *daemon) Collect(ch chan<- prometheus.Metric) {
+	Send(ch, buildInfo, 1, d.version, runtime.Version())
+	isReady := 0
+	if d.notReady() == nil {
+		isReady = 1
+	}
+	Send(ch, ready, isReady)
 	d.access.collect(ch)
 	collectMemory(ch, d.memory.Stats())
 	for _, j := range d.jobs {

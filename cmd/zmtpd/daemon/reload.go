@@ -16,8 +16,8 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// reloadTag is the tag of flags whose changes take effect on SIGHUP.
-const reloadTag = "reload"
+// ReloadTag is the tag of flags whose changes take effect on SIGHUP.
+const ReloadTag = "reload"
 
 // keyInterval is the time between two checks of the key files for changes.
 const keyInterval = time.Second
@@ -85,7 +85,7 @@ func (r *reloader) configuration() {
 	r.log.Info("SIGHUP: read the configuration again", "changed", names(changed(r.current, now)))
 	r.current = now
 	later := slices.DeleteFunc(changed(r.program.Parsed, now),
-		func(f *kong.Flag) bool { return f.Tag.Has(reloadTag) })
+		func(f *kong.Flag) bool { return f.Tag.Has(ReloadTag) })
 	if len(later) > 0 {
 		r.log.Warn("SIGHUP: changes of these flags take effect only after a restart", "flags",
 			names(later))
