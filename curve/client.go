@@ -82,25 +82,25 @@ func (m *client) Handshake(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 func (m *client) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	if cmd == nil && m.state == start {
 		dst, err := m.hello(dst)
-		return dst, zmtp.Continue, err
+		return dst, zmtp.ProgressContinue, err
 	}
 	name, data, err := wire.ParseCommand(cmd)
 	if err != nil {
-		return dst, zmtp.Continue, err
+		return dst, zmtp.ProgressContinue, err
 	}
 	switch {
 	case string(name) == cmdWelcome[1:] && m.state == wantWelcome:
 		dst, err = m.initiate(dst, cmd)
-		return dst, zmtp.Continue, err
+		return dst, zmtp.ProgressContinue, err
 	case string(name) == cmdReady[1:] && m.state == wantReady:
 		if err := m.ready(cmd); err != nil {
-			return dst, zmtp.Continue, err
+			return dst, zmtp.ProgressContinue, err
 		}
-		return dst, zmtp.Ready, nil
+		return dst, zmtp.ProgressReady, nil
 	case string(name) == wire.CmdError && (m.state == wantWelcome || m.state == wantReady):
-		return dst, zmtp.Continue, zmtp.ErrorFromCommand(data)
+		return dst, zmtp.ProgressContinue, wire.ErrorFromCommand(data)
 	}
-	return dst, zmtp.Continue, unexpected(name, m.state)
+	return dst, zmtp.ProgressContinue, unexpected(name, m.state)
 }
 
 // hello appends HELLO.
@@ -173,7 +173,7 @@ func (m *client) ready(cmd []byte) error {
 	}
 	m.last = binary.BigEndian.Uint64(nonce)
 	var err error
-	if m.peer, err = zmtp.PeerMetadata(text); err != nil {
+	if m.peer, err = wire.ParsePeerMetadata(text); err != nil {
 		return err
 	}
 	m.state = ready

@@ -96,12 +96,12 @@ var commands = []string{"HELLO", "WELCOME", "INITIATE", "READY"}
 func refused(t *testing.T, m zmtp.Mechanism, cmd, right []byte) error {
 	t.Helper()
 	out, progress, err := m.Handshake(nil, cmd)
-	if err == nil || progress != zmtp.Continue || len(out) > 0 {
+	if err == nil || progress != zmtp.ProgressContinue || len(out) > 0 {
 		t.Fatalf("% x is accepted: %d, % x", cmd, progress, out)
 	}
 	for _, next := range [][]byte{right, nil} {
 		if out, progress, again := m.Handshake(nil, next); again == nil ||
-			progress != zmtp.Continue ||
+			progress != zmtp.ProgressContinue ||
 			len(out) > 0 {
 			t.Fatalf("the handshake goes on after %v", err)
 		}
@@ -222,7 +222,7 @@ func TestErrorInTheHandshake(t *testing.T) {
 func (p pair) finish(t testing.TB) {
 	t.Helper()
 	if _, progress, err := p.client.Handshake(nil, p.until(t, 3)); err != nil ||
-		progress != zmtp.Ready {
+		progress != zmtp.ProgressReady {
 		t.Fatalf("%d, %v", progress, err)
 	}
 }
@@ -429,7 +429,7 @@ func TestVouchIsChecked(t *testing.T) {
 				t.Errorf("%s: %v, want %v", name, err, c.want)
 			}
 		} else if _, progress, err := p.server.Handshake(nil, initiate); err != nil ||
-			progress != zmtp.Ready {
+			progress != zmtp.ProgressReady {
 			t.Errorf("%s: %d, %v", name, progress, err)
 		}
 	}
@@ -489,7 +489,7 @@ func TestAuthenticator(t *testing.T) {
 			p := pair{newClient(t, serverKey, clientSecret).Mechanism(said),
 				newServer(t, auth, serverSecret).Mechanism(localMetadata)}
 			out, progress, err := p.server.Handshake(nil, p.until(t, 2))
-			if err != nil || progress != zmtp.NeedsAuth || len(out) > 0 || asked != 0 {
+			if err != nil || progress != zmtp.ProgressNeedsAuth || len(out) > 0 || asked != 0 {
 				t.Fatalf("%d, %v, % x", progress, err, out)
 			}
 			out, progress, err = p.server.(zmtp.Authorizer).Authorize(t.Context(), nil,
@@ -497,7 +497,7 @@ func TestAuthenticator(t *testing.T) {
 			if asked != 1 {
 				t.Errorf("the authenticator is asked %d times", asked)
 			}
-			if reasonOf(err) != c.want || (err == nil) != (progress == zmtp.Ready) {
+			if reasonOf(err) != c.want || (err == nil) != (progress == zmtp.ProgressReady) {
 				t.Fatalf("%d, %v, want %v", progress, err, c.want)
 			}
 			if err != nil {
@@ -524,7 +524,7 @@ func TestAuthenticator(t *testing.T) {
 				}
 			}
 			if _, progress, err := p.client.Handshake(nil, body(t, out)); err != nil ||
-				progress != zmtp.Ready {
+				progress != zmtp.ProgressReady {
 				t.Fatal(err)
 			}
 			checkTraffic(t, p)

@@ -115,7 +115,7 @@ func (m *server) MaxFrame() int64 {
 // the connection without an ERROR.
 func (m *server) Handshake(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	if cmd == nil && m.state == wantHello {
-		return dst, zmtp.Continue, nil
+		return dst, zmtp.ProgressContinue, nil
 	}
 	out, progress, err := m.step(dst, cmd)
 	if err != nil {
@@ -127,32 +127,32 @@ func (m *server) Handshake(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 func (m *server) step(dst, cmd []byte) ([]byte, zmtp.Progress, error) {
 	name, _, err := wire.ParseCommand(cmd)
 	if err != nil {
-		return dst, zmtp.Continue, err
+		return dst, zmtp.ProgressContinue, err
 	}
 	switch {
 	case string(name) == cmdHello[1:] && m.state == wantHello:
 		if err := checkHello(cmd); err != nil {
-			return dst, zmtp.Continue, err
+			return dst, zmtp.ProgressContinue, err
 		}
 		if m.config.limiter.unlimited() {
 			m.config.limiter.started.Add(1)
 			dst, err = m.hello(dst, cmd)
-			return dst, zmtp.Continue, err
+			return dst, zmtp.ProgressContinue, err
 		}
 		m.raw = bytes.Clone(cmd)
 		m.state = wantTurn
-		return dst, zmtp.NeedsAuth, nil
+		return dst, zmtp.ProgressNeedsAuth, nil
 	case string(name) == cmdInitiate[1:] && m.state == wantInitiate:
 		if err := m.initiate(cmd); err != nil {
-			return dst, zmtp.Continue, err
+			return dst, zmtp.ProgressContinue, err
 		}
 		if m.config.auth.Handler == nil {
 			return m.finish(dst, nil) // Open. Data may follow INITIATE at once
 		}
 		m.state = wantAnswer
-		return dst, zmtp.NeedsAuth, nil
+		return dst, zmtp.ProgressNeedsAuth, nil
 	}
-	return dst, zmtp.Continue, unexpected(name, m.state)
+	return dst, zmtp.ProgressContinue, unexpected(name, m.state)
 }
 
 // checkHello makes the checks that need no computation.
@@ -301,7 +301,7 @@ func (m *server) turn(ctx context.Context, dst []byte) ([]byte, zmtp.Progress, e
 	if err != nil {
 		m.forget(ended)
 	}
-	return dst, zmtp.Continue, err
+	return dst, zmtp.ProgressContinue, err
 }
 
 // answer asks the authenticator.
@@ -314,23 +314,23 @@ func (m *server) answer(ctx context.Context, dst []byte) ([]byte, zmtp.Progress,
 	if status != "" {
 		dst = wire.AppendError(dst, status)
 	}
-	return dst, zmtp.Continue, fmt.Errorf("client key %v: %w", m.client, err)
+	return dst, zmtp.ProgressContinue, fmt.Errorf("client key %v: %w", m.client, err)
 }
 
 // finish appends READY. Like libzmq it parses the client's metadata only now.
 func (m *server) finish(dst []byte, known wire.Metadata) ([]byte, zmtp.Progress, error) {
-	peer, err := zmtp.PeerMetadata(m.raw)
+	peer, err := wire.ParsePeerMetadata(m.raw)
 	m.raw = nil
 	if err != nil {
 		m.forget(ended)
-		return dst, zmtp.Continue, err
+		return dst, zmtp.ProgressContinue, err
 	}
 	m.peer = append(known, peer...)
 	nonce := appendNonce(nil, 1)
 	data := m.traffic.seal(nonce, nonceReady, nonce, wire.AppendMetadata(nil, m.local))
 	m.state = ready
 	m.config.limiter.admitted(m.address)
-	return appendCommand(dst, cmdReady, data), zmtp.Ready, nil
+	return appendCommand(dst, cmdReady, data), zmtp.ProgressReady, nil
 }
 
 // Traffic implements zmtp.Mechanism. It clears the secrets of the handshake.

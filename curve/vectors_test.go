@@ -120,12 +120,12 @@ func (r *replay) handshake(cmd []byte) error {
 	var progress zmtp.Progress
 	var err error
 	r.sent, progress, err = r.mechanism.Handshake(r.sent, cmd)
-	if err == nil && progress == zmtp.NeedsAuth {
+	if err == nil && progress == zmtp.ProgressNeedsAuth {
 		r.sent, progress, err = r.mechanism.(zmtp.Authorizer).Authorize(context.Background(),
 			r.sent,
 			&net.TCPAddr{})
 	}
-	if err == nil && progress == zmtp.Ready {
+	if err == nil && progress == zmtp.ProgressReady {
 		r.sealer, r.opener = r.mechanism.Traffic()
 	}
 	return err

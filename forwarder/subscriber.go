@@ -86,7 +86,7 @@ func (x *xpubPattern) Detach(p *zmtp.Peer, _ error) {
 
 // Command implements zmtp.CommandHandler.
 func (x *xpubPattern) Command(p *zmtp.Peer, name, data []byte) error {
-	if on, ok := zmtp.SubscriptionCommand(name); ok {
+	if on, ok := wire.Subscription(name); ok {
 		return (*Forwarder)(x).subscribe(p.Value.(*subscriber), data, on)
 	}
 	return nil

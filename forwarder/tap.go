@@ -136,7 +136,7 @@ func (t *tapPattern) Detach(p *zmtp.Peer, _ error) {
 
 // Command implements zmtp.CommandHandler.
 func (t *tapPattern) Command(p *zmtp.Peer, name, data []byte) error {
-	on, ok := zmtp.SubscriptionCommand(name)
+	on, ok := wire.Subscription(name)
 	if !ok {
 		return nil
 	}

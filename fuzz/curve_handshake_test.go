@@ -80,7 +80,7 @@ func FuzzCurveStranger(f *testing.F) {
 			eachFrame(frames, func(body []byte) bool {
 				before := len(said)
 				out, progress, err := m.Handshake(said, body)
-				if progress != zmtp.Continue {
+				if progress != zmtp.ProgressContinue {
 					t.Fatalf("%s: progress %d", name, progress)
 				}
 				if failed && err == nil || err != nil && len(out) != before {
@@ -156,7 +156,7 @@ func FuzzCurveHandshake(f *testing.F) {
 				}
 			}
 		}
-		if changed || progress != [2]zmtp.Progress{zmtp.Ready, zmtp.Ready} {
+		if changed || progress != [2]zmtp.Progress{zmtp.ProgressReady, zmtp.ProgressReady} {
 			t.Fatalf("changed: %v, progress %v", changed, progress)
 		}
 	})

@@ -65,13 +65,13 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 		var progress Progress
 		out, used, progress, err = h.feed(out, in.buf)
 		in.buf = in.buf[:copy(in.buf, in.buf[used:])]
-		if err == nil && progress == NeedsAuth {
+		if err == nil && progress == ProgressNeedsAuth {
 			// The authenticator may take a while; the peer gets the rest of the greeting now.
 			if _, err := conn.Write(out); err != nil {
 				return nil, ioError("handshake", err)
 			}
 			out, progress, err = s.authorize(p, h, in, out[:0], deadline)
-			if err == nil && progress == Continue {
+			if err == nil && progress == ProgressContinue {
 				continue // with the bytes that were read meanwhile
 			}
 		}
@@ -90,7 +90,7 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 			}
 			return nil, err
 		}
-		if progress == Ready {
+		if progress == ProgressReady {
 			p.greeting, p.metadata = h.peer, m.Metadata()
 			p.sealer, p.opener = m.Traffic()
 			return in.buf, nil
@@ -172,15 +172,15 @@ func (s *Socket) authorize(p *Peer, h *handshake, in *inlet, out []byte,
 	}
 	switch {
 	case rerr != nil && !errors.Is(rerr, os.ErrDeadlineExceeded):
-		return out[:0], Continue, ioError("handshake", rerr)
+		return out[:0], ProgressContinue, ioError("handshake", rerr)
 	case err == nil && !time.Now().Before(deadline):
-		return out[:0], Continue, ioError("handshake", os.ErrDeadlineExceeded)
+		return out[:0], ProgressContinue, ioError("handshake", os.ErrDeadlineExceeded)
 	case err != nil:
-		return out, Continue, err
+		return out, ProgressContinue, err
 	}
-	if progress == Ready {
+	if progress == ProgressReady {
 		if err = checkMetadata(h.local, h.mechanism.Metadata()); err != nil {
-			return out[:0], Continue, err
+			return out[:0], ProgressContinue, err
 		}
 	}
 	// If the owner has ended meanwhile, the next read fails.

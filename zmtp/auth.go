@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"strconv"
-	"strings"
 
 	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zap"
@@ -62,16 +60,7 @@ func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
 }
 
 // PropUserID is the property with the user id of an authenticated peer.
-const PropUserID = "User-Id"
-
-// PeerMetadata parses the metadata that a peer has sent. It leaves out User-Id, which only an
-// authenticator may set.
-func PeerMetadata(b []byte) (Metadata, error) {
-	m, err := wire.ParseMetadata(b)
-	return slices.DeleteFunc(m, func(p Property) bool {
-		return strings.EqualFold(p.Name, PropUserID)
-	}), err
-}
+const PropUserID = wire.PropUserID
 
 func replyMetadata(r *zap.Reply) (Metadata, error) {
 	var m Metadata

@@ -175,7 +175,7 @@ func TestPeerCannotSetUserID(t *testing.T) {
 	for name, m := range map[string]Mechanism{"NULL": newNull(nil), "PLAIN": &plainServer{state: plainInitiate}} {
 		cmd := wire.AppendCommand(nil,
 			map[string]string{"NULL": wire.CmdReady, "PLAIN": cmdInitiate}[name], ready)
-		if _, progress, err := m.Handshake(nil, cmd[2:]); err != nil || progress != Ready {
+		if _, progress, err := m.Handshake(nil, cmd[2:]); err != nil || progress != ProgressReady {
 			t.Fatal(name, progress, err)
 		}
 		if v, ok := m.Metadata().Get(PropUserID); ok || len(m.Metadata()) != 2 {

@@ -25,7 +25,8 @@ type Client struct {
 }
 
 // NewClient returns a Client socket.
-func NewClient(cfg Config, opt ClientOptions) *Client {
+func NewClient(cfg Config, options ...ClientOptions) *Client {
+	opt := oneOption(options)
 	s := &Client{hello: opt.Hello, hiccup: opt.Hiccup}
 	s.Socket = NewSocket(wire.CLIENT, (*clientPattern)(s), cfg)
 	s.balancer = &loadBalancer{immediate: opt.Immediate, memory: s.memory}

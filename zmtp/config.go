@@ -200,3 +200,16 @@ func isNameByte(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' ||
 		strings.IndexByte("-_.+", b) >= 0
 }
+
+// oneOption returns the options that were given to a constructor, their zero value if there are
+// none.
+func oneOption[T any](options []T) (opt T) {
+	switch len(options) {
+	case 0:
+		return opt
+	case 1:
+		return options[0]
+	}
+	panic(fmt.Sprintf("zmtp: a socket was made with %d %T, at most one is allowed", len(options),
+		opt))
+}

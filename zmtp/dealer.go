@@ -35,7 +35,8 @@ type Dealer struct {
 }
 
 // NewDealer returns a Dealer socket.
-func NewDealer(cfg Config, opt DealerOptions) *Dealer {
+func NewDealer(cfg Config, options ...DealerOptions) *Dealer {
+	opt := oneOption(options)
 	s := &Dealer{hello: opt.Hello, hiccup: opt.Hiccup}
 	if opt.ProbeRouter && len(s.hello.wire) == 0 {
 		s.hello = probe

@@ -3,12 +3,22 @@
 //
 // # Use
 //
-// Make a socket, connect it or let it listen, send and receive, and shut it down:
+// Make a socket, connect it or let it listen, send and receive, and close it. A request and its
+// reply, without the checks of errors:
 //
-//	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
-//	if err := push.Connect("tcp://127.0.0.1:5557"); err != nil { ... }
-//	err := push.Send(ctx, zmtp.NewMessageString("hello", "world"))
-//	err = push.Shutdown(ctx) // sends what is queued, as long as ctx allows
+//	req := zmtp.NewReq(zmtp.Config{})
+//	defer req.Close()
+//	err := req.Connect("tcp://localhost:5555")
+//	err = req.Send(ctx, zmtp.NewMessageString("hello"))
+//	reply, err := req.Recv(ctx)
+//
+// Close drops what is still queued. To send it first, end with Shutdown, which waits as long as its
+// context allows:
+//
+//	push := zmtp.NewPush(zmtp.Config{SendHWM: 10_000}, zmtp.PushOptions{Immediate: true})
+//	err := push.Connect("tcp://localhost:5557")
+//	err = push.Send(ctx, zmtp.NewMessageString("hello", "world"))
+//	err = push.Shutdown(ctx)
 //
 // There is one type for each socket type, with only the methods that make sense for it:
 //
@@ -23,8 +33,9 @@
 // libzmq's newer types are [Client] and [Server], [Scatter] and [Gather], [Radio] and [Dish],
 // [PeerSocket] and [Channel]. [Stream] talks to programs that do not speak ZMTP.
 //
-// Options that several types have are in [Config], whose zero value works; those of one type are in
-// the options of its constructor.
+// Options that several types have are in [Config], whose zero value works. A type with options of
+// its own takes them as the second argument of its constructor, such as [ReqOptions]; to leave them
+// out is libzmq's default.
 //
 // # Sending and receiving
 //
@@ -40,14 +51,13 @@
 //
 // Queues are bounded in messages (the high-water marks of ZeroMQ) and in bytes. A Push, Dealer or
 // Req without room waits; a Pub drops for the subscriber without room, and counts it, as a Router
-// does. A socket that does not receive
-// stops the reading from its peers, which then wait or drop. [Socket.Stats] says what became of all
-// messages.
+// does. A socket that does not receive stops the reading from its peers, which then wait or drop.
+// [Socket.Stats] says what became of all messages.
 //
 // # Connections
 //
-// [Socket.Listen] and [Socket.Connect] take tcp, ipc and inproc endpoints, and those
-// of [Config.Transports]. Connect works in the background and again when a connection is lost, so the
+// [Socket.Listen] and [Socket.Connect] take tcp, ipc and inproc endpoints, and those of
+// [Config.Transports]. Connect works in the background and again when a connection is lost, so the
 // order in which programs start does not matter. [Config.Logger] gets what an operator should know;
 // [Socket.Monitor] gives all events, [Socket.Peers] the state of each connection.
 //
@@ -58,8 +68,26 @@
 // and authenticates. [Auth] decides which clients come in, with a handler of package
 // zmtpd/zmtp/zap.
 //
-// # New socket types
+// # Compared with libzmq
 //
-// [NewSocket] makes a socket for a [Pattern] of the caller: what a socket type does with its peers.
+// There is no context object and no thread that does I/O: each connection has two goroutines.
+// zmq_bind is [Socket.Listen], zmq_close with a linger period is [Socket.Shutdown], zmq_poll is
+// a goroutine for each socket or the Try methods, and EAGAIN, ETERM, EFSM and EHOSTUNREACH are
+// [ErrWouldBlock], [ErrClosed], [ErrState] and [ErrNoPeer]. The options of libzmq are named in the
+// comments of the fields that correspond to them. docs/migration.md has a table for programs that
+// use other Go packages.
+//
+// # Extending the package
+//
+// Programs that only use sockets need none of the following. To add
+//
+//   - a socket type, implement [Pattern], and [CommandHandler] if its peers send commands. It gets
+//     [Peer] and [Batch] values, and [NewSocket] makes the socket.
+//   - a transport, implement [Transport], with [Session] if it has no ZMTP greeting and
+//     [QueuedConn] if its connections are none of package net or crypto/tls, and give it in
+//     [Config.Transports].
+//   - a security mechanism, implement [Mechanism], with [Authorizer] and [FrameLimiter] where they
+//     apply, and [Sealer] and [Opener] if it protects the frames.
+//
 // DESIGN.md describes how the package works inside.
 package zmtp

@@ -70,15 +70,15 @@ func (h *handshake) negotiate(dst, b []byte) []byte {
 
 // feed takes bytes from the peer, returns how many of them it has consumed, and appends the answer
 // to dst. The caller gives the others again, with more bytes behind them; when the handshake is
-// Ready they begin the traffic. An answer that comes with an error must be sent before the
+// ProgressReady they begin the traffic. An answer that comes with an error must be sent before the
 // connection is closed.
 func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, err error) {
 	if !h.greeted {
 		if dst, n, err = h.greetings(dst, b); err != nil || !h.greeted {
-			return dst, n, Continue, err
+			return dst, n, ProgressContinue, err
 		}
 		if dst, progress, err = h.mechanism.Handshake(dst, nil); err != nil ||
-			progress == NeedsAuth {
+			progress == ProgressNeedsAuth {
 			h.mutual = true
 			return dst, n, progress, err
 		}
@@ -87,19 +87,19 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 		// MORE and COMMAND are ignored, as in libzmq: old peers do not set COMMAND.
 		_, size, header, err := wire.ParseHeader(b[n:])
 		if err != nil {
-			return dst, n, Continue, err
+			return dst, n, ProgressContinue, err
 		}
 		limit := h.maxFrame
 		if l, ok := h.mechanism.(FrameLimiter); ok {
 			limit = min(limit, l.MaxFrame())
 		}
 		if size > limit {
-			return dst, n, Continue,
+			return dst, n, ProgressContinue,
 				wire.Errorf(wire.CommandTooLarge, "handshake frame of %d bytes, the limit is %d",
 					size, limit)
 		}
 		if header == 0 || int64(len(b)-n-header) < size {
-			return dst, n, Continue, nil
+			return dst, n, ProgressContinue, nil
 		}
 		body := b[n+header : n+header+int(size)]
 		n += header + int(size)
@@ -107,14 +107,14 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 		dst, progress, err = h.mechanism.Handshake(dst, body)
 		switch {
 		case err != nil:
-			return dst, n, Continue, err
-		case progress == Ready:
+			return dst, n, ProgressContinue, err
+		case progress == ProgressReady:
 			if err = checkMetadata(h.local, h.mechanism.Metadata()); err != nil {
 				dst = dst[:before] // like libzmq, give no answer to a wrong INITIATE
 			}
-			return dst, n, Ready, err
-		case progress == NeedsAuth:
-			return dst, n, NeedsAuth, nil
+			return dst, n, ProgressReady, err
+		case progress == ProgressNeedsAuth:
+			return dst, n, ProgressNeedsAuth, nil
 		}
 	}
 }

@@ -2,7 +2,9 @@ package zmtp
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
+	"strconv"
 
 	"zmtpd/zmtp/wire"
 )
@@ -165,6 +167,30 @@ func (m Message) Size() int {
 		n += len(part)
 	}
 	return n
+}
+
+// String returns the parts, quoted, for logs and tests: ["weather/oslo" "snow"]. Of a large message
+// it returns the first 16 parts and the first 256 bytes of each, and how much is missing. To get
+// the text of a part, use string(m.Part(i)).
+func (m Message) String() string {
+	const maxParts, maxBytes = 16, 256
+	b := []byte{'['}
+	i := 0
+	for part := range m.Parts() {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		if i == maxParts {
+			b = fmt.Appendf(b, "and %d parts", m.NumParts()-maxParts)
+			break
+		}
+		b = strconv.AppendQuote(b, string(part[:min(len(part), maxBytes)]))
+		if len(part) > maxBytes {
+			b = fmt.Appendf(b, " and %d bytes", len(part)-maxBytes)
+		}
+		i++
+	}
+	return string(append(b, ']'))
 }
 
 // Peer returns the peer from which the message came, or nil for one that was made here.

@@ -42,23 +42,23 @@ func (*null) Traffic() (Sealer, Opener) { return nil, nil }
 func (m *null) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	if cmd == nil {
 		if m.auth != nil {
-			return dst, NeedsAuth, nil
+			return dst, ProgressNeedsAuth, nil
 		}
-		return m.ready(dst), Continue, nil
+		return m.ready(dst), ProgressContinue, nil
 	}
 	name, data, err := wire.ParseCommand(cmd)
 	if err != nil {
-		return dst, Continue, wire.Errorf(wire.UnexpectedCommand,
+		return dst, ProgressContinue, wire.Errorf(wire.UnexpectedCommand,
 			"no command in place of READY: %v", err)
 	}
 	switch string(name) {
 	case wire.CmdReady:
-		m.peer, err = PeerMetadata(data)
-		return dst, Ready, err
+		m.peer, err = wire.ParsePeerMetadata(data)
+		return dst, ProgressReady, err
 	case wire.CmdError:
-		return dst, Continue, ErrorFromCommand(data)
+		return dst, ProgressContinue, wire.ErrorFromCommand(data)
 	}
-	return dst, Continue, wire.Errorf(wire.UnexpectedCommand, "%q in place of READY", name)
+	return dst, ProgressContinue, wire.Errorf(wire.UnexpectedCommand, "%q in place of READY", name)
 }
 
 func (m *null) ready(dst []byte) []byte {
@@ -72,8 +72,8 @@ func (m *null) Authorize(ctx context.Context, dst []byte, peer net.Addr) ([]byte
 		if status != "" {
 			dst = wire.AppendError(dst, status)
 		}
-		return dst, Continue, err
+		return dst, ProgressContinue, err
 	}
 	m.zap = zap
-	return m.ready(dst), Continue, nil
+	return m.ready(dst), ProgressContinue, nil
 }

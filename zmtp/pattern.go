@@ -6,10 +6,11 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// Pattern implements a socket type: what it does with its peers. The methods of one peer are called
+// Pattern implements a socket type for [NewSocket]: what it does with its peers. The types of this
+// package have theirs; programs that use them need none. The methods of one peer are called
 // in this order: Attach once, then Receive from the peer's read goroutine, then Detach once. The
 // methods of different peers run at the same time. A Pattern whose peers send commands also
-// implements CommandHandler.
+// implements [CommandHandler].
 type Pattern interface {
 	// Attach takes a peer whose handshake is complete. It must not block. What it sends to the peer
 	// goes out before anything else. An error refuses the peer.
@@ -32,19 +33,6 @@ type CommandHandler interface {
 	// reading from this peer, which is its back-pressure. A handler ignores names that it does not
 	// know (RFC 37). An error closes the connection.
 	Command(p *Peer, name, data []byte) error
-}
-
-// SubscriptionCommand reports whether a command of this name is a SUBSCRIBE, for which on is true,
-// or a CANCEL. The data of both is the topic. Peers of ZMTP 3.0 send messages instead, see
-// Batch.Upstream.
-func SubscriptionCommand(name []byte) (on, ok bool) {
-	switch string(name) {
-	case wire.CmdSubscribe:
-		return true, true
-	case wire.CmdCancel:
-		return false, true
-	}
-	return false, false
 }
 
 // Upstream is a piece of the messages that a subscriber sent to a publisher.

@@ -63,34 +63,34 @@ func (m *plainClient) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	if cmd == nil {
 		c := m.credentials
 		if len(c.User) > 255 || len(c.Password) > 255 {
-			return dst, Continue,
+			return dst, ProgressContinue,
 				fmt.Errorf("zmtp: PLAIN: user and password may have at most 255 bytes each")
 		}
 		data := append([]byte{byte(len(c.User))}, c.User...)
 		data = append(append(data, byte(len(c.Password))), c.Password...)
 		m.state = plainHello
-		return wire.AppendCommand(dst, cmdHello, data), Continue, nil
+		return wire.AppendCommand(dst, cmdHello, data), ProgressContinue, nil
 	}
 	name, data, err := parsePlain(cmd)
 	if err != nil {
-		return dst, Continue, err
+		return dst, ProgressContinue, err
 	}
 	switch {
 	case name == wire.CmdError:
-		return dst, Continue, ErrorFromCommand(data)
+		return dst, ProgressContinue, wire.ErrorFromCommand(data)
 	case name == cmdWelcome && m.state == plainHello:
 		if len(data) != 0 {
-			return dst, Continue, wire.Errorf(wire.MalformedWelcome,
+			return dst, ProgressContinue, wire.Errorf(wire.MalformedWelcome,
 				"WELCOME with %d bytes too much", len(data))
 		}
 		m.state = plainInitiate
-		return wire.AppendCommand(dst, cmdInitiate, wire.AppendMetadata(nil, m.local)), Continue,
+		return wire.AppendCommand(dst, cmdInitiate, wire.AppendMetadata(nil, m.local)), ProgressContinue,
 			nil
 	case name == wire.CmdReady && m.state == plainInitiate:
-		m.peer, err = PeerMetadata(data)
-		return dst, Ready, err
+		m.peer, err = wire.ParsePeerMetadata(data)
+		return dst, ProgressReady, err
 	}
-	return dst, Continue, wire.Errorf(wire.UnexpectedCommand,
+	return dst, ProgressContinue, wire.Errorf(wire.UnexpectedCommand,
 		"%.16q in the PLAIN handshake of a client", name)
 }
 
@@ -109,29 +109,29 @@ func (*plainServer) Traffic() (Sealer, Opener) { return nil, nil }
 func (m *plainServer) Handshake(dst, cmd []byte) ([]byte, Progress, error) {
 	if cmd == nil {
 		m.state = plainHello
-		return dst, Continue, nil
+		return dst, ProgressContinue, nil
 	}
 	name, data, err := parsePlain(cmd)
 	if err != nil {
-		return dst, Continue, err
+		return dst, ProgressContinue, err
 	}
 	switch {
 	case name == cmdHello && m.state == plainHello:
 		user, rest, ok := cutShort(data)
 		password, rest, ok2 := cutShort(rest)
 		if !ok || !ok2 || len(rest) != 0 {
-			return dst, Continue, wire.Errorf(wire.MalformedHello,
+			return dst, ProgressContinue, wire.Errorf(wire.MalformedHello,
 				"HELLO is not exactly a user and a password")
 		}
 		m.user, m.password = append([]byte{}, user...), append([]byte{}, password...)
-		return dst, NeedsAuth, nil
+		return dst, ProgressNeedsAuth, nil
 	case name == cmdInitiate && m.state == plainInitiate:
-		if m.peer, err = PeerMetadata(data); err != nil {
-			return dst, Continue, err
+		if m.peer, err = wire.ParsePeerMetadata(data); err != nil {
+			return dst, ProgressContinue, err
 		}
-		return wire.AppendCommand(dst, wire.CmdReady, wire.AppendMetadata(nil, m.local)), Ready, nil
+		return wire.AppendCommand(dst, wire.CmdReady, wire.AppendMetadata(nil, m.local)), ProgressReady, nil
 	}
-	return dst, Continue, wire.Errorf(wire.UnexpectedCommand,
+	return dst, ProgressContinue, wire.Errorf(wire.UnexpectedCommand,
 		"%.16q in the PLAIN handshake of a server", name)
 }
 
@@ -144,10 +144,10 @@ func (m *plainServer) Authorize(ctx context.Context, dst []byte, peer net.Addr) 
 		if status != "" {
 			dst = wire.AppendFrame(dst, wire.Command, append([]byte(plainError+"\x03"), status...))
 		}
-		return dst, Continue, err
+		return dst, ProgressContinue, err
 	}
 	m.zap, m.state = zap, plainInitiate
-	return wire.AppendCommand(dst, cmdWelcome, nil), Continue, nil
+	return wire.AppendCommand(dst, cmdWelcome, nil), ProgressContinue, nil
 }
 
 // parsePlain is wire.ParseCommand for both forms of ERROR.

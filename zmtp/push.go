@@ -40,7 +40,8 @@ type Push struct {
 }
 
 // NewPush returns a Push socket.
-func NewPush(cfg Config, opt PushOptions) *Push {
+func NewPush(cfg Config, options ...PushOptions) *Push {
+	opt := oneOption(options)
 	s := new(Push)
 	s.Socket = NewSocket(wire.PUSH, (*pushPattern)(s), cfg)
 	s.balancer = &loadBalancer{key: opt.Key, immediate: opt.Immediate, memory: s.memory}

@@ -57,7 +57,8 @@ const (
 )
 
 // NewReq returns a Req socket.
-func NewReq(cfg Config, opt ReqOptions) *Req {
+func NewReq(cfg Config, options ...ReqOptions) *Req {
+	opt := oneOption(options)
 	s := &Req{opt: opt, number: rand.Uint32()}
 	s.Socket = NewSocket(wire.REQ, (*reqPattern)(s), cfg)
 	s.balance = &loadBalancer{immediate: opt.Immediate, memory: s.memory}

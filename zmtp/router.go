@@ -50,7 +50,8 @@ type Router struct {
 }
 
 // NewRouter returns a Router socket.
-func NewRouter(cfg Config, opt RouterOptions) *Router {
+func NewRouter(cfg Config, options ...RouterOptions) *Router {
+	opt := oneOption(options)
 	s := &Router{opt: opt, ids: newIDMaker()}
 	if opt.ProbeRouter && len(opt.Hello.wire) == 0 {
 		s.opt.Hello = probe

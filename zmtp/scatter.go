@@ -16,7 +16,8 @@ type Scatter struct {
 }
 
 // NewScatter returns a Scatter socket.
-func NewScatter(cfg Config, opt ScatterOptions) *Scatter {
+func NewScatter(cfg Config, options ...ScatterOptions) *Scatter {
+	opt := oneOption(options)
 	s := new(Scatter)
 	s.Socket = NewSocket(wire.SCATTER, (*scatterPattern)(s), cfg)
 	s.balancer = &loadBalancer{immediate: opt.Immediate, memory: s.memory}

@@ -30,7 +30,8 @@ type Server struct {
 }
 
 // NewServer returns a Server socket.
-func NewServer(cfg Config, opt ServerOptions) *Server {
+func NewServer(cfg Config, options ...ServerOptions) *Server {
+	opt := oneOption(options)
 	s := new(Server)
 	s.Socket = NewSocket(wire.SERVER, &addressedPattern{&s.addressed, &s.receiver, opt}, cfg)
 	s.receiver = newReceiver(s.Socket)
@@ -47,7 +48,8 @@ type PeerSocket struct {
 }
 
 // NewPeerSocket returns a PeerSocket.
-func NewPeerSocket(cfg Config, opt ServerOptions) *PeerSocket {
+func NewPeerSocket(cfg Config, options ...ServerOptions) *PeerSocket {
+	opt := oneOption(options)
 	s := new(PeerSocket)
 	s.Socket = NewSocket(wire.PEER, &addressedPattern{&s.addressed, &s.receiver, opt}, cfg)
 	s.receiver = newReceiver(s.Socket)

@@ -33,7 +33,8 @@ type Stream struct {
 }
 
 // NewStream returns a Stream socket.
-func NewStream(cfg Config, opt StreamOptions) *Stream {
+func NewStream(cfg Config, options ...StreamOptions) *Stream {
+	opt := oneOption(options)
 	s := &Stream{opt: opt, ids: newIDMaker()}
 	cfg.Mechanism, cfg.HeartbeatInterval, cfg.RoutingID, cfg.Metadata = nil, 0, nil, nil
 	all := maps.Clone(transports)

@@ -44,7 +44,8 @@ type XPub struct {
 }
 
 // NewXPub returns an XPub socket.
-func NewXPub(cfg Config, opt XPubOptions) *XPub {
+func NewXPub(cfg Config, options ...XPubOptions) *XPub {
+	opt := oneOption(options)
 	s := new(XPub)
 	s.Socket = NewSocket(wire.XPUB, (*xpubPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
@@ -119,7 +120,7 @@ type publisher struct {
 
 // command takes a command of a subscriber.
 func (c *publisher) command(p *Peer, name, data []byte) error {
-	if on, ok := SubscriptionCommand(name); ok {
+	if on, ok := wire.Subscription(name); ok {
 		return c.subscribe(p, data, on, Message{})
 	}
 	return nil

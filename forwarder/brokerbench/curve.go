@@ -98,7 +98,7 @@ func (k *keys) dial(c net.Conn, socketType string) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if progress == zmtp.Ready {
+		if progress == zmtp.ProgressReady {
 			s := &curveConn{Conn: c}
 			s.sealer, s.opener = m.Traffic()
 			return s, nil

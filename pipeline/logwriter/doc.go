@@ -7,7 +7,7 @@
 //		User string     `zeek:"user,optional"`
 //	}
 //
-//	push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
+//	push := zmtp.NewPush(zmtp.Config{})
 //	err := push.Connect("tcp://127.0.0.1:5557") // one of connect_log_endpoints
 //	w, err := logwriter.New[Login](push, logwriter.Config{
 //		Node: "sshd-1", Stream: "Login::LOG", Path: "login"})

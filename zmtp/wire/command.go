@@ -59,6 +59,18 @@ func AppendSubscription(dst []byte, v30, subscribe bool, topic []byte) []byte {
 	return AppendCommand(dst, CmdCancel, topic)
 }
 
+// Subscription reports whether a command of this name is a SUBSCRIBE, for which on is true, or a
+// CANCEL. The data of both is the topic. Peers of ZMTP 3.0 send messages instead.
+func Subscription(name []byte) (on, ok bool) {
+	switch string(name) {
+	case CmdSubscribe:
+		return true, true
+	case CmdCancel:
+		return false, true
+	}
+	return false, false
+}
+
 // AppendPing appends a PING. The TTL is in tenths of a second and cut to MaxPingTTL.
 func AppendPing(dst []byte, ttl int) []byte {
 	var data [2]byte
@@ -95,4 +107,19 @@ func ParseError(data []byte) (string, error) {
 		return "", Errorf(MalformedError, "ERROR whose reason overruns it")
 	}
 	return string(data[1 : 1+int(data[0])]), nil
+}
+
+// ErrorFromCommand turns the data of an ERROR command that ended a handshake into an error, a
+// [*Error] in any case.
+func ErrorFromCommand(data []byte) error {
+	reason, err := ParseError(data)
+	if err != nil {
+		return err
+	}
+	e := Errorf(PeerError, "the peer answered ERROR %q", reason)
+	switch reason {
+	case "300", "400", "500":
+		e.Status = int(reason[0]-'0') * 100
+	}
+	return e
 }

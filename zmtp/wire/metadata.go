@@ -2,13 +2,15 @@ package wire
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 )
 
-// Names of the properties that ZMTP itself defines (RFC 37).
+// Names of the properties that ZMTP itself defines (RFC 37), and that ZAP does (RFC 27).
 const (
 	PropSocketType = "Socket-Type"
 	PropIdentity   = "Identity"
+	PropUserID     = "User-Id"
 )
 
 // Property is one name and value of a peer's metadata.
@@ -70,4 +72,13 @@ func ParseMetadata(b []byte) (Metadata, error) {
 		b = b[size:]
 	}
 	return m, nil
+}
+
+// ParsePeerMetadata parses the metadata that a peer has sent. It leaves out User-Id, which only an
+// authenticator may set.
+func ParsePeerMetadata(b []byte) (Metadata, error) {
+	m, err := ParseMetadata(b)
+	return slices.DeleteFunc(m, func(p Property) bool {
+		return strings.EqualFold(p.Name, PropUserID)
+	}), err
 }
