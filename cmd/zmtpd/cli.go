@@ -27,6 +27,7 @@ type cli struct {
 	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Share the logs of all nodes among several loggers."`
 
 	Capture       captureCommand  `cmd:"" group:"tools" help:"Show what a cluster says, from packets."`
+	Doctor        doctorCommand   `cmd:"" group:"tools" help:"Find what is wrong with a cluster, and say what to do."`
 	Events        eventsCommand   `cmd:"" group:"tools" help:"Print the events of a Zeek cluster as they pass."`
 	Publish       publishCommand  `cmd:"" group:"tools" help:"Publish an event in a Zeek cluster."`
 	Nodes         nodesCommand    `cmd:"" group:"tools" help:"Show the nodes of a Zeek cluster."`

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,6 +206,12 @@ func (s *Store) PublicKeys() []curve.Key {
 		all = append(all, secret.Public())
 	}
 	return all
+}
+
+// Clients returns all clients, in the order of their names.
+func (s *Store) Clients() []*Client {
+	return slices.SortedFunc(maps.Values(s.now.Load().clients.byKey),
+		func(a, b *Client) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // DomainLogs is the ZAP domain in which clients with NoLogs are refused.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -37,6 +39,10 @@ type Layout struct {
 	Nodes map[string]NodeType // Cluster::nodes, by name
 	// ManagerIsLogger is Cluster::manager_is_logger: the manager is in the pool of loggers.
 	ManagerIsLogger bool
+	// Addresses are $ip and $p of the nodes that have them. The port is 0 without $p.
+	Addresses map[string]netip.AddrPort
+	// Fields are the fields of the nodes' records, such as "node_type", each once.
+	Fields []string
 }
 
 // Names returns the names of the nodes of a type in the order of Zeek (Cluster::nodes_with_type).
@@ -61,6 +67,7 @@ func (l *Layout) has(name string) bool {
 const (
 	maxLayoutSize = 4 << 20
 	maxNameSize   = 256 // of a node, in bytes
+	maxFields     = 100 // of nodes' records
 )
 
 // ParseLayout reads the nodes from cluster-layout.zeek, the script in which operators list them:
@@ -80,7 +87,8 @@ func ParseLayout(r io.Reader) (*Layout, error) {
 	}
 	p := layoutParser{tokens: scriptTokens{text: string(script), line: 1}}
 	p.next()
-	l := &Layout{Nodes: map[string]NodeType{}, ManagerIsLogger: true}
+	l := &Layout{Nodes: map[string]NodeType{}, ManagerIsLogger: true,
+		Addresses: map[string]netip.AddrPort{}}
 	for p.token != "" {
 		switch name := p.token; name {
 		case "Cluster::nodes", "Cluster::manager_is_logger":
@@ -172,7 +180,13 @@ func (p *layoutParser) node(l *Layout) error {
 	}
 	p.next()
 	t := None
+	var ip netip.Addr
+	var port uint64
 	for depth := 1; depth > 0; p.next() {
+		if field, ok := strings.CutPrefix(p.token, "$"); ok && depth == 1 &&
+			!slices.Contains(l.Fields, field) && len(l.Fields) < maxFields {
+			l.Fields = append(l.Fields, field)
+		}
 		switch p.token {
 		case "":
 			return fmt.Errorf("the record of node %q does not end", name)
@@ -190,10 +204,39 @@ func (p *layoutParser) node(l *Layout) error {
 				return fmt.Errorf("node %q has the unknown type %q", name, p.token)
 			}
 			t = NodeType(i)
+		case "$ip":
+			ip = p.address()
+		case "$p":
+			p.next()
+			if err := p.expect("="); err != nil {
+				return err
+			}
+			port, _ = strconv.ParseUint(p.token, 10, 16)
 		}
 	}
 	l.Nodes[name] = t
+	if ip.IsValid() {
+		l.Addresses[name] = netip.AddrPortFrom(ip, uint16(port))
+	}
 	return nil
+}
+
+// address reads = 127.0.0.1 or = [::1], up to the last token of the address. It returns the zero
+// Addr if there is none.
+func (p *layoutParser) address() netip.Addr {
+	p.next()
+	if p.token == "=" {
+		p.next()
+	}
+	bracket := p.token == "["
+	if bracket {
+		p.next()
+	}
+	ip, _ := netip.ParseAddr(p.token)
+	if bracket {
+		p.next()
+	}
+	return ip
 }
 
 // scriptTokens splits a Zeek script: strings with their opening quote and without the closing one,

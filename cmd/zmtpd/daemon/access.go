@@ -227,3 +227,23 @@ func (s *Access) close() {
 		_ = s.keyLog.Close() // the keys were written, or the error was logged
 	}
 }
+
+// Keys are the keys that the flags name.
+type Keys struct {
+	Server  []curve.Key      // public keys of the server; clients have to know one of them
+	Clients []*access.Client // empty if a ZAP handler decides
+	Listed  bool             // only Clients may connect
+}
+
+// ReadKeys reads the keys of the flags, nil for no encryption. It connects to nothing.
+func (f *AccessFlags) ReadKeys() (*Keys, error) {
+	sources, err := f.sources()
+	if sources == nil || err != nil {
+		return nil, err
+	}
+	store, err := access.Open(*sources, curve.NewLimiter(0))
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{store.PublicKeys(), store.Clients(), f.ZAPHandler == ""}, nil
+}

@@ -141,3 +141,11 @@ func newMemoryStatus(st memory.Stats) *MemoryStatus {
 	}
 	return &MemoryStatus{st.Limit, st.Used, st.Peak, st.ByKind, st.Waiting, st.Evicted}
 }
+
+// GivenMemory returns --memory in bytes, 0 if it is not given or is without limit.
+func (f *Flags) GivenMemory() int64 {
+	if f.Memory == nil {
+		return 0
+	}
+	return int64(*f.Memory)
+}

@@ -17,7 +17,7 @@ const resolveTimeout = 2 * time.Second
 // loop: the daemon would receive what it sends.
 func refuseSelf(ctx context.Context, t Target, bound []Endpoint) error {
 	for _, b := range bound {
-		if leadsTo(ctx, t.Endpoint, b.Endpoint) {
+		if LeadsTo(ctx, t.Endpoint, b.Endpoint) {
 			return Usagef("%s %s: zmtpd itself listens there (%s %s); name the endpoint of "+
 				"another process", t.Flag, t.Endpoint, b.Flag, b.Endpoint)
 		}
@@ -25,9 +25,9 @@ func refuseSelf(ctx context.Context, t Target, bound []Endpoint) error {
 	return nil
 }
 
-// leadsTo reports whether a connection to endpoint ends at bound, the endpoint or URL of a listener
+// LeadsTo reports whether a connection to endpoint ends at bound, the endpoint or URL of a listener
 // of this process.
-func leadsTo(ctx context.Context, endpoint, bound string) bool {
+func LeadsTo(ctx context.Context, endpoint, bound string) bool {
 	transport, address, _ := strings.Cut(endpoint, "://")
 	_, boundAddress, _ := strings.Cut(bound, "://")
 	if transport == "ipc" {
