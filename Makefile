@@ -35,7 +35,7 @@ build:
 
 # The pages in docs that are made from the code: commands, configuration and metrics.
 reference:
-	ZMTPD_UPDATE=1 $(GO) test -count=1 -run=TestReference ./cmd/zmtpd
+	ZMTPD_UPDATE=1 $(GO) test -count=1 -run=TestReference ./cmd/zmtpd ./cmd/zmtpd/doctor
 
 test-deps:
 	.ci/test-deps

@@ -4,5 +4,3 @@
 //
 // Every fault is in [Faults]. docs/doctor.md has the same list.
 package doctor
-
-//go:generate go test -run TestDocs -update

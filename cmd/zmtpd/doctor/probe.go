@@ -240,7 +240,7 @@ func appendReady(dst []byte, m wire.Metadata) []byte {
 func (p *probing) curve(a *answer, m zmtp.Mechanism) {
 	out, progress, err := m.Handshake(nil, nil)
 	steps := 0
-	for err == nil && progress == zmtp.Continue {
+	for err == nil && progress == zmtp.ProgressContinue {
 		if _, err = p.conn.Write(out); err != nil {
 			break
 		}
@@ -251,7 +251,7 @@ func (p *probing) curve(a *answer, m zmtp.Mechanism) {
 		}
 	}
 	switch {
-	case err == nil && progress == zmtp.Ready:
+	case err == nil && progress == zmtp.ProgressReady:
 		a.socket = socketType(m.Metadata())
 	case steps == 0:
 		a.fault, a.what = "keys-refused", "the server does not have the secret key to the public "+
