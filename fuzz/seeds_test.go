@@ -26,6 +26,7 @@ var corpora = map[string]func(testing.TB) [][]byte{
 	"FuzzSalsa":            salsaSeeds,
 	"FuzzSocketTypes":      socketTypeSeeds,
 	"FuzzTopics":           topicsSeeds,
+	"FuzzWebSocket":        webSocketStreams,
 	"FuzzZ85Decode":        z85Texts,
 	"FuzzZ85Encode":        z85Data,
 }

@@ -52,11 +52,12 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 	h := newHandshake(s.local, m, live.MaxMessageSize)
 	in := &inlet{conn: conn, buf: make([]byte, 0, 512)}
 	written := 0
+	var traits SessionTraits
 	if session, ok := conn.(Session); ok {
-		if err := openSession(p.owner.ctx, session, m.Name(), deadline); err != nil {
+		if traits, err = openSession(p.owner.ctx, session, m.Name(), deadline); err != nil {
 			return nil, ioError("handshake", err)
 		}
-		h.skipGreeting()
+		h.skipGreeting(traits)
 		written = wire.GreetingSize // whatever is sent is sent behind it
 	}
 	out := h.start(nil)
@@ -93,6 +94,9 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 		if progress == ProgressReady {
 			p.greeting, p.metadata = h.peer, m.Metadata()
 			p.sealer, p.opener = m.Traffic()
+			if traits.OpenHeartbeats && p.sealer != nil {
+				p.sealer, p.opener = openSealer{p.sealer}, openOpener{p.opener}
+			}
 			return in.buf, nil
 		}
 		if err := in.read(); err != nil {
@@ -102,14 +106,15 @@ func (s *Socket) exchange(p *Peer, committed *atomic.Bool) (first []byte, err er
 }
 
 // openSession is Session.Open with a deadline.
-func openSession(ctx context.Context, s Session, mechanism string, deadline time.Time) error {
+func openSession(ctx context.Context, s Session, mechanism string,
+	deadline time.Time) (SessionTraits, error) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	err := s.Open(ctx, mechanism)
+	traits, err := s.Open(ctx, mechanism)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return os.ErrDeadlineExceeded
+		err = os.ErrDeadlineExceeded
 	}
-	return err
+	return traits, err
 }
 
 // lingerClose gives the peer time to read the ERROR that it was sent: to close a connection with

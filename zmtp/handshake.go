@@ -19,9 +19,10 @@ type handshake struct {
 
 	greeting []byte // what is left to send of ours
 	greeted  bool
-	session  bool // there are no greetings, see Session
-	peer     wire.Greeting
-	mutual   bool // the peer may send its first command before it has ours
+	// session, unless it is nil, is for a Session: there are no greetings.
+	session *SessionTraits
+	peer    wire.Greeting
+	mutual  bool // the peer may send its first command before it has ours
 }
 
 func newHandshake(local SocketType, m Mechanism, maxMessage int64) *handshake {
@@ -36,9 +37,9 @@ func newHandshake(local SocketType, m Mechanism, maxMessage int64) *handshake {
 }
 
 // skipGreeting is for a Session that is open: the handshake begins with the mechanism.
-func (h *handshake) skipGreeting() {
+func (h *handshake) skipGreeting(t SessionTraits) {
 	h.greeting = nil
-	h.session = true
+	h.session = &t
 }
 
 // start appends the signature, which this side sends before it has read anything.
@@ -121,8 +122,11 @@ func (h *handshake) feed(dst, b []byte) (out []byte, n int, progress Progress, e
 
 // greetings takes the greeting of the peer, see feed.
 func (h *handshake) greetings(dst, b []byte) (out []byte, n int, err error) {
-	if h.session {
+	if h.session != nil {
 		h.peer = wire.Greeting{Major: 3, Minor: 1, Mechanism: h.mechanism.Name()}
+		if h.session.SubscriptionMessages {
+			h.peer.Minor = 0
+		}
 		h.greeted = true
 		return dst, 0, nil
 	}

@@ -53,23 +53,23 @@ func (l wrapping) Accept() (net.Conn, error) {
 
 type lineSession struct{ *zmtptest.Conn }
 
-func (s lineSession) Open(_ context.Context, mechanism string) error {
+func (s lineSession) Open(_ context.Context, mechanism string) (t SessionTraits, err error) {
 	if _, err := fmt.Fprintln(s, mechanism); err != nil {
-		return err
+		return t, err
 	}
 	var line []byte
 	for b := []byte{0}; ; line = append(line, b[0]) {
 		if _, err := s.Read(b); err != nil {
-			return err
+			return t, err
 		}
 		if b[0] == '\n' {
 			break
 		}
 	}
 	if string(line) != mechanism {
-		return wire.Errorf(wire.MechanismMismatch, "the peer speaks %.20q", line)
+		return t, wire.Errorf(wire.MechanismMismatch, "the peer speaks %.20q", line)
 	}
-	return nil
+	return t, nil
 }
 
 func lines(conn net.Conn) net.Conn { return lineSession{conn.(*zmtptest.Conn)} }
@@ -152,9 +152,9 @@ func TestSessionRefused(t *testing.T) {
 // waiting is a Session whose Open waits for its context.
 type waiting struct{ net.Conn }
 
-func (waiting) Open(ctx context.Context, _ string) error {
+func (waiting) Open(ctx context.Context, _ string) (t SessionTraits, err error) {
 	<-ctx.Done()
-	return ctx.Err()
+	return t, ctx.Err()
 }
 
 // The context of Open ends with the time of the handshake, and with the socket.
@@ -194,11 +194,11 @@ type rawSession struct {
 	written []byte
 }
 
-func (*rawSession) Open(_ context.Context, mechanism string) error {
+func (*rawSession) Open(_ context.Context, mechanism string) (t SessionTraits, err error) {
 	if mechanism != "NULL" {
-		return errors.New("a raw connection has no security")
+		err = errors.New("a raw connection has no security")
 	}
-	return nil
+	return t, err
 }
 
 func (s *rawSession) Read(b []byte) (int, error) {

@@ -202,7 +202,9 @@ func newRawConn(conn net.Conn) *rawConn {
 }
 
 // Open implements Session.
-func (*rawConn) Open(context.Context, string) error { return nil }
+func (*rawConn) Open(context.Context, string) (SessionTraits, error) {
+	return SessionTraits{}, nil
+}
 
 // NetConn returns the connection below.
 func (c *rawConn) NetConn() net.Conn { return c.Conn }

@@ -32,13 +32,24 @@ type Session interface {
 	net.Conn
 	// Open agrees with the peer on the mechanism of the given name, or returns why it cannot. It is
 	// called once, before Read and Write. It may wait until ctx ends, which is when the time of the
-	// handshake is over or the endpoint is given up.
-	Open(ctx context.Context, mechanism string) error
+	// handshake is over or the endpoint is given up. The deadlines of the connection are set too.
+	Open(ctx context.Context, mechanism string) (SessionTraits, error)
 }
+
+// SessionTraits are the ways in which a Session may differ from ZMTP 3.1.
+type SessionTraits struct {
+	// SubscriptionMessages is set if the peer takes subscriptions as messages only, as in ZMTP 3.0.
+	SubscriptionMessages bool
+	// OpenHeartbeats is set if the mechanism does not protect PING and PONG.
+	OpenHeartbeats bool
+}
+
+// TCP is the transport of tcp endpoints, for transports that are built on it.
+var TCP Transport = tcpTransport{}
 
 // transports are the transports that every socket has, by scheme.
 var transports = map[string]Transport{
-	"tcp":    tcpTransport{},
+	"tcp":    TCP,
 	"ipc":    ipcTransport{},
 	"inproc": inprocTransport{},
 }
@@ -55,7 +66,8 @@ func (c *Config) transport(endpoint string) (t Transport, scheme, address string
 	}
 	if t == nil {
 		return nil, "", "", endpointError(endpoint,
-			"transport %q is not supported, only tcp, ipc and inproc are", scheme)
+			"transport %q is not supported, only tcp, ipc, inproc and those of Config.Transports are",
+			scheme)
 	}
 	return t, scheme, address, nil
 }

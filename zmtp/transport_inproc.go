@@ -174,17 +174,17 @@ func newInprocConns(name string) (a, b *inprocConn) {
 }
 
 // Open implements Session.
-func (c *inprocConn) Open(ctx context.Context, mechanism string) error {
+func (c *inprocConn) Open(ctx context.Context, mechanism string) (t SessionTraits, err error) {
 	c.out.mechanism <- mechanism
 	select {
 	case other := <-c.in.mechanism:
 		if other != mechanism {
-			return wire.Errorf(wire.MechanismMismatch, "the peer has %q, this side %q", other,
+			return t, wire.Errorf(wire.MechanismMismatch, "the peer has %q, this side %q", other,
 				mechanism)
 		}
-		return nil
+		return t, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return t, ctx.Err()
 	}
 }
 

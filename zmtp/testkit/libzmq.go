@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -79,8 +80,36 @@ func Python(t testing.TB) string {
 // StartLibzmq starts a process with sockets of libzmq, which ends with the test.
 func StartLibzmq(t testing.TB) *Libzmq {
 	t.Helper()
-	z := &Libzmq{t: t, cmd: exec.Command(Python(t), "-c", peerProgram),
-		replies: make(chan Reply, 16)}
+	return start(t, exec.Command(Python(t), "-c", peerProgram))
+}
+
+//go:embed peer.js
+var nodeProgram string
+
+// StartZeroMQJS starts a process with sockets of the libzmq 4.3.5 in npm's zeromq, which has
+// libzmq's draft types and WebSocket. It ends with the test. Without that package, which
+// .ci/test-deps installs where there is npm, the test is skipped, or fails if it runs in CI. The
+// commands are those of peer.js.
+func StartZeroMQJS(t testing.TB) *Libzmq {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "zmtpd", "npm")
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", "zeromq")); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("run .ci/test-deps: %v", err)
+		}
+		t.Skipf("no zeromq of npm, run .ci/test-deps: %v", err)
+	}
+	return start(t, exec.Command("node", "--no-warnings", "-e", nodeProgram, dir))
+}
+
+// start starts a process that is driven with commands.
+func start(t testing.TB, cmd *exec.Cmd) *Libzmq {
+	t.Helper()
+	z := &Libzmq{t: t, cmd: cmd, replies: make(chan Reply, 16)}
 	z.cmd.Stderr = &z.stderr
 	in, err := z.cmd.StdinPipe()
 	if err != nil {

@@ -1,0 +1,251 @@
+package ws
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"zmtpd/curve"
+	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// mechanisms has both sides of each mechanism.
+type sides struct {
+	server, client func(zmtp.Metadata) zmtp.Mechanism
+}
+
+func mechanisms(t *testing.T) map[string]sides {
+	t.Helper()
+	auth := zmtp.Auth{Open: true}
+	key, secret := curve.GenerateKeyPair()
+	server, err := curve.NewServer(auth, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret = curve.GenerateKeyPair()
+	client, err := curve.NewClient(key, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]sides{
+		"NULL": {},
+		"PLAIN": {(&zmtp.PlainServer{Auth: auth}).Mechanism,
+			(&zmtp.PlainClient{User: "u", Password: "p"}).Mechanism},
+		"CURVE": {server.Mechanism, client.Mechanism},
+	}
+}
+
+// certificate returns the TLS configurations of a server on the loopback and of its clients.
+func certificate(t *testing.T) (server, client *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true,
+		BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{Certificates: []tls.Certificate{
+		{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: roots}
+}
+
+func config(o Options, mechanism func(zmtp.Metadata) zmtp.Mechanism) zmtp.Config {
+	return zmtp.Config{Transports: Transports(o), Mechanism: mechanism}
+}
+
+func shutdown(t *testing.T, s interface{ Shutdown(context.Context) error }) {
+	t.Helper()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// sizes are those at which a header changes, for WebSocket and for ZMTP.
+var sizes = []int{0, 1, 123, 124, 125, 126, 254, 255, 256, 4090, 65534, 65535, 65536, 1 << 20}
+
+// Messages of all sizes go both ways over ws and wss, with each mechanism, and what was sent before
+// Shutdown arrives.
+func TestConversation(t *testing.T) {
+	server, client := certificate(t)
+	for name, m := range mechanisms(t) {
+		for _, scheme := range []string{"ws", "wss"} {
+			t.Run(scheme+"/"+name, func(t *testing.T) {
+				front := zmtp.NewDealer(config(Options{TLS: server}, m.server), zmtp.DealerOptions{})
+				defer front.Close()
+				bound, err := front.Listen(scheme + "://127.0.0.1:*/zeromq")
+				if err != nil {
+					t.Fatal(err)
+				}
+				back := zmtp.NewDealer(config(Options{TLS: client}, m.client), zmtp.DealerOptions{})
+				if err := back.Connect(bound); err != nil {
+					t.Fatal(err)
+				}
+				for _, n := range sizes {
+					m := zmtp.NewMessageString(testkit.Pattern(n), "", testkit.Pattern(n))
+					if err := back.Send(t.Context(), m); err != nil {
+						t.Fatal(err)
+					}
+					got, err := front.Recv(t.Context())
+					if err != nil || string(got.Wire()) != string(m.Wire()) {
+						t.Fatalf("%d bytes: received %d, %v", n, got.Size(), err)
+					}
+					if err := front.Send(t.Context(), got); err != nil {
+						t.Fatal(err)
+					}
+					got, err = back.Recv(t.Context())
+					if err != nil || string(got.Wire()) != string(m.Wire()) {
+						t.Fatalf("%d bytes: received %d back, %v", n, got.Size(), err)
+					}
+				}
+				const last = 900
+				for range last {
+					if err := back.Send(t.Context(), zmtp.NewMessageString("last")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				shutdown(t, back)
+				for range last {
+					if _, err := front.Recv(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// Subscriptions arrive in the form of ZMTP 3.0, with CURVE too.
+func TestSubscriptions(t *testing.T) {
+	for name, m := range mechanisms(t) {
+		t.Run(name, func(t *testing.T) {
+			xpub := zmtp.NewXPub(config(Options{}, m.server), zmtp.XPubOptions{})
+			defer xpub.Close()
+			bound, err := xpub.Listen("ws://127.0.0.1:*")
+			if err != nil {
+				t.Fatal(err)
+			}
+			sub := zmtp.NewSub(config(Options{}, m.client))
+			defer sub.Close()
+			if err := sub.Subscribe("topic"); err != nil {
+				t.Fatal(err)
+			}
+			if err := sub.Connect(bound); err != nil {
+				t.Fatal(err)
+			}
+			if m, err := xpub.Recv(t.Context()); err != nil || string(m.Part(0)) != "\x01topic" {
+				t.Fatalf("%v, %v", m, err)
+			}
+			if err := xpub.Send(t.Context(), zmtp.NewMessageString("topic", "text")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sub.Recv(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := sub.Unsubscribe("topic"); err != nil {
+				t.Fatal(err)
+			}
+			if m, err := xpub.Recv(t.Context()); err != nil || string(m.Part(0)) != "\x00topic" {
+				t.Fatalf("%v, %v", m, err)
+			}
+		})
+	}
+}
+
+// recorder is a connection that keeps what was read from it.
+type recorder struct {
+	net.Conn
+	mu  sync.Mutex
+	all []byte
+}
+
+func (r *recorder) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, b[:n]...)
+	return n, err
+}
+
+// frames counts the frames of a server in what was read.
+func (r *recorder) frames(op opcode) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, rest, _ := bytes.Cut(r.all, []byte("\r\n\r\n"))
+	for {
+		h, m, err := parseHeader(rest, false)
+		if err != nil || m == 0 || int64(len(rest)-m) < h.size {
+			return n
+		}
+		if h.op == op {
+			n++
+		}
+		rest = rest[m+int(h.size):]
+	}
+}
+
+// Heartbeats are frames of WebSocket in both directions and keep an idle connection up, although
+// CURVE does not see them.
+func TestHeartbeats(t *testing.T) {
+	for name, m := range mechanisms(t) {
+		t.Run(name, func(t *testing.T) {
+			front := config(Options{}, m.server)
+			front.HeartbeatInterval, front.HeartbeatTimeout = 5*time.Millisecond, testkit.Patience
+			pull := zmtp.NewPull(front)
+			defer pull.Close()
+			bound, err := pull.Listen("ws://127.0.0.1:*")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var conn recorder
+			back := config(Options{}, m.client)
+			back.HeartbeatInterval, back.HeartbeatTimeout = 5*time.Millisecond, testkit.Patience
+			back.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if conn.Conn != nil {
+					return nil, errors.New("only one connection")
+				}
+				c, err := new(net.Dialer).DialContext(ctx, network, address)
+				conn.Conn = c
+				return &conn, err
+			}
+			push := zmtp.NewPush(back, zmtp.PushOptions{})
+			defer push.Close()
+			if err := push.Connect(bound); err != nil {
+				t.Fatal(err)
+			}
+			testkit.Eventually(t, "PINGs and PONGs in both directions", func() bool {
+				return conn.frames(opPing) >= 3 && conn.frames(opPong) >= 3
+			})
+			if err := push.Send(t.Context(), zmtp.NewMessageString("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := pull.Recv(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
