@@ -47,35 +47,40 @@ func startsGreeting(b []byte) bool {
 }
 
 // dissect takes the next bytes of a direction, which it may change. Only what is not complete is
-// kept.
+// kept. If something is, run completes it first, so that the rest of run is not copied.
 func (r *Reader) dissect(s *session, side int, run []byte) error {
 	h := &s.half[side]
-	if h.stage == dead {
-		return nil
-	}
-	b := run
-	if len(h.buf) > 0 {
-		r.keep(h, run)
-		if len(h.buf) < h.need {
-			return r.checkMemory(s, side)
+	for first := true; h.stage != dead && (first || len(run) > 0); first = false {
+		b := run
+		if len(h.buf) == 0 {
+			run = nil
+		} else {
+			n := len(run)
+			if missing := h.need - len(h.buf); missing > 0 {
+				n = min(n, missing)
+			}
+			r.keep(h, run[:n])
+			b, run = h.buf, run[n:]
+			if len(h.buf) < h.need {
+				break
+			}
 		}
-		b = h.buf
-	}
-	h.need = 0
-	rest, err := r.items(s, side, b)
-	switch {
-	case err != nil:
-		return err
-	case h.stage == dead:
-		return nil
-	case len(rest) == 0:
-		need := h.need
-		r.free(h)
-		h.need = need
-	case len(h.buf) > 0:
-		h.buf = h.buf[:copy(h.buf, rest)]
-	default:
-		r.keep(h, rest)
+		h.need = 0
+		rest, err := r.items(s, side, b)
+		switch {
+		case err != nil:
+			return err
+		case h.stage == dead:
+			return nil
+		case len(rest) == 0:
+			need := h.need
+			r.free(h)
+			h.need = need
+		case len(h.buf) > 0:
+			h.buf = h.buf[:copy(h.buf, rest)]
+		default:
+			r.keep(h, rest)
+		}
 	}
 	return r.checkMemory(s, side)
 }
@@ -313,8 +318,8 @@ func (r *Reader) traffic(s *session, side int, b []byte) (rest []byte, more bool
 func (r *Reader) item(s *session, side int, b []byte) (rest []byte, more bool, err error) {
 	h := &s.half[side]
 	h.decoder.MaxMessageSize = r.limit.message
-	if size, parts, _ := h.decoder.Whole(b); size > 0 {
-		return b[size:], true, r.message(s, side, b[:size], parts)
+	if m, parts := zmtp.CutMessage(&h.decoder, b); parts > 0 {
+		return b[len(m.Wire()):], true, r.message(s, side, m, parts)
 	}
 	it, err := h.decoder.Next(b)
 	if err != nil {
@@ -325,7 +330,11 @@ func (r *Reader) item(s *session, side int, b []byte) (rest []byte, more bool, e
 		h.need, h.hole = it.Size, false
 	case wire.AMessage:
 		h.hole = false
-		err = r.message(s, side, b[:it.Size], it.Parts)
+		m, e := zmtp.ParseMessage(b[:it.Size])
+		if e != nil {
+			return b, false, r.fail(s, side, e)
+		}
+		err = r.message(s, side, m, it.Parts)
 	case wire.ACommand:
 		name, data, e := wire.ParseCommand(it.Body)
 		if e != nil {
@@ -360,14 +369,9 @@ func (r *Reader) refused(s *session, side int, b []byte, why error) (rest []byte
 	return nil, false, nil
 }
 
-// message emits the message with these bytes.
-func (r *Reader) message(s *session, side int, b []byte, parts int) error {
-	m, err := zmtp.ParseMessage(b)
-	if err != nil {
-		return r.fail(s, side, err)
-	}
+func (r *Reader) message(s *session, side int, m zmtp.Message, parts int) error {
 	r.stats.Messages++
-	s.half[side].shape.learn(b, parts)
+	s.half[side].shape.learn(m.Wire(), parts)
 	return r.emit(s, Event{Kind: Message, From: s.side(side), Message: m})
 }
 

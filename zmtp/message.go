@@ -81,6 +81,16 @@ func ParseMessage(b []byte) (Message, error) {
 	return Message{wire: b}, nil
 }
 
+// CutMessage returns the message at the start of b and the number of its parts, if d finds it whole
+// there (see wire.Decoder.Whole); else the zero Message. The message refers to b.
+func CutMessage(d *wire.Decoder, b []byte) (m Message, parts int) {
+	size, parts, _ := d.Whole(b)
+	if size == 0 {
+		return Message{}, 0
+	}
+	return Message{wire: b[:size:size]}, parts
+}
+
 // Wire returns the wire form, which the caller must not change.
 func (m Message) Wire() []byte { return m.wire }
 
