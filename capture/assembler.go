@@ -55,7 +55,7 @@ func (r *Reader) payload(s *session, side int, at int64, b []byte, cut int) erro
 		if err := r.hold(s, side, held{at, b, cut}); err != nil {
 			return err
 		}
-		if len(h.waits) < maxEarly && !startsGreeting(h.waits[0].b) {
+		if len(h.waits) < maxEarly && !startsSession(h.waits[0].b) {
 			return nil
 		}
 		return r.startWithoutSYN(s, side)
@@ -120,7 +120,7 @@ func (r *Reader) inOrder(s *session, side int, w held) error {
 	}
 	if len(w.b) > 0 {
 		h.next += int64(len(w.b))
-		if err := r.dissect(s, side, w.b); err != nil || h.stage == dead {
+		if err := r.arrived(s, side, w.b); err != nil || h.stage == dead {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (r *Reader) startWithoutSYN(s *session, side int) error {
 	if err := r.begin(s); err != nil || s.phase == ended {
 		return err
 	}
-	if !startsGreeting(h.waits[0].b) {
+	if !startsSession(h.waits[0].b) {
 		h.stage = lost
 	}
 	return r.drain(s, side)

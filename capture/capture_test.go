@@ -107,6 +107,8 @@ func line(ev Event) string {
 		}
 	case Command:
 		fmt.Fprintf(&b, " %s %s", ev.Name, short(ev.Data))
+	case Upgrade:
+		b.WriteString(" " + ev.Name)
 	case Encrypted:
 		fmt.Fprintf(&b, " %d", ev.Size)
 	case Gap, Resumed:

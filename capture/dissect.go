@@ -14,6 +14,8 @@ type stage uint8
 
 const (
 	greeting  stage = iota // its greeting comes next
+	upgrade                // an HTTP request or response comes instead
+	upgraded               // it has sent its request, and waits for the response
 	handshake              // commands of the mechanism
 	traffic                // messages and commands
 	skipping               // the rest of a message of which a part is missing or too large
@@ -46,6 +48,9 @@ func startsGreeting(b []byte) bool {
 		(len(b) < wire.SignatureSize || b[wire.SignatureSize-1] == signatureLast)
 }
 
+// startsSession reports whether a direction begins as one of ZMTP does, over TCP or WebSocket.
+func startsSession(b []byte) bool { return startsGreeting(b) || startsUpgrade(b) }
+
 // dissect takes the next bytes of a direction, which it may change. Only what is not complete is
 // kept. If something is, run completes it first, so that the rest of run is not copied.
 func (r *Reader) dissect(s *session, side int, run []byte) error {
@@ -67,6 +72,9 @@ func (r *Reader) dissect(s *session, side int, run []byte) error {
 		}
 		h.need = 0
 		rest, err := r.items(s, side, b)
+		if h.ws != nil && h.ws.begun {
+			h.ws.early, run = append(h.ws.early, run...), nil
+		}
 		switch {
 		case err != nil:
 			return err
@@ -124,6 +132,10 @@ func (r *Reader) items(s *session, side int, b []byte) ([]byte, error) {
 		switch h.stage {
 		case greeting:
 			b, more, err = r.greet(s, side, b)
+		case upgrade:
+			b, more, err = r.upgrade(s, side, b)
+		case upgraded:
+			b, more, err = r.awaitResponse(s, side, b)
 		case handshake:
 			b, more, err = r.shake(s, side, b)
 		case traffic:
@@ -146,6 +158,10 @@ func (r *Reader) greet(s *session, side int, b []byte) (rest []byte, more bool, 
 	h, other := &s.half[side], &s.half[1-side]
 	if other.greeting.Major == 2 && len(b) > 0 && b[0] == signatureFirst {
 		return r.greet20(s, side, b)
+	}
+	if startsUpgrade(b) {
+		h.stage = upgrade
+		return b, true, nil
 	}
 	g, n, err := wire.ParseGreeting(b)
 	if err != nil {

@@ -19,6 +19,7 @@ type Kind uint8
 const (
 	Opened   Kind = iota + 1 // a TCP connection turned out to be ZMTP
 	Greeting                 // From sent its greeting
+	Upgrade                  // over WebSocket, instead: From sent its HTTP request or response
 	Metadata                 // From sent its metadata: READY, or INITIATE of PLAIN and CURVE
 	Message                  // From sent a message
 	Command                  // From sent any other command
@@ -32,7 +33,7 @@ const (
 	numKinds
 )
 
-var kindNames = [numKinds]string{"none", "opened", "greeting", "metadata", "message", "command",
+var kindNames = [numKinds]string{"none", "opened", "greeting", "upgrade", "metadata", "message", "command",
 	"encrypted", "gap", "resumed", "problem", "closed"}
 
 // String returns the name of the kind in lower case.
@@ -42,6 +43,11 @@ func (k Kind) String() string {
 	}
 	return fmt.Sprintf("kind_%d", uint8(k))
 }
+
+// CmdClose is the name of the Command event for the close frame of WebSocket. Its data are a code of
+// two bytes and a text (RFC 6455, section 7.1.5), or nothing. The control frames ping and pong are
+// the commands PING and PONG.
+const CmdClose = "CLOSE"
 
 // Side is one of the two ends of a session.
 type Side uint8
@@ -142,7 +148,9 @@ type Event struct {
 	Greeting wire.Greeting // of Greeting; one of ZMTP 1.0 or 2.0 has a version only
 	Metadata wire.Metadata // of Metadata, as it was sent, unchecked
 	Message  zmtp.Message  // of Message
-	Name     string        // of Command: its name, of up to 255 arbitrary bytes
+	// of Command: its name. Of Upgrade: the subprotocols of RFC 45 that the client offers, or the
+	// one that the server chose. Up to 255 arbitrary bytes
+	Name string
 	// of Command: the bytes behind the name. In PLAIN's HELLO they are user and password
 	Data []byte
 	Size int // of Encrypted: the size of the frame inside, in bytes

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"zmtpd/zmtp/wire"
 )
 
 // Options are the options of a Reader. The zero value is ready to use.
@@ -72,6 +74,7 @@ type Reader struct {
 	stats  Stats
 	pool   pool
 	search search
+	header [wire.MaxHeaderSize]byte // of the frame of ZMTP that a WebSocket frame contains
 
 	sessions map[connKey]*session
 	recent   *list.List // of all *session, the one that was idle for longest first

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"zmtpd/zmtp/wire"
@@ -49,6 +50,15 @@ func (r *Reader) gap(s *session, side int, missing int64, why error) error {
 			return err
 		}
 	}
+	if s.half[1-side].stage == upgraded && !s.agreed.made { // the response is missing
+		if err := r.assume(s); err != nil {
+			return err
+		}
+	}
+	if h.ws != nil && !h.ws.jump(missing) {
+		r.lose(s, side)
+		return nil
+	}
 	switch h.stage {
 	case dead:
 		return nil
@@ -71,12 +81,15 @@ func (r *Reader) gap(s *session, side int, missing int64, why error) error {
 
 // lose forgets where the boundaries are.
 func (r *Reader) lose(s *session, side int) {
+	if r.loseFrames(s, side) {
+		return
+	}
 	h, other := &s.half[side], &s.half[1-side]
 	if h.stage != lost {
 		h.skipped = 0
 	}
 	h.rest = 0
-	if h.syn { // the greeting consists of no frames, and its end is known
+	if h.syn && h.ws == nil { // the greeting consists of no frames, and its end is known
 		h.rest = max(0, h.first+wire.GreetingSize-h.next)
 	}
 	h.skipped += int64(len(h.buf))
@@ -216,6 +229,10 @@ func (r *Reader) resumed(s *session, side int, b []byte, at int) ([]byte, bool, 
 	if h.greeting.Mechanism == mechanismCurve {
 		h.stage, h.inside = traffic, false // the boundaries of messages are inside
 	}
+	if h.ws != nil {
+		h.ws.lost, h.ws.begun, h.ws.early = false, true, bytes.Clone(b[at:])
+		return nil, false, nil
+	}
 	return b[at:], true, nil
 }
 
@@ -260,15 +277,20 @@ func (p *shape) certain(known *shape) bool {
 
 // question says what is searched.
 type question struct {
-	limit int64 // of a message, in bytes
-	known bool  // it is ZMTP
-	curve bool  // all frames are those of CURVE
-	ended bool  // the last frame ends with the window
-	shape *shape
+	limit  int64 // of a message, in bytes
+	known  bool  // it is ZMTP
+	curve  bool  // all frames are those of CURVE
+	ws     bool  // the frames are those of WebSocket, masked or not
+	masked bool
+	ended  bool // the last frame ends with the window
+	shape  *shape
 }
 
 func (r *Reader) question(s *session, side int) question {
 	h := &s.half[side]
+	if h.ws != nil {
+		return question{limit: r.limit.message, ws: true, masked: h.ws.masked}
+	}
 	return question{limit: r.limit.message, known: s.phase == opened,
 		curve: h.greeting.Mechanism == mechanismCurve, shape: &h.shape}
 }
@@ -276,6 +298,13 @@ func (r *Reader) question(s *session, side int) question {
 // convinced reports whether the chain of frames in b, whose offsets are in next, is one of messages
 // and commands.
 func (q question) convinced(b []byte, next []int32, at int) bool {
+	if q.ws {
+		frames := 0
+		for ; at < len(b) && int(next[at]) < len(b); at = int(next[at]) {
+			frames++
+		}
+		return frames >= messagesUnknown
+	}
 	var seen shape
 	start, parts, messages, commands := -1, 0, 0, 0 // start: where the message begins, if known
 	for at < len(b) && int(next[at]) < len(b) || q.ended && at < len(b) {
@@ -398,7 +427,7 @@ func (s *search) boundary(b []byte, q question) (int, bool) {
 	if at >= n || !q.convinced(b, next, at) {
 		return 0, false
 	}
-	if q.curve {
+	if q.curve || q.ws {
 		return at, true
 	}
 	for unsure := 0; unsure < framesUnsure && at < n; at = int(next[at]) {
@@ -412,6 +441,9 @@ func (s *search) boundary(b []byte, q question) (int, bool) {
 // frameEnd returns where the frame at an offset ends, len(b) or more if that is not in b, or -1 if
 // no frame begins there. libzmq and all others write a size in the shortest form.
 func (q question) frameEnd(b []byte, i int) int {
+	if q.ws {
+		return q.frameEndWebSocket(b, i)
+	}
 	flags := wire.Flags(b[i])
 	if flags&^(wire.More|wire.Long|wire.Command) != 0 {
 		return -1

@@ -42,6 +42,7 @@ type session struct {
 	public *Session // nil until Select has been asked
 	half   [2]half  // what each endpoint sends
 
+	agreed   agreement   // of ZMTP over WebSocket
 	keys     sessionKeys // of CURVE
 	lastStep string      // of the handshake
 }
@@ -65,6 +66,8 @@ type half struct {
 	skipped  int64  // stage lost: bytes that were skipped
 	shape    shape  // of the messages so far
 	tried    int    // stage lost: bytes of buf that were searched
+
+	ws *webSocket // over WebSocket, behind the upgrade
 
 	opener *box.Opener // of CURVE, if the key is known
 	plain  []byte      // decrypted, not yet dissected
@@ -243,7 +246,7 @@ func (r *Reader) end(s *session, why CloseReason) error {
 		if err := r.flush(s, side); err != nil || s.phase == ended {
 			return err
 		}
-		if s.half[side].stage != lost || !s.half[side].finished() {
+		if h := &s.half[side]; h.stage != lost || h.ws != nil || !h.finished() {
 			continue
 		}
 		if err := r.lastSearch(s, side); err != nil {
@@ -276,7 +279,7 @@ func (r *Reader) end(s *session, why CloseReason) error {
 func (s *session) complete() bool {
 	for side := range s.half {
 		switch s.half[side].stage {
-		case greeting, handshake:
+		case greeting, upgrade, upgraded, handshake:
 			return false
 		}
 	}
@@ -295,7 +298,7 @@ func (r *Reader) bury(s *session) {
 func (r *Reader) kill(s *session, side int) {
 	h := &s.half[side]
 	r.loseMessage(h)
-	h.stage, h.opener, h.plain = dead, nil, nil
+	h.stage, h.opener, h.plain, h.ws = dead, nil, nil, nil
 	r.free(h)
 	r.dropHeld(h)
 }

@@ -131,8 +131,7 @@ func TestNotZMTP(t *testing.T) {
 	if err != nil || len(events) != 0 || stats.OtherSessions != 1 || stats.Sessions != 0 {
 		t.Errorf("%q, %+v, %v", lines(events), stats, err)
 	}
-	notZMTP := "5557 problem client zmtp: not_zmtp: the peer's first byte is 0x47, that of ZMTP " +
-		"is 0xff"
+	notZMTP := "5557 problem client zmtp: not_zmtp: an HTTP request that offers no subprotocol ZWS2.0"
 	diff(t, read(t, append(established(), up(0, http))...),
 		append(slices.Clone(openedServer), notZMTP,
 			"5557 closed end_of_file"))

@@ -75,6 +75,7 @@ func details(l line) string {
 	add("", l.Command)
 	add("version", l.Version)
 	add("mechanism", l.Mechanism)
+	add("protocol", l.Protocol)
 	for _, name := range slices.Sorted(maps.Keys(l.Metadata)) {
 		add(name, l.Metadata[name])
 	}
@@ -108,7 +109,7 @@ func (w *Writer) tsv(l line) error {
 		w.header = true
 		fmt.Fprintln(w.w, strings.Join(tsvColumns, "\t"))
 	}
-	name, topic := l.Command+l.Event+l.Path+l.Mechanism+l.Closed, l.Topic
+	name, topic := l.Command+l.Event+l.Path+l.Mechanism+l.Protocol+l.Closed, l.Topic
 	detail := strings.Join(l.Parts, " ")
 	switch {
 	case len(l.Args) > 0:

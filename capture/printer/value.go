@@ -1,11 +1,13 @@
 package printer
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -61,6 +63,11 @@ func handshakeData(ev *capture.Event) string {
 		if ttl, context, err := wire.ParsePing(ev.Data); err == nil {
 			return fmt.Sprintf("ttl %v context %s", time.Duration(ttl)*100*time.Millisecond,
 				printable(context))
+		}
+	case capture.CmdClose:
+		if n := len(ev.Data); n >= 2 {
+			return strings.TrimSpace(fmt.Sprintf("code %d %s", binary.BigEndian.Uint16(ev.Data),
+				printable(ev.Data[2:])))
 		}
 	case wire.CmdSubscribe, wire.CmdCancel, wire.CmdPong:
 		return printable(ev.Data)

@@ -73,6 +73,7 @@ type line struct {
 
 	Version   string            `json:"version,omitempty"`
 	Mechanism string            `json:"mechanism,omitempty"`
+	Protocol  string            `json:"protocol,omitempty"` // of an upgrade to WebSocket
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Command   string            `json:"command,omitempty"`
 	Data      string            `json:"data,omitempty"`
@@ -110,6 +111,8 @@ func (w *Writer) line(ev *capture.Event, item cluster.Item, names *cluster.Analy
 	case capture.Greeting:
 		l.Version = version(ev.Greeting)
 		l.Mechanism = printable([]byte(ev.Greeting.Mechanism))
+	case capture.Upgrade:
+		l.Protocol = printable([]byte(ev.Name))
 	case capture.Metadata:
 		l.Metadata = map[string]string{}
 		for _, p := range ev.Metadata {

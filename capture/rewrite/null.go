@@ -77,6 +77,8 @@ func (n *Null) Write(ev *capture.Event) error {
 		switch ev.Name {
 		case "HELLO", "WELCOME", "INITIATE", wire.CmdReady:
 			return nil // of another mechanism
+		case capture.CmdClose:
+			return nil // of WebSocket
 		case wire.CmdError:
 			b = n.greet(s, ev.From, b)
 		default:

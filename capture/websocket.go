@@ -1,0 +1,440 @@
+package capture
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/textproto"
+	"strings"
+
+	"zmtpd/zmtp/wire"
+)
+
+// ZMTP over WebSocket (RFC 45): behind an HTTP upgrade, which names the mechanism, each frame of
+// ZMTP is one binary frame of WebSocket (RFC 6455) that begins with a byte of flags. It becomes a
+// frame of ZMTP again, and dissect.go sees no difference. Like libzmq (ws_decoder.cpp), no direction
+// may use fragments, text or extensions.
+
+const (
+	// maxUpgrade bounds an HTTP request or response in bytes.
+	maxUpgrade = 16 << 10
+
+	requestStart  = "GET "
+	responseStart = "HTTP/1."
+	// bareProtocol is the subprotocol without a mechanism. Behind a slash the others name it.
+	bareProtocol = "ZWS2.0"
+)
+
+// Parts of a WebSocket frame (RFC 6455, section 5.2).
+const (
+	wsFinal   = 0x80 // with an opcode
+	wsBinary  = 2
+	wsClose   = 8
+	wsPing    = 9
+	wsPong    = 10
+	wsMasked  = 0x80 // with a short size
+	wsSize16  = 126
+	wsSize64  = 127
+	wsControl = 125 // bytes of the longest payload of a control frame
+	wsHeader  = 14  // bytes of the longest header
+)
+
+// Flags of RFC 45.
+const (
+	wsMore    = 1
+	wsCommand = 2
+)
+
+// maxRoutingID is the size of the longest routing id in bytes (RFC 37).
+const maxRoutingID = 255
+
+// startsUpgrade reports whether a direction begins as an HTTP request or response does.
+func startsUpgrade(b []byte) bool {
+	for _, start := range [...]string{requestStart, responseStart} {
+		if n := min(len(b), len(start)); n > 0 && string(b[:n]) == start[:n] {
+			return true
+		}
+	}
+	return false
+}
+
+// agreement is what an HTTP upgrade has led to.
+type agreement struct {
+	offer     string // the first subprotocol of RFC 45 in the request
+	made      bool
+	mechanism string
+	bare      bool // instead of the handshake of a mechanism each side sends its routing id
+}
+
+// mechanismOf returns the mechanism that a subprotocol names.
+func mechanismOf(protocol string) (mechanism string, bare, ok bool) {
+	rest, ok := strings.CutPrefix(protocol, bareProtocol)
+	if rest == "" {
+		return mechanismNull, true, ok
+	}
+	mechanism, ok = strings.CutPrefix(rest, "/")
+	return mechanism, false, ok
+}
+
+// webSocket is the state of a direction behind its upgrade.
+type webSocket struct {
+	masked bool
+	bare   bool   // the routing id comes next
+	part   []byte // a frame as far as it has come: header and flags, or all of it
+	left   int64  // bytes of the current frame that are still to come
+	key    [4]byte
+	at     int  // of the next byte in key
+	drop   bool // the rest of the frame is not looked at
+	lost   bool // the boundaries of frames are not known
+
+	begun bool   // frames begin with early
+	early []byte // not yet taken apart
+}
+
+// arrived takes the next bytes of a direction, which it may change.
+func (r *Reader) arrived(s *session, side int, run []byte) error {
+	h := &s.half[side]
+	if h.ws == nil || h.ws.lost {
+		if err := r.dissect(s, side, run); err != nil || h.ws == nil || !h.ws.begun {
+			return err
+		}
+		run = h.ws.early
+		h.ws.begun, h.ws.early = false, nil
+	}
+	return r.frames(s, side, run)
+}
+
+// upgrade parses an HTTP request or response.
+func (r *Reader) upgrade(s *session, side int, b []byte) (rest []byte, more bool, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(b) > maxUpgrade {
+			err = r.fail(s, side, wire.Errorf(wire.NotZMTP, "an HTTP header of more than %d bytes",
+				maxUpgrade))
+		}
+		return b, false, err
+	}
+	end += 4
+	in := textproto.NewReader(bufio.NewReader(bytes.NewReader(b[:end])))
+	first, _ := in.ReadLine()
+	header, err := in.ReadMIMEHeader()
+	if err != nil {
+		return b, false, r.fail(s, side, wire.Errorf(wire.NotZMTP, "an HTTP header: %.100v", err))
+	}
+	var protocols []string
+	for _, list := range header["Sec-Websocket-Protocol"] {
+		for p := range strings.SplitSeq(list, ",") {
+			protocols = append(protocols, strings.TrimSpace(p))
+		}
+	}
+	if strings.HasPrefix(first, requestStart) {
+		return r.request(s, side, b[end:], protocols)
+	}
+	return r.response(s, side, b[end:], first, protocols)
+}
+
+// request takes the request of a client, behind which rest follows.
+func (r *Reader) request(s *session, side int, rest []byte, protocols []string) ([]byte, bool,
+	error) {
+	for _, p := range protocols {
+		if _, _, ok := mechanismOf(p); ok && s.agreed.offer == "" {
+			s.agreed.offer = p
+		}
+	}
+	if s.agreed.offer == "" {
+		return rest, false, r.fail(s, side, wire.Errorf(wire.NotZMTP,
+			"an HTTP request that offers no subprotocol %s", bareProtocol))
+	}
+	s.half[side].stage = upgraded
+	return rest, true, r.upgradeStep(s, side, protocols)
+}
+
+// response takes the response of a server, behind which rest follows.
+func (r *Reader) response(s *session, side int, rest []byte, status string,
+	protocols []string) ([]byte, bool, error) {
+	_, code, _ := strings.Cut(status, " ")
+	protocol := strings.Join(protocols, ",")
+	mechanism, bare, ok := mechanismOf(protocol)
+	if !strings.HasPrefix(code, "101") || !ok {
+		return rest, false, r.fail(s, side, wire.Errorf(wire.NotZMTP,
+			"the server answers %.100q, with the subprotocol %.50q", status, protocol))
+	}
+	if err := r.upgradeStep(s, side, protocols); err != nil {
+		return rest, false, err
+	}
+	if err := r.agree(s, mechanism, bare); err != nil {
+		return rest, false, err
+	}
+	if s.half[side].stage == dead {
+		return rest, false, nil
+	}
+	r.beginFrames(s, side, rest)
+	// The client may have sent frames that were captured before this.
+	return nil, false, r.continueClient(s, 1-side)
+}
+
+func (r *Reader) upgradeStep(s *session, side int, protocols []string) error {
+	if err := r.open(s); err != nil {
+		return err
+	}
+	name := strings.Join(protocols, ",")
+	return r.step(s, Event{Kind: Upgrade, From: s.side(side), Name: name[:min(len(name), 255)]})
+}
+
+// agree notes what the two sides have agreed on.
+func (r *Reader) agree(s *session, mechanism string, bare bool) error {
+	switch mechanism {
+	case mechanismNull, mechanismPlain, mechanismCurve:
+		s.agreed.made, s.agreed.mechanism, s.agreed.bare = true, mechanism, bare
+		return nil
+	}
+	return r.failBoth(s, fmt.Errorf("%w %.20q", ErrMechanism, mechanism))
+}
+
+// continueClient goes on with a side that has waited for the response.
+func (r *Reader) continueClient(s *session, side int) error {
+	h := &s.half[side]
+	switch {
+	case h.stage == upgraded:
+		h.need = 0
+		return r.arrived(s, side, nil)
+	case h.stage == lost && h.ws == nil:
+		r.lose(s, side) // it now knows what it has lost
+	}
+	return nil
+}
+
+// awaitResponse holds what a client sends before the response is there. Since clients wait for it,
+// much of that shows that the response was not captured.
+func (r *Reader) awaitResponse(s *session, side int, b []byte) (rest []byte, more bool, err error) {
+	if !s.agreed.made && len(b) > maxUpgrade {
+		err = r.assume(s)
+	}
+	if s.agreed.made {
+		r.beginFrames(s, side, b)
+		return nil, false, nil
+	}
+	return b, false, err
+}
+
+// assume takes the client's first offer for agreed on: servers take the first one that they know.
+func (r *Reader) assume(s *session) error {
+	mechanism, bare, _ := mechanismOf(s.agreed.offer)
+	return r.agree(s, mechanism, bare)
+}
+
+func (r *Reader) newWebSocket(s *session, side int) *webSocket {
+	return &webSocket{masked: s.side(side) == Client,
+		part: make([]byte, 0, wsHeader+1+maxRoutingID)}
+}
+
+// beginFrames begins the frames of a direction with rest.
+func (r *Reader) beginFrames(s *session, side int, rest []byte) {
+	h := &s.half[side]
+	h.ws, h.stage = r.newWebSocket(s, side), handshake
+	h.greeting = wire.Greeting{Major: 3, Minor: 1, Mechanism: s.agreed.mechanism}
+	h.ws.bare, h.ws.begun, h.ws.early = s.agreed.bare, true, bytes.Clone(rest)
+}
+
+// wsFrame is the header of a WebSocket frame.
+type wsFrame struct {
+	op   byte
+	size int64 // of the payload
+	key  [4]byte
+}
+
+// parseWebSocket parses the header at the start of b and returns its length, 0 while b is too short.
+// A size in a longer form than necessary is refused (RFC 6455, section 5.2).
+func parseWebSocket(b []byte, masked bool) (f wsFrame, n int, err error) {
+	if len(b) < 2 {
+		return f, 0, nil
+	}
+	f.op = b[0] &^ wsFinal
+	switch {
+	case b[0]&wsFinal == 0 || f.op != wsBinary && f.op != wsClose && f.op != wsPing &&
+		f.op != wsPong:
+		return f, 0, wire.Errorf(wire.MalformedFrame, "a WebSocket frame that begins with %#02x",
+			b[0])
+	case b[1]&wsMasked != 0 != masked:
+		return f, 0, wire.Errorf(wire.MalformedFrame,
+			"a WebSocket frame whose second byte is %#02x: only clients mask", b[1])
+	}
+	n = 2
+	switch f.size = int64(b[1] &^ wsMasked); f.size {
+	case wsSize16:
+		n = 4
+	case wsSize64:
+		n = 10
+	}
+	head := n
+	if masked {
+		n += len(f.key)
+	}
+	if len(b) < n {
+		return f, 0, nil
+	}
+	shortest := uint64(0)
+	size := uint64(f.size)
+	switch head {
+	case 4:
+		size, shortest = uint64(binary.BigEndian.Uint16(b[2:])), wsControl+1
+	case 10:
+		size, shortest = binary.BigEndian.Uint64(b[2:]), math.MaxUint16+1
+	}
+	if size < shortest || size > math.MaxInt64/2 || f.op != wsBinary && size > wsControl ||
+		f.op == wsBinary && size == 0 {
+		return f, 0, wire.Errorf(wire.MalformedFrame,
+			"a WebSocket frame of kind %d with a payload of %d bytes", f.op, size)
+	}
+	f.size = int64(size)
+	if masked {
+		f.key = [4]byte(b[head:])
+	}
+	return f, n, nil
+}
+
+// frames takes WebSocket frames apart.
+func (r *Reader) frames(s *session, side int, b []byte) error {
+	h := &s.half[side]
+	for len(b) > 0 && h.stage != dead {
+		w := h.ws
+		if w.left > 0 {
+			piece := b[:min(w.left, int64(len(b)))]
+			b = b[len(piece):]
+			w.left -= int64(len(piece))
+			w.unmask(piece)
+			if w.drop {
+				continue
+			}
+			if err := r.dissect(s, side, piece); err != nil {
+				return err
+			}
+			continue
+		}
+		before := len(w.part)
+		w.part = append(w.part, b[:min(len(b), cap(w.part)-before)]...)
+		f, n, err := parseWebSocket(w.part, w.masked)
+		if err != nil {
+			return r.fail(s, side, err)
+		}
+		whole := n + 1 // with the flags
+		if f.op != wsBinary || w.bare && f.size <= maxRoutingID+1 {
+			whole = n + int(f.size)
+		}
+		if n == 0 || len(w.part) < whole {
+			return nil
+		}
+		b = b[whole-before:]
+		payload := w.part[n:whole]
+		w.key, w.at, w.drop, w.part = f.key, 0, false, w.part[:0]
+		w.unmask(payload)
+		if f.op == wsBinary {
+			err = r.binaryFrame(s, side, f.size, payload)
+		} else {
+			err = r.controlFrame(s, side, f.op, payload)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// binaryFrame begins a frame of ZMTP. payload begins with its flags.
+func (r *Reader) binaryFrame(s *session, side int, size int64, payload []byte) error {
+	w := s.half[side].ws
+	var flags wire.Flags
+	switch payload[0] {
+	case 0:
+	case wsMore:
+		flags = wire.More
+	case wsCommand:
+		flags = wire.Command
+	default:
+		return r.fail(s, side, wire.Errorf(wire.MalformedFrame,
+			"flags %#02x of a frame over WebSocket", payload[0]))
+	}
+	if w.bare {
+		if flags != 0 || int64(len(payload)) < size {
+			return r.fail(s, side, wire.Errorf(wire.MalformedReady,
+				"the first frame is no routing id: flags %#02x, %d bytes", payload[0], size))
+		}
+		w.bare = false
+		return r.dissect(s, side, wire.AppendCommand(nil, wire.CmdReady,
+			wire.AppendProperty(nil, wire.PropIdentity, payload[1:])))
+	}
+	w.left = size - 1
+	return r.dissect(s, side, wire.AppendHeader(r.header[:0], flags, int(size-1)))
+}
+
+// controlFrame takes a heartbeat, or the announcement that the sender will close.
+func (r *Reader) controlFrame(s *session, side int, op byte, payload []byte) error {
+	switch op {
+	case wsPing:
+		return r.command(s, side, []byte(wire.CmdPing), append([]byte{0, 0}, payload...))
+	case wsPong:
+		return r.command(s, side, []byte(wire.CmdPong), payload)
+	}
+	return r.command(s, side, []byte(CmdClose), payload)
+}
+
+// unmask takes the next bytes of a payload.
+func (w *webSocket) unmask(b []byte) {
+	if !w.masked {
+		return
+	}
+	for i := range b {
+		b[i] ^= w.key[(w.at+i)&3]
+	}
+	w.at = (w.at + len(b)) & 3
+}
+
+// jump takes bytes that are missing. It returns false if they may contain a boundary.
+func (w *webSocket) jump(missing int64) bool {
+	if w.lost || len(w.part) > 0 || missing > w.left {
+		w.lost, w.part, w.left = true, w.part[:0], 0
+		return false
+	}
+	w.left -= missing
+	w.at = int((int64(w.at) + missing) & 3)
+	return true
+}
+
+// loseFrames takes the loss of boundaries in a direction that is over WebSocket. It returns true if
+// those of WebSocket are known: then it goes on with the next frame.
+func (r *Reader) loseFrames(s *session, side int) bool {
+	h := &s.half[side]
+	switch {
+	case h.ws != nil:
+	case s.agreed.made:
+		h.ws = r.newWebSocket(s, side)
+		h.ws.lost = true
+		h.greeting = wire.Greeting{Major: 3, Minor: 1, Mechanism: s.agreed.mechanism}
+	default:
+		return false
+	}
+	if h.ws.lost {
+		return false
+	}
+	h.ws.drop = true
+	r.free(h)
+	r.loseMessage(h)
+	h.stage, h.inside, h.rest = skipping, h.greeting.Mechanism != mechanismCurve, 0
+	return true
+}
+
+// frameEndWebSocket is frameEnd for a direction over WebSocket.
+func (q question) frameEndWebSocket(b []byte, i int) int {
+	f, n, err := parseWebSocket(b[i:], q.masked)
+	switch {
+	case err != nil || f.op == wsBinary && f.size > q.limit+1:
+		return -1
+	case n == 0:
+		return len(b) + 1
+	case f.op == wsBinary && i+n < len(b) && b[i+n]^f.key[0] > wsCommand:
+		return -1
+	}
+	return int(min(int64(i+n)+f.size, int64(len(b))+1))
+}
