@@ -23,6 +23,7 @@ var corpora = map[string]func(testing.TB) [][]byte{
 	"FuzzGatewayFirst":     gatewayFirsts,
 	"FuzzGatewayMessage":   gatewayMessages,
 	"FuzzLogBatch":         func(tb testing.TB) [][]byte { return seeds(tb, "testdata/logbatch") },
+	"FuzzRedis":            redisRequests,
 	"FuzzSalsa":            salsaSeeds,
 	"FuzzSocketTypes":      socketTypeSeeds,
 	"FuzzTopics":           topicsSeeds,
