@@ -47,6 +47,9 @@ type cli struct {
 	HelpOn        helpCommand     `cmd:"" name:"help" group:"tools" help:"Print help about zmtpd or one of its commands."`
 	Simulate      simulateCommand `cmd:"" group:"tools" help:"Play the nodes of a Zeek cluster against a broker and a logger, and balance what was sent and seen."`
 	Version       versionCommand  `cmd:"" group:"tools" help:"Print version, commit, Go version and dependencies."`
+
+	Completion completionCommand `cmd:"" group:"tools" help:"Print a script that completes command lines of zmtpd in a shell."`
+	Man        manCommand        `cmd:"" group:"tools" help:"Print the manual page zmtpd(1)."`
 }
 
 var groups = kong.ExplicitGroups([]kong.Group{

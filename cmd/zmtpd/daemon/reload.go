@@ -31,6 +31,7 @@ type reloader struct {
 	memory  *memory.Budget
 	jobs    []Job
 	program *Program
+	manager *notifier // nil for none
 
 	current *kong.Context // the configuration that was read last
 }
@@ -55,8 +56,10 @@ func (r *reloader) watch(ctx context.Context, hup <-chan os.Signal) {
 	for {
 		select {
 		case <-hup:
+			r.manager.reloading()
 			r.configuration()
 			r.access.Reload()
+			r.manager.ready()
 		case <-tick.C:
 			r.access.Poll()
 		case <-ctx.Done():

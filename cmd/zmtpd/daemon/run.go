@@ -37,6 +37,7 @@ type daemon struct {
 	memory  *memory.Budget // nil for none
 	log     *slog.Logger
 	started time.Time
+	manager *notifier // nil for none
 
 	web       *Endpoint   // nil for none; set before listen
 	endpoints []Endpoint  // set before ready
@@ -64,14 +65,16 @@ func Run(ctx context.Context, p *Program) error {
 	if err != nil {
 		return err
 	}
+	manager := newNotifier(log)
+	defer manager.close()
 	d := &daemon{version: p.Version, jobs: jobs, access: access, memory: budget, log: log,
-		started: time.Now()}
+		started: time.Now(), manager: manager}
 	d.describe(p)
 	access.describe(log)
 	flags.describeMemory(log)
 	warnDescriptors(log, descriptorLimit())
 	r := &reloader{log: log, level: level, access: access, memory: budget, jobs: jobs, program: p,
-		current: p.Parsed}
+		manager: manager, current: p.Parsed}
 	defer r.start()()
 	err = d.serve(ctx, flags)
 	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, ctx.Err()) {
@@ -106,10 +109,13 @@ func (d *daemon) serve(ctx context.Context, flags *Flags) error {
 	if err := d.listen(ctx); err != nil {
 		return errors.Join(err, d.shutdown(ctx))
 	}
+	// A daemon whose jobs do not say how they are, since a lock is never released, is not alive.
+	defer d.manager.watch(func() { d.status() })()
 	<-ctx.Done()
 
 	d.ready.Store(false)
 	timeout := time.Duration(flags.ShutdownTimeout)
+	d.manager.stopping(timeout)
 	d.log.Info("shutting down", "timeout", timeout)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
@@ -141,6 +147,7 @@ func (d *daemon) listen(ctx context.Context) error {
 		d.announce(ctx, e)
 	}
 	d.warnExposed()
+	d.manager.ready()
 	return nil
 }
 
