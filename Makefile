@@ -19,7 +19,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up demo build reference test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway scale overload soak hostile nightly clean
+.PHONY: up demo build reference release release-test test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway scale overload soak hostile nightly clean
 
 # Logs go to run/logs, which git ignores.
 up: build
@@ -60,6 +60,15 @@ cross/%:
 
 compile/%:
 	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath ./...
+
+# Everything of a release, in dist/release: binaries, packages, bills of materials, checksums.
+release:
+	GO=$(GO) packaging/release
+
+# Builds linux/amd64 twice and compares the sums; as root on Debian, installs the package, runs the
+# service under most restrictions of its unit, and removes the package again.
+release-test:
+	GO=$(GO) packaging/release-test
 
 fuzz:
 	GO=$(GO) FUZZTIME=$(FUZZTIME) .ci/fuzz

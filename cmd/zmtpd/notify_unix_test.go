@@ -56,7 +56,7 @@ func TestServiceManager(t *testing.T) {
 	up.Signal(syscall.SIGHUP)
 	m.await(t, "RELOADING=1")
 	m.await(t, "READY=1")
-	up.Signal(syscall.SIGTERM)
+	up.Terminate()
 	if text := m.await(t, "STOPPING=1"); !strings.Contains(text, "EXTEND_TIMEOUT_USEC=12000000") {
 		t.Errorf("the end is announced with %q", text)
 	}
