@@ -13,6 +13,8 @@ PARALLEL ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
 # What "zmtpd version" says; empty for a build from a tree without tags.
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -X main.version=$(VERSION)
+# How checks compile: as the release is built, so that they share its compiled packages.
+CHECK    := CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath"
 
 # A binary for each; what cannot be had there says so at run time.
 BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 darwin/arm64
@@ -42,13 +44,13 @@ test-deps:
 
 # The variable makes a test fail that finds itself built without the race detector.
 test: test-deps
-	$(GO) vet ./...
-	ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -parallel=$(PARALLEL) -timeout=$(TIMEOUT) ./...
+	$(CHECK) $(GO) vet ./...
+	ZMTPD_TEST_RACE=1 $(GO) test -race -vet=off -shuffle=on -parallel=$(PARALLEL) -timeout=$(TIMEOUT) ./...
 
 lint:
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(CHECK) $(GO) vet ./...
+	$(CHECK) $(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	.ci/imports
 

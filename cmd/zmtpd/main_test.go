@@ -19,6 +19,12 @@ func TestMain(m *testing.M) {
 type leakChecked struct{ m *testing.M }
 
 func (c leakChecked) Run() int {
+	var err error
+	if built.dir, err = os.MkdirTemp("", "zmtpd-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(built.dir)
 	status := c.m.Run()
 	if status == 0 {
 		if err := goleak.Find(); err != nil {

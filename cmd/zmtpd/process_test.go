@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"zmtpd/cmd/zmtpd/daemon"
@@ -26,10 +27,23 @@ type program []string
 // ours is the zmtpd of this build, see TestMain.
 var ours = program{"zmtpd"}
 
-// operators builds zmtpd as operators have it: the race detector multiplies memory.
+// operators returns zmtpd as operators have it: the race detector multiplies memory and CPU time.
+// The first call builds it.
 func operators(t *testing.T) program {
 	t.Helper()
-	return program{testkit.Build(t, "zmtpd/cmd/zmtpd")}
+	built.Lock()
+	defer built.Unlock()
+	if built.program == "" {
+		built.program = testkit.Build(t, built.dir, "zmtpd/cmd/zmtpd")
+	}
+	return program{built.program}
+}
+
+// built is the program of operators.
+var built struct {
+	sync.Mutex
+	dir     string // leakChecked makes and removes it
+	program string // "" before the first build
 }
 
 // start starts ours.

@@ -18,7 +18,7 @@ import (
 // policy does not drop. Queues and the broker's memory stay within limits, and the log names the
 // slow subscribers.
 func TestOverload(t *testing.T) {
-	binary := testkit.Build(t, "zmtpd/cmd/zmtpd")
+	binary := testkit.Build(t, t.TempDir(), "zmtpd/cmd/zmtpd")
 	for _, policy := range []string{"adaptive", "block", "drop", "disconnect"} {
 		t.Run(policy, func(t *testing.T) { testOverload(t, binary, policy) })
 	}

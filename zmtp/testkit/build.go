@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// Build builds a program of this module as operators have it, without cgo and the race detector,
-// and returns the file. The file is removed at the end of the test; the go command's cache makes
-// the next build cheap.
-func Build(t testing.TB, pkg string) (program string) {
+// Build builds a program of this module in the folder dir as operators have it, without cgo and the
+// race detector, and returns its file. It uses the flags of the release, and so shares its compiled
+// packages in the go command's cache.
+func Build(t testing.TB, dir, pkg string) (program string) {
 	t.Helper()
-	program = filepath.Join(t.TempDir(), filepath.Base(pkg))
+	program = filepath.Join(dir, filepath.Base(pkg))
 	if runtime.GOOS == "windows" {
 		program += ".exe"
 	}
-	build := exec.Command("go", "build", "-o", program, pkg)
+	build := exec.Command("go", "build", "-trimpath", "-o", program, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build %s: %v\n%s", pkg, err, out)

@@ -49,7 +49,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	zmtpd = filepath.Join(dir, "zmtpd")
-	build := exec.Command("go", "build", "-o", zmtpd, "zmtpd/cmd/zmtpd")
+	build := exec.Command("go", "build", "-trimpath", "-o", zmtpd, "zmtpd/cmd/zmtpd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)

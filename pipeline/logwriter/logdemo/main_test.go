@@ -26,8 +26,8 @@ func TestDemoLogsIntoZmtpd(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no signal that asks a process to end")
 	}
-	zmtpd, logdemo := testkit.Build(t, "zmtpd/cmd/zmtpd"),
-		testkit.Build(t, "zmtpd/pipeline/logwriter/logdemo")
+	zmtpd, logdemo := testkit.Build(t, t.TempDir(), "zmtpd/cmd/zmtpd"),
+		testkit.Build(t, t.TempDir(), "zmtpd/pipeline/logwriter/logdemo")
 	for _, format := range []string{"tsv", "json"} {
 		t.Run(format, func(t *testing.T) {
 			dir := t.TempDir()
