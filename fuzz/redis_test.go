@@ -52,9 +52,12 @@ func redisRequests(testing.TB) [][]byte {
 	for _, text := range []string{
 		"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", "PING\r\n",
 		"set k 'a b' EX 100 NX\r\nincr n\r\nexpire n 5\r\nttl n\r\n", "*1\r\n$99999999\r\n",
-		"HELLO 3\r\nSADD s a b\r\nSMEMBERS s\r\nHSET h f v\r\nHGETALL h\r\nRPUSH l 1 2\r\nLPOP l 1\r\n",
-		"ZADD z 1 a 2 b\r\nZRANGEBYSCORE z (1 inf WITHSCORES LIMIT 0 5\r\nZREMRANGEBYSCORE z 0 1\r\n",
-		"MULTI\r\nSET a 1\r\nGET a\r\nEXEC\r\nWATCH a\r\n", "SCAN 0 MATCH k* COUNT 5\r\nKEYS [^a]?\r\n",
+		"HELLO 3\r\nSADD s a b\r\nSMEMBERS s\r\nHSET h f v\r\nHGETALL h\r\n",
+		"RPUSH l 1 2\r\nLPOP l 1\r\n",
+		"ZADD z 1 a 2 b\r\nZRANGEBYSCORE z (1 inf WITHSCORES LIMIT 0 5\r\n" +
+			"ZREMRANGEBYSCORE z 0 1\r\n",
+		"MULTI\r\nSET a 1\r\nGET a\r\nEXEC\r\nWATCH a\r\n",
+		"SCAN 0 MATCH k* COUNT 5\r\nKEYS [^a]?\r\n",
 		"PSUBSCRIBE *\r\nPUNSUBSCRIBE\r\nINFO\r\nCOMMAND\r\nCLIENT ID\r\nCONFIG GET *\r\n",
 	} {
 		all = append(all, []byte(text))

@@ -227,7 +227,8 @@ func client(s *session, args [][]byte) {
 
 // subcommand answers an unknown subcommand.
 func (s *session) subcommand(name string, sub []byte) {
-	s.refuse(UnknownCommand, fmt.Sprintf("ERR unknown subcommand '%.128s'. Try %s HELP.", sub, name))
+	s.refuse(UnknownCommand,
+		fmt.Sprintf("ERR unknown subcommand '%.128s'. Try %s HELP.", sub, name))
 }
 
 // lowered returns a word in small letters, nil if it is too long for a name.

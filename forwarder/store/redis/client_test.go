@@ -138,8 +138,8 @@ func TestKeyspaceEvents(t *testing.T) {
 			if _, err := sub.Receive(ctx); err != nil {
 				t.Fatal(err)
 			}
-			for _, args := range [][]string{{"SET", "a", "1"}, {"EXPIRE", "a", "100"}, {"PERSIST", "a"},
-				{"DEL", "a"}, {"SADD", "s", "x"}, {"SREM", "s", "x"}, {"RPUSH", "l", "x", "y"},
+			for _, args := range [][]string{{"SET", "a", "1"}, {"EXPIRE", "a", "100"},
+				{"PERSIST", "a"}, {"DEL", "a"}, {"SADD", "s", "x"}, {"SREM", "s", "x"}, {"RPUSH", "l", "x", "y"},
 				{"LPOP", "l"}, {"DEL", "l"}, {"HSET", "h", "a", "1"}, {"HSET", "h", "b", "1"},
 				{"HDEL", "h", "a"}, {"DEL", "h"}, {"ZADD", "z", "1", "a"}, {"DEL", "z"},
 				{"SET", "p", "1"}, {"PEXPIRE", "p", "1"}} {
@@ -161,7 +161,9 @@ func TestKeyspaceEvents(t *testing.T) {
 			t.Errorf("%q\nredis-server:\n%q", all[0], theirs)
 		}
 	}
-	testkit.Eventually(t, "the subscribers are gone", func() bool { return s.Stats().Subscribers == 0 })
+	testkit.Eventually(t, "the subscribers are gone", func() bool {
+		return s.Stats().Subscribers == 0
+	})
 }
 
 // Changes of other programs are told too, to those who may read the key.
@@ -186,7 +188,8 @@ func TestKeyspaceEventsOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := "*4\r\n$8\r\npmessage\r\n$11\r\n__keyspace*\r\n$17\r\n__keyspace@0__:a1\r\n$3\r\nset\r\n"
+	want := "*4\r\n$8\r\npmessage\r\n$11\r\n__keyspace*\r\n$17\r\n__keyspace@0__:a1\r\n" +
+		"$3\r\nset\r\n"
 	b := make([]byte, len(want))
 	if _, err := io.ReadFull(c, b); err != nil || string(b) != want {
 		t.Errorf("%q %v", b, err)

@@ -5,8 +5,8 @@ type command struct {
 	name  string
 	arity int // number of words; negative: at least so many
 	flags flag
-	// first, last and step say which words are keys, as COMMAND does: last counts from the end if it
-	// is negative. first is 0 if none is.
+	// first, last and step say which words are keys, as COMMAND does: last counts from the end if
+	// it is negative. first is 0 if none is.
 	first, last, step int
 	run               func(s *session, args [][]byte)
 	id                int // counts from 0
@@ -18,6 +18,7 @@ const (
 	data       flag = 1 << iota // it uses the store, within an Update
 	alone                       // it only reads, and needs no Update of its own
 	write                       // it may change the store
+	returns                     // it returns what it changes or removes
 	whole                       // it concerns all keys of the store
 	noAuth                      // it needs no authentication
 	subscribed                  // it may be used while subscribed, also in RESP2
@@ -68,7 +69,8 @@ func init() {
 		{name: "multi", arity: 1, flags: immediate, run: multi},
 		{name: "exec", arity: 1, flags: immediate | data, run: exec},
 		{name: "discard", arity: 1, flags: immediate, run: discard},
-		{name: "watch", arity: -2, flags: immediate | data, first: 1, last: -1, step: 1, run: watch},
+		{name: "watch", arity: -2, flags: immediate | data, first: 1, last: -1, step: 1,
+			run: watch},
 		{name: "unwatch", arity: 1, run: unwatch},
 
 		// Subscriptions.
@@ -83,9 +85,12 @@ func init() {
 		{name: "exists", arity: -2, flags: data, first: 1, last: -1, step: 1, run: exists},
 		{name: "type", arity: 2, flags: read, first: 1, last: 1, step: 1, run: typeOf},
 		{name: "expire", arity: -3, flags: data | write, first: 1, last: 1, step: 1, run: expire},
-		{name: "pexpire", arity: -3, flags: data | write, first: 1, last: 1, step: 1, run: expire},
-		{name: "expireat", arity: -3, flags: data | write, first: 1, last: 1, step: 1, run: expire},
-		{name: "pexpireat", arity: -3, flags: data | write, first: 1, last: 1, step: 1, run: expire},
+		{name: "pexpire", arity: -3, flags: data | write, first: 1, last: 1, step: 1,
+			run: expire},
+		{name: "expireat", arity: -3, flags: data | write, first: 1, last: 1, step: 1,
+			run: expire},
+		{name: "pexpireat", arity: -3, flags: data | write, first: 1, last: 1, step: 1,
+			run: expire},
 		{name: "persist", arity: 2, flags: data | write, first: 1, last: 1, step: 1, run: persist},
 		{name: "ttl", arity: 2, flags: read, first: 1, last: 1, step: 1, run: ttl},
 		{name: "pttl", arity: 2, flags: read, first: 1, last: 1, step: 1, run: ttl},
@@ -102,8 +107,10 @@ func init() {
 		{name: "setnx", arity: 3, flags: data | write, first: 1, last: 1, step: 1, run: setnx},
 		{name: "setex", arity: 4, flags: data | write, first: 1, last: 1, step: 1, run: setex},
 		{name: "psetex", arity: 4, flags: data | write, first: 1, last: 1, step: 1, run: setex},
-		{name: "getset", arity: 3, flags: data | write, first: 1, last: 1, step: 1, run: getset},
-		{name: "getdel", arity: 2, flags: data | write, first: 1, last: 1, step: 1, run: getdel},
+		{name: "getset", arity: 3, flags: data | write | returns, first: 1, last: 1, step: 1,
+			run: getset},
+		{name: "getdel", arity: 2, flags: data | write | returns, first: 1, last: 1, step: 1,
+			run: getdel},
 		{name: "mget", arity: -2, flags: data, first: 1, last: -1, step: 1, run: mget},
 		{name: "mset", arity: -3, flags: data | write, first: 1, last: -1, step: 2, run: mset},
 		{name: "strlen", arity: 2, flags: read, first: 1, last: 1, step: 1, run: strlen},
@@ -123,8 +130,10 @@ func init() {
 		// Lists.
 		{name: "lpush", arity: -3, flags: data | write, first: 1, last: 1, step: 1, run: lpush},
 		{name: "rpush", arity: -3, flags: data | write, first: 1, last: 1, step: 1, run: rpush},
-		{name: "lpop", arity: -2, flags: data | write, first: 1, last: 1, step: 1, run: lpop},
-		{name: "rpop", arity: -2, flags: data | write, first: 1, last: 1, step: 1, run: rpop},
+		{name: "lpop", arity: -2, flags: data | write | returns, first: 1, last: 1, step: 1,
+			run: lpop},
+		{name: "rpop", arity: -2, flags: data | write | returns, first: 1, last: 1, step: 1,
+			run: rpop},
 		{name: "lrange", arity: 4, flags: read, first: 1, last: 1, step: 1, run: lrange},
 		{name: "llen", arity: 2, flags: read, first: 1, last: 1, step: 1, run: llen},
 

@@ -38,13 +38,16 @@ var (
 	numberWords = rapid.SampledFrom([]string{"0", "1", "-1", "2", "-3", "5", "100", "-100", "1.5",
 		"x", "", "+1", "01", " 1", "9223372036854775807", "-9223372036854775808",
 		"9223372036854775808"})
-	scoreWords = rapid.SampledFrom([]string{"0", "1", "2", "-1", "1.5", "2.25", "inf", "-inf", "+inf",
+	scoreWords = rapid.SampledFrom([]string{"0", "1", "2", "-1", "1.5", "2.25", "inf", "-inf",
+		"+inf",
 		"nan", "x", "", "1e3", "-0"})
-	boundWords = rapid.SampledFrom([]string{"-inf", "+inf", "inf", "0", "1", "(1", "1.5", "(2", "-1",
+	boundWords = rapid.SampledFrom([]string{"-inf", "+inf", "inf", "0", "1", "(1", "1.5", "(2",
+		"-1",
 		"(inf", "x", "nan"})
 	secondWords = rapid.SampledFrom([]string{"100", "200", "0", "-1", "x", "9223372036854775807",
 		"9223372036854775", "10000000000"})
-	patternWords = rapid.SampledFrom([]string{"*", "k*", "key:*", "k?", "k[12]", "k[^1]", "[", "k[1-2]",
+	patternWords = rapid.SampledFrom([]string{"*", "k*", "key:*", "k?", "k[12]", "k[^1]", "[",
+		"k[1-2]",
 		"key:\\a", "*:*", "k1", "nokey*", "**", "k[2-1]", "\\", "k[1"})
 )
 
@@ -70,14 +73,15 @@ func request(t *rapid.T) []string {
 	}
 	cat := slices.Concat[[]string]
 	one := func(words ...string) []string { return words }
-	name := rapid.SampledFrom([]string{"SET", "SET", "SET", "GET", "DEL", "EXISTS", "TYPE", "INCR",
-		"DECR", "INCRBY", "DECRBY", "APPEND", "STRLEN", "SETNX", "SETEX", "PSETEX", "GETSET", "GETDEL",
-		"MGET", "MSET", "SADD", "SADD", "SREM", "SMEMBERS", "SISMEMBER", "SCARD", "LPUSH", "RPUSH",
-		"LPOP", "RPOP", "LRANGE", "LLEN", "HSET", "HSET", "HGET", "HMGET", "HDEL", "HGETALL", "HEXISTS",
-		"HKEYS", "HVALS", "HLEN", "ZADD", "ZADD", "ZADD", "ZREM", "ZSCORE", "ZCARD", "ZRANGEBYSCORE",
-		"ZRANGEBYSCORE", "ZREMRANGEBYSCORE", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "PERSIST",
-		"TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "KEYS", "SCAN", "DBSIZE", "PING", "ECHO", "NOSUCH",
-		"FLUSHDB", "UNLINK", "arity"}).Draw(t, "command")
+	name := rapid.SampledFrom([]string{"SET", "SET", "SET", "GET", "DEL", "EXISTS", "TYPE",
+		"INCR", "DECR", "INCRBY", "DECRBY", "APPEND", "STRLEN", "SETNX", "SETEX", "PSETEX",
+		"GETSET", "GETDEL", "MGET", "MSET", "SADD", "SADD", "SREM", "SMEMBERS", "SISMEMBER",
+		"SCARD", "LPUSH", "RPUSH", "LPOP", "RPOP", "LRANGE", "LLEN", "HSET", "HSET", "HGET",
+		"HMGET", "HDEL", "HGETALL", "HEXISTS", "HKEYS", "HVALS", "HLEN", "ZADD", "ZADD",
+		"ZADD", "ZREM", "ZSCORE", "ZCARD", "ZRANGEBYSCORE", "ZRANGEBYSCORE",
+		"ZREMRANGEBYSCORE", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "PERSIST", "TTL",
+		"PTTL", "EXPIRETIME", "PEXPIRETIME", "KEYS", "SCAN", "DBSIZE", "PING", "ECHO",
+		"NOSUCH", "FLUSHDB", "UNLINK", "arity"}).Draw(t, "command")
 	switch name {
 	case "SET":
 		return cat(one(name, key(), value()), maybe("NX"), maybe("XX"), maybe("GET"),
@@ -109,8 +113,8 @@ func request(t *rapid.T) []string {
 	case "HSET":
 		return cat(one(name, key()), some(value, value), maybe(value()))
 	case "ZADD":
-		return cat(one(name, key()), maybe("NX"), maybe("XX"), maybe("GT"), maybe("LT"), maybe("CH"),
-			maybe("INCR"), some(func() string { return scoreWords.Draw(t, "score") }, value),
+		return cat(one(name, key()), maybe("NX"), maybe("XX"), maybe("GT"), maybe("LT"),
+			maybe("CH"), maybe("INCR"), some(func() string { return scoreWords.Draw(t, "score") }, value),
 			maybe("1"))
 	case "ZRANGEBYSCORE":
 		return cat(one(name, key(), bound(), bound()), maybe("WITHSCORES"),
@@ -139,8 +143,8 @@ func request(t *rapid.T) []string {
 	case "FLUSHDB":
 		return cat(one(name), maybe("ASYNC"), maybe("NEVER"))
 	case "arity":
-		return cat(one(rapid.SampledFrom([]string{"GET", "SET", "DEL", "ZADD", "HSET", "PING", "ECHO",
-			"EXPIRE", "LPOP", "SCAN", "SELECT", "WATCH", "EXEC"}).Draw(t, "name")),
+		return cat(one(rapid.SampledFrom([]string{"GET", "SET", "DEL", "ZADD", "HSET", "PING",
+			"ECHO", "EXPIRE", "LPOP", "SCAN", "SELECT", "WATCH", "EXEC"}).Draw(t, "name")),
 			rapid.SampledFrom([][]string{nil, {"a"}, {"a", "b", "c", "d", "e"}}).Draw(t, "args"))
 	}
 	return cat(one(name), maybe(value()))
@@ -148,7 +152,8 @@ func request(t *rapid.T) []string {
 
 // unordered are the commands whose answers are sets: Redis gives them in the order of its hash
 // table.
-var unordered = map[string]int{"SMEMBERS": 1, "HKEYS": 1, "HVALS": 1, "KEYS": 1, "HGETALL": 2, "SCAN": 1}
+var unordered = map[string]int{"SMEMBERS": 1, "HKEYS": 1, "HVALS": 1, "KEYS": 1, "SCAN": 1,
+	"HGETALL": 2}
 
 // about are the commands whose answers depend on the time, and by how much.
 var about = map[string]int64{"TTL": 5, "EXPIRETIME": 5, "PTTL": 5000, "PEXPIRETIME": 5000}
@@ -182,16 +187,18 @@ func normal(name string, v any) any {
 	}
 	if name == "SCAN" {
 		keys := list[1].([]any)
-		slices.SortFunc(keys, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		slices.SortFunc(keys, byText[any])
 		return list
 	}
 	var groups [][]any
 	for i := 0; i+n <= len(list); i += n {
 		groups = append(groups, list[i:i+n])
 	}
-	slices.SortFunc(groups, func(a, b []any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	slices.SortFunc(groups, byText[[]any])
 	return groups
 }
+
+func byText[T any](a, b T) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }
 
 // same reports whether two answers are the same.
 func same(name string, a, b any) bool {
@@ -225,7 +232,8 @@ func TestDifferential(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				ask(ours, []string{"FLUSHDB"})
 				ask(theirs, []string{"FLUSHDB"})
-				for _, args := range rapid.SliceOfN(rapid.Custom(request), 1, 40).Draw(t, "requests") {
+				requests := rapid.SliceOfN(rapid.Custom(request), 1, 40)
+				for _, args := range requests.Draw(t, "requests") {
 					if args[0] == "DBSIZE" { // Redis counts expired keys until it meets them
 						ask(theirs, []string{"KEYS", "*"})
 					}
@@ -276,14 +284,16 @@ func TestDifferentialBytes(t *testing.T) {
 		strings.Repeat("n", 200) + "\r\n", "SELECT x\r\n", "SELECT 99\r\n", "SELECT -1\r\n",
 		"HELLO 4\r\n", "HELLO x\r\n", "HELLO 2 NOPE\r\n", "HELLO 3 SETNAME a\r\nCLIENT GETNAME\r\n",
 		"CLIENT SETNAME \"a b\"\r\n", "CLIENT GETNAME\r\n", "CLIENT NOSUCH\r\n", "CLIENT\r\n",
-		"CLIENT SETNAME\r\n", "AUTH x\r\n", "AUTH default x\r\n", "AUTH a b c\r\n", "QUIT\r\nPING\r\n",
+		"CLIENT SETNAME\r\n", "AUTH x\r\n", "AUTH default x\r\n", "AUTH a b c\r\n",
+		"QUIT\r\nPING\r\n",
 		"SUBSCRIBE a\r\nGET a\r\nPING\r\nPING x\r\nUNSUBSCRIBE\r\nPING\r\n",
-		"SUBSCRIBE a b\r\nPSUBSCRIBE c*\r\nUNSUBSCRIBE a\r\nPUNSUBSCRIBE\r\nUNSUBSCRIBE b\r\nPING\r\n",
+		"SUBSCRIBE a b\r\nPSUBSCRIBE c*\r\nUNSUBSCRIBE a\r\nPUNSUBSCRIBE\r\nUNSUBSCRIBE b\r\n" +
+			"PING\r\n",
 		"UNSUBSCRIBE\r\nPUNSUBSCRIBE x\r\nPING\r\n",
 		"HELLO 3\r\nSUBSCRIBE a\r\nGET a\r\nPING\r\nUNSUBSCRIBE a\r\n", "RESET\r\n",
-		"HELLO 3\r\nSADD s a\r\nSMEMBERS s\r\nHSET h a 1\r\nHGETALL h\r\nZADD z 1.5 a\r\nZSCORE z a\r\n" +
-			"ZRANGEBYSCORE z 0 2 WITHSCORES\r\nGET nil\r\nLPOP nil\r\nLPOP nil 1\r\nZADD z INCR 1 a\r\n" +
-			"ZADD z NX INCR 1 a\r\nDEL s h z\r\n",
+		"HELLO 3\r\nSADD s a\r\nSMEMBERS s\r\nHSET h a 1\r\nHGETALL h\r\nZADD z 1.5 a\r\n" +
+			"ZSCORE z a\r\nZRANGEBYSCORE z 0 2 WITHSCORES\r\nGET nil\r\nLPOP nil\r\nLPOP nil 1\r\n" +
+			"ZADD z INCR 1 a\r\nZADD z NX INCR 1 a\r\nDEL s h z\r\n",
 		"LPOP nil\r\nLPOP nil 1\r\nZADD z INCR 1 a\r\nZADD z NX INCR 1 a\r\nDEL z\r\n",
 		"SCAN x\r\n", "SCAN 0 COUNT\r\n", "SCAN 0 NOPE 1\r\n", "POST / HTTP/1.1\r\nPING\r\n",
 	} {

@@ -15,8 +15,8 @@ import (
 const (
 	// maxChannels bounds the subscriptions of a client.
 	maxChannels = 1024
-	// maxPattern bounds a channel or a pattern, in bytes: the time that a match takes is the product
-	// of the lengths.
+	// maxPattern bounds a channel or a pattern, in bytes: the time that a match takes is the
+	// product of the lengths.
 	maxPattern = 1024
 )
 

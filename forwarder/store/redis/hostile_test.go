@@ -40,8 +40,8 @@ func TestHostileRequests(t *testing.T) {
 		answer string
 		reason Reason
 	}{
-		{"bulk length", nil, "*1\r\n$4611686018427387904\r\n", "-ERR Protocol error: invalid bulk " +
-			"length\r\n", TooBig},
+		{"bulk length", nil, "*1\r\n$4611686018427387904\r\n",
+			"-ERR Protocol error: invalid bulk length\r\n", TooBig},
 		{"million arguments", nil, "*1000000\r\n" + strings.Repeat("$1\r\na\r\n", 10_000),
 			"-ERR Protocol error: invalid multibulk length\r\n", TooManyArguments},
 		{"arguments of 2^62", nil, "*4611686018427387904\r\n",
@@ -60,7 +60,6 @@ func TestHostileRequests(t *testing.T) {
 		{"no protocol", nil, "*1\r\n:1\r\n", "-ERR Protocol error: expected '$', got ':'\r\n",
 			BadRequest},
 		{"HTTP", nil, "POST / HTTP/1.1\r\nHost: zmtpd\r\n\r\n", "", HTTPRequest},
-		{"key that is too long", nil, "SET " + strings.Repeat("k", 60_000) + " v\r\n", "+OK\r\n", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, address := serve(t, Config{Access: test.access})
@@ -71,9 +70,6 @@ func TestHostileRequests(t *testing.T) {
 			got := make([]byte, len(test.answer))
 			if _, err := io.ReadFull(c, got); err != nil || string(got) != test.answer {
 				t.Fatalf("%q, %v, want %q", got, err, test.answer)
-			}
-			if test.reason == 0 {
-				return
 			}
 			io.Copy(io.Discard, c) // until the server closes
 			runtime.ReadMemStats(&after)
@@ -148,8 +144,8 @@ func TestHostileAnswer(t *testing.T) {
 // The requests of a transaction are bounded together.
 func TestHostileTransaction(t *testing.T) {
 	_, address := serve(t, Config{MaxRequest: 1 << 20})
-	got := talk(t, address, "MULTI\r\n"+strings.Repeat("SET a "+strings.Repeat("v", 60_000)+"\r\n", 30)+
-		"EXEC\r\nGET a\r\n")
+	set := "SET a " + strings.Repeat("v", 60_000) + "\r\n"
+	got := talk(t, address, "MULTI\r\n"+strings.Repeat(set, 30)+"EXEC\r\nGET a\r\n")
 	if !strings.Contains(got, errMemory) || !strings.HasSuffix(got, "$-1\r\n") ||
 		!strings.Contains(got, "EXECABORT") {
 		t.Errorf("%.1000q", got)
@@ -233,14 +229,15 @@ func TestAccess(t *testing.T) {
 	access := passwords{
 		"sensor": {Name: "sensor", Allow: func(name string, key []byte, write bool) bool {
 			return name == "zeek" && key != nil && strings.HasPrefix(string(key), "scan:") &&
-				(!write || !strings.HasPrefix(string(key), "scan:ro"))
+				(!write || !strings.HasPrefix(string(key), "scan:ro")) &&
+				(write || !strings.HasPrefix(string(key), "scan:w"))
 		}},
 		"default": {Name: "default"},
 	}
 	s, address := serve(t, Config{Access: access}, "zeek", "other")
 	admin := "AUTH default-secret\r\n"
-	if got := talk(t, address, admin+"MSET scan:a 1 scan:ro 2 b 3\r\nSELECT 1\r\nSET scan:x 1\r\n"); got !=
-		"+OK\r\n+OK\r\n+OK\r\n+OK\r\n" {
+	got := talk(t, address, admin+"MSET scan:a 1 scan:ro 2 b 3\r\nSELECT 1\r\nSET scan:x 1\r\n")
+	if got != "+OK\r\n+OK\r\n+OK\r\n+OK\r\n" {
 		t.Fatal(got)
 	}
 	denied := "-" + errDenied + "\r\n"
@@ -252,6 +249,7 @@ func TestAccess(t *testing.T) {
 		"DBSIZE": denied, "SELECT 1\r\nGET scan:x": "+OK\r\n" + denied, "WATCH b": denied,
 		"MULTI\r\nGET b\r\nEXEC": "+OK\r\n" + denied +
 			"-EXECABORT Transaction discarded because of previous errors.\r\n",
+		"SET scan:w 5 GET": denied, "GETSET scan:w 1": denied, "SET scan:w 5": "+OK\r\n",
 		"HELLO 3 AUTH sensor wrong": "-" + errPassword + "\r\n", "PING": "+PONG\r\n",
 	} {
 		got := talk(t, address, "AUTH sensor sensor-secret\r\n"+request+"\r\n")
@@ -336,10 +334,10 @@ func TestTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := talk(t, address, "INCR count\r\nGET count\r\nDECRBY count 9\r\nGET addr\r\nGET interval\r\n"+
-		"SMEMBERS ids\r\nTYPE ids\r\nGET flag\r\nINCR interval\r\n")
-	want := ":8\r\n$1\r\n8\r\n-ERR increment or decrement would overflow\r\n$11\r\nNotice::LOG\r\n" +
-		"$5\r\n1m30s\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n+set\r\n$1\r\nT\r\n-" + errInteger + "\r\n"
+	got := talk(t, address, "INCR count\r\nGET count\r\nDECRBY count 9\r\nGET addr\r\n"+
+		"GET interval\r\nSMEMBERS ids\r\nTYPE ids\r\nGET flag\r\nINCR interval\r\n")
+	want := ":8\r\n$1\r\n8\r\n-ERR increment or decrement would overflow\r\n$11\r\n" +
+		"Notice::LOG\r\n$5\r\n1m30s\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n+set\r\n$1\r\nT\r\n-" + errInteger + "\r\n"
 	if got != want {
 		t.Errorf("%q\n%q", got, want)
 	}

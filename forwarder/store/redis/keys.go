@@ -131,6 +131,8 @@ func ttl(s *session, args [][]byte) {
 	}
 }
 
+const errPattern = "ERR the pattern is too long: it may have 1024 bytes"
+
 // listed is how many entries are read from the store at once.
 const listed = 1000
 
@@ -158,10 +160,14 @@ func (s *session) visible(e *store.Entry) ([]byte, bool) {
 		return nil, false
 	}
 	name, _ := e.Key.Text()
-	return name, s.user.may(s.store().Name(), name, false)
+	return name, s.may(name, false)
 }
 
 func keys(s *session, args [][]byte) {
+	if len(args[1]) > maxPattern {
+		s.out.fail(errPattern)
+		return
+	}
 	var names [][]byte
 	size := 0
 	for from, more := firstKey(args[1]), true; more; {
@@ -211,7 +217,10 @@ func scan(s *session, args [][]byte) {
 		}
 		switch upper(args[i]) {
 		case "MATCH":
-			pattern = args[i+1]
+			if pattern = args[i+1]; len(pattern) > maxPattern {
+				s.out.fail(errPattern)
+				return
+			}
 		case "TYPE":
 			want = string(lowered(args[i+1]))
 		case "COUNT":

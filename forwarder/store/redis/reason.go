@@ -33,8 +33,9 @@ const (
 
 var reasonNames = [numReasons]string{
 	"too_many_clients", "too_many_per_address", "bad_request", "too_big", "too_many_arguments",
-	"bad_handshake", "http_request", "not_authenticated", "unauthorized", "guessed_too_often", "auth_timeout",
-	"denied", "unknown_command", "no_memory", "slow_reader", "slow_subscriber", "memory_exhausted",
+	"bad_handshake", "http_request", "not_authenticated", "unauthorized", "guessed_too_often",
+	"auth_timeout", "denied", "unknown_command", "no_memory", "slow_reader", "slow_subscriber",
+	"memory_exhausted",
 	"access_changed", "store_failed",
 }
 

@@ -51,8 +51,9 @@ func New(stores []*store.Store, cfg Config) *Server {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		stores: stores, log: cfg.Logger, limit: loglimit.New(maxLogged), since: time.Now(),
-		done: make(chan struct{}), calls: make([]atomic.Uint64, len(commands)), listeners: map[net.Listener]struct{}{},
-		conns: map[*conn]struct{}{}, byAddress: map[netip.Addr]int{},
+		done: make(chan struct{}), calls: make([]atomic.Uint64, len(commands)),
+		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{},
+		byAddress: map[netip.Addr]int{},
 	}
 	s.cfg.Store(&cfg)
 	s.events.s = s

@@ -251,23 +251,28 @@ func (s *session) unknown(args [][]byte) {
 
 // permitted reports whether the client may use the keys of a request.
 func (s *session) permitted(cmd *command, args [][]byte) bool {
-	if s.user == nil || s.user.Allow == nil || cmd.flags&data == 0 {
+	if s.user == nil || cmd.flags&data == 0 {
 		return true
 	}
-	name := s.store().Name()
 	if cmd.first == 0 {
-		return cmd.flags&whole == 0 || s.user.may(name, nil, cmd.flags&write != 0)
+		return cmd.flags&whole == 0 || s.may(nil, cmd.flags&write != 0)
 	}
 	last := cmd.last
 	if last < 0 {
 		last += len(args)
 	}
 	for i := cmd.first; i <= last; i += cmd.step {
-		if !s.user.may(name, args[i], cmd.flags&write != 0) {
+		if !s.may(args[i], cmd.flags&write != 0) ||
+			cmd.flags&returns != 0 && !s.may(args[i], false) {
 			return false
 		}
 	}
 	return true
+}
+
+// may reports whether the client may read or write a key of the present database.
+func (s *session) may(key []byte, write bool) bool {
+	return s.user.may(s.store().Name(), key, write)
 }
 
 // get returns the entry of a key, nil if there is none.

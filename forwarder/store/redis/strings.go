@@ -177,6 +177,10 @@ func set(s *session, args [][]byte) {
 		s.out.fail(errSyntax)
 		return
 	}
+	if o.get && !s.may(args[1], false) {
+		s.refuse(Denied, errDenied)
+		return
+	}
 	var at time.Time
 	if o.unit != "" {
 		var ok bool
