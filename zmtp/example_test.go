@@ -192,7 +192,7 @@ func ExampleSocket_Monitor() {
 		fmt.Println(err)
 		return
 	}
-	for e := range monitor.Events() {
+	for e := range monitor.All(context.Background()) {
 		fmt.Println(e.Type)
 		if e.Type == zmtp.EventHandshakeSucceeded {
 			pull.StopMonitor(monitor)

@@ -13,6 +13,8 @@ type inbox struct {
 	// signal and leaves something in the queue gives it back.
 	ready chan struct{}
 	abort chan struct{} // closed when the application receives no more
+	// watchers are told of every signal; nil if there can be none.
+	watchers *watchers
 
 	mu       sync.Mutex
 	hwm      int   // messages per peer, 0 for no limit
@@ -258,6 +260,7 @@ func (in *inbox) signal() {
 	case in.ready <- struct{}{}:
 	default:
 	}
+	in.watchers.open()
 }
 
 // tryRecv returns the next message, which owns its memory. The error is ErrWouldBlock or ErrClosed.

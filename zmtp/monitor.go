@@ -1,8 +1,10 @@
 package zmtp
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,7 +17,8 @@ import (
 // EventType is the type of an Event, with the numbers and meanings of libzmq's ZMQ_EVENT_*.
 type EventType uint16
 
-// The events (zmq_socket_monitor).
+// The events (zmq_socket_monitor). ZMQ_EVENT_CLOSE_FAILED has no counterpart: a connection of
+// package net is closed whatever Close returns.
 const (
 	EventConnected      EventType = 0x0001 // the transport is connected
 	EventConnectDelayed EventType = 0x0002 // an attempt to connect began
@@ -54,7 +57,8 @@ func (t EventType) String() string {
 	return fmt.Sprintf("EVENT_%#04x", uint16(t))
 }
 
-// Event is one event of a socket.
+// Event is one event of a socket. Where libzmq's event has a file descriptor, it has the addresses
+// of the connection; where that has an errno, it has an error.
 type Event struct {
 	Type     EventType
 	Endpoint string        // as given to Listen (resolved) or Connect
@@ -74,6 +78,23 @@ type Monitor struct {
 
 // Events returns the channel of the events. It is closed after EventMonitorStopped.
 func (m *Monitor) Events() <-chan Event { return m.ch }
+
+// All returns an iterator over the events. It waits for each, and ends after EventMonitorStopped or
+// with ctx.
+func (m *Monitor) All(ctx context.Context) iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		for {
+			select {
+			case e, ok := <-m.ch:
+				if !ok || !yield(e) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
 
 // Dropped returns how many events were dropped because the buffer was full.
 func (m *Monitor) Dropped() uint64 { return m.dropped.Load() }

@@ -168,7 +168,7 @@ func (p *Peer) Drop(r DropReason, n int) {
 func (p *Peer) Stats() PeerStats {
 	st := PeerStats{
 		ID: p.id, Endpoint: p.Endpoint(), Remote: p.Remote(), SocketType: p.SocketType(),
-		UserID: p.UserID(), Since: p.since,
+		Mechanism: p.greeting.Mechanism, UserID: p.UserID(), Metadata: p.metadata, Since: p.since,
 		In: p.in.load(), Out: p.outbox.traffic(), Dropped: p.dropped.load(),
 	}
 	st.Queued, st.QueuedBytes, st.Written = p.outbox.level()

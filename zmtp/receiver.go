@@ -19,6 +19,7 @@ type receiver struct {
 // newReceiver gives s an inbox.
 func newReceiver(s *Socket) receiver {
 	s.inbox = newInbox(s.cfg.RecvHWM, s.cfg.RecvBytes, s.cfg.TotalRecvBytes)
+	s.inbox.watchers = &s.watchers
 	return receiver{socket: s}
 }
 

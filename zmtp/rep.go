@@ -92,6 +92,7 @@ func (s *Rep) TrySend(m Message) error {
 	if p == nil {
 		return ErrState
 	}
+	s.watchers.open() // the next request may be there
 	reply := Message{wire: append(envelope, m.wire...)}
 	if p.OfferMessage(reply) {
 		return nil

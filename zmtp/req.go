@@ -107,6 +107,7 @@ func (s *Req) setReply(b *Batch) {
 	}
 	s.reply = b
 	s.changed.open()
+	s.watchers.open()
 }
 
 // Recv returns the reply to the request, which owns its memory. It waits for it. It returns

@@ -44,6 +44,7 @@ type Socket struct {
 	mu          sync.Mutex
 	closing     atomic.Bool   // nothing new is started; set under mu
 	ended       chan struct{} // closed when all goroutines are gone
+	watchers    watchers
 	attachments map[*attachment]struct{}
 	// connecters that have been disconnected and still send what is queued
 	leaving     map[*attachment]struct{}
@@ -181,6 +182,7 @@ func (s *Socket) end() {
 	s.monitors.close()
 	s.memory.Close() // batches that the application has count until they are released
 	close(s.ended)
+	s.watchers.open()
 }
 
 // abort ends everything for which Shutdown waits. It returns how many bytes the hosts of the peers

@@ -121,7 +121,9 @@ type PeerStats struct {
 	Endpoint    string // of this socket, to which the peer belongs
 	Remote      net.Addr
 	SocketType  SocketType // empty if the peer did not send it
+	Mechanism   string     // of security
 	UserID      string     // from an authenticator, empty if none gave one
+	Metadata    Metadata   // of the peer and an authenticator; it must not be changed
 	Since       time.Time  // of the completed handshake
 	In, Out     Traffic
 	Dropped     Drops // messages for it that were dropped
