@@ -92,8 +92,10 @@ type Config struct {
 	// operating system. It is set before a connection is made; with Serve and Dial the caller has
 	// to set RecvBuffer of TCP.
 	SendBuffer, RecvBuffer int
-	// Dial replaces the dialer of the tcp and ipc transports: network is "tcp", "tcp4" or "unix".
-	// Default: the net package.
+	// Dial replaces the dialer of the tcp and ipc transports, and those of package ws: network is
+	// "tcp", "tcp4" or "unix", address host:port or a path. A name is not resolved before. So it
+	// may be DialContext of crypto/tls.Dialer, or Dial of package socks. Its counterpart on the
+	// other side is Socket.Serve. Default: the net package.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Transports are transports beyond tcp, ipc and inproc, by the scheme of their endpoints. One
 	// of such a scheme replaces the transport of the package. Default none.

@@ -30,7 +30,8 @@ func TestPoller(t *testing.T) {
 		bind(t, n, pull.Socket, "pull:1")
 		bind(t, n, rep.Socket, "rep:1")
 		push, req := NewPush(inMemory(n, Config{})), NewReq(inMemory(n, Config{}))
-		if err := errors.Join(push.Connect("tcp://pull:1"), req.Connect("tcp://rep:1")); err != nil {
+		err := errors.Join(push.Connect("tcp://pull:1"), req.Connect("tcp://rep:1"))
+		if err != nil {
 			t.Fatal(err)
 		}
 		var p Poller
