@@ -59,7 +59,7 @@ func (s *Store) Apply(ctx context.Context, who string, writes ...Write) (Applied
 	p, err := s.Start(who, func(tx *Tx) error {
 		a.Values = make([]event.Raw, len(writes))
 		for i, w := range writes {
-			done, value, err := tx.write(w)
+			done, value, err := tx.Write(w)
 			if err != nil {
 				return err
 			}
@@ -84,8 +84,8 @@ func (s *Store) Apply(ctx context.Context, who string, writes ...Write) (Applied
 	return a, nil
 }
 
-// write makes a Write. It returns whether its condition was met, and the new value.
-func (tx *Tx) write(w Write) (done bool, value event.Raw, err error) {
+// Write makes a [Write]. It returns whether its condition was met, and the new value.
+func (tx *Tx) Write(w Write) (done bool, value event.Raw, err error) {
 	if w.Op != "clear" && len(w.Key) == 0 {
 		return false, nil, Errorf(InvalidData, "%s needs a key", w.Op)
 	}
