@@ -43,6 +43,7 @@ type cli struct {
 	Dealer        dealerCommand   `cmd:"" group:"tools" help:"Send messages from standard input to ROUTERs or REPs and print what comes back."`
 	Router        routerCommand   `cmd:"" group:"tools" help:"Print messages behind the routing ids of their senders, and send standard input to routing ids."`
 	Pair          pairCommand     `cmd:"" group:"tools" help:"Send standard input to one peer and print what it sends."`
+	Store         storeCommand    `cmd:"" group:"tools" help:"Read and change key-value stores."`
 	Proxy         proxyCommand    `cmd:"" group:"tools" help:"Pass messages between two sockets."`
 	HelpOn        helpCommand     `cmd:"" name:"help" group:"tools" help:"Print help about zmtpd or one of its commands."`
 	Simulate      simulateCommand `cmd:"" group:"tools" help:"Play the nodes of a Zeek cluster against a broker and a logger, and balance what was sent and seen."`
@@ -62,6 +63,7 @@ var groups = kong.ExplicitGroups([]kong.Group{
 	{Key: "tap", Title: "Copies of the traffic:"},
 	{Key: "publish", Title: "Logs for subscribers of events:"},
 	{Key: "websocket", Title: "WebSocket clients:"},
+	{Key: "store", Title: "Key-value stores:"},
 	{Key: "archive", Title: "Rotated logs:"},
 	{Key: "cluster", Title: "Node of the cluster:"},
 })

@@ -5,6 +5,7 @@ import "zmtpd/cmd/zmtpd/daemon"
 type upCommand struct {
 	forwarderFlags
 	loggerFlags
+	storeFlags
 	daemon.Flags
 }
 
@@ -23,5 +24,9 @@ func (c *upCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
 		logs = broker.inProcess()
 	}
 	logger, err := newLoggerJob(&c.loggerFlags, logs, env)
-	return node.with(broker, logger), err
+	if err != nil {
+		return nil, err
+	}
+	stores, err := newStoreJob(&c.storeFlags, env)
+	return stores.with(node.with(broker, logger)...), err
 }

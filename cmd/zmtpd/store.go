@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"zmtpd/cmd/zmtpd/daemon"
+	"zmtpd/forwarder/store"
+	"zmtpd/forwarder/store/rest"
+	"zmtpd/forwarder/store/sqlite"
+)
+
+// storeFlags are the flags about stores.
+type storeFlags struct {
+	Store        []string        `group:"store" placeholder:"NAME" help:"Key-value store to keep, as Broker did (repeatable)."`
+	StoreDir     string          `group:"store" default:"." placeholder:"DIR" help:"Folder of the stores: NAME.sqlite, which may be a file of Broker. Empty: stores are in memory only."`
+	StoreSync    store.Sync      `group:"store" enum:"always,group,off" default:"always" help:"When a write is answered. always: it is on disk; group: the operating system has it, and a second later the disk; off: it is in memory, and goes to the file in the background."`
+	StoreBytes   daemon.ByteSize `group:"store" default:"1GiB" help:"Memory for the entries of one store; a write that needs more is refused."`
+	StoreHTTP    string          `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
+	StoreClients string          `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
+}
+
+// maxStoreClients bounds the file of --store-clients.
+const maxStoreClients = 16 << 20
+
+// storeJob is the stores of a process.
+type storeJob struct {
+	flags   *storeFlags
+	env     *daemon.Env
+	stores  []*store.Store
+	clients atomic.Pointer[rest.Clients] // nil for everybody
+	http    *rest.Server
+	server  *http.Server // nil until Listen
+}
+
+// newStoreJob opens the stores; it returns nil without any.
+func newStoreJob(flags *storeFlags, env *daemon.Env) (_ *storeJob, err error) {
+	if len(flags.Store) == 0 {
+		if flags.StoreClients != "" {
+			return nil, daemon.Usagef("--store-clients without --store: there is nothing to use; " +
+				"name a store")
+		}
+		return nil, nil
+	}
+	j := &storeJob{flags: flags, env: env}
+	if err := j.readClients(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			j.close()
+		}
+	}()
+	names := map[string]bool{}
+	for _, name := range flags.Store {
+		if err := store.CheckName(name); err != nil {
+			return nil, daemon.Usagef("--store: %w", err)
+		}
+		if names[name] {
+			return nil, daemon.Usagef("--store %s is there twice: remove one of the two", name)
+		}
+		names[name] = true
+		cfg := store.Config{Name: name, Sync: flags.StoreSync, MaxBytes: int64(flags.StoreBytes),
+			Logger: env.Log}
+		if flags.StoreDir != "" {
+			if err := os.MkdirAll(flags.StoreDir, 0o700); err != nil {
+				return nil, fmt.Errorf("--store-dir: %w", err)
+			}
+			cfg.Backend, err = sqlite.Open(filepath.Join(flags.StoreDir, name+".sqlite"),
+				flags.StoreSync)
+			if err != nil {
+				return nil, fmt.Errorf("--store %s: %w", name, err)
+			}
+		}
+		s, err := store.Open(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("--store %s: %w", name, err)
+		}
+		j.stores = append(j.stores, s)
+	}
+	j.http = rest.New(rest.Config{Stores: j.stores, Clients: j.clients.Load})
+	return j, nil
+}
+
+// readClients reads --store-clients.
+func (j *storeJob) readClients() error {
+	if j.flags.StoreClients == "" {
+		return nil
+	}
+	info, err := os.Stat(j.flags.StoreClients)
+	if err == nil && info.Size() > maxStoreClients {
+		err = fmt.Errorf("%s has more than %d bytes", j.flags.StoreClients, maxStoreClients)
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(j.flags.StoreClients)
+	}
+	if err != nil {
+		return fmt.Errorf("--store-clients: %w", err)
+	}
+	all, err := rest.ParseClients(text)
+	if err != nil {
+		return daemon.Usagef("--store-clients %s: %w", j.flags.StoreClients, err)
+	}
+	j.clients.Store(all)
+	return nil
+}
+
+// with returns jobs, and the stores if there are any.
+func (j *storeJob) with(jobs ...daemon.Job) []daemon.Job {
+	if j == nil {
+		return jobs
+	}
+	return append(jobs, j)
+}
+
+func (j *storeJob) Name() string { return "store" }
+
+func (j *storeJob) Listen() ([]daemon.Endpoint, error) {
+	if j.flags.StoreHTTP == "" {
+		return nil, nil
+	}
+	return daemon.BindAll("--store-http", "STORE", []string{j.flags.StoreHTTP}, j.bind)
+}
+
+// bind serves HTTP at an address and returns its URL.
+func (j *storeJob) bind(address string) (string, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	bound := l.Addr().(*net.TCPAddr).AddrPort()
+	if !bound.Addr().Unmap().IsLoopback() {
+		j.env.Log.Warn("other hosts can reach the stores over HTTP, which is not encrypted; put a "+
+			"proxy with TLS in front of --store-http", "address", bound)
+		if j.clients.Load() == nil {
+			j.env.Log.Warn("other hosts can reach the stores, and everybody may change them; give "+
+				"--store-clients", "address", bound)
+		}
+	}
+	j.server = &http.Server{Handler: j.http, ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 128 << 10} // a key may have 64 KiB
+	go j.server.Serve(l) // until Shutdown
+	return "http://" + bound.String(), nil
+}
+
+// Reload reads the clients again.
+func (j *storeJob) Reload(daemon.Command) {
+	if err := j.readClients(); err != nil {
+		j.env.Log.Error("the clients of the stores cannot be read; those read before stay in use",
+			"err", err)
+	}
+}
+
+// Ready implements [daemon.Readier].
+func (j *storeJob) Ready() error {
+	for _, s := range j.stores {
+		if err := s.Stats().Failure; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Shutdown ends the HTTP server, then the stores, which commit what there is.
+func (j *storeJob) Shutdown(ctx context.Context) error {
+	j.http.Close()
+	if j.server != nil {
+		if j.server.Shutdown(ctx) != nil {
+			j.server.Close()
+		}
+	}
+	return j.close()
+}
+
+func (j *storeJob) close() (err error) {
+	for _, s := range j.stores {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+func (j *storeJob) Summary() []any {
+	writes, keys := uint64(0), 0
+	for _, s := range j.stores {
+		st := s.Stats()
+		writes += st.Writes.Count
+		keys += st.Keys
+	}
+	return []any{"writes", writes, "keys", keys}
+}
