@@ -21,7 +21,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up demo build reference release release-test test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway scale overload soak hostile nightly clean
+.PHONY: up demo build reference release release-test test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway bench-live scale overload soak hostile nightly clean
 
 # Logs go to run/logs, which git ignores.
 up: build
@@ -97,6 +97,10 @@ bench-single:
 # file descriptors.
 bench-gateway:
 	$(GO) run ./forwarder/gateway/gatewaybench
+
+# The ring of "capture live" at 1 Gbit/s of packets of 800 bytes, for 10 seconds, as root. It needs two processors.
+bench-live:
+	$(GO) test -run='^$$' -bench=Live -benchtime=1x ./capture/live
 
 # The forwarder with 1,000 nodes, 10,000 connections, 100,000 topics, minutes of nodes that come and go, and overload. It needs 20,000 file descriptors.
 scale:

@@ -286,8 +286,11 @@ func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, 
 		h.stage = traffic
 		return rest, true, r.command(s, side, name, data)
 	case (c == cmdHello || c == cmdWelcome) && !null:
-		if curve && c == cmdHello {
+		switch {
+		case curve && c == cmdHello:
 			s.keys.hello(data)
+		case curve && len(data) <= maxWelcome:
+			s.keys.welcome = bytes.Clone(data)
 		}
 		return rest, true, r.command(s, side, name, data)
 	}
@@ -299,7 +302,8 @@ func (r *Reader) shake(s *session, side int, b []byte) (rest []byte, more bool, 
 func (r *Reader) metadata(s *session, side int, m wire.Metadata) error {
 	value, _ := m.Get(wire.PropSocketType)
 	from := s.side(side)
-	s.public.side(from).Type = wire.SocketType(value)
+	// The longest type has 7 bytes. What a peer says instead is kept in part.
+	s.public.side(from).Type = wire.SocketType(value[:min(len(value), 32)])
 	if err := r.step(s, Event{Kind: Metadata, From: from, Metadata: m}); err != nil {
 		return err
 	}

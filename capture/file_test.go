@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -358,6 +359,17 @@ func TestLinkTypes(t *testing.T) {
 			[]gopacket.SerializableLayer{raw("\x86\xdd\x00\x00\x00\x00\x00\x01\x03\x04\x00\x06\x00\x00\x00\x00\x00\x00\x00\x00")}},
 		{"raw", linkRaw, false, nil},
 		{"raw6", linkRaw, true, nil},
+		// Those that gopacket decodes.
+		{"ppp", uint16(layers.LinkTypePPP), false,
+			[]gopacket.SerializableLayer{raw("\xff\x03\x00\x21")}},
+		{"ppp6", uint16(layers.LinkTypePPP), true, []gopacket.SerializableLayer{raw("\x00\x57")}},
+		{"pppoe", linkEthernet, false, []gopacket.SerializableLayer{ether(etherPPPoE),
+			&layers.PPPoE{Version: 1, Type: 1, SessionId: 1},
+			&layers.PPP{PPPType: layers.PPPTypeIPv4}}},
+		{"mpls", linkEthernet, true, []gopacket.SerializableLayer{ether(etherMPLS),
+			&layers.MPLS{Label: 16, StackBottom: true, TTL: 64}}},
+		{"fddi", uint16(layers.LinkTypeFDDI), false, []gopacket.SerializableLayer{
+			raw("\x50" + strings.Repeat("\x00", 12) + "\xaa\xaa\x03\x00\x00\x00\x08\x00")}},
 		{"ipv4", linkIPv4, false, nil},
 		{"ipv6", linkIPv6, true, nil},
 	} {

@@ -27,20 +27,23 @@ const (
 	helloKeyAt    = 2 + 72 // of HELLO, behind the name: version and padding
 	initiateBoxAt = 96     // of INITIATE: behind the cookie
 	initiateFixed = 32 + 16 + 80
+	maxWelcome    = 16 + 144 // of WELCOME, behind the name
 )
 
-// KeyFinder finds the key of a CURVE connection, under which both sides seal, by the client's
-// short-term public key, which is in its HELLO. curve.KeyLog is one.
+// KeyFinder finds the key of a CURVE connection, under which both sides seal: by the client's
+// short-term public key, which is in HELLO, and by what follows the name in WELCOME, which is nil if
+// it is not in the capture. A *curve.KeyLogFile is one.
 type KeyFinder interface {
-	Find(client curve.Key) (shared [32]byte, ok bool)
+	Find(client curve.Key, welcome []byte) (shared [32]byte, ok bool)
 }
 
 // sessionKeys is what a session needs to be decrypted.
 type sessionKeys struct {
-	client curve.Key // short-term
-	hasKey bool
-	shared [32]byte
-	known  bool
+	client  curve.Key // short-term
+	hasKey  bool
+	welcome []byte // behind the name, if it was captured
+	shared  [32]byte
+	known   bool
 }
 
 // hello takes the client's key out of HELLO.
@@ -54,7 +57,7 @@ func (k *sessionKeys) hello(data []byte) {
 func (r *Reader) find(s *session) bool {
 	k := &s.keys
 	if !k.known && k.hasKey && r.opts.Keys != nil {
-		k.shared, k.known = r.opts.Keys.Find(k.client)
+		k.shared, k.known = r.opts.Keys.Find(k.client, k.welcome)
 	}
 	return k.known
 }

@@ -1,24 +1,25 @@
 package curve
 
 import (
-	"bufio"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 )
 
-// keyLogLabel begins a line of a key log. Behind it are the client's short-term public key C',
-// which is in its HELLO, and the key under which both sides of the connection seal, that of C' with
-// S', both in hexadecimal.
-const keyLogLabel = "CURVE_SHARED"
-
-// maxKeyLogKeys bounds the connections of a key log.
-const maxKeyLogKeys = 1 << 20
+// A key log has lines of two kinds, with keys in hexadecimal. Other programs may write it, too.
+// Lines that begin with # are comments.
+//
+//	CURVE_SHARED C' K      the client's short-term public key, which is in its HELLO, and the key
+//	                       under which both sides seal: crypto_box_beforenm of C' and S'. A KeyLog
+//	                       writes these.
+//	CURVE_EPHEMERAL P p    a short-term key pair of either side, public key first: C' and c', or S'
+//	                       and s'. To find S' in WELCOME, a KeyLogFile needs a key of the server.
+const (
+	keyLogShared    = "CURVE_SHARED"
+	keyLogEphemeral = "CURVE_EPHEMERAL"
+)
 
 // A KeyLog writes the keys of connections to a file, with which a capture of their packets can be
 // decrypted, as SSLKEYLOGFILE does for TLS. Long-term keys are never in it: it tells nothing about
@@ -64,7 +65,7 @@ func (l *KeyLog) note(client []byte, shared *boxKey) {
 	if l == nil {
 		return
 	}
-	line := fmt.Sprintf("%s %x %x\n", keyLogLabel, client, shared[:])
+	line := fmt.Sprintf("%s %x %x\n", keyLogShared, client, shared[:])
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, err := l.file.WriteString(line); err != nil && !l.failed {
@@ -74,85 +75,4 @@ func (l *KeyLog) note(client []byte, shared *boxKey) {
 				"error", err)
 		}
 	}
-}
-
-// A KeyLogFile finds keys in a file that a KeyLog writes. It reads on when a key is not there yet.
-// It is not for concurrent use.
-type KeyLogFile struct {
-	file *os.File
-	r    *bufio.Reader
-	part string // the beginning of a line that is not whole yet
-	keys map[Key][32]byte
-	bad  int // lines that were not understood
-}
-
-// OpenKeyLog opens the file of a KeyLog and reads it.
-func OpenKeyLog(path string) (*KeyLogFile, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	l := &KeyLogFile{file: f, r: bufio.NewReader(f), keys: map[Key][32]byte{}}
-	if err := l.read(); err != nil {
-		f.Close()
-		return nil, err
-	}
-	if len(l.keys) == 0 && l.bad > 0 {
-		f.Close()
-		return nil, fmt.Errorf("%s is no key log: it has no line that begins with %s", path,
-			keyLogLabel)
-	}
-	return l, nil
-}
-
-// Close closes the file.
-func (l *KeyLogFile) Close() error { return l.file.Close() }
-
-// Find returns the key of a connection by the client's short-term public key.
-func (l *KeyLogFile) Find(client Key) (shared [32]byte, ok bool) {
-	if shared, ok = l.keys[client]; ok {
-		return shared, true
-	}
-	if l.read() != nil {
-		return shared, false
-	}
-	shared, ok = l.keys[client]
-	return shared, ok
-}
-
-// read reads the lines that were appended.
-func (l *KeyLogFile) read() error {
-	for {
-		text, err := l.r.ReadSlice('\n')
-		if len(l.part)+len(text) > 4096 {
-			return fmt.Errorf("%s is no key log: a line of more than 4096 bytes", l.file.Name())
-		}
-		l.part += string(text)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil && err != bufio.ErrBufferFull {
-			return err
-		}
-		if err == nil {
-			l.parse(l.part)
-			l.part = ""
-		}
-	}
-}
-
-func (l *KeyLogFile) parse(line string) {
-	fields := strings.Fields(line)
-	if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
-		return
-	}
-	if len(fields) == 3 && fields[0] == keyLogLabel && len(l.keys) < maxKeyLogKeys {
-		client, err := hex.DecodeString(fields[1])
-		shared, err2 := hex.DecodeString(fields[2])
-		if err == nil && err2 == nil && len(client) == KeySize && len(shared) == KeySize {
-			l.keys[Key(client)] = [32]byte(shared)
-			return
-		}
-	}
-	l.bad++
 }

@@ -11,8 +11,13 @@ import (
 )
 
 const (
-	// maxPending bounds the messages that are followed through a broker at a time.
+	// maxBrokers bounds the brokers, and maxPending the messages that are followed through one of
+	// them at a time.
+	maxBrokers = 64
 	maxPending = 1 << 16
+	// maxAwaited bounds the subscribers to which messages have to come, summed over all messages.
+	// Beyond that a message counts as lost to nobody.
+	maxAwaited = 1 << 20
 	// maxSamples bounds the latencies that are kept to find their quantiles.
 	maxSamples = 1 << 16
 	// settled is how old a subscription has to be for a message that it misses to count as lost:
@@ -48,7 +53,7 @@ func (a *Analyzer) broker(s *capture.Session, create bool) *broker {
 	}
 	key := s.Server.Addr().String()
 	b := a.brokers[key]
-	if b == nil && create && len(a.brokers) < maxNames {
+	if b == nil && create && len(a.brokers) < maxBrokers {
 		b = &broker{pending: map[uint64][]*passing{}, lost: map[uint64]uint64{}}
 		a.brokers[key] = b
 	}
@@ -66,22 +71,23 @@ func (a *Analyzer) follow(s *session, ev *capture.Event, item Item) {
 	if b == nil {
 		return
 	}
-	b.expire(ev.Time.Add(-a.opts.MaxLatency))
+	a.awaited -= b.expire(ev.Time.Add(-a.opts.MaxLatency))
 	hash := maphash.Bytes(a.seed, ev.Message.Wire())
 	if out {
 		b.out++
-		b.delivered(hash, s.public.ID, ev.Time)
+		a.awaited -= b.delivered(hash, s.public.ID, ev.Time)
 		return
 	}
 	b.in++
 	if len(b.queue) >= maxPending {
-		b.drop(b.queue[0], false)
+		a.awaited -= b.drop(b.queue[0], false)
 	}
 	p := &passing{hash: hash, at: ev.Time, left: map[uint64]bool{}}
 	for id, other := range a.sessions {
 		if isEgress(other.public) && other.public.Server.Addr() == s.public.Server.Addr() &&
-			other.wants(item.Topic, ev.Time) {
+			a.awaited < maxAwaited && other.wants(item.Topic, ev.Time) {
 			p.left[id] = true
+			a.awaited++
 		}
 	}
 	b.pending[hash] = append(b.pending[hash], p)
@@ -98,18 +104,21 @@ func (s *session) wants(topic []byte, now time.Time) bool {
 	return false
 }
 
-// delivered takes a message out of the broker.
-func (b *broker) delivered(hash, session uint64, now time.Time) {
+// delivered takes a message out of the broker. Like expire, drop and forget it returns how many
+// entries of passing.left are gone.
+func (b *broker) delivered(hash, session uint64, now time.Time) (gone int) {
 	for _, p := range b.pending[hash] {
 		if slices.Contains(p.to, session) {
 			continue // the same message was sent twice
 		}
 		p.to = append(p.to, session)
+		before := len(p.left)
 		delete(p.left, session)
 		b.sample(now.Sub(p.at))
-		return
+		return before - len(p.left)
 	}
 	b.early++
+	return 0
 }
 
 // sample keeps a latency; of many, some at random.
@@ -124,15 +133,16 @@ func (b *broker) sample(d time.Duration) {
 }
 
 // expire ends the messages that came in before a time.
-func (b *broker) expire(before time.Time) {
+func (b *broker) expire(before time.Time) (gone int) {
 	for len(b.queue) > 0 && b.queue[0].at.Before(before) {
-		b.drop(b.queue[0], true)
+		gone += b.drop(b.queue[0], true)
 	}
+	return gone
 }
 
 // drop forgets the first message of the queue. Where it has not come out it is lost, if lost says
 // so.
-func (b *broker) drop(p *passing, lost bool) {
+func (b *broker) drop(p *passing, lost bool) (gone int) {
 	b.queue = b.queue[1:]
 	list := slices.DeleteFunc(b.pending[p.hash], func(q *passing) bool { return q == p })
 	if len(list) == 0 {
@@ -141,19 +151,25 @@ func (b *broker) drop(p *passing, lost bool) {
 		b.pending[p.hash] = list
 	}
 	if !lost {
-		return
+		return len(p.left)
 	}
 	for session := range p.left {
-		b.lost[session]++
+		if _, ok := b.lost[session]; ok || len(b.lost) < maxNames {
+			b.lost[session]++
+		}
 		b.total++
 	}
+	return len(p.left)
 }
 
 // forget takes the end of a subscriber's session: nothing has to come to it any more.
-func (b *broker) forget(session uint64) {
+func (b *broker) forget(session uint64) (gone int) {
 	for _, p := range b.queue {
+		before := len(p.left)
 		delete(p.left, session)
+		gone += before - len(p.left)
 	}
+	return gone
 }
 
 // quantile returns a quantile of the sorted latencies.

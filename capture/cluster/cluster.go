@@ -10,8 +10,13 @@ import (
 )
 
 const (
-	// maxNames bounds the nodes, topics, events, logs and sessions that are counted separately.
+	// maxNames bounds the nodes, topics, events, logs and sessions that are counted separately, and
+	// maxName a name in bytes.
 	maxNames = 10_000
+	maxName  = 1 << 10
+	// maxTopics bounds the subscriptions of all sessions that are kept. A message counts as lost
+	// only to subscribers whose subscription is.
+	maxTopics = 100_000
 	// maxMembership bounds the hellos and ends of nodes that are kept.
 	maxMembership = 100_000
 )
@@ -40,6 +45,8 @@ type Analyzer struct {
 	membership []Membership
 	known      map[pair]bool // who has got a hello of whom
 	brokers    map[string]*broker
+	subscribed int // entries of all session.topics
+	awaited    int // entries of all passing.left
 
 	malformed uint64
 	first     time.Time
@@ -110,15 +117,21 @@ func (a *Analyzer) Observe(ev *capture.Event) Item {
 		}
 		a.follow(s, ev, item)
 	case Subscribe:
-		if ev.From == capture.Client && len(s.topics) < maxNames {
-			s.topics[string(item.Topic)] = ev.Time
+		if ev.From == capture.Client && len(item.Topic) <= maxName {
+			if a.subscribed < maxTopics {
+				a.subscribed -= len(s.topics)
+				s.topics[string(item.Topic)] = ev.Time
+				a.subscribed += len(s.topics)
+			}
 			if id, ok := nodeOfTopic(item.Topic); ok && s.node == "" {
 				s.node = id
 			}
 		}
 	case Unsubscribe:
 		if ev.From == capture.Client {
+			a.subscribed -= len(s.topics)
 			delete(s.topics, string(item.Topic))
+			a.subscribed += len(s.topics)
 		} else {
 			a.down(s, ev, item)
 		}
@@ -128,7 +141,7 @@ func (a *Analyzer) Observe(ev *capture.Event) Item {
 
 // is notes which node is the client of a session.
 func (a *Analyzer) is(s *session, ev *capture.Event, item Item) {
-	if s.node == "" && ev.From == capture.Client {
+	if s.node == "" && ev.From == capture.Client && len(item.Node) <= maxName {
 		s.node = string(item.Node)
 	}
 }
@@ -163,7 +176,7 @@ type Membership struct {
 // (base/frameworks/cluster/main.zeek).
 func (a *Analyzer) hello(s *session, ev *capture.Event, item Item) {
 	name, id, err := helloArgs(item.Event)
-	if err != nil || s.node == "" {
+	if err != nil || s.node == "" || len(name) > maxName || len(id) > maxName {
 		return
 	}
 	if len(a.names) < maxNames {
@@ -193,9 +206,10 @@ func (a *Analyzer) down(s *session, ev *capture.Event, item Item) {
 // end takes the end of a session.
 func (a *Analyzer) end(s *session, ev *capture.Event) {
 	delete(a.sessions, ev.Session.ID)
+	a.subscribed -= len(s.topics)
 	if b := a.broker(s.public, false); b != nil {
-		b.expire(ev.Time.Add(-a.opts.MaxLatency))
-		b.forget(s.public.ID)
+		a.awaited -= b.expire(ev.Time.Add(-a.opts.MaxLatency))
+		a.awaited -= b.forget(s.public.ID)
 	}
 	if len(a.ended) >= maxNames {
 		a.skipped++

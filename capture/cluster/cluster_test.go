@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	"zmtpd/capture"
 	"zmtpd/capture/cluster"
+	"zmtpd/forwarder/event"
+	"zmtpd/zmtp"
 )
 
 // analyze returns what is in a capture.
@@ -168,4 +171,68 @@ func TestLost(t *testing.T) {
 			t.Errorf("session %d lost %d, %d was dropped from", s.ID, s.Lost, victim)
 		}
 	}
+}
+
+// Events in JSON are the same events as those in the binary format.
+func TestJSON(t *testing.T) {
+	b, err := os.ReadFile("../testdata/cluster.pcap.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := capture.NewReader(bytes.NewReader(b), capture.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, json, n := cluster.New(cluster.Options{}), cluster.New(cluster.Options{}), 0
+	for ev, err := range r.Events(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := binary.Observe(&ev)
+		if want.Kind == cluster.Event {
+			raw, err := event.Parse(ev.Message.Part(3))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev.Message = zmtp.NewMessage(ev.Message.Part(0), ev.Message.Part(1),
+				[]byte(event.JSONName), event.AppendJSON(nil, raw))
+			n++
+		}
+		got := json.Observe(&ev)
+		if got.Kind != want.Kind || string(got.Topic) != string(want.Topic) ||
+			string(got.Event.Name) != string(want.Event.Name) ||
+			!bytes.Equal(got.Event.Args, want.Event.Args) {
+			t.Fatalf("%v %s %v, want %v %s", got.Kind, got.Event.Name, got.Err, want.Kind,
+				want.Event.Name)
+		}
+	}
+	got, want := json.Summary(), binary.Summary()
+	if n == 0 || len(got.Membership) != len(want.Membership) || got.Brokers[0].Lost > 0 ||
+		got.Brokers[0].Out != want.Brokers[0].Out {
+		t.Errorf("%d events: %+v, want %+v", n, got.Brokers, want.Brokers)
+	}
+}
+
+// However many subscriptions a capture has, and however long their topics are, few are kept.
+func TestBounded(t *testing.T) {
+	a := cluster.New(cluster.Options{})
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for id := range uint64(100) {
+		ev := capture.Event{Kind: capture.Command, From: capture.Client, Name: "SUBSCRIBE",
+			Session: &capture.Session{ID: id}}
+		for i := range 3000 {
+			ev.Data = fmt.Appendf(nil, "%0100d", i)
+			a.Observe(&ev)
+		}
+		ev.Data = make([]byte, 1<<20)
+		a.Observe(&ev)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 48<<20 {
+		t.Errorf("%d bytes are kept", grown)
+	}
+	runtime.KeepAlive(a)
 }

@@ -38,6 +38,7 @@ type names map[string]*Counts
 const Others = "(others)"
 
 func (n names) add(name []byte, now time.Time, bytes, records uint64) {
+	name = name[:min(len(name), maxName)]
 	c := n[string(name)]
 	if c == nil {
 		key := string(name)

@@ -57,7 +57,7 @@ func (a *Analyzer) Summary() Summary {
 		Membership: slices.Clone(a.membership), Sessions: slices.Clone(a.ended)}
 	for _, address := range slices.Sorted(maps.Keys(a.brokers)) {
 		b := a.brokers[address]
-		b.expire(a.last.Add(-a.opts.MaxLatency))
+		a.awaited -= b.expire(a.last.Add(-a.opts.MaxLatency))
 		sorted := slices.Clone(b.samples)
 		slices.Sort(sorted)
 		sum.Brokers = append(sum.Brokers, BrokerSummary{Address: address, In: b.in, Out: b.out,

@@ -14,7 +14,7 @@ import (
 )
 
 // Config is the configuration of a Source. The defaults are Zeek's (scripts/base/init-bare.zeek,
-// module AF_Packet).
+// module AF_Packet), but for BlockSize.
 type Config struct {
 	Interfaces []string
 	// Filter is an expression of package filter, which the kernel applies. Default: all packets.
@@ -22,7 +22,9 @@ type Config struct {
 	// BufferSize is the size of the ring of each interface in bytes. Default 128 MiB.
 	BufferSize int
 	// BlockSize is the size of its blocks in bytes: a multiple of the page size, and larger than
-	// any packet. Default 32768. The BPF device has one buffer of that size.
+	// any packet, of which the rest is lost otherwise. Default 131072: packets that the kernel has
+	// merged or not yet divided (GRO, GSO) have up to 64 KiB, and Zeek's default is half of that.
+	// The BPF device has one buffer of that size.
 	BlockSize int
 	// BlockTimeout is how long the kernel may hold packets back until a block is full. Default
 	// 10 ms.
@@ -105,7 +107,7 @@ var ErrUnsupported = errors.New("capture: packets of interfaces cannot be captur
 
 const (
 	defaultBufferSize   = 128 << 20
-	defaultBlockSize    = 32 << 10
+	defaultBlockSize    = 128 << 10
 	defaultBlockTimeout = 10 * time.Millisecond
 	// pollTime is how often a Source that waits looks whether its context has ended.
 	pollTime = 100 * time.Millisecond

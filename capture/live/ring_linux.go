@@ -59,6 +59,7 @@ const (
 	headerStatus  = 20
 	headerMAC     = 24
 	headerVLAN    = 32
+	headerTPID    = 36
 	headerSize    = 48
 	addressType   = headerSize + 10 // sll_pkttype
 )
@@ -286,8 +287,13 @@ func (r *ring) packet(h []byte) capture.Packet {
 			int64(binary.NativeEndian.Uint32(h[headerNsec:]))),
 		Link: r.link, Data: h[start:][:size],
 	}
-	if binary.NativeEndian.Uint32(h[headerStatus:])&unix.TP_STATUS_VLAN_VALID != 0 {
-		p.VLAN, p.Tagged = uint16(binary.NativeEndian.Uint32(h[headerVLAN:])), true
+	if status := binary.NativeEndian.Uint32(h[headerStatus:]); status&
+		unix.TP_STATUS_VLAN_VALID != 0 {
+		p.Tagged, p.VLAN = true, uint16(binary.NativeEndian.Uint32(h[headerVLAN:]))
+		p.VLANType = unix.ETH_P_8021Q
+		if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			p.VLANType = binary.NativeEndian.Uint16(h[headerTPID:])
+		}
 	}
 	r.received.Add(1)
 	r.bytes.Add(uint64(size))

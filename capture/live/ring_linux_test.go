@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -28,11 +29,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type link struct {
 	name string
 	peer netip.Addr
+	host *netnstest.Host
 }
 
-func newLink(t *testing.T) link {
+func newLink(t testing.TB) link {
 	t.Helper()
-	here := netip.MustParseAddr(netnstest.New(t).Here)
+	host := netnstest.New(t)
+	here := netip.MustParseAddr(host.Here)
 	all, err := net.Interfaces()
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +44,7 @@ func newLink(t *testing.T) link {
 		addrs, _ := i.Addrs() // it may be that of another test, and gone
 		for _, a := range addrs {
 			if strings.HasPrefix(a.String(), here.String()+"/") {
-				l := link{i.Name, here.Next()}
+				l := link{i.Name, here.Next(), host}
 				l.awaitUp(t)
 				return l
 			}
@@ -52,7 +55,7 @@ func newLink(t *testing.T) link {
 }
 
 // awaitUp waits until the peer answers: nobody listens on its ports, so it refuses.
-func (l link) awaitUp(t *testing.T) {
+func (l link) awaitUp(t testing.TB) {
 	t.Helper()
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(l.peer,
 		discardPort+1)))
@@ -222,7 +225,7 @@ func TestDropped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cfg := small
-	cfg.BufferSize = 4 * 32768
+	cfg.BlockSize, cfg.BufferSize = 32768, 4*32768
 	s := l.open(t, ctx, cfg)
 	l.send(t, 1, 1000)
 	first := s.Stats()
@@ -283,5 +286,80 @@ func TestConfigErrors(t *testing.T) {
 	}
 	if err := m.UnmarshalText([]byte("none")); err == nil {
 		t.Error("no error")
+	}
+}
+
+// In all other modes a group shares the packets, too: each comes to one ring.
+func TestFanoutModes(t *testing.T) {
+	l := newLink(t)
+	for mode := FanoutLB; mode < numFanoutModes; mode++ {
+		cfg := small
+		cfg.BufferSize = 1 << 20
+		cfg.Fanout = &Fanout{ID: uint16(os.Getpid()) + uint16(mode), Mode: mode}
+		ctx, cancel := context.WithCancel(t.Context())
+		rings := []*Source{l.open(t, ctx, cfg), l.open(t, ctx, cfg)}
+		l.send(t, 4, 10)
+		var counts []int
+		for _, s := range rings {
+			inner, cancel := context.WithCancel(ctx)
+			s.ctx = inner
+			counts = append(counts, read(t, s, cancel, 1<<30, func(capture.Packet) {}))
+			cancel()
+		}
+		cancel()
+		switch {
+		case counts[0]+counts[1] != 40:
+			t.Errorf("%v: %d packets, want 40 in all", mode, counts)
+		case mode == FanoutLB && min(counts[0], counts[1]) == 0:
+			t.Errorf("%v: %d packets, want some on each", mode, counts)
+		}
+	}
+}
+
+// The kernel removes VLAN tags of packets that arrive, and tells which they were.
+func TestVLAN(t *testing.T) {
+	l := newLink(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cfg := small
+	cfg.Filter = "vlan 5"
+	s := l.open(t, ctx, cfg)
+	fd, err := l.host.RawSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	const etherLocal, tci = 0x88b5, 3<<13 | 5 // an experimental EtherType; priority 3
+	for _, id := range []uint16{tci, 6} {
+		packet := append(bytes.Repeat([]byte{0xff}, 6), 2, 0, 0, 0, 0, 1)
+		packet = binary.BigEndian.AppendUint16(packet, unix.ETH_P_8021Q)
+		packet = binary.BigEndian.AppendUint16(packet, id)
+		packet = binary.BigEndian.AppendUint16(packet, etherLocal)
+		packet = append(packet, make([]byte, 100)...)
+		if _, err := unix.Write(fd, packet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := read(t, s, cancel, 1<<30, func(p capture.Packet) {
+		if !p.Tagged || p.VLAN != tci || p.VLANType != unix.ETH_P_8021Q ||
+			binary.BigEndian.Uint16(p.Data[12:]) != etherLocal {
+			t.Errorf("tagged %t %#x %#x: % x", p.Tagged, p.VLANType, p.VLAN, p.Data[:16])
+		}
+	})
+	if n != 1 {
+		t.Errorf("%d packets", n)
+	}
+}
+
+// A device without hardware timestamps is named.
+func TestHardwareTimestamps(t *testing.T) {
+	l := newLink(t)
+	s, err := Open(t.Context(), Config{Interfaces: []string{l.name}, HardwareTimestamps: true})
+	if err == nil {
+		s.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), l.name) ||
+		!strings.Contains(err.Error(), "no hardware timestamps") {
+		t.Errorf("%v", err)
 	}
 }

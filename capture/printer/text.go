@@ -46,6 +46,9 @@ func (w *Writer) text(l line) error {
 			return err
 		}
 	}
+	if l.RowsLeft > 0 {
+		fmt.Fprintf(w.w, "    and %d more\n", l.RowsLeft)
+	}
 	return nil
 }
 
@@ -91,6 +94,7 @@ func details(l line) string {
 	for _, part := range l.Parts {
 		b.WriteString(` "` + strings.ReplaceAll(part, `"`, `\"`) + `"`)
 	}
+	number("parts_left_out", int64(l.PartsLeft))
 	if l.Kind == "message" || l.Kind == "command" || l.Kind == "encrypted" {
 		number("size", int64(l.Size))
 	}

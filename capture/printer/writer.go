@@ -2,9 +2,9 @@ package printer
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"io"
-	"strings"
 	"time"
 
 	"zmtpd/capture"
@@ -22,8 +22,12 @@ const (
 	TSV  Format = "tsv"  // columns, named in the first line
 )
 
-// maxSchemas bounds the renderers of logs that are kept.
-const maxSchemas = 1000
+// maxSchemas and maxHeaders bound the renderers of logs that are kept, and the bytes of the headers
+// by which they are found.
+const (
+	maxSchemas = 1000
+	maxHeaders = 16 << 20
+)
 
 // Writer prints. It is not for concurrent use.
 type Writer struct {
@@ -34,7 +38,9 @@ type Writer struct {
 
 	header    bool // TSV: the first line is written
 	renderers map[string]*zeek.Renderer
-	buf       []byte
+	headers   int    // bytes of the keys of renderers
+	rows      []byte // of the current batch
+	piece     []byte // of rows
 }
 
 // New returns a Writer. Text has colors if color says so.
@@ -77,25 +83,31 @@ type line struct {
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Command   string            `json:"command,omitempty"`
 	Data      string            `json:"data,omitempty"`
-	Parts     []string          `json:"parts,omitempty"`
+	Parts     []string          `json:"parts,omitempty"` // the first maxParts
+	PartsLeft int               `json:"parts_left_out,omitempty"`
 	Size      int               `json:"size,omitempty"`
 	Missing   int64             `json:"missing,omitempty"`
 	Closed    string            `json:"closed,omitempty"`
 	Error     string            `json:"error,omitempty"`
 
-	Topic   string            `json:"topic,omitempty"`
-	Node    string            `json:"node,omitempty"` // its name
-	NodeID  string            `json:"node_id,omitempty"`
-	Event   string            `json:"event,omitempty"`
-	Args    json.RawMessage   `json:"args,omitempty"`
-	Path    string            `json:"path,omitempty"`
-	Stream  string            `json:"stream,omitempty"`
-	Records int               `json:"records,omitempty"`
-	Rows    []json.RawMessage `json:"rows,omitempty"`
+	Topic    string            `json:"topic,omitempty"`
+	Node     string            `json:"node,omitempty"` // its name
+	NodeID   string            `json:"node_id,omitempty"`
+	Event    string            `json:"event,omitempty"`
+	Args     json.RawMessage   `json:"args,omitempty"`
+	Path     string            `json:"path,omitempty"`
+	Stream   string            `json:"stream,omitempty"`
+	Records  int               `json:"records,omitempty"`
+	Rows     []json.RawMessage `json:"rows,omitempty"` // of maxRows bytes
+	RowsLeft int               `json:"rows_left_out,omitempty"`
 }
 
-// maxShown bounds the bytes of a part or of data that are printed.
-const maxShown = 4 << 10
+// Bounds on what is printed of one event, so that a hostile one does not fill the memory.
+const (
+	maxShown = 4 << 10  // bytes of a part, or of data
+	maxParts = 1000     // parts of a message
+	maxRows  = 16 << 20 // bytes of the rows of a log batch
+)
 
 func (w *Writer) line(ev *capture.Event, item cluster.Item, names *cluster.Analyzer) line {
 	l := line{Time: ev.Time, Session: ev.Session.ID, Kind: ev.Kind.String(),
@@ -143,7 +155,11 @@ func (w *Writer) line(ev *capture.Event, item cluster.Item, names *cluster.Analy
 	default:
 		if ev.Kind == capture.Message {
 			for part := range ev.Message.Parts() {
-				l.Parts = append(l.Parts, printable(part))
+				if len(l.Parts) < maxParts {
+					l.Parts = append(l.Parts, printable(part))
+				} else {
+					l.PartsLeft++
+				}
 			}
 		}
 	}
@@ -162,21 +178,40 @@ func (w *Writer) log(l *line, item cluster.Item) {
 	b := item.Batch
 	l.Kind, l.Path, l.Stream = "log", printable(b.Path), printable(b.Stream)
 	l.Records = b.NumRecords
-	r, err := w.renderer(b)
-	if err == nil {
-		w.buf, _, err = r.AppendRecords(w.buf[:0], b)
-	}
-	if err != nil {
+	if err := w.render(b); err != nil {
 		l.Kind, l.Error = "malformed", printable([]byte(err.Error()))
 		return
 	}
-	for row := range strings.Lines(string(w.buf)) {
-		row := []byte(strings.TrimSuffix(row, "\n"))
+	for row := range bytes.Lines(w.rows) {
+		row = bytes.TrimSuffix(row, []byte("\n"))
 		if !json.Valid(row) { // such as an infinite number
 			row, _ = json.Marshal(string(row))
 		}
 		l.Rows = append(l.Rows, row)
 	}
+	l.RowsLeft = b.NumRecords - len(l.Rows)
+}
+
+// render renders the rows of a batch, as many whole ones as fit, to w.rows.
+func (w *Writer) render(b zeek.Batch) error {
+	r, err := w.renderer(b)
+	if err != nil {
+		return err
+	}
+	w.rows = w.rows[:0]
+	full := false
+	add := func(text []byte) ([]byte, error) {
+		if full = full || len(w.rows)+len(text) > maxRows; !full {
+			w.rows = append(w.rows, text...)
+		}
+		return text[:0], nil
+	}
+	if w.piece, _, err = r.RenderRecords(w.piece[:0], b, add); err != nil {
+		return err
+	}
+	_, err = add(w.piece)
+	w.rows = w.rows[:bytes.LastIndexByte(w.rows, '\n')+1]
+	return err
 }
 
 func (w *Writer) renderer(b zeek.Batch) (*zeek.Renderer, error) {
@@ -193,8 +228,9 @@ func (w *Writer) renderer(b zeek.Batch) (*zeek.Renderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(w.renderers) >= maxSchemas {
+	if w.headers += len(b.Header); len(w.renderers) >= maxSchemas || w.headers > maxHeaders {
 		clear(w.renderers)
+		w.headers = len(b.Header)
 	}
 	w.renderers[string(b.Header)] = r
 	return r, nil

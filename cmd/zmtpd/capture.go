@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ type captureFlags struct {
 	Path    []string `placeholder:"PATH" help:"Only batches of this log, as in conn (repeatable)."`
 	Command []string `placeholder:"NAME" help:"Only ZMTP commands of this name, as in SUBSCRIBE (repeatable)."`
 
-	Keylog    string `placeholder:"FILE" help:"Key log with which CURVE sessions are decrypted: the file of --curve-keylog of a daemon or tool."`
+	keyLogFlags
 	WriteNull string `placeholder:"FILE" help:"Write the sessions to this file as if they had not been encrypted, in pcapng format."`
 
 	MaxStreams     int             `default:"65536" help:"TCP connections that are followed at a time; the one that was idle for longest makes room."`
@@ -169,11 +170,15 @@ func (c *captureReadCommand) writeSelected(std *daemon.Stdio, show *captureShow)
 			return openCapture(name, nil)
 		})
 	}
-	n, err := rewrite.Packets(out, &all, keep)
+	n, err := rewrite.Copy(out, &all, keep)
 	if err != nil {
 		return fmt.Errorf("--write %s: %w", c.Write, err)
 	}
 	fmt.Fprintf(std.Err, "zmtpd: wrote %d packets to %s\n", n, c.Write)
+	if show.selected.full {
+		fmt.Fprintf(std.Err, "zmtpd: only the first %d sessions that are selected were written; "+
+			"narrow the selection with --address\n", maxSelected)
+	}
 	return out.Close()
 }
 
@@ -201,14 +206,14 @@ func (f *captureFlags) open(std *daemon.Stdio) (*captureShow, error) {
 		return nil, err
 	}
 	s := &captureShow{flags: f, filter: filter, analyzer: cluster.New(cluster.Options{}), std: std,
-		out: printer.New(std.Out, f.Format, isTerminal(std.Out)), selected: selection{}}
+		out: printer.New(std.Out, f.Format, isTerminal(std.Out)), selected: selection{sessions: map[[2]netip.AddrPort][]selectedSession{}}}
 	s.options = capture.Options{Select: filter.Select, MaxSessions: f.MaxStreams,
 		MaxIdle: time.Duration(f.MaxIdle), MaxMessageSize: int64(f.MaxMessageSize),
 		MaxBuffered: 2 * int64(f.MaxMessageSize)}
-	if f.Keylog != "" {
-		if s.keys, err = curve.OpenKeyLog(f.Keylog); err != nil {
-			return nil, fmt.Errorf("--keylog: %w", err)
-		}
+	if s.keys, err = f.keyLogFlags.open(); err != nil {
+		return nil, err
+	}
+	if s.keys != nil {
 		s.options.Keys = s.keys
 	}
 	if f.Logs != "" {

@@ -232,4 +232,35 @@ func TestCaptureWrite(t *testing.T) {
 	runTool(t, nil, "capture", "read", "-q", "--write-null", null, captureFile("libzmq-mix"))
 	want = captureLines(t, captureFile("libzmq-mix"), "--address", ":16006", "--address", ":16002")
 	compare(captureLines(t, null, "--address", ":16006", "--address", ":16002"), want)
+	// An encrypted capture.
+	encrypted := filepath.Join("..", "..", "capture", "testdata", "pushed-curve")
+	runTool(t, nil, "capture", "read", "-q", "--write-null", null, "--keylog", encrypted+".keys",
+		encrypted+".pcap")
+	got = captureLines(t, null)
+	compare(got, captureLines(t, "--keylog", encrypted+".keys", encrypted+".pcap"))
+	for _, l := range got {
+		if l["kind"] == "greeting" && l["mechanism"] != "NULL" || l["kind"] == "encrypted" {
+			t.Errorf("%v", l)
+		}
+	}
+}
+
+// A capture may come from standard input, compressed or not.
+func TestCaptureStandardInput(t *testing.T) {
+	t.Parallel()
+	f, err := os.Open(captureFile("cluster"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	args := []string{"capture", "read", "--format", "tsv", "--summary"}
+	got, want := runTool(t, f, append(args, "-")...), runTool(t, nil, append(args,
+		captureFile("cluster"))...)
+	if got != want || len(got) < 1000 {
+		t.Errorf("%d bytes of output, want %d", len(got), len(want))
+	}
+	p := start(t, strings.NewReader(""), "capture", "read", "-", "--write", "x.pcapng")
+	if status := p.Wait(); status != 2 || !strings.Contains(p.Stderr.String(), "give a file") {
+		t.Errorf("exit status %d: %s", status, p.Stderr.String())
+	}
 }

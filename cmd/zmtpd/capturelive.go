@@ -10,16 +10,18 @@ import (
 	"sync"
 	"time"
 
+	"zmtpd/capture"
 	"zmtpd/capture/live"
+	"zmtpd/capture/rewrite"
 	"zmtpd/cmd/zmtpd/daemon"
 )
 
-// ringFlags say which packets are captured, and how. Names and defaults are those of Zeek's options
-// AF_Packet::*.
+// ringFlags say which packets are captured, and how. Names are those of Zeek's options AF_Packet::*,
+// and so are the defaults, but for those that package live explains.
 type ringFlags struct {
 	Interface    []string        `short:"i" required:"" placeholder:"NAME" help:"Interface (repeatable)."`
 	BufferSize   daemon.ByteSize `default:"128MiB" help:"Size of the ring of each interface."`
-	BlockSize    daemon.ByteSize `default:"32KiB" help:"Size of a block of the ring: a multiple of the page size, and larger than any packet."`
+	BlockSize    daemon.ByteSize `default:"128KiB" help:"Size of a block of the ring: a multiple of the page size, and larger than any packet, also those that the kernel has merged (GRO)."`
 	BlockTimeout daemon.Positive `default:"10ms" help:"How long the kernel may hold back packets until a block is full."`
 	Promiscuous  bool            `default:"true" negatable:"" help:"Capture packets for other hosts, too."`
 	HWTimestamps bool            `name:"hw-timestamps" help:"Take times from the device."`
@@ -46,6 +48,7 @@ net, ip proto, ether host, vlan, less, greater, with src and dst, and, or, not a
 type captureLiveCommand struct {
 	ringFlags
 	captureFlags
+	Write         string          `placeholder:"FILE" help:"Write all packets that pass the packet filter to this file, in pcapng format; they are selected by nothing else."`
 	StatsInterval daemon.Duration `default:"0s" help:"Print the ring's counters to standard error so often; 0s: at the end only."`
 }
 
@@ -57,28 +60,55 @@ func (c *captureLiveCommand) Validate() error { return c.captureFlags.Validate()
 
 // Run shows what passes until ctx ends.
 func (c *captureLiveCommand) Run(ctx context.Context, std *daemon.Stdio) error {
-	cfg := c.config()
 	show, err := c.captureFlags.open(std)
 	if err != nil {
 		return err
 	}
-	var source *live.Source
+	return errors.Join(c.capture(ctx, std, show), show.close(ctx))
+}
+
+func (c *captureLiveCommand) capture(ctx context.Context, std *daemon.Stdio,
+	show *captureShow) error {
+	var packets *rewrite.Packets
+	if c.Write != "" {
+		out, err := os.OpenFile(c.Write, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		defer out.Close()
+		packets = rewrite.NewPackets(out)
+	}
+	var ring *live.Source
 	next := time.Now().Add(time.Duration(c.StatsInterval))
+	cfg := c.config()
 	cfg.Idle = func() {
-		// An error comes again when the end flushes.
+		// Errors come again when the end flushes.
 		_ = show.out.Flush()
+		if packets != nil {
+			_ = packets.Flush()
+		}
 		if now := time.Now(); c.StatsInterval > 0 && now.After(next) {
 			next = now.Add(time.Duration(c.StatsInterval))
-			fmt.Fprintf(std.Err, "zmtpd: %s\n", ringLine(source.Stats()))
+			fmt.Fprintf(std.Err, "zmtpd: %s\n", ringLine(ring.Stats()))
 		}
 	}
-	if source, err = live.Open(ctx, cfg); err != nil {
-		return errors.Join(err, show.close(ctx))
+	ring, err := live.Open(ctx, cfg)
+	if err != nil {
+		return err
 	}
-	defer source.Close()
+	defer ring.Close()
 	fmt.Fprintf(std.Err, "zmtpd: capturing on %s\n", strings.Join(c.Interface, ", "))
-	err = errors.Join(show.all(ctx, source), show.close(ctx))
-	fmt.Fprintf(std.Err, "zmtpd: %s\n", ringLine(source.Stats()))
+	source := capture.Source(ring)
+	if packets != nil {
+		source = rewrite.Tee{Source: ring, To: packets}
+	}
+	err = show.all(ctx, source)
+	if packets != nil {
+		if e := packets.Flush(); e != nil {
+			err = errors.Join(err, fmt.Errorf("--write %s: %w", c.Write, e))
+		}
+	}
+	fmt.Fprintf(std.Err, "zmtpd: %s\n", ringLine(ring.Stats()))
 	return err
 }
 

@@ -26,11 +26,11 @@ type replayCommand struct {
 
 	Rate   float64         `placeholder:"N" help:"Messages a second. Default: as fast as the receivers take them."`
 	Speed  float64         `placeholder:"N" help:"Of a capture, keep the times between messages: 1 for the original ones, 2 for half of them. Default: --rate, or as fast as the receivers take them."`
-	Keylog string          `placeholder:"FILE" help:"Key log with which CURVE sessions of a capture are decrypted: the file of --curve-keylog of a daemon or tool."`
 	Repeat daemon.Count    `default:"1" help:"Times to send the file; 0: until stopped."`
 	Wait   daemon.Duration `default:"10s" help:"Longest time to wait for subscriptions."`
 	Linger daemon.Duration `default:"10s" help:"Longest time to wait after the last message until all are delivered."`
 
+	keyLogFlags
 	daemon.CurveClientFlags
 }
 
@@ -81,11 +81,11 @@ func (c *replayCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		return daemon.Usagef("%s is a recording, which has neither times nor encryption: --speed "+
 			"and --keylog are for captures", c.File)
 	}
-	var keys *curve.KeyLogFile
-	if c.Keylog != "" {
-		if keys, err = curve.OpenKeyLog(c.Keylog); err != nil {
-			return fmt.Errorf("--keylog: %w", err)
-		}
+	keys, err := c.keyLogFlags.open()
+	if err != nil {
+		return err
+	}
+	if keys != nil {
 		defer keys.Close()
 	}
 

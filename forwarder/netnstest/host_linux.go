@@ -64,8 +64,8 @@ func (h *Host) ip(args ...string) {
 	}
 }
 
-// Dial connects from there over TCP. It blocks until that is done, 10 s at most.
-func (h *Host) Dial(addr string) (conn net.Conn, err error) {
+// there calls f on a thread that is there.
+func (h *Host) there(f func() error) (err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -76,13 +76,41 @@ func (h *Host) Dial(addr string) (conn net.Conn, err error) {
 			return
 		}
 		defer ns.Close()
-		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
+			err = f()
 		}
-		conn, err = net.DialTimeout("tcp4", addr, 10*time.Second)
 	}()
 	<-done
+	return err
+}
+
+// Dial connects from there over TCP. It blocks until that is done, 10 s at most.
+func (h *Host) Dial(addr string) (conn net.Conn, err error) {
+	err = h.there(func() error {
+		conn, err = net.DialTimeout("tcp4", addr, 10*time.Second)
+		return err
+	})
 	return conn, err
+}
+
+// RawSocket returns a socket to which Ethernet packets can be written that the host sends over the
+// link. The caller closes it.
+func (h *Host) RawSocket() (fd int, err error) {
+	err = h.there(func() error {
+		device, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		// Without a protocol it receives nothing.
+		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		if err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: device.Index}); err != nil {
+			unix.Close(fd)
+		}
+		return err
+	})
+	return fd, err
 }
 
 // Cut makes the host vanish: nothing arrives any more and nobody is told.
