@@ -60,6 +60,7 @@ func TestReadmeCommands(t *testing.T) {
 		for line := range strings.Lines(strings.ReplaceAll(block, "\\\n", " ")) {
 			line, _, _ = strings.Cut(line, " #")
 			line, _, _ = strings.Cut(line, " > ")
+			line, _, _ = strings.Cut(line, " < ")
 			if _, piped, ok := strings.Cut(line, "| "); ok {
 				line = piped
 			}
