@@ -185,7 +185,8 @@ func TestWebSocketProblems(t *testing.T) {
 		{"not masked", append(wsRequest("ZWS2.0/NULL"), appendWS(nil, 2, ready, 0)...),
 			wsResponse("ZWS2.0/NULL"), "only clients mask"},
 		{"masked", wsRequest("ZWS2.0/NULL"),
-			append(wsResponse("ZWS2.0/NULL"), appendWS(nil, 2, ready, anyKey)...), "only clients mask"},
+			append(wsResponse("ZWS2.0/NULL"), appendWS(nil, 2, ready, anyKey)...),
+			"only clients mask"},
 		{"flags", append(wsRequest("ZWS2.0/NULL"), appendWS(nil, 2, []byte("\x04"), anyKey)...),
 			wsResponse("ZWS2.0/NULL"), "flags 0x04"},
 		{"size", append(wsRequest("ZWS2.0/NULL"), 0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -248,8 +249,10 @@ func TestWebSocketCurve(t *testing.T) {
 	}
 	defer keys.Close()
 	got := lines(mustRead(t, capture, Options{Keys: keys}))
-	for _, want := range []string{"5557 metadata client Socket-Type=PUSH", `5557 message client "log-write" "one"`,
-		`5557 message client "log-write" 70000:"xxxxxxxx"`, `5557 message client "log-write" "three"`} {
+	for _, want := range []string{"5557 metadata client Socket-Type=PUSH",
+		`5557 message client "log-write" "one"`,
+		`5557 message client "log-write" 70000:"xxxxxxxx"`,
+		`5557 message client "log-write" "three"`} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s in %q", want, got)
 		}

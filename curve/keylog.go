@@ -32,8 +32,8 @@ type KeyLog struct {
 	failed bool // an error was logged
 }
 
-// CreateKeyLog opens a file to append keys to, or makes it. Only its owner can read it; a file that
-// others can read is refused. The first error in writing is logged, and has no effect on
+// CreateKeyLog opens a file to append keys to, or makes it. Only the user of the process can read
+// it; a file that others own or can read is refused. The first error in writing is logged, and has no effect on
 // connections. log may be nil.
 func CreateKeyLog(path string, log *slog.Logger) (*KeyLog, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
@@ -41,6 +41,9 @@ func CreateKeyLog(path string, log *slog.Logger) (*KeyLog, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
+	if err == nil && !ownFile(info) {
+		err = fmt.Errorf("%s is for keys, and belongs to another user: choose another file", path)
+	}
 	if err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
 		err = fmt.Errorf("%s is for keys, and others than its owner may read or change it "+
 			"(mode %04o): chmod 600 %[1]s", path, info.Mode().Perm())

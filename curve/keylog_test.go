@@ -119,3 +119,22 @@ func TestKeyLogFile(t *testing.T) {
 		l.Close()
 	}
 }
+
+// The file of another user is refused: that user could read the keys.
+func TestKeyLogOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	path := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := CreateKeyLog(path, nil); err == nil ||
+		!strings.Contains(err.Error(), "another user") {
+		t.Errorf("%v", err)
+		l.Close()
+	}
+}
