@@ -47,6 +47,7 @@ type cli struct {
 	Proxy         proxyCommand    `cmd:"" group:"tools" help:"Pass messages between two sockets."`
 	HelpOn        helpCommand     `cmd:"" name:"help" group:"tools" help:"Print help about zmtpd or one of its commands."`
 	Simulate      simulateCommand `cmd:"" group:"tools" help:"Play the nodes of a Zeek cluster against a broker and a logger, and balance what was sent and seen."`
+	Top           topCommand      `cmd:"" group:"tools" help:"Show live who is slow and what is lost, in a terminal or once for scripts."`
 	Version       versionCommand  `cmd:"" group:"tools" help:"Print version, commit, Go version and dependencies."`
 
 	Completion completionCommand `cmd:"" group:"tools" help:"Print a script that completes command lines of zmtpd in a shell."`
