@@ -26,6 +26,10 @@ type Config struct {
 	// that was not sent. Others are dropped and counted (DropReplaced), and the limits above do not
 	// apply. Other types ignore it. Default false.
 	Conflate bool
+	// InvertMatching makes a PUB or XPUB send to those peers that have no subscription for a
+	// message, and a SUB receive the messages for which it has none (ZMQ_INVERT_MATCHING). Set it
+	// at both ends. Other types ignore it. Default false.
+	InvertMatching bool
 	// TotalRecvBytes bounds the memory of the messages of all peers together that wait to be
 	// received, or were received with RecvBatch and not released. It counts whole read buffers,
 	// which may be up to four times as large as the messages. Messages that Recv has returned do
@@ -73,8 +77,13 @@ type Config struct {
 
 	// ReconnectInterval is the pause before the second attempt to connect. It doubles with each
 	// failure up to ReconnectMax, and up to half of it is added at random. After a completed
-	// handshake it begins again. Defaults 100 ms and 5 s.
+	// handshake it begins again. Defaults 100 ms and 5 s. A negative ReconnectInterval gives an
+	// endpoint up after the first connection, or when that cannot be made (ZMQ_RECONNECT_IVL of
+	// -1).
 	ReconnectInterval, ReconnectMax time.Duration
+	// ReconnectStop are the failures after which an endpoint is given up (ZMQ_RECONNECT_STOP).
+	// Default none.
+	ReconnectStop ReconnectStop
 	// ConnectTimeout bounds one attempt to connect. Default 0: that of the operating system.
 	ConnectTimeout time.Duration
 	// RetryAlways makes Connect try again, with the pauses above, also when the peer breaks the
@@ -115,6 +124,18 @@ type Config struct {
 	// and err. Default: nothing is logged.
 	Logger *slog.Logger
 }
+
+// ReconnectStop is a set of failures.
+type ReconnectStop uint8
+
+const (
+	// StopConnRefused is a connection that was refused, since nobody listens
+	// (ZMQ_RECONNECT_STOP_CONN_REFUSED).
+	StopConnRefused ReconnectStop = 1 << iota
+	// StopHandshakeFailed is a handshake that was not completed, for whatever reason
+	// (ZMQ_RECONNECT_STOP_HANDSHAKE_FAILED).
+	StopHandshakeFailed
+)
 
 // Defaults of Config.
 const (
@@ -157,7 +178,9 @@ func (c Config) withDefaults() Config {
 	positive(&c.HandshakeTimeout, DefaultHandshakeTimeout)
 	positive(&c.MaxPendingHandshakes, DefaultMaxPendingHandshakes)
 	positive(&c.HeartbeatTimeout, c.HeartbeatInterval)
-	positive(&c.ReconnectInterval, DefaultReconnectInterval)
+	if c.ReconnectInterval == 0 {
+		c.ReconnectInterval = DefaultReconnectInterval
+	}
 	positive(&c.ReconnectMax, DefaultReconnectMax)
 	if c.Mechanism == nil {
 		c.Mechanism = newNull

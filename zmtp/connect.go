@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"syscall"
 )
 
 // Connect connects the socket to an endpoint, in the background, and again whenever the connection
@@ -88,6 +89,7 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 	level := slog.LevelInfo // of the first failure in a row; further ones are for debugging
 	for {
 		s.monitors.emit(Event{Type: EventConnectDelayed, Endpoint: a.endpoint})
+		stop := false
 		conn, err := dial(a.ctx)
 		if err != nil {
 			s.monitors.emit(Event{Type: EventClosed, Endpoint: a.endpoint, Err: err})
@@ -96,6 +98,7 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 					"stage", "connect", "err", err)
 				level = slog.LevelDebug
 			}
+			stop = s.cfg.ReconnectStop&StopConnRefused != 0 && errors.Is(err, syscall.ECONNREFUSED)
 		} else {
 			s.tune(conn)
 			s.mu.Lock()
@@ -110,11 +113,12 @@ func (s *Socket) connectLoop(a *attachment, dial func(context.Context) (net.Conn
 					"reason", reasonOf(err), "err", err)
 				return
 			}
+			stop = s.cfg.ReconnectStop&StopHandshakeFailed != 0 && !up
 			if up {
 				pause, level = s.cfg.ReconnectInterval, slog.LevelInfo
 			}
 		}
-		if a.ctx.Err() != nil || s.nothingLeft(a) {
+		if a.ctx.Err() != nil || s.nothingLeft(a) || stop || pause < 0 {
 			return
 		}
 		wait := pause + rand.N(pause/2+1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -183,12 +184,13 @@ func TestProtocolErrorEndsTheEndpoint(t *testing.T) {
 func TestSecondConnect(t *testing.T) {
 	for typ, want := range map[wire.SocketType]int{
 		wire.PUB: 1, wire.SUB: 1, wire.XPUB: 2, wire.XSUB: 2, wire.PUSH: 2, wire.PULL: 2,
+		wire.REQ: 1, wire.REP: 2, wire.DEALER: 1, wire.ROUTER: 2,
 	} {
 		t.Run(string(typ), func(t *testing.T) {
 			bubble(t, func(t *testing.T, _ *zmtptest.Network) {
 				var a attempts
 				listenRaw(t, &a.network, addr)
-				s := newVectorSocket(typ, Config{Dial: a.dial}, false)
+				s := openType(typ, Config{Dial: a.dial})
 				defer closeNow(t, s.Socket)
 				for range 2 {
 					if err := s.Connect("tcp://" + addr); err != nil {
@@ -293,5 +295,61 @@ func TestResubscription(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// An endpoint is given up after those failures that Config names, and after the first connection
+// with a negative interval; else it is tried again (libzmq, test_reconnect_ivl and
+// test_reconnect_options).
+func TestReconnectStop(t *testing.T) {
+	refused, failed, lost := "refused", "handshake fails", "lost"
+	for name, c := range map[string]struct {
+		cfg  Config
+		ends []string
+	}{
+		"default":            {Config{}, nil},
+		"never":              {Config{ReconnectInterval: -1}, []string{refused, failed, lost}},
+		"stop when refused":  {Config{ReconnectStop: StopConnRefused}, []string{refused}},
+		"stop when it fails": {Config{ReconnectStop: StopHandshakeFailed}, []string{failed}},
+		"stop after both": {Config{ReconnectStop: StopConnRefused | StopHandshakeFailed},
+			[]string{refused, failed}},
+	} {
+		for _, failure := range []string{refused, failed, lost} {
+			t.Run(name+"/"+failure, func(t *testing.T) {
+				bubble(t, func(t *testing.T, n *zmtptest.Network) {
+					push := NewPush(inMemory(n, c.cfg), PushOptions{})
+					defer closeNow(t, push)
+					monitor := push.Monitor(10000)
+					var l net.Listener
+					if failure != refused {
+						l = listenRaw(t, n, addr)
+					}
+					if err := push.Connect("tcp://" + addr); err != nil {
+						t.Fatal(err)
+					}
+					if failure != refused {
+						r := acceptRaw(t, l)
+						if failure == lost {
+							shake(r, wire.PULL, wire.PUSH)
+							synctest.Wait()
+						}
+						l.Close()
+						r.Conn.Close()
+					}
+					synctest.Wait()
+					ends := slices.Contains(c.ends, failure)
+					time.Sleep(time.Hour)
+					synctest.Wait()
+					all := types(events(monitor))
+					retried := slices.Contains(all, EventConnectRetried)
+					if retried == ends {
+						t.Errorf("tried again: %v; events %v", retried, all)
+					}
+					if left := len(push.Endpoints()); ends && left != 0 {
+						t.Errorf("%d endpoints are left", left)
+					}
+				})
+			})
+		}
 	}
 }

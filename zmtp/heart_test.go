@@ -166,13 +166,10 @@ func stillOpen(t *testing.T, p *Peer) {
 
 // Every type answers PING, also those that never receive.
 func TestEveryTypeAnswersPing(t *testing.T) {
-	for typ, peer := range map[wire.SocketType]wire.SocketType{
-		wire.PUB: wire.SUB, wire.SUB: wire.PUB, wire.XPUB: wire.XSUB, wire.XSUB: wire.XPUB,
-		wire.PUSH: wire.PULL, wire.PULL: wire.PUSH,
-	} {
+	for typ, k := range kinds() {
 		for _, v30 := range []bool{false, true} {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
-				s := newVectorSocket(typ, Config{}, false)
+				s := k.make(Config{})
 				defer closeNow(t, s.Socket)
 				bind(t, n, s.Socket, addr)
 				r := dialRaw(t, n, addr)
@@ -180,7 +177,7 @@ func TestEveryTypeAnswersPing(t *testing.T) {
 				if v30 {
 					greeting = greeting30()
 				}
-				r.Send(append(greeting, ready(peer)...))
+				r.Send(append(greeting, ready(k.peer)...))
 				r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(typ)...))
 				alive(r)
 			})

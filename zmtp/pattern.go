@@ -50,10 +50,14 @@ type Upstream struct {
 // that begins with a byte 1 or 0 is a subscription or its cancellation, in whatever place of a
 // message it stands: it ends the message before it, as in libzmq's XPUB. What f gets refers to the
 // batch, unless it is a message that had to be taken apart.
-func (b *Batch) Upstream(f func(Upstream) error) error {
+func (b *Batch) Upstream(f func(Upstream) error) error { return b.upstream(false, f) }
+
+// upstream is Upstream, with onlyFirst as libzmq's xpub.cpp does with ZMQ_ONLY_FIRST_SUBSCRIBE.
+func (b *Batch) upstream(onlyFirst bool, f func(Upstream) error) error {
 	for i := range b.spans {
 		m := b.Message(i)
-		if b.spans[i].parts == 1 {
+		_, first := subscription(b.Topic(i))
+		if b.spans[i].parts == 1 || onlyFirst && !first {
 			if err := f(upstreamOf(m)); err != nil {
 				return err
 			}

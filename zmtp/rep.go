@@ -59,7 +59,7 @@ func (s *Rep) recv(next func() (Message, error)) (Message, error) {
 	busy := s.peer != nil
 	s.mu.Unlock()
 	if busy {
-		return Message{}, ErrState
+		return Message{}, s.wrongState()
 	}
 	m, err := next()
 	if err != nil {

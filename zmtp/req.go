@@ -82,7 +82,7 @@ func (s *Req) TrySend(m Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stage == reqSent && !s.opt.Relaxed {
-		return ErrState
+		return s.wrongState()
 	}
 	var request Message
 	if s.opt.Correlate {
@@ -124,11 +124,7 @@ func (s *Req) Recv(ctx context.Context) (Message, error) {
 		case <-changed:
 		case <-ctx.Done():
 			return Message{}, context.Cause(ctx)
-		case <-s.ended:
-			if m, err = s.TryRecv(); err != ErrWouldBlock {
-				return m, err
-			}
-			return Message{}, ErrClosed
+		case <-s.ended: // nothing more comes
 		}
 	}
 }
@@ -139,9 +135,14 @@ func (s *Req) TryRecv() (Message, error) {
 	defer s.mu.Unlock()
 	switch {
 	case s.stage == reqIdle:
-		return Message{}, ErrState
+		return Message{}, s.wrongState()
 	case s.reply == nil:
-		return Message{}, ErrWouldBlock
+		select {
+		case <-s.ended:
+			return Message{}, ErrClosed
+		default:
+			return Message{}, ErrWouldBlock
+		}
 	}
 	m := Message{wire: bytes.Clone(s.reply.Message(0).wire), peer: s.reply.peer}
 	s.stage = reqIdle

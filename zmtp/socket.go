@@ -96,6 +96,15 @@ func NewSocket(local SocketType, pattern Pattern, cfg Config) *Socket {
 // Type returns the socket's type.
 func (s *Socket) Type() SocketType { return s.local }
 
+// wrongState returns the error for a call that a REQ or REP does not allow now: ErrState, or after
+// the end of the socket ErrClosed.
+func (s *Socket) wrongState() error {
+	if s.closing.Load() {
+		return ErrClosed
+	}
+	return ErrState
+}
+
 // start runs f on a goroutine of the socket, or returns ErrClosed when the end has begun. All
 // goroutines for which Shutdown waits start here or in attach.
 func (s *Socket) start(f func()) error {

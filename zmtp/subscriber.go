@@ -10,8 +10,9 @@ import (
 // subscriber is the part of a socket that subscribes. It keeps what the application has subscribed
 // and tells all publishers. It is embedded by the types that have one.
 type subscriber struct {
-	socket *Socket
-	topics topics.Trie[struct{}] // one subscriber: this socket
+	socket  *Socket
+	verbose bool                  // all cancellations are sent
+	topics  topics.Trie[struct{}] // one subscriber: this socket
 
 	mu     sync.Mutex // over a change and its sending, so that all publishers see one order
 	counts map[string]int
@@ -38,6 +39,9 @@ func (c *subscriber) Unsubscribe(topic string) error {
 // UnsubscribeBytes is Unsubscribe for bytes, which it does not keep.
 func (c *subscriber) UnsubscribeBytes(topic []byte) error { return c.change(topic, false, false) }
 
+// Topics returns the number of distinct topics that are subscribed (ZMQ_TOPICS_COUNT).
+func (c *subscriber) Topics() int { return c.topics.Root().Len() }
+
 // change counts a subscription or its cancellation and sends it to the publishers if they have to
 // know it: as a message if asMessage is set, else in the form of the peer's ZMTP version.
 func (c *subscriber) change(topic []byte, on, asMessage bool) error {
@@ -50,7 +54,7 @@ func (c *subscriber) change(topic []byte, on, asMessage bool) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.count(string(topic), on) {
+	if !c.count(string(topic), on) && !c.verbose {
 		return nil
 	}
 	for p := range c.peers {

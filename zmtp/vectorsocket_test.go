@@ -10,7 +10,6 @@ import (
 )
 
 // A vectorSocket is a socket of any type, reduced to what the applications of the recordings do.
-// For some types it has a pattern that sends to all peers and keeps what arrives.
 type vectorSocket struct {
 	*Socket
 	sendTo      func(Message) error
@@ -20,6 +19,9 @@ type vectorSocket struct {
 	plain       *plainPattern
 }
 
+// newVectorSocket makes a socket for a recording. The types that change messages, with an envelope
+// or a group, have a pattern in their place that sends the frames of the recording as they are, and
+// keeps what comes.
 func newVectorSocket(typ wire.SocketType, cfg Config, verboser bool) *vectorSocket {
 	switch typ {
 	case wire.PUB:
@@ -75,7 +77,7 @@ func (s *vectorSocket) send(t *testing.T, m Message) {
 	}
 }
 
-// command sends a command of a type that does not exist yet.
+// command sends a command as it is on the wire.
 func (s *vectorSocket) command(t *testing.T, frame []byte) {
 	t.Helper()
 	synctest.Wait()

@@ -2,6 +2,7 @@ package zmtp
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"sync"
 
@@ -20,8 +21,13 @@ type XPubOptions struct {
 	// those that have none (ZMQ_XPUB_NODROP).
 	NoDrop bool
 	// Manual lets the application decide what a subscriber gets: all requests are passed on, and
-	// only Grant and Revoke have an effect (ZMQ_XPUB_MANUAL).
+	// only Grant and Revoke have an effect (ZMQ_XPUB_MANUAL). A last-value cache gives the value to
+	// the newcomer alone with Peer.OfferMessage, behind Grant (ZMQ_XPUB_MANUAL_LAST_VALUE).
 	Manual bool
+	// OnlyFirstSubscribe takes a part that looks like a subscription for one only in messages whose
+	// first part is one (ZMQ_ONLY_FIRST_SUBSCRIBE). Other messages reach the application as they
+	// are.
+	OnlyFirstSubscribe bool
 	// Welcome, unless it is empty, is sent to each subscriber before anything else
 	// (ZMQ_XPUB_WELCOME_MSG). A SUB filters it like any other message.
 	Welcome Message
@@ -112,6 +118,7 @@ type publisher struct {
 
 	requested topics.Table[*Peer] // what the peers asked for
 	granted   topics.Table[*Peer] // with Manual, what they get
+	all       map[*Peer]struct{}  // with InvertMatching; guarded by mu
 
 	// mu is held over a change and its notification, so that the application sees changes in order,
 	// and over a NoDrop send, so that nothing takes the room between the check and its use.
@@ -142,6 +149,14 @@ func (c *publisher) attach(p *Peer) {
 	p.Value = new(told)
 	if c.NoDrop {
 		p.outbox.onRoom = c.opened.open
+	}
+	if c.socket.cfg.InvertMatching {
+		c.mu.Lock()
+		if c.all == nil {
+			c.all = make(map[*Peer]struct{})
+		}
+		c.all[p] = struct{}{}
+		c.mu.Unlock()
 	}
 	if len(c.Welcome.wire) > 0 {
 		p.OfferMessage(c.Welcome)
@@ -228,7 +243,7 @@ func notification(p *Peer, topic []byte, on bool) Message {
 }
 
 func (c *publisher) receive(p *Peer, b *Batch) error {
-	return b.Upstream(func(u Upstream) error {
+	return b.upstream(c.OnlyFirstSubscribe, func(u Upstream) error {
 		// The application gets the message after the end of the batch.
 		u.Message.wire = slices.Clone(u.Message.wire)
 		if u.Subscription {
@@ -248,6 +263,7 @@ func (c *publisher) receive(p *Peer, b *Batch) error {
 func (c *publisher) detach(p *Peer) {
 	c.mu.Lock()
 	c.granted.Remove(p)
+	delete(c.all, p)
 	for _, r := range c.requested.Remove(p) {
 		p.memory.Release(topics.Cost(r.Topic))
 		n := 0
@@ -325,11 +341,15 @@ func (c *publisher) distribute(topic []byte, size, msgs int, offer func(*Peer) i
 		return ErrClosed
 	}
 	var few [16]*Peer
-	if c.NoDrop {
+	invert := c.socket.cfg.InvertMatching
+	if c.NoDrop || invert {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 	}
 	peers := c.matching().Match(few[:0], topic)
+	if invert {
+		peers = c.others(peers)
+	}
 	if c.NoDrop {
 		for _, p := range peers {
 			if !p.outbox.awaitRoom(int64(size)) && !p.outbox.isClosed() {
@@ -343,4 +363,13 @@ func (c *publisher) distribute(topic []byte, size, msgs int, offer func(*Peer) i
 		}
 	}
 	return nil
+}
+
+// others returns the peers that are not among these. Caller holds the lock.
+func (c *publisher) others(peers []*Peer) []*Peer {
+	others := maps.Clone(c.all)
+	for _, p := range peers {
+		delete(others, p)
+	}
+	return slices.Collect(maps.Keys(others))
 }

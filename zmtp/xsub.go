@@ -15,13 +15,21 @@ type XSub struct {
 	subscriber
 }
 
+// XSubOptions are the options of an XSub beside Config. The zero value is libzmq's default.
+type XSubOptions struct {
+	// VerboseUnsubscribe sends every cancellation to the publishers, not only the last one of a
+	// topic, and those of topics that are not subscribed (ZMQ_XSUB_VERBOSE_UNSUBSCRIBE).
+	VerboseUnsubscribe bool
+}
+
 // NewXSub returns an XSub socket.
-func NewXSub(cfg Config) *XSub {
+func NewXSub(cfg Config, options ...XSubOptions) *XSub {
 	s := new(XSub)
 	s.Socket = NewSocket(wire.XSUB, (*xsubPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
 	s.sender = sender{socket: s.Socket, to: &s.subscriber}
 	s.subscriber.socket = s.Socket
+	s.subscriber.verbose = oneOption(options).VerboseUnsubscribe
 	return s
 }
 
@@ -45,7 +53,9 @@ func NewSub(cfg Config) *Sub {
 	s := new(Sub)
 	s.Socket = NewSocket(wire.SUB, (*subPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.match = func(topic []byte) bool { return s.subscriber.topics.Root().Any(topic) }
+	s.match = func(topic []byte) bool {
+		return s.subscriber.topics.Root().Any(topic) != s.cfg.InvertMatching
+	}
 	s.subscriber.socket = s.Socket
 	return s
 }

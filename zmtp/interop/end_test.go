@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -123,6 +124,12 @@ type options struct {
 	relaxed           bool
 	correlate         bool
 	conflate          bool
+	invert            bool   // InvertMatching
+	onlyFirst         bool   // OnlyFirstSubscribe
+	manualLast        bool   // of libzmq only: XPUB_MANUAL_LAST_VALUE
+	user, password    string // of a PLAIN client
+	plainServer       bool   // who admits theUser
+	stop              zmtp.ReconnectStop
 	routingID         string
 	heartbeat         time.Duration
 	heartbeatTimeout  time.Duration

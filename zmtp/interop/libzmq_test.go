@@ -61,6 +61,9 @@ func (p *peer) socket(t *testing.T, kind string, o options) *libzmqEnd {
 	flag("REQ_RELAXED", o.relaxed)
 	flag("REQ_CORRELATE", o.correlate)
 	flag("CONFLATE", o.conflate)
+	flag("INVERT_MATCHING", o.invert)
+	flag("ONLY_FIRST_SUBSCRIBE", o.onlyFirst)
+	number("RECONNECT_STOP", int(o.stop))
 	number("HEARTBEAT_IVL", int(o.heartbeat.Milliseconds()))
 	number("HEARTBEAT_TIMEOUT", int(o.heartbeatTimeout.Milliseconds()))
 	number("HEARTBEAT_TTL", int(o.heartbeatTTL.Milliseconds()))
@@ -69,6 +72,12 @@ func (p *peer) socket(t *testing.T, kind string, o options) *libzmqEnd {
 	}
 	if o.routingID != "" {
 		set["IDENTITY"] = testkit.Blob(o.routingID)
+	}
+	flag("XPUB_MANUAL_LAST_VALUE", o.manualLast)
+	flag("PLAIN_SERVER", o.plainServer)
+	if o.user != "" {
+		set["PLAIN_USERNAME"] = testkit.Blob(o.user)
+		set["PLAIN_PASSWORD"] = testkit.Blob(o.password)
 	}
 	if o.property != "" {
 		set["METADATA"] = testkit.Blob(o.property)

@@ -13,6 +13,7 @@ import (
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/zap"
 )
 
 // ours is the side of package zmtp.
@@ -50,6 +51,8 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 		IPv6:              o.ipv6,
 		RoutingID:         []byte(o.routingID),
 		Conflate:          o.conflate,
+		InvertMatching:    o.invert,
+		ReconnectStop:     o.stop,
 		HeartbeatInterval: o.heartbeat, HeartbeatTimeout: o.heartbeatTimeout,
 		HeartbeatTTL: o.heartbeatTTL,
 		// Tests that wait for a peer to come back should not wait long.
@@ -57,6 +60,13 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	}
 	if name, value, ok := strings.Cut(o.property, ":"); ok {
 		cfg.Metadata = wire.Metadata{{Name: name, Value: []byte(value)}}
+	}
+	if o.user != "" {
+		cfg.Mechanism = (&zmtp.PlainClient{User: o.user, Password: o.password}).Mechanism
+	}
+	if o.plainServer {
+		auth := zmtp.Auth{Handler: zap.Passwords{theUser: thePassword}}
+		cfg.Mechanism = (&zmtp.PlainServer{Auth: auth}).Mechanism
 	}
 	s := &ourEnd{t: t}
 	switch kind {
@@ -71,7 +81,8 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 		k := zmtp.NewPub(cfg)
 		s.Socket, s.out, s.tryOut = k.Socket, k.Send, k.TrySend
 	case "XPUB":
-		opt := zmtp.XPubOptions{Verbose: o.verbose, Verboser: o.verboser, NoDrop: o.nodrop}
+		opt := zmtp.XPubOptions{Verbose: o.verbose, Verboser: o.verboser, NoDrop: o.nodrop,
+			OnlyFirstSubscribe: o.onlyFirst}
 		if o.welcome != "" {
 			opt.Welcome = zmtp.NewMessageString(o.welcome)
 		}

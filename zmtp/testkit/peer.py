@@ -18,10 +18,12 @@ import threading
 import time
 
 import zmq
+import zmq.auth.thread
 
 MAX_HEX = 128 << 10
 IDLE = 0.02  # seconds between two touches
-METADATA = 95  # in pyzmq's draft builds only
+# Options that pyzmq knows in its draft builds only, or not at all.
+CODES = {"METADATA": 95, "XPUB_MANUAL_LAST_VALUE": 98, "ONLY_FIRST_SUBSCRIBE": 108, "RECONNECT_STOP": 109}
 
 
 @functools.lru_cache
@@ -55,8 +57,21 @@ class Peer:
             self.set(name, option, value)
 
     def set(self, name, option, value):
-        code = METADATA if option == "METADATA" else getattr(zmq, option)
+        code = CODES.get(option) or getattr(zmq, option)
         self.sockets[name].setsockopt(code, decode(value) if isinstance(value, dict) else value)
+
+    def passwords(self, passwords):
+        """Starts a ZAP handler for PLAIN."""
+        self.auth = zmq.auth.thread.ThreadAuthenticator(self.context)
+        self.auth.start()
+        self.auth.configure_plain(domain="*", passwords=passwords)
+
+    def defaults(self, type, options):
+        """The values of options of a new socket."""
+        s = self.context.socket(getattr(zmq, type))
+        values = [s.getsockopt(CODES.get(o) or getattr(zmq, o)) for o in options]
+        s.close(linger=0)
+        return {"values": values}
 
     def bind(self, name, endpoint):
         """Binds, when whoever had the endpoint before has gone: a socket that is closed is so only some time later."""
