@@ -123,5 +123,11 @@ nightly: test-deps
 	ZMTPD_NIGHTLY=1 ZMTPD_HOSTILE=large ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -parallel=$(PARALLEL) -timeout=60m ./...
 	$(MAKE) fuzz FUZZTIME=2m
 
+# Runs the tests that show conformance to the RFCs and libzmq, and writes docs/conformance.md. A rule whose test does not
+# pass is an error.
+.PHONY: conformance
+conformance:
+	$(GO) run ./zmtp/interop/conformance
+
 clean:
 	rm -rf bin dist

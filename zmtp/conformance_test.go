@@ -36,12 +36,18 @@ func openType(typ wire.SocketType, cfg Config) *vectorSocket {
 	of := func(s *Socket, b both) *vectorSocket {
 		return &vectorSocket{Socket: s, sendTo: b.TrySend, recv: b.TryRecv}
 	}
-	// answering gives each message to the peer from which the last one came.
+	// answering gives each message to the peer from which the last one came, or to any.
 	answering := func(s *Socket, send func(uint64, Message) error,
 		recv func() (Message, error)) *vectorSocket {
 		var last atomic.Uint64
 		return &vectorSocket{Socket: s,
-			sendTo: func(m Message) error { return send(last.Load(), m) },
+			sendTo: func(m Message) error {
+				err := send(last.Load(), m)
+				if err == ErrNoPeer {
+					err = send(anyPeer(s), m)
+				}
+				return err
+			},
 			recv: func() (Message, error) {
 				m, err := recv()
 				if err == nil {
@@ -94,6 +100,16 @@ func openType(typ wire.SocketType, cfg Config) *vectorSocket {
 			unsubscribe: func(group []byte) error { return s.Leave(string(group)) }}
 	}
 	return newVectorSocket(typ, cfg, false)
+}
+
+// anyPeer returns the ID of one of the peers, 0 if there is none.
+func anyPeer(s *Socket) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.peers {
+		return p.ID()
+	}
+	return 0
 }
 
 func kinds() map[wire.SocketType]kind {

@@ -202,7 +202,7 @@ func TestShutdownCountsWhatIsLeft(t *testing.T) {
 	dialTCP(t, push.Socket, wire.PULL)
 	sent := uint64(0)
 	for m := NewMessage(make([]byte, 100<<10)); sent < 200; sent++ {
-		if err := push.TrySend(m); err != nil {
+		if err := push.Send(t.Context(), m); err != nil { // the first waits for the peer
 			t.Fatal(err)
 		}
 	}

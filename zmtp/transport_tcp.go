@@ -130,7 +130,11 @@ func (a tcpAddress) listenAddress(ipv6 bool) (network, address string, err error
 			return "tcp4", net.JoinHostPort(host, strconv.Itoa(a.port)), nil
 		}
 	}
-	return "tcp", net.JoinHostPort(host, strconv.Itoa(a.port)), nil
+	network = "tcp"
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		network = "tcp4" // else 0.0.0.0 means the addresses of IPv6 too
+	}
+	return network, net.JoinHostPort(host, strconv.Itoa(a.port)), nil
 }
 
 // dialAddress returns network and address for net.Dialer.

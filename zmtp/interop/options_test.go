@@ -5,6 +5,8 @@ package interop
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -204,5 +206,40 @@ func TestProxyHoldsUp(t *testing.T) {
 			stop()
 			<-done
 		})
+	}
+}
+
+// TestDefaults compares defaults with libzmq's, in its units.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	ms := func(d time.Duration) int { return int(d.Milliseconds()) }
+	ours := map[string]int{
+		"SNDHWM":            zmtp.DefaultHWM,
+		"RCVHWM":            zmtp.DefaultHWM,
+		"HANDSHAKE_IVL":     ms(zmtp.DefaultHandshakeTimeout),
+		"RECONNECT_IVL":     ms(zmtp.DefaultReconnectInterval),
+		"HEARTBEAT_IVL":     ms(zmtp.Config{}.HeartbeatInterval),
+		"HEARTBEAT_TTL":     ms(zmtp.Config{}.HeartbeatTTL),
+		"CONNECT_TIMEOUT":   ms(zmtp.Config{}.ConnectTimeout),
+		"IPV6":              0,
+		"IMMEDIATE":         0,
+		"TCP_KEEPALIVE":     -1, // that of the system
+		"SNDBUF":            -1,
+		"RCVBUF":            -1,
+		"INVERT_MATCHING":   0,
+		"MECHANISM":         0, // NULL
+		"RECONNECT_IVL_MAX": 0, // see below
+		"MAXMSGSIZE":        -1,
+	}
+	names := slices.Sorted(maps.Keys(ours))
+	got := startPeer(t).Call(t, "defaults", testkit.Args{"type": "DEALER", "options": names}).Values
+	for i, name := range names {
+		if got[i] != ours[name] {
+			t.Errorf("%s is %d in libzmq, here %d", name, got[i], ours[name])
+		}
+	}
+	// These two differ, for the reasons in Config.
+	if zmtp.DefaultReconnectMax <= 0 || zmtp.DefaultMaxMessageSize <= 0 {
+		t.Error("the back-off or the size of messages is not limited")
 	}
 }

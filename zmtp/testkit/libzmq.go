@@ -46,6 +46,7 @@ type Reply struct {
 	Sources   map[string][]int
 	Event     uint16
 	Value     uint32
+	Values    []int
 }
 
 //go:embed peer.py
