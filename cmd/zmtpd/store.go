@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,12 +20,16 @@ import (
 
 // storeFlags are the flags about stores.
 type storeFlags struct {
-	Store        []string        `group:"store" placeholder:"NAME" help:"Key-value store to keep, as Broker did (repeatable)."`
-	StoreDir     string          `group:"store" default:"." placeholder:"DIR" help:"Folder of the stores: NAME.sqlite, which may be a file of Broker. Empty: stores are in memory only."`
-	StoreSync    store.Sync      `group:"store" enum:"always,group,off" default:"always" help:"When a write is answered. always: it is on disk; group: the operating system has it, and a second later the disk; off: it is in memory, and goes to the file in the background."`
-	StoreBytes   daemon.ByteSize `group:"store" default:"1GiB" help:"Memory for the entries of one store; a write that needs more is refused."`
-	StoreHTTP    string          `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
-	StoreClients string          `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
+	Store        []string                `group:"store" placeholder:"NAME" help:"Key-value store to keep, as Broker did (repeatable)."`
+	StoreDir     string                  `group:"store" default:"." placeholder:"DIR" help:"Folder of the stores: NAME.sqlite, which may be a file of Broker. Empty: stores are in memory only."`
+	StoreSync    store.Sync              `group:"store" enum:"always,group,off" default:"always" help:"When a write is answered. always: it is on disk; group: the operating system has it, and a second later the disk; off: it is in memory, and goes to the file in the background."`
+	StoreBytes   daemon.ByteSize         `group:"store" default:"1GiB" help:"Memory for the entries of one store; a write that needs more is refused."`
+	StoreClone   []string                `group:"store" placeholder:"NAME" help:"Store of another process to follow: a copy in memory that can be read and watched (repeatable)."`
+	StoreXSub    string                  `name:"store-xsub" group:"store" placeholder:"ENDPOINT" help:"XSUB of the broker over which stores are shared. Default: zmtpd's own."`
+	StoreXPub    string                  `name:"store-xpub" group:"store" placeholder:"ENDPOINT" help:"XPUB of the broker over which stores are shared. Default: zmtpd's own."`
+	StoreKeys    daemon.CurveClientFlags `embed:"" prefix:"store-"`
+	StoreHTTP    string                  `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
+	StoreClients string                  `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
 }
 
 // maxStoreClients bounds the file of --store-clients.
@@ -34,15 +39,17 @@ const maxStoreClients = 16 << 20
 type storeJob struct {
 	flags   *storeFlags
 	env     *daemon.Env
-	stores  []*store.Store
+	own     []*store.Store
+	share   *storeShare
 	clients atomic.Pointer[rest.Clients] // nil for everybody
 	http    *rest.Server
 	server  *http.Server // nil until Listen
 }
 
 // newStoreJob opens the stores; it returns nil without any.
-func newStoreJob(flags *storeFlags, env *daemon.Env) (_ *storeJob, err error) {
-	if len(flags.Store) == 0 {
+func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *storeJob,
+	err error) {
+	if len(flags.Store)+len(flags.StoreClone) == 0 {
 		if flags.StoreClients != "" {
 			return nil, daemon.Usagef("--store-clients without --store: there is nothing to use; " +
 				"name a store")
@@ -59,7 +66,7 @@ func newStoreJob(flags *storeFlags, env *daemon.Env) (_ *storeJob, err error) {
 		}
 	}()
 	names := map[string]bool{}
-	for _, name := range flags.Store {
+	for _, name := range slices.Concat(flags.Store, flags.StoreClone) {
 		if err := store.CheckName(name); err != nil {
 			return nil, daemon.Usagef("--store: %w", err)
 		}
@@ -67,6 +74,8 @@ func newStoreJob(flags *storeFlags, env *daemon.Env) (_ *storeJob, err error) {
 			return nil, daemon.Usagef("--store %s is there twice: remove one of the two", name)
 		}
 		names[name] = true
+	}
+	for _, name := range flags.Store {
 		cfg := store.Config{Name: name, Sync: flags.StoreSync, MaxBytes: int64(flags.StoreBytes),
 			Logger: env.Log}
 		if flags.StoreDir != "" {
@@ -83,11 +92,23 @@ func newStoreJob(flags *storeFlags, env *daemon.Env) (_ *storeJob, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--store %s: %w", name, err)
 		}
-		j.stores = append(j.stores, s)
+		j.own = append(j.own, s)
 	}
-	j.http = rest.New(rest.Config{Stores: j.stores, Clients: j.clients.Load})
+	if j.share, err = newStoreShare(j, broker); err != nil {
+		return nil, err
+	}
+	j.http = rest.New(rest.Config{Stores: j.all, Clients: j.clients.Load})
 	return j, nil
 }
+
+// all returns the stores that can be read: those of this process, and the clones.
+func (j *storeJob) all() []*store.Store { return slices.Concat(j.own, j.share.copies()) }
+
+// Targets implements [daemon.Connecter].
+func (j *storeJob) Targets() []daemon.Target { return j.share.targets() }
+
+// Connect implements [daemon.Connecter].
+func (j *storeJob) Connect() error { return j.share.connect() }
 
 // readClients reads --store-clients.
 func (j *storeJob) readClients() error {
@@ -162,12 +183,12 @@ func (j *storeJob) Reload(daemon.Command) {
 
 // Ready implements [daemon.Readier].
 func (j *storeJob) Ready() error {
-	for _, s := range j.stores {
+	for _, s := range j.own {
 		if err := s.Stats().Failure; err != nil {
 			return err
 		}
 	}
-	return nil
+	return j.share.ready()
 }
 
 // Shutdown ends the HTTP server, then the stores, which commit what there is.
@@ -178,11 +199,11 @@ func (j *storeJob) Shutdown(ctx context.Context) error {
 			j.server.Close()
 		}
 	}
-	return j.close()
+	return errors.Join(j.share.shutdown(ctx), j.close())
 }
 
 func (j *storeJob) close() (err error) {
-	for _, s := range j.stores {
+	for _, s := range j.own {
 		err = errors.Join(err, s.Close())
 	}
 	return err
@@ -190,7 +211,7 @@ func (j *storeJob) close() (err error) {
 
 func (j *storeJob) Summary() []any {
 	writes, keys := uint64(0), 0
-	for _, s := range j.stores {
+	for _, s := range j.own {
 		st := s.Stats()
 		writes += st.Writes.Count
 		keys += st.Keys

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,5 +77,27 @@ func TestStore(t *testing.T) {
 	p := start(t, nil, flags...)
 	if status := p.Wait(); status != 1 || !strings.Contains(p.Stderr.String(), "stays as it is") {
 		t.Errorf("a damaged file: exit status %d, %s", status, p.Stderr.String())
+	}
+}
+
+// TestStoreClone follows a store of another process over its broker.
+func TestStoreClone(t *testing.T) {
+	t.Parallel()
+	flags := []string{"up", "--store-dir", "", "--store-http", "127.0.0.1:0"}
+	master := startDaemon(t, append(flags, "--dir", t.TempDir(), "--store", "hosts")...)
+	at := []string{"--store-xsub", master.Endpoint("XSUB"), "--store-xpub", master.Endpoint("XPUB")}
+	clone := startDaemon(t, slices.Concat(flags, at, []string{"--dir", t.TempDir(), "--store-clone",
+		"hosts"})...) // it is ready once it has a snapshot
+	runTool(t, nil, "store", "put", "--url", master.Endpoint("STORE"), "hosts", "a", "b")
+	testkit.Eventually(t, "the change in the clone", func() bool {
+		return runTool(t, nil, "store", "keys", "--url", clone.Endpoint("STORE"), "hosts") == "a\n"
+	})
+	if clone.Metric(`zmtpd_store_clone_stale{store="hosts"}`) != 0 ||
+		clone.Metric(`zmtpd_store_clone_snapshots_total{store="hosts"}`) != 1 {
+		t.Error("the clone is stale, or has not had one snapshot")
+	}
+	second := start(t, nil, slices.Concat(flags, at, []string{"--dir", t.TempDir(), "--store", "hosts"})...)
+	if status := second.Wait(); status != 1 || !strings.Contains(second.Stderr.String(), "master_exists") {
+		t.Errorf("the second master: exit status %d, %s", status, second.Stderr.String())
 	}
 }

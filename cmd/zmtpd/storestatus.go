@@ -36,7 +36,7 @@ var (
 
 // Collect implements [daemon.Job].
 func (j *storeJob) Collect(ch chan<- prometheus.Metric) {
-	for _, s := range j.stores {
+	for _, s := range j.own {
 		st, name := s.Stats(), s.Name()
 		daemon.Send(ch, storeKeys, st.Keys, name)
 		daemon.Send(ch, storeBytes, st.Bytes, name)
@@ -58,6 +58,7 @@ func (j *storeJob) Collect(ch chan<- prometheus.Metric) {
 		daemon.Send(ch, storeCommits, st.Commits.Count, name)
 		daemon.Send(ch, storeCommitTime, st.Commits.Total.Seconds(), name)
 	}
+	j.share.collect(ch)
 	web := j.http.Stats()
 	for result, n := range web.Requests {
 		daemon.Send(ch, storeHTTPRequests, n, rest.Result(result).String())
@@ -94,7 +95,7 @@ func newTimingStatus(t store.Timing) timingStatus {
 // Status implements [daemon.Job].
 func (j *storeJob) Status() any {
 	all := []storeStatus{}
-	for _, s := range j.stores {
+	for _, s := range j.own {
 		st := s.Stats()
 		out := storeStatus{Name: s.Name(), Keys: st.Keys, Bytes: st.Bytes, Expiring: st.Expiring,
 			Seq: st.Seq, Pending: st.Pending, Reads: st.Reads, Expired: st.Expired,
@@ -113,6 +114,6 @@ func (j *storeJob) Status() any {
 	for result, n := range web.Requests {
 		results[rest.Result(result).String()] = n
 	}
-	return map[string]any{"stores": all,
+	return map[string]any{"stores": all, "clones": j.share.status(),
 		"http": map[string]any{"requests": results, "watches": web.Watches}}
 }

@@ -27,6 +27,6 @@ func (c *upCommand) Jobs(env *daemon.Env) ([]daemon.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	stores, err := newStoreJob(&c.storeFlags, env)
+	stores, err := newStoreJob(&c.storeFlags, env, broker)
 	return stores.with(node.with(broker, logger)...), err
 }

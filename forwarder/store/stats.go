@@ -51,23 +51,25 @@ func (t *timing) read() Timing {
 // Stats are the counters of a store.
 type Stats struct {
 	Keys     int
-	Bytes    int64 // of all entries, with what the store needs for each
-	Expiring int   // entries with an expiry
-	Seq      uint64
-	Reads    uint64
-	Ops      [numOps]uint64 // by Op; undone ones included
-	Expired  uint64         // entries
-	Writes   Timing         // Updates with changes, until they had their durability
-	Commits  Timing         // transactions of the backend; with Always each waits for the disk
-	Pending  int64          // bytes of changes that wait for the backend
-	Failure  error          // of the last transaction of the backend
+	Bytes    int64  // of all entries, with what the store needs for each
+	Expiring int    // entries with an expiry
+	Seq      uint64 // of the last change in memory
+	// Committed is the number of the last change that has the durability of Config.Sync.
+	Committed uint64
+	Reads     uint64
+	Ops       [numOps]uint64 // by Op; undone ones included
+	Expired   uint64         // entries
+	Writes    Timing         // Updates with changes, until they had their durability
+	Commits   Timing         // transactions of the backend; with Always each waits for the disk
+	Pending   int64          // bytes of changes that wait for the backend
+	Failure   error          // of the last transaction of the backend
 }
 
 // Stats returns a snapshot of the counters.
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	st := Stats{Keys: len(s.entries.byKey), Bytes: s.entries.bytes, Expiring: s.entries.expiring,
-		Seq: s.seq, Failure: s.failure}
+		Seq: s.seq, Committed: s.history.last, Failure: s.failure}
 	s.mu.RUnlock()
 	st.Reads, st.Expired = s.reads.Load(), s.expired.Load()
 	for op := range st.Ops {

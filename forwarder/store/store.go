@@ -25,6 +25,10 @@ type Config struct {
 	MaxBytes int64 // of all entries, with what the store needs for each; default 1 GiB
 	History  int64 // bytes of changes that are kept for those who follow; default 16 MiB
 
+	// Follower says that the store repeats the changes of another one, see [Store.Replay]. It has no
+	// other changes, and entries expire by the clock of this host and by the other store's changes.
+	Follower bool
+
 	Logger *slog.Logger // default: nothing is logged
 }
 
@@ -105,7 +109,9 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s.history = history{limit: cfg.History, last: s.seq}
-	s.running.Go(s.expire)
+	if !cfg.Follower {
+		s.running.Go(s.expire)
+	}
 	if cfg.Backend != nil {
 		s.running.Go(s.commit)
 	}
@@ -188,6 +194,9 @@ func (s *Store) Start(who string, f func(*Tx) error) (Pending, error) {
 	defer s.mu.Unlock()
 	if s.closed {
 		return p, Errorf(ShuttingDown, "the store %s is closed", s.cfg.Name)
+	}
+	if s.cfg.Follower {
+		return p, Errorf(InvalidData, "this is a clone of %s: write to its master", s.cfg.Name)
 	}
 	tx := &Tx{s: s, who: who, now: p.begin.Round(0)}
 	whole := false

@@ -39,7 +39,7 @@ import (
 
 // Config configures a Server.
 type Config struct {
-	Stores []*store.Store
+	Stores func() []*store.Store // those that there are now
 	// Clients returns the clients that may connect; nil for everybody. Default: everybody.
 	Clients func() *Clients
 	// MaxRequests and MaxWatches limit what is under way. Defaults 256 and 256.
@@ -183,12 +183,13 @@ func (s *Server) check(r *request, f func(*request) error) error {
 		}
 	}
 	if name := r.PathValue("store"); name != "" {
-		i := slices.IndexFunc(s.cfg.Stores, func(st *store.Store) bool { return st.Name() == name })
+		all := s.cfg.Stores()
+		i := slices.IndexFunc(all, func(st *store.Store) bool { return st.Name() == name })
 		if i < 0 {
 			return &failure{http.StatusNotFound, store.Errorf(store.NoSuchMaster,
 				"there is no store %.64q here", name)}
 		}
-		r.store = s.cfg.Stores[i]
+		r.store = all[i]
 	}
 	if text := r.PathValue("key"); text != "" {
 		var err error
@@ -264,7 +265,7 @@ func (r *request) reply(v any) error {
 
 func (s *Server) names(r *request) error {
 	names := []string{}
-	for _, st := range s.cfg.Stores {
+	for _, st := range s.cfg.Stores() {
 		names = append(names, st.Name())
 	}
 	return r.reply(map[string]any{"stores": names})

@@ -21,7 +21,7 @@ func serve(t *testing.T, clients string) (*store.Store, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Stores: []*store.Store{st}}
+	cfg := Config{Stores: func() []*store.Store { return []*store.Store{st} }}
 	if clients != "" {
 		all, err := ParseClients([]byte(clients))
 		if err != nil {

@@ -1,0 +1,52 @@
+package store
+
+// Reset makes a store with Config.Follower have these entries, as of a change of another store. Those
+// who follow the store miss changes, and are told.
+func (s *Store) Reset(entries []*Entry, seq uint64) error {
+	t := newEntries()
+	for _, e := range entries {
+		t.set(e.Key, e)
+		if t.bytes > s.cfg.MaxBytes {
+			return Errorf(BackendFailure, "the clone of %s is full: it may have %d bytes", s.cfg.Name,
+				s.cfg.MaxBytes)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news := s.history.news
+	s.entries, s.seq = t, seq
+	s.history = history{limit: s.cfg.History, last: seq}
+	if news != nil {
+		close(news)
+	}
+	return nil
+}
+
+// Replay makes changes of another store in one with Config.Follower. Changes that it has are left out.
+// The error is [StaleData] if there is a gap before them.
+func (s *Store) Replay(changes []Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(changes) > 0 && changes[0].Seq <= s.seq {
+		changes = changes[1:]
+	}
+	for i := range changes {
+		if changes[i].Seq != s.seq+1+uint64(i) {
+			return Errorf(StaleData, "change %d came behind %d", changes[i].Seq, s.seq)
+		}
+	}
+	for i := range changes {
+		c := &changes[i]
+		switch c.Kind {
+		case Put:
+			c.Old = s.entries.set(c.Key, c.entry())
+		case Clear:
+			s.entries = newEntries()
+		default:
+			c.Old = s.entries.set(c.Key, nil)
+		}
+		s.seq = c.Seq
+	}
+	s.history.append(changes)
+	return nil
+}

@@ -1,0 +1,518 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"zmtpd/forwarder/cluster"
+	"zmtpd/forwarder/event"
+	"zmtpd/forwarder/store"
+	"zmtpd/forwarder/store/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// network is a bus in memory that loses events.
+type network struct {
+	mu   sync.Mutex
+	all  []*station
+	lose func(from, to *station, name string) bool // nil for nothing
+}
+
+// station is a node of a network. One goroutine calls its handlers, in order.
+type station struct {
+	net      *network
+	id       string
+	cut      bool // nothing passes
+	topics   []string
+	handlers []func(context.Context, cluster.Event)
+	queue    []cluster.Event
+	wake     chan struct{}
+	done     chan struct{}
+}
+
+func (n *network) join(id string) *station {
+	s := &station{net: n, id: id, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	n.mu.Lock()
+	n.all = append(n.all, s)
+	n.mu.Unlock()
+	go func() {
+		for range s.wake {
+			for {
+				n.mu.Lock()
+				if len(s.queue) == 0 {
+					n.mu.Unlock()
+					break
+				}
+				e, handlers := s.queue[0], s.handlers
+				s.queue = s.queue[1:]
+				n.mu.Unlock()
+				for _, f := range handlers {
+					f(context.Background(), e)
+				}
+			}
+		}
+		close(s.done)
+	}()
+	return s
+}
+
+func (s *station) leave() {
+	s.net.mu.Lock()
+	for i, other := range s.net.all {
+		if other == s {
+			s.net.all = append(s.net.all[:i:i], s.net.all[i+1:]...)
+			break
+		}
+	}
+	close(s.wake)
+	s.net.mu.Unlock()
+	<-s.done
+}
+
+func (s *station) isolate(cut bool) {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	s.cut = cut
+}
+
+func (s *station) Publish(_ context.Context, topic, name string, args ...any) error {
+	b, err := event.AppendEvent(nil, name, args)
+	if err != nil {
+		return err
+	}
+	e, err := event.ParseEvent(b)
+	if err != nil {
+		return err
+	}
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	for _, to := range s.net.all {
+		if to == s || s.cut || to.cut || s.net.lose != nil && s.net.lose(s, to, name) {
+			continue
+		}
+		for _, prefix := range to.topics {
+			if strings.HasPrefix(topic, prefix) {
+				to.queue = append(to.queue, cluster.Event{Event: e, Topic: topic, Node: s.id})
+				select {
+				case to.wake <- struct{}{}:
+				default:
+				}
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (s *station) Subscribe(prefix string) error {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	s.topics = append(s.topics, prefix)
+	return nil
+}
+
+func (s *station) HandleAll(f func(context.Context, cluster.Event)) {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	s.handlers = append(s.handlers, f)
+}
+
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func openStore(t fataler, cfg store.Config) *store.Store {
+	t.Helper()
+	cfg.Name = "hosts"
+	s, err := store.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func startMaster(t fataler, n *network, s *store.Store, refused func(error)) (*Master, *station) {
+	t.Helper()
+	at := n.join("master")
+	m, err := NewMaster(MasterConfig{Store: s, Bus: at, Who: "host:1", Refused: refused})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, at
+}
+
+func startClone(t fataler, n *network) (*Clone, *station) {
+	t.Helper()
+	at := n.join("clone")
+	c, err := NewClone(CloneConfig{Name: "hosts", Bus: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, at
+}
+
+func put(key, value string) store.Write {
+	return store.Write{Op: "put", Key: store.Text(key), Value: store.Text(value)}
+}
+
+// TestClone: a clone gets a snapshot, then changes, writes through the master, and notices that it is
+// stale; it finds a master that has restarted.
+func TestClone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, n := t.Context(), &network{}
+		s := openStore(t, store.Config{})
+		for i := range 5000 { // some parts
+			if _, err := s.Apply(ctx, "", put(fmt.Sprint(i), strings.Repeat("v", 1000))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, cloneAt := startClone(t, n)
+		one, _ := store.Make(uint64(1))
+		early, cancel := context.WithTimeout(ctx, 3*time.Second)
+		if err := c.Ready(early); !errors.Is(err, store.NoSuchMaster) || !c.Status().Stale {
+			t.Error(err, c.Status())
+		}
+		if _, err := c.Apply(early, put("a", "b")); !errors.Is(err, store.RequestTimeout) {
+			t.Error(err)
+		}
+		cancel()
+		m, masterAt := startMaster(t, n, s, nil)
+		if err := c.Ready(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if st := c.Status(); st.Seq != 5000 || st.Stale || st.Master != "host:1" {
+			t.Errorf("%+v", st)
+		}
+		if a, err := c.Apply(ctx, put("a", "b"), put("c", "d")); err != nil || !a.Done {
+			t.Fatal(a, err)
+		}
+		if a, err := c.Apply(ctx, store.Write{Op: "put_unique", Key: store.Text("a"), Value: store.Text("x")}); err != nil || a.Done {
+			t.Fatal(a, err)
+		}
+		if _, err := c.Apply(ctx, store.Write{Op: "increment", Key: store.Text("a"), Value: one}); !errors.Is(err, store.TypeClash) {
+			t.Fatal(err)
+		}
+		if _, err := c.Store().Apply(ctx, "", put("a", "b")); err == nil {
+			t.Error("the copy itself was written to")
+		}
+		synctest.Wait()
+		if e := c.Store().Get(store.Text("c")); e == nil || e.Who != "clone" {
+			t.Errorf("%+v", e)
+		}
+		time.Sleep(time.Second) // another sign of life
+		synctest.Wait()
+
+		cloneAt.isolate(true)
+		if _, err := s.Apply(ctx, "", put("e", "f")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Second)
+		if !c.Status().Stale {
+			t.Error("a clone without a master is not stale")
+		}
+		cloneAt.isolate(false)
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if st := c.Status(); st.Stale || st.Seq != 5003 || st.Behind != 0 || st.Snapshots != 1 {
+			t.Errorf("after the cut: %+v", st)
+		}
+
+		m.Close()
+		masterAt.leave()
+		s.Close()
+		s = openStore(t, store.Config{})
+		if _, err := s.Apply(ctx, "", put("new", "run")); err != nil {
+			t.Fatal(err)
+		}
+		m, masterAt = startMaster(t, n, s, nil)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if st := c.Status(); st.Seq != 1 || c.Store().Get(store.Text("new")) == nil || st.Snapshots != 2 {
+			t.Errorf("after a restart: %+v", st)
+		}
+		c.Close()
+		m.Close()
+		masterAt.leave()
+		cloneAt.leave()
+		s.Close()
+	})
+}
+
+// TestTwoMasters: the second one of a name is refused, and so is the younger one of two that meet late.
+func TestTwoMasters(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late=%v", late), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &network{}
+				var refused [2]chan error
+				var stores [2]*store.Store
+				var masters [2]*Master
+				var at [2]*station
+				for i := range 2 {
+					refused[i] = make(chan error, 1)
+					stores[i] = openStore(t, store.Config{})
+					masters[i], at[i] = startMaster(t, n, stores[i], func(err error) { refused[i] <- err })
+					at[i].isolate(late)
+					time.Sleep(3 * time.Second)
+				}
+				for i := range 2 {
+					at[i].isolate(false)
+				}
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if len(refused[0]) != 0 || len(refused[1]) != 1 {
+					t.Fatalf("%d and %d refusals", len(refused[0]), len(refused[1]))
+				}
+				if err := <-refused[1]; !errors.Is(err, store.MasterExists) || !strings.Contains(err.Error(), "host:1") {
+					t.Error(err)
+				}
+				for i := range 2 {
+					masters[i].Close()
+					at[i].leave()
+					stores[i].Close()
+				}
+			})
+		})
+	}
+}
+
+// TestScript: what a Zeek script sends is answered, and a repeated request is carried out once.
+func TestScript(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		s := openStore(t, store.Config{})
+		m, masterAt := startMaster(t, n, s, nil)
+		script := n.join("zeromq_worker-1_host_1_N")
+		script.Subscribe("zeek.cluster.node.worker-1.")
+		answers := make(chan string, 10)
+		script.HandleAll(func(_ context.Context, e cluster.Event) {
+			answers <- string(e.Name) + string(event.AppendText(nil, e.Args))
+		})
+		const topic = "zeek.cluster.node.worker-1."
+		for _, c := range []struct {
+			id               uint64
+			op               string
+			key, value, want any
+			index            any
+		}{
+			{1, "put", "k", uint64(5), `[1, 0, T, 5, ""]`, false},
+			{2, "increment", "k", uint64(2), `[2, 0, T, 7, ""]`, false},
+			{2, "increment", "k", uint64(2), `[2, 0, T, 7, ""]`, false},
+			{3, "get", "k", false, `[3, 0, T, 7, ""]`, false},
+			{4, "get", "l", false, `[4, 9, F, -, "no_such_key: there is no entry \"l\""]`, false},
+			{5, "exists", "l", false, `[5, 0, F, -, ""]`, false},
+			{6, "insert_into", "t", "v", `[6, 0, T, {"i": "v"}, ""]`, "i"},
+			{7, "get_index", "t", false, `[7, 0, T, "v", ""]`, "i"},
+			{8, "keys", false, false, `[8, 0, T, ["k", "t"], ""]`, false},
+			{9, "compare_and_set", "k", uint64(8), `[9, 0, T, 8, ""]`, uint64(7)},
+			{10, "compare_and_set", "k", uint64(8), `[10, 0, F, -, ""]`, uint64(7)},
+			{11, "frobnicate", "k", uint64(8), `[11, 12, F, -, "invalid_data: there is no operation \"frobnicate\""]`, uint64(7)},
+		} {
+			err := script.Publish(t.Context(), MasterTopic("hosts"), "zmtpd_store_request", topic, c.id, c.op, c.key,
+				c.value, c.index, time.Duration(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := <-answers, "zmtpd_store_reply"+c.want.(string); got != want {
+				t.Errorf("%s: %s, want %s", c.op, got, want)
+			}
+		}
+		if e := s.Get(store.Text("k")); e.Who != "worker-1" {
+			t.Errorf("%+v", e)
+		}
+		for _, args := range [][]any{{}, {1, 2, 3}, {"t", uint64(1), "put", "k", "v", "", 5}, {"t", uint64(1), 5}} {
+			for _, name := range []string{"zmtpd_store_request", "zmtpd_store_batch", "zmtpd_store_sync",
+				"zmtpd_store_claim", "zmtpd_store_alive", "other"} {
+				for _, topic := range []string{MasterTopic("hosts"), ClonesTopic("hosts")} {
+					if err := script.Publish(t.Context(), topic, name, args...); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		synctest.Wait()
+		m.Close()
+		masterAt.leave()
+		script.leave()
+		s.Close()
+	})
+}
+
+// plan is a run of the model.
+type plan struct {
+	sqlite bool
+	loss   int // percent of the events
+	steps  []step
+}
+
+type step struct {
+	op, key string // put_unique and so on, or cut
+	value   uint64
+	through int // 0: a clone; of cut: the clone, and whether it is cut or mended
+}
+
+// TestModel: random operations on a store in memory or in a SQLite file, also through one of two
+// clones, while events are lost and connections cut. In the end all have what a map has.
+func TestModel(t *testing.T) {
+	dir := t.TempDir()
+	n := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		p := plan{sqlite: rapid.IntRange(0, 3).Draw(rt, "sqlite") == 0,
+			loss: rapid.IntRange(0, 30).Draw(rt, "loss in percent")}
+		for range rapid.IntRange(1, 60).Draw(rt, "operations") {
+			p.steps = append(p.steps, step{rapid.SampledFrom([]string{"put", "put_unique", "increment",
+				"decrement", "erase", "clear", "cut", "wait"}).Draw(rt, "op"),
+				rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "key"),
+				rapid.Uint64Range(0, 9).Draw(rt, "value"), rapid.IntRange(0, 5).Draw(rt, "through")})
+		}
+		n++
+		var err error
+		synctest.Test(t, func(t *testing.T) { err = p.run(t, filepath.Join(dir, fmt.Sprint(n))) })
+		if err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+// apply makes the step in a map, and returns whether it fails and whether its condition is met.
+func (st step) apply(want map[string]uint64) (fails, met bool) {
+	old, has := want[st.key]
+	switch st.op {
+	case "put":
+		want[st.key] = st.value
+	case "put_unique":
+		if has {
+			return false, false
+		}
+		want[st.key] = st.value
+	case "increment":
+		want[st.key] = old + st.value
+	case "decrement":
+		if !has || old < st.value {
+			return true, false
+		}
+		want[st.key] = old - st.value
+	case "erase":
+		delete(want, st.key)
+	case "clear":
+		clear(want)
+	}
+	return false, true
+}
+
+// same returns whether a store has what a map has.
+func same(s *store.Store, want map[string]uint64) bool {
+	list := s.List(nil, 100)
+	for _, e := range list {
+		key, _ := e.Key.Text()
+		if v, _ := e.Value.Count(); v != want[string(key)] {
+			return false
+		}
+	}
+	return len(list) == len(want)
+}
+
+func (p plan) run(t *testing.T, file string) error {
+	cfg := store.Config{History: 2000} // few changes: some gaps need a snapshot
+	if p.sqlite {
+		b, err := sqlite.Open(file, store.Group)
+		if err != nil {
+			return err
+		}
+		cfg.Backend, cfg.Sync = b, store.Group
+	}
+	lose := func(_, _ *station, _ string) bool { return rand.IntN(100) < p.loss }
+	n := &network{lose: lose}
+	s := openStore(t, cfg)
+	m, masterAt := startMaster(t, n, s, nil)
+	var clones [2]*Clone
+	var at [2]*station
+	for i := range clones {
+		clones[i], at[i] = startClone(t, n)
+	}
+	defer func() {
+		for i := range clones {
+			clones[i].Close()
+			at[i].leave()
+		}
+		m.Close()
+		masterAt.leave()
+		s.Close()
+	}()
+	want := map[string]uint64{}
+	for _, st := range p.steps {
+		switch st.op {
+		case "cut":
+			at[st.through%2].isolate(st.through%3 == 0)
+			continue
+		case "wait":
+			time.Sleep(time.Duration(st.value) * time.Second / 4)
+			continue
+		}
+		raw, _ := store.Make(st.value)
+		w := store.Write{Op: st.op, Key: store.Text(st.key), Value: raw}
+		fails, met := st.apply(want)
+		var a store.Applied
+		var err error
+		if st.through == 0 { // also with losses: it asks again
+			at[0].isolate(false)
+			a, err = clones[0].Apply(t.Context(), w)
+		} else {
+			a, err = s.Apply(t.Context(), "", w)
+		}
+		if (err != nil) != fails || err == nil && a.Done != met {
+			return fmt.Errorf("%+v: done %v, error %v, want failure %v, condition %v", st, a.Done, err, fails,
+				met)
+		}
+	}
+	n.setLoss(nil)
+	for i := range at {
+		at[i].isolate(false)
+	}
+	if !same(s, want) {
+		return fmt.Errorf("the master has not %v", want)
+	}
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	for i, c := range clones {
+		if st := c.Status(); !same(c.Store(), want) || st.Stale || st.Behind > 0 {
+			return fmt.Errorf("clone %d has not %v: %+v", i, want, st)
+		}
+	}
+	if !p.sqlite {
+		return nil
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	b, err := sqlite.Open(file, store.Group)
+	if err != nil {
+		return err
+	}
+	again := openStore(t, store.Config{Backend: b})
+	defer again.Close()
+	if !same(again, want) {
+		return fmt.Errorf("the file has not %v", want)
+	}
+	return nil
+}
+
+func (n *network) setLoss(f func(from, to *station, name string) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lose = f
+}
