@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -19,9 +20,15 @@ import (
 	"zmtpd/forwarder/event"
 	"zmtpd/forwarder/store"
 	"zmtpd/forwarder/store/sqlite"
+	"zmtpd/zmtp/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if !testkit.Nightly() { // with the race detector a run of the model takes a tenth of a second
+		flag.Set("rapid.checks", "40")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // network is a bus in memory that loses events.
 type network struct {
