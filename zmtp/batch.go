@@ -27,7 +27,7 @@ type Batch struct {
 // batchOf makes a batch of one message.
 func batchOf(m Message) *Batch {
 	parts, bytes := m.counts()
-	b := &Batch{peer: m.peer, slab: &slab{buf: m.wire},
+	b := &Batch{peer: m.peer, slab: &slab{buf: m.wire, immutable: true},
 		spans: []span{{0, len(m.wire), parts, bytes}}}
 	b.slab.refs.Store(1)
 	return b

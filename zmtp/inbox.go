@@ -272,7 +272,9 @@ func (in *inbox) tryRecv() (Message, error) {
 	}
 	p, b, i := in.queue.takeMessage()
 	m := b.Message(i)
-	m.wire = in.copy(p.envelope, m.wire)
+	if !b.slab.immutable || len(p.envelope) > 0 {
+		m.wire = in.copy(p.envelope, m.wire)
+	}
 	last := i == b.Len()-1
 	in.took(p)
 	if last {

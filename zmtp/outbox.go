@@ -17,15 +17,13 @@ const (
 	maxControl = 64 << 10
 )
 
-var chunkPool = sync.Pool{New: func() any { return new([chunkSize]byte) }}
-
 // chunk is a piece of the outbound stream: whole messages and commands, never a piece of one.
 type chunk struct {
 	b      []byte
-	mem    *[chunkSize]byte // b's memory if it is from the pool
-	slab   *slab            // b's memory if it is shared with what was read
-	msgs   int              // how many messages b holds
-	forced int              // how many of its bytes no limit applies to
+	mem    *slab // b's memory if it was made for b and comes from a pool
+	slab   *slab // b's memory if it is shared with what was read
+	msgs   int   // how many messages b holds
+	forced int   // how many of its bytes no limit applies to
 	// bytes reserved for it in the memory budget, or pinned if it has a slab
 	reserved int
 }
@@ -33,7 +31,7 @@ type chunk struct {
 // free gives the memory of a chunk back, which is counted for holder.
 func (c *chunk) free(holder *memory.Holder) {
 	if c.mem != nil {
-		chunkPool.Put(c.mem)
+		c.mem.release()
 	}
 	if c.slab != nil {
 		c.slab.release()
@@ -252,8 +250,8 @@ func (o *outbox) tail(n int, must bool) *chunk {
 	if n > chunkSize {
 		c.b = make([]byte, 0, n)
 	} else {
-		c.mem = chunkPool.Get().(*[chunkSize]byte)
-		c.b = c.mem[:0]
+		c.mem = newSlab(chunkSize)
+		c.b = c.mem.buf[:0]
 	}
 	o.chunks.push(c)
 	return &o.chunks.items[len(o.chunks.items)-1]

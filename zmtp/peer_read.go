@@ -56,17 +56,25 @@ func (p *Peer) readLoop(first []byte) error {
 	if err != nil {
 		return err
 	}
+	pipe, _ := p.handsOver()
 	for {
-		if err := rd.makeRoom(); err != nil {
-			return err
+		if pipe == nil {
+			if err := rd.makeRoom(); err != nil {
+				return err
+			}
+		} else {
+			rd.letGo()
 		}
 		if p.backlog.wait() {
 			p.outbox.wake()
 		}
 		var n int
-		if p.opener == nil {
+		switch {
+		case pipe != nil:
+			n, err = rd.fillHanded(pipe)
+		case p.opener == nil:
 			n, err = rd.fill()
-		} else {
+		default:
 			n, err = rd.fillSealed()
 		}
 		if n > 0 {
@@ -268,24 +276,42 @@ func (rd *reader) prove(size int) {
 // read. It waits while the inbox or the memory budget has no room for it, or until the connection
 // is closed.
 func (rd *reader) replace(size int) error {
+	counted, err := rd.reserve(size)
+	if err != nil {
+		return err
+	}
+	s := newSlab(size)
+	rd.w = copy(s.buf, rd.slab.buf[rd.r:rd.w])
+	rd.r = 0
+	rd.use(s, counted)
+	return nil
+}
+
+// reserve reserves memory for a slab of size bytes in the budgets of the inbox and of the process.
+// It waits like replace. counted is for use.
+func (rd *reader) reserve(size int) (counted bool, err error) {
 	p := rd.p
 	in := p.socket.inbox
-	counted := in.reserve(&p.inPipe, size)
+	counted = in.reserve(&p.inPipe, size)
 	if !p.memory.Reserve(int64(size), int64(rd.need), p.closed) {
 		if counted {
 			in.unreserve(&p.inPipe, size)
 		}
-		return p.cause
+		return false, p.cause
 	}
-	s := newCounted(size, p.memory, p.socket.memory)
+	return counted, nil
+}
+
+// use continues with s, for which reserve has reserved memory.
+func (rd *reader) use(s *slab, counted bool) {
+	p := rd.p
+	s.holder.Store(p.memory)
+	s.shared = p.socket.memory
 	if counted {
-		in.made(&p.inPipe, s)
+		p.socket.inbox.made(&p.inPipe, s)
 	}
-	rd.w = copy(s.buf, rd.slab.buf[rd.r:rd.w])
-	rd.r = 0
 	rd.release()
 	rd.slab, rd.counted = s, counted
-	return nil
 }
 
 // release gives the slab back.

@@ -164,6 +164,9 @@ func (w *writer) write(taken []chunk) (n int, err error) {
 	if w.p.sealer != nil {
 		return w.writeSealed(taken)
 	}
+	if _, pipe := w.p.handsOver(); pipe != nil {
+		return pipe.hand(taken, w.p.outbox.progress)
+	}
 	w.vec = w.vec[:0]
 	for i := range taken {
 		w.vec = append(w.vec, taken[i].b)

@@ -24,6 +24,11 @@ type slab struct {
 	buf  []byte
 	pool *sync.Pool // where buf returns to, nil for the garbage collector
 	refs atomic.Int32
+	// base, unless it is nil, has the memory of buf, and a reference to base is given back with the
+	// last release.
+	base *slab
+	// immutable says that buf is the memory of Messages, which may be kept without a reference.
+	immutable bool
 
 	// holder has reserved the memory of buf, nil if it is not counted. It becomes shared once
 	// anything but the read loop refers to the slab: then closing the connection does not free it.
@@ -133,6 +138,9 @@ func (s *slab) release() {
 	}
 	s.holder.Swap(nil).Release(int64(len(s.buf)))
 	s.shared = nil
+	if s.base != nil {
+		s.base.release()
+	}
 	if s.pool != nil {
 		poison(s.buf)
 		s.pool.Put(s)

@@ -18,8 +18,9 @@ import (
 // one listener at a time has. A connection may be made before the name is bound.
 //
 // The ends exchange no greeting. They run the handshake of their mechanism, unlike libzmq, which
-// has no security within a process. A large write is copied once, from the memory of its sender to
-// that of the reader.
+// has no security within a process. Behind it, unless the mechanism protects the traffic, the read
+// loop gets the memory of the other end's queue, see handover.go; nothing is copied or parsed into
+// another form.
 type inprocTransport struct{}
 
 // inprocNames are the names that are bound in this process, or waited for.
@@ -258,11 +259,12 @@ type inprocPipe struct {
 	changed   gate        // anything below has changed
 
 	mu                    sync.Mutex
-	buffer                []byte // of small writes, not read yet
-	offer                 []byte // what is left of the write that waits
-	ended                 bool   // nothing more is written
-	writerGone            bool   // the end that writes is closed
-	readerGone            bool   // the end that reads is closed
+	buffer                []byte  // of small writes, not read yet
+	offer                 []byte  // what is left of the write that waits
+	chunks                []chunk // what is left of those that are handed over
+	ended                 bool    // nothing more is written
+	writerGone            bool    // the end that writes is closed
+	readerGone            bool    // the end that reads is closed
 	readUntil, writeUntil time.Time
 }
 
@@ -350,5 +352,9 @@ func (p *inprocPipe) write(b []byte) (n int, err error) {
 func (p *inprocPipe) unread() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.buffer) + len(p.offer)
+	n := len(p.buffer) + len(p.offer)
+	for _, c := range p.chunks {
+		n += len(c.b)
+	}
+	return n
 }
