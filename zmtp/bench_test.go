@@ -8,21 +8,26 @@ import (
 )
 
 // BenchmarkPushPull is the throughput of one connection over loopback TCP.
-func BenchmarkPushPull(b *testing.B) {
+func BenchmarkPushPull(b *testing.B) { benchSizes(b, "tcp://127.0.0.1:*") }
+
+// BenchmarkInproc is the throughput of one connection within the process.
+func BenchmarkInproc(b *testing.B) { benchSizes(b, "inproc://bench") }
+
+func benchSizes(b *testing.B, endpoint string) {
 	for _, size := range []int{10, 100, 64 << 10, 256 << 10, 1 << 20} {
 		for _, batch := range []bool{false, true} {
 			name := fmt.Sprintf("%d bytes/Recv", size)
 			if batch {
 				name = fmt.Sprintf("%d bytes/RecvBatch", size)
 			}
-			b.Run(name, func(b *testing.B) { benchPushPull(b, size, batch) })
+			b.Run(name, func(b *testing.B) { benchPushPull(b, endpoint, size, batch) })
 		}
 	}
 }
 
-func benchPushPull(b *testing.B, size int, batch bool) {
+func benchPushPull(b *testing.B, endpoint string, size int, batch bool) {
 	pull, push := NewPull(Config{}), NewPush(Config{}, PushOptions{})
-	bound, err := pull.Listen("tcp://127.0.0.1:*")
+	bound, err := pull.Listen(endpoint)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -33,7 +33,9 @@ func inprocPair(t *testing.T, push, pull Config) (*Push, *Pull) {
 // A large message is received as it was sent, not as a copy: by Recv, by RecvBatch, and by several
 // subscribers.
 func TestHandOverWithoutCopy(t *testing.T) {
-	same := func(a, b Message) bool { return &a.wire[0] == &b.wire[0] && len(a.wire) == len(b.wire) }
+	same := func(a, b Message) bool {
+		return &a.wire[0] == &b.wire[0] && len(a.wire) == len(b.wire)
+	}
 	bubble(t, func(t *testing.T, _ *zmtptest.Network) {
 		push, pull := inprocPair(t, Config{}, Config{})
 		defer closeNow(t, push)
@@ -62,7 +64,10 @@ func TestHandOverWithoutCopy(t *testing.T) {
 		for i := range subs {
 			subs[i] = NewSub(Config{})
 			defer closeNow(t, subs[i])
-			if err := errors.Join(subs[i].Subscribe("head"), subs[i].Connect("inproc://pub")); err != nil {
+			if err := subs[i].Subscribe("head"); err != nil {
+				t.Fatal(err)
+			}
+			if err := subs[i].Connect("inproc://pub"); err != nil {
 				t.Fatal(err)
 			}
 		}
