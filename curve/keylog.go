@@ -33,8 +33,8 @@ type KeyLog struct {
 }
 
 // CreateKeyLog opens a file to append keys to, or makes it. Only the user of the process can read
-// it; a file that others own or can read is refused. The first error in writing is logged, and has no effect on
-// connections. log may be nil.
+// it; a file that others own or can read is refused. The first error in writing is logged, and has
+// no effect on connections. log may be nil.
 func CreateKeyLog(path string, log *slog.Logger) (*KeyLog, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
