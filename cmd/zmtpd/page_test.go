@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -78,4 +79,53 @@ func TestPagePolicy(t *testing.T) {
 	if status, _ := d.Get("/page/other"); status != http.StatusNotFound {
 		t.Errorf("/page/other: status %d", status)
 	}
+}
+
+// The page on a phone, by keyboard, and in dark and light: no sideways scrolling of the page, every
+// node can be reached with Tab and opened with Enter, and colours follow the system.
+func TestPageOnPhone(t *testing.T) {
+	t.Parallel()
+	keys := filepath.Join(t.TempDir(), "keys")
+	runTool(t, nil, "keygen", "--zeek", keys)
+	up := startDaemon(t, "up", "--xsub", "tcp://127.0.0.1:*", "--xpub", "tcp://127.0.0.1:*",
+		"--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(), "--spool", t.TempDir(),
+		"--curve-secret-key-file", filepath.Join(keys, "server"), "--curve-clients",
+		filepath.Join(keys, "clients"))
+	start(t, nil, "sub", "--connect", up.Endpoint("XPUB"), "--topic", "zeek.",
+		"--curve-server-key", filepath.Join(keys, "tools", "server.key"),
+		"--curve-secret-key-file", filepath.Join(keys, "tools", "zeek.key_secret"))
+	b := startBrowser(t, up.Endpoint("HTTP")+"/")
+	var ignored struct{}
+	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": 360, "height": 740,
+		"deviceScaleFactor": 1, "mobile": true}, &ignored)
+	testkit.Eventually(t, "who may do what, and the sinks", func() bool {
+		main := b.text("main")
+		return strings.Contains(main, "Who may do what") && strings.Contains(main,
+			"Sinks and spools") && strings.Contains(main, "zeek1allallyes0")
+	})
+	if n := b.eval("document.documentElement.scrollWidth - innerWidth"); n != "0" {
+		t.Errorf("the page is %s pixels too wide for a phone", n)
+	}
+	background := func(scheme string) string {
+		b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+			{"name": "prefers-color-scheme", "value": scheme}}}, &ignored)
+		return b.eval("getComputedStyle(document.body).backgroundColor")
+	}
+	if dark, light := background("dark"), background("light"); dark == light {
+		t.Errorf("dark and light have the background %s", dark)
+	}
+	press := func(key string, code int, text string) {
+		for _, kind := range []string{"keyDown", "keyUp"} {
+			b.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": key, "code": key,
+				"windowsVirtualKeyCode": code, "text": text}, &ignored)
+		}
+	}
+	testkit.Eventually(t, "a node in focus", func() bool {
+		press("Tab", 9, "")
+		return strings.Contains(b.eval("document.activeElement.getAttribute('href')"), "#node=")
+	})
+	press("Enter", 13, "\r")
+	testkit.Eventually(t, "the page of the node", func() bool {
+		return strings.Contains(b.text("main"), "All nodes")
+	})
 }

@@ -85,7 +85,22 @@ type AccessStatus struct {
 	Changed    *time.Time `json:"changed,omitempty"`     // when the keys in use were read
 	Reloads    uint64     `json:"reloads"`
 	Failures   uint64     `json:"failed_reloads"`
+	// Permissions are what clients may do, in the order of their names. The list has the first
+	// 250 of them; Clients has their number.
+	Permissions []ClientPermissions `json:"permissions,omitempty"`
 }
+
+// ClientPermissions are what a client may do. Publish and Subscribe are prefixes of topics; nil
+// allows all.
+type ClientPermissions struct {
+	Client    string   `json:"client"`
+	Publish   []string `json:"publish"`
+	Subscribe []string `json:"subscribe"`
+	Logs      bool     `json:"logs"`
+}
+
+// maxPermissions bounds the clients, and the prefixes of each, in /status.
+const maxPermissions = 250
 
 func (s *Access) status() *AccessStatus {
 	st := &AccessStatus{Mechanism: "NULL"}
@@ -97,6 +112,12 @@ func (s *Access) status() *AccessStatus {
 		keys.Failures
 	if s.Listed() {
 		st.Clients = keys.Clients
+		clients := s.Keys().Clients()
+		for _, c := range clients[:min(len(clients), maxPermissions)] {
+			st.Permissions = append(st.Permissions, ClientPermissions{c.Name,
+				c.Publish[:min(len(c.Publish), maxPermissions)],
+				c.Subscribe[:min(len(c.Subscribe), maxPermissions)], !c.NoLogs})
+		}
 	}
 	for _, k := range s.Keys().PublicKeys() {
 		st.ServerKeys = append(st.ServerKeys, k.String())

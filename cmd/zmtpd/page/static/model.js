@@ -45,6 +45,27 @@ function peersOf(s) {
 		...of('logger', s.logger?.pull), ...of('balance', s.balance?.pull)];
 }
 
+// connectionsOf counts the connections of an authenticated client.
+export const connectionsOf = (s, client) => peersOf(s).filter(p => p.client === client).length;
+
+// reasons lists what was lost or refused: where, why, how often.
+export function reasons(s) {
+	const rows = [];
+	const add = (where, byReason, field) => {
+		for (const [reason, n] of Object.entries(byReason ?? {})) {
+			rows.push([where, reason, typeof n === 'number' ? n : n[field]]);
+		}
+	};
+	add('events for subscribers', s.forwarder?.account.dropped);
+	for (const [name, socket] of [['xsub', s.forwarder?.xsub], ['xpub', s.forwarder?.xpub],
+		['pull', s.logger?.pull ?? s.balance?.pull]]) {
+		add(`handshakes at ${name}`, socket?.handshake_failures);
+	}
+	add('messages to the logger', s.logger?.refused, 'messages');
+	for (const sink of s.logger?.sinks ?? []) add(`records for ${sink.sink}`, sink.dropped, 'records');
+	return rows.sort((a, b) => b[2] - a[2]);
+}
+
 const lostOf = p => total(p.account?.dropped ?? p.dropped);
 
 // state says how connections are: bad when one does not keep up now, warn when much waits or

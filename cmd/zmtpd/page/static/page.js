@@ -1,5 +1,5 @@
 // The page shows what /status says. Names come from peers: they are only ever set as text.
-import { nodesOf, rates, state, total } from './model.js';
+import { connectionsOf, nodesOf, rates, reasons, state, total } from './model.js';
 
 const main = document.getElementById('main');
 const line = document.getElementById('state');
@@ -138,19 +138,55 @@ function overview(s) {
 				.map(([topic, c]) => [topic || '(empty)', number(c.messages),
 					number(r.topics[topic] ?? 0), bytes(c.bytes), number(c.unmatched)]))));
 	}
-	for (const sink of s.logger?.sinks ?? []) {
-		parts.push(section(`Logs to ${sink.sink}`,
-			sink.nodes_wait ? element('p', { class: 'bad' }, `nodes wait: ${sink.nodes_wait}`) : undefined,
-			table(['log', 'records', 'a second', 'written', 'waiting', 'lost'],
-				sink.paths.map(p => [p.path, number(p.received.records),
-					number(r.paths[`${sink.sink} ${p.stream} ${p.path}`] ?? 0),
-					number(p.written.records), number(p.queued.records),
-					lost(total(p.dropped, 'records'))])),
-			sink.spool ? element('p', {}, `spool: ${number(sink.spool.messages)} batches, ${bytes(sink.spool.bytes)}`) : undefined));
+	for (const sink of s.logger?.sinks ?? []) parts.push(sinkSection(s, r, sink));
+	if (s.logger?.sinks.length) {
+		parts.push(section('Sinks and spools', table(
+			['sink', 'written', 'waiting', 'in memory', 'spool', 'batches in it', 'set aside', 'lost'],
+			s.logger.sinks.map(x => [x.sink, number(x.written.records), number(x.queued.records),
+				bytes(x.queue_bytes), x.spool ? bytes(x.spool.bytes) : 'none',
+				number(x.spool?.messages ?? 0), lost(x.spool?.set_aside ?? 0),
+				lost(total(x.dropped, 'records'))]))));
 	}
+	const drops = reasons(s);
+	if (drops.length) {
+		parts.push(section('Lost and refused, by reason', table(['where', 'reason', 'number'],
+			drops.map(([where, reason, n]) => [where, reason, lost(n)]))));
+	}
+	return [...parts, ...security(s)];
+}
+
+// sinkSection shows the logs of one sink, and what is wrong with it.
+function sinkSection(s, r, sink) {
+	const problems = [];
+	if (sink.nodes_wait) problems.push(`nodes wait: ${sink.nodes_wait}`);
+	if (sink.sink === 'files' && s.logger.files?.last_error) {
+		problems.push(`last error, at ${s.logger.files.last_error.time}: ${s.logger.files.last_error.error}`);
+	}
+	if (sink.sink === 'kafka' && s.logger.kafka?.error) problems.push(s.logger.kafka.error);
+	return section(`Logs to ${sink.sink}`, ...problems.map(p => element('p', { class: 'bad' }, p)),
+		sink.spooling ? element('p', { class: 'warn' }, 'batches go through the spool') : undefined,
+		table(['log', 'records', 'a second', 'written', 'waiting', 'lost'],
+			sink.paths.map(p => [p.path, number(p.received.records),
+				number(r.paths[`${sink.sink} ${p.stream} ${p.path}`] ?? 0),
+				number(p.written.records), number(p.queued.records),
+				lost(total(p.dropped, 'records'))])));
+}
+
+// security shows who may do what.
+function security(s) {
 	const x = s.security;
-	parts.push(section('Security', table(['', ''], [['mechanism', x.mechanism],
-		['clients', number(x.clients ?? 0)], ['failed reloads', lost(x.failed_reloads ?? 0)]])));
+	const parts = [section('Security', table(['', ''], [['mechanism', x.mechanism],
+		['clients', number(x.clients ?? 0)], ['failed reloads', lost(x.failed_reloads ?? 0)]]))];
+	const denied = s.forwarder?.denied ?? {};
+	const topics = list => list === null ? 'all' : list.length ? list.map(t => t || '(all)').join(', ') : 'nothing';
+	if (x.permissions?.length) {
+		const shown = x.permissions.length < x.clients ? `, the first ${x.permissions.length}` : '';
+		parts.push(section(`Who may do what${shown}`, table(
+			['client', 'connections', 'may publish', 'may subscribe', 'may send logs', 'denied'],
+			x.permissions.map(c => [c.client, number(connectionsOf(s, c.client)), topics(c.publish),
+				topics(c.subscribe), c.logs ? 'yes' : 'no',
+				lost((denied[c.client]?.messages ?? 0) + (denied[c.client]?.subscriptions ?? 0))]))));
+	}
 	return parts;
 }
 
