@@ -78,6 +78,10 @@ fuzz:
 bench:
 	$(GO) test -run='^$$' -bench=. -benchmem ./...
 
+# Stores in memory and on disk beside plain SQLite. It wants a quiet machine.
+bench-store:
+	$(GO) test -run='^$$' -bench=Store -benchmem ./forwarder/store/...
+
 # Brokers compared under one load; ciphers compared with libsodium. They want a quiet machine, libzmq3-dev and libsodium-dev.
 bench-broker:
 	$(GO) run ./forwarder/brokerbench

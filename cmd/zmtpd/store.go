@@ -32,6 +32,9 @@ type storeFlags struct {
 	StoreClients string                  `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
 }
 
+// maxStoreConnections bounds the connections of --store-http.
+const maxStoreConnections = 1000
+
 // maxStoreClients bounds the file of --store-clients.
 const maxStoreClients = 16 << 20
 
@@ -166,7 +169,17 @@ func (j *storeJob) bind(address string) (string, error) {
 				"--store-clients", "address", bound)
 		}
 	}
-	j.server = &http.Server{Handler: j.http, ReadHeaderTimeout: 5 * time.Second,
+	var connections atomic.Int64
+	j.server = &http.Server{Handler: j.http, ConnState: func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if connections.Add(1) > maxStoreConnections {
+				c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			connections.Add(-1)
+		}
+	}, ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 128 << 10} // a key may have 64 KiB
 	go j.server.Serve(l) // until Shutdown

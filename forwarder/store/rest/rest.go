@@ -47,10 +47,12 @@ type Config struct {
 }
 
 const (
-	maxBody     = 32 << 20 // bytes of a request
-	maxWrites   = 10_000   // of a batch
-	maxList     = 1000     // entries of an answer
-	listBytes   = 16 << 20 // of an answer; at least one entry
+	maxBody     = 32 << 20 // bytes of a request; if it does not say how many, maxUnsaid
+	maxUnsaid   = 1 << 20
+	maxBodies   = 256 << 20 // bytes of all requests under way
+	maxWrites   = 10_000    // of a batch
+	maxList     = 1000      // entries of an answer
+	listBytes   = 16 << 20  // of an answer; at least one entry
 	keepAlive   = 15 * time.Second
 	sendTimeout = 30 * time.Second // for a client to read a part of a watch
 )
@@ -60,6 +62,7 @@ type Server struct {
 	cfg      Config
 	mux      http.ServeMux
 	requests atomic.Int64
+	bodies   atomic.Int64 // bytes
 	watches  atomic.Int64
 	total    [numResults]atomic.Uint64
 	end      context.Context
@@ -169,7 +172,21 @@ func (s *Server) serve(f func(*request) error) http.HandlerFunc {
 			return
 		}
 		defer s.requests.Add(-1)
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		size := r.ContentLength
+		if size < 0 {
+			size = maxUnsaid
+		}
+		if size > maxBody {
+			s.answer(w, failf(http.StatusRequestEntityTooLarge, "the body has %d bytes, %d are allowed; "+
+				"send several requests", size, maxBody))
+			return
+		}
+		defer s.bodies.Add(-size)
+		if s.bodies.Add(size) > maxBodies {
+			s.answer(w, failf(http.StatusServiceUnavailable, "the requests under way are too large"))
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, size)
 		s.answer(w, s.check(&request{Request: r, w: w}, f))
 	}
 }

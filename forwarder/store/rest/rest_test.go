@@ -239,6 +239,65 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestHostile: requests that are too large, too many or malformed are refused, and the next one is
+// answered.
+func TestHostile(t *testing.T) {
+	_, url := serve(t, "")
+	key := url + "/v1/stores/hosts/a"
+	zeros := func(n int64) io.Reader { return io.LimitReader(zeroes{}, n) }
+	for _, c := range []struct {
+		method, url string
+		body        io.Reader
+		length      int64
+		status      int
+	}{
+		{"PUT", key, zeros(40 << 20), 40 << 20, 413},
+		{"PUT", key, zeros(40 << 20), -1, 400}, // no JSON
+		{"PUT", key, io.MultiReader(strings.NewReader(`{"value":"`), io.LimitReader(letters{}, 4<<20)), -1, 413},
+		{"PUT", url + "/v1/stores/hosts/" + strings.Repeat("k", 70_000), strings.NewReader(`{"value":1}`), 11, 400},
+		{"PUT", key, strings.NewReader(`{"raw":"/////w=="}`), 18, 400},
+		{"GET", url + "/v1/stores/hosts?limit=99999999999999999999", nil, 0, 400},
+		{"GET", url + "/v1/stores/hosts?cursor=%7B", nil, 0, 400},
+		{"GET", url + "/v1/stores/hosts?watch&after=-1", nil, 0, 400},
+		{"GET", url + "/v1/stores/hosts?watch&after=99999", nil, 0, 200}, // ends with an error event
+		{"BREW", key, nil, 0, 405},
+		{"PUT", key, strings.NewReader(`{"value":1}`), 11, 200},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, c.url, c.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = c.length
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			// The server need not read a body that it refuses.
+			if c.status != 413 {
+				t.Errorf("%s %.80s: %v", c.method, c.url, err)
+			}
+			continue
+		}
+		text, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != c.status || err != nil {
+			t.Errorf("%s %.80s: %d %.200s, want %d, error %v", c.method, c.url, answer.StatusCode, text, c.status,
+				err)
+		}
+	}
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+type letters struct{}
+
+func (letters) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	return len(b), nil
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`["x",true,-1,1.5,null,{"@data-type":"port","data":"53/udp"}]`))
 	f.Add([]byte(`{"@raw":"BQFh"}`))

@@ -322,22 +322,90 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-func BenchmarkCommit(b *testing.B) {
-	for sync := store.Always; sync <= store.Off; sync++ {
-		b.Run(sync.String(), func(b *testing.B) {
-			s := open1(b, filepath.Join(b.TempDir(), "store"), sync)
-			value := store.Text(strings.Repeat("v", 100))
-			b.SetParallelism(128)
-			b.RunParallel(func(pb *testing.PB) {
-				r := rand.New(rand.NewPCG(rand.Uint64(), 0))
-				for pb.Next() {
-					key := store.Text("key" + strconv.Itoa(r.IntN(100_000)))
-					if _, err := s.Apply(context.Background(), "", store.Write{Op: "put", Key: key,
-						Value: value}); err != nil {
-						b.Fatal(err)
-					}
+// BenchmarkStore measures writes and reads by 1, 16 and 256 goroutines, in memory and on disk, beside
+// statements of plain SQLite, one transaction each, from as many goroutines.
+func BenchmarkStore(b *testing.B) {
+	value := store.Text(strings.Repeat("v", 100))
+	one, _ := store.Make(uint64(1))
+	ops := map[string]func(s *store.Store, key event.Raw) error{
+		"put": func(s *store.Store, key event.Raw) error {
+			_, err := s.Apply(context.Background(), "", store.Write{Op: "put", Key: key, Value: value})
+			return err
+		},
+		"put_unique": func(s *store.Store, key event.Raw) error {
+			_, err := s.Apply(context.Background(), "", store.Write{Op: "put_unique", Key: key, Value: value})
+			return err
+		},
+		"increment": func(s *store.Store, key event.Raw) error {
+			_, err := s.Apply(context.Background(), "", store.Write{Op: "increment", Key: key, Value: one})
+			return err
+		},
+		"get": func(s *store.Store, key event.Raw) error {
+			s.Get(key)
+			return nil
+		},
+	}
+	for _, op := range []string{"put", "put_unique", "increment", "get"} {
+		for _, clients := range []int{1, 16, 256} {
+			b.Run(fmt.Sprintf("%s/memory/%d", op, clients), func(b *testing.B) {
+				s, err := store.Open(store.Config{Name: "test"})
+				if err != nil {
+					b.Fatal(err)
 				}
+				defer s.Close()
+				measure(b, clients, func(key event.Raw) error { return ops[op](s, key) })
+			})
+			if op == "get" {
+				continue // the same with a file
+			}
+			for sync := store.Always; sync <= store.Off; sync++ {
+				b.Run(fmt.Sprintf("%s/%v/%d", op, sync, clients), func(b *testing.B) {
+					s := open1(b, filepath.Join(b.TempDir(), "store"), sync)
+					defer s.Close()
+					measure(b, clients, func(key event.Raw) error { return ops[op](s, key) })
+				})
+			}
+		}
+	}
+	for _, clients := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("put/plain/%d", clients), func(b *testing.B) {
+			db := connect(filepath.Join(b.TempDir(), "plain"), "journal_mode(WAL)", "synchronous(FULL)")
+			defer db.Close()
+			if _, err := db.Exec("CREATE TABLE store(key blob primary key, value blob)"); err != nil {
+				b.Fatal(err)
+			}
+			put, err := db.Prepare("REPLACE INTO store(key, value) VALUES(?, ?)")
+			if err != nil {
+				b.Fatal(err)
+			}
+			measure(b, clients, func(key event.Raw) error {
+				_, err := put.Exec([]byte(key), []byte(value))
+				return err
 			})
 		})
 	}
+}
+
+// measure calls f from some goroutines with keys of 100,000.
+func measure(b *testing.B, clients int, f func(key event.Raw) error) {
+	keys := make([]event.Raw, 100_000)
+	for i := range keys {
+		keys[i] = store.Text("key" + strconv.Itoa(i))
+	}
+	each := (b.N + clients - 1) / clients
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(c), 0))
+			for range each {
+				if err := f(keys[r.IntN(len(keys))]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(each*clients)/b.Elapsed().Seconds(), "ops/s")
 }
