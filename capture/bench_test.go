@@ -58,19 +58,32 @@ func BenchmarkReader(b *testing.B) {
 // Once the buffers have grown, packets cost no allocation: as many for a large file as for a small
 // one.
 func TestAllocations(t *testing.T) {
-	count := func(total int) float64 {
-		file := pushedFile(t, total, 500, 800)
-		return testing.AllocsPerRun(5, func() {
-			r, err := NewReader(bytes.NewReader(file), Options{})
-			if err != nil {
-				t.Fatal(err)
+	for name, capture := range map[string]func(total int) []byte{
+		"TCP": func(total int) []byte { return pushedFile(t, total, 500, 800) },
+		"WebSocket": func(total int) []byte {
+			var frames []byte
+			for len(frames) < total {
+				frames = wire.AppendFrame(frames, wire.More, []byte("topic"))
+				frames = wire.AppendFrame(frames, 0, make([]byte, 500))
 			}
-			for range r.Events(t.Context()) {
-			}
-		})
-	}
-	small, large := count(1<<20), count(4<<20)
-	if large > small+50 {
-		t.Errorf("%v allocations for 1 MiB, %v for 4 MiB", small, large)
+			client, server := wsStreams(t, frames)
+			return file(t, wsSession(client, server, 800)...)
+		},
+	} {
+		count := func(total int) float64 {
+			file := capture(total)
+			return testing.AllocsPerRun(5, func() {
+				r, err := NewReader(bytes.NewReader(file), Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range r.Events(t.Context()) {
+				}
+			})
+		}
+		small, large := count(1<<20), count(4<<20)
+		if large > small+50 {
+			t.Errorf("%s: %v allocations for 1 MiB, %v for 4 MiB", name, small, large)
+		}
 	}
 }

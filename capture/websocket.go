@@ -25,6 +25,8 @@ const (
 	responseStart = "HTTP/1."
 	// bareProtocol is the subprotocol without a mechanism. Behind a slash the others name it.
 	bareProtocol = "ZWS2.0"
+	// maxProtocol bounds a subprotocol in bytes. Names of mechanisms have up to 20 (RFC 37).
+	maxProtocol = 64
 )
 
 // Parts of a WebSocket frame (RFC 6455, section 5.2).
@@ -139,8 +141,8 @@ func (r *Reader) upgrade(s *session, side int, b []byte) (rest []byte, more bool
 func (r *Reader) request(s *session, side int, rest []byte, protocols []string) ([]byte, bool,
 	error) {
 	for _, p := range protocols {
-		if _, _, ok := mechanismOf(p); ok && s.agreed.offer == "" {
-			s.agreed.offer = p
+		if _, _, ok := mechanismOf(p); ok && s.agreed.offer == "" && len(p) <= maxProtocol {
+			s.agreed.offer = strings.Clone(p) // p refers to the whole header
 		}
 	}
 	if s.agreed.offer == "" {
@@ -187,7 +189,7 @@ func (r *Reader) upgradeStep(s *session, side int, protocols []string) error {
 func (r *Reader) agree(s *session, mechanism string, bare bool) error {
 	switch mechanism {
 	case mechanismNull, mechanismPlain, mechanismCurve:
-		s.agreed.made, s.agreed.mechanism, s.agreed.bare = true, mechanism, bare
+		s.agreed.made, s.agreed.mechanism, s.agreed.bare = true, strings.Clone(mechanism), bare
 		return nil
 	}
 	return r.failBoth(s, fmt.Errorf("%w %.20q", ErrMechanism, mechanism))
