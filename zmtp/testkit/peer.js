@@ -5,6 +5,10 @@
 const { createRequire } = require("module");
 const from = createRequire(process.argv[1] + "/");
 const zmq = { ...from("zeromq"), ...from("zeromq/draft") };
+// Types without a class in the package, with their numbers in zmq.h.
+const unnamed = { Peer: 19, Channel: 20 };
+const RCVTIMEO = 27;
+const SNDTIMEO = 28;
 const { createHash } = require("crypto");
 
 const maxHex = 128 << 10;
@@ -29,7 +33,8 @@ const again = async (call) => {
 
 const commands = {
   socket({ name, type, options }) {
-    const s = new zmq[type]({ linger: 0 });
+    const s = type in unnamed ? new zmq.Socket(unnamed[type]) : new zmq[type]();
+    s.linger = 0;
     sockets.set(name, s);
     for (const [option, value] of Object.entries(options ?? {})) {
       s[option] = value?.hex === undefined ? value : decode(value);
@@ -49,7 +54,9 @@ const commands = {
   // Subscribes a SUB, or lets a DISH join.
   subscribe({ name, topic }) {
     const s = sockets.get(name);
-    s instanceof zmq.Dish ? s.join(decode(topic)) : s.subscribe(decode(topic));
+    // Dish.join of 6.8.0 calls the method below without the socket.
+    if (s instanceof zmq.Dish) zmq.Socket.prototype.join.call(s, decode(topic));
+    else s.subscribe(decode(topic));
   },
   // Admits everybody: a PLAIN server of libzmq needs an authenticator (RFC 27).
   async zap() {
@@ -67,7 +74,7 @@ const commands = {
   // first part is the group or the id of the peer in decimal digits.
   async send({ name, parts, timeout }) {
     const s = sockets.get(name);
-    s.sendTimeout = timeout;
+    s.setInt32Option(SNDTIMEO, timeout);
     const all = parts.map(decode);
     return again(() => {
       if (s instanceof zmq.Radio) return s.send(all[1], { group: all[0] });
@@ -78,7 +85,7 @@ const commands = {
   // Receives one message within timeout ms, for DISH and SERVER with the group or the id.
   async recv({ name, timeout }) {
     const s = sockets.get(name);
-    s.receiveTimeout = timeout;
+    s.setInt32Option(RCVTIMEO, timeout);
     const { ok, value } = await again(() => s.receive());
     if (!ok) return { ok };
     let parts = [...value];
