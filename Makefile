@@ -21,7 +21,7 @@ BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 dar
 # These have to compile: the library is used there.
 COMPILES := windows/amd64 windows/arm64
 
-.PHONY: up demo build reference release release-test test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-gateway bench-live scale overload soak hostile nightly clean
+.PHONY: up demo build reference release release-test test test-deps lint cross fuzz bench bench-broker bench-latency bench-curve bench-single bench-library bench-gateway bench-live scale overload soak hostile nightly clean
 
 # Logs go to run/logs, which git ignores.
 up: build
@@ -96,6 +96,12 @@ bench-curve:
 # CPU time per message of single Send and Recv, unencrypted, against libzmq's in the same run.
 bench-single:
 	$(GO) run ./curve/pushbench -null
+
+# The library beside libzmq, pebbe/zmq4 and go-zeromq/zmq4, as tables in Markdown. It takes 5 minutes on a quiet machine, and
+# needs libzmq3-dev, a C compiler and 10,200 file descriptors. -mod=mod: the module follows the requirements of the main one.
+bench-library:
+	cd zmtp/bench && $(GO) build -mod=mod -o ../../bin/bench-library .
+	bin/bench-library
 
 # The WebSocket gateway: memory of an idle client, and CPU time per event and client beside the broker's own. It needs 20,000
 # file descriptors.

@@ -72,7 +72,7 @@
 //
 // There is no context object and no thread that does I/O: each connection has two goroutines.
 // zmq_bind is [Socket.Listen], zmq_close with a linger period is [Socket.Shutdown], zmq_poll is
-// a goroutine for each socket or the Try methods, and EAGAIN, ETERM, EFSM and EHOSTUNREACH are
+// [Poller] or a goroutine for each socket, and EAGAIN, ETERM, EFSM and EHOSTUNREACH are
 // [ErrWouldBlock], [ErrClosed], [ErrState] and [ErrNoPeer]. The options of libzmq are named in the
 // comments of the fields that correspond to them. docs/migration.md has a table for programs that
 // use other Go packages.
