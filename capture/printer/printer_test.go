@@ -3,11 +3,14 @@ package printer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"zmtpd/capture"
 	"zmtpd/capture/cluster"
+	"zmtpd/pipeline/pipelinetest"
 	"zmtpd/zmtp"
 )
 
@@ -41,6 +44,32 @@ func TestBounded(t *testing.T) {
 			len(l.Parts) != maxParts || l.Left != 4000 {
 			t.Errorf("%d parts, %d left out, %v", len(l.Parts), l.Left, err)
 		}
+	}
+}
+
+// Of a log batch with large rows, whole rows are printed as far as they fit.
+func TestRowsBounded(t *testing.T) {
+	const rows = 20
+	row := strings.Repeat("x", 1<<20)
+	ev := capture.Event{Kind: capture.Message, From: capture.Client, Session: &capture.Session{},
+		Message: zmtp.NewMessage(pipelinetest.Message(t, "node", "STREAM", "path", "text",
+			slices.Repeat([]string{row}, rows)...)...)}
+	a := cluster.New(cluster.Options{})
+	item := a.Observe(&ev)
+	var out strings.Builder
+	w := New(&out, JSON, false)
+	if err := errors.Join(w.Write(&ev, item, a), w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	var l struct {
+		Records int
+		Rows    []struct{ Text string }
+		Left    int `json:"rows_left_out"`
+	}
+	if err := json.Unmarshal([]byte(out.String()), &l); err != nil || l.Records != rows ||
+		len(l.Rows) != maxRows>>20-1 || l.Left != rows-len(l.Rows) || l.Rows[0].Text != row {
+		t.Errorf("%d records, %d rows, %d left out, %v: %.200s", l.Records, len(l.Rows), l.Left, err,
+			out.String())
 	}
 }
 
