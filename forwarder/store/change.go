@@ -91,13 +91,16 @@ func (h *history) after(seq uint64) ([]Change, bool) {
 // Watch follows a store from one change to the next. It holds nothing up, and takes no memory: one
 // that is too slow misses changes, and is told. It needs no end.
 type Watch struct {
-	s    *Store
-	seq  uint64
-	most int
+	s     *Store
+	epoch uint64
+	seq   uint64
+	most  int
 }
 
 // Watch returns the changes behind a number, such as that of [Store.Snapshot].
-func (s *Store) Watch(after uint64) *Watch { return &Watch{s: s, seq: after, most: 4096} }
+func (s *Store) Watch(after uint64) *Watch {
+	return &Watch{s: s, epoch: s.Epoch(), seq: after, most: 4096}
+}
 
 // Next waits for changes and returns them in order: at most some thousand, but all of an Update
 // together. The error is [StaleData] if the store no longer has the next change; then take a new
@@ -106,7 +109,7 @@ func (w *Watch) Next(ctx context.Context) ([]Change, error) {
 	for {
 		w.s.mu.Lock()
 		changes, ok := w.s.history.after(w.seq)
-		if !ok {
+		if !ok || w.epoch != w.s.epoch {
 			have := w.s.history.last
 			w.s.mu.Unlock()
 			return nil, Errorf(StaleData, "the changes behind %d are no longer kept, the last is %d",

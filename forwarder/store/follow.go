@@ -14,7 +14,7 @@ func (s *Store) Reset(entries []*Entry, seq uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	news := s.history.news
-	s.entries, s.seq = t, seq
+	s.entries, s.seq, s.epoch = t, seq, newEpoch() // numbers may mean other changes now
 	s.history = history{limit: s.cfg.History, last: seq}
 	if news != nil {
 		close(news)

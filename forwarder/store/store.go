@@ -44,10 +44,10 @@ func CheckName(name string) error {
 
 // Store is a store. Its methods may be called from any goroutine.
 type Store struct {
-	cfg   Config
-	epoch uint64
+	cfg Config
 
 	mu      sync.RWMutex
+	epoch   uint64
 	entries *entries
 	seq     uint64 // of the last change in memory
 	history history
@@ -92,11 +92,8 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{cfg: cfg, entries: newEntries(), wake: make(chan struct{}, 1),
+	s := &Store{cfg: cfg, entries: newEntries(), epoch: newEpoch(), wake: make(chan struct{}, 1),
 		end: make(chan struct{})}
-	var epoch [8]byte
-	rand.Read(epoch[:])
-	s.epoch = binary.BigEndian.Uint64(epoch[:])
 	err := CheckName(cfg.Name)
 	if err == nil && cfg.Backend != nil {
 		s.next = &commit{done: make(chan struct{})}
@@ -116,6 +113,12 @@ func Open(cfg Config) (*Store, error) {
 		s.running.Go(s.commit)
 	}
 	return s, nil
+}
+
+func newEpoch() uint64 {
+	var b [8]byte
+	rand.Read(b[:])
+	return binary.BigEndian.Uint64(b[:])
 }
 
 func (s *Store) load() (err error) {
@@ -141,8 +144,13 @@ func (s *Store) load() (err error) {
 // Name returns the name of the store.
 func (s *Store) Name() string { return s.cfg.Name }
 
-// Epoch returns a random number that tells this run of the store from others.
-func (s *Store) Epoch() uint64 { return s.epoch }
+// Epoch returns a random number that tells this run of the store from others. [Store.Reset] begins
+// another run.
+func (s *Store) Epoch() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.epoch
+}
 
 // Update calls f, which reads and changes the store. If f returns nil, Update waits until the changes
 // have the durability of Config.Sync. If it returns an error, nothing is changed, and the error is

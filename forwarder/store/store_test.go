@@ -262,3 +262,38 @@ func TestTyped(t *testing.T) {
 		t.Errorf("%v %v %v, all %v", v, ok, err, got)
 	}
 }
+
+// TestFollower: a follower repeats changes without gaps, and those who watch it learn of a Reset, also
+// if the numbers go on.
+func TestFollower(t *testing.T) {
+	s := open(t, Config{Follower: true})
+	ctx := t.Context()
+	if _, err := s.Apply(ctx, "", Write{Op: "clear"}); err == nil {
+		t.Error("a follower was written to")
+	}
+	if err := s.Reset([]*Entry{{Key: Text("a"), Value: Text("1"), Seq: 5}}, 5); err != nil {
+		t.Fatal(err)
+	}
+	w := s.Watch(5)
+	change := func(seq uint64) Change {
+		return Change{Seq: seq, Kind: Put, Last: true, Key: Text("b"), Value: Text("2")}
+	}
+	if err := s.Replay([]Change{change(7)}); !errors.Is(err, StaleData) || s.Get(Text("b")) != nil {
+		t.Error(err)
+	}
+	if err := s.Replay([]Change{change(5), change(6), change(7)}); err != nil || s.Stats().Seq != 7 {
+		t.Error(err, s.Stats().Seq)
+	}
+	if changes, err := w.Next(ctx); err != nil || len(changes) != 2 {
+		t.Error(changes, err)
+	}
+	if err := s.Reset(nil, 7); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Next(ctx); !errors.Is(err, StaleData) {
+		t.Error(err)
+	}
+	if s.Get(Text("b")) != nil {
+		t.Error("the entries are not those of Reset")
+	}
+}

@@ -17,7 +17,7 @@ import (
 type CloneConfig struct {
 	Name     string // of the store
 	Bus      Bus
-	MaxBytes int64        // of all entries; default as in store.Config
+	MaxBytes int64        // of all entries; default 1 GiB
 	Logger   *slog.Logger // default: nothing is logged
 }
 
@@ -65,6 +65,9 @@ type CloneStatus struct {
 func NewClone(cfg CloneConfig) (*Clone, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 1 << 30
 	}
 	s, err := store.Open(store.Config{Name: cfg.Name, MaxBytes: cfg.MaxBytes, Follower: true,
 		Logger: cfg.Logger})
@@ -320,7 +323,7 @@ func (c *Clone) takePart(e cluster.Event) error {
 		}
 		c.parts = append(c.parts, entry)
 	}
-	if c.size += int64(len(e.Args)); c.cfg.MaxBytes > 0 && c.size > c.cfg.MaxBytes {
+	if c.size += int64(len(e.Args)); c.size > c.cfg.MaxBytes {
 		c.parts, c.next = nil, 0
 		return store.Errorf(store.BackendFailure, "the store has more than %d bytes", c.cfg.MaxBytes)
 	}
