@@ -7,6 +7,10 @@ import (
 	"syscall"
 )
 
+// handOverSize is the size in bytes from which on a message is handed over as it is. To copy a
+// smaller one twice, into a chunk and out of it, costs less than a chunk of its own.
+const handOverSize = 4 << 10
+
 // handsOver returns the pipes through which the ends of an inproc connection hand chunks over, nil
 // if the connection is another one or its mechanism protects the traffic.
 func (p *Peer) handsOver() (in, out *inprocPipe) {

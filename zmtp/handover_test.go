@@ -40,7 +40,9 @@ func TestHandOverWithoutCopy(t *testing.T) {
 		push, pull := inprocPair(t, Config{}, Config{})
 		defer closeNow(t, push)
 		defer closeNow(t, pull)
-		m := NewMessage([]byte("head"), make([]byte, referSize))
+		mustSend(t, push, "first") // then the connection is known to be one within the process
+		mustRecv(t, pull, "first")
+		m := NewMessage([]byte("head"), make([]byte, handOverSize))
 		for range 2 {
 			if err := push.Send(t.Context(), m); err != nil {
 				t.Fatal(err)

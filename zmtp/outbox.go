@@ -59,6 +59,7 @@ type outbox struct {
 	memory *memory.Holder
 
 	mu        sync.Mutex
+	refer     int   // the size from which on messages are not copied
 	hwm       int   // whole messages, 0 for no limit
 	maxBytes  int64 // wire bytes, 0 for no limit
 	maxForced int64 // bytes that the peer may leave unread and to which the limits do not apply
@@ -78,9 +79,16 @@ type outbox struct {
 }
 
 func newOutbox(hwm int, maxBytes int64, holder *memory.Holder) *outbox {
-	o := &outbox{ready: make(chan struct{}, 1), idle: true, memory: holder}
+	o := &outbox{ready: make(chan struct{}, 1), idle: true, memory: holder, refer: referSize}
 	o.limit(hwm, maxBytes)
 	return o
+}
+
+// referFrom sets the size in bytes from which on messages are not copied.
+func (o *outbox) referFrom(size int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refer = size
 }
 
 // conflate makes an empty outbox keep only the last message.
@@ -291,7 +299,7 @@ func (o *outbox) offerMessage(m Message) bool {
 // put puts m into a chunk. Unless must is set, it reports false if the memory budget has no room
 // for m. Caller holds the lock.
 func (o *outbox) put(m Message, must bool) bool {
-	if len(m.wire) >= referSize {
+	if len(m.wire) >= o.refer {
 		if !o.reserve(len(m.wire), must) {
 			return false
 		}

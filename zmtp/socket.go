@@ -328,6 +328,9 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 	s.log.Debug("peer connected", "endpoint", a.endpoint, "peer", conn.RemoteAddr(), "type",
 		p.SocketType())
 
+	if _, out := p.handsOver(); out != nil {
+		p.outbox.referFrom(handOverSize)
+	}
 	var writer sync.WaitGroup
 	writer.Go(p.writeLoop)
 	p.heart.start(p)
