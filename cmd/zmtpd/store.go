@@ -30,6 +30,7 @@ type storeFlags struct {
 	StoreKeys    daemon.CurveClientFlags `embed:"" prefix:"store-"`
 	StoreHTTP    string                  `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
 	StoreClients string                  `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
+	redisFlags
 }
 
 // maxStoreConnections bounds the connections of --store-http.
@@ -46,6 +47,7 @@ type storeJob struct {
 	share   *storeShare
 	clients atomic.Pointer[rest.Clients] // nil for everybody
 	http    *rest.Server
+	redis   *redisDoor   // nil without --store-redis
 	server  *http.Server // nil until Listen
 }
 
@@ -53,9 +55,12 @@ type storeJob struct {
 func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *storeJob,
 	err error) {
 	if len(flags.Store)+len(flags.StoreClone) == 0 {
-		if flags.StoreClients != "" {
-			return nil, daemon.Usagef("--store-clients without --store: there is nothing to use; " +
-				"name a store")
+		for flag, given := range map[string]bool{"--store-clients": flags.StoreClients != "",
+			"--store-redis": len(flags.StoreRedis) > 0} {
+			if given {
+				return nil, daemon.Usagef("%s without --store: there is nothing to use; name a store",
+					flag)
+			}
 		}
 		return nil, nil
 	}
@@ -101,7 +106,8 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 		return nil, err
 	}
 	j.http = rest.New(rest.Config{Stores: j.all, Clients: j.clients.Load})
-	return j, nil
+	j.redis, err = flags.redisFlags.open(j.own, j.clients.Load, env)
+	return j, err
 }
 
 // all returns the stores that can be read: those of this process, and the clones.
@@ -148,10 +154,16 @@ func (j *storeJob) with(jobs ...daemon.Job) []daemon.Job {
 func (j *storeJob) Name() string { return "store" }
 
 func (j *storeJob) Listen() ([]daemon.Endpoint, error) {
-	if j.flags.StoreHTTP == "" {
-		return nil, nil
+	var web []daemon.Endpoint
+	if j.flags.StoreHTTP != "" {
+		var err error
+		web, err = daemon.BindAll("--store-http", "STORE", []string{j.flags.StoreHTTP}, j.bind)
+		if err != nil {
+			return nil, err
+		}
 	}
-	return daemon.BindAll("--store-http", "STORE", []string{j.flags.StoreHTTP}, j.bind)
+	redis, err := j.redis.listen()
+	return append(web, redis...), err
 }
 
 // bind serves HTTP at an address and returns its URL.
@@ -186,12 +198,13 @@ func (j *storeJob) bind(address string) (string, error) {
 	return "http://" + bound.String(), nil
 }
 
-// Reload reads the clients again.
-func (j *storeJob) Reload(daemon.Command) {
+// Reload reads the clients and the certificate again.
+func (j *storeJob) Reload(now daemon.Command) {
 	if err := j.readClients(); err != nil {
 		j.env.Log.Error("the clients of the stores cannot be read; those read before stay in use",
 			"err", err)
 	}
+	j.redis.reload(now.Common())
 }
 
 // Ready implements [daemon.Readier].
@@ -204,13 +217,16 @@ func (j *storeJob) Ready() error {
 	return j.share.ready()
 }
 
-// Shutdown ends the HTTP server, then the stores, which commit what there is.
+// Shutdown ends the servers, then the stores, which commit what there is.
 func (j *storeJob) Shutdown(ctx context.Context) error {
 	j.http.Close()
 	if j.server != nil {
 		if j.server.Shutdown(ctx) != nil {
 			j.server.Close()
 		}
+	}
+	if j.redis != nil {
+		j.redis.server.Shutdown(ctx) // what it has not answered was not promised
 	}
 	return errors.Join(j.share.shutdown(ctx), j.close())
 }

@@ -64,6 +64,7 @@ func (j *storeJob) Collect(ch chan<- prometheus.Metric) {
 		daemon.Send(ch, storeHTTPRequests, n, rest.Result(result).String())
 	}
 	daemon.Send(ch, storeHTTPWatches, web.Watches)
+	j.redis.collect(ch)
 }
 
 // storeStatus is the part of /status about a store.
@@ -115,5 +116,6 @@ func (j *storeJob) Status() any {
 		results[rest.Result(result).String()] = n
 	}
 	return map[string]any{"stores": all, "clones": j.share.status(),
-		"http": map[string]any{"requests": results, "watches": web.Watches}}
+		"http":  map[string]any{"requests": results, "watches": web.Watches},
+		"redis": j.redis.status()}
 }

@@ -80,6 +80,8 @@ type User struct {
 	// Allow reports whether the client may read a key of a store, or also change it; all keys for
 	// nil. It must not keep key. A nil Allow allows everything.
 	Allow func(store string, key []byte, write bool) bool
+	// Of is what the Access wants to know of the user again.
+	Of any
 }
 
 func (u *User) may(store string, key []byte, write bool) bool {
