@@ -136,6 +136,13 @@ func doctorDaemon(name string, command daemon.Command) (*doctor.Daemon, error) {
 				Made: true})
 		}
 	}
+	if c, ok := command.(*upCommand); ok && len(c.Store) > 0 {
+		d.Folders = append(d.Folders, doctor.Folder{Flag: "--store-dir", Path: c.StoreDir})
+		if c.StoreHTTP != "" {
+			d.Others = append(d.Others, doctor.Listener{Flag: "--store-http",
+				Endpoint: "tcp://" + c.StoreHTTP})
+		}
+	}
 	if c, ok := command.(*balanceCommand); ok {
 		d.Pull = listeners("--listen", c.Listen)
 	}

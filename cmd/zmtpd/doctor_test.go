@@ -206,6 +206,10 @@ func TestDoctorUsage(t *testing.T) {
 	writeFile(t, file, "sndhw: 5\n")
 	_, r := examine(t, "--offline", "up", "--config", file)
 	wantFault(t, r, "zmtpd-configuration", `the nearest name is "sndhwm"`)
+	_, r = examine(t, "--offline", "up", "--store", "s", "--store-http", "127.0.0.1:5555",
+		"--store-dir", filepath.Join(t.TempDir(), "missing"))
+	wantFault(t, r, "port-conflict", "--store-http both want port 5555")
+	wantFault(t, r, "folder-missing", "missing")
 	for _, args := range [][]string{{"--nonsense"}, {"--", "sub"}} {
 		var out bytes.Buffer
 		err := run(t.Context(), append([]string{"doctor"}, args...), nil, &out, &out)

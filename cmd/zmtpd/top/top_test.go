@@ -210,9 +210,7 @@ func TestHostileAnswers(t *testing.T) {
 			`,"address":` + name + `,"blocked_seconds":1e308}]}},"logger":{"sinks":[{"sink":` + name +
 			`,"paths":[{"path":` + name + `}]}]}}`,
 	} {
-		p := poller(t, answer(t, text))
-		p.Poll(t.Context())
-		s := p.Poll(t.Context())
+		s := poller(t, answer(t, text)).Poll(t.Context())
 		shown, err := Text(s, "", false)
 		if err != nil {
 			t.Fatal(err)
