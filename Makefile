@@ -81,6 +81,7 @@ bench:
 # Stores in memory and on disk beside plain SQLite. It wants a quiet machine.
 bench-store:
 	$(GO) test -run='^$$' -bench=Store -benchmem ./forwarder/store/...
+	$(MAKE) build && .ci/bench-store
 
 # Brokers compared under one load; ciphers compared with libsodium. They want a quiet machine, libzmq3-dev and libsodium-dev.
 bench-broker:
