@@ -76,7 +76,7 @@ func TestLastValueCache(t *testing.T) {
 	for _, role := range roles(startPeer(t)) {
 		t.Run(fmt.Sprintf("XPUB of %v", role[0]), func(t *testing.T) {
 			var xpub end
-			answer := func() {} // takes a request, and gives the last value to who sent it
+			var answer func() // takes a request, and sends the last value to its sender
 			if p, ok := role[0].(libzmq); ok {
 				s := p.socket(t, "XPUB", options{manualLast: true})
 				answer = func() {
