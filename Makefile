@@ -14,7 +14,7 @@ PARALLEL ?= $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2))
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  := -X main.version=$(VERSION)
 # How checks compile: as the release is built, so that they share its compiled packages.
-CHECK    := CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath"
+CHECK    := CGO_ENABLED=0 GOFLAGS=-trimpath
 
 # A binary for each; what cannot be had there says so at run time.
 BINARIES := linux/amd64 linux/arm64 freebsd/amd64 freebsd/arm64 darwin/amd64 darwin/arm64

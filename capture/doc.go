@@ -20,8 +20,8 @@
 //     events. websocket.go: take them out of WebSocket frames before. sealed.go: decrypt CURVE.
 //     resync.go: go on behind a gap.
 //
-// A session is recognized by its greeting, or by its HTTP upgrade to ZMTP over WebSocket (RFC 45). One that began before the capture is recognized by its
-// frames, if there are enough of them.
+// A session is recognized by its greeting, or by its HTTP upgrade to ZMTP over WebSocket (RFC 45).
+// One that began before the capture is recognized by its frames, if there are enough of them.
 //
 // A capture is hostile input. The memory of a session is bounded (limits.go), and so is the number
 // of sessions: the one that was idle for longest makes room for a new one. The same file always

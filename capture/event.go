@@ -44,9 +44,9 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind_%d", uint8(k))
 }
 
-// CmdClose is the name of the Command event for the close frame of WebSocket. Its data are a code of
-// two bytes and a text (RFC 6455, section 7.1.5), or nothing. The control frames ping and pong are
-// the commands PING and PONG.
+// CmdClose is the name of the Command event for the close frame of WebSocket. Its data are a code
+// of two bytes and a text (RFC 6455, section 7.1.5), or nothing. The control frames ping and pong
+// are the commands PING and PONG.
 const CmdClose = "CLOSE"
 
 // Side is one of the two ends of a session.

@@ -17,8 +17,8 @@ type Packet struct {
 	Time time.Time
 	Link uint16 // LINKTYPE_ value of tcpdump.org
 	Data []byte // what was captured of it, valid until the next packet is read
-	// Tagged says that the interface has removed a VLAN tag (IEEE 802.1Q): VLANType, which is 0x8100
-	// mostly, and VLAN, which has the priority in its upper four bits.
+	// Tagged says that the interface has removed a VLAN tag (IEEE 802.1Q): VLANType, which is
+	// 0x8100 mostly, and VLAN, which has the priority in its upper four bits.
 	Tagged         bool
 	VLANType, VLAN uint16
 }

@@ -42,8 +42,8 @@ int crypto_box_keypair(unsigned char *public, unsigned char *secret)
 }
 `
 
-// Connections between libzmq and libzmq are decrypted with the short-term keys of one side and a key
-// of the server: the public one for the client's, the secret one for the server's.
+// Connections between libzmq and libzmq are decrypted with the short-term keys of one side and a
+// key of the server: the public one for the client's, the secret one for the server's.
 func TestDecryptLibzmq(t *testing.T) {
 	dir := t.TempDir()
 	source, library := filepath.Join(dir, "keys.c"), filepath.Join(dir, "keys.so")

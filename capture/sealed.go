@@ -31,8 +31,8 @@ const (
 )
 
 // KeyFinder finds the key of a CURVE connection, under which both sides seal: by the client's
-// short-term public key, which is in HELLO, and by what follows the name in WELCOME, which is nil if
-// it is not in the capture. A *curve.KeyLogFile is one.
+// short-term public key, which is in HELLO, and by what follows the name in WELCOME, which is nil
+// if it is not in the capture. A *curve.KeyLogFile is one.
 type KeyFinder interface {
 	Find(client curve.Key, welcome []byte) (shared [32]byte, ok bool)
 }

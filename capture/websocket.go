@@ -14,8 +14,8 @@ import (
 
 // ZMTP over WebSocket (RFC 45): behind an HTTP upgrade, which names the mechanism, each frame of
 // ZMTP is one binary frame of WebSocket (RFC 6455) that begins with a byte of flags. It becomes a
-// frame of ZMTP again, and dissect.go sees no difference. Like libzmq (ws_decoder.cpp), no direction
-// may use fragments, text or extensions.
+// frame of ZMTP again, and dissect.go sees no difference. Like libzmq (ws_decoder.cpp), no
+// direction may use fragments, text or extensions.
 
 const (
 	// maxUpgrade bounds an HTTP request or response in bytes.
@@ -247,8 +247,8 @@ type wsFrame struct {
 	key  [4]byte
 }
 
-// parseWebSocket parses the header at the start of b and returns its length, 0 while b is too short.
-// A size in a longer form than necessary is refused (RFC 6455, section 5.2).
+// parseWebSocket parses the header at the start of b and returns its length, 0 while b is too
+// short. A size in a longer form than necessary is refused (RFC 6455, section 5.2).
 func parseWebSocket(b []byte, masked bool) (f wsFrame, n int, err error) {
 	if len(b) < 2 {
 		return f, 0, nil

@@ -55,8 +55,8 @@ func appendWS(dst []byte, op byte, payload []byte, key uint32) []byte {
 	return dst
 }
 
-// overWS returns what a side sends over WebSocket that sends these frames of ZMTP over TCP. key is 0
-// for a server.
+// overWS returns what a side sends over WebSocket that sends these frames of ZMTP over TCP. key is
+// 0 for a server.
 func overWS(tb tester, zmtp []byte, key uint32) (out []byte) {
 	tb.Helper()
 	for len(zmtp) > 0 {
@@ -110,8 +110,8 @@ var openedWS = []string{"5557 opened", "5557 upgrade client ZWS2.0/NULL,ZWS2.0",
 	"5557 upgrade server ZWS2.0/NULL", "5557 metadata server Socket-Type=PULL",
 	"5557 metadata client Socket-Type=PUSH"}
 
-// A session over WebSocket has the same events as one over TCP, in segments of any size, also if the
-// request comes last.
+// A session over WebSocket has the same events as one over TCP, in segments of any size, also if
+// the request comes last.
 func TestWebSocket(t *testing.T) {
 	// The longest part has a size of 16 bits, or one of 64.
 	streams := func(longest int) (client, server []byte, want []string) {

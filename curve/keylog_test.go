@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp/wire"
 )
 
-// The key of a connection is found with the short-term keys of one side and a key of the server, and
-// with less than that it is not. A KeyLog writes no other keys.
+// The key of a connection is found with the short-term keys of one side and a key of the server,
+// and with less than that it is not. A KeyLog writes no other keys.
 func TestKeyLogFile(t *testing.T) {
 	dir := t.TempDir()
 	log, err := CreateKeyLog(filepath.Join(dir, "own"), nil)

@@ -99,8 +99,8 @@ func (l *KeyLogFile) find(client Key, welcome []byte) (shared [32]byte, ok bool)
 	return *k, true
 }
 
-// openWelcome returns S', which the server has sealed for C' with s. It can be opened with s and C',
-// or with S and c'.
+// openWelcome returns S', which the server has sealed for C' with s. It can be opened with s and
+// C', or with S and c'.
 func (l *KeyLogFile) openWelcome(client Key, own *ecdh.PrivateKey, welcome []byte) (Key, bool) {
 	open := func(secret *ecdh.PrivateKey, public Key) (Key, bool) {
 		k, err := newBoxKey(secret, public[:])

@@ -156,7 +156,8 @@ func checkEvents(t *testing.T, events []capture.Event, stats capture.Stats, size
 			t.Fatalf("session %d was opened: %t, closed: %t", id, s.opened, s.closed)
 		}
 	}
-	// A frame of 256 bytes has a header of 5 bytes over WebSocket, with its flags, and one of 9 here.
+	// A frame of 256 bytes has a header of 5 bytes over WebSocket, with its flags, and one of 9
+	// here.
 	if held > size+size*4/261 {
 		t.Fatalf("%d bytes of messages and commands in a file of %d", held, size)
 	}

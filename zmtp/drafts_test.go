@@ -12,8 +12,8 @@ import (
 	"zmtpd/zmtp/zmtptest"
 )
 
-// A SERVER answers each CLIENT by the ID of its peer; a message of several parts is neither sent nor
-// received (RFC 41; libzmq, test_client_server).
+// A SERVER answers each CLIENT by the ID of its peer; a message of several parts is neither sent
+// nor received (RFC 41; libzmq, test_client_server).
 func TestClientServer(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		s := NewServer(Config{}, ServerOptions{Hello: message("hello"), Disconnect: message("bye")})

@@ -20,8 +20,8 @@ const maxGroup = 255
 var errGroup error = &sentinel{"zmtp: a RADIO sends messages of two parts, a group of at most 255 " +
 	"bytes and a body", ErrMessage}
 
-// Radio sends messages to the Dishes that have joined their group (RFC 48). A message has two parts:
-// the group, of at most 255 bytes, and the body.
+// Radio sends messages to the Dishes that have joined their group (RFC 48). A message has two
+// parts: the group, of at most 255 bytes, and the body.
 //
 // Send does not wait: a peer without room loses the message, which is counted (DropFull).
 type Radio struct {

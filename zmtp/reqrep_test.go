@@ -270,8 +270,8 @@ func TestReqPeerLost(t *testing.T) {
 	})
 }
 
-// "A REP socket SHALL store and restore the whole envelope": all parts up to the empty one come back
-// with the reply (RFC 28; libzmq, test_spec_rep). A request without it is dropped.
+// "A REP socket SHALL store and restore the whole envelope": all parts up to the empty one come
+// back with the reply (RFC 28; libzmq, test_spec_rep). A request without it is dropped.
 func TestRepEnvelope(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		rep := NewRep(Config{})

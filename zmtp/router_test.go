@@ -25,8 +25,9 @@ func routing(t *testing.T, n *zmtptest.Network, cfg Config, opt RouterOptions) *
 	return s
 }
 
-// A message that a ROUTER receives has the routing id of its peer in front: that which the peer gave
-// itself, or five bytes beginning with a zero. What is sent with it goes to that peer (RFC 28).
+// A message that a ROUTER receives has the routing id of its peer in front: that which the peer
+// gave itself, or five bytes beginning with a zero. What is sent with it goes to that peer (RFC
+// 28).
 func TestRouterIDs(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		s := routing(t, n, Config{}, RouterOptions{})

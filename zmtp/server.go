@@ -78,8 +78,8 @@ type addressed struct {
 }
 
 // Send queues m, whose memory it may keep, for the peer whose ID is given. It waits while the queue
-// of that peer is full. It returns ErrNoPeer if the peer is not there (any more), the cause of ctx's
-// end when that comes first, ErrClosed after the end of the socket, and an error that wraps
+// of that peer is full. It returns ErrNoPeer if the peer is not there (any more), the cause of
+// ctx's end when that comes first, ErrClosed after the end of the socket, and an error that wraps
 // ErrMessage for a message that has not exactly one part.
 func (a *addressed) Send(ctx context.Context, id uint64, m Message) error {
 	return awaitRoom(ctx, a.socket, &a.routes.opened, func() error { return a.TrySend(id, m) })

@@ -11,8 +11,8 @@ func onePart(m Message) error {
 	return nil
 }
 
-// onePart removes the messages of b that have several parts, as libzmq does, counts them as dropped,
-// and reports whether any are left.
+// onePart removes the messages of b that have several parts, as libzmq does, counts them as
+// dropped, and reports whether any are left.
 func (b *Batch) onePart() bool {
 	kept := b.spans[:0]
 	for _, s := range b.spans {

@@ -13,8 +13,8 @@ import (
 	"zmtpd/capture"
 )
 
-// Packets writes packets as pcapng, with their link types. A VLAN tag that the interface has removed
-// is put back.
+// Packets writes packets as pcapng, with their link types. A VLAN tag that the interface has
+// removed is put back.
 type Packets struct {
 	w          io.Writer
 	ng         *pcapgo.NgWriter // nil before the first packet

@@ -16,8 +16,8 @@ import (
 	"zmtpd/cmd/zmtpd/daemon"
 )
 
-// ringFlags say which packets are captured, and how. Names are those of Zeek's options AF_Packet::*,
-// and so are the defaults, but for those that package live explains.
+// ringFlags say which packets are captured, and how. Names are those of Zeek's options
+// AF_Packet::*, and so are the defaults, but for those that package live explains.
 type ringFlags struct {
 	Interface    []string        `short:"i" required:"" placeholder:"NAME" help:"Interface (repeatable)."`
 	BufferSize   daemon.ByteSize `default:"128MiB" help:"Size of the ring of each interface."`

@@ -105,8 +105,8 @@ func TestCaptureStats(t *testing.T) {
 	}
 }
 
-// A daemon's key log decrypts what passed an interface and was written to a file: the logs in it are
-// those that the daemon wrote. The log has no long-term key.
+// A daemon's key log decrypts what passed an interface and was written to a file: the logs in it
+// are those that the daemon wrote. The log has no long-term key.
 func TestCaptureKeyLog(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {

@@ -201,8 +201,8 @@ func series(metrics string) map[string]string {
 	return all
 }
 
-// wantAlerts checks with promtool which alerts fire when /metrics answers before for 10 minutes, and
-// then after for 20.
+// wantAlerts checks with promtool which alerts fire when /metrics answers before for 10 minutes,
+// and then after for 20.
 func wantAlerts(t *testing.T, before, after string, alerts ...string) {
 	t.Helper()
 	file, err := filepath.Abs(rulesFile)
@@ -237,8 +237,8 @@ func wantAlerts(t *testing.T, before, after string, alerts ...string) {
 	promtool(t, "test", "rules", name)
 }
 
-// An overload of a real daemon raises the alerts that there are for it, and a daemon at rest none: a
-// subscriber does not read, and Kafka does not answer.
+// An overload of a real daemon raises the alerts that there are for it, and a daemon at rest none:
+// a subscriber does not read, and Kafka does not answer.
 func TestOverloadRaisesAlerts(t *testing.T) {
 	t.Parallel()
 	up := startListening(t, "up", "--dir", t.TempDir(), "--sink", "files", "--sink", "kafka",

@@ -173,8 +173,8 @@ func appendTable(dst []byte, table Table, depth int) ([]byte, error) {
 	return order(dst, begin, TableOf, len(table))
 }
 
-// order sorts the n elements of a set, or entries of a table, that begin at dst[begin:] and go on to
-// its end.
+// order sorts the n elements of a set, or entries of a table, that begin at dst[begin:] and go on
+// to its end.
 func order(dst []byte, begin int, k Kind, n int) ([]byte, error) {
 	parts := partsOf(dst, begin, k, n)
 	byKey := func(x, y part) int { return compare(dst[x.from:], dst[y.from:]) }

@@ -131,7 +131,8 @@ func sortParts(b []byte, parts []part) {
 	slices.SortFunc(parts, func(x, y part) int { return compare(b[x.from:], b[y.from:]) })
 }
 
-// duplicate returns the index of the second of two equal ones among sorted parts, -1 if they differ.
+// duplicate returns the index of the second of two equal ones among sorted parts, -1 if they
+// differ.
 func duplicate(b []byte, parts []part) int {
 	for i := 1; i < len(parts); i++ {
 		if compare(b[parts[i-1].from:], b[parts[i].from:]) == 0 {

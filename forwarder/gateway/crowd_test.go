@@ -14,8 +14,8 @@ import (
 	"zmtpd/zmtp/memory"
 )
 
-// TestCrowd lets clients come and go, publish, receive and stop reading, all at the same time, while
-// the configuration changes. At the end every event is accounted for, and nothing is left.
+// TestCrowd lets clients come and go, publish, receive and stop reading, all at the same time,
+// while the configuration changes. At the end every event is accounted for, and nothing is left.
 func TestCrowd(t *testing.T) {
 	budget := memory.New(1<<30, nil)
 	g := serve(t, Config{Memory: budget, QueueMessages: 8, PingInterval: time.Second, Rate: -1,

@@ -194,8 +194,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestFlood: a client that sends as fast as it can is slowed down, and is not closed for it, although
-// its answers to pings are read late.
+// TestFlood: a client that sends as fast as it can is slowed down, and is not closed for it,
+// although its answers to pings are read late.
 func TestFlood(t *testing.T) {
 	g := serve(t, Config{Rate: 2, PingInterval: 2 * time.Second})
 	flood, c := g.publisher(t), g.subscribed(t, "t")

@@ -8,15 +8,16 @@ import (
 // Backend keeps the entries of a store beyond the process. A store without one is in memory only.
 // The store calls one method at a time.
 type Backend interface {
-	// Load calls add for each entry, and returns the number of the last change, 0 if it is not known.
-	// add copies nothing: the memory of the entry goes over to it. Load ends with an error of add.
+	// Load calls add for each entry, and returns the number of the last change, 0 if it is not
+	// known. add copies nothing: the memory of the entry goes over to it. Load ends with an error
+	// of add.
 	Load(add func(*Entry) error) (seq uint64, err error)
 	// Commit makes the changes, all or none. They are in order; the last one for a key counts. When
 	// Commit returns, the changes survive what [Sync] says, with which the backend was made. Commit
 	// must not keep the memory.
 	Commit(changes []Change) error
-	// Sync brings what Commit has taken to the disk; it is called once a second with [Group] if there
-	// was something to commit.
+	// Sync brings what Commit has taken to the disk; it is called once a second with [Group] if
+	// there was something to commit.
 	Sync() error
 	// Close ends the backend. Everything that was committed is on disk then.
 	Close() error

@@ -1,7 +1,7 @@
 package store
 
-// Reset makes a store with Config.Follower have these entries, as of a change of another store. Those
-// who follow the store miss changes, and are told.
+// Reset makes a store with Config.Follower have these entries, as of a change of another store.
+// Those who follow the store miss changes, and are told.
 func (s *Store) Reset(entries []*Entry, seq uint64) error {
 	t := newEntries()
 	for _, e := range entries {
@@ -22,8 +22,8 @@ func (s *Store) Reset(entries []*Entry, seq uint64) error {
 	return nil
 }
 
-// Replay makes changes of another store in one with Config.Follower. Changes that it has are left out.
-// The error is [StaleData] if there is a gap before them.
+// Replay makes changes of another store in one with Config.Follower. Changes that it has are left
+// out. The error is [StaleData] if there is a gap before them.
 func (s *Store) Replay(changes []Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,8 +25,9 @@ type Config struct {
 	MaxBytes int64 // of all entries, with what the store needs for each; default 1 GiB
 	History  int64 // bytes of changes that are kept for those who follow; default 16 MiB
 
-	// Follower says that the store repeats the changes of another one, see [Store.Replay]. It has no
-	// other changes, and entries expire by the clock of this host and by the other store's changes.
+	// Follower says that the store repeats the changes of another one, see [Store.Replay]. It has
+	// no other changes, and entries expire by the clock of this host and by the other store's
+	// changes.
 	Follower bool
 
 	Logger *slog.Logger // default: nothing is logged
@@ -152,10 +153,10 @@ func (s *Store) Epoch() uint64 {
 	return s.epoch
 }
 
-// Update calls f, which reads and changes the store. If f returns nil, Update waits until the changes
-// have the durability of Config.Sync. If it returns an error, nothing is changed, and the error is
-// that of Update. who is noted as the author of the changes. f runs with the store locked: it must not
-// wait for anything, nor call methods of the store.
+// Update calls f, which reads and changes the store. If f returns nil, Update waits until the
+// changes have the durability of Config.Sync. If it returns an error, nothing is changed, and the
+// error is that of Update. who is noted as the author of the changes. f runs with the store locked:
+// it must not wait for anything, nor call methods of the store.
 //
 // When ctx ends first, Update returns its cause, and the changes may or may not be made.
 func (s *Store) Update(ctx context.Context, who string, f func(*Tx) error) error {
@@ -443,8 +444,9 @@ func (s *Store) List(from event.Raw, limit int) []*Entry {
 	return list
 }
 
-// Snapshot returns all entries, expired ones included that have not been removed yet, and the number
-// of the last change, behind which a [Watch] goes on. All of it has the durability of Config.Sync.
+// Snapshot returns all entries, expired ones included that have not been removed yet, and the
+// number of the last change, behind which a [Watch] goes on. All of it has the durability of
+// Config.Sync.
 func (s *Store) Snapshot(ctx context.Context) (entries []*Entry, seq uint64, err error) {
 	p, err := s.Start("", func(tx *Tx) error {
 		entries = make([]*Entry, 0, len(s.entries.byKey))

@@ -263,8 +263,8 @@ func TestTyped(t *testing.T) {
 	}
 }
 
-// TestFollower: a follower repeats changes without gaps, and those who watch it learn of a Reset, also
-// if the numbers go on.
+// TestFollower: a follower repeats changes without gaps, and those who watch it learn of a Reset,
+// also if the numbers go on.
 func TestFollower(t *testing.T) {
 	s := open(t, Config{Follower: true})
 	ctx := t.Context()

@@ -9,9 +9,10 @@ import (
 	"zmtpd/forwarder/event"
 )
 
-// Tx reads and changes a store within [Store.Update]. It must not be used afterwards. Keys and values
-// that are given to it must not be written to afterwards; they may be in any form that event.Parse
-// takes. An expiry is a time; the zero time stands for none. Its methods return an [Error].
+// Tx reads and changes a store within [Store.Update]. It must not be used afterwards. Keys and
+// values that are given to it must not be written to afterwards; they may be in any form that
+// event.Parse takes. An expiry is a time; the zero time stands for none. Its methods return an
+// [Error].
 type Tx struct {
 	s       *Store
 	who     string
@@ -49,8 +50,8 @@ func (tx *Tx) get(key event.Raw) *Entry {
 	return e
 }
 
-// From returns the entries from a key on in the order of keys, which is that of [event.Compare]; all
-// of them for nil. The store must not be changed meanwhile.
+// From returns the entries from a key on in the order of keys, which is that of [event.Compare];
+// all of them for nil. The store must not be changed meanwhile.
 func (tx *Tx) From(key event.Raw) iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
 		for e := range tx.s.entries.from(key) {
@@ -85,8 +86,8 @@ func (tx *Tx) PutUnique(key, value event.Raw, expires time.Time) (bool, error) {
 	return true, tx.Put(key, value, expires)
 }
 
-// CompareAndSet is Put if the entry has the value old; nil stands for no entry. It returns whether it
-// had it.
+// CompareAndSet is Put if the entry has the value old; nil stands for no entry. It returns whether
+// it had it.
 func (tx *Tx) CompareAndSet(key, old, value event.Raw, expires time.Time) (bool, error) {
 	if old == nil {
 		return tx.PutUnique(key, value, expires)
@@ -119,10 +120,10 @@ func (tx *Tx) Expire(key event.Raw, at time.Time) (bool, error) {
 	return true, tx.put(key, e.Value, at)
 }
 
-// Add adds to the value of an entry, and sets its expiry: a number or an interval to one of the same
-// type, an interval to a time, a string behind a string, an element to a set or behind a vector, a
-// vector of key and value as an entry of a table. Without an entry it begins with an empty value of
-// the kind init. It returns the new value.
+// Add adds to the value of an entry, and sets its expiry: a number or an interval to one of the
+// same type, an interval to a time, a string behind a string, an element to a set or behind a
+// vector, a vector of key and value as an entry of a table. Without an entry it begins with an
+// empty value of the kind init. It returns the new value.
 func (tx *Tx) Add(key, x event.Raw, init event.Kind, expires time.Time) (event.Raw, error) {
 	return tx.modify(OpAdd, key, x, init, expires, add)
 }

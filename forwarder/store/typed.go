@@ -57,8 +57,8 @@ func (t Typed[K, V]) apply(ctx context.Context, op string, key K, value V, ttl t
 }
 
 // Change calls f with the value of a key, nil if there is no entry, and sets what f returns; nil
-// removes the entry. Nobody else changes the store meanwhile, see [Store.Update]. The entry keeps its
-// expiry.
+// removes the entry. Nobody else changes the store meanwhile, see [Store.Update]. The entry keeps
+// its expiry.
 func (t Typed[K, V]) Change(ctx context.Context, key K, f func(old *V) (*V, error)) error {
 	k, err := Make(key)
 	if err != nil {

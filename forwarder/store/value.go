@@ -45,8 +45,8 @@ func canonical(r event.Raw) (event.Raw, error) {
 func uvarintSize(n int) int { return (bits.Len64(uint64(n)|1) + 6) / 7 }
 
 // add returns the sum of old and x as Broker defines it (broker/detail/appliers.hh): for numbers,
-// intervals and strings their sum; a time later by an interval; a vector, set or table with one more
-// element. The element of a table is a vector of key and value.
+// intervals and strings their sum; a time later by an interval; a vector, set or table with one
+// more element. The element of a table is a vector of key and value.
 func add(old, x event.Raw) (event.Raw, error) {
 	switch old.Kind() {
 	case event.Timestamp:

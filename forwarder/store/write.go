@@ -32,8 +32,8 @@ type Write struct {
 	Old        event.Raw
 	Index      event.Raw
 	TTL        time.Duration
-	// IfSeq makes the write depend on the entry: 0 for no condition, [NoEntry] for no entry, otherwise
-	// the Seq of the entry.
+	// IfSeq makes the write depend on the entry: 0 for no condition, [NoEntry] for no entry,
+	// otherwise the Seq of the entry.
 	IfSeq uint64
 }
 
@@ -42,8 +42,8 @@ const NoEntry = ^uint64(0)
 
 // Applied is the result of writes.
 type Applied struct {
-	// Done says that all conditions were met. Otherwise nothing has changed, and Failed is the index
-	// of the first write whose condition was not met.
+	// Done says that all conditions were met. Otherwise nothing has changed, and Failed is the
+	// index of the first write whose condition was not met.
 	Done   bool
 	Failed int
 	// Values are the values after each write, nil where there is none.

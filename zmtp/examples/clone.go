@@ -11,9 +11,9 @@ import (
 )
 
 // A table that clients share (RFC 12, simplified). A server numbers the changes. A client
-// subscribes the updates, asks for a snapshot, and drops the updates that the snapshot has. A number that is
-// missing tells it that it has lost an update, because its subscription came late or its connection
-// was lost; then it asks for another snapshot.
+// subscribes the updates, asks for a snapshot, and drops the updates that the snapshot has. A
+// number that is missing tells it that it has lost an update, because its subscription came late or
+// its connection was lost; then it asks for another snapshot.
 //
 //	client DEALER <-> ROUTER server   snapshots: "ICANHAZ?", answered with all pairs and "KTHXBAI"
 //	client SUB    <-  PUB    server   updates

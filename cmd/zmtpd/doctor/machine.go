@@ -91,8 +91,8 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sample is what is written to measure a disk, in bytes: enough to see that it is much too slow, and
-// little enough not to hold up others.
+// sample is what is written to measure a disk, in bytes: enough to see that it is much too slow,
+// and little enough not to hold up others.
 const sample = 4 << 20
 
 // examineDisk writes a file into a folder, and removes it.

@@ -12,7 +12,8 @@ import (
 	"zmtpd/forwarder/cluster"
 )
 
-// Snapshot is the state of all daemons at a moment. Rates are per second, since the snapshot before.
+// Snapshot is the state of all daemons at a moment. Rates are per second, since the snapshot
+// before.
 type Snapshot struct {
 	Time    time.Time `json:"time"`
 	Daemons []Daemon  `json:"daemons"`

@@ -136,8 +136,8 @@ func (c *Clone) Ready(ctx context.Context) error {
 }
 
 // Apply sends writes to the master, and waits for its answer. All are made or none. It asks again
-// until ctx ends, with [store.RequestTimeout]; then the writes may or may not be made. The clone may
-// get the changes later than the answer.
+// until ctx ends, with [store.RequestTimeout]; then the writes may or may not be made. The clone
+// may get the changes later than the answer.
 func (c *Clone) Apply(ctx context.Context, writes ...store.Write) (store.Applied, error) {
 	answer := make(chan reply, 1)
 	c.mu.Lock()

@@ -1,5 +1,5 @@
-// Package replica copies stores over the event bus of a Zeek cluster: a [Master] publishes the changes
-// of a store, and each [Clone] has all its entries. Zeek scripts reach the store by events.
+// Package replica copies stores over the event bus of a Zeek cluster: a [Master] publishes the
+// changes of a store, and each [Clone] has all its entries. Zeek scripts reach the store by events.
 //
 // # Events
 //
@@ -13,8 +13,9 @@
 // A request goes to the master's topic, and its reply to the topic that it names, such as that of
 // the node. The operations are those of [store.Write], and get, exists, keys and get_index. For
 // compare_and_set, index is the old value; elsewhere, what an operation does not need is ignored. A
-// write that is repeated, with the same topic and id, is carried out once by a run of the master. The code is 0 or that of
-// Broker's error; done says whether the condition of the operation was met.
+// write that is repeated, with the same topic and id, is carried out once by a run of the master.
+// The code is 0 or that of Broker's error; done says whether the condition of the operation was
+// met.
 //
 //	zmtpd_store_batch(reply, id, writes: vector of [op, key, value, index, ttl])
 //	zmtpd_store_sync(reply, epoch: count, after: count)

@@ -18,8 +18,8 @@ type MasterConfig struct {
 	Store *store.Store
 	Bus   Bus
 	Who   string // names this process to people, as in host:pid
-	// Refused is called once, by a goroutine of its own, if another process is the master of the name.
-	// The Master serves nothing any more.
+	// Refused is called once, by a goroutine of its own, if another process is the master of the
+	// name. The Master serves nothing any more.
 	Refused func(error)
 	Logger  *slog.Logger // default: nothing is logged
 }

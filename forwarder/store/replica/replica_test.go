@@ -176,8 +176,8 @@ func put(key, value string) store.Write {
 	return store.Write{Op: "put", Key: store.Text(key), Value: store.Text(value)}
 }
 
-// TestClone: a clone gets a snapshot, then changes, writes through the master, and notices that it is
-// stale; it finds a master that has restarted.
+// TestClone: a clone gets a snapshot, then changes, writes through the master, and notices that it
+// is stale; it finds a master that has restarted.
 func TestClone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, n := t.Context(), &network{}
@@ -259,7 +259,8 @@ func TestClone(t *testing.T) {
 	})
 }
 
-// TestTwoMasters: the second one of a name is refused, and so is the younger one of two that meet late.
+// TestTwoMasters: the second one of a name is refused, and so is the younger one of two that meet
+// late.
 func TestTwoMasters(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprintf("late=%v", late), func(t *testing.T) {

@@ -58,9 +58,9 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-// KeyText returns a key as text: a string as it is, unless it begins with a brace or is no UTF-8. Others are values
-// in broker-json-v1, or, if that would lose something, {"@raw":"..."} with the bytes of
-// broker-bin-v1 in base64.
+// KeyText returns a key as text: a string as it is, unless it begins with a brace or is no UTF-8.
+// Others are values in broker-json-v1, or, if that would lose something, {"@raw":"..."} with the
+// bytes of broker-bin-v1 in base64.
 func KeyText(key event.Raw) string {
 	if text, ok := key.Text(); ok && key.Kind() == event.String && utf8.Valid(text) &&
 		!bytes.HasPrefix(text, []byte("{")) {
@@ -105,9 +105,9 @@ func parseRaw(b []byte) (event.Raw, error) {
 	return r, nil
 }
 
-// ParseValue reads a value in JSON. A string, a boolean and an array stand for a string, a bool and a
-// vector; a number for a count, for an int below 0, and for a double with a point or an exponent; an
-// object is a value in broker-json-v1.
+// ParseValue reads a value in JSON. A string, a boolean and an array stand for a string, a bool and
+// a vector; a number for a count, for an int below 0, and for a double with a point or an exponent;
+// an object is a value in broker-json-v1.
 func ParseValue(text []byte) (event.Raw, error) {
 	if len(text) == 0 {
 		return nil, nil

@@ -10,13 +10,13 @@
 //	                                     "index" and "old" are values too
 //	DELETE /v1/stores/NAME/KEY           removes it
 //
-// A key is text, see [KeyText]; values are JSON, see [ParseValue]. Answers have the value in JSON and,
-// exactly, in broker-bin-v1 (base64), which requests may use too: "raw".
+// A key is text, see [KeyText]; values are JSON, see [ParseValue]. Answers have the value in JSON
+// and, exactly, in broker-bin-v1 (base64), which requests may use too: "raw".
 //
 // An entry has an ETag. If-Match with it, and If-None-Match with *, make PUT, PATCH and DELETE
-// conditional; a condition that is not met is 412 and changes nothing. Errors are JSON, with the name
-// and the number of Broker's error. A client shows its token in the header Authorization ("Bearer",
-// a space and the token).
+// conditional; a condition that is not met is 412 and changes nothing. Errors are JSON, with the
+// name and the number of Broker's error. A client shows its token in the header Authorization
+// ("Bearer", a space and the token).
 package rest
 
 import (

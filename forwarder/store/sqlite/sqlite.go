@@ -1,5 +1,5 @@
-// Package sqlite keeps the entries of a store in a SQLite file, in the schema of Broker: a file that
-// Broker has written can be opened, and the sqlite3 shell reads it.
+// Package sqlite keeps the entries of a store in a SQLite file, in the schema of Broker: a file
+// that Broker has written can be opened, and the sqlite3 shell reads it.
 //
 //	CREATE TABLE meta(key text primary key, value text);
 //	CREATE TABLE store(key blob primary key, value blob, expiry integer,
@@ -180,7 +180,8 @@ func create(path string) error {
 	return syncFolder(filepath.Dir(path))
 }
 
-// check checks the pages of the file and the schema, and adds the columns that Broker does not have.
+// check checks the pages of the file and the schema, and adds the columns that Broker does not
+// have.
 func (b *backend) check() error {
 	rows, err := b.db.Query("PRAGMA quick_check(3)")
 	if err != nil {

@@ -322,8 +322,8 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// BenchmarkStore measures writes and reads by 1, 16 and 256 goroutines, in memory and on disk, beside
-// statements of plain SQLite, one transaction each, from as many goroutines.
+// BenchmarkStore measures writes and reads by 1, 16 and 256 goroutines, in memory and on disk,
+// beside statements of plain SQLite, one transaction each, from as many goroutines.
 func BenchmarkStore(b *testing.B) {
 	value := store.Text(strings.Repeat("v", 100))
 	one, _ := store.Make(uint64(1))
