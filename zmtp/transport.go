@@ -3,7 +3,9 @@ package zmtp
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -65,9 +67,10 @@ func (c *Config) transport(endpoint string) (t Transport, scheme, address string
 		t = transports[scheme]
 	}
 	if t == nil {
-		return nil, "", "", endpointError(endpoint,
-			"transport %q is not supported, only tcp, ipc, inproc and those of Config.Transports are",
-			scheme)
+		all := maps.Clone(transports)
+		maps.Copy(all, c.Transports)
+		return nil, "", "", endpointError(endpoint, "transport %q is not supported, only %s are",
+			scheme, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 	}
 	return t, scheme, address, nil
 }

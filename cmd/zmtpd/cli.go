@@ -26,6 +26,7 @@ type cli struct {
 	Logger    loggerCommand    `cmd:"" group:"daemons" help:"Run the logger, which writes the logs of all nodes to files, standard output or Kafka."`
 	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Share the logs of all nodes among several loggers."`
 
+	Bench         benchCommand    `cmd:"" group:"tools" help:"Measure throughput, latency and connection set-up between two processes or hosts."`
 	Capture       captureCommand  `cmd:"" group:"tools" help:"Show what a cluster says, from packets."`
 	Doctor        doctorCommand   `cmd:"" group:"tools" help:"Find what is wrong with a cluster, and say what to do."`
 	Events        eventsCommand   `cmd:"" group:"tools" help:"Print the events of a Zeek cluster as they pass."`

@@ -28,6 +28,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		"sub":       {"sub", "--bind", tcp},
 		"push":      {"push", "--bind", tcp},
 		"pub":       {"pub", "--bind", tcp},
+		"bench":     {"bench", "--listen", tcp},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()

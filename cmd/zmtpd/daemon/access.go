@@ -247,3 +247,17 @@ func (f *AccessFlags) ReadKeys() (*Keys, error) {
 	}
 	return &Keys{store.PublicKeys(), store.Clients(), f.ZAPHandler == ""}, nil
 }
+
+// Server returns the mechanism of a tool's socket that is a CURVE server, nil for no encryption.
+// The address lists and the ZAP handler have no effect on it.
+func (f *AccessFlags) Server() (func(zmtp.Metadata) zmtp.Mechanism, error) {
+	sources, err := f.sources()
+	if sources == nil || err != nil {
+		return nil, err
+	}
+	store, err := access.Open(*sources, curve.NewLimiter(int(f.CurveHandshakeRate)))
+	if err != nil {
+		return nil, err
+	}
+	return store.Mechanism(zmtp.Auth{Handler: store})
+}
