@@ -17,13 +17,13 @@ import (
 
 // balanceFlags are the flags of the balancer.
 type balanceFlags struct {
-	Listen        []string                `default:"tcp://127.0.0.1:5557" help:"Endpoint at which nodes deliver their logs: one of Zeek's connect_log_endpoints (repeatable)."`
-	To            []string                `placeholder:"ENDPOINT" help:"Endpoint of a logger, as in tcp://10.0.0.7:5557 (repeatable)."`
-	Sticky        bool                    `help:"Keep each log at one logger while that is connected, so that its records stay in order. While that logger is full, the nodes wait. Default: the loggers take turns, without those that are full."`
-	LoggerTimeout daemon.Duration         `default:"0s" reload:"" help:"Time without a sign of life after which a logger counts as lost, and what waits for it goes to the others. A logger whose disk is full is silent too, unless it has a spool. 0: until the kernel gives the connection up, on Linux after some 15 minutes."`
-	Logger        daemon.CurveClientFlags `embed:"" prefix:"logger-"`
-	SndHWM        daemon.HighWaterMark    `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one logger; 0: no limit."`
-	SndBytes      daemon.ByteSize         `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one logger; 0: no limit."`
+	Listen        []string             `default:"tcp://127.0.0.1:5557" help:"Endpoint at which nodes deliver their logs: one of Zeek's connect_log_endpoints (repeatable)."`
+	To            []string             `placeholder:"ENDPOINT" help:"Endpoint of a logger, as in tcp://10.0.0.7:5557 (repeatable)."`
+	Sticky        bool                 `help:"Keep each log at one logger while that is connected, so that its records stay in order. While that logger is full, the nodes wait. Default: the loggers take turns, without those that are full."`
+	LoggerTimeout daemon.Duration      `default:"0s" reload:"" help:"Time without a sign of life after which a logger counts as lost, and what waits for it goes to the others. A logger whose disk is full is silent too, unless it has a spool. 0: until the kernel gives the connection up, on Linux after some 15 minutes."`
+	Logger        daemon.ClientFlags   `embed:"" prefix:"logger-"`
+	SndHWM        daemon.HighWaterMark `name:"sndhwm" group:"limits" default:"1000" reload:"" help:"Messages that may wait for one logger; 0: no limit."`
+	SndBytes      daemon.ByteSize      `name:"sndbytes" group:"limits" default:"64MiB" reload:"" help:"Bytes that may wait for one logger; 0: no limit."`
 }
 
 // connectTimeout bounds an attempt to reach a logger, so that one whose host was down is reached
@@ -76,13 +76,10 @@ func newBalanceJob(flags *balanceFlags, env *daemon.Env) (*balanceJob, error) {
 	if flags.Sticky {
 		options.Key = balance.LogPath
 	}
-	keys, err := flags.Logger.Client("logger-")
-	if err != nil {
+	if out.Mechanism, err = flags.Logger.Mechanism("logger-"); err != nil {
 		return nil, err
 	}
-	if keys != nil {
-		out.Mechanism = keys.Mechanism
-	} else if env.Access.Keys() != nil {
+	if !flags.Logger.Encrypted() && env.Access.Keys() != nil {
 		env.Log.Warn("traffic to the loggers is not encrypted, traffic from the nodes is; give " +
 			"--logger-curve-server-key if the loggers have keys")
 	}

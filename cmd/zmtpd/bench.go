@@ -33,7 +33,7 @@ type benchCommand struct {
 	JSON        bool              `name:"json" help:"Print one JSON object instead of a table."`
 
 	Curve bool `group:"security" help:"Without --listen and --connect: encrypt with CURVE, with keys made for this run."`
-	daemon.CurveClientFlags
+	daemon.ClientFlags
 	CurveClients   []string `group:"security" placeholder:"PATH" help:"With --listen: certificate file with the public key of a client that may connect, or a folder of which all files *.key are taken (repeatable)."`
 	CurveClientKey []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"With --listen: public key of a client that may connect (repeatable)."`
 
@@ -81,8 +81,9 @@ func (c *benchCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		}
 		return c.measure(ctx, std, config)
 	}
-	if c.CurveServerKey != "" || c.CurveSecretKeyFile != "" || c.CurveKeylog != "" {
-		return daemon.Usagef("keys without --listen or --connect: use --curve, which makes keys")
+	if c.Given() {
+		return daemon.Usagef("keys or a user without --listen or --connect: for CURVE use --curve, " +
+			"which makes keys")
 	}
 	child, stop, err := c.startFar(ctx, std)
 	if err != nil {
@@ -121,9 +122,9 @@ func (c *benchCommand) measure(ctx context.Context, std *daemon.Stdio,
 
 // serve is the far side.
 func (c *benchCommand) serve(ctx context.Context, std *daemon.Stdio) error {
-	if c.Curve || c.CurveServerKey != "" || c.CurveKeylog != "" {
+	if c.Curve || c.CurveServerKey != "" || c.CurveKeylog != "" || c.PlainUsername != "" {
 		return daemon.Usagef("--listen takes its keys from --curve-secret-key-file and " +
-			"--curve-clients or --curve-client-key; remove the other flags for CURVE")
+			"--curve-clients or --curve-client-key; remove the other flags for CURVE and PLAIN")
 	}
 	flags := daemon.AccessFlags{CurveClients: c.CurveClients, CurveClientKey: c.CurveClientKey,
 		CurveHandshakeRate: curve.DefaultHandshakeRate}

@@ -15,11 +15,11 @@ import (
 
 // clusterFlags make the logger a node of the cluster.
 type clusterFlags struct {
-	ClusterNode   string                  `group:"cluster" placeholder:"NAME" help:"Take part in the cluster as the LOGGER with this name in Cluster::nodes: say hello to all nodes, so that they raise cluster_started. Default: nodes know of the logger's address only."`
-	ClusterLayout string                  `group:"cluster" placeholder:"FILE" help:"cluster-layout.zeek of the cluster: only its nodes may say hello, and all are awaited. Default: every node may."`
-	ClusterXSub   string                  `name:"cluster-xsub" group:"cluster" placeholder:"ENDPOINT" help:"XSUB of the cluster's broker. Default: zmtpd's own, else tcp://127.0.0.1:5556."`
-	ClusterXPub   string                  `name:"cluster-xpub" group:"cluster" placeholder:"ENDPOINT" help:"XPUB of the cluster's broker. Default: zmtpd's own, else tcp://127.0.0.1:5555."`
-	Cluster       daemon.CurveClientFlags `embed:"" prefix:"cluster-"`
+	ClusterNode   string             `group:"cluster" placeholder:"NAME" help:"Take part in the cluster as the LOGGER with this name in Cluster::nodes: say hello to all nodes, so that they raise cluster_started. Default: nodes know of the logger's address only."`
+	ClusterLayout string             `group:"cluster" placeholder:"FILE" help:"cluster-layout.zeek of the cluster: only its nodes may say hello, and all are awaited. Default: every node may."`
+	ClusterXSub   string             `name:"cluster-xsub" group:"cluster" placeholder:"ENDPOINT" help:"XSUB of the cluster's broker. Default: zmtpd's own, else tcp://127.0.0.1:5556."`
+	ClusterXPub   string             `name:"cluster-xpub" group:"cluster" placeholder:"ENDPOINT" help:"XPUB of the cluster's broker. Default: zmtpd's own, else tcp://127.0.0.1:5555."`
+	Cluster       daemon.ClientFlags `embed:"" prefix:"cluster-"`
 }
 
 // clusterJob is the logger as a node of a cluster, as a job of a daemon.
@@ -48,13 +48,10 @@ func newClusterJob(flags *clusterFlags, env *daemon.Env, broker *forwarderJob) (
 	}
 	socket := env.Socket()
 	socket.RetryAlways = true
-	keys, err := flags.Cluster.Client("cluster-")
-	switch {
-	case err != nil:
+	if socket.Mechanism, err = flags.Cluster.Mechanism("cluster-"); err != nil {
 		return nil, err
-	case keys != nil:
-		socket.Mechanism = keys.Mechanism
-	case broker != nil && env.Access.Keys() != nil:
+	}
+	if !flags.Cluster.Encrypted() && broker != nil && env.Access.Keys() != nil {
 		return nil, daemon.Usagef("--cluster-node %s: the broker is encrypted, and the node has "+
 			"no keys; give --cluster-curve-server-key and --cluster-curve-secret-key-file",
 			flags.ClusterNode)

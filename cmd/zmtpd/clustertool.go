@@ -19,7 +19,7 @@ import (
 type clusterToolFlags struct {
 	XSub string `name:"xsub" default:"tcp://127.0.0.1:5556" help:"XSUB of the cluster's broker: Zeek's connect_xpub_endpoint."`
 	XPub string `name:"xpub" default:"tcp://127.0.0.1:5555" help:"XPUB of the cluster's broker: Zeek's connect_xsub_endpoint."`
-	daemon.CurveClientFlags
+	daemon.ClientFlags
 }
 
 // join makes a passive node. It prints to stderr why the node is not connected.

@@ -18,8 +18,8 @@ type publishFlags struct {
 
 // publishToFlags are the flags about the broker of a logger that is a process of its own.
 type publishToFlags struct {
-	PublishTo string                  `group:"publish" default:"tcp://127.0.0.1:5556" help:"XSUB endpoint of the broker for --publish-logs."`
-	Publish   daemon.CurveClientFlags `embed:"" prefix:"publish-"`
+	PublishTo string             `group:"publish" default:"tcp://127.0.0.1:5556" help:"XSUB endpoint of the broker for --publish-logs."`
+	Publish   daemon.ClientFlags `embed:"" prefix:"publish-"`
 }
 
 // sinkPublish is the name of the sink for published logs.
@@ -99,13 +99,11 @@ type publishJob struct {
 func (f *publishToFlags) open(env *daemon.Env) (*publishJob, error) {
 	config := env.Socket()
 	config.RetryAlways = true
-	keys, err := f.Publish.Client("publish-")
-	if err != nil {
+	var err error
+	if config.Mechanism, err = f.Publish.Mechanism("publish-"); err != nil {
 		return nil, err
 	}
-	if keys != nil {
-		config.Mechanism = keys.Mechanism
-	} else if env.Access.Keys() != nil {
+	if !f.Publish.Encrypted() && env.Access.Keys() != nil {
 		env.Log.Warn("published logs are not encrypted, logs from the nodes are; give " +
 			"--publish-curve-server-key if the broker has keys")
 	}

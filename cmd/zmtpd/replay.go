@@ -31,7 +31,7 @@ type replayCommand struct {
 	Linger daemon.Duration `default:"10s" help:"Longest time to wait after the last message until all are delivered."`
 
 	keyLogFlags
-	daemon.CurveClientFlags
+	daemon.ClientFlags
 }
 
 // Help is shown by zmtpd replay --help.

@@ -29,7 +29,7 @@ type simulateCommand struct {
 	Push   string  `default:"tcp://127.0.0.1:5557" placeholder:"ENDPOINT" help:"Endpoint of the logger."`
 	Status *string `placeholder:"URL" help:"The logger's /status, to compare what was written with what it received. Default http://127.0.0.1:9321/status; empty: no comparison."`
 
-	daemon.CurveClientFlags
+	daemon.ClientFlags
 }
 
 // Help is shown by zmtpd simulate --help.

@@ -20,16 +20,16 @@ import (
 
 // storeFlags are the flags about stores.
 type storeFlags struct {
-	Store        []string                `group:"store" placeholder:"NAME" help:"Key-value store to keep, as Broker did (repeatable)."`
-	StoreDir     string                  `group:"store" default:"." placeholder:"DIR" help:"Folder of the stores: NAME.sqlite, which may be a file of Broker. Empty: stores are in memory only."`
-	StoreSync    store.Sync              `group:"store" enum:"always,group,off" default:"always" help:"When a write is answered. always: it is on disk; group: the operating system has it, and a second later the disk; off: it is in memory, and goes to the file in the background."`
-	StoreBytes   daemon.ByteSize         `group:"store" default:"1GiB" help:"Memory for the entries of one store; a write that needs more is refused."`
-	StoreClone   []string                `group:"store" placeholder:"NAME" help:"Store of another process to follow: a copy in memory that can be read and watched (repeatable)."`
-	StoreXSub    string                  `name:"store-xsub" group:"store" placeholder:"ENDPOINT" help:"XSUB of the broker over which stores are shared. Default: zmtpd's own."`
-	StoreXPub    string                  `name:"store-xpub" group:"store" placeholder:"ENDPOINT" help:"XPUB of the broker over which stores are shared. Default: zmtpd's own."`
-	StoreKeys    daemon.CurveClientFlags `embed:"" prefix:"store-"`
-	StoreHTTP    string                  `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
-	StoreClients string                  `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
+	Store        []string           `group:"store" placeholder:"NAME" help:"Key-value store to keep, as Broker did (repeatable)."`
+	StoreDir     string             `group:"store" default:"." placeholder:"DIR" help:"Folder of the stores: NAME.sqlite, which may be a file of Broker. Empty: stores are in memory only."`
+	StoreSync    store.Sync         `group:"store" enum:"always,group,off" default:"always" help:"When a write is answered. always: it is on disk; group: the operating system has it, and a second later the disk; off: it is in memory, and goes to the file in the background."`
+	StoreBytes   daemon.ByteSize    `group:"store" default:"1GiB" help:"Memory for the entries of one store; a write that needs more is refused."`
+	StoreClone   []string           `group:"store" placeholder:"NAME" help:"Store of another process to follow: a copy in memory that can be read and watched (repeatable)."`
+	StoreXSub    string             `name:"store-xsub" group:"store" placeholder:"ENDPOINT" help:"XSUB of the broker over which stores are shared. Default: zmtpd's own."`
+	StoreXPub    string             `name:"store-xpub" group:"store" placeholder:"ENDPOINT" help:"XPUB of the broker over which stores are shared. Default: zmtpd's own."`
+	StoreKeys    daemon.ClientFlags `embed:"" prefix:"store-"`
+	StoreHTTP    string             `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
+	StoreClients string             `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
 	redisFlags
 }
 

@@ -46,14 +46,12 @@ var (
 func newStoreShare(j *storeJob, broker *forwarderJob) (*storeShare, error) {
 	socket := j.env.Socket()
 	socket.RetryAlways = true
-	keys, err := j.flags.StoreKeys.Client("store-")
-	if err != nil {
+	var err error
+	if socket.Mechanism, err = j.flags.StoreKeys.Mechanism("store-"); err != nil {
 		return nil, err
 	}
 	s := &storeShare{job: j, broker: broker}
-	if keys != nil {
-		socket.Mechanism = keys.Mechanism
-	} else if j.flags.StoreXSub == "" && j.env.Access.Keys() != nil {
+	if !j.flags.StoreKeys.Encrypted() && j.flags.StoreXSub == "" && j.env.Access.Keys() != nil {
 		if len(j.flags.StoreClone) > 0 {
 			return nil, daemon.Usagef("--store-clone: the broker is encrypted, and the stores have no " +
 				"keys; give --store-curve-server-key and --store-curve-secret-key-file")

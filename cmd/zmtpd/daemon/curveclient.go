@@ -6,7 +6,6 @@ import (
 
 	"zmtpd/curve"
 	"zmtpd/curve/zeekkeys"
-	"zmtpd/zmtp"
 )
 
 // CurveClientFlags make a socket that connects a CURVE client.
@@ -16,21 +15,9 @@ type CurveClientFlags struct {
 	CurveKeylog        string `group:"security" placeholder:"FILE" help:"Append the keys of connections to this file, with which zmtpd capture decrypts them. It never has the client's secret key."`
 }
 
-// Socket returns the configuration of a tool's socket. The socket connects again after every error:
-// the other side may be configured in the meantime.
-func (f *CurveClientFlags) Socket() (zmtp.Config, error) {
-	config := zmtp.Config{RetryAlways: true}
-	client, err := f.Client("")
-	if err != nil || client == nil {
-		return config, err
-	}
-	config.Mechanism = client.Mechanism
-	return config, nil
-}
-
-// Client returns the keys of the flags or of Zeek's variables, nil for none. prefix is the prefix
+// keys returns the keys of the flags or of Zeek's variables, nil for none. prefix is the prefix
 // of the flags' names.
-func (f *CurveClientFlags) Client(prefix string) (*curve.Client, error) {
+func (f *CurveClientFlags) keys(prefix string) (*curve.Client, error) {
 	client, err := f.client(prefix)
 	if err != nil || f.CurveKeylog == "" {
 		return client, err

@@ -107,7 +107,7 @@ func explainHandshake(err error) string {
 	switch reason {
 	case wire.MechanismMismatch:
 		return text + " (CURVE needs --curve-server-key and --curve-secret-key-file; without " +
-			"them the mechanism is NULL)"
+			"them, or --plain-username for PLAIN, the mechanism is NULL)"
 	case wire.PeerClosed, wire.ConnectionLost:
 		return "the other side closed the connection (it may not know the key, not accept the " +
 			"address, or speak another protocol): " + text

@@ -13,7 +13,7 @@ import (
 type EndpointFlags struct {
 	Connect []string `placeholder:"ENDPOINT" help:"Endpoint to connect to, as in tcp://127.0.0.1:5557 (repeatable)."`
 	Bind    []string `placeholder:"ENDPOINT" help:"Endpoint to listen on, as in tcp://127.0.0.1:* (repeatable). Its address appears on standard error."`
-	daemon.CurveClientFlags
+	daemon.ClientFlags
 }
 
 // endpointSocket is a socket of any type.
