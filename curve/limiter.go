@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zmtpd/zmtp/host"
 	"zmtpd/zmtp/wire"
 )
 
@@ -103,7 +104,7 @@ func (l *Limiter) unlimited() bool { return l.perSecond <= 0 }
 // wait returns when a handshake with the client at addr may begin that costs that many
 // multiplications, or why it may not. It waits for ctx at most.
 func (l *Limiter) wait(ctx context.Context, addr net.Addr, cost int) error {
-	w, err := l.enter(addressKey(addr), cost)
+	w, err := l.enter(host.Of(addr), cost)
 	if w == nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func errFull() error {
 func (l *Limiter) admitted(addr net.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known.put(addressKey(addr), struct{}{})
+	l.known.put(host.Of(addr), struct{}{})
 }
 
 // dispatch begins the handshakes whose turn it is. Caller holds mu.
@@ -400,19 +401,4 @@ func (r *recent[V]) put(key netip.Addr, v V) {
 		delete(r.of, oldest.key)
 	}
 	r.of[key] = r.order.PushBack(recentEntry[V]{key, v})
-}
-
-// addressKey is what is counted as one address: that of IPv4, the /64 of IPv6. All clients on Unix
-// sockets are one.
-func addressKey(a net.Addr) netip.Addr {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if ip.Is6() {
-		p, _ := ip.Prefix(64)
-		ip = p.Addr()
-	}
-	return ip
 }

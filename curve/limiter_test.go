@@ -251,22 +251,3 @@ func TestLimiterForgetsAddresses(t *testing.T) {
 		}
 	})
 }
-
-func TestAddressKey(t *testing.T) {
-	for _, c := range []struct {
-		a, b net.Addr
-		same bool
-	}{
-		{ip("192.0.2.1"), ip("192.0.2.1"), true},
-		{ip("192.0.2.1"), ip("192.0.2.2"), false},
-		{ip("192.0.2.1"), ip("::ffff:192.0.2.1"), true},
-		{ip("2001:db8::1"), ip("2001:db8::ffff:1"), true},
-		{ip("2001:db8::1"), ip("2001:db8:0:1::1"), false},
-		{&net.UnixAddr{Name: "a"}, &net.UnixAddr{Name: "b"}, true},
-		{&net.UnixAddr{Name: "a"}, ip("192.0.2.1"), false},
-	} {
-		if same := addressKey(c.a) == addressKey(c.b); same != c.same {
-			t.Errorf("%v and %v count as the same: %v", c.a, c.b, same)
-		}
-	}
-}

@@ -25,27 +25,12 @@ type connections struct {
 type pending struct {
 	conn    net.Conn
 	owner   *attachment
-	address netip.Addr // see addressOf
+	address netip.Addr // see host.Of
 
 	pends   bool // it is in Socket.pending
 	counted bool
 	reason  Reason // why it was closed
 	detail  error  // more about reason, may be nil
-}
-
-// addressOf returns the address under which the connections of one host are counted. Of IPv6 these
-// are the first 64 bits, since a host may use all addresses of its /64. It is not valid for Unix
-// sockets.
-func addressOf(conn net.Conn) netip.Addr {
-	remote, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	address := remote.Addr().Unmap().WithZone("")
-	if address.Is6() {
-		address = netip.PrefixFrom(address, 64).Masked().Addr()
-	}
-	return address
 }
 
 // pend makes c one of the pending connections. Caller holds s.mu.

@@ -103,23 +103,6 @@ func TestConnectionsAreUncounted(t *testing.T) {
 	})
 }
 
-// The connections of one address count together, those of a /64 of IPv6 too, and those without one
-// only in all.
-func TestAddressOf(t *testing.T) {
-	for remote, want := range map[string]string{
-		"10.1.2.3:5":               "10.1.2.3",
-		"[::ffff:10.1.2.3]:5":      "10.1.2.3",
-		"[2001:db8:1:2:3:4:5:6]:5": "2001:db8:1:2::",
-		"[fe80::1%eth0]:5":         "fe80::",
-		"@":                        "invalid IP",
-		"/run/some/socket":         "invalid IP",
-	} {
-		if got := addressOf(remoteConn{remote: zmtptest.Addr(remote)}).String(); got != want {
-			t.Errorf("%s: %s, want %s", remote, got, want)
-		}
-	}
-}
-
 // remoteConn is a connection that only has a remote address.
 type remoteConn struct {
 	net.Conn

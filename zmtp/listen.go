@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"zmtpd/zmtp/host"
 	"zmtpd/zmtp/wire"
 )
 
@@ -128,7 +129,7 @@ func (s *Socket) runAccepted(a *attachment, conn net.Conn) {
 	s.tune(conn)
 	s.mu.Lock()
 	s.stats.Accepted++
-	c := &pending{conn: conn, owner: a, address: addressOf(conn)}
+	c := &pending{conn: conn, owner: a, address: host.Of(conn.RemoteAddr())}
 	e := s.pend(c)
 	if s.closing.Load() || a.ctx.Err() != nil {
 		s.evict(e, wire.LocalClose)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"zmtpd/zmtp/host"
 )
 
 // corked is a connection that can collect what is written, so that several frames need one system
@@ -88,7 +90,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		key := addressKey(conn.RemoteAddr())
+		key := host.Of(conn.RemoteAddr())
 		if reason, ok := l.g.admit(key); !ok {
 			l.g.refuse(reason, conn.RemoteAddr().String(), "")
 			conn.Close()
@@ -109,20 +111,6 @@ type admitted struct {
 func (a *admitted) Close() error {
 	a.once.Do(func() { a.g.leave(a.key) })
 	return a.Conn.Close()
-}
-
-// addressKey returns what counts as one address: an IPv4 address, or an IPv6 /64.
-func addressKey(a net.Addr) netip.Addr {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if addr.Is6() {
-		p, _ := addr.Prefix(64) // the length is valid
-		return p.Addr()
-	}
-	return addr
 }
 
 // admit counts a connection, unless a limit is reached.

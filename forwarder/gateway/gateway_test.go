@@ -265,18 +265,6 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestAddressKey(t *testing.T) {
-	for _, pair := range [][2]string{
-		{"192.0.2.1", "192.0.2.1"}, {"::ffff:192.0.2.1", "192.0.2.1"},
-		{"2001:db8:1:2:3::4", "2001:db8:1:2::"},
-	} {
-		key := addressKey(&net.TCPAddr{IP: net.ParseIP(pair[0])})
-		if key.String() != pair[1] {
-			t.Errorf("the key of %s is %v, want %s", pair[0], key, pair[1])
-		}
-	}
-}
-
 // TestReadTimeout: a connection that sends no request, or no subscriptions, does not stay.
 func TestReadTimeout(t *testing.T) {
 	g := serve(t, Config{HandshakeTimeout: 200 * time.Millisecond})

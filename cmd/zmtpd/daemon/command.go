@@ -146,6 +146,18 @@ func EndpointError(flag, endpoint string, err error) error {
 	return Usagef("%s %q: %s", flag, endpoint, text)
 }
 
+// RootCause returns the innermost error, such as the last part of "dial tcp 127.0.0.1:1: connect:
+// connection refused" where the address is printed already.
+func RootCause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
 // UsageError is a mistake in the command line, the environment or the configuration file. The exit
 // status is 2.
 type UsageError struct{ Err error }

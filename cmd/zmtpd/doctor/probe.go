@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
@@ -89,7 +90,7 @@ func (d *doctor) dial(ctx context.Context, endpoint string) (net.Conn, error) {
 
 // dialFault returns the fault of an endpoint that cannot be reached.
 func dialFault(err error) answer {
-	what := rootCause(err).Error()
+	what := daemon.RootCause(err).Error()
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		return answer{fault: "name-unresolved", what: e.Error()}
 	}
@@ -97,16 +98,6 @@ func dialFault(err error) answer {
 		return answer{fault: "nobody-listens", what: what}
 	}
 	return answer{fault: "no-answer", what: what}
-}
-
-func rootCause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
-	}
 }
 
 // probing is one connection.

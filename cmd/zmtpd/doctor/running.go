@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/cmd/zmtpd/statusapi"
 	"zmtpd/forwarder/cluster"
 )
@@ -47,7 +48,7 @@ func (d *doctor) askDaemons(ctx context.Context) (running []*statusapi.Status) {
 			err = ask(url)
 		}
 		if err != nil {
-			d.found.add("nobody-listens", address, "no answer to /status: %v", rootCause(err))
+			d.found.add("nobody-listens", address, "no answer to /status: %v", daemon.RootCause(err))
 		}
 	}
 	if z := d.in.Daemon; z != nil && z.HTTP != "" && len(d.in.Status) == 0 {
@@ -96,7 +97,7 @@ func (d *doctor) checkListening(ctx context.Context, running []*statusapi.Status
 		case unresolved:
 			d.found.add("name-unresolved", l.Flag, "%v", err)
 		default:
-			d.found.add("address-not-local", l.Flag, "%s: %v", l.Endpoint, rootCause(err))
+			d.found.add("address-not-local", l.Flag, "%s: %v", l.Endpoint, daemon.RootCause(err))
 		}
 	}
 }
@@ -259,7 +260,7 @@ func (d *doctor) checkFolders() {
 			if disk.Missing {
 				fault = "folder-missing"
 			}
-			d.found.add(fault, f.Flag, "%s: %v", f.Path, rootCause(err))
+			d.found.add(fault, f.Flag, "%s: %v", f.Path, daemon.RootCause(err))
 			continue
 		}
 		d.found.examined("folder %s, %s", f.Path, f.Flag)

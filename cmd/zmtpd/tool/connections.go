@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/wire"
 )
@@ -55,7 +56,7 @@ func (c *connectionWatch) note(e zmtp.Event) {
 		if e.Err == nil {
 			return
 		}
-		failure = "cannot connect: " + rootCause(e.Err).Error()
+		failure = "cannot connect: " + daemon.RootCause(e.Err).Error()
 	case zmtp.EventHandshakeFailedNoDetail, zmtp.EventHandshakeFailedProtocol,
 		zmtp.EventHandshakeFailedAuth:
 		failure = "handshake failed: " + explainHandshake(e.Err)
@@ -71,18 +72,6 @@ func (c *connectionWatch) note(e zmtp.Event) {
 		next = "" // it is up to the peer to try again
 	}
 	fmt.Fprintf(c.w, "zmtpd: %s: %s%s\n", name, failure, next)
-}
-
-// rootCause returns the innermost error: the last part of "dial tcp 127.0.0.1:1: connect:
-// connection refused", since the endpoint is printed already.
-func rootCause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
-	}
 }
 
 // explainHandshake returns why a handshake failed, and what to do about the likely causes.

@@ -2,10 +2,10 @@ package top
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/cmd/zmtpd/statusapi"
 )
 
@@ -49,7 +49,7 @@ func (p *Poller) Poll(ctx context.Context) *Snapshot {
 	for i, address := range p.addresses {
 		if errs[i] != nil {
 			s.Daemons = append(s.Daemons, Daemon{Address: address,
-				Error: clean(rootCause(errs[i]).Error())})
+				Error: clean(daemon.RootCause(errs[i]).Error())})
 			p.last[i] = nil
 			continue
 		}
@@ -59,15 +59,4 @@ func (p *Poller) Poll(ctx context.Context) *Snapshot {
 		p.last[i] = &m.now
 	}
 	return s
-}
-
-// rootCause returns the innermost error: the others say the address again.
-func rootCause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
-	}
 }

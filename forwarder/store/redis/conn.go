@@ -28,7 +28,7 @@ type conn struct {
 	s      *Server
 	id     uint64
 	net    net.Conn
-	key    netip.Addr // see addressKey
+	key    netip.Addr // see host.Of
 	holder *memory.Holder
 	done   chan struct{} // closed with the connection
 	once   sync.Once

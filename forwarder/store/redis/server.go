@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"zmtpd/forwarder/store"
+	"zmtpd/zmtp/host"
 	"zmtpd/zmtp/loglimit"
 )
 
@@ -101,7 +102,7 @@ func (s *Server) accept(l net.Listener) {
 
 // start serves a connection, unless a limit is reached.
 func (s *Server) start(nc net.Conn) {
-	key := addressKey(nc.RemoteAddr())
+	key := host.Of(nc.RemoteAddr())
 	reason, ok := s.admit(key, nc)
 	if ok {
 		return
@@ -144,21 +145,6 @@ func (s *Server) leave(c *conn) {
 	if s.byAddress[c.key]--; s.byAddress[c.key] == 0 {
 		delete(s.byAddress, c.key)
 	}
-}
-
-// addressKey returns what counts as one address: an IPv4 address, or an IPv6 /64. It is not valid
-// for other networks.
-func addressKey(a net.Addr) netip.Addr {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	addr := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if addr.Is6() {
-		p, _ := addr.Prefix(64) // the length is valid
-		return p.Addr()
-	}
-	return addr
 }
 
 // Reconfigure changes the limits and time-outs. The rest of cfg has no effect.
