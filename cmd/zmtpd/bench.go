@@ -36,6 +36,7 @@ type benchCommand struct {
 	daemon.ClientFlags
 	CurveClients   []string `group:"security" placeholder:"PATH" help:"With --listen: certificate file with the public key of a client that may connect, or a folder of which all files *.key are taken (repeatable)."`
 	CurveClientKey []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"With --listen: public key of a client that may connect (repeatable)."`
+	PlainUsers     string   `group:"security" placeholder:"FILE" help:"With --listen: file with the users of PLAIN that may connect: lines of a name, a space and a password."`
 
 	// Child is for the far side that bench itself starts: it ends with its standard input.
 	Child bool `hidden:""`
@@ -59,8 +60,9 @@ func (c *benchCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	if c.Listen != "" {
 		return c.serve(ctx, std)
 	}
-	if len(c.CurveClients)+len(c.CurveClientKey) > 0 {
-		return daemon.Usagef("--curve-clients and --curve-client-key are for --listen")
+	if len(c.CurveClients)+len(c.CurveClientKey) > 0 || c.PlainUsers != "" {
+		return daemon.Usagef("--curve-clients, --curve-client-key and --plain-users are for " +
+			"--listen")
 	}
 	config := benchmark.Config{Endpoint: c.Connect, For: time.Duration(c.For),
 		Connections: int(c.Connections), Timeout: time.Duration(c.Timeout)}
@@ -82,8 +84,8 @@ func (c *benchCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		return c.measure(ctx, std, config)
 	}
 	if c.Given() {
-		return daemon.Usagef("keys or a user without --listen or --connect: for CURVE use --curve, " +
-			"which makes keys")
+		return daemon.Usagef("keys or a user without --listen or --connect: for CURVE use " +
+			"--curve, which makes keys")
 	}
 	child, stop, err := c.startFar(ctx, std)
 	if err != nil {
@@ -124,10 +126,11 @@ func (c *benchCommand) measure(ctx context.Context, std *daemon.Stdio,
 func (c *benchCommand) serve(ctx context.Context, std *daemon.Stdio) error {
 	if c.Curve || c.CurveServerKey != "" || c.CurveKeylog != "" || c.PlainUsername != "" {
 		return daemon.Usagef("--listen takes its keys from --curve-secret-key-file and " +
-			"--curve-clients or --curve-client-key; remove the other flags for CURVE and PLAIN")
+			"--curve-clients or --curve-client-key, and the users of PLAIN from --plain-users; " +
+			"remove the other flags")
 	}
 	flags := daemon.AccessFlags{CurveClients: c.CurveClients, CurveClientKey: c.CurveClientKey,
-		CurveHandshakeRate: curve.DefaultHandshakeRate}
+		CurveHandshakeRate: curve.DefaultHandshakeRate, PlainUsers: c.PlainUsers}
 	if c.CurveSecretKeyFile != "" {
 		flags.CurveSecretKeyFile = []string{c.CurveSecretKeyFile}
 	}

@@ -56,6 +56,11 @@ func newClusterJob(flags *clusterFlags, env *daemon.Env, broker *forwarderJob) (
 			"no keys; give --cluster-curve-server-key and --cluster-curve-secret-key-file",
 			flags.ClusterNode)
 	}
+	if flags.Cluster.PlainUsername == "" && broker != nil && env.Access.Users() != nil {
+		return nil, daemon.Usagef("--cluster-node %s: the broker demands PLAIN, and the node has "+
+			"no user; give --cluster-plain-username and --cluster-plain-password-file",
+			flags.ClusterNode)
+	}
 	j := &clusterJob{flags: flags, broker: broker, config: cluster.Config{
 		Name: flags.ClusterNode, Layout: layout, Type: cluster.Logger,
 		XSub: flags.ClusterXSub, XPub: flags.ClusterXPub, Socket: socket, Logger: env.Log}}

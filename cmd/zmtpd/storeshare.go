@@ -61,6 +61,17 @@ func newStoreShare(j *storeJob, broker *forwarderJob) (*storeShare, error) {
 			"--store-curve-secret-key-file")
 		s.off = true
 	}
+	if j.flags.StoreKeys.PlainUsername == "" && j.flags.StoreXSub == "" &&
+		j.env.Access.Users() != nil {
+		if len(j.flags.StoreClone) > 0 {
+			return nil, daemon.Usagef("--store-clone: the broker demands PLAIN, and the stores " +
+				"have no user; give --store-plain-username and --store-plain-password-file")
+		}
+		j.env.Log.Warn("the broker demands PLAIN, and the stores have no user: they have no " +
+			"clones, and scripts cannot reach them; give --store-plain-username and " +
+			"--store-plain-password-file")
+		s.off = true
+	}
 	s.config = cluster.Config{XSub: j.flags.StoreXSub, XPub: j.flags.StoreXPub, Socket: socket,
 		Logger: j.env.Log}
 	return s, nil

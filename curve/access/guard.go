@@ -26,6 +26,7 @@ type Guard struct {
 	log     *slog.Logger
 	keys    *Store      // of CURVE; nil for NULL
 	handler zap.Handler // decides in place of keys; nil for none
+	users   *Users      // of PLAIN; nil for none
 
 	rules    atomic.Pointer[rules]
 	answers  map[string]*[numAnswers]atomic.Uint64 // by ZAP domain; complete before peers connect
@@ -68,6 +69,13 @@ func NewGuard(keys *Store, handler zap.Handler, log *slog.Logger) *Guard {
 	return g
 }
 
+// NewPlainGuard returns a Guard without Rules that makes the sockets PLAIN servers for users.
+func NewPlainGuard(users *Users, log *slog.Logger) *Guard {
+	g := NewGuard(nil, users, log)
+	g.users = users
+	return g
+}
+
 // SetRules replaces the rules. Sweep closes the peers that they no longer admit.
 func (g *Guard) SetRules(r Rules) {
 	now := &rules{decide: g.handler, temporary: r.Temporary}
@@ -81,6 +89,9 @@ func (g *Guard) SetRules(r Rules) {
 	}
 	g.rules.Store(now)
 }
+
+// Users returns the users of PLAIN, nil for none.
+func (g *Guard) Users() *Users { return g.users }
 
 // Keys returns the keys, nil for none.
 func (g *Guard) Keys() *Store { return g.keys }
@@ -102,6 +113,10 @@ func (g *Guard) Protect(config zmtp.Config, domain string) (zmtp.Config, error) 
 		var err error
 		config.Mechanism, err = g.keys.Mechanism(auth)
 		return config, err
+	}
+	if g.users != nil {
+		config.Mechanism = (&zmtp.PlainServer{Auth: auth}).Mechanism
+		return config, nil
 	}
 	guarded, open := zmtp.Null{Auth: auth}, zmtp.Null{Auth: zmtp.Auth{Open: true}}
 	config.Mechanism = func(local wire.Metadata) zmtp.Mechanism {
@@ -138,8 +153,13 @@ func (g *Guard) Authenticate(ctx context.Context, req *zap.Request) (zap.Reply, 
 	return reply, err
 }
 
-// Reload reads the keys again and logs what has changed. On an error the keys from before stay.
+// Reload reads the keys or users again and logs what has changed. On an error those from before
+// stay.
 func (g *Guard) Reload() {
+	if g.users != nil {
+		g.reloadUsers((*Users).reload)
+		return
+	}
 	if g.keys == nil {
 		g.log.Debug("there are no keys to read again")
 		return
@@ -157,8 +177,30 @@ func (g *Guard) Reload() {
 	g.announce(change)
 }
 
-// Poll reads the keys again if their files have changed. It logs the same error once.
+// reloadUsers reads the users again. It logs the same error once.
+func (g *Guard) reloadUsers(reload func(*Users) error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err := reload(g.users)
+	switch {
+	case errors.Is(err, ErrUnchanged):
+	case err != nil:
+		if err.Error() != g.fault {
+			g.log.Error("users cannot be read; the users from before stay in use", "err", err)
+		}
+		g.fault = err.Error()
+	default:
+		g.fault = ""
+		g.log.Info("users were read again", "users", g.users.Len())
+	}
+}
+
+// Poll reads the keys or users again if their files have changed. It logs the same error once.
 func (g *Guard) Poll() {
+	if g.users != nil {
+		g.reloadUsers((*Users).reloadIfChanged)
+		return
+	}
 	if g.keys == nil {
 		return
 	}
@@ -208,12 +250,15 @@ func (g *Guard) announce(c Change) {
 }
 
 // stranger returns why a peer may no longer be connected: its address is not admitted any more, or
-// its key or its permissions have changed.
+// its key or its permissions have changed, or its user was removed.
 func (g *Guard) stranger(p *zmtp.Peer) error {
 	if addresses := g.rules.Load().addresses; addresses != nil {
 		if a, ok := p.Remote().(*net.TCPAddr); ok && !addresses.Admits(a.AddrPort().Addr()) {
 			return errors.New("its address is not allowed any more")
 		}
+	}
+	if g.users != nil && !g.users.has(p.UserID()) {
+		return errors.New("its user was removed")
 	}
 	if g.Listed() {
 		_, err := g.keys.Client(p.Metadata())
@@ -225,7 +270,7 @@ func (g *Guard) stranger(p *zmtp.Peer) error {
 // Sweep closes the connections of peers that may no longer be connected. It has to be called again
 // after a while: a peer may have been admitted while the lists were being replaced.
 func (g *Guard) Sweep() {
-	if !g.Listed() && g.rules.Load().addresses == nil {
+	if !g.Listed() && g.users == nil && g.rules.Load().addresses == nil {
 		return
 	}
 	type closed struct {

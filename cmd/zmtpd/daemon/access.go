@@ -24,6 +24,7 @@ type AccessFlags struct {
 	CurveClientKey     []string `group:"security" sep:"none" placeholder:"[NAME=]KEY" help:"Public key of a client that may connect (repeatable)."`
 	CurveHandshakeRate Count    `group:"security" default:"1000" help:"CURVE handshakes that the server computes in a second, after a burst of as many; one address gets a quarter. Handshakes beyond that wait or are refused; addresses of earlier clients go first. 0: no limit."`
 	CurveKeylog        string   `group:"security" placeholder:"FILE" help:"Append the keys of connections to this file, with which zmtpd capture decrypts them. It never has a secret key of the server. Only its owner can read it."`
+	PlainUsers         string   `group:"security" placeholder:"FILE" help:"File with the users of PLAIN (RFC 24) that may connect: lines of a name, a space and a password. Only its owner may read it. It turns PLAIN on, which encrypts nothing. zmtpd reads it again when it changes, and on SIGHUP."`
 	ZAPHandler         string   `name:"zap-handler" group:"security" placeholder:"ENDPOINT" help:"ZAP handler (RFC 27), a REP or ROUTER socket, that decides which clients may connect. The domain is xsub, xpub, pull or tap."`
 	Allow              []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Accept clients from these IP addresses only, as in 10.0.0.0/8 (repeatable)."`
 	Deny               []prefix `group:"security" reload:"" placeholder:"ADDRESS" help:"Refuse clients from these IP addresses (repeatable)."`
@@ -76,6 +77,15 @@ func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.PlainUsers != "" {
+		users, err := f.users(sources)
+		if err != nil {
+			return nil, err
+		}
+		s.Guard = access.NewPlainGuard(users, log)
+		s.reload(f)
+		return s, nil
+	}
 	var keys *access.Store
 	if f.CurveKeylog != "" {
 		if sources == nil {
@@ -113,8 +123,29 @@ func (f *AccessFlags) open(log *slog.Logger) (*Access, error) {
 	return s, nil
 }
 
-// describe logs the keys that are in use.
+// users reads the users of PLAIN. keys are where those of CURVE come from, nil for none.
+func (f *AccessFlags) users(keys *access.Sources) (*access.Users, error) {
+	switch {
+	case keys != nil:
+		return nil, Usagef("--plain-users together with keys for CURVE, in flags or in Zeek's " +
+			"variables: a server has one of the two; remove the other")
+	case f.ZAPHandler != "":
+		return nil, Usagef("--plain-users together with --zap-handler: remove one of the two")
+	case f.CurveKeylog != "":
+		return nil, keyLogWithoutKeys("")
+	}
+	users, err := access.OpenUsers(f.PlainUsers)
+	if err != nil {
+		return nil, fmt.Errorf("--plain-users: %w", err)
+	}
+	return users, nil
+}
+
+// describe logs the keys or users that are in use.
 func (s *Access) describe(log *slog.Logger) {
+	if users := s.Users(); users != nil {
+		log.Warn("PLAIN is on: passwords and messages pass in clear", "users", users.Len())
+	}
 	if keys := s.Keys(); keys != nil {
 		log.Info("CURVE is on", "public_keys", keys.PublicKeys(), "clients", keys.Stats().Clients)
 	}
@@ -248,12 +279,22 @@ func (f *AccessFlags) ReadKeys() (*Keys, error) {
 	return &Keys{store.PublicKeys(), store.Clients(), f.ZAPHandler == ""}, nil
 }
 
-// Server returns the mechanism of a tool's socket that is a CURVE server, nil for no encryption.
+// Server returns the mechanism of a tool's socket that is a server of CURVE or PLAIN, nil for NULL.
 // The address lists and the ZAP handler have no effect on it.
 func (f *AccessFlags) Server() (func(zmtp.Metadata) zmtp.Mechanism, error) {
 	sources, err := f.sources()
-	if sources == nil || err != nil {
+	if err != nil {
 		return nil, err
+	}
+	if f.PlainUsers != "" {
+		users, err := f.users(sources)
+		if err != nil {
+			return nil, err
+		}
+		return (&zmtp.PlainServer{Auth: zmtp.Auth{Handler: users}}).Mechanism, nil
+	}
+	if sources == nil {
+		return nil, nil
 	}
 	store, err := access.Open(*sources, curve.NewLimiter(int(f.CurveHandshakeRate)))
 	if err != nil {

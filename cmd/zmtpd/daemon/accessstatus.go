@@ -79,9 +79,9 @@ func (s *Access) CollectPeers(ch chan<- prometheus.Metric, socket string, peers 
 
 // AccessStatus is the part of /status about encryption and access.
 type AccessStatus struct {
-	Mechanism  string     `json:"mechanism"`             // CURVE or NULL
+	Mechanism  string     `json:"mechanism"`             // CURVE, PLAIN or NULL
 	ServerKeys []string   `json:"server_keys,omitempty"` // the public ones
-	Clients    int        `json:"clients"`               // keys that may connect; 0 with a ZAP handler
+	Clients    int        `json:"clients"`               // keys or users; 0 with a ZAP handler
 	Changed    *time.Time `json:"changed,omitempty"`     // when the keys in use were read
 	Reloads    uint64     `json:"reloads"`
 	Failures   uint64     `json:"failed_reloads"`
@@ -104,6 +104,9 @@ const maxPermissions = 250
 
 func (s *Access) status() *AccessStatus {
 	st := &AccessStatus{Mechanism: "NULL"}
+	if users := s.Users(); users != nil {
+		st.Mechanism, st.Clients = "PLAIN", users.Len()
+	}
 	if s.Keys() == nil {
 		return st
 	}

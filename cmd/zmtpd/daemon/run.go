@@ -213,6 +213,10 @@ func (d *daemon) warnExposed() {
 			d.log.Warn("other hosts can reach HTTP, which has no encryption and no access control "+
 				"and shows names, addresses and topics; bind it to loopback unless your network "+
 				"is trusted", "flag", e.Flag, "endpoint", e.Endpoint)
+		} else if d.access.Users() != nil {
+			d.log.Warn("other hosts can reach the socket, whose traffic is not encrypted, nor are "+
+				"the passwords of PLAIN; make keys with zmtpd keygen --zeek", "flag", e.Flag,
+				"socket", e.Socket, "endpoint", e.Endpoint)
 		} else if d.access.Keys() == nil {
 			d.log.Warn("other hosts can reach the socket, whose traffic is not encrypted and "+
 				"whose clients are not authenticated; make keys with zmtpd keygen --zeek",
