@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -102,14 +101,6 @@ func TestConnectionsAreUncounted(t *testing.T) {
 		}
 	})
 }
-
-// remoteConn is a connection that only has a remote address.
-type remoteConn struct {
-	net.Conn
-	remote net.Addr
-}
-
-func (c remoteConn) RemoteAddr() net.Addr { return c.remote }
 
 // gone waits until the connection is closed, and skips everything that arrives before.
 func gone(t *testing.T, r *zmtptest.Raw) {

@@ -17,8 +17,8 @@ const (
 	// grace is the time in which a closed holder has to release its memory before the next one is
 	// closed.
 	grace = time.Second
-	// minVictim is the smallest amount, in bytes, for which a holder is closed. To close smaller
-	// ones helps little and hits many.
+	// minVictim is the smallest amount, in bytes, for which a holder is closed as long as others hold
+	// more. To close smaller ones helps little and hits many.
 	minVictim = 256 << 10
 	// A holder is active if it moves 1/activePart of its memory within patience. A peer that sends
 	// a message so slowly that it is just active has soon completed it.
@@ -327,21 +327,27 @@ func (b *Budget) victim() *Holder {
 			return w.holder // it can never go on, whatever else is closed
 		}
 	}
-	var largest *Holder
-	most := int64(0)
-	for h := range b.holders {
-		held := h.Held()
-		if h.evict == nil || h.evicted || h == spared || held < minVictim {
-			continue
+	largest := func(least int64) (largest *Holder) {
+		most := int64(0)
+		for h := range b.holders {
+			held := h.Held()
+			if h.evict == nil || h.evicted || h == spared || held < max(least, h.floor+1) {
+				continue
+			}
+			if whole, waits := waiting[h]; waits || h.active() {
+				held = max(held, whole) / 4
+			}
+			if held > most {
+				largest, most = h, held
+			}
 		}
-		if whole, waits := waiting[h]; waits || h.active() {
-			held = max(held, whole) / 4
-		}
-		if held > most {
-			largest, most = h, held
-		}
+		return largest
 	}
-	return largest
+	if h := largest(minVictim); h != nil || spared == nil {
+		return h
+	}
+	// All holders are small, and each may wait for what the others have.
+	return largest(0)
 }
 
 // ExhaustedError is the reason for closing a holder when the budget is exhausted.

@@ -76,6 +76,44 @@ func TestLargestIsClosedWhenShortageLasts(t *testing.T) {
 	})
 }
 
+// Many small holders that all wait for more do not wait for each other for ever: some are closed,
+// and the others go on.
+func TestSmallHoldersDoNotWaitForEver(t *testing.T) {
+	for _, n := range []int{4, 40} {
+		synctest.Test(t, func(t *testing.T) {
+			const each = 200 << 10
+			b := New(int64(n)*each*21/20, nil)
+			var granted, closed atomic.Int32
+			var all sync.WaitGroup
+			begin := make(chan struct{}) // all holders have their memory
+			for range n {
+				done := make(chan struct{})
+				h := b.NewHolder("peer", 1<<10, func(error) { close(done) })
+				h.Add(each)
+				all.Go(func() {
+					<-begin
+					held := int64(each)
+					if h.Reserve(each, each, done) {
+						granted.Add(1)
+						held += each
+						time.Sleep(time.Second)
+					} else {
+						closed.Add(1)
+					}
+					h.Release(held)
+					h.Close()
+				})
+			}
+			close(begin)
+			all.Wait()
+			if granted.Load() == 0 || closed.Load() == 0 || b.Stats().Used != 0 {
+				t.Errorf("%d of %d granted, %d closed: %+v", granted.Load(), n, closed.Load(),
+					b.Stats())
+			}
+		})
+	}
+}
+
 // Memory that Add reserves beyond the limit causes a shortage like any other.
 func TestLargestIsClosedWhenLimitIsExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
