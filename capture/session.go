@@ -90,10 +90,10 @@ func (s *session) replacedBy(side int, seq uint32) bool {
 		return seq != h.isn
 	case s.half[1-side].syn:
 		return false // it is the second SYN of this one
+	case h.started:
+		return h.offset(seq+1) != h.first // else it is late, perhaps behind the end
 	case s.phase == ended:
 		return true
-	case h.started:
-		return h.offset(seq+1) != h.first // else it is late
 	}
 	// A SYN may arrive after the data behind it, but only within 1 MiB.
 	d := int64(int32(seq - h.origin - uint32(h.next)))

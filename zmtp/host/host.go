@@ -8,12 +8,16 @@ import (
 
 // Of returns the address under which the connections of one host are counted: the IPv4 address, or
 // the first 64 bits of the IPv6 address, since a host may use all addresses of its /64. It is not
-// valid for addresses without an IP address, such as those of Unix sockets, which so count as one.
+// valid for addresses without an IP address, such as those of Unix sockets, and for nil: all of them
+// count as one.
 func Of(a net.Addr) netip.Addr {
 	var remote netip.AddrPort
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		remote = tcp.AddrPort()
-	} else {
+	switch a := a.(type) {
+	case nil:
+		return netip.Addr{}
+	case *net.TCPAddr:
+		remote = a.AddrPort()
+	default:
 		var err error
 		if remote, err = netip.ParseAddrPort(a.String()); err != nil {
 			return netip.Addr{}

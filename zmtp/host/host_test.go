@@ -27,7 +27,7 @@ func TestOf(t *testing.T) {
 			}
 		}
 	}
-	if Of(&net.UnixAddr{Name: "a"}) != Of(&net.UnixAddr{Name: "b"}) {
-		t.Error("Unix sockets count as several addresses")
+	if Of(&net.UnixAddr{Name: "a"}) != Of(&net.UnixAddr{Name: "b"}) || Of(nil).IsValid() {
+		t.Error("connections without an IP address count as several addresses")
 	}
 }
