@@ -147,6 +147,7 @@ func TestRouterMandatory(t *testing.T) {
 					t.Error(err)
 				}
 				expectParts(r, "last")
+				synctest.Wait() // the queue is empty
 				// A sender that waits for room fails when its peer is lost.
 				for range 2 {
 					mustSend(t, s, "x", long)

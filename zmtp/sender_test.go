@@ -122,6 +122,7 @@ func TestXSubBatch(t *testing.T) {
 		r := acceptRaw(t, l)
 		r.Send(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.XPUB)...))
 		r.Expect(append(wire.AppendGreeting(nil, "NULL", false), ready(wire.XSUB)...))
+		synctest.Wait() // the peer is attached
 		all := []string{"m1", "m2", "\x01t", "\x01t", "\x00t", "m3", "\x00t", "\x00t", ""}
 		if took, err := xsub.SendBatch(t.Context(), batchOfTexts(all)); took != 9 || err != nil {
 			t.Fatal(took, err)
