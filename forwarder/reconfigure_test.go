@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 )
 
 // The policy changes while a publisher waits for ever.
@@ -109,6 +110,10 @@ func TestReconfigureLimitsAtRandom(t *testing.T) {
 		read  int
 		pause time.Duration
 	}
+	n := 500
+	if testkit.Nightly() {
+		n = 2000
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
 			return step{
@@ -121,7 +126,7 @@ func TestReconfigureLimitsAtRandom(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCrowd(t, Config{Overload: Block})
 			defer c.close(t)
-			want := sequence("t", 0, 2000)
+			want := sequence("t", 0, n)
 			done := c.publish(c.pub, want)
 			all := joined(want)
 			got := make([]byte, len(all))
