@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,14 +14,15 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"zmtpd/curve/access"
+	"zmtpd/forwarder/token"
 )
 
 // Identity is a client that may connect. It is immutable.
 type Identity struct {
 	Name string
 	access.Permissions
-	token       [sha256.Size]byte // its hash; zero for none
-	certificate string            // "" for none
+	token       token.Hash // zero for none
+	certificate string     // "" for none
 }
 
 // same reports whether a connection of i may stay open when j takes its place.
@@ -37,14 +36,12 @@ const (
 	maxIdentities = 10_000
 	// maxFile bounds a file, in bytes.
 	maxFile = 16 << 20
-	// minToken is the length of the shortest token: shorter ones can be guessed.
-	minToken = 16
 )
 
 // Identities are the clients of a file, see [ReadClients].
 type Identities struct {
 	byName        map[string]*Identity
-	byToken       map[[sha256.Size]byte]*Identity
+	byToken       map[token.Hash]*Identity
 	byCertificate map[string]*Identity
 }
 
@@ -86,14 +83,14 @@ func ReadClients(name string) (*Identities, error) {
 	if len(file.Clients) > maxIdentities {
 		return nil, fmt.Errorf("%s: more than %d clients", name, maxIdentities)
 	}
-	all := &Identities{byName: map[string]*Identity{}, byToken: map[[sha256.Size]byte]*Identity{},
+	all := &Identities{byName: map[string]*Identity{}, byToken: map[token.Hash]*Identity{},
 		byCertificate: map[string]*Identity{}}
 	for n, c := range file.Clients {
 		id := &Identity{Name: c.Name, certificate: c.Certificate,
 			Permissions: access.Permissions{Publish: c.Publish, Subscribe: c.Subscribe}}
 		err := access.CheckName(c.Name)
 		if err == nil {
-			id.token, err = tokenHash(c.Token, c.TokenSHA256)
+			id.token, err = token.Parse(c.Token, c.TokenSHA256)
 		}
 		if err == nil {
 			err = all.add(id)
@@ -105,29 +102,8 @@ func ReadClients(name string) (*Identities, error) {
 	return all, nil
 }
 
-// tokenHash returns the hash of a token, zero for none.
-func tokenHash(token, hash string) (sum [sha256.Size]byte, err error) {
-	switch {
-	case token != "" && hash != "":
-		return sum, errors.New("give token or token_sha256, not both")
-	case token != "":
-		if len(token) < minToken {
-			return sum, fmt.Errorf("the token has less than %d characters and could be guessed",
-				minToken)
-		}
-		return sha256.Sum256([]byte(token)), nil
-	case hash != "":
-		b, err := hex.DecodeString(hash)
-		if err != nil || len(b) != len(sum) {
-			return sum, fmt.Errorf("token_sha256 needs %d hexadecimal digits", 2*len(sum))
-		}
-		return [sha256.Size]byte(b), nil
-	}
-	return sum, nil
-}
-
 func (all *Identities) add(id *Identity) error {
-	noToken := id.token == [sha256.Size]byte{}
+	noToken := id.token == token.Hash{}
 	switch {
 	case noToken && id.certificate == "":
 		return errors.New("it needs a token or a certificate")
@@ -155,15 +131,15 @@ func (all *Identities) identify(r *http.Request) *Identity {
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		chain = r.TLS.VerifiedChains[0][0]
 	}
-	if token := bearer(r); token != "" {
-		id := all.byToken[sha256.Sum256([]byte(token))]
+	if shown := bearer(r); shown != "" {
+		id := all.byToken[token.Of(shown)]
 		if id == nil || id.certificate != "" && !slices.Contains(names(chain), id.certificate) {
 			return nil
 		}
 		return id
 	}
 	for _, name := range names(chain) {
-		if id := all.byCertificate[name]; id != nil && id.token == [sha256.Size]byte{} {
+		if id := all.byCertificate[name]; id != nil && id.token == (token.Hash{}) {
 			return id
 		}
 	}

@@ -2,27 +2,24 @@ package rest
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"zmtpd/forwarder/event"
+	"zmtpd/forwarder/token"
 )
 
-const (
-	maxClients = 10_000
-	minToken   = 16 // shorter ones can be guessed
-)
+const maxClients = 10_000
 
 // Client is a client that may use stores. It is immutable.
 type Client struct {
 	Name        string
-	token       [sha256.Size]byte
+	token       token.Hash
 	read, write []scope
 }
 
@@ -59,7 +56,7 @@ func (c *Client) mayPrefix(store string, text []byte, isString, write bool) bool
 }
 
 // Clients are the clients of a file, see [ParseClients].
-type Clients struct{ byToken map[[sha256.Size]byte]*Client }
+type Clients struct{ byToken map[token.Hash]*Client }
 
 // ParseClients reads a file in YAML or JSON with the clients that may use stores:
 //
@@ -90,22 +87,24 @@ func ParseClients(text []byte) (*Clients, error) {
 	if len(file.Clients) > maxClients {
 		return nil, fmt.Errorf("more than %d clients", maxClients)
 	}
-	all, names := &Clients{map[[sha256.Size]byte]*Client{}}, map[string]bool{}
+	all, names := &Clients{map[token.Hash]*Client{}}, map[string]bool{}
 	for i, c := range file.Clients {
 		client := &Client{Name: c.Name, read: scopes(c.Read), write: scopes(c.Write)}
-		token, err := hash(c.Token, c.TokenSHA256)
+		hash, err := token.Parse(c.Token, c.TokenSHA256)
 		switch {
+		case (c.Token == "") == (c.TokenSHA256 == ""):
+			err = errors.New("give either token or token_sha256")
 		case err != nil:
 		case c.Name == "" || len(c.Name) > 64 || names[c.Name]:
 			err = errors.New("it needs a name of up to 64 bytes that no other client has")
-		case all.byToken[token] != nil:
-			err = fmt.Errorf("client %s has the same token", all.byToken[token].Name)
+		case all.byToken[hash] != nil:
+			err = fmt.Errorf("client %s has the same token", all.byToken[hash].Name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("client %d (%.64s): %w", i+1, c.Name, err)
 		}
-		client.token = token
-		names[c.Name], all.byToken[token] = true, client
+		client.token = hash
+		names[c.Name], all.byToken[hash] = true, client
 	}
 	return all, nil
 }
@@ -118,28 +117,12 @@ func scopes(list []string) (all []scope) {
 	return all
 }
 
-func hash(token, sum string) (out [sha256.Size]byte, err error) {
-	switch {
-	case (token == "") == (sum == ""):
-		return out, errors.New("give either token or token_sha256")
-	case token != "" && len(token) < minToken:
-		return out, fmt.Errorf("the token has less than %d characters and could be guessed", minToken)
-	case token != "":
-		return sha256.Sum256([]byte(token)), nil
-	}
-	b, err := hex.DecodeString(sum)
-	if err != nil || len(b) != len(out) {
-		return out, fmt.Errorf("token_sha256 needs %d hexadecimal digits", 2*len(out))
-	}
-	return [sha256.Size]byte(b), nil
-}
-
 // ByToken returns the client with a token, nil if there is none.
-func (all *Clients) ByToken(token string) *Client { return all.byToken[sha256.Sum256([]byte(token))] }
+func (all *Clients) ByToken(text string) *Client { return all.byToken[token.Of(text)] }
 
 // Current returns whether the client is still in the list as it was.
 func (all *Clients) Current(c *Client) bool {
 	now := all.byToken[c.token]
-	return now != nil && now.Name == c.Name && fmt.Sprint(now.read, now.write) ==
-		fmt.Sprint(c.read, c.write)
+	return now != nil && now.Name == c.Name && slices.Equal(now.read, c.read) &&
+		slices.Equal(now.write, c.write)
 }
