@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/memory"
@@ -48,6 +49,12 @@ func TestStalledSubscribersKeepToMemoryBudget(t *testing.T) {
 		// Each may have one chunk of 64 KiB beyond the limit.
 		if st := budget.Stats(); st.Peak > limit+stalled*64<<10 || st.Peak < limit/2 {
 			t.Errorf("%+v", st)
+		}
+		// Nothing is published for a while, but the stalled ones have not caught up.
+		time.Sleep(10 * minTrial)
+		if slow, fast := n.logs.matching(string(losesMessages)), n.logs.matching("has caught up"); len(slow) == 0 ||
+			len(fast) > 0 {
+			t.Errorf("%d are said to be slow, and %d to have caught up", len(slow), len(fast))
 		}
 		healthy.Close()
 		n.Close()

@@ -112,7 +112,9 @@ func (s *subscriber) relapses(now time.Time) bool {
 // catchUp waits until s has caught up: until its queue was full, during a whole trial, for no
 // longer than publishers may wait for what it took. So a subscriber that takes a little all the
 // time does not return again and again, and one that takes every burst at once returns although
-// there are bursts. It returns false when the connection ends first.
+// there are bursts. One that took nothing of its queue has not caught up either: the queue may be
+// short of memory instead of full, or nothing may have been published. It returns false when the
+// connection ends first.
 func (s *subscriber) catchUp(trial time.Duration) bool {
 	ticker := time.NewTicker(fullInterval)
 	defer ticker.Stop()
@@ -131,7 +133,10 @@ func (s *subscriber) catchUp(trial time.Duration) bool {
 			_, queued, _ := s.peer.Queue()
 			most = max(most, queued)
 		}
-		_, _, after := s.peer.Queue()
+		_, left, after := s.peer.Queue()
+		if left > 0 && after == before {
+			continue
+		}
 		queues := float64(after-before) / float64(max(most, 1))
 		if full.Seconds() <= queuePatience.Seconds()*(1+queues) {
 			s.mu.Lock()
