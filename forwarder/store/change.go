@@ -2,9 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
-
-	"zmtpd/forwarder/event"
 )
 
 // ChangeKind is what a change did.
@@ -23,29 +20,27 @@ func (k ChangeKind) String() string { return [...]string{"put", "erase", "expire
 
 // Change is a change of a store. Its memory must not be written to.
 type Change struct {
-	Seq  uint64
 	Kind ChangeKind
 	// Last says that it is the last change of its Update. All of them are made at once.
-	Last    bool
-	Time    time.Time
-	Who     string
-	Key     event.Raw // nil for Clear
-	Value   event.Raw // for Put
-	Expires time.Time // for Put; zero for never
-	Old     *Entry    // for all but Clear: the entry before, nil if there was none
+	Last bool
+	// Entry is the new entry for Put. For the others it has Seq, Modified and Who, and Key but for
+	// Clear.
+	*Entry
+	Old *Entry // for all but Clear: the entry before, nil if there was none
 }
 
+// size returns the memory that only the change keeps, when the store has a newer entry of the key.
 func (c *Change) size() int64 {
-	n := int64(len(c.Key)+len(c.Value)+len(c.Who)) + 128
+	all, own := c.Value.memory()
+	n := int64(len(c.Key)+len(c.Who)) + own + entryOverhead
 	if c.Old != nil {
-		n += int64(len(c.Old.Value))
+		before, ownBefore := c.Old.Value.memory()
+		if own < all { // made from it
+			before = ownBefore
+		}
+		n += before
 	}
 	return n
-}
-
-// entry returns the entry that a Put makes.
-func (c *Change) entry() *Entry {
-	return &Entry{c.Key, c.Value, c.Expires, c.Seq, c.Time, c.Who}
 }
 
 // history has the last changes of a store, for those who follow it.

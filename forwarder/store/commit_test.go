@@ -42,7 +42,7 @@ func (b *stubBackend) Commit(changes []Change) error {
 		b.seq = c.Seq
 		switch c.Kind {
 		case Put:
-			b.entries[string(c.Key)] = c.entry()
+			b.entries[string(c.Key)] = c.Entry
 		case Clear:
 			clear(b.entries)
 		default:
@@ -178,9 +178,9 @@ func TestPanic(t *testing.T) {
 // TestLoadChecks: what a file has is in the one form in which keys are compared.
 func TestLoadChecks(t *testing.T) {
 	odd := event.Raw{byte(event.String), 0x81, 0x00, 'a'} // a length of one in two bytes
-	b := &stubBackend{entries: map[string]*Entry{"": {Key: odd, Value: odd}}, seq: 7}
+	b := &stubBackend{entries: map[string]*Entry{"": {Key: odd, Value: Whole(odd)}}, seq: 7}
 	s := open(t, Config{Backend: b})
-	if e := s.Get(Text("a")); e == nil || string(e.Value) != string(Text("a")) || s.Stats().Seq != 7 {
+	if e := s.Get(Text("a")); e == nil || string(e.Value.Raw()) != string(Text("a")) || s.Stats().Seq != 7 {
 		t.Error(e)
 	}
 }

@@ -19,6 +19,9 @@
 // change is made meanwhile. [Write] is a change as data, to be sent elsewhere; [Store.Apply] makes
 // several of them in one Update. [Typed] reads and writes Go values.
 //
+// A change of a large set, table or vector costs O(log n): the new [Value] shares what stays the
+// same with the old one, which its readers keep. A backend gets it as a whole.
+//
 // # Durability
 //
 // [Sync] says when Update returns. With [Always] the changes are on disk and survive a power

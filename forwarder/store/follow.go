@@ -39,7 +39,7 @@ func (s *Store) Replay(changes []Change) error {
 		c := &changes[i]
 		switch c.Kind {
 		case Put:
-			c.Old = s.entries.set(c.Key, c.entry())
+			c.Old = s.entries.set(c.Key, c.Entry)
 		case Clear:
 			s.entries = newEntries()
 		default:

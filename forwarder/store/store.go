@@ -128,7 +128,7 @@ func (s *Store) load() (err error) {
 		if err != nil {
 			return err
 		}
-		if e.Value, err = canonical(e.Value); err != nil {
+		if e.Value.raw, err = canonical(e.Value.raw); err != nil {
 			return err
 		}
 		e.Key = key
@@ -392,7 +392,7 @@ func (s *Store) expireSome() bool {
 	n := 0
 	p, err := s.Start("", func(tx *Tx) error {
 		for _, e := range s.entries.due(tx.now, some) {
-			if err := tx.change(Change{Kind: Expire, Key: e.Key}); err != nil {
+			if err := tx.remove(Expire, e.Key); err != nil {
 				return err
 			}
 			n++
@@ -433,7 +433,7 @@ func (s *Store) List(from event.Raw, limit int) []*Entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []*Entry
-	for e := range s.entries.from(from) {
+	for e := range s.entries.order.from(from) {
 		if len(list) == limit {
 			break
 		}
@@ -450,7 +450,7 @@ func (s *Store) List(from event.Raw, limit int) []*Entry {
 func (s *Store) Snapshot(ctx context.Context) (entries []*Entry, seq uint64, err error) {
 	p, err := s.Start("", func(tx *Tx) error {
 		entries = make([]*Entry, 0, len(s.entries.byKey))
-		for e := range s.entries.from(nil) {
+		for e := range s.entries.order.from(nil) {
 			entries = append(entries, e)
 		}
 		return nil

@@ -103,7 +103,7 @@ func TestBrokerOperations(t *testing.T) {
 					t.Fatalf("error %v, want %v", err, code)
 				}
 				if e := s.Get(key); c.old == nil && e != nil ||
-					c.old != nil && string(e.Value) != string(mustMake(t, c.old)) {
+					c.old != nil && string(e.Value.Raw()) != string(mustMake(t, c.old)) {
 					t.Errorf("the entry has changed: %v", e)
 				}
 				return
@@ -112,9 +112,10 @@ func TestBrokerOperations(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := mustMake(t, c.want)
-			if got := s.Get(key).Value; string(got) != string(want) || string(a.Values[0]) != string(want) {
-				t.Errorf("the value is %s and %s was returned, want %s", event.AppendText(nil, got),
-					event.AppendText(nil, a.Values[0]), event.AppendText(nil, want))
+			if got := s.Get(key).Value; string(got.Raw()) != string(want) ||
+				string(a.Values[0].Raw()) != string(want) {
+				t.Errorf("the value is %s and %s was returned, want %s", event.AppendText(nil, got.Raw()),
+					event.AppendText(nil, a.Values[0].Raw()), event.AppendText(nil, want))
 			}
 		})
 	}
@@ -137,7 +138,7 @@ func TestBatchIsAtomic(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := s.Stats()
-	if st.Keys != 2 || st.Seq != 2 || string(s.Get(Text("a")).Value) != string(Text("1")) ||
+	if st.Keys != 2 || st.Seq != 2 || string(s.Get(Text("a")).Value.Raw()) != string(Text("1")) ||
 		s.Get(Text("c")) != nil {
 		t.Errorf("a batch that failed has changed something: %+v", st)
 	}
@@ -193,7 +194,7 @@ func TestWatch(t *testing.T) {
 	}
 	changes, err := w.Next(ctx)
 	if err != nil || len(changes) != 6 || changes[0].Last || !changes[1].Last || changes[5].Seq != 6 ||
-		changes[5].Who != "me" || string(changes[1].Old.Value) != string(Text("1")) {
+		changes[5].Who != "me" || string(changes[1].Old.Value.Raw()) != string(Text("1")) {
 		t.Fatal(changes, err)
 	}
 	next := make(chan error)
@@ -271,12 +272,12 @@ func TestFollower(t *testing.T) {
 	if _, err := s.Apply(ctx, "", Write{Op: "clear"}); err == nil {
 		t.Error("a follower was written to")
 	}
-	if err := s.Reset([]*Entry{{Key: Text("a"), Value: Text("1"), Seq: 5}}, 5); err != nil {
+	if err := s.Reset([]*Entry{{Key: Text("a"), Value: Whole(Text("1")), Seq: 5}}, 5); err != nil {
 		t.Fatal(err)
 	}
 	w := s.Watch(5)
 	change := func(seq uint64) Change {
-		return Change{Seq: seq, Kind: Put, Last: true, Key: Text("b"), Value: Text("2")}
+		return Change{Kind: Put, Last: true, Entry: &Entry{Seq: seq, Key: Text("b"), Value: Whole(Text("2"))}}
 	}
 	if err := s.Replay([]Change{change(7)}); !errors.Is(err, StaleData) || s.Get(Text("b")) != nil {
 		t.Error(err)

@@ -9,8 +9,8 @@ import (
 	"zmtpd/forwarder/event"
 )
 
-// Tx reads and changes a store within [Store.Update]. It must not be used afterwards. Keys and
-// values that are given to it must not be written to afterwards; they may be in any form that
+// Tx reads and changes a store within [Store.Update]. It must not be used afterwards. Values that
+// are given to it must not be written to afterwards, keys may be. Both may be in any form that
 // event.Parse takes. An expiry is a time; the zero time stands for none. Its methods return an
 // [Error].
 type Tx struct {
@@ -54,7 +54,7 @@ func (tx *Tx) get(key event.Raw) *Entry {
 // all of them for nil. The store must not be changed meanwhile.
 func (tx *Tx) From(key event.Raw) iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
-		for e := range tx.s.entries.from(key) {
+		for e := range tx.s.entries.order.from(key) {
 			if !e.expired(tx.now) && !yield(e) {
 				return
 			}
@@ -72,6 +72,16 @@ func (tx *Tx) Put(key, value event.Raw, expires time.Time) error {
 		return err
 	}
 	if value, err = canonical(value); err != nil {
+		return err
+	}
+	tx.s.ops[OpPut].Add(1)
+	return tx.put(key, Value{raw: value}, expires)
+}
+
+// PutValue is Put with a value of this or another store, or one that was made from it.
+func (tx *Tx) PutValue(key event.Raw, value Value, expires time.Time) error {
+	key, err := tx.key(key)
+	if err != nil {
 		return err
 	}
 	tx.s.ops[OpPut].Add(1)
@@ -96,7 +106,7 @@ func (tx *Tx) CompareAndSet(key, old, value event.Raw, expires time.Time) (bool,
 	if err != nil {
 		return false, err
 	}
-	if e := tx.Get(key); e == nil || !bytes.Equal(e.Value, old) {
+	if e := tx.Get(key); e == nil || !bytes.Equal(e.Value.Raw(), old) {
 		return false, nil
 	}
 	return true, tx.Put(key, value, expires)
@@ -115,7 +125,7 @@ func (tx *Tx) Expire(key event.Raw, at time.Time) (bool, error) {
 	}
 	tx.s.ops[OpExpire].Add(1)
 	if !at.IsZero() && !tx.now.Before(at) {
-		return true, tx.change(Change{Kind: Expire, Key: e.Key})
+		return true, tx.remove(Expire, e.Key)
 	}
 	return true, tx.put(key, e.Value, at)
 }
@@ -124,40 +134,38 @@ func (tx *Tx) Expire(key event.Raw, at time.Time) (bool, error) {
 // same type, an interval to a time, a string behind a string, an element to a set or behind a
 // vector, a vector of key and value as an entry of a table. Without an entry it begins with an
 // empty value of the kind init. It returns the new value.
-func (tx *Tx) Add(key, x event.Raw, init event.Kind, expires time.Time) (event.Raw, error) {
+func (tx *Tx) Add(key, x event.Raw, init event.Kind, expires time.Time) (Value, error) {
 	return tx.modify(OpAdd, key, x, init, expires, add)
 }
 
 // Subtract undoes Add for numbers, intervals and times. It removes an element from a set, the entry
 // with a key from a table, and the last element from a vector. The error is [NoSuchKey] without an
 // entry. It returns the new value.
-func (tx *Tx) Subtract(key, x event.Raw, expires time.Time) (event.Raw, error) {
+func (tx *Tx) Subtract(key, x event.Raw, expires time.Time) (Value, error) {
 	return tx.modify(OpSubtract, key, x, event.None, expires, subtract)
 }
 
 func (tx *Tx) modify(op Op, key, x event.Raw, init event.Kind, expires time.Time,
-	f func(old, x event.Raw) (event.Raw, error)) (event.Raw, error) {
-	key, err := tx.key(key)
-	if err != nil {
-		return nil, err
+	f func(old Value, x event.Raw) (Value, error)) (v Value, err error) {
+	if key, err = tx.key(key); err != nil {
+		return v, err
 	}
 	if x, err = canonical(x); err != nil {
-		return nil, err
+		return v, err
 	}
-	var old event.Raw
+	var old Value
 	if e := tx.get(key); e != nil {
 		old = e.Value
 	} else if init == event.None {
-		return nil, Errorf(NoSuchKey, "there is no entry %s", event.AppendText(nil, key))
-	} else if old, err = Empty(init); err != nil {
-		return nil, err
+		return v, Errorf(NoSuchKey, "there is no entry %s", event.AppendText(nil, key))
+	} else if old.raw, err = Empty(init); err != nil {
+		return v, err
 	}
-	value, err := f(old, x)
-	if err != nil {
-		return nil, err
+	if v, err = f(old, x); err != nil {
+		return v, err
 	}
 	tx.s.ops[op].Add(1)
-	return value, tx.put(key, value, expires)
+	return v, tx.put(key, v, expires)
 }
 
 // Erase removes the entry of a key. It returns whether there was one.
@@ -170,13 +178,13 @@ func (tx *Tx) Erase(key event.Raw) (bool, error) {
 		return false, nil
 	}
 	tx.s.ops[OpErase].Add(1)
-	return true, tx.change(Change{Kind: Erase, Key: key})
+	return true, tx.remove(Erase, key)
 }
 
 // Clear removes all entries.
 func (tx *Tx) Clear() error {
 	tx.s.ops[OpClear].Add(1)
-	return tx.change(Change{Kind: Clear})
+	return tx.remove(Clear, nil)
 }
 
 // key returns a key as the store has it.
@@ -188,45 +196,57 @@ func (tx *Tx) key(key event.Raw) (event.Raw, error) {
 	return key, err
 }
 
-func (tx *Tx) put(key, value event.Raw, expires time.Time) error {
-	if len(value) > tx.s.cfg.MaxValue {
+func (tx *Tx) put(key event.Raw, value Value, expires time.Time) error {
+	t := tx.s.entries
+	if value.Size() > tx.s.cfg.MaxValue {
 		return Errorf(InvalidData, "the value of %s has %d bytes, %d are allowed",
-			event.AppendText(nil, key), len(value), tx.s.cfg.MaxValue)
+			event.AppendText(nil, key), value.Size(), tx.s.cfg.MaxValue)
 	}
+	n := t.byKey[string(key)]
 	if !expires.IsZero() && !tx.now.Before(expires) {
-		if tx.s.entries.get(key) == nil {
+		if n == nil {
 			return nil
 		}
-		return tx.change(Change{Kind: Expire, Key: key})
+		return tx.remove(Expire, key)
 	}
-	grows := int64(len(value))
-	if e := tx.s.entries.get(key); e != nil {
-		grows -= int64(len(e.Value))
+	grows, _ := value.memory()
+	if n != nil {
+		key = n.Key // the entries of a key share its memory
+		before, _ := n.Value.memory()
+		grows -= before
 	} else {
+		key = bytes.Clone(key)
 		grows += int64(len(key)) + entryOverhead
 	}
-	if grows > 0 && tx.s.entries.bytes+grows > tx.s.cfg.MaxBytes {
+	if grows > 0 && t.bytes+grows > tx.s.cfg.MaxBytes {
 		return Errorf(BackendFailure, "the store %s is full: it may have %d bytes", tx.s.cfg.Name,
 			tx.s.cfg.MaxBytes)
 	}
-	return tx.change(Change{Kind: Put, Key: key, Value: value, Expires: expires})
+	e := tx.next(key)
+	e.Value, e.Expires = value, expires
+	tx.changes = append(tx.changes, Change{Kind: Put, Entry: e, Old: t.setNode(n, key, e)})
+	return nil
 }
 
-// change makes a change in memory, and notes it.
-func (tx *Tx) change(c Change) error {
-	tx.s.seq++
-	c.Seq, c.Time, c.Who = tx.s.seq, tx.now, tx.who
-	switch c.Kind {
-	case Put:
-		c.Old = tx.s.entries.set(c.Key, c.entry())
-	case Clear:
+// remove removes the entry of a key, or all entries, and notes it as a change.
+func (tx *Tx) remove(kind ChangeKind, key event.Raw) error {
+	c := Change{Kind: kind}
+	if kind == Clear {
 		tx.cleared = append(tx.cleared, tx.s.entries)
 		tx.s.entries = newEntries()
-	default:
-		c.Old = tx.s.entries.set(c.Key, nil)
+		c.Entry = tx.next(nil)
+	} else {
+		c.Old = tx.s.entries.set(key, nil)
+		c.Entry = tx.next(c.Old.Key)
 	}
 	tx.changes = append(tx.changes, c)
 	return nil
+}
+
+// next returns an entry with the number of the next change.
+func (tx *Tx) next(key event.Raw) *Entry {
+	tx.s.seq++
+	return &Entry{Key: key, Seq: tx.s.seq, Modified: tx.now, Who: tx.who}
 }
 
 // undo undoes all changes. Nobody may have made others since.

@@ -25,7 +25,7 @@ func (t Typed[K, V]) Get(key K) (value V, ok bool, err error) {
 	if e == nil {
 		return value, false, nil
 	}
-	if err := e.Value.Decode(&value); err != nil {
+	if err := e.Value.Raw().Decode(&value); err != nil {
 		return value, true, Errorf(TypeClash, "%v", err)
 	}
 	return value, true, nil
@@ -69,7 +69,7 @@ func (t Typed[K, V]) Change(ctx context.Context, key K, f func(old *V) (*V, erro
 		var expires time.Time
 		if e := tx.Get(k); e != nil {
 			old, expires = new(V), e.Expires
-			if err := e.Value.Decode(old); err != nil {
+			if err := e.Value.Raw().Decode(old); err != nil {
 				return Errorf(TypeClash, "%v", err)
 			}
 		}
@@ -111,7 +111,7 @@ func (t Typed[K, V]) All() iter.Seq2[K, V] {
 				if from != nil && i == 0 && string(e.Key) == string(from) {
 					continue
 				}
-				if e.Key.Decode(&key) != nil || e.Value.Decode(&value) != nil || !yield(key, value) {
+				if e.Key.Decode(&key) != nil || e.Value.Raw().Decode(&value) != nil || !yield(key, value) {
 					return
 				}
 			}

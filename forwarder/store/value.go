@@ -2,11 +2,201 @@ package store
 
 import (
 	"encoding/binary"
+	"iter"
 	"math"
 	"math/bits"
+	"unsafe"
 
 	"zmtpd/forwarder/event"
 )
+
+// Value is the value of an entry, in the one form in which equal values have equal bytes. It never
+// changes. An edit of a large container makes a Value that shares most of its memory with the old
+// one. The zero Value has the kind [event.None].
+type Value struct {
+	raw  event.Raw // nil if there is a tree
+	tree *rope     // of a large container
+}
+
+// Whole returns a value that is in its one form, as [Make] and Text return it and as a store has
+// given it out. Its memory must not be written to.
+func Whole(r event.Raw) Value { return Value{raw: r} }
+
+// Raw returns the value in broker-bin-v1. That of a large container may be a copy.
+func (v Value) Raw() event.Raw {
+	if v.tree != nil {
+		return v.tree.raw()
+	}
+	return v.raw
+}
+
+// Size returns the length of Raw.
+func (v Value) Size() int {
+	if v.tree != nil {
+		return 1 + uvarintSize(v.tree.n) + v.tree.size
+	}
+	return len(v.raw)
+}
+
+// memory returns how many bytes the value takes, and how many of them it does not share with the
+// value from which it was made.
+func (v Value) memory() (all, own int64) {
+	if v.tree == nil {
+		return int64(len(v.raw)), int64(len(v.raw))
+	}
+	all = int64(v.tree.size + v.tree.size/leafSize*2*nodeMemory)
+	return all, min(all, int64(v.tree.own))
+}
+
+// Kind returns the type of the value.
+func (v Value) Kind() event.Kind {
+	if v.tree != nil {
+		return v.tree.leaf.Kind()
+	}
+	return v.raw.Kind()
+}
+
+// Len returns the number of elements of a set or vector, or of entries of a table; 0 for others.
+func (v Value) Len() int {
+	if v.tree != nil {
+		return v.tree.n
+	}
+	return v.raw.Len()
+}
+
+// Same returns whether both are one value in memory: whether an edit has changed nothing.
+func (v Value) Same(w Value) bool {
+	return v.tree == w.tree && unsafe.SliceData(v.raw) == unsafe.SliceData(w.raw)
+}
+
+// Pairs returns the entries of a table, or the elements of a set or vector with values of nil, in
+// order. They are part of v. Others have none.
+func (v Value) Pairs() iter.Seq2[event.Raw, event.Raw] {
+	if v.tree == nil {
+		return pairs(v.raw)
+	}
+	return func(yield func(key, value event.Raw) bool) {
+		v.tree.leaves(func(leaf event.Raw) bool {
+			for key, value := range pairs(leaf) {
+				if !yield(key, value) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// Find returns the value of a key of a table, or the element of a set, nil without one. It costs
+// O(log n).
+func (v Value) Find(key event.Raw) event.Raw {
+	leaf := v.raw
+	if v.tree != nil {
+		leaf = v.tree.find(key)
+	}
+	switch leaf.Kind() {
+	case event.SetOf, event.TableOf:
+		at, end := find(leaf, key)
+		if leaf.Kind() == event.TableOf && end > at {
+			at += len(key)
+		}
+		if end > at {
+			return leaf[at:end:end]
+		}
+	}
+	return nil
+}
+
+// Insert returns the value with an element in a set, or with an entry in a table: the element is
+// key, and value is nil for a set. Both must be in their one form. It costs O(log n), as do the
+// other edits.
+func (v Value) Insert(key, value event.Raw) Value {
+	return v.edit(below(key), func(leaf event.Raw) event.Raw {
+		at, end := find(leaf, key)
+		n := 1
+		if end > at {
+			if n = 0; value == nil {
+				return leaf
+			}
+		}
+		return container(leaf, at, end, n, key, value)
+	})
+}
+
+// Remove returns the value without an element of a set, or without the entry of a key of a table.
+func (v Value) Remove(key event.Raw) Value {
+	return v.edit(below(key), func(leaf event.Raw) event.Raw {
+		at, end := find(leaf, key)
+		if at == end {
+			return leaf
+		}
+		return container(leaf, at, end, -1)
+	})
+}
+
+// Push returns the vector with an element behind the last one, or before the first one.
+func (v Value) Push(x event.Raw, front bool) Value {
+	return v.edit(outermost(front), func(leaf event.Raw) event.Raw {
+		at := len(leaf)
+		if front {
+			at -= len(content(leaf))
+		}
+		return container(leaf, at, at, 1, x)
+	})
+}
+
+// Pop returns the vector without its last or first element, and that element, nil if it is empty.
+func (v Value) Pop(front bool) (rest Value, x event.Raw) {
+	rest = v.edit(outermost(front), func(leaf event.Raw) event.Raw {
+		n := leaf.Len()
+		if n == 0 {
+			return leaf
+		}
+		if !front {
+			x = element(leaf, n-1)
+			return container(leaf, len(leaf)-len(x), len(leaf), -1)
+		}
+		x = element(leaf, 0)
+		at := len(leaf) - len(content(leaf))
+		return container(leaf, at, at+len(x), -1)
+	})
+	return rest, x
+}
+
+func outermost(front bool) func(l, r *rope) bool {
+	return func(_, _ *rope) bool { return !front }
+}
+
+// edit returns the container with f(part) in the place of a part, see rope.edit.
+func (v Value) edit(right func(l, r *rope) bool, f func(part event.Raw) event.Raw) Value {
+	old := v.tree
+	if old == nil {
+		old = newRope(v.raw)
+	}
+	switch t := old.edit(right, f); {
+	case t == old:
+		return v
+	case t == nil:
+		return Value{raw: event.Raw{byte(v.Kind()), 0}}
+	case t.left == nil:
+		return Value{raw: t.leaf}
+	default:
+		return Value{tree: t}
+	}
+}
+
+// nests checks that values may be elements of a container: that they are not nested too deeply.
+func nests(parts ...event.Raw) error {
+	for _, p := range parts {
+		if p.Kind() < event.SetOf {
+			continue
+		}
+		if _, err := event.Parse(build(event.VectorOf, 1, p)); err != nil {
+			return Errorf(InvalidData, "%v", err)
+		}
+	}
+	return nil
+}
 
 // Make returns a Go value as a key or a value of a store. See package event for the types.
 func Make(v any) (event.Raw, error) {
@@ -47,72 +237,61 @@ func uvarintSize(n int) int { return (bits.Len64(uint64(n)|1) + 6) / 7 }
 // add returns the sum of old and x as Broker defines it (broker/detail/appliers.hh): for numbers,
 // intervals and strings their sum; a time later by an interval; a vector, set or table with one
 // more element. The element of a table is a vector of key and value.
-func add(old, x event.Raw) (event.Raw, error) {
+func add(old Value, x event.Raw) (Value, error) {
 	switch old.Kind() {
-	case event.Timestamp:
-		return shift(old, x, 1)
 	case event.String:
-		more, ok := x.Text()
-		if x.Kind() != event.String || !ok {
-			break
-		}
-		text, _ := old.Text()
-		if len(text)+len(more) > math.MaxInt32 {
-			return nil, Errorf(InvalidData, "the string would have %d bytes", len(text)+len(more))
-		}
-		return Text(append(text[:len(text):len(text)], more...)), nil
+		return concatenate(old, x)
 	case event.VectorOf:
-		return container(old, len(old), len(old), 1, x)
+		return old.Push(x, false), nests(x)
 	case event.SetOf:
-		at, end := find(old, x)
-		if end > at {
-			return old, nil
-		}
-		return container(old, at, end, 1, x)
+		return old.Insert(x, nil), nests(x)
 	case event.TableOf:
 		if x.Kind() != event.VectorOf {
-			break
+			return old, clash("add", x, old.Kind())
 		}
 		if x.Len() != 2 {
-			return nil, Errorf(InvalidData, "an element of a table is a vector of key and value")
+			return old, Errorf(InvalidData, "an element of a table is a vector of key and value")
 		}
-		at, end := find(old, element(x, 0))
-		n := 1
-		if end > at {
-			n = 0
-		}
-		return container(old, at, end, n, element(x, 0), element(x, 1))
-	default:
-		return sum(old, x, false)
+		key, value := element(x, 0), element(x, 1)
+		return old.Insert(key, value), nests(key, value)
+	case event.Timestamp:
+		return scalar(shift(old.raw, x, 1))
 	}
-	return nil, clash("add", x, old)
+	return scalar(sum(old.raw, x, false))
 }
 
 // subtract undoes add: an element is taken out of a set or table, the last one out of a vector.
-func subtract(old, x event.Raw) (event.Raw, error) {
+func subtract(old Value, x event.Raw) (Value, error) {
 	switch old.Kind() {
-	case event.Timestamp:
-		return shift(old, x, -1)
 	case event.VectorOf:
-		n := old.Len()
-		if n == 0 {
-			return old, nil
-		}
-		last := element(old, n-1)
-		return container(old, len(old)-len(last), len(old), -1)
+		rest, _ := old.Pop(false)
+		return rest, nil
 	case event.SetOf, event.TableOf:
-		at, end := find(old, x)
-		if end == at {
-			return old, nil
-		}
-		return container(old, at, end, -1)
+		return old.Remove(x), nil
+	case event.Timestamp:
+		return scalar(shift(old.raw, x, -1))
 	}
-	return sum(old, x, true)
+	return scalar(sum(old.raw, x, true))
 }
 
-func clash(verb string, x, old event.Raw) error {
+func scalar(r event.Raw, err error) (Value, error) { return Value{raw: r}, err }
+
+// concatenate returns a string with another one behind it.
+func concatenate(old Value, x event.Raw) (Value, error) {
+	more, ok := x.Text()
+	if x.Kind() != event.String || !ok {
+		return old, clash("add", x, old.Kind())
+	}
+	text, _ := old.raw.Text()
+	if len(text)+len(more) > math.MaxInt32 {
+		return old, Errorf(InvalidData, "the string would have %d bytes", len(text)+len(more))
+	}
+	return Value{raw: Text(append(text[:len(text):len(text)], more...))}, nil
+}
+
+func clash(verb string, x event.Raw, have event.Kind) error {
 	return Errorf(TypeClash, "cannot %s a value of type %v, the entry has the type %v", verb,
-		x.Kind(), old.Kind())
+		x.Kind(), have)
 }
 
 // sum adds or subtracts numbers and intervals of the same type.
@@ -123,7 +302,7 @@ func sum(old, x event.Raw, minus bool) (event.Raw, error) {
 		verb = "subtract"
 	}
 	if x.Kind() != k {
-		return nil, clash(verb, x, old)
+		return nil, clash(verb, x, k)
 	}
 	switch k {
 	case event.Count:
@@ -152,7 +331,7 @@ func sum(old, x event.Raw, minus bool) (event.Raw, error) {
 		}
 		return event.Append(nil, a+b)
 	}
-	return nil, clash(verb, x, old)
+	return nil, clash(verb, x, k)
 }
 
 // shift adds an interval to a time, or subtracts it.
@@ -162,7 +341,7 @@ func shift(old, x event.Raw, sign int) (event.Raw, error) {
 		verb = "subtract"
 	}
 	if x.Kind() != event.Timespan {
-		return nil, clash(verb, x, old)
+		return nil, clash(verb, x, event.Timestamp)
 	}
 	total, ok := sumSigned(signed(old), signed(x), sign < 0)
 	if !ok {
@@ -207,56 +386,30 @@ func Empty(k event.Kind) (event.Raw, error) {
 // find returns where the element of a set, or the entry with a key of a table, begins and ends. If
 // there is none, both are the place where it belongs.
 func find(r, x event.Raw) (at, end int) {
-	at = 1 + uvarintSize(r.Len())
-	visit := func(key event.Raw, size int) (more bool) {
-		c := event.Compare(key, x)
-		switch {
-		case c < 0:
-			at += size
-			end = at
-			return true
-		case c == 0:
-			end = at + size
-		}
-		return false
-	}
-	end = at
-	if r.Kind() == event.TableOf {
-		for key, value := range r.Entries() {
-			if !visit(key, len(key)+len(value)) {
-				break
-			}
-		}
-		return at, end
-	}
-	for e := range r.Elements() {
-		if !visit(e, len(e)) {
+	at = len(r) - len(content(r))
+	for key, value := range pairs(r) {
+		size := len(key) + len(value)
+		if c := event.Compare(key, x); c == 0 {
+			return at, at + size
+		} else if c > 0 {
 			break
 		}
+		at += size
 	}
-	return at, end
+	return at, at
 }
 
 // container returns a container of n more elements in which parts stand in place of r[at:end].
-func container(r event.Raw, at, end, n int, parts ...event.Raw) (event.Raw, error) {
-	head, size, nested := 1+uvarintSize(r.Len()), len(r)+2, false
+func container(r event.Raw, at, end, n int, parts ...event.Raw) event.Raw {
+	size := at + len(r) - end
 	for _, p := range parts {
 		size += len(p)
-		nested = nested || p.Kind() >= event.SetOf
 	}
-	out := make(event.Raw, 0, size)
-	out = binary.AppendUvarint(append(out, r[0]), uint64(r.Len()+n))
-	out = append(out, r[head:at]...)
+	out := append(head(r.Kind(), r.Len()+n, size), r[len(r)-len(content(r)):at]...)
 	for _, p := range parts {
 		out = append(out, p...)
 	}
-	out = append(out, r[end:]...)
-	if nested {
-		if _, err := event.Parse(out); err != nil { // too deep
-			return nil, Errorf(InvalidData, "%v", err)
-		}
-	}
-	return out, nil
+	return append(out, r[end:]...)
 }
 
 func element(r event.Raw, i int) event.Raw {
@@ -271,7 +424,7 @@ func element(r event.Raw, i int) event.Raw {
 
 // Index returns a part of a value as Broker does (broker/detail/appliers.hh): of a table the value
 // of a key, of a vector an element, of a set whether it has an element, of all others themselves.
-func Index(value, index event.Raw) (event.Raw, error) {
+func Index(value Value, index event.Raw) (event.Raw, error) {
 	index, err := canonical(index)
 	if err != nil {
 		return nil, err
@@ -289,16 +442,17 @@ func Index(value, index event.Raw) (event.Raw, error) {
 		if i >= uint64(value.Len()) {
 			return nil, Errorf(NoSuchKey, "the vector has %d elements", value.Len())
 		}
-		return element(value, int(i)), nil
-	case event.SetOf:
-		at, end := find(value, index)
-		return event.Append(nil, end > at)
-	case event.TableOf:
-		at, end := find(value, index)
-		if end == at {
-			return nil, Errorf(NoSuchKey, "the table has no such key")
+		if value.tree != nil {
+			return value.tree.at(int(i)), nil
 		}
-		return value[at+len(index) : end : end], nil
+		return element(value.raw, int(i)), nil
+	case event.SetOf:
+		return event.Append(nil, value.Find(index) != nil)
+	case event.TableOf:
+		if part := value.Find(index); part != nil {
+			return part, nil
+		}
+		return nil, Errorf(NoSuchKey, "the table has no such key")
 	}
-	return value, nil
+	return value.raw, nil
 }

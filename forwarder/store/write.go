@@ -46,8 +46,8 @@ type Applied struct {
 	// index of the first write whose condition was not met.
 	Done   bool
 	Failed int
-	// Values are the values after each write, nil where there is none.
-	Values []event.Raw
+	// Values are the values after each write, of the kind [event.None] where there is none.
+	Values []Value
 	Seq    uint64 // of the last change
 }
 
@@ -57,7 +57,7 @@ var errCondition = errors.New("store: a condition is not met")
 func (s *Store) Apply(ctx context.Context, who string, writes ...Write) (Applied, error) {
 	var a Applied
 	p, err := s.Start(who, func(tx *Tx) error {
-		a.Values = make([]event.Raw, len(writes))
+		a.Values = make([]Value, len(writes))
 		for i, w := range writes {
 			done, value, err := tx.Write(w)
 			if err != nil {
@@ -85,25 +85,25 @@ func (s *Store) Apply(ctx context.Context, who string, writes ...Write) (Applied
 }
 
 // Write makes a [Write]. It returns whether its condition was met, and the new value.
-func (tx *Tx) Write(w Write) (done bool, value event.Raw, err error) {
+func (tx *Tx) Write(w Write) (done bool, value Value, err error) {
 	if w.Op != "clear" && len(w.Key) == 0 {
-		return false, nil, Errorf(InvalidData, "%s needs a key", w.Op)
+		return false, value, Errorf(InvalidData, "%s needs a key", w.Op)
 	}
 	if w.IfSeq != 0 {
 		e := tx.Get(w.Key)
 		if (e == nil) != (w.IfSeq == NoEntry) || e != nil && e.Seq != w.IfSeq {
-			return false, nil, nil
+			return false, value, nil
 		}
 	}
 	expires, done := tx.In(w.TTL), true
 	switch w.Op {
 	case "put":
-		value, err = w.Value, tx.Put(w.Key, w.Value, expires)
+		value, err = Whole(w.Value), tx.Put(w.Key, w.Value, expires)
 	case "put_unique":
-		value = w.Value
+		value = Whole(w.Value)
 		done, err = tx.PutUnique(w.Key, w.Value, expires)
 	case "compare_and_set":
-		value = w.Value
+		value = Whole(w.Value)
 		done, err = tx.CompareAndSet(w.Key, w.Old, w.Value, expires)
 	case "increment":
 		value, err = tx.Add(w.Key, w.Value, w.Value.Kind(), expires)

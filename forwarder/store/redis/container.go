@@ -1,10 +1,6 @@
 package redis
 
 import (
-	"encoding/binary"
-	"iter"
-	"slices"
-
 	"zmtpd/forwarder/event"
 	"zmtpd/forwarder/store"
 )
@@ -43,7 +39,7 @@ func formOf(e *store.Entry) form {
 	case event.SetOf:
 		return formSet
 	case event.TableOf:
-		for _, v := range e.Value.Entries() {
+		for _, v := range e.Value.Pairs() {
 			if v.Kind() == event.Real {
 				return formZset
 			}
@@ -59,159 +55,77 @@ func formOf(e *store.Entry) form {
 func (s *session) container(key []byte, want form) (*store.Entry, bool) {
 	e := s.get(key)
 	if have := formOf(e); have != want && have != formNone && !(e.Value.Len() == 0 &&
-		e.Value.Kind() == kinds[want]) {
+		e.Value.Kind() == empty[want].Kind()) {
 		s.out.fail(errType)
 		return nil, false
 	}
 	return e, true
 }
 
-var kinds = map[form]event.Kind{formList: event.VectorOf, formSet: event.SetOf,
-	formHash: event.TableOf, formZset: event.TableOf}
-
-// value returns the value of an entry, nil without one.
-func value(e *store.Entry) event.Raw {
+// value returns the container of an entry, an empty one without an entry.
+func value(e *store.Entry, f form) store.Value {
 	if e == nil {
-		return nil
+		return store.Whole(empty[f])
 	}
 	return e.Value
 }
 
-// build makes a container of n elements, which content has in order.
-func build(k event.Kind, n int, content []byte) event.Raw {
-	r := make(event.Raw, 0, 1+binary.MaxVarintLen32+len(content))
-	return append(binary.AppendUvarint(append(r, byte(k)), uint64(n)), content...)
-}
-
-// edit is a change of one element of a set, or one entry of a table.
-type edit struct {
-	key    event.Raw
-	value  event.Raw // of a table; nil for none
-	remove bool
-}
-
-// sorted puts edits in the order of a container. Of several for one key the last one stays.
-func sorted(edits []edit) []edit {
-	slices.SortStableFunc(edits, func(a, b edit) int { return event.Compare(a.key, b.key) })
-	out := edits[:0]
-	for i, e := range edits {
-		if i+1 == len(edits) || event.Compare(e.key, edits[i+1].key) != 0 {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// apply makes sorted edits in a set or table, in one pass. It returns the new value, and how many
-// elements were added and removed.
-func apply(r event.Raw, k event.Kind, edits []edit) (out event.Raw, added, removed int) {
-	content := make([]byte, 0, len(r)+32*len(edits))
-	insert := func(e edit) {
-		content = append(append(content, e.key...), e.value...)
-	}
-	for key, value := range pairsOf(r) {
-		same := false
-		for len(edits) > 0 && !same {
-			c := event.Compare(edits[0].key, key)
-			if c > 0 {
-				break
-			}
-			same = c == 0
-			switch e := edits[0]; {
-			case same && e.remove:
-				removed++
-			case same:
-				insert(e)
-			case !e.remove:
-				insert(e)
-				added++
-			}
-			edits = edits[1:]
-		}
-		if !same {
-			content = append(append(content, key...), value...)
-		}
-	}
-	for _, e := range edits {
-		if !e.remove {
-			insert(e)
-			added++
-		}
-	}
-	return build(k, r.Len()+added-removed, content), added, removed
-}
-
-// pairsOf returns the entries of a table, or the elements of a set with values of nil.
-func pairsOf(r event.Raw) iter.Seq2[event.Raw, event.Raw] {
-	if r.Kind() == event.TableOf {
-		return r.Entries()
-	}
-	return func(yield func(event.Raw, event.Raw) bool) {
-		for e := range r.Elements() {
-			if !yield(e, nil) {
-				return
-			}
-		}
-	}
-}
-
-// find returns the value of a key of a table, or the element of a set, nil without one.
-func find(r event.Raw, key event.Raw) event.Raw {
-	for k, v := range pairsOf(r) {
-		if c := event.Compare(k, key); c > 0 {
-			break
-		} else if c == 0 && v == nil {
-			return k
-		} else if c == 0 {
-			return v
-		}
-	}
-	return nil
-}
+// empty has empty containers.
+var empty = map[form]event.Raw{formList: {byte(event.VectorOf), 0}, formSet: {byte(event.SetOf), 0},
+	formHash: {byte(event.TableOf), 0}, formZset: {byte(event.TableOf), 0}}
 
 // change stores a container. One without elements is removed, as in Redis.
-func (s *session) change(key []byte, e *store.Entry, v event.Raw) bool {
+func (s *session) change(key []byte, e *store.Entry, v store.Value) bool {
 	if v.Len() == 0 {
 		return s.remove(key)
 	}
-	return s.put(key, v, expires(e))
-}
-
-// texts returns words as edits.
-func texts(words [][]byte, remove bool) []edit {
-	edits := make([]edit, len(words))
-	for i, w := range words {
-		edits[i] = edit{key: store.Text(w), remove: remove}
-	}
-	return sorted(edits)
+	return s.putValue(key, v, expires(e))
 }
 
 // amend makes edits in the container of a key, and answers with the number of elements that were
 // added or removed.
-func (s *session) amend(key []byte, want form, edits []edit) {
+func (s *session) amend(key []byte, want form, edit func(store.Value) store.Value) {
 	e, ok := s.container(key, want)
 	if !ok {
 		return
 	}
-	v, added, removed := apply(value(e), kinds[want], edits)
-	changed := added+removed > 0 || len(edits) > 0 && edits[0].value != nil
-	if changed && !s.change(key, e, v) {
+	old := value(e, want)
+	v := edit(old)
+	if !v.Same(old) && !s.change(key, e, v) {
 		return
 	}
-	s.out.int(int64(added + removed))
+	s.out.int(int64(max(v.Len()-old.Len(), old.Len()-v.Len())))
+}
+
+// without returns an edit that removes elements, or entries with these keys.
+func without(words [][]byte) func(store.Value) store.Value {
+	return func(v store.Value) store.Value {
+		for _, w := range words {
+			v = v.Remove(store.Text(w))
+		}
+		return v
+	}
 }
 
 // length answers with the number of elements of the container of a key.
 func (s *session) length(key []byte, want form) {
 	if e, ok := s.container(key, want); ok {
-		s.out.int(int64(value(e).Len()))
+		s.out.int(int64(value(e, want).Len()))
 	}
 }
 
 // Sets.
 
-func sadd(s *session, args [][]byte)  { s.amend(args[1], formSet, texts(args[2:], false)) }
-func srem(s *session, args [][]byte)  { s.amend(args[1], formSet, texts(args[2:], true)) }
+func sadd(s *session, args [][]byte) {
+	s.amend(args[1], formSet, func(v store.Value) store.Value {
+		for _, w := range args[2:] {
+			v = v.Insert(store.Text(w), nil)
+		}
+		return v
+	})
+}
+
+func srem(s *session, args [][]byte)  { s.amend(args[1], formSet, without(args[2:])) }
 func scard(s *session, args [][]byte) { s.length(args[1], formSet) }
 
 func smembers(s *session, args [][]byte) {
@@ -219,16 +133,16 @@ func smembers(s *session, args [][]byte) {
 	if !ok {
 		return
 	}
-	v := value(e)
+	v := value(e, formSet)
 	s.out.set(v.Len())
-	for member := range v.Elements() {
+	for member := range v.Pairs() {
 		s.plain(member)
 	}
 }
 
 func sismember(s *session, args [][]byte) {
 	if e, ok := s.container(args[1], formSet); ok {
-		s.out.bool(find(value(e), store.Text(args[2])) != nil)
+		s.out.bool(value(e, formSet).Find(store.Text(args[2])) != nil)
 	}
 }
 
@@ -239,19 +153,20 @@ func hset(s *session, args [][]byte) {
 		s.arity("hset")
 		return
 	}
-	edits := make([]edit, 0, len(args)/2-1)
-	for i := 2; i < len(args); i += 2 {
-		edits = append(edits, edit{key: store.Text(args[i]), value: store.Text(args[i+1])})
-	}
-	s.amend(args[1], formHash, sorted(edits))
+	s.amend(args[1], formHash, func(v store.Value) store.Value {
+		for i := 2; i < len(args); i += 2 {
+			v = v.Insert(store.Text(args[i]), store.Text(args[i+1]))
+		}
+		return v
+	})
 }
 
-func hdel(s *session, args [][]byte) { s.amend(args[1], formHash, texts(args[2:], true)) }
+func hdel(s *session, args [][]byte) { s.amend(args[1], formHash, without(args[2:])) }
 func hlen(s *session, args [][]byte) { s.length(args[1], formHash) }
 
 // field answers with the field of a hash.
-func (s *session) field(v event.Raw, name []byte) {
-	if f := find(v, store.Text(name)); f != nil {
+func (s *session) field(v store.Value, name []byte) {
+	if f := v.Find(store.Text(name)); f != nil {
 		s.plain(f)
 	} else {
 		s.out.null()
@@ -260,7 +175,7 @@ func (s *session) field(v event.Raw, name []byte) {
 
 func hget(s *session, args [][]byte) {
 	if e, ok := s.container(args[1], formHash); ok {
-		s.field(value(e), args[2])
+		s.field(value(e, formHash), args[2])
 	}
 }
 
@@ -268,14 +183,14 @@ func hmget(s *session, args [][]byte) {
 	if e, ok := s.container(args[1], formHash); ok {
 		s.out.array(len(args) - 2)
 		for _, name := range args[2:] {
-			s.field(value(e), name)
+			s.field(value(e, formHash), name)
 		}
 	}
 }
 
 func hexists(s *session, args [][]byte) {
 	if e, ok := s.container(args[1], formHash); ok {
-		s.out.bool(find(value(e), store.Text(args[2])) != nil)
+		s.out.bool(value(e, formHash).Find(store.Text(args[2])) != nil)
 	}
 }
 
@@ -284,8 +199,8 @@ func hgetall(s *session, args [][]byte) {
 	if !ok {
 		return
 	}
-	s.out.pairs(value(e).Len())
-	for name, v := range value(e).Entries() {
+	s.out.pairs(value(e, formHash).Len())
+	for name, v := range value(e, formHash).Pairs() {
 		s.plain(name)
 		s.plain(v)
 	}
@@ -293,8 +208,8 @@ func hgetall(s *session, args [][]byte) {
 
 func hkeys(s *session, args [][]byte) {
 	if e, ok := s.container(args[1], formHash); ok {
-		s.out.array(value(e).Len())
-		for name := range value(e).Entries() {
+		s.out.array(value(e, formHash).Len())
+		for name := range value(e, formHash).Pairs() {
 			s.plain(name)
 		}
 	}
@@ -302,8 +217,8 @@ func hkeys(s *session, args [][]byte) {
 
 func hvals(s *session, args [][]byte) {
 	if e, ok := s.container(args[1], formHash); ok {
-		s.out.array(value(e).Len())
-		for _, v := range value(e).Entries() {
+		s.out.array(value(e, formHash).Len())
+		for _, v := range value(e, formHash).Pairs() {
 			s.plain(v)
 		}
 	}

@@ -28,7 +28,7 @@
 //
 // # Departures from Redis
 //
-//   - Each change of a container copies it: it takes time in proportion to the number of elements.
+//   - ZREMRANGEBYSCORE and ZRANGEBYSCORE look at all members: the order is that of names.
 //   - Expiries after the year 2262 are in that year: 64 bits hold no later time in nanoseconds.
 //   - Keyspace events are always on. Their names come from the change, not from the command: LPUSH
 //     is rpush, INCR is set. There are no other channels.

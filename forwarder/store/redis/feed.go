@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -264,9 +263,9 @@ func eventOf(c *store.Change) string {
 	case store.Clear:
 		return "" // as in Redis
 	}
-	now := formOf(&store.Entry{Value: c.Value})
+	now := formOf(c.Entry)
 	switch {
-	case c.Old != nil && bytes.Equal(c.Old.Value, c.Value) && !c.Expires.Equal(c.Old.Expires):
+	case c.Old != nil && c.Old.Value.Same(c.Value) && !c.Expires.Equal(c.Old.Expires):
 		if c.Expires.IsZero() {
 			return "persist"
 		}

@@ -313,7 +313,7 @@ func TestTypes(t *testing.T) {
 		"s": "text", "n": int64(1), "set": event.Set{"a", "b"}, "list": event.Vector{"x", "y"},
 		"hash": event.Table{{Key: "f", Value: "v"}}, "zset": event.Table{{Key: "m", Value: 1.5}},
 	} {
-		if got := fmt.Sprintf("%#v", s.stores[0].Get(store.Text(key)).Value.Value()); got !=
+		if got := fmt.Sprintf("%#v", s.stores[0].Get(store.Text(key)).Value.Raw().Value()); got !=
 			fmt.Sprintf("%#v", want) {
 			t.Errorf("%s: %s, want %#v", key, got, want)
 		}
@@ -341,7 +341,7 @@ func TestTypes(t *testing.T) {
 	if got != want {
 		t.Errorf("%q\n%q", got, want)
 	}
-	if n, ok := s.stores[0].Get(store.Text("count")).Value.Count(); n != 8 || !ok {
+	if n, ok := s.stores[0].Get(store.Text("count")).Value.Raw().Count(); n != 8 || !ok {
 		t.Error("the count is no count any more")
 	}
 }

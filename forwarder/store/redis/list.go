@@ -1,51 +1,26 @@
 package redis
 
 import (
-	"encoding/binary"
-	"slices"
-
 	"zmtpd/forwarder/event"
 	"zmtpd/forwarder/store"
 )
 
-func lpush(s *session, args [][]byte) {
-	words := slices.Clone(args[2:])
-	slices.Reverse(words)
-	s.pushTo(args[1], words, true)
-}
-
+func lpush(s *session, args [][]byte) { s.pushTo(args[1], args[2:], true) }
 func rpush(s *session, args [][]byte) { s.pushTo(args[1], args[2:], false) }
 
-// pushTo adds words to a list, and answers with its length.
+// pushTo adds words to an end of a list, one by one, and answers with its length.
 func (s *session) pushTo(key []byte, words [][]byte, front bool) {
 	e, ok := s.container(key, formList)
 	if !ok {
 		return
 	}
-	old := contentOf(value(e))
-	content := make([]byte, 0, len(old)+64*len(words))
-	if !front {
-		content = append(content, old...)
-	}
+	v := value(e, formList)
 	for _, w := range words {
-		content = append(content, store.Text(w)...)
+		v = v.Push(store.Text(w), front)
 	}
-	if front {
-		content = append(content, old...)
+	if s.change(key, e, v) {
+		s.out.int(int64(v.Len()))
 	}
-	n := value(e).Len() + len(words)
-	if s.change(key, e, build(event.VectorOf, n, content)) {
-		s.out.int(int64(n))
-	}
-}
-
-// contentOf returns the elements of a vector as they stand behind one another.
-func contentOf(r event.Raw) []byte {
-	if len(r) == 0 {
-		return nil
-	}
-	_, n := binary.Uvarint(r[1:])
-	return r[1+n:]
 }
 
 func lpop(s *session, args [][]byte) { s.pop(args, true) }
@@ -79,26 +54,16 @@ func (s *session) pop(args [][]byte, front bool) {
 		s.out.array(0)
 		return
 	}
-	all := slices.Collect(e.Value.Elements())
-	n := int(min(count, int64(len(all))))
-	taken, rest := all[:n], all[n:]
-	if !front {
-		taken, rest = slices.Clone(all[len(all)-n:]), all[:len(all)-n]
-		slices.Reverse(taken)
+	v := e.Value
+	taken := make([]event.Raw, min(count, int64(v.Len())))
+	for i := range taken {
+		v, taken[i] = v.Pop(front)
 	}
-	size := 0
-	for _, r := range rest {
-		size += len(r)
-	}
-	content := make([]byte, 0, size)
-	for _, r := range rest {
-		content = append(content, r...)
-	}
-	if !s.change(args[1], e, build(event.VectorOf, len(rest), content)) {
+	if !s.change(args[1], e, v) {
 		return
 	}
 	if many {
-		s.out.array(n)
+		s.out.array(len(taken))
 	}
 	for _, r := range taken {
 		s.plain(r)
@@ -116,7 +81,8 @@ func lrange(s *session, args [][]byte) {
 	if !ok {
 		return
 	}
-	n := int64(value(e).Len())
+	v := value(e, formList)
+	n := int64(v.Len())
 	if from < 0 {
 		from = max(from+n, 0)
 	}
@@ -130,7 +96,7 @@ func lrange(s *session, args [][]byte) {
 	}
 	s.out.array(int(to - from + 1))
 	i := int64(0)
-	for r := range e.Value.Elements() {
+	for r := range v.Pairs() {
 		if i >= from && i <= to {
 			s.plain(r)
 		}

@@ -277,15 +277,20 @@ func (s *session) may(key []byte, write bool) bool {
 
 // get returns the entry of a key, nil if there is none.
 func (s *session) get(key []byte) *store.Entry {
+	if s.tx != nil {
+		return s.tx.Get(s.text(key))
+	}
+	return s.store().Get(s.text(key))
+}
+
+// text returns a key as the store has it, in memory that the next call writes to.
+func (s *session) text(key []byte) event.Raw {
 	k := append(s.key[:0], byte(event.String))
 	k = append(binary.AppendUvarint(k, uint64(len(key))), key...)
 	if s.key = k; cap(k) > maxKeyMemory {
 		s.key = nil
 	}
-	if s.tx != nil {
-		return s.tx.Get(k)
-	}
-	return s.store().Get(k)
+	return k
 }
 
 // maxKeyMemory bounds the memory for a key that a connection keeps.
@@ -293,7 +298,11 @@ const maxKeyMemory = 1024
 
 // put stores a value. It answers with an error, and returns false, if the store does not take it.
 func (s *session) put(key []byte, value event.Raw, expires time.Time) bool {
-	if err := s.tx.Put(store.Text(key), value, expires); err != nil {
+	return s.putValue(key, store.Whole(value), expires)
+}
+
+func (s *session) putValue(key []byte, value store.Value, expires time.Time) bool {
+	if err := s.tx.PutValue(s.text(key), value, expires); err != nil {
 		s.failed(err)
 		return false
 	}
@@ -303,7 +312,7 @@ func (s *session) put(key []byte, value event.Raw, expires time.Time) bool {
 
 // remove erases a key. It answers with an error, and returns false, if the store does not do that.
 func (s *session) remove(key []byte) bool {
-	if _, err := s.tx.Erase(store.Text(key)); err != nil {
+	if _, err := s.tx.Erase(s.text(key)); err != nil {
 		s.failed(err)
 		return false
 	}

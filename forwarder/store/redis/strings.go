@@ -18,7 +18,7 @@ func scalar(dst []byte, e *store.Entry) ([]byte, bool) {
 	if e.Value.Kind() >= event.SetOf {
 		return dst, false
 	}
-	return plain(dst, e.Value), true
+	return plain(dst, e.Value.Raw()), true
 }
 
 // plain appends the text of a value as clients see it: that of strings and numbers alone.
@@ -65,7 +65,7 @@ func (s *session) answer(e *store.Entry) bool {
 		s.out.fail(errType)
 		return false
 	default:
-		s.plain(e.Value)
+		s.plain(e.Value.Raw())
 	}
 	return true
 }
@@ -76,7 +76,7 @@ func mget(s *session, args [][]byte) {
 	s.out.array(len(args) - 1)
 	for _, key := range args[1:] {
 		if e := s.get(key); e != nil && e.Value.Kind() < event.SetOf {
-			s.plain(e.Value)
+			s.plain(e.Value.Raw())
 		} else {
 			s.out.null()
 		}

@@ -19,9 +19,9 @@ type member struct {
 }
 
 // members returns the members that ok accepts, by score and name.
-func members(v event.Raw, ok func(score float64) bool) []member {
+func members(v store.Value, ok func(score float64) bool) []member {
 	var all []member
-	for name, score := range v.Entries() {
+	for name, score := range v.Pairs() {
 		if f, real := score.Real(); real && ok(f) {
 			all = append(all, member{name, f})
 		}
@@ -128,38 +128,30 @@ func zadd(s *session, args [][]byte) {
 	if !ok {
 		return
 	}
-	now := make(map[string]float64) // scores that the command has changed
-	var edits []edit
-	var last float64
+	v := value(e, formZset)
+	old, last := v, float64(0)
 	added, changed, skipped := 0, 0, false
 	for i, by := range scores {
 		name := store.Text(rest[2*i+1])
-		old, exists := now[string(name)]
-		if !exists {
-			old, exists = find(value(e), name).Real()
-		}
-		score, skip, ok := o.score(old, exists, by)
+		before, exists := v.Find(name).Real()
+		score, skip, ok := o.score(before, exists, by)
 		last, skipped = score, skip
 		switch {
 		case !ok:
 			s.out.fail("ERR resulting score is not a number (NaN)")
 			return
-		case skip, exists && score == old:
+		case skip, exists && score == before:
 			continue
 		case exists:
 			changed++
 		default:
 			added++
 		}
-		now[string(name)] = score
 		r, _ := event.Append(nil, score)
-		edits = append(edits, edit{key: name, value: r})
+		v = v.Insert(name, r)
 	}
-	if len(edits) > 0 {
-		v, _, _ := apply(value(e), event.TableOf, sorted(edits))
-		if !s.change(args[1], e, v) {
-			return
-		}
+	if !v.Same(old) && !s.change(args[1], e, v) {
+		return
 	}
 	switch {
 	case o.incr && skipped:
@@ -173,7 +165,7 @@ func zadd(s *session, args [][]byte) {
 	}
 }
 
-func zrem(s *session, args [][]byte)  { s.amend(args[1], formZset, texts(args[2:], true)) }
+func zrem(s *session, args [][]byte)  { s.amend(args[1], formZset, without(args[2:])) }
 func zcard(s *session, args [][]byte) { s.length(args[1], formZset) }
 
 func zscore(s *session, args [][]byte) {
@@ -181,7 +173,7 @@ func zscore(s *session, args [][]byte) {
 	if !ok {
 		return
 	}
-	if f, ok := find(value(e), store.Text(args[2])).Real(); ok {
+	if f, ok := value(e, formZset).Find(store.Text(args[2])).Real(); ok {
 		s.out.double(f)
 	} else {
 		s.out.null()
@@ -243,7 +235,7 @@ func zrangebyscore(s *session, args [][]byte) {
 	if !ok {
 		return
 	}
-	all := members(value(e), in)
+	all := members(value(e, formZset), in)
 	if offset < 0 {
 		offset = int64(len(all))
 	}
@@ -272,15 +264,12 @@ func zremrangebyscore(s *session, args [][]byte) {
 	if !ok {
 		return
 	}
-	var edits []edit
-	if e, ok := s.container(args[1], formZset); !ok {
-		return
-	} else {
-		for name, score := range value(e).Entries() {
+	s.amend(args[1], formZset, func(v store.Value) store.Value {
+		for name, score := range v.Pairs() { // those of the value before
 			if f, real := score.Real(); real && in(f) {
-				edits = append(edits, edit{key: name, remove: true})
+				v = v.Remove(name)
 			}
 		}
-	}
-	s.amend(args[1], formZset, edits)
+		return v
+	})
 }

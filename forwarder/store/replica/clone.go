@@ -162,9 +162,9 @@ func (c *Clone) Apply(ctx context.Context, writes ...store.Write) (store.Applied
 			if r.code != 0 {
 				return store.Applied{}, &store.Error{Code: r.code, Detail: r.text}
 			}
-			a := store.Applied{Done: r.met, Values: make([]event.Raw, len(writes))}
+			a := store.Applied{Done: r.met, Values: make([]store.Value, len(writes))}
 			if len(writes) == 1 {
-				a.Values[0] = r.value
+				a.Values[0] = store.Whole(r.value)
 			}
 			return a, nil
 		case <-timer.C:

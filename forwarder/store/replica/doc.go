@@ -67,12 +67,13 @@ const (
 // nested as deep as values can be.
 
 func encodeEntry(e *store.Entry) event.Vector {
-	return event.Vector{string(e.Key), string(e.Value), optional(e.Expires), e.Seq, e.Modified, e.Who}
+	return event.Vector{string(e.Key), string(e.Value.Raw()), optional(e.Expires), e.Seq, e.Modified,
+		e.Who}
 }
 
 func encodeChange(c *store.Change) event.Vector {
-	return event.Vector{uint64(c.Kind), c.Last, string(c.Key), string(c.Value), optional(c.Expires), c.Seq,
-		c.Time, c.Who}
+	return event.Vector{uint64(c.Kind), c.Last, string(c.Key), string(c.Value.Raw()),
+		optional(c.Expires), c.Seq, c.Modified, c.Who}
 }
 
 func optional(t time.Time) any {
@@ -101,7 +102,8 @@ func decodeEntry(r event.Raw) (*store.Entry, error) {
 	if e.Key, err = event.Parse(w.Key); err != nil {
 		return nil, err
 	}
-	e.Value, err = event.Parse(w.Value)
+	value, err := event.Parse(w.Value)
+	e.Value = store.Whole(value)
 	return e, err
 }
 
@@ -121,7 +123,8 @@ func decodeChange(r event.Raw) (c store.Change, err error) {
 	if w.Kind > uint64(store.Clear) {
 		return c, store.Errorf(store.InvalidData, "there is no change of kind %d", w.Kind)
 	}
-	c = store.Change{Kind: store.ChangeKind(w.Kind), Last: w.Last, Seq: w.Seq, Time: w.Time, Who: w.Who}
+	c = store.Change{Kind: store.ChangeKind(w.Kind), Last: w.Last,
+		Entry: &store.Entry{Seq: w.Seq, Modified: w.Time, Who: w.Who}}
 	if w.Expires != nil {
 		c.Expires = *w.Expires
 	}
@@ -131,7 +134,9 @@ func decodeChange(r event.Raw) (c store.Change, err error) {
 		}
 	}
 	if c.Kind == store.Put {
-		c.Value, err = event.Parse(w.Value)
+		var value event.Raw
+		value, err = event.Parse(w.Value)
+		c.Value = store.Whole(value)
 	}
 	return c, err
 }

@@ -159,7 +159,7 @@ func (m *Master) sendChanges(topic string, changes []store.Change) {
 	size := 0
 	for i := range changes {
 		list = append(list, encodeChange(&changes[i]))
-		size += len(changes[i].Key) + len(changes[i].Value) + 64
+		size += len(changes[i].Key) + changes[i].Value.Size() + 64
 		if changes[i].Last && (size > partSize || i == len(changes)-1) {
 			m.publish(topic, "zmtpd_store_changes", m.cfg.Store.Epoch(), list)
 			list, size = nil, 0
@@ -372,7 +372,7 @@ func (m *Master) one(who, op string, key, value, index event.Raw, ttl time.Durat
 			return failed(store.Errorf(store.NoSuchKey, "there is no entry %s", event.AppendText(nil, key)))
 		}
 		if op == "get" {
-			return &reply{met: true, value: e.Value}
+			return &reply{met: true, value: e.Value.Raw()}
 		}
 		part, err := store.Index(e.Value, index)
 		if err != nil {
@@ -420,7 +420,7 @@ func (m *Master) apply(who string, writes ...store.Write) *reply {
 	}
 	r := &reply{met: a.Done}
 	if a.Done {
-		r.value, err = event.Append(nil, a.Values[len(a.Values)-1])
+		r.value, err = event.Append(nil, a.Values[len(a.Values)-1].Raw())
 		if len(writes) > 1 || err != nil {
 			r.value = nil
 		}
@@ -468,7 +468,7 @@ func (m *Master) sync(topic string, epoch, after uint64) {
 				list, size, part = nil, 0, part+1
 			}
 			list = append(list, encodeEntry(e))
-			size += len(e.Key) + len(e.Value) + 64
+			size += len(e.Key) + e.Value.Size() + 64
 		}
 		m.publish(topic, "zmtpd_store_snapshot", s.Epoch(), seq, part, true, list)
 	})

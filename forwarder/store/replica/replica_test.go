@@ -427,7 +427,7 @@ func same(s *store.Store, want map[string]uint64) bool {
 	list := s.List(nil, 100)
 	for _, e := range list {
 		key, _ := e.Key.Text()
-		if v, _ := e.Value.Count(); v != want[string(key)] {
+		if v, _ := e.Value.Raw().Count(); v != want[string(key)] {
 			return false
 		}
 	}

@@ -31,22 +31,22 @@ type Entry struct {
 }
 
 func newEntry(e *store.Entry) Entry {
-	out := Entry{Key: KeyText(e.Key), KeyRaw: e.Key, Type: e.Value.Kind().String(),
-		Value: event.AppendPlainJSON(nil, e.Value), Raw: e.Value, Seq: e.Seq, Who: e.Who}
+	value := e.Value.Raw()
+	out := Entry{Key: KeyText(e.Key), KeyRaw: e.Key, Type: value.Kind().String(),
+		Value: event.AppendPlainJSON(nil, value), Raw: value, Seq: e.Seq, Who: e.Who}
 	out.Modified, out.Expires = optional(e.Modified), optional(e.Expires)
 	return out
 }
 
 func newChange(c store.Change) Entry {
-	out := Entry{Kind: c.Kind.String(), Seq: c.Seq, Who: c.Who, Modified: optional(c.Time)}
-	if c.Kind != store.Clear {
+	out := Entry{Seq: c.Seq, Who: c.Who, Modified: optional(c.Modified)}
+	switch c.Kind {
+	case store.Put:
+		out = newEntry(c.Entry)
+	case store.Erase, store.Expire:
 		out.Key, out.KeyRaw = KeyText(c.Key), c.Key
 	}
-	if c.Kind == store.Put {
-		out.Type, out.Raw, out.Value = c.Value.Kind().String(), c.Value,
-			event.AppendPlainJSON(nil, c.Value)
-		out.Expires = optional(c.Expires)
-	}
+	out.Kind = c.Kind.String()
 	return out
 }
 

@@ -291,7 +291,7 @@ func (s *Server) names(r *request) error {
 // etag tells the states of an entry apart. A number is used again if the backend has not taken its
 // change, so the value takes part.
 func etag(e *store.Entry) string {
-	return fmt.Sprintf(`"%d-%08x"`, e.Seq, crc32.ChecksumIEEE(e.Value))
+	return fmt.Sprintf(`"%d-%08x"`, e.Seq, crc32.ChecksumIEEE(e.Value.Raw()))
 }
 
 func (s *Server) get(r *request) error {
@@ -467,7 +467,7 @@ func (s *Server) list(r *request) error {
 		if !hasPrefix(e.Key, prefix) {
 			break
 		}
-		size += len(e.Key) + len(e.Value)
+		size += len(e.Key) + e.Value.Size()
 		if n := len(answer.Entries); n == limit || n > 0 && size > listBytes {
 			answer.Cursor = answer.Entries[n-1].Key
 			break

@@ -288,9 +288,11 @@ func (b *backend) Load(add func(*store.Entry) error) (seq uint64, err error) {
 		if e.Key, err = event.Parse(key); err != nil {
 			return 0, b.fault(fmt.Sprintf("the key of row %d of table store", rowid), err)
 		}
-		if e.Value, err = event.Parse(value); err != nil {
+		raw, err := event.Parse(value)
+		if err != nil {
 			return 0, b.fault(fmt.Sprintf("the value of row %d of table store", rowid), err)
 		}
+		e.Value = store.Whole(raw)
 		if err := add(e); err != nil {
 			return 0, err
 		}
@@ -353,8 +355,8 @@ func (b *backend) Commit(changes []store.Change) (err error) {
 			continue
 		}
 		if c.Kind == store.Put {
-			_, err = replace.Exec([]byte(c.Key), []byte(c.Value), nanoseconds(c.Expires), int64(c.Seq),
-				c.Time.UnixNano(), c.Who)
+			_, err = replace.Exec([]byte(c.Key), []byte(c.Value.Raw()), nanoseconds(c.Expires),
+				int64(c.Seq), c.Modified.UnixNano(), c.Who)
 		} else {
 			_, err = erase.Exec([]byte(c.Key))
 		}

@@ -80,7 +80,7 @@ func TestReopen(t *testing.T) {
 			s = open1(t, path, sync)
 			e := s.Get(store.Text("a"))
 			if st := s.Stats(); st.Keys != 1 || st.Seq != 6 || e == nil || !e.Expires.Equal(expires) ||
-				string(e.Value) != string(store.Text("3")) || e.Seq != 5 || e.Who != "worker-1" {
+				string(e.Value.Raw()) != string(store.Text("3")) || e.Seq != 5 || e.Who != "worker-1" {
 				t.Errorf("%+v, entry %+v", st, e)
 			}
 		})
@@ -102,7 +102,7 @@ func TestBrokerFile(t *testing.T) {
 		[]byte(key), []byte(value), expires.UnixNano(), []byte(store.Text("b")), []byte(key)))
 	s := open1(t, path, store.Always)
 	e := s.Get(key)
-	if e == nil || string(e.Value) != string(value) || !e.Expires.Equal(expires) || e.Seq == 0 {
+	if e == nil || string(e.Value.Raw()) != string(value) || !e.Expires.Equal(expires) || e.Seq == 0 {
 		t.Fatalf("%+v", e)
 	}
 	if _, err := s.Apply(t.Context(), "me", store.Write{Op: "put", Key: store.Text("c"),
@@ -223,7 +223,7 @@ func writeForever(path string) {
 			key := store.Text(strconv.Itoa(writer))
 			next := uint64(0)
 			if e := s.Get(key); e != nil {
-				n, _ := e.Value.Count()
+				n, _ := e.Value.Raw().Count()
 				next = n
 			}
 			for {
@@ -283,10 +283,10 @@ func TestKill(t *testing.T) {
 		s := open1(t, path, store.Always)
 		for writer, want := range acknowledged {
 			e, twin := s.Get(store.Text(writer)), s.Get(store.Text("twin "+writer))
-			if e == nil || twin == nil || string(e.Value) != string(twin.Value) {
+			if e == nil || twin == nil || string(e.Value.Raw()) != string(twin.Value.Raw()) {
 				t.Fatalf("writer %s: the two entries of a batch are %v and %v", writer, e, twin)
 			}
-			if got, _ := e.Value.Count(); got < want || got > want+1 {
+			if got, _ := e.Value.Raw().Count(); got < want || got > want+1 {
 				t.Errorf("writer %s has written %d, %d was acknowledged", writer, got, want)
 			}
 		}
