@@ -1,9 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
+	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/curve"
 )
 
@@ -17,8 +17,8 @@ type keyLogFlags struct {
 func (f *keyLogFlags) open() (*curve.KeyLogFile, error) {
 	if f.Keylog == "" {
 		if len(f.KeylogServerKey) > 0 {
-			return nil, errors.New("--keylog-server-key without --keylog: a server's key alone " +
-				"decrypts nothing")
+			return nil, daemon.Usagef("--keylog-server-key without --keylog: a server's key alone " +
+				"decrypts nothing; give the key log too")
 		}
 		return nil, nil
 	}
@@ -34,7 +34,7 @@ func (f *keyLogFlags) open() (*curve.KeyLogFile, error) {
 		c, err := curve.ReadCertificate(text)
 		if err != nil {
 			keys.Close()
-			return nil, fmt.Errorf("--keylog-server-key: neither a key of %d characters nor a "+
+			return nil, daemon.Usagef("--keylog-server-key: neither a key of %d characters nor a "+
 				"certificate file: %w", curve.TextSize, err)
 		}
 		if c.Secret != nil {

@@ -1,6 +1,7 @@
 package tool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,9 @@ func newConnectionWatch(w io.Writer) *connectionWatch {
 
 // note prints an event that changes the state of an endpoint.
 func (c *connectionWatch) note(e zmtp.Event) {
+	if endedByTool(e.Err) {
+		return
+	}
 	name, failure := e.Endpoint, ""
 	switch e.Type {
 	case zmtp.EventAccepted:
@@ -72,6 +76,14 @@ func (c *connectionWatch) note(e zmtp.Event) {
 		next = "" // it is up to the peer to try again
 	}
 	fmt.Fprintf(c.w, "zmtpd: %s: %s%s\n", name, failure, next)
+}
+
+// endedByTool reports whether a connection failed only because the tool ends and closes its socket.
+func endedByTool(err error) bool {
+	if e, ok := errors.AsType[*zmtp.PeerClosedError](err); ok && e.Reason == wire.LocalClose {
+		return true
+	}
+	return errors.Is(err, context.Canceled)
 }
 
 // explainHandshake returns why a handshake failed, and what to do about the likely causes.
