@@ -22,13 +22,14 @@ type Forwarder struct {
 	xsub *zmtp.Socket // its peers are publishers
 	xpub *zmtp.Socket // its peers are subscribers
 
-	table    topics.Table[*subscriber] // changed under mu
-	classes  *classes
-	tap      *tap    // nil for none
-	up       traffic // what subscribers sent, see Stats.Frontend
-	accounts ledger  // of all subscribers
-	received received
-	upstream received
+	table      topics.Table[*subscriber] // changed under mu
+	classes    *classes
+	tap        *tap    // nil for none
+	fromLocals traffic // what LocalPublishers published
+	up         traffic // what subscribers sent, see Stats.Frontend
+	accounts   ledger  // of all subscribers
+	received   received
+	upstream   received
 
 	cfg atomic.Pointer[Config] // with defaults; changed under mu, see Reconfigure
 

@@ -9,8 +9,8 @@ import (
 	"zmtpd/zmtp/topics"
 )
 
-// Local is a participant inside the process of a Forwarder: a subscriber and a publisher without
-// connections. Its methods may be called from any goroutine.
+// Local is a participant inside the process of a Forwarder: a subscriber without a connection, and
+// any number of publishers. Its methods may be called from any goroutine.
 type Local struct {
 	f    *Forwarder
 	sub  *subscriber // without a peer
@@ -19,10 +19,8 @@ type Local struct {
 
 	subscribing sync.Mutex // held by Subscribe and Cancel: changes keep their order
 
-	publishing sync.Mutex
-	pub        *publisher // guarded by publishing
-
-	taken atomic.Uint64
+	routers sync.Pool // of *router, for its publishers
+	taken   atomic.Uint64
 }
 
 // errTopics is returned by [Local.Subscribe] when all topics together are too large.
@@ -37,7 +35,7 @@ var errTopics = errors.New("forwarder: the subscribed topics are too large toget
 func (f *Forwarder) Join(take func(b *zmtp.Batch, runs []zmtp.Run)) *Local {
 	l := &Local{f: f, take: take, done: make(chan struct{})}
 	l.sub = &subscriber{f: f, local: l, log: f.log}
-	l.pub = newPublisher(f)
+	l.routers.New = func() any { return newRouter(f) }
 	return l
 }
 
@@ -90,23 +88,46 @@ func (f *Forwarder) hasRoomFor(n, own int64) bool {
 	return f.topicBytes+n <= limit && own+n <= limit/2
 }
 
+// LocalPublisher is a publisher without a connection. Its methods may be called from any goroutine,
+// and wait for one another.
+type LocalPublisher struct {
+	local *Local
+	mu    sync.Mutex
+	// pub is guarded by mu. It has a router only while it publishes: the cache of a router is large,
+	// and most publishers are idle.
+	pub *publisher
+}
+
+// NewPublisher returns a publisher. Publishers of the same Local do not wait for one another. One
+// that is not used any more needs no end.
+func (l *Local) NewPublisher() *LocalPublisher {
+	return &LocalPublisher{local: l, pub: newPublisher(l.f)}
+}
+
 // Publish offers the messages of b, of which there is at least one, to their subscribers. It blocks
-// as the overload policy says. Calls wait for one another: the participant is one publisher. b
-// remains the caller's, who should release it. After Shutdown has begun, Publish returns
-// [zmtp.ErrClosed] and the messages are not published.
-func (l *Local) Publish(b *zmtp.Batch) error { return l.publish(b, (*publisher).overload) }
+// as the overload policy says. b remains the caller's, who should release it. After Shutdown of the
+// Forwarder has begun, Publish returns [zmtp.ErrClosed] and the messages are not published.
+func (p *LocalPublisher) Publish(b *zmtp.Batch) error { return p.publish(b, (*publisher).overload) }
 
 // TryPublish is Publish that does not wait for subscribers: those with a full queue lose the
 // messages, which is counted for them.
-func (l *Local) TryPublish(b *zmtp.Batch) error { return l.publish(b, (*publisher).dropBlocked) }
+func (p *LocalPublisher) TryPublish(b *zmtp.Batch) error {
+	return p.publish(b, (*publisher).dropBlocked)
+}
 
-func (l *Local) publish(b *zmtp.Batch, blocked func(*publisher, *zmtp.Batch)) error {
-	l.publishing.Lock()
-	defer l.publishing.Unlock()
-	if l.f.closing.Load() {
+func (p *LocalPublisher) publish(b *zmtp.Batch, blocked func(*publisher, *zmtp.Batch)) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.local.f
+	if f.closing.Load() {
 		return zmtp.ErrClosed
 	}
-	l.pub.forward(b, blocked)
+	parts, bytes := b.Counts(0, b.Len())
+	f.fromLocals.add(b.Len(), parts, bytes)
+	p.pub.router = p.local.routers.Get().(*router)
+	p.pub.forward(b, blocked)
+	p.local.routers.Put(p.pub.router)
+	p.pub.router = nil
 	return nil
 }
 

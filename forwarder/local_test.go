@@ -49,8 +49,9 @@ func TestLocal(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		publisher := l.NewPublisher()
 		for _, topic := range []string{"z.1", "own.2", "nobody's"} {
-			if err := l.Publish(oneBatch(topic, "y")); err != nil {
+			if err := publisher.Publish(oneBatch(topic, "y")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -69,6 +70,10 @@ func TestLocal(t *testing.T) {
 		if st.Received.Messages != 5 || st.Received.Unmatched != 1 { // the PUB keeps b.1
 			t.Errorf("received %+v, want 5 messages, 1 of them unmatched", st.Received)
 		}
+		// As in Zeek's proxy, each message counts, with its two parts.
+		if in := st.Frontend.In; in.Messages != 5 || in.Parts != 10 || in != st.Backend.Out {
+			t.Errorf("the proxy's counters are %+v and %+v", st.Frontend, st.Backend)
+		}
 
 		l.Cancel([]byte("a."))
 		l.Leave()
@@ -76,7 +81,7 @@ func TestLocal(t *testing.T) {
 			t.Errorf("%d topics are left, want that of the SUB only", n.Stats().Topics)
 		}
 		n.Close()
-		if err := l.Publish(oneBatch("z.2")); !errors.Is(err, zmtp.ErrClosed) {
+		if err := publisher.Publish(oneBatch("z.2")); !errors.Is(err, zmtp.ErrClosed) {
 			t.Errorf("Publish after Close: %v", err)
 		}
 	})
@@ -91,7 +96,7 @@ func TestLocalTryPublish(t *testing.T) {
 		defer stalled.Close()
 		stalled.subscribe("s", true)
 		synctest.Wait()
-		l := n.Join(nil)
+		l := n.Join(nil).NewPublisher()
 		body := strings.Repeat("x", 1<<20)
 		for range 100 {
 			if err := l.TryPublish(oneBatch("s", body)); err != nil {
@@ -103,6 +108,48 @@ func TestLocalTryPublish(t *testing.T) {
 		if lost := n.Stats().Account.Dropped[zmtp.DropFull]; lost == 0 {
 			t.Error("nothing was lost, although the subscriber does not read")
 		}
+	})
+}
+
+// TestLocalPublishersAreIndependent: with the policy Block, a publisher that waits for a subscriber
+// does not hold up another publisher of the same participant.
+func TestLocalPublishersAreIndependent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newBroker(t, Config{Overload: Block, XPub: zmtp.Config{SendHWM: 10}})
+		defer n.Close()
+		stalled := n.dialRaw(t, xpubAddr, wire.SUB)
+		defer stalled.Close()
+		stalled.subscribe("stalled", true)
+		sub := zmtp.NewSub(n.peerConfig())
+		defer sub.Close()
+		sub.Subscribe("reads")
+		if err := sub.Connect("tcp://" + xpubAddr); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		received := collect(sub)
+		l := n.Join(nil)
+		waiting, free := l.NewPublisher(), l.NewPublisher()
+		ended := make(chan error, 1)
+		go func() {
+			for body := strings.Repeat("x", 1<<20); ; {
+				if err := waiting.Publish(oneBatch("stalled", body)); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		synctest.Wait() // the publisher waits for room
+		if err := free.Publish(oneBatch("reads")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		equal(t, "the SUB", received.all(), []string{"reads"})
+		n.Close()
+		if err := <-ended; !errors.Is(err, zmtp.ErrClosed) {
+			t.Errorf("the waiting publisher ended with %v", err)
+		}
+		accounted(t, n.Forwarder)
 	})
 }
 

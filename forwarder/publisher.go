@@ -8,7 +8,7 @@ import (
 	"zmtpd/zmtp"
 )
 
-// publisher is a peer of the XSUB socket, or a Local. One goroutine at a time uses it, except where
+// publisher is a peer of the XSUB socket, or a LocalPublisher. One goroutine at a time uses it, except where
 // it says otherwise.
 type publisher struct {
 	f      *Forwarder
@@ -24,8 +24,9 @@ type publisher struct {
 	ticker    *time.Ticker      // of wait, stopped meanwhile
 }
 
+// newPublisher returns a publisher without a router.
 func newPublisher(f *Forwarder) *publisher {
-	p := &publisher{f: f, router: newRouter(f), ticker: time.NewTicker(waitTick)}
+	p := &publisher{f: f, ticker: time.NewTicker(waitTick)}
 	p.ticker.Stop()
 	return p
 }
@@ -41,6 +42,7 @@ func (x *xsubPattern) Attach(p *zmtp.Peer) error {
 		return err
 	}
 	pub := newPublisher(f)
+	pub.router = newRouter(f)
 	pub.permit = permit
 	pub.router.publish = permit.Publish
 	p.Value = pub

@@ -11,7 +11,7 @@ import (
 // Stats are the counters of a Forwarder since it was made, and its present state.
 type Stats struct {
 	// Frontend is the side of the publishers, Backend that of the subscribers, counted as in
-	// libzmq's proxy. Each message counts once where it comes from and once where it goes, however
+	// libzmq's proxy. A Local counts as if it were connected. Each message counts once where it comes from and once where it goes, however
 	// many peers get it. A subscription or cancellation counts as a message of one part, a byte and
 	// the topic, whatever its form, and so does each cancellation on behalf of a subscriber that is
 	// gone. Zeek's metrics zeek_cluster_zeromq_proxy_* are the Parts and Bytes of these.
@@ -74,6 +74,7 @@ func (f *Forwarder) Stats() Stats {
 	}
 	st.Received, st.Upstream = f.received.load(), Upstream(f.upstream.load())
 	fromPublishers, fromSubscribers := st.XSub.In, f.up.load()
+	fromPublishers.Add(f.fromLocals.load())
 	st.Frontend = Side{In: fromPublishers, Out: fromSubscribers}
 	st.Backend = Side{In: fromSubscribers, Out: fromPublishers}
 

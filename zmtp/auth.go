@@ -18,6 +18,22 @@ type Auth struct {
 	Open bool
 	// Domain is the ZAP domain in requests to the Handler.
 	Domain string
+	// HandlerLogs tells that the Handler logs the clients that it refuses, and its own failures.
+	// The socket then logs them at debug level only. Default false.
+	HandlerLogs bool
+}
+
+// loggedError is an error of a Handler that has logged it.
+type loggedError struct{ error }
+
+func (e *loggedError) Unwrap() error { return e.error }
+
+// handlerError returns err, which the Handler gave as its answer.
+func (a *Auth) handlerError(err error) error {
+	if a.HandlerLogs {
+		return &loggedError{err}
+	}
+	return err
 }
 
 // Ask asks the handler about one client, and returns the metadata that the handler gives the
@@ -41,8 +57,8 @@ func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
 	switch {
 	case err != nil:
 		// No ERROR: the client tries again, and the authenticator may be back by then.
-		return nil, "", errors.Join(wire.Errorf(wire.AuthUnavailable, "the authenticator failed"),
-			err)
+		return nil, "", a.handlerError(errors.Join(
+			wire.Errorf(wire.AuthUnavailable, "the authenticator failed"), err))
 	case reply.Status == zap.StatusOK:
 		m, err = replyMetadata(&reply)
 		return m, "", err
@@ -56,7 +72,7 @@ func (a *Auth) Ask(ctx context.Context, peer net.Addr, mechanism string,
 	default:
 		e.Reason, e.Status = wire.AuthUnavailable, 0
 	}
-	return nil, status, e
+	return nil, status, a.handlerError(e)
 }
 
 // PropUserID is the property with the user id of an authenticated peer.

@@ -435,7 +435,7 @@ func (s *Socket) handshakeFailed(event Event, a *attachment, err error) {
 	attrs := []any{"endpoint", a.endpoint, "peer", event.Remote, "stage", "handshake", "reason", r,
 		"err", err}
 	level := slog.LevelDebug
-	if r != wire.LocalClose {
+	if _, logged := errors.AsType[*loggedError](err); !logged && r != wire.LocalClose {
 		// A peer that is refused tries again for ever, so each address and reason is rationed.
 		if others, ok := s.failures.Admit(r.String(), hostOf(event.Remote)); ok {
 			level = slog.LevelWarn

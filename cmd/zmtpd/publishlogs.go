@@ -33,7 +33,7 @@ type logPublisher struct {
 
 // inProcess returns the publisher of a broker in the same process.
 func (j *forwarderJob) inProcess() logPublisher {
-	return logPublisher{j.f.Join(nil).TryPublish, j.f.Wanted}
+	return logPublisher{j.f.Join(nil).NewPublisher().TryPublish, j.f.Wanted}
 }
 
 // addPublish opens the sink for published logs, if there are to be any.

@@ -108,7 +108,7 @@ func (g *Guard) Protect(config zmtp.Config, domain string) (zmtp.Config, error) 
 	if g.answers[domain] == nil {
 		g.answers[domain] = new([numAnswers]atomic.Uint64)
 	}
-	auth := zmtp.Auth{Handler: g, Domain: domain}
+	auth := zmtp.Auth{Handler: g, Domain: domain, HandlerLogs: true}
 	if g.keys != nil {
 		var err error
 		config.Mechanism, err = g.keys.Mechanism(auth)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/zap"
 )
 
@@ -26,8 +27,7 @@ type fixed struct {
 }
 
 func (f fixed) Authenticate(context.Context, *zap.Request) (zap.Reply, error) {
-	return f.reply,
-		f.err
+	return f.reply, f.err
 }
 
 func TestGuardDecides(t *testing.T) {
@@ -61,9 +61,11 @@ func TestGuardDecides(t *testing.T) {
 			t.Errorf("%s: status %d, %v; want %d", name, reply.Status, err, c.want)
 		}
 		for status, n := range g.Answers()["pull"] {
-			if want := uint64(0); status == c.counted {
+			want := uint64(0)
+			if status == c.counted {
 				want = 1
-			} else if n != want {
+			}
+			if n != want {
 				t.Errorf("%s: %d answers %s", name, n, status)
 			}
 		}
@@ -114,6 +116,47 @@ func TestGuardSweepsPeersThatAreNotAdmittedAnyMore(t *testing.T) {
 	await("connected although denied", 0)
 	g.SetRules(Rules{})
 	await("not connected again", 1)
+}
+
+// The log has one line for a client that is refused, or whose authenticator fails: the Guard logs it
+// with its key, so the socket does not.
+func TestRefusedClientIsLoggedOnce(t *testing.T) {
+	for name, handler := range map[string]fixed{
+		"refused": {reply: zap.Reply{Status: zap.StatusDenied, Text: "unknown"}},
+		"failed":  {err: errors.New("no answer")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out testkit.Output
+			log := slog.New(slog.NewTextHandler(&out, nil))
+			config, err := NewGuard(nil, handler, log).Protect(zmtp.Config{Logger: log}, "pull")
+			if err != nil {
+				t.Fatal(err)
+			}
+			pull := zmtp.NewPull(config)
+			defer pull.Close()
+			failures := pull.Monitor(100).Events()
+			endpoint, err := pull.Listen("tcp://127.0.0.1:*")
+			if err != nil {
+				t.Fatal(err)
+			}
+			push := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
+			defer push.Close()
+			if err := push.Connect(endpoint); err != nil {
+				t.Fatal(err)
+			}
+			for e := range failures {
+				if e.Type == zmtp.EventDisconnected {
+					break
+				}
+			}
+			pull.Close() // waits for the goroutine that logs
+			if lines := strings.Count(out.String(), "level=WARN"); lines != 1 ||
+				!strings.Contains(out.String(), "client refused") {
+				t.Errorf("%d lines:\n%s", lines, out.String())
+			}
+		})
+	}
 }
 
 func TestGuardLogsRemovedKeys(t *testing.T) {

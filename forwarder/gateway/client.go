@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"zmtpd/forwarder"
 	"zmtpd/forwarder/event"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/memory"
@@ -31,6 +32,7 @@ type client struct {
 	identity *Identity
 	counters *counters
 	holder   *memory.Holder
+	pub      *forwarder.LocalPublisher
 	done     chan struct{} // closed when the connection is given up
 
 	out     queue
@@ -54,6 +56,7 @@ func (g *Gateway) start(c *client) *client {
 	c.g = g
 	c.id = g.last.Add(1) - 1
 	c.endpoint = fmt.Sprintf("%s-websocket-%d", g.node, c.id)
+	c.pub = g.local.NewPublisher()
 	c.done = make(chan struct{})
 	c.counters = g.accounts.of(c.identity.Name, c.app)
 	c.holder = g.cfg.Load().Memory.NewHolder("websocket clients", clientFloor, func(error) {
@@ -339,7 +342,7 @@ func (c *client) publish(text []byte) error {
 	b.Add(topic, []byte(c.endpoint), []byte(event.BinaryName), body)
 	batch := b.Batch()
 	defer batch.Release()
-	if err := c.g.local.Publish(batch); err != nil {
+	if err := c.pub.Publish(batch); err != nil {
 		c.g.refused[Closing].Add(1)
 		return nil // the connection is about to be closed
 	}

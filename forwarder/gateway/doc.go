@@ -19,7 +19,8 @@
 // # Events from clients
 //
 // A client's read goroutine checks an event and publishes it. While the broker or the rate limit
-// holds it up, it does not read, which is the back-pressure on the client.
+// holds it up, it does not read, which is the back-pressure on the client. Each client is a
+// publisher of its own, so one that waits for a slow subscriber holds up no other.
 //
 // # Locks
 //
