@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,18 @@ const magic = "SQLite format 3\x00"
 // A WAL above this size is cut when it has been written to the file.
 const walLimit = 64 << 20
 
+const (
+	// cacheSize bounds the pages in memory, in bytes. A commit needs pages all over the file; one
+	// that is not in memory is read, and perhaps written once more.
+	cacheSize = 32 << 20
+	// checkpointAt is the number of pages in the WAL from which on they are written to the file. The
+	// same pages come again and again, so few large checkpoints write less than many small ones.
+	checkpointAt = walLimit / 2 / 4096
+	// rows is how many entries one statement writes: most of a commit of single rows would be what
+	// calls of SQLite cost.
+	rows = 32
+)
+
 const seqRow = "zmtpd_seq"
 
 type backend struct {
@@ -45,7 +58,7 @@ type backend struct {
 	db   *sql.DB
 	lock *sql.DB // holds the lock that keeps other processes away
 
-	replace, erase, clear, note *sql.Stmt
+	put, putRows, erase, clear, note *sql.Stmt
 }
 
 // Open opens the file of a store, and makes it if there is none. A file that is damaged, or that is
@@ -85,7 +98,9 @@ func open(path string, sync store.Sync) (_ *backend, err error) {
 		synchronous = "NORMAL" // the WAL is written to the operating system, and synced by Sync
 	}
 	b.db = connect(path, "journal_mode(WAL)", "synchronous("+synchronous+")",
-		"journal_size_limit("+strconv.Itoa(walLimit)+")")
+		"journal_size_limit("+strconv.Itoa(walLimit)+")",
+		"cache_size(-"+strconv.Itoa(cacheSize>>10)+")",
+		"wal_autocheckpoint("+strconv.Itoa(checkpointAt)+")")
 	if err := b.check(); err != nil {
 		return nil, err
 	}
@@ -240,12 +255,19 @@ func damaged(what string) error {
 }
 
 func (b *backend) prepare() (err error) {
+	const row = "(?, ?, ?, ?, ?, ?)"
+	put := func(n int) string {
+		return "INSERT INTO store(key, value, expiry, seq, modified, who) VALUES" + row +
+			strings.Repeat(", "+row, n-1) + " ON CONFLICT(key) DO UPDATE SET value = excluded.value," +
+			" expiry = excluded.expiry, seq = excluded.seq, modified = excluded.modified," +
+			" who = excluded.who"
+	}
 	for _, s := range []struct {
 		stmt **sql.Stmt
 		text string
 	}{
-		{&b.replace, "REPLACE INTO store(key, value, expiry, seq, modified, who)" +
-			" VALUES(?, ?, ?, ?, ?, ?)"},
+		{&b.put, put(1)},
+		{&b.putRows, put(rows)},
 		{&b.erase, "DELETE FROM store WHERE key = ?"},
 		{&b.clear, "DELETE FROM store"},
 		{&b.note, "REPLACE INTO meta(key, value) VALUES('" + seqRow + "', ?)"},
@@ -332,15 +354,10 @@ func (b *backend) Commit(changes []store.Change) (err error) {
 			tx.Rollback()
 		}
 	}()
-	// Of several changes of a key only the last one is written.
-	last := make(map[string]int, len(changes))
 	begin := 0
 	for i, c := range changes {
 		if c.Kind == store.Clear {
 			begin = i + 1
-			clear(last)
-		} else {
-			last[string(c.Key)] = i
 		}
 	}
 	if begin > 0 {
@@ -348,27 +365,52 @@ func (b *backend) Commit(changes []store.Change) (err error) {
 			return err
 		}
 	}
-	replace, erase := tx.Stmt(b.replace), tx.Stmt(b.erase)
-	for i := begin; i < len(changes); i++ {
-		c := &changes[i]
-		if last[string(c.Key)] != i {
+	// By key, as neighbours are on the same pages. Of several changes of a key only the last one is
+	// written.
+	sorted := slices.Clone(changes[begin:])
+	slices.SortStableFunc(sorted, func(x, y store.Change) int { return bytes.Compare(x.Key, y.Key) })
+	erase := tx.Stmt(b.erase)
+	var puts []*store.Entry
+	for i, c := range sorted {
+		if i+1 < len(sorted) && bytes.Equal(c.Key, sorted[i+1].Key) {
 			continue
 		}
 		if c.Kind == store.Put {
-			_, err = replace.Exec([]byte(c.Key), []byte(c.Value.Raw()), nanoseconds(c.Expires),
-				int64(c.Seq), c.Modified.UnixNano(), c.Who)
-		} else {
-			_, err = erase.Exec([]byte(c.Key))
-		}
-		if err != nil {
+			puts = append(puts, c.Entry)
+		} else if _, err = erase.Exec([]byte(c.Key)); err != nil {
 			return err
 		}
+	}
+	if err := b.putAll(tx, puts); err != nil {
+		return err
 	}
 	seq := strconv.FormatUint(changes[len(changes)-1].Seq, 10)
 	if _, err := tx.Stmt(b.note).Exec(seq); err != nil {
 		return err
 	}
 	return tx.Commit()
+}
+
+// putAll writes entries with few statements.
+func (b *backend) putAll(tx *sql.Tx, entries []*store.Entry) error {
+	args := make([]any, 0, 6*rows)
+	one, many := tx.Stmt(b.put), tx.Stmt(b.putRows)
+	for len(entries) > 0 {
+		n, stmt := 1, one
+		if len(entries) >= rows {
+			n, stmt = rows, many
+		}
+		args = args[:0]
+		for _, e := range entries[:n] {
+			args = append(args, []byte(e.Key), []byte(e.Value.Raw()), nanoseconds(e.Expires),
+				int64(e.Seq), e.Modified.UnixNano(), e.Who)
+		}
+		if _, err := stmt.Exec(args...); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
 }
 
 // Sync implements store.Backend: a checkpoint syncs the WAL.
