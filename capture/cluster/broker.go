@@ -1,10 +1,8 @@
 package cluster
 
 import (
-	"bytes"
 	"hash/maphash"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"zmtpd/capture"
@@ -18,6 +16,12 @@ const (
 	// maxAwaited bounds the subscribers to which messages have to come, summed over all messages.
 	// Beyond that a message counts as lost to nobody.
 	maxAwaited = 1 << 20
+	// maxMatches bounds the subscriptions that are looked at for one message. Beyond that it counts
+	// as lost to nobody.
+	maxMatches = 4096
+	// maxDelivered bounds the subscribers to which pending messages have come, summed over all
+	// messages. Beyond that the oldest messages are no longer followed.
+	maxDelivered = 1 << 20
 	// maxSamples bounds the latencies that are kept to find their quantiles.
 	maxSamples = 1 << 16
 	// settled is how old a subscription has to be for a message that it misses to count as lost:
@@ -25,25 +29,56 @@ const (
 	settled = 200 * time.Millisecond
 )
 
-// broker follows messages through one broker, which is known by its address.
+// broker follows messages through one broker, which is known by its address. Each event costs an
+// amount of work that does not depend on how much of the capture there was before.
 type broker struct {
-	pending map[uint64][]*passing // by hash
-	queue   []*passing            // by time
-	in, out uint64
-	lost    map[uint64]uint64 // by session
-	total   uint64            // of lost
-	early   uint64            // messages out that were not seen in
-	samples []time.Duration
-	seen    uint64 // latencies
-	max     time.Duration
+	load        *load
+	subscribers subscribers
+	pending     map[uint64]*copies // by hash
+	queue       []*passing         // by time
+	in, out     uint64
+	lost        map[uint64]uint64 // by session
+	total       uint64            // of lost
+	early       uint64            // messages out that were not seen in
+	samples     []time.Duration
+	seen        uint64 // latencies
+	max         time.Duration
+}
+
+// load is what all brokers keep and do together.
+type load struct {
+	awaited   int // entries of all passing.left
+	delivered int // entries of all passing.to
+	steps     int // of loops, for tests
 }
 
 // passing is a message on its way.
 type passing struct {
 	hash uint64
 	at   time.Time
-	to   []uint64 // sessions to which it has to come
-	left map[uint64]bool
+	left map[*session]struct{} // to which it has to come
+	to   []*session            // to which it has come
+}
+
+// copies are the messages with the same bytes. They come out to each subscriber in the order in
+// which they came in.
+type copies struct {
+	waiting []*passing
+	dropped uint64              // messages before waiting
+	taken   map[*session]uint64 // messages that came out to a session, dropped ones included
+}
+
+// next returns the message that comes out to s next, nil if there is none.
+func (c *copies) next(s *session) *passing {
+	if c == nil {
+		return nil
+	}
+	n := max(c.taken[s], c.dropped) - c.dropped
+	if n >= uint64(len(c.waiting)) {
+		return nil
+	}
+	c.taken[s] = c.dropped + n + 1
+	return c.waiting[n]
 }
 
 // broker returns the broker of a session.
@@ -54,7 +89,8 @@ func (a *Analyzer) broker(s *capture.Session, create bool) *broker {
 	key := s.Server.Addr().String()
 	b := a.brokers[key]
 	if b == nil && create && len(a.brokers) < maxBrokers {
-		b = &broker{pending: map[uint64][]*passing{}, lost: map[uint64]uint64{}}
+		b = &broker{load: &a.load, pending: map[uint64]*copies{}, lost: map[uint64]uint64{},
+			subscribers: subscribers{byTopic: map[string]map[*session]struct{}{}}}
 		a.brokers[key] = b
 	}
 	return b
@@ -71,54 +107,58 @@ func (a *Analyzer) follow(s *session, ev *capture.Event, item Item) {
 	if b == nil {
 		return
 	}
-	a.awaited -= b.expire(ev.Time.Add(-a.opts.MaxLatency))
+	b.expire(ev.Time.Add(-a.opts.MaxLatency))
 	hash := maphash.Bytes(a.seed, ev.Message.Wire())
 	if out {
-		b.out++
-		a.awaited -= b.delivered(hash, s.public.ID, ev.Time)
-		return
+		b.delivered(hash, s, ev.Time)
+	} else {
+		b.received(hash, item.Topic, ev.Time)
 	}
+}
+
+// received takes a message into the broker.
+func (b *broker) received(hash uint64, topic []byte, now time.Time) {
 	b.in++
 	if len(b.queue) >= maxPending {
-		a.awaited -= b.drop(b.queue[0], false)
+		b.drop(false)
 	}
-	p := &passing{hash: hash, at: ev.Time, left: map[uint64]bool{}}
-	for id, other := range a.sessions {
-		if isEgress(other.public) && other.public.Server.Addr() == s.public.Server.Addr() &&
-			a.awaited < maxAwaited && other.wants(item.Topic, ev.Time) {
-			p.left[id] = true
-			a.awaited++
+	p := &passing{hash: hash, at: now, left: map[*session]struct{}{}}
+	matches := 0
+	for prefix, s := range b.subscribers.match(topic, b.load) {
+		if matches++; matches > maxMatches || b.load.awaited >= maxAwaited {
+			break
+		}
+		if _, known := p.left[s]; !known && now.Sub(s.topics[prefix]) > settled {
+			p.left[s] = struct{}{}
+			b.load.awaited++
 		}
 	}
-	b.pending[hash] = append(b.pending[hash], p)
+	if b.pending[hash] == nil {
+		b.pending[hash] = &copies{taken: map[*session]uint64{}}
+	}
+	b.pending[hash].waiting = append(b.pending[hash].waiting, p)
 	b.queue = append(b.queue, p)
 }
 
-// wants reports whether the client of a session has been subscribed to a topic for a while.
-func (s *session) wants(topic []byte, now time.Time) bool {
-	for prefix, since := range s.topics {
-		if bytes.HasPrefix(topic, []byte(prefix)) && now.Sub(since) > settled {
-			return true
-		}
+// delivered takes a message out of the broker to a subscriber.
+func (b *broker) delivered(hash uint64, s *session, now time.Time) {
+	b.out++
+	if b.load.delivered >= maxDelivered && len(b.queue) > 0 {
+		b.drop(false)
 	}
-	return false
-}
-
-// delivered takes a message out of the broker. Like expire, drop and forget it returns how many
-// entries of passing.left are gone.
-func (b *broker) delivered(hash, session uint64, now time.Time) (gone int) {
-	for _, p := range b.pending[hash] {
-		if slices.Contains(p.to, session) {
-			continue // the same message was sent twice
-		}
-		p.to = append(p.to, session)
-		before := len(p.left)
-		delete(p.left, session)
-		b.sample(now.Sub(p.at))
-		return before - len(p.left)
+	b.load.steps++
+	p := b.pending[hash].next(s)
+	if p == nil {
+		b.early++
+		return
 	}
-	b.early++
-	return 0
+	p.to = append(p.to, s)
+	b.load.delivered++
+	if _, ok := p.left[s]; ok {
+		delete(p.left, s)
+		b.load.awaited--
+	}
+	b.sample(now.Sub(p.at))
 }
 
 // sample keeps a latency; of many, some at random.
@@ -133,43 +173,43 @@ func (b *broker) sample(d time.Duration) {
 }
 
 // expire ends the messages that came in before a time.
-func (b *broker) expire(before time.Time) (gone int) {
+func (b *broker) expire(before time.Time) {
 	for len(b.queue) > 0 && b.queue[0].at.Before(before) {
-		gone += b.drop(b.queue[0], true)
+		b.drop(true)
 	}
-	return gone
 }
 
 // drop forgets the first message of the queue. Where it has not come out it is lost, if lost says
-// so.
-func (b *broker) drop(p *passing, lost bool) (gone int) {
-	b.queue = b.queue[1:]
-	list := slices.DeleteFunc(b.pending[p.hash], func(q *passing) bool { return q == p })
-	if len(list) == 0 {
+// so. Nothing is lost to a subscriber whose session has ended.
+func (b *broker) drop(lost bool) {
+	p := b.queue[0]
+	b.queue[0], b.queue = nil, b.queue[1:]
+	c := b.pending[p.hash] // p is its first message
+	c.waiting[0], c.waiting = nil, c.waiting[1:]
+	c.dropped++
+	for _, s := range p.to {
+		if c.taken[s] <= c.dropped {
+			delete(c.taken, s)
+		}
+	}
+	if len(c.waiting) == 0 {
 		delete(b.pending, p.hash)
-	} else {
-		b.pending[p.hash] = list
 	}
+	b.load.steps += 1 + len(p.to) + len(p.left)
+	b.load.delivered -= len(p.to)
+	b.load.awaited -= len(p.left)
 	if !lost {
-		return len(p.left)
+		return
 	}
-	for session := range p.left {
-		if _, ok := b.lost[session]; ok || len(b.lost) < maxNames {
-			b.lost[session]++
+	for s := range p.left {
+		if s.ended {
+			continue
+		}
+		if _, ok := b.lost[s.public.ID]; ok || len(b.lost) < maxNames {
+			b.lost[s.public.ID]++
 		}
 		b.total++
 	}
-	return len(p.left)
-}
-
-// forget takes the end of a subscriber's session: nothing has to come to it any more.
-func (b *broker) forget(session uint64) (gone int) {
-	for _, p := range b.queue {
-		before := len(p.left)
-		delete(p.left, session)
-		gone += before - len(p.left)
-	}
-	return gone
 }
 
 // quantile returns a quantile of the sorted latencies.

@@ -46,7 +46,7 @@ type Analyzer struct {
 	known      map[pair]bool // who has got a hello of whom
 	brokers    map[string]*broker
 	subscribed int // entries of all session.topics
-	awaited    int // entries of all passing.left
+	load       load
 
 	malformed uint64
 	first     time.Time
@@ -63,6 +63,7 @@ type session struct {
 	client Counts
 	server Counts
 	topics map[string]time.Time // that the client subscribes to, and since when
+	ended  bool
 }
 
 // New returns an Analyzer.
@@ -118,20 +119,14 @@ func (a *Analyzer) Observe(ev *capture.Event) Item {
 		a.follow(s, ev, item)
 	case Subscribe:
 		if ev.From == capture.Client && len(item.Topic) <= maxName {
-			if a.subscribed < maxTopics {
-				a.subscribed -= len(s.topics)
-				s.topics[string(item.Topic)] = ev.Time
-				a.subscribed += len(s.topics)
-			}
+			a.subscribe(s, item.Topic, ev.Time)
 			if id, ok := nodeOfTopic(item.Topic); ok && s.node == "" {
 				s.node = id
 			}
 		}
 	case Unsubscribe:
 		if ev.From == capture.Client {
-			a.subscribed -= len(s.topics)
-			delete(s.topics, string(item.Topic))
-			a.subscribed += len(s.topics)
+			a.unsubscribe(s, string(item.Topic))
 		} else {
 			a.down(s, ev, item)
 		}
@@ -201,21 +196,6 @@ func (a *Analyzer) down(s *session, ev *capture.Event, item Item) {
 	delete(a.known, p)
 	a.membership = append(a.membership, Membership{Time: ev.Time, OfID: id, Down: true,
 		observer: s.node})
-}
-
-// end takes the end of a session.
-func (a *Analyzer) end(s *session, ev *capture.Event) {
-	delete(a.sessions, ev.Session.ID)
-	a.subscribed -= len(s.topics)
-	if b := a.broker(s.public, false); b != nil {
-		a.awaited -= b.expire(ev.Time.Add(-a.opts.MaxLatency))
-		a.awaited -= b.forget(s.public.ID)
-	}
-	if len(a.ended) >= maxNames {
-		a.skipped++
-		return
-	}
-	a.ended = append(a.ended, a.summarize(s, ev))
 }
 
 func (a *Analyzer) summarize(s *session, ev *capture.Event) SessionSummary {

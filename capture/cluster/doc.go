@@ -14,5 +14,6 @@
 //	}
 //	summary := a.Summary()
 //
-// Memory is bounded: beyond a limit, names are counted together.
+// Memory is bounded, and so is the work for one event: beyond limits, names are counted together,
+// and messages count as lost to nobody.
 package cluster

@@ -57,7 +57,10 @@ func (a *Analyzer) Summary() Summary {
 		Membership: slices.Clone(a.membership), Sessions: slices.Clone(a.ended)}
 	for _, address := range slices.Sorted(maps.Keys(a.brokers)) {
 		b := a.brokers[address]
-		a.awaited -= b.expire(a.last.Add(-a.opts.MaxLatency))
+		if b.in+b.out == 0 {
+			continue // only subscriptions
+		}
+		b.expire(a.last.Add(-a.opts.MaxLatency))
 		sorted := slices.Clone(b.samples)
 		slices.Sort(sorted)
 		sum.Brokers = append(sum.Brokers, BrokerSummary{Address: address, In: b.in, Out: b.out,
