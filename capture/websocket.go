@@ -3,13 +3,12 @@ package capture
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"fmt"
-	"math"
 	"net/textproto"
 	"strings"
 
 	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/ws/frame"
 )
 
 // ZMTP over WebSocket (RFC 45): behind an HTTP upgrade, which names the mechanism, each frame of
@@ -27,26 +26,6 @@ const (
 	bareProtocol = "ZWS2.0"
 	// maxProtocol bounds a subprotocol in bytes. Names of mechanisms have up to 20 (RFC 37).
 	maxProtocol = 64
-)
-
-// Parts of a WebSocket frame (RFC 6455, section 5.2).
-const (
-	wsFinal   = 0x80 // with an opcode
-	wsBinary  = 2
-	wsClose   = 8
-	wsPing    = 9
-	wsPong    = 10
-	wsMasked  = 0x80 // with a short size
-	wsSize16  = 126
-	wsSize64  = 127
-	wsControl = 125 // bytes of the longest payload of a control frame
-	wsHeader  = 14  // bytes of the longest header
-)
-
-// Flags of RFC 45.
-const (
-	wsMore    = 1
-	wsCommand = 2
 )
 
 // maxRoutingID is the size of the longest routing id in bytes (RFC 37).
@@ -86,10 +65,10 @@ type webSocket struct {
 	bare   bool   // the routing id comes next
 	part   []byte // a frame as far as it has come: header and flags, or all of it
 	left   int64  // bytes of the current frame that are still to come
-	key    [4]byte
-	at     int  // of the next byte in key
-	drop   bool // the rest of the frame is not looked at
-	lost   bool // the boundaries of frames are not known
+	key    frame.MaskKey
+	at     int64 // of the next byte in the payload
+	drop   bool  // the rest of the frame is not looked at
+	lost   bool  // the boundaries of frames are not known
 
 	begun bool   // frames begin with early
 	early []byte // not yet taken apart
@@ -229,7 +208,7 @@ func (r *Reader) assume(s *session) error {
 
 func (r *Reader) newWebSocket(s *session, side int) *webSocket {
 	return &webSocket{masked: s.side(side) == Client,
-		part: make([]byte, 0, wsHeader+1+maxRoutingID)}
+		part: make([]byte, 0, frame.MaxHeader+1+maxRoutingID)}
 }
 
 // beginFrames begins the frames of a direction with rest.
@@ -238,63 +217,6 @@ func (r *Reader) beginFrames(s *session, side int, rest []byte) {
 	h.ws, h.stage = r.newWebSocket(s, side), handshake
 	h.greeting = wire.Greeting{Major: 3, Minor: 1, Mechanism: s.agreed.mechanism}
 	h.ws.bare, h.ws.begun, h.ws.early = s.agreed.bare, true, bytes.Clone(rest)
-}
-
-// wsFrame is the header of a WebSocket frame.
-type wsFrame struct {
-	op   byte
-	size int64 // of the payload
-	key  [4]byte
-}
-
-// parseWebSocket parses the header at the start of b and returns its length, 0 while b is too
-// short. A size in a longer form than necessary is refused (RFC 6455, section 5.2).
-func parseWebSocket(b []byte, masked bool) (f wsFrame, n int, err error) {
-	if len(b) < 2 {
-		return f, 0, nil
-	}
-	f.op = b[0] &^ wsFinal
-	switch {
-	case b[0]&wsFinal == 0 || f.op != wsBinary && f.op != wsClose && f.op != wsPing &&
-		f.op != wsPong:
-		return f, 0, wire.Errorf(wire.MalformedFrame, "a WebSocket frame that begins with %#02x",
-			b[0])
-	case b[1]&wsMasked != 0 != masked:
-		return f, 0, wire.Errorf(wire.MalformedFrame,
-			"a WebSocket frame whose second byte is %#02x: only clients mask", b[1])
-	}
-	n = 2
-	switch f.size = int64(b[1] &^ wsMasked); f.size {
-	case wsSize16:
-		n = 4
-	case wsSize64:
-		n = 10
-	}
-	head := n
-	if masked {
-		n += len(f.key)
-	}
-	if len(b) < n {
-		return f, 0, nil
-	}
-	shortest := uint64(0)
-	size := uint64(f.size)
-	switch head {
-	case 4:
-		size, shortest = uint64(binary.BigEndian.Uint16(b[2:])), wsControl+1
-	case 10:
-		size, shortest = binary.BigEndian.Uint64(b[2:]), math.MaxUint16+1
-	}
-	if size < shortest || size > math.MaxInt64/2 || f.op != wsBinary && size > wsControl ||
-		f.op == wsBinary && size == 0 {
-		return f, 0, wire.Errorf(wire.MalformedFrame,
-			"a WebSocket frame of kind %d with a payload of %d bytes", f.op, size)
-	}
-	f.size = int64(size)
-	if masked {
-		f.key = [4]byte(b[head:])
-	}
-	return f, n, nil
 }
 
 // frames takes WebSocket frames apart.
@@ -317,25 +239,25 @@ func (r *Reader) frames(s *session, side int, b []byte) error {
 		}
 		before := len(w.part)
 		w.part = append(w.part, b[:min(len(b), cap(w.part)-before)]...)
-		f, n, err := parseWebSocket(w.part, w.masked)
+		f, n, err := frame.ParseHeader(w.part, w.masked)
 		if err != nil {
 			return r.fail(s, side, err)
 		}
 		whole := n + 1 // with the flags
-		if f.op != wsBinary || w.bare && f.size <= maxRoutingID+1 {
-			whole = n + int(f.size)
+		if f.Op != frame.Binary || w.bare && f.Size <= maxRoutingID+1 {
+			whole = n + int(f.Size)
 		}
 		if n == 0 || len(w.part) < whole {
 			return nil
 		}
 		b = b[whole-before:]
 		payload := w.part[n:whole]
-		w.key, w.at, w.drop, w.part = f.key, 0, false, w.part[:0]
+		w.key, w.at, w.drop, w.part = f.Key, 0, false, w.part[:0]
 		w.unmask(payload)
-		if f.op == wsBinary {
-			err = r.binaryFrame(s, side, f.size, payload)
+		if f.Op == frame.Binary {
+			err = r.binaryFrame(s, side, f.Size, payload)
 		} else {
-			err = r.controlFrame(s, side, f.op, payload)
+			err = r.controlFrame(s, side, f.Op, payload)
 		}
 		if err != nil {
 			return err
@@ -347,16 +269,9 @@ func (r *Reader) frames(s *session, side int, b []byte) error {
 // binaryFrame begins a frame of ZMTP. payload begins with its flags.
 func (r *Reader) binaryFrame(s *session, side int, size int64, payload []byte) error {
 	w := s.half[side].ws
-	var flags wire.Flags
-	switch payload[0] {
-	case 0:
-	case wsMore:
-		flags = wire.More
-	case wsCommand:
-		flags = wire.Command
-	default:
-		return r.fail(s, side, wire.Errorf(wire.MalformedFrame,
-			"flags %#02x of a frame over WebSocket", payload[0]))
+	flags, err := frame.ParseFlags(payload[0])
+	if err != nil {
+		return r.fail(s, side, err)
 	}
 	if w.bare {
 		if flags != 0 || int64(len(payload)) < size {
@@ -372,11 +287,11 @@ func (r *Reader) binaryFrame(s *session, side int, size int64, payload []byte) e
 }
 
 // controlFrame takes a heartbeat, or the announcement that the sender will close.
-func (r *Reader) controlFrame(s *session, side int, op byte, payload []byte) error {
+func (r *Reader) controlFrame(s *session, side int, op frame.Opcode, payload []byte) error {
 	switch op {
-	case wsPing:
+	case frame.Ping:
 		return r.command(s, side, []byte(wire.CmdPing), append([]byte{0, 0}, payload...))
-	case wsPong:
+	case frame.Pong:
 		return r.command(s, side, []byte(wire.CmdPong), payload)
 	}
 	return r.command(s, side, []byte(CmdClose), payload)
@@ -384,13 +299,10 @@ func (r *Reader) controlFrame(s *session, side int, op byte, payload []byte) err
 
 // unmask takes the next bytes of a payload.
 func (w *webSocket) unmask(b []byte) {
-	if !w.masked {
-		return
+	if w.masked {
+		w.key.Apply(w.at, b)
 	}
-	for i := range b {
-		b[i] ^= w.key[(w.at+i)&3]
-	}
-	w.at = (w.at + len(b)) & 3
+	w.at += int64(len(b))
 }
 
 // jump takes bytes that are missing. It returns false if they may contain a boundary.
@@ -400,7 +312,7 @@ func (w *webSocket) jump(missing int64) bool {
 		return false
 	}
 	w.left -= missing
-	w.at = int((int64(w.at) + missing) & 3)
+	w.at += missing
 	return true
 }
 
@@ -429,14 +341,16 @@ func (r *Reader) loseFrames(s *session, side int) bool {
 
 // frameEndWebSocket is frameEnd for a direction over WebSocket.
 func (q question) frameEndWebSocket(b []byte, i int) int {
-	f, n, err := parseWebSocket(b[i:], q.masked)
+	f, n, err := frame.ParseHeader(b[i:], q.masked)
 	switch {
-	case err != nil || f.op == wsBinary && f.size > q.limit+1:
+	case err != nil || f.Op == frame.Binary && f.Size > q.limit+1:
 		return -1
 	case n == 0:
 		return len(b) + 1
-	case f.op == wsBinary && i+n < len(b) && b[i+n]^f.key[0] > wsCommand:
+	case f.Op == frame.Binary && i+n < len(b) && b[i+n]^f.Key[0] > frame.Command:
+		return -1
+	case n > frame.HeaderSize(f.Size, q.masked):
 		return -1
 	}
-	return int(min(int64(i+n)+f.size, int64(len(b))+1))
+	return int(min(int64(i+n)+f.Size, int64(len(b))+1))
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/ws/frame"
 )
 
 // readBuffer is the size in bytes of the buffer that each connection has for headers and small
@@ -79,7 +80,7 @@ func (c *conn) CloseWrite() error {
 	c.closed = true
 	if c.w.between() {
 		c.w.buf = c.w.buf[:0]
-		c.w.control(opClose, []byte{closeNormal >> 8, closeNormal & 0xff})
+		c.w.control(frame.Close, []byte{closeNormal >> 8, closeNormal & 0xff})
 		if _, err := c.stream.Write(c.w.buf); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@
 // WebSocket, whose first byte has the flags. Text frames, fragmented messages and extensions are
 // refused, as in libzmq (ws_decoder.cpp).
 //
-// The package has its own codec of WebSocket frames (RFC 6455), because a frame must be passed on
+// The codec of WebSocket frames (RFC 6455) is package frame, because a frame must be passed on
 // while it arrives: a library that gives out whole messages would hold each of them in memory
 // before zmtp has checked its size.
 package ws

@@ -368,20 +368,3 @@ func TestEndpoints(t *testing.T) {
 		t.Errorf("wss without certificate: %v", err)
 	}
 }
-
-// Masks of pieces at any offset are those of the whole.
-func TestMask(t *testing.T) {
-	key := maskKey{1, 2, 3, 250}
-	whole := []byte(testkit.Pattern(100))
-	for i := range whole {
-		whole[i] ^= key[i%4]
-	}
-	for cut := range 100 {
-		b := []byte(testkit.Pattern(100))
-		key.apply(0, b[:cut])
-		key.apply(int64(cut), b[cut:])
-		if string(b) != string(whole) {
-			t.Fatalf("cut at %d", cut)
-		}
-	}
-}

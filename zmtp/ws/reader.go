@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/ws/frame"
 )
 
 // reader turns the WebSocket frames that come into frames of ZMTP.
@@ -17,10 +18,10 @@ type reader struct {
 	pings  *pings
 
 	ahead  []byte // of ZMTP, to be read before anything else
-	memory [maxHeader + maxControl]byte
+	memory [frame.MaxHeader + frame.MaxControl]byte
 	body   int64 // what is left of the payload of a binary frame
 	at     int64 // how much of the payload has been read
-	key    maskKey
+	key    frame.MaskKey
 	err    error
 }
 
@@ -59,7 +60,7 @@ func (r *reader) Read(b []byte) (n int, err error) {
 // take unmasks b, the next piece of the payload.
 func (r *reader) take(b []byte) {
 	if r.masked {
-		r.key.apply(r.at, b)
+		r.key.Apply(r.at, b)
 	}
 	r.at += int64(len(b))
 	r.body -= int64(len(b))
@@ -87,8 +88,8 @@ func (r *reader) next(poll bool) error {
 		if _, err := r.in.Peek(need); err != nil {
 			return err
 		}
-		b, _ := r.in.Peek(min(r.in.Buffered(), maxHeader+maxControl))
-		h, n, err := parseHeader(b, r.masked)
+		b, _ := r.in.Peek(min(r.in.Buffered(), frame.MaxHeader+frame.MaxControl))
+		h, n, err := frame.ParseHeader(b, r.masked)
 		if err != nil {
 			return err
 		}
@@ -97,8 +98,8 @@ func (r *reader) next(poll bool) error {
 			continue
 		}
 		whole := n + 1 // the flags
-		if h.op != opBinary {
-			whole = n + int(h.size)
+		if h.Op != frame.Binary {
+			whole = n + int(h.Size)
 		}
 		if len(b) < whole {
 			need = whole
@@ -107,30 +108,24 @@ func (r *reader) next(poll bool) error {
 		payload := append(r.memory[:0], b[n:whole]...)
 		r.in.Discard(whole)
 		if r.masked {
-			h.key.apply(0, payload)
+			h.Key.Apply(0, payload)
 		}
-		if h.op == opBinary {
+		if h.Op == frame.Binary {
 			return r.begin(h, payload[0])
 		}
-		return r.control(h.op, payload)
+		return r.control(h.Op, payload)
 	}
 }
 
 // begin begins a binary frame.
-func (r *reader) begin(h header, flags byte) error {
-	if flags&^(flagMore|flagCommand) != 0 {
-		return malformed("reserved bits in the flags %#02x of a frame", flags)
+func (r *reader) begin(h frame.Header, flags byte) error {
+	f, err := frame.ParseFlags(flags)
+	if err != nil {
+		return err
 	}
-	r.key, r.at, r.body = h.key, 1, h.size-1
+	r.key, r.at, r.body = h.Key, 1, h.Size-1
 	if r.bare {
 		return r.routingID(flags)
-	}
-	var f wire.Flags
-	if flags&flagMore != 0 {
-		f |= wire.More
-	}
-	if flags&flagCommand != 0 {
-		f |= wire.Command
 	}
 	r.ahead = wire.AppendHeader(r.memory[:0], f, int(r.body))
 	return nil
@@ -143,7 +138,8 @@ const maxRoutingID = 255
 // of a peer of unknown type in its place.
 func (r *reader) routingID(flags byte) error {
 	if flags != 0 || r.body > maxRoutingID {
-		return malformed("no routing id of at most %d bytes as its first frame", maxRoutingID)
+		return wire.Errorf(wire.MalformedFrame,
+			"the first frame is no routing id of at most %d bytes", maxRoutingID)
 	}
 	id := make([]byte, r.body)
 	if _, err := io.ReadFull(r.in, id); err != nil {
@@ -157,14 +153,14 @@ func (r *reader) routingID(flags byte) error {
 }
 
 // control acts on a control frame: heartbeats become those of ZMTP.
-func (r *reader) control(op opcode, payload []byte) error {
+func (r *reader) control(op frame.Opcode, payload []byte) error {
 	switch op {
-	case opPing:
+	case frame.Ping:
 		r.pings.got(payload)
 		r.ahead = wire.AppendPing(r.memory[:0], 0)
-	case opPong:
+	case frame.Pong:
 		r.ahead = wire.AppendPong(r.memory[:0], nil)
-	case opClose:
+	case frame.Close:
 		return closed(payload)
 	}
 	return nil

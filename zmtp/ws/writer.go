@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"zmtpd/zmtp/wire"
+	"zmtpd/zmtp/ws/frame"
 )
 
 // maxHeartbeat is the size of the longest PING or PONG.
@@ -23,7 +24,7 @@ type writer struct {
 	body  int64  // what is left of the body of a frame
 	keep  bool   // the body goes to held
 	at    int64  // how much of the payload was written
-	key   maskKey
+	key   frame.MaskKey
 	buf   []byte
 	marks []mark // where frames end that are whole in buf
 }
@@ -105,9 +106,9 @@ func (w *writer) command() {
 	name, data, _ := wire.ParseCommand(body)
 	switch string(name) {
 	case wire.CmdPing:
-		w.control(opPing, nil)
+		w.control(frame.Ping, nil)
 	case wire.CmdPong:
-		w.control(opPong, w.pings.payload())
+		w.control(frame.Pong, w.pings.payload())
 	case wire.CmdReady:
 		if w.bare {
 			w.bare = false
@@ -128,38 +129,38 @@ func (w *writer) command() {
 func (w *writer) begin(flags wire.Flags, size int) {
 	var f byte
 	if flags&wire.More != 0 {
-		f |= flagMore
+		f |= frame.More
 	}
 	if flags&wire.Command != 0 {
-		f |= flagCommand
+		f |= frame.Command
 	}
-	w.header(opBinary, 1+size)
+	w.header(frame.Binary, 1+size)
 	w.put([]byte{f})
 }
 
 // control appends a control frame.
-func (w *writer) control(op opcode, payload []byte) {
+func (w *writer) control(op frame.Opcode, payload []byte) {
 	w.header(op, len(payload))
 	w.put(payload)
 }
 
 // header appends the header of a frame, with a new key if this side masks.
-func (w *writer) header(op opcode, size int) {
+func (w *writer) header(op frame.Opcode, size int) {
 	w.at = 0
 	if !w.mask {
-		w.buf = appendHeader(w.buf, op, size, nil)
+		w.buf = frame.AppendHeader(w.buf, op, size, nil)
 		return
 	}
 	k := rand.Uint32()
-	w.key = maskKey{byte(k), byte(k >> 8), byte(k >> 16), byte(k >> 24)}
-	w.buf = appendHeader(w.buf, op, size, &w.key)
+	w.key = frame.MaskKey{byte(k), byte(k >> 8), byte(k >> 16), byte(k >> 24)}
+	w.buf = frame.AppendHeader(w.buf, op, size, &w.key)
 }
 
 // put appends a piece of a payload.
 func (w *writer) put(b []byte) {
 	w.buf = append(w.buf, b...)
 	if w.mask {
-		w.key.apply(w.at, w.buf[len(w.buf)-len(b):])
+		w.key.Apply(w.at, w.buf[len(w.buf)-len(b):])
 	}
 	w.at += int64(len(b))
 }

@@ -20,6 +20,7 @@ import (
 	"zmtpd/curve"
 	"zmtpd/zmtp"
 	"zmtpd/zmtp/testkit"
+	"zmtpd/zmtp/ws/frame"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -192,19 +193,19 @@ func (r *recorder) Read(b []byte) (int, error) {
 }
 
 // frames counts the frames of a server in what was read.
-func (r *recorder) frames(op opcode) (n int) {
+func (r *recorder) frames(op frame.Opcode) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, rest, _ := bytes.Cut(r.all, []byte("\r\n\r\n"))
 	for {
-		h, m, err := parseHeader(rest, false)
-		if err != nil || m == 0 || int64(len(rest)-m) < h.size {
+		h, m, err := frame.ParseHeader(rest, false)
+		if err != nil || m == 0 || int64(len(rest)-m) < h.Size {
 			return n
 		}
-		if h.op == op {
+		if h.Op == op {
 			n++
 		}
-		rest = rest[m+int(h.size):]
+		rest = rest[m+int(h.Size):]
 	}
 }
 
@@ -238,7 +239,7 @@ func TestHeartbeats(t *testing.T) {
 				t.Fatal(err)
 			}
 			testkit.Eventually(t, "PINGs and PONGs in both directions", func() bool {
-				return conn.frames(opPing) >= 3 && conn.frames(opPong) >= 3
+				return conn.frames(frame.Ping) >= 3 && conn.frames(frame.Pong) >= 3
 			})
 			if err := push.Send(t.Context(), zmtp.NewMessageString("x")); err != nil {
 				t.Fatal(err)
