@@ -19,7 +19,7 @@ func TestArchiveFlags(t *testing.T) {
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", dir, "--rotate", "1h",
 		"--name", "logger-1", "--archive", archive, "--archive-compress", "zstd:19")
 	push := connect(t, d.Endpoint("PULL"))
-	if err := push.Send(t.Context(), logMessage(t, "node", "test", "hello")); err != nil {
+	if err := push.Send(testkit.Context(t), logMessage(t, "node", "test", "hello")); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the record",

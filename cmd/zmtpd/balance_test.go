@@ -442,7 +442,7 @@ func TestBalanceEncrypted(t *testing.T) {
 		}
 		const n = 500
 		for i := range n {
-			if err := push.Send(t.Context(),
+			if err := push.Send(testkit.Context(t),
 				logMessage(t, "node", "conn", fmt.Sprint(i))); err != nil {
 				t.Fatal(err)
 			}

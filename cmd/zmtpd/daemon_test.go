@@ -132,7 +132,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 	written := 0
 	serves := func(after string) {
 		t.Helper()
-		if err := good.Send(t.Context(), logMessage(t, "good", "good", after)); err != nil {
+		if err := good.Send(testkit.Context(t), logMessage(t, "good", "good", after)); err != nil {
 			t.Fatal(err)
 		}
 		written++
@@ -228,7 +228,7 @@ func TestDaemonSurvivesMalformedInput(t *testing.T) {
 			return n
 		}
 		before := dropped()
-		if err := good.Send(t.Context(), parts); err != nil {
+		if err := good.Send(testkit.Context(t), parts); err != nil {
 			t.Fatal(err)
 		}
 		written++
@@ -308,7 +308,7 @@ func TestUpForwardsAndLogs(t *testing.T) {
 	for _, e := range d.status().Endpoints {
 		if e.Socket == "PULL" {
 			message := logMessage(t, "node-7", "test", e.Endpoint)
-			if err := connect(t, e.Endpoint).Send(t.Context(), message); err != nil {
+			if err := connect(t, e.Endpoint).Send(testkit.Context(t), message); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -96,7 +96,7 @@ func TestGateway(t *testing.T) {
 			t.Errorf("received %s", got)
 		}
 	}
-	m, err := sub.Recv(t.Context())
+	m, err := sub.Recv(testkit.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}

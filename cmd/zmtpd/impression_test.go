@@ -116,7 +116,7 @@ func TestLoggerThatCannotWriteIsNotReady(t *testing.T) {
 	push := connect(t, d.Endpoint("PULL"))
 	text := strings.Repeat("x", 64<<10)
 	go func() {
-		for push.Send(t.Context(), logMessage(t, "node", "test", text)) == nil {
+		for push.Send(testkit.Context(t), logMessage(t, "node", "test", text)) == nil {
 		}
 	}()
 	testkit.Eventually(t, "not ready", func() bool {

@@ -36,7 +36,7 @@ func TestPlain(t *testing.T) {
 		if _, err := push(text, user...); err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		if m, err := pull.Recv(t.Context()); err != nil || string(m.Part(0)) != "hello" {
+		if m, err := pull.Recv(testkit.Context(t)); err != nil || string(m.Part(0)) != "hello" {
 			t.Fatalf("%v, %v", m, err)
 		}
 	}

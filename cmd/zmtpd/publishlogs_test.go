@@ -56,7 +56,7 @@ func TestPublishLogs(t *testing.T) {
 		// The PUB of a logger learns of the subscriptions a little later than it connects.
 		testkit.Eventually(t, "a published record", func() bool {
 			for _, path := range []string{"http", "conn"} { // http is not chosen
-				if err := push.Send(t.Context(), connLog(t, path)); err != nil {
+				if err := push.Send(testkit.Context(t), connLog(t, path)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -71,7 +71,7 @@ func TestPublishLogs(t *testing.T) {
 		if got := receiveText(t, c); got != want {
 			t.Errorf("received %s\nwant %s", got, want)
 		}
-		m, err := sub.Recv(t.Context())
+		m, err := sub.Recv(testkit.Context(t))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -310,7 +310,7 @@ func TestReloadReceiveLimits(t *testing.T) {
 	d := startReloaded(t, "rcvhwm: 1\nrcvbytes: 0\n", "logger", "--dir", dir)
 	push := connect(t, d.Endpoint("PULL"))
 	for i := range 2000 {
-		if err := push.Send(t.Context(),
+		if err := push.Send(testkit.Context(t),
 			logMessage(t, "node", "numbers", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}

@@ -336,7 +336,7 @@ func TestPermissionsOfClients(t *testing.T) {
 	// "b." follows what was denied, but on another connection than "".
 	seen := map[string]bool{}
 	for len(seen) < 2 {
-		m, err := pub.Recv(t.Context())
+		m, err := pub.Recv(testkit.Context(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -346,7 +346,7 @@ func TestPermissionsOfClients(t *testing.T) {
 		t.Errorf("subscribed: %v", seen)
 	}
 	for _, topic := range []string{"b.1", "a.1", "c.", "a.2"} {
-		if err := pub.Send(t.Context(), zmtp.NewMessageString(topic)); err != nil {
+		if err := pub.Send(testkit.Context(t), zmtp.NewMessageString(topic)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -376,7 +376,7 @@ func TestPermissionsOfClients(t *testing.T) {
 	z.event("logs", handshakeSucceeded)
 	// The client connects to the broker again and has all permissions.
 	testkit.Eventually(t, "a message that was denied before", func() bool {
-		pub.Send(t.Context(), zmtp.NewMessageString("c.again"))
+		pub.Send(testkit.Context(t), zmtp.NewMessageString("c.again"))
 		r := z.call("recv", testkit.Args{"name": "all", "timeout": 100})
 		return r.OK
 	})

@@ -91,7 +91,7 @@ func TestLoggerShipsToFilesAndKafka(t *testing.T) {
 	push := connect(t, d.Endpoint("PULL"))
 	const messages = 200
 	for i := range messages {
-		if err := push.Send(t.Context(),
+		if err := push.Send(testkit.Context(t),
 			logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestLoggerWritesToStdout(t *testing.T) {
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--sink", "stdout")
 	push := connect(t, d.Endpoint("PULL"))
 	for i := range 3 {
-		if err := push.Send(t.Context(),
+		if err := push.Send(testkit.Context(t),
 			logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestLoggerEndsWithItsReader(t *testing.T) {
 			write.Close()
 			read.Close()
 			push := connect(t, "ipc://"+dir+"/pull")
-			if err := push.Send(t.Context(), logMessage(t, "node-1", "test", "0")); err != nil {
+			if err := push.Send(testkit.Context(t), logMessage(t, "node-1", "test", "0")); err != nil {
 				t.Fatal(err)
 			}
 			if err := cmd.Wait(); err == nil {
@@ -217,7 +217,7 @@ func TestLoggerTakesLargeBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := push.Send(t.Context(),
+	if err := push.Send(testkit.Context(t),
 		zmtp.NewMessage([]byte("log-write"), []byte("node-1"), []byte(zeek.SerializerName),
 			batch)); err != nil {
 		t.Fatal(err)
@@ -249,7 +249,7 @@ func TestLoggerRefusesLargerMessage(t *testing.T) {
 	d := startDaemon(t, "logger", "--listen", "tcp://127.0.0.1:*", "--dir", t.TempDir(),
 		"--max-message-size", "1MiB")
 	push := connect(t, d.Endpoint("PULL"))
-	if err := push.Send(t.Context(), zmtp.NewMessage(make([]byte, 2<<20))); err != nil {
+	if err := push.Send(testkit.Context(t), zmtp.NewMessage(make([]byte, 2<<20))); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the warning",
@@ -458,7 +458,7 @@ func TestLoggerEndsWithKafkaDown(t *testing.T) {
 		d := startDaemon(t, args...)
 		push := connect(t, d.Endpoint("PULL"))
 		for i := range 10 {
-			if err := push.Send(t.Context(),
+			if err := push.Send(testkit.Context(t),
 				logMessage(t, "node-1", "test", fmt.Sprint(i))); err != nil {
 				t.Fatal(err)
 			}

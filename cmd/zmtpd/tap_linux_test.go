@@ -29,7 +29,7 @@ func TestTapFullDisk(t *testing.T) {
 		body := strings.Repeat("x", 10<<10)
 		for range n {
 			publish(t, pub, "t", fmt.Sprint(sent), body)
-			if m, err := sub.Recv(t.Context()); err != nil ||
+			if m, err := sub.Recv(testkit.Context(t)); err != nil ||
 				string(m.Part(1)) != fmt.Sprint(sent) {
 				t.Fatalf("%v, %q", err, m.Part(1))
 			}

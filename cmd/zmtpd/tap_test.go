@@ -35,7 +35,7 @@ func publisher(t testing.TB, d *process, topics int) *zmtp.XPub {
 
 func publish(t testing.TB, pub *zmtp.XPub, parts ...string) {
 	t.Helper()
-	if err := pub.Send(t.Context(), zmtp.NewMessageString(parts...)); err != nil {
+	if err := pub.Send(testkit.Context(t), zmtp.NewMessageString(parts...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -119,7 +119,7 @@ func TestTapFileIsReplayed(t *testing.T) {
 		}
 	}
 	for range 2 * each {
-		if _, err := sub.Recv(t.Context()); err != nil {
+		if _, err := sub.Recv(testkit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -215,7 +215,7 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 		return d.Metric(`zmtpd_socket_dropped_messages_total{reason="full",socket="tap"}`) > 0
 	})
 	for i := range sent {
-		m, err := sub.Recv(t.Context())
+		m, err := sub.Recv(testkit.Context(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +243,7 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 		t.Errorf("the log names it %d times", n)
 	}
 	publish(t, pub, "t", "not for it")
-	sub.Recv(t.Context())
+	sub.Recv(testkit.Context(t))
 	if m, err := healthy.TryRecv(); err == nil {
 		t.Errorf("a subscriber received %q without a subscription", m.Part(0))
 	}

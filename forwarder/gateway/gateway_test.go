@@ -64,7 +64,7 @@ func TestFormats(t *testing.T) {
 	n.publish("t", "binary", uint64(1))
 	body, _ := event.AppendEvent(nil, "json", nil)
 	m := [][]byte{[]byte("t"), []byte("n"), []byte(event.JSONName), event.AppendJSON(nil, body)}
-	if err := n.pub.Send(t.Context(), messageOf(m)); err != nil {
+	if err := n.pub.Send(testkit.Context(t), messageOf(m)); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"binary", "json"} {

@@ -66,7 +66,7 @@ func TestNodesWaitAndEveryMessageIsCounted(t *testing.T) {
 	}
 	const n = 25
 	for i := range n {
-		if err := node.Send(t.Context(),
+		if err := node.Send(testkit.Context(t),
 			zmtp.NewMessageString("log-write", "node-1", "x", fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}

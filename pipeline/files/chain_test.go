@@ -153,7 +153,7 @@ func TestReceiverSlowLogDelaysNoOther(t *testing.T) {
 			for _, path := range []string{"a", "b"} {
 				m := message(t, fmt.Sprint("node-", n), "Test::LOG", path,
 					"line", fmt.Sprintf("%d %d", n, i), strings.Repeat("x", 20_000))
-				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
+				if err := push.Send(testkit.Context(t), zmtp.NewMessage(m...)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -267,7 +267,7 @@ func TestOutletFilesExactlyOnceAcrossRestarts(t *testing.T) {
 			if number < messages {
 				m := message(t, "node", "Test::LOG", "test",
 					"line", fmt.Sprintf("%06d %s", number, strings.Repeat("x", 1000)))
-				if err := push.Send(t.Context(), zmtp.NewMessage(m...)); err != nil {
+				if err := push.Send(testkit.Context(t), zmtp.NewMessage(m...)); err != nil {
 					t.Fatal(err)
 				}
 				number++

@@ -107,7 +107,7 @@ func TestTriedAgain(t *testing.T) {
 			r := newResults(t)
 			const batches, size = 40, 25
 			for i := range batches {
-				s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
+				s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
 			}
 			testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 			if handle.Hits() != 3 {
@@ -147,8 +147,8 @@ func TestUnknownTopic(t *testing.T) {
 		Logger: log.logger()})
 	r := newResults(t)
 	for i := range 10 {
-		s.Send(t.Context(), r.entry("n", batch(t, "p", i)))
-		s.Send(t.Context(), r.entry("m", batch(t, "p", i+10)))
+		s.Send(testkit.Context(t), r.entry("n", batch(t, "p", i)))
+		s.Send(testkit.Context(t), r.entry("m", batch(t, "p", i+10)))
 	}
 	testkit.Eventually(t, "trouble", func() bool { return inTrouble(s) })
 	if st := s.Stats(); !errors.Is(st.Err, kerr.UnknownTopicOrPartition) ||
@@ -174,7 +174,7 @@ func TestTopicRecreated(t *testing.T) {
 	c := newCluster(t, kfake.SeedTopics(2, "zeek"))
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs()})
 	r := newResults(t)
-	s.Send(t.Context(), r.entry("n", batch(t, "p", 0)))
+	s.Send(testkit.Context(t), r.entry("n", batch(t, "p", 0)))
 	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	if err := c.DeleteTopic("zeek"); err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func TestTopicRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 20 {
-		s.Send(t.Context(), r.entry("n", batch(t, "p", i)))
+		s.Send(testkit.Context(t), r.entry("n", batch(t, "p", i)))
 	}
 	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
@@ -219,9 +219,9 @@ func TestRefused(t *testing.T) {
 			r := newResults(t)
 			const batches, size = 20, 50
 			for i := range batches {
-				s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
+				s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
 				// this flow shares their record batches
-				s.Send(t.Context(), r.entry("other", batch(t, "p", numbers(10000+i*size, size)...)))
+				s.Send(testkit.Context(t), r.entry("other", batch(t, "p", numbers(10000+i*size, size)...)))
 			}
 			testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 			shut(t, s)
@@ -302,10 +302,10 @@ func TestTooLarge(t *testing.T) {
 		MaxBatchBytes: 20000})
 	r := newResults(t)
 	for i := range 10 {
-		s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*30, 30)...)))
+		s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(i*30, 30)...)))
 	}
-	s.Send(t.Context(), r.entry("n", wideBatch(t, 4000)))  // too large for the broker
-	s.Send(t.Context(), r.entry("n", wideBatch(t, 30000))) // too large for the client
+	s.Send(testkit.Context(t), r.entry("n", wideBatch(t, 4000)))  // too large for the broker
+	s.Send(testkit.Context(t), r.entry("n", wideBatch(t, 30000))) // too large for the client
 	testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 	shut(t, s)
 	if r.refused[pipeline.ReasonTooLarge] != 2 || len(r.refused) != 1 {
@@ -336,12 +336,12 @@ func TestClusterRestart(t *testing.T) {
 	n := 0
 	for range rounds {
 		for range batches {
-			s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(n, size)...)))
+			s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(n, size)...)))
 			n += size
 		}
 		c.Close()
 		for range batches {
-			s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(n, size)...)))
+			s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(n, size)...)))
 			n += size
 		}
 		testkit.Eventually(t, "trouble", func() bool { return inTrouble(s) })
@@ -374,7 +374,7 @@ func TestLeadersMove(t *testing.T) {
 	const steps, size = 60, 20
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range steps {
-		s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
+		s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
 		switch rng.IntN(4) {
 		case 0:
 			c.ShufflePartitionLeaders()
@@ -383,7 +383,7 @@ func TestLeadersMove(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.Send(t.Context(), r.entry("other", batch(t, "q", 1e6+i)))
+			s.Send(testkit.Context(t), r.entry("other", batch(t, "q", 1e6+i)))
 			if err := c.RemoveNode(node); err != nil {
 				t.Fatal(err)
 			}
@@ -429,7 +429,7 @@ func TestStorm(t *testing.T) {
 	for node := range nodes {
 		senders.Go(func() {
 			for i := range batches {
-				s.Send(t.Context(),
+				s.Send(testkit.Context(t),
 					r.entry(fmt.Sprint("node", node),
 						batch(t, "p", numbers(node*1e6+i*size, size)...)))
 			}
@@ -489,7 +489,7 @@ func TestBackPressure(t *testing.T) {
 	}
 	testkit.Eventually(t, "trouble", func() bool { return inTrouble(s) })
 	close(release)
-	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(sent, 10)...)))
+	s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(sent, 10)...)))
 	shut(t, s)
 	checkFlow(t, consume(t, c, sent+10, []string{"zeek"}), sent+10, false)
 }
@@ -547,7 +547,7 @@ func TestCloseGivesUpWhenItsContextEnds(t *testing.T) {
 			r := newResults(t)
 			const batches = 20
 			for i := range batches {
-				s.Send(t.Context(), r.entry(fmt.Sprint("node", i%3), batch(t, "p", i)))
+				s.Send(testkit.Context(t), r.entry(fmt.Sprint("node", i%3), batch(t, "p", i)))
 			}
 			testkit.Eventually(t, "trouble", func() bool { return inTrouble(s) })
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

@@ -44,9 +44,9 @@ func TestLongBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Send(t.Context(), r.entry("node", batch(t, "p", before)))
-	s.Send(t.Context(), r.entry("node", raw))
-	s.Send(t.Context(), r.entry("node", batch(t, "p", behind)))
+	s.Send(testkit.Context(t), r.entry("node", batch(t, "p", before)))
+	s.Send(testkit.Context(t), r.entry("node", raw))
+	s.Send(testkit.Context(t), r.entry("node", batch(t, "p", behind)))
 	shut(t, s)
 	if errs := r.failed(); len(errs) > 0 {
 		t.Fatal(errs)

@@ -94,7 +94,7 @@ func deliver(t *testing.T, cfg Config) error {
 	cfg.stallAfter = 50 * time.Millisecond
 	s := newTestSink(t, cfg)
 	r := newResults(t)
-	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(0, 10)...)))
+	s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(0, 10)...)))
 	testkit.Eventually(t, "delivery or trouble",
 		func() bool { return r.left() == 0 || inTrouble(s) })
 	var err error
@@ -157,7 +157,7 @@ func TestSASLRefused(t *testing.T) {
 	s := newTestSink(t, Config{Brokers: c.ListenAddrs(), stallAfter: 20 * time.Millisecond,
 		SASL: &SASL{Mechanism: Plain, User: "u", Password: "secret"}})
 	r := newResults(t)
-	s.Send(t.Context(), r.entry("n", batch(t, "p", numbers(0, 10)...)))
+	s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(0, 10)...)))
 	testkit.Eventually(t, "the reason",
 		func() bool { return errors.Is(s.Stats().Err, kerr.SaslAuthenticationFailed) })
 	knows.Store(true)

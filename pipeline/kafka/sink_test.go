@@ -46,7 +46,7 @@ func sendGolden(t *testing.T, s *Sink, format zeek.Options,
 			}
 			want[topic(schema.Path)] = append(want[topic(schema.Path)], line)
 		}
-		s.Send(t.Context(), r.entry(string(m[1]), slices.Clone(m[3])))
+		s.Send(testkit.Context(t), r.entry(string(m[1]), slices.Clone(m[3])))
 	}
 	shut(t, s)
 	if errs := r.failed(); len(errs) > 0 || len(r.refused) > 0 {
@@ -140,7 +140,7 @@ func TestKeysAndOrder(t *testing.T) {
 					for path := range 2 {
 						// The number shows the flow: millions of node*2+path.
 						from := (node*2+path)*1e6 + i*size
-						s.Send(t.Context(),
+						s.Send(testkit.Context(t),
 							r.entry(fmt.Sprintf("node-%d", node),
 								batch(t, fmt.Sprintf("path-%d", path), numbers(from, size)...)))
 					}
@@ -209,9 +209,9 @@ func TestBadBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Values[len(b.Values)/2] ^= 0xff // in the type of the second record
-	s.Send(t.Context(), r.entry("n", batch(t, "conn")))
-	s.Send(t.Context(), r.entry("n", bad[:len(bad)-9]))
-	s.Send(t.Context(), r.entry("n", good))
+	s.Send(testkit.Context(t), r.entry("n", batch(t, "conn")))
+	s.Send(testkit.Context(t), r.entry("n", bad[:len(bad)-9]))
+	s.Send(testkit.Context(t), r.entry("n", good))
 	shut(t, s)
 	total := uint64(0)
 	for _, n := range r.refused {

@@ -52,7 +52,7 @@ func send(t *testing.T, s *Sink, batches ...[]byte) {
 			t.Fatal(err)
 		}
 		done.Add(1)
-		s.Send(t.Context(), pipeline.NewEntry([]byte("node"), batch,
+		s.Send(testkit.Context(t), pipeline.NewEntry([]byte("node"), batch,
 			func([]pipeline.Refusal, error) { done.Done() }))
 	}
 	done.Wait()
@@ -171,7 +171,7 @@ func TestBacklog(t *testing.T) {
 	}
 	const batches = 20
 	for range batches {
-		s.Send(t.Context(), pipeline.NewEntry(nil, b, func([]pipeline.Refusal, error) {}))
+		s.Send(testkit.Context(t), pipeline.NewEntry(nil, b, func([]pipeline.Refusal, error) {}))
 	}
 	close(c.gate)
 	s.Close(context.Background())

@@ -42,7 +42,7 @@ func TestPullKilled(t *testing.T) {
 			testkit.Eventually(t, "three peers", func() bool { return push.Stats().Peers == 3 })
 			for i := range n {
 				for source := range sources {
-					if err := push.Send(t.Context(),
+					if err := push.Send(testkit.Context(t),
 						numbered("topic", fmt.Sprint(source), i, make([]byte, size))); err != nil {
 						t.Fatal(err)
 					}

@@ -134,7 +134,7 @@ func through(t *testing.T, d *Dialer, host string) {
 	}
 	const count = 100
 	for i := range count {
-		if err := push.Send(t.Context(), zmtp.NewMessageString(fmt.Sprint(i))); err != nil {
+		if err := push.Send(testkit.Context(t), zmtp.NewMessageString(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -40,4 +41,13 @@ func Done(t testing.TB, what string, c <-chan struct{}) {
 	case <-time.After(Patience):
 		t.Fatalf("not within %v: %s", Patience, what)
 	}
+}
+
+// Context returns the context of the test, which ends after Patience as well: a call that blocks for
+// ever fails its test, and not all tests of the package when the time of go test is over. In a bubble
+// of testing/synctest the time is the bubble's.
+func Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	t.Cleanup(cancel)
+	return ctx
 }

@@ -119,11 +119,11 @@ func TestLibzmqConversation(t *testing.T) {
 				for _, n := range sizes {
 					body := testkit.Blob(testkit.Pattern(n))
 					z.send(name, body, "", body)
-					m, err := s.Recv(t.Context())
+					m, err := s.Recv(testkit.Context(t))
 					if err != nil || m.NumParts() != 3 || string(m.Part(2)) != string(body) {
 						t.Fatalf("%d bytes: received %d, %v", n, m.Size(), err)
 					}
-					if err := s.Send(t.Context(), m); err != nil {
+					if err := s.Send(testkit.Context(t), m); err != nil {
 						t.Fatal(err)
 					}
 					z.expect(name, body, "", body)
@@ -142,11 +142,11 @@ func TestLibzmqSubscriptions(t *testing.T) {
 	xpub := zmtp.NewXPub(cfg, zmtp.XPubOptions{})
 	defer xpub.Close()
 	z.meet("sub", xpub.Socket, true)
-	if m, err := xpub.Recv(t.Context()); err != nil || string(m.Part(0)) != "\x01b" {
+	if m, err := xpub.Recv(testkit.Context(t)); err != nil || string(m.Part(0)) != "\x01b" {
 		t.Fatalf("%v, %v", m, err)
 	}
 	for _, topic := range []string{"a", "b"} {
-		if err := xpub.Send(t.Context(), zmtp.NewMessageString(topic, "1")); err != nil {
+		if err := xpub.Send(testkit.Context(t), zmtp.NewMessageString(topic, "1")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -162,7 +162,7 @@ func TestLibzmqSubscriptions(t *testing.T) {
 	z.expect("xpub", "\x01b")
 	z.send("xpub", "a", "1")
 	z.send("xpub", "b", "2")
-	if m, err := sub.Recv(t.Context()); err != nil || string(m.Part(1)) != "2" {
+	if m, err := sub.Recv(testkit.Context(t)); err != nil || string(m.Part(1)) != "2" {
 		t.Fatalf("%v, %v", m, err)
 	}
 	if err := sub.Unsubscribe("b"); err != nil {
@@ -180,7 +180,7 @@ func TestLibzmqRoutingID(t *testing.T) {
 	dealer := zmtp.NewDealer(cfg, zmtp.DealerOptions{})
 	defer dealer.Close()
 	z.meet("router", dealer.Socket, false)
-	if err := dealer.Send(t.Context(), zmtp.NewMessageString("x")); err != nil {
+	if err := dealer.Send(testkit.Context(t), zmtp.NewMessageString("x")); err != nil {
 		t.Fatal(err)
 	}
 	z.expect("router", "ours", "x")
@@ -190,11 +190,11 @@ func TestLibzmqRoutingID(t *testing.T) {
 	defer router.Close()
 	z.meet("dealer", router.Socket, true)
 	z.send("dealer", "x")
-	m, err := router.Recv(t.Context())
+	m, err := router.Recv(testkit.Context(t))
 	if err != nil || string(m.Part(0)) != "theirs" {
 		t.Fatalf("%v, %v", m, err)
 	}
-	if err := router.Send(t.Context(), zmtp.NewMessageString("theirs", "y")); err != nil {
+	if err := router.Send(testkit.Context(t), zmtp.NewMessageString("theirs", "y")); err != nil {
 		t.Fatal(err)
 	}
 	z.expect("dealer", "y")
@@ -212,7 +212,7 @@ func TestLibzmqGroups(t *testing.T) {
 	z.meet("radio", dish.Socket, false)
 	received := make(chan zmtp.Message, 1)
 	go func() {
-		if m, err := dish.Recv(t.Context()); err == nil {
+		if m, err := dish.Recv(testkit.Context(t)); err == nil {
 			received <- m
 		}
 	}()

@@ -108,30 +108,30 @@ func TestConversation(t *testing.T) {
 				}
 				for _, n := range sizes {
 					m := zmtp.NewMessageString(testkit.Pattern(n), "", testkit.Pattern(n))
-					if err := back.Send(t.Context(), m); err != nil {
+					if err := back.Send(testkit.Context(t), m); err != nil {
 						t.Fatal(err)
 					}
-					got, err := front.Recv(t.Context())
+					got, err := front.Recv(testkit.Context(t))
 					if err != nil || string(got.Wire()) != string(m.Wire()) {
 						t.Fatalf("%d bytes: received %d, %v", n, got.Size(), err)
 					}
-					if err := front.Send(t.Context(), got); err != nil {
+					if err := front.Send(testkit.Context(t), got); err != nil {
 						t.Fatal(err)
 					}
-					got, err = back.Recv(t.Context())
+					got, err = back.Recv(testkit.Context(t))
 					if err != nil || string(got.Wire()) != string(m.Wire()) {
 						t.Fatalf("%d bytes: received %d back, %v", n, got.Size(), err)
 					}
 				}
 				const last = 900
 				for range last {
-					if err := back.Send(t.Context(), zmtp.NewMessageString("last")); err != nil {
+					if err := back.Send(testkit.Context(t), zmtp.NewMessageString("last")); err != nil {
 						t.Fatal(err)
 					}
 				}
 				shutdown(t, back)
 				for range last {
-					if _, err := front.Recv(t.Context()); err != nil {
+					if _, err := front.Recv(testkit.Context(t)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -158,19 +158,19 @@ func TestSubscriptions(t *testing.T) {
 			if err := sub.Connect(bound); err != nil {
 				t.Fatal(err)
 			}
-			if m, err := xpub.Recv(t.Context()); err != nil || string(m.Part(0)) != "\x01topic" {
+			if m, err := xpub.Recv(testkit.Context(t)); err != nil || string(m.Part(0)) != "\x01topic" {
 				t.Fatalf("%v, %v", m, err)
 			}
-			if err := xpub.Send(t.Context(), zmtp.NewMessageString("topic", "text")); err != nil {
+			if err := xpub.Send(testkit.Context(t), zmtp.NewMessageString("topic", "text")); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := sub.Recv(t.Context()); err != nil {
+			if _, err := sub.Recv(testkit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
 			if err := sub.Unsubscribe("topic"); err != nil {
 				t.Fatal(err)
 			}
-			if m, err := xpub.Recv(t.Context()); err != nil || string(m.Part(0)) != "\x00topic" {
+			if m, err := xpub.Recv(testkit.Context(t)); err != nil || string(m.Part(0)) != "\x00topic" {
 				t.Fatalf("%v, %v", m, err)
 			}
 		})
@@ -241,10 +241,10 @@ func TestHeartbeats(t *testing.T) {
 			testkit.Eventually(t, "PINGs and PONGs in both directions", func() bool {
 				return conn.frames(frame.Ping) >= 3 && conn.frames(frame.Pong) >= 3
 			})
-			if err := push.Send(t.Context(), zmtp.NewMessageString("x")); err != nil {
+			if err := push.Send(testkit.Context(t), zmtp.NewMessageString("x")); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := pull.Recv(t.Context()); err != nil {
+			if _, err := pull.Recv(testkit.Context(t)); err != nil {
 				t.Fatal(err)
 			}
 		})

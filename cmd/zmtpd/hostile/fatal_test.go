@@ -76,7 +76,7 @@ func TestFatalBatchInSpool(t *testing.T) {
 			Fields: []zeek.Field{{Name: "s", Type: zeek.TypeString}}}, records),
 		honest("after the batch"),
 	} {
-		if err := push.Send(t.Context(), m); err != nil {
+		if err := push.Send(testkit.Context(t), m); err != nil {
 			t.Fatal(err)
 		}
 	}
