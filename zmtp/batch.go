@@ -22,6 +22,9 @@ type Batch struct {
 	spans []span
 	inbox *inbox // that counts the batch in its budget, else nil
 	note  bool   // the batch is a notification of an XPUB, not sent by a peer
+	// loose has the messages, in place of slab, that came one by one over inproc and wait in an
+	// inPipe. Each is below handOverSize.
+	loose [][]byte
 }
 
 // batchOf makes a batch of one message.
@@ -40,6 +43,21 @@ func countedBatchOf(m Message, shared *memory.Holder) *Batch {
 	b.slab.holder.Store(shared)
 	b.slab.shared = shared
 	return b
+}
+
+// gather returns the messages of a loose batch as one that the application may have.
+func (b *Batch) gather() *Batch {
+	if len(b.loose) == 1 {
+		return batchOf(Message{wire: b.loose[0], peer: b.peer})
+	}
+	k := &Batch{peer: b.peer, slab: newSlab(slabFor(int(b.wireBytes(0, b.Len())))), spans: b.spans}
+	at := 0
+	for i, wire := range b.loose {
+		end := at + copy(k.slab.buf[at:], wire)
+		k.spans[i].start, k.spans[i].end = at, end
+		at = end
+	}
+	return k
 }
 
 // Run is a range of messages of a batch, From up to but not including To.

@@ -16,7 +16,8 @@ import (
 // changes some of it later.
 type Config struct {
 	// SendHWM and RecvHWM are the high-water marks: how many whole messages may wait for one peer,
-	// in each direction. Default 1000 as in libzmq, negative for no limit.
+	// in each direction. Over inproc the two of a connection may add up, as in libzmq. Default 1000
+	// as in libzmq, negative for no limit.
 	SendHWM, RecvHWM int
 	// SendBytes and RecvBytes bound the same queues in bytes on the wire. One message is taken
 	// whatever its size. Default 64 MiB, negative for no limit.

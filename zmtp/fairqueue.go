@@ -1,6 +1,9 @@
 package zmtp
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // inPipe holds the batches that one peer has sent and the application has not received. It outlives
 // its peer until it is empty.
@@ -17,6 +20,11 @@ type inPipe struct {
 	// See budget.
 	pinned int64
 	claim  claim
+	// Of a sender that queues its messages here itself, see direct.go.
+	drained func() // tells it that there is room
+	refused bool   // it waits for that
+	low     load   // of which there is room for it again; 0 for any
+	closed  bool   // it may not queue anything more
 }
 
 // load is a number of messages and of their bytes on the wire.
@@ -49,6 +57,38 @@ func (q *fairQueue) push(p *inPipe, b *Batch, bytes int64) {
 	q.count(p, b, b.Len(), bytes)
 }
 
+// looseMessages is how many messages that come one by one are in a batch.
+const looseMessages = 64
+
+// loosePool has empty batches for messages that come one by one.
+var loosePool = sync.Pool{New: func() any {
+	return &Batch{loose: make([][]byte, 0, looseMessages), spans: make([]span, 0, looseMessages)}
+}}
+
+// pass queues a message of p's that came alone, whose memory nobody changes.
+func (q *fairQueue) pass(p *Peer, wire []byte, s span) {
+	pipe := &p.inPipe
+	if len(wire) >= handOverSize {
+		b := batchOf(Message{wire: wire, peer: p})
+		q.push(pipe, b, int64(len(wire)))
+		return
+	}
+	var b *Batch
+	if all := pipe.queue.all(); len(all) > 0 {
+		b = all[len(all)-1]
+	} else {
+		q.pipes.push(pipe)
+	}
+	if b == nil || b.loose == nil || len(b.loose) == cap(b.loose) {
+		b = loosePool.Get().(*Batch)
+		b.peer = p
+		pipe.queue.push(b)
+	}
+	b.loose = append(b.loose, wire)
+	b.spans = append(b.spans, s)
+	q.count(pipe, b, 1, int64(len(wire)))
+}
+
 // replace queues b in place of all that is queued on p, and returns that and how many messages it
 // has.
 func (q *fairQueue) replace(p *inPipe, b *Batch) (old []*Batch, msgs int) {
@@ -64,18 +104,30 @@ func (q *fairQueue) replace(p *inPipe, b *Batch) (old []*Batch, msgs int) {
 	return old, msgs
 }
 
-// takeMessage takes message i of b, the next one, from p. The last message of a batch leaves the
-// batch to the caller. The queue must not be empty.
-func (q *fairQueue) takeMessage() (p *inPipe, b *Batch, i int) {
+// takeMessage takes the next message from p. owned is false if its memory belongs to a batch. With
+// the last message of a batch the caller gets the batch, and releases it. The queue must not be
+// empty.
+func (q *fairQueue) takeMessage() (p *inPipe, m Message, owned bool, last *Batch) {
 	p = q.pipes.all()[0]
-	b, i = p.queue.all()[0], p.next
-	p.next++
-	if p.next == b.Len() {
-		p.pop()
+	b, i := p.queue.all()[0], p.next
+	if b.loose != nil {
+		m, owned = Message{wire: b.loose[i], peer: b.peer}, true
+		b.loose[i] = nil
+	} else {
+		m, owned = b.Message(i), b.slab.immutable
 	}
 	q.count(p, b, -1, -b.wireBytes(i, i+1))
+	if p.next++; p.next == b.Len() {
+		p.pop()
+		if b.loose != nil {
+			*b = Batch{loose: b.loose[:0], spans: b.spans[:0]}
+			loosePool.Put(b)
+		} else {
+			last = b
+		}
+	}
 	q.rotate(p)
-	return p, b, i
+	return p, m, owned, last
 }
 
 // takeBatch takes what is left of the next batch from p. The queue must not be empty.
@@ -83,6 +135,9 @@ func (q *fairQueue) takeBatch() (p *inPipe, b *Batch) {
 	p = q.pipes.all()[0]
 	b = p.queue.all()[0]
 	b.spans = b.spans[p.next:]
+	if b.loose != nil {
+		b.loose = b.loose[p.next:]
+	}
 	p.pop()
 	q.count(p, b, -b.Len(), -b.wireBytes(0, b.Len()))
 	q.rotate(p)

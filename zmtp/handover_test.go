@@ -214,8 +214,9 @@ func TestHandOverEnds(t *testing.T) {
 		}
 		mustRecv(t, next, "later")
 
-		// A receiver that does not receive does not keep Shutdown longer than its context.
-		slow := NewPull(Config{RecvHWM: 1})
+		// A receiver that does not receive, and whose queue is not shared since it has a budget,
+		// does not keep Shutdown longer than its context.
+		slow := NewPull(Config{RecvHWM: 1, TotalRecvBytes: 1 << 20})
 		defer closeNow(t, slow)
 		if _, err := slow.Listen("inproc://slow"); err != nil {
 			t.Fatal(err)

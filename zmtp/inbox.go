@@ -39,12 +39,24 @@ func newInbox(hwm int, maxBytes, totalBytes int64) *inbox {
 // limit changes the limits. It drops nothing, also when the queue is above them.
 func (in *inbox) limit(hwm int, maxBytes, totalBytes int64) {
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	in.hwm, in.maxBytes = hwm, maxBytes
 	in.budget.limit.Store(totalBytes)
 	in.budget.grant()
+	wake := in.wakeAll()
+	in.mu.Unlock()
+	wake()
+}
+
+// wakeAll returns what the caller calls without the lock, so that all that wait for room try again.
+func (in *inbox) wakeAll() func() {
+	var all []func()
 	for _, p := range in.queue.pipes.all() { // a pipe that is waited for is not empty
-		p.room.open()
+		all = append(all, p.room.open, p.wakes())
+	}
+	return func() {
+		for _, f := range all {
+			f()
+		}
 	}
 }
 
@@ -270,15 +282,13 @@ func (in *inbox) tryRecv() (Message, error) {
 		defer in.mu.Unlock()
 		return Message{}, in.emptyError()
 	}
-	p, b, i := in.queue.takeMessage()
-	m := b.Message(i)
-	if !b.slab.immutable || len(p.envelope) > 0 {
+	p, m, owned, last := in.queue.takeMessage()
+	if !owned || len(p.envelope) > 0 {
 		m.wire = in.copy(p.envelope, m.wire)
 	}
-	last := i == b.Len()-1
 	in.took(p)
-	if last {
-		b.Release()
+	if last != nil {
+		last.Release()
 	}
 	return m, nil
 }
@@ -316,6 +326,9 @@ func (in *inbox) tryRecvBatch() (*Batch, error) {
 	}
 	p, b := in.queue.takeBatch()
 	in.took(p)
+	if b.loose != nil {
+		b = b.gather()
+	}
 	if len(p.envelope) > 0 {
 		return b.within(p.envelope), nil
 	}
@@ -332,9 +345,17 @@ func (in *inbox) took(p *inPipe) {
 	wake := (in.hwm <= 0 || p.msgs-p.notes.msgs <= in.hwm/2) &&
 		(in.maxBytes <= 0 || p.bytes-p.notes.bytes <= in.maxBytes/2)
 	more := !in.queue.empty() || in.drained
+	var drained func()
+	if p.refused && (p.low.msgs == 0 || p.msgs-p.notes.msgs <= p.low.msgs) &&
+		(p.low.bytes == 0 || p.bytes-p.notes.bytes <= p.low.bytes) {
+		drained = p.wakes()
+	}
 	in.mu.Unlock()
 	if more {
 		in.signal()
+	}
+	if drained != nil {
+		drained()
 	}
 	if wake {
 		p.room.open()
@@ -388,13 +409,16 @@ func (in *inbox) discard() int {
 	in.mu.Lock()
 	dropped := in.queue.msgs
 	var rest []*Batch
+	wake := func() {}
 	if !in.aborted {
 		in.aborted = true
 		close(in.abort)
+		wake = in.wakeAll()
 		rest = in.queue.clear()
 		in.budget.grant() // those that wait have nothing queued now
 	}
 	in.mu.Unlock()
+	wake()
 	for _, b := range rest {
 		b.Release()
 	}

@@ -59,6 +59,7 @@ type outbox struct {
 	memory *memory.Holder
 
 	mu        sync.Mutex
+	inlet     *Peer // at the other end of an inproc connection, see direct.go; else nil
 	refer     int   // the size from which on messages are not copied
 	hwm       int   // whole messages, 0 for no limit
 	maxBytes  int64 // wire bytes, 0 for no limit
@@ -135,7 +136,13 @@ func (o *outbox) offer(b *Batch, runs []Run) (took int) {
 	}
 	o.mu.Lock()
 	for _, r := range runs {
-		n := o.offerRun(b, r)
+		n, passed := 0, false
+		if o.inlet != nil {
+			n, passed = o.passRun(b, r)
+		}
+		if !passed {
+			n += o.offerRun(b, Run{r.From + n, r.To})
+		}
 		took += n
 		if n < r.To-r.From {
 			o.full = true
@@ -283,6 +290,12 @@ func (o *outbox) offerMessage(m Message) bool {
 		return o.offer(b, []Run{{0, 1}}) == 1
 	}
 	o.mu.Lock()
+	if o.inlet != nil {
+		if ok, passed := o.pass(m); passed {
+			o.mu.Unlock()
+			return ok
+		}
+	}
 	ok := o.fits(int64(len(m.wire))) && o.put(m, o.msgs == 0)
 	if ok {
 		o.msgs++
@@ -319,6 +332,9 @@ func (o *outbox) put(m Message, must bool) bool {
 func (o *outbox) hasRoom(n int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.inlet != nil {
+		return o.passFits()
+	}
 	return o.fits(n)
 }
 
@@ -327,9 +343,22 @@ func (o *outbox) hasRoom(n int64) bool {
 func (o *outbox) awaitRoom(n int64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.inlet != nil {
+		return o.passFits()
+	}
 	fits := o.fits(n)
 	o.full = o.full || !fits
 	return fits
+}
+
+// writable reports whether the outbox has room, and has drained since it last refused a message
+// (libzmq, pipe.cpp, check_write). If not, it wakes those that wait for room when it has drained.
+func (o *outbox) writable() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fits := o.inlet == nil && o.fits(0) || o.inlet != nil && o.passFits()
+	o.full = o.full || !fits
+	return !o.full
 }
 
 // force appends one frame to which the limits do not apply, a subscription with size bytes of
@@ -445,7 +474,7 @@ func (o *outbox) wake() {
 func (o *outbox) hangUp() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.greeting, o.control = nil, nil
+	o.greeting, o.control, o.inlet = nil, nil, nil
 }
 
 // isClosed reports whether the outbox takes nothing more.

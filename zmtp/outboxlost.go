@@ -55,24 +55,39 @@ func (o *outbox) reclaim() []Message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	back := make([]Message, 0, o.msgs)
-	var d wire.Decoder
+	back := o.takeOut()
+	o.greeting, o.control = nil, nil
+	o.returned = len(back)
+	return back
+}
+
+// takeOut takes out the messages that wait, for an outbox without subscriptions. Caller holds the
+// lock.
+func (o *outbox) takeOut() []Message {
+	all := make([]Message, 0, o.msgs)
 	for _, c := range o.chunks.all() {
 		own := c.b
 		if c.slab != nil {
 			own = bytes.Clone(c.b)
 		}
-		for at := 0; at < len(own); {
-			end := at + nextMessage(&d, own[at:])
-			back = append(back, Message{wire: own[at:end:end]})
-			at = end
-		}
+		all = cutMessages(all, own)
 		c.mem = nil // the messages are in it
 		c.free(o.memory)
 	}
-	o.chunks, o.greeting, o.control = fifo[chunk]{}, nil, nil
-	o.msgs, o.bytes, o.returned = 0, 0, len(back)
-	return back
+	o.chunks = fifo[chunk]{}
+	o.msgs, o.bytes = 0, 0
+	return all
+}
+
+// cutMessages appends the messages of b, which holds whole messages.
+func cutMessages(dst []Message, b []byte) []Message {
+	var d wire.Decoder
+	for at := 0; at < len(b); {
+		end := at + nextMessage(&d, b[at:])
+		dst = append(dst, Message{wire: b[at:end:end]})
+		at = end
+	}
+	return dst
 }
 
 // nextMessage returns the size of the first message of b, which holds whole messages.

@@ -23,6 +23,7 @@ const (
 // writeLoop writes what the outbox holds until a write fails, the connection ends, or the outbox is
 // closed and empty. It returns when the read loop has ended.
 func (p *Peer) writeLoop() {
+	p.findInlet()
 	w := newWriter(p)
 	defer func() { p.memory.Release(w.counted) }()
 	for {

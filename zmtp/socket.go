@@ -145,6 +145,7 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 		p.finish()
 	}
 	s.mu.Unlock()
+	s.watchers.open() // a send returns ErrClosed now
 	if first {
 		go s.end() // ends with the last goroutine of the socket
 	}
@@ -331,10 +332,14 @@ func (s *Socket) runPeer(a *attachment, conn net.Conn, e *list.Element) (up bool
 	if _, out := p.handsOver(); out != nil {
 		p.outbox.referFrom(handOverSize)
 	}
+	p.publishInlet()
 	var writer sync.WaitGroup
 	writer.Go(p.writeLoop)
 	p.heart.start(p)
 	p.fail(p.readLoop(first)) // unless something else has ended the connection
+	if s.inbox != nil {
+		s.inbox.closePipe(&p.inPipe)
+	}
 	p.heart.stop()
 	close(p.over)
 	writer.Wait()

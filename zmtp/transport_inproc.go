@@ -18,9 +18,9 @@ import (
 // one listener at a time has. A connection may be made before the name is bound.
 //
 // The ends exchange no greeting. They run the handshake of their mechanism, unlike libzmq, which
-// has no security within a process. Behind it, unless the mechanism protects the traffic, the read
-// loop gets the memory of the other end's queue, see handover.go; nothing is copied or parsed into
-// another form.
+// has no security within a process. Behind it, unless the mechanism protects the traffic, a sender
+// queues its messages in the inbox of the receiving socket, see direct.go, or the read loop gets
+// the memory of the other end's queue, see handover.go.
 type inprocTransport struct{}
 
 // inprocNames are the names that are bound in this process, or waited for.
@@ -169,8 +169,7 @@ type inprocConn struct {
 }
 
 func newInprocConns(name string) (a, b *inprocConn) {
-	there := &inprocPipe{mechanism: make(chan string, 1)}
-	back := &inprocPipe{mechanism: make(chan string, 1)}
+	there, back := newInprocPipe(), newInprocPipe()
 	return &inprocConn{inprocAddr(name), back, there}, &inprocConn{inprocAddr(name), there, back}
 }
 
@@ -256,6 +255,7 @@ const (
 // inprocPipe is one direction of a connection. It has one reader and one writer.
 type inprocPipe struct {
 	mechanism chan string // of the end that writes
+	inlet     chan *Peer  // of the end that reads, nil if messages go through the pipe
 	changed   gate        // anything below has changed
 
 	mu                    sync.Mutex
@@ -266,6 +266,10 @@ type inprocPipe struct {
 	writerGone            bool    // the end that writes is closed
 	readerGone            bool    // the end that reads is closed
 	readUntil, writeUntil time.Time
+}
+
+func newInprocPipe() *inprocPipe {
+	return &inprocPipe{mechanism: make(chan string, 1), inlet: make(chan *Peer, 1)}
 }
 
 // set changes the pipe and wakes those that wait.
