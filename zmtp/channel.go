@@ -15,7 +15,7 @@ func NewChannel(cfg Config) *Channel {
 	s.Socket = NewSocket(wire.CHANNEL, &channelPattern{pairPattern{&s.receiver}}, cfg)
 	s.balancer = &loadBalancer{memory: s.memory, single: true}
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: s.balancer, check: onePart}
+	s.sender = newSender(s.Socket, s.balancer, onePart)
 	return s
 }
 

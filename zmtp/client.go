@@ -31,7 +31,7 @@ func NewClient(cfg Config, options ...ClientOptions) *Client {
 	s.Socket = NewSocket(wire.CLIENT, (*clientPattern)(s), cfg)
 	s.balancer = &loadBalancer{immediate: opt.Immediate, memory: s.memory}
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: s.balancer, check: onePart}
+	s.sender = newSender(s.Socket, s.balancer, onePart)
 	return s
 }
 

@@ -44,7 +44,7 @@ func NewDealer(cfg Config, options ...DealerOptions) *Dealer {
 	s.Socket = NewSocket(wire.DEALER, (*dealerPattern)(s), cfg)
 	s.balancer = &loadBalancer{immediate: opt.Immediate, memory: s.memory}
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: s.balancer}
+	s.sender = newSender(s.Socket, s.balancer, nil)
 	return s
 }
 

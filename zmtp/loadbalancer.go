@@ -317,6 +317,7 @@ func (lb *loadBalancer) finish(ctx, abort context.Context) {
 	lb.mu.Lock()
 	lb.ended = true
 	lb.mu.Unlock()
+	lb.opened.open() // those that wait for room learn that there will be none
 	for room := lb.opened.wait(); !lb.settled(); room = lb.opened.wait() {
 		select {
 		case <-room:

@@ -329,7 +329,7 @@ func newBoth(cfg Config) *both {
 	s.Socket = NewSocket(wire.DEALER, (*bothPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
 	s.balancer = &loadBalancer{memory: s.memory}
-	s.sender = sender{socket: s.Socket, to: s.balancer}
+	s.sender = newSender(s.Socket, s.balancer, nil)
 	return s
 }
 

@@ -23,7 +23,7 @@ func NewPair(cfg Config) *Pair {
 	s.Socket = NewSocket(wire.PAIR, &pairPattern{in: &s.receiver}, cfg)
 	s.balancer = &loadBalancer{memory: s.memory, single: true}
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: s.balancer}
+	s.sender = newSender(s.Socket, s.balancer, nil)
 	return s
 }
 

@@ -14,73 +14,111 @@ type Receiver interface {
 
 	// readable reports whether Recv would return without waiting.
 	readable() bool
-	// watched are told when readable may have changed from false to true.
 	watched() *watchers
 }
 
-// Poller waits for messages on several sockets at once, without a goroutine for each of them
-// (zmq_poller). The zero value has no sockets. Its methods may be called from any goroutine; each
-// Wait learns of all changes.
+// Sender is a socket that sends: one of any type but PULL, SUB, GATHER and DISH.
+type Sender interface {
+	Type() SocketType
+
+	// writable reports whether a send would return without waiting.
+	writable() bool
+	watched() *watchers
+}
+
+// Poller waits until it can receive from one of several sockets or send with one (zmq_poller),
+// without a goroutine for each of them. The zero value has no sockets. Its methods may be called
+// from any goroutine; each Wait learns of all changes.
+//
+// When a socket can send depends on its type:
+//
+//   - PUSH, DEALER, PAIR, SCATTER, CLIENT and CHANNEL: a peer has room.
+//   - PUB, RADIO, XSUB, XPUB and ROUTER: always, since they drop what has no room. An XPUB with
+//     NoDrop: all subscribers have room. A ROUTER with Mandatory: one peer has room.
+//   - SERVER, PEER and STREAM: one peer has room. A send to another may have to wait.
+//   - REQ: it may send a request, and a peer has room. REP: a request waits for its reply.
 type Poller struct {
 	changed gate // a socket may have become ready, or the sockets have changed
 
-	mu  sync.Mutex
-	all []Receiver
+	mu        sync.Mutex
+	receivers []Receiver
+	senders   []Sender
 }
 
-// Add adds a socket. It does nothing if the Poller has it already.
-func (p *Poller) Add(s Receiver) {
+// Ready are the sockets that a [Poller] has found ready, in the order in which they were added.
+type Ready struct {
+	Receivers []Receiver // TryRecv would return something
+	Senders   []Sender   // TrySend would queue a message
+}
+
+// Add waits for something to receive from s. It does nothing if the Poller does so already.
+func (p *Poller) Add(s Receiver) { pollerAdd(p, &p.receivers, s, s.watched()) }
+
+// AddSender waits until s can send. It does nothing if the Poller does so already.
+func (p *Poller) AddSender(s Sender) { pollerAdd(p, &p.senders, s, s.watched()) }
+
+// Remove undoes Add. It does nothing if s was not added.
+func (p *Poller) Remove(s Receiver) { pollerRemove(p, &p.receivers, s, s.watched()) }
+
+// RemoveSender undoes AddSender. A socket that can send mostly can, so add it only while there is
+// something to send.
+func (p *Poller) RemoveSender(s Sender) { pollerRemove(p, &p.senders, s, s.watched()) }
+
+func pollerAdd[T comparable](p *Poller, all *[]T, s T, w *watchers) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if slices.Contains(p.all, s) {
+	if slices.Contains(*all, s) {
 		return
 	}
-	p.all = append(p.all, s)
-	s.watched().add(&p.changed)
+	*all = append(*all, s)
+	w.add(&p.changed)
 	p.changed.open()
 }
 
-// Remove removes a socket. It does nothing if the Poller does not have it.
-func (p *Poller) Remove(s Receiver) {
+func pollerRemove[T comparable](p *Poller, all *[]T, s T, w *watchers) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.all, s); i >= 0 {
-		p.all = slices.Delete(p.all, i, i+1)
-		s.watched().remove(&p.changed)
+	if i := slices.Index(*all, s); i >= 0 {
+		*all = slices.Delete(*all, i, i+1)
+		w.remove(&p.changed)
 	}
 }
 
-// Wait waits until a socket has something to receive, and returns all that have, in the order of
-// Add. It returns the cause of ctx's end when that comes first.
+// Wait waits until a socket is ready, and returns all that are. It returns the cause of ctx's end
+// when that comes first.
 //
-// Wait takes nothing: TryRecv may return ErrWouldBlock if another goroutine was faster, or if no
-// message matches the subscriptions any more. A socket that has ended is ready, since receiving
-// returns ErrClosed, until Remove.
-func (p *Poller) Wait(ctx context.Context) (ready []Receiver, err error) {
+// Wait takes nothing and reserves no room: TryRecv and TrySend may return ErrWouldBlock if another
+// goroutine was faster, and TryRecv if no message matches the subscriptions any more. A socket that
+// has ended is ready until it is removed, since its calls return ErrClosed.
+func (p *Poller) Wait(ctx context.Context) (Ready, error) {
 	for {
 		changed := p.changed.wait()
-		if ready = p.Ready(); len(ready) > 0 {
-			return ready, nil
+		if r := p.Ready(); len(r.Receivers)+len(r.Senders) > 0 {
+			return r, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return Ready{}, context.Cause(ctx)
 		}
 	}
 }
 
-// Ready is Wait without waiting: it returns the sockets that have something to receive, perhaps
-// none.
-func (p *Poller) Ready() (ready []Receiver) {
+// Ready is Wait without waiting: it returns the sockets that are ready, perhaps none.
+func (p *Poller) Ready() (r Ready) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.all {
+	for _, s := range p.receivers {
 		if s.readable() {
-			ready = append(ready, s)
+			r.Receivers = append(r.Receivers, s)
 		}
 	}
-	return ready
+	for _, s := range p.senders {
+		if s.writable() {
+			r.Senders = append(r.Senders, s)
+		}
+	}
+	return r
 }
 
 // watchers are the gates of the pollers of a socket.
@@ -126,8 +164,10 @@ func (w *watchers) open() {
 	}
 }
 
-func (r receiver) readable() bool     { return r.socket.inbox.readable() }
-func (r receiver) watched() *watchers { return &r.socket.watchers }
+// watched returns what is told when the socket may have become readable or writable.
+func (s *Socket) watched() *watchers { return &s.watchers }
+
+func (r receiver) readable() bool { return r.socket.inbox.readable() }
 
 // readable reports whether the inbox has a message, or has ended.
 func (in *inbox) readable() bool {
@@ -137,14 +177,16 @@ func (in *inbox) readable() bool {
 }
 
 // readable reports whether there is a request, and none that was not answered.
-func (s *Rep) readable() bool {
-	s.mu.Lock()
-	busy := s.peer != nil
-	s.mu.Unlock()
-	return !busy && s.in.readable()
-}
+func (s *Rep) readable() bool { return !s.asked() && s.in.readable() }
 
-func (s *Rep) watched() *watchers { return s.in.watched() }
+// writable reports whether there is a request that was not answered.
+func (s *Rep) writable() bool { return s.asked() || s.closing.Load() }
+
+func (s *Rep) asked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peer != nil
+}
 
 // readable reports whether the reply is there, or can never come.
 func (s *Req) readable() bool {
@@ -158,4 +200,64 @@ func (s *Req) readable() bool {
 	}
 }
 
-func (s *Req) watched() *watchers { return &s.watchers }
+// writable reports whether no reply is waited for, and a peer has room.
+func (s *Req) writable() bool {
+	s.mu.Lock()
+	waits := s.stage == reqSent && !s.opt.Relaxed
+	s.mu.Unlock()
+	return s.closing.Load() || !waits && s.balance.canSend()
+}
+
+func (s sender) writable() bool     { return s.socket.closing.Load() || s.to.canSend() }
+func (a *addressed) writable() bool { return a.socket.closing.Load() || a.routes.canSend() }
+
+// canSend implements distributor.
+func (lb *loadBalancer) canSend() bool {
+	lb.mu.Lock()
+	defer lb.mu.Unlock()
+	if err := lb.takes(); err != nil {
+		return err != ErrWouldBlock
+	}
+	ok := false
+	for _, p := range lb.pipes {
+		ok = p.writable() || ok // all of them, so that each that has none tells when it has
+	}
+	return ok
+}
+
+// canSend reports whether a peer has room.
+func (rs *routes[K]) canSend() bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	ok := false
+	for _, r := range rs.byID {
+		ok = r.writable() || ok
+	}
+	return ok
+}
+
+// canSend implements distributor.
+func (s *routerPattern) canSend() bool { return !s.opt.Mandatory || s.routes.canSend() }
+
+// canSend implements distributor.
+func (s *streamPattern) canSend() bool { return s.routes.canSend() }
+
+// canSend implements distributor.
+func (c *publisher) canSend() bool {
+	if !c.NoDrop {
+		return true
+	}
+	c.socket.mu.Lock()
+	defer c.socket.mu.Unlock()
+	ok := true
+	for p := range c.socket.peers {
+		ok = (p.outbox.writable() || p.outbox.isClosed()) && ok
+	}
+	return ok
+}
+
+// canSend implements distributor.
+func (*groups) canSend() bool { return true }
+
+// canSend implements distributor.
+func (*subscriber) canSend() bool { return true }

@@ -45,7 +45,7 @@ func NewPush(cfg Config, options ...PushOptions) *Push {
 	s := new(Push)
 	s.Socket = NewSocket(wire.PUSH, (*pushPattern)(s), cfg)
 	s.balancer = &loadBalancer{key: opt.Key, immediate: opt.Immediate, memory: s.memory}
-	s.sender = sender{socket: s.Socket, to: s.balancer}
+	s.sender = newSender(s.Socket, s.balancer, nil)
 	return s
 }
 

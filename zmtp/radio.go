@@ -35,7 +35,7 @@ func NewRadio(cfg Config) *Radio {
 	s := new(Radio)
 	s.Socket = NewSocket(wire.RADIO, (*radioPattern)(s), cfg)
 	s.groups.socket = s.Socket
-	s.sender = sender{socket: s.Socket, to: &s.groups, check: grouped}
+	s.sender = newSender(s.Socket, &s.groups, grouped)
 	return s
 }
 

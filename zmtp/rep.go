@@ -10,8 +10,9 @@ import (
 // Rep receives a request and sends the reply to it, in turn (RFC 28). Its peers are REQs and
 // DEALERs. It takes requests from them in turn.
 //
-// Any other order than Recv, Send is ErrState. Send does not wait: a reply to a peer that is gone,
-// or that has no room since it does not read, is dropped and counted.
+// Any other order than Recv, Send is ErrState, so there are no batches: a Router receives and
+// answers batches of requests. Send does not wait: a reply to a peer that is gone, or that has no
+// room since it does not read, is dropped and counted.
 type Rep struct {
 	*Socket
 	in   receiver
@@ -69,6 +70,7 @@ func (s *Rep) recv(next func() (Message, error)) (Message, error) {
 	s.mu.Lock()
 	s.peer, s.envelope = m.peer, m.wire[:size:size]
 	s.mu.Unlock()
+	s.watchers.open() // the reply may be sent
 	m.wire = m.wire[size:]
 	return m, nil
 }

@@ -29,8 +29,10 @@ type ReqOptions struct {
 // Req sends a request and receives the reply to it, in turn (RFC 28). Its peers are REPs and
 // ROUTERs. Each request goes to the next peer.
 //
-// Send waits for room in the queue of a peer, and Recv for the reply. Any other order is ErrState.
-// When ctx ends Recv, the request is still waited for: call Recv again, or Send with Relaxed.
+// Send waits for room in the queue of a peer, and Recv for the reply. Any other order is ErrState,
+// so there are no batches: a second request may not be sent before the reply to the first. A Dealer
+// sends batches of requests, each with an empty first part, and a Router answers them. When ctx
+// ends Recv, the request is still waited for: call Recv again, or Send with Relaxed.
 //
 // A request that waits for an endpoint, or for a peer that is lost, is sent when the connection is
 // back, or to another peer. One that was sent is not repeated. A reply counts if it comes from the
@@ -62,6 +64,7 @@ func NewReq(cfg Config, options ...ReqOptions) *Req {
 	s := &Req{opt: opt, number: rand.Uint32()}
 	s.Socket = NewSocket(wire.REQ, (*reqPattern)(s), cfg)
 	s.balance = &loadBalancer{immediate: opt.Immediate, memory: s.memory}
+	s.balance.opened.also = &s.watchers
 	s.balancer = s.balance
 	return s
 }

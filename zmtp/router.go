@@ -58,7 +58,7 @@ func NewRouter(cfg Config, options ...RouterOptions) *Router {
 	}
 	s.Socket = NewSocket(wire.ROUTER, (*routerPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: (*routerPattern)(s)}
+	s.sender = newSender(s.Socket, (*routerPattern)(s), nil)
 	s.routes.socket = s.Socket
 	return s
 }

@@ -40,6 +40,7 @@ func (rs *routes[K]) add(r *route[K], handover bool) (other *route[K], ok bool) 
 	}
 	rs.byID[r.id] = r
 	r.onRoom = rs.opened.open
+	rs.opened.open() // a poller may wait for a peer
 	return other, true
 }
 

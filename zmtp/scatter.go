@@ -21,7 +21,7 @@ func NewScatter(cfg Config, options ...ScatterOptions) *Scatter {
 	s := new(Scatter)
 	s.Socket = NewSocket(wire.SCATTER, (*scatterPattern)(s), cfg)
 	s.balancer = &loadBalancer{immediate: opt.Immediate, memory: s.memory}
-	s.sender = sender{socket: s.Socket, to: s.balancer, check: onePart}
+	s.sender = newSender(s.Socket, s.balancer, onePart)
 	return s
 }
 

@@ -12,6 +12,12 @@ type sender struct {
 	check func(Message) error
 }
 
+// newSender returns a sender for s.
+func newSender(s *Socket, to distributor, check func(Message) error) sender {
+	to.room().also = &s.watchers
+	return sender{s, to, check}
+}
+
 // distributor decides which peers get a message. Its methods are called from any goroutine.
 type distributor interface {
 	// trySend queues a message, or returns ErrWouldBlock when there is no room for it.
@@ -19,6 +25,9 @@ type distributor interface {
 	// trySendBatch queues the messages of b from first on, until one would have to wait, and
 	// returns how many it has queued. The error is nil only if that was all.
 	trySendBatch(b *Batch, first int) (n int, err error)
+	// canSend reports whether trySend would queue a message to some peer. If not, room opens when
+	// that may have changed.
+	canSend() bool
 	// room opens when a send that would have blocked should be tried again.
 	room() *gate
 }

@@ -35,7 +35,7 @@ func NewServer(cfg Config, options ...ServerOptions) *Server {
 	s := new(Server)
 	s.Socket = NewSocket(wire.SERVER, &addressedPattern{&s.addressed, &s.receiver, opt}, cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.addressed = addressed{s.Socket, routes[uint64]{socket: s.Socket}}
+	s.addressed = newAddressed(s.Socket)
 	return s
 }
 
@@ -53,7 +53,7 @@ func NewPeerSocket(cfg Config, options ...ServerOptions) *PeerSocket {
 	s := new(PeerSocket)
 	s.Socket = NewSocket(wire.PEER, &addressedPattern{&s.addressed, &s.receiver, opt}, cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.addressed = addressed{s.Socket, routes[uint64]{socket: s.Socket}}
+	s.addressed = newAddressed(s.Socket)
 	return s
 }
 
@@ -75,6 +75,10 @@ func (s *PeerSocket) ConnectPeer(endpoint string) (id uint64, err error) {
 type addressed struct {
 	socket *Socket
 	routes routes[uint64]
+}
+
+func newAddressed(s *Socket) addressed {
+	return addressed{s, routes[uint64]{socket: s, opened: gate{also: &s.watchers}}}
 }
 
 // Send queues m, whose memory it may keep, for the peer whose ID is given. It waits while the queue

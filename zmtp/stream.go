@@ -45,7 +45,7 @@ func NewStream(cfg Config, options ...StreamOptions) *Stream {
 	}
 	s.Socket = NewSocket(streamType, (*streamPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: (*streamPattern)(s), check: twoParts}
+	s.sender = newSender(s.Socket, (*streamPattern)(s), twoParts)
 	s.routes.socket = s.Socket
 	return s
 }

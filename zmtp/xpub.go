@@ -55,7 +55,7 @@ func NewXPub(cfg Config, options ...XPubOptions) *XPub {
 	s := new(XPub)
 	s.Socket = NewSocket(wire.XPUB, (*xpubPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: &s.pub}
+	s.sender = newSender(s.Socket, &s.pub, nil)
 	s.pub.XPubOptions, s.pub.socket, s.pub.inbox = opt, s.Socket, s.inbox
 	return s
 }
@@ -91,7 +91,7 @@ type Pub struct {
 func NewPub(cfg Config) *Pub {
 	s := new(Pub)
 	s.Socket = NewSocket(wire.PUB, (*pubPattern)(s), cfg)
-	s.sender = sender{socket: s.Socket, to: &s.pub}
+	s.sender = newSender(s.Socket, &s.pub, nil)
 	s.pub.socket = s.Socket
 	return s
 }

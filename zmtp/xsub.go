@@ -27,7 +27,7 @@ func NewXSub(cfg Config, options ...XSubOptions) *XSub {
 	s := new(XSub)
 	s.Socket = NewSocket(wire.XSUB, (*xsubPattern)(s), cfg)
 	s.receiver = newReceiver(s.Socket)
-	s.sender = sender{socket: s.Socket, to: &s.subscriber}
+	s.sender = newSender(s.Socket, &s.subscriber, nil)
 	s.subscriber.socket = s.Socket
 	s.subscriber.verbose = oneOption(options).VerboseUnsubscribe
 	return s
