@@ -2,7 +2,7 @@
 #             logs go to run/logs
 # make test   installs what the tests need (or says what is missing) and runs all of them with the race detector
 # make nightly  runs all of them with their large models and attacks, then the fuzz targets for
-#             longer; it takes up to two hours
+#             longer, then checks a release; it takes up to two hours
 # .ci/run     everything that has to pass before a change is merged
 
 GO       ?= go
@@ -67,8 +67,9 @@ compile/%:
 release:
 	GO=$(GO) packaging/release
 
-# Builds linux/amd64 twice and compares the sums; as root on Debian, installs the package, runs the
-# service under most restrictions of its unit, and removes the package again.
+# Builds linux/amd64 and freebsd/amd64 twice and compares the sums, and checks the packages. As root,
+# it installs and removes the .rpm in a copy of the system, builds the container image, installs the
+# .deb (on Debian), runs the service under most restrictions of its unit, and removes the .deb again.
 release-test:
 	GO=$(GO) packaging/release-test
 
@@ -133,6 +134,7 @@ hostile:
 nightly: test-deps
 	ZMTPD_NIGHTLY=1 ZMTPD_HOSTILE=large ZMTPD_TEST_RACE=1 $(GO) test -race -shuffle=on -parallel=$(PARALLEL) -timeout=60m ./...
 	$(MAKE) fuzz FUZZTIME=2m
+	$(MAKE) release-test
 
 # Runs the tests that show conformance to the RFCs and libzmq, and writes docs/conformance.md. A rule whose test does not
 # pass is an error.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"zmtpd/cmd/zmtpd/top"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -57,6 +59,75 @@ func TestPageInBrowser(t *testing.T) {
 	// Nothing was refused by the policy of the page, and nothing failed.
 	if n := b.eval("performance.getEntriesByType('resource').filter(e => e.responseStatus >= 400).length"); n != "0" {
 		t.Errorf("%s files of the page are missing", n)
+	}
+}
+
+// The page and zmtpd top show WebSocket clients, stores and clones, with the numbers of /metrics.
+func TestClientsAndStoresAreShown(t *testing.T) {
+	t.Parallel()
+	// The clone finds no master, and so up never becomes ready.
+	up := startListening(t, "up", "--dir", t.TempDir(), "--websocket", "127.0.0.1:0",
+		"--store", "hosts", "--store-dir", t.TempDir(), "--store-http", "127.0.0.1:0",
+		"--store-clone", "elsewhere")
+	c, _ := webSocket(t, up, "", `["other."]`)
+	c.CloseRead(t.Context()) // it answers pings
+	_, text := gatewayEvent(t, "zeek.x", "hello", uint64(1))
+	sendText(t, c, text)
+	for _, key := range []string{"a", "b"} {
+		runTool(t, nil, "store", "put", "--url", up.Endpoint("STORE"), "hosts", key, "value")
+	}
+	const client = `{application="test/1.0",client=""}`
+	testkit.Eventually(t, "the event of the client", func() bool {
+		_, metrics := up.Get("/metrics")
+		return strings.Contains(metrics,
+			`zmtpd_websocket_topic_events_total{direction="in",topic="zeek.x"} 1`)
+	})
+	testkit.Eventually(t, "the reason why it is not ready", func() bool {
+		_, why := up.Get("/readyz")
+		return strings.Contains(why, "no master of the store elsewhere was found")
+	})
+
+	var s top.Snapshot
+	if err := json.Unmarshal([]byte(runTool(t, nil, "top", "--once", "--json", "--interval", "10ms",
+		up.Endpoint("HTTP"))), &s); err != nil {
+		t.Fatal(err)
+	}
+	received := up.Metric("zmtpd_websocket_received_messages_total" + client)
+	sent := up.Metric("zmtpd_websocket_sent_events_total" + client)
+	if len(s.Clients) != 1 || s.Clients[0].Application != "test/1.0" ||
+		s.Clients[0].Connections != 1 || float64(s.Clients[0].Received) != received ||
+		float64(s.Clients[0].Sent) != sent {
+		t.Errorf("clients %+v", s.Clients)
+	}
+	if len(s.Stores) != 2 || s.Stores[0].Store != "hosts" || s.Stores[0].Keys != 2 ||
+		s.Stores[0].Operations < 2 || s.Stores[1].Store != "elsewhere" || !s.Stores[1].Clone ||
+		float64(s.Stores[0].Bytes) != up.Metric(`zmtpd_store_bytes{store="hosts"}`) {
+		t.Errorf("stores %+v", s.Stores)
+	}
+	tables := runTool(t, nil, "top", "--once", "--interval", "10ms", up.Endpoint("HTTP"))
+	for _, want := range []string{"test/1.0", "operations/s*", "elsewhere", "clone"} {
+		if !strings.Contains(tables, want) {
+			t.Errorf("top shows no %s:\n%s", want, tables)
+		}
+	}
+
+	b := startBrowser(t, up.Endpoint("HTTP")+"/")
+	row := func(first string) string {
+		return b.eval(fmt.Sprintf(`[...document.querySelectorAll('tr')].map(r => [...r.cells].map(
+			c => c.textContent).join(' | ')).find(r => r.startsWith(%q)) ?? ''`, first))
+	}
+	testkit.Eventually(t, "the sections of clients and stores", func() bool {
+		return row("anybody | ") != "" && row("hosts | ") != "" && row("elsewhere | ") != ""
+	})
+	b.screenshot(os.Getenv("ZMTPD_SCREENSHOTS"), "stores.png")
+	if got := row("anybody | "); !strings.HasPrefix(got, "anybody | test/1.0 | 1 | ") {
+		t.Errorf("the client: %s", got)
+	}
+	if got := row("hosts | "); !strings.HasPrefix(got, "hosts | 2 | ") {
+		t.Errorf("the store: %s", got)
+	}
+	if got := row("elsewhere | "); !strings.HasPrefix(got, "elsewhere | 0 | 0 | ") {
+		t.Errorf("the clone: %s", got)
 	}
 }
 

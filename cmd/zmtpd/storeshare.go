@@ -142,7 +142,12 @@ func (s *storeShare) ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.clones {
-		if st := c.Status(); st.Stale {
+		st := c.Status()
+		if st.Stale && st.Heard.IsZero() {
+			return fmt.Errorf("no master of the store %s was found; another zmtpd has to keep it with "+
+				"--store, at the same broker", c.Store().Name())
+		}
+		if st.Stale {
 			return fmt.Errorf("the clone of the store %s is stale: its master was last heard of at %v",
 				c.Store().Name(), st.Heard)
 		}

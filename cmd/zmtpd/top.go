@@ -19,15 +19,16 @@ type topCommand struct {
 	JSON     bool            `name:"json" help:"With --once: print one JSON object."`
 	Interval daemon.Positive `default:"1s" help:"Time between two questions to the daemons. With --once, rates are those of one interval."`
 	Timeout  daemon.Positive `default:"3s" help:"Longest time to wait for an answer."`
-	Sort     string          `placeholder:"COLUMN" help:"Column by which to sort the tables that have it. Default: queue for nodes, rate for logs and topics."`
+	Sort     string          `placeholder:"COLUMN" help:"Column by which to sort the tables that have it. Default: queue for nodes, the rate for others."`
 	Reverse  bool            `help:"Sort in the reverse order."`
 }
 
 // Help is shown by zmtpd top --help.
 func (topCommand) Help() string {
 	return `Shows who is slow and what is lost, live, from /status of one or several daemons: the
-nodes with their rates, queues and losses, the logs, and the topics. Tab shows the next table, < and >
-sort by another column, q quits, ? shows all keys.
+nodes with their rates, queues and losses, the logs, the topics, WebSocket clients and key-value
+stores. Tab shows the next table that has rows, < and > sort by another column, q quits, ? shows all
+keys.
 
   zmtpd top
   zmtpd top 10.0.0.1:9321 10.0.0.2:9321

@@ -25,6 +25,7 @@ type Status struct {
 	Forwarder *Forwarder `json:"forwarder"`
 	Logger    *Logger    `json:"logger"`
 	Balance   *Balance   `json:"balance"`
+	Store     *Stores    `json:"store"`
 
 	Date time.Time `json:"-"` // the clock of the host that answered, zero if it is unknown
 }
@@ -39,6 +40,45 @@ type Forwarder struct {
 	Received struct {
 		Messages uint64 `json:"messages"`
 	} `json:"received"`
+	WebSocket *struct {
+		ByClient []WebSocketClient `json:"by_client"`
+	} `json:"websocket"`
+}
+
+// WebSocketClient counts for all connections of a client of the gateway with an application.
+type WebSocketClient struct {
+	Client      string `json:"client"` // empty if clients have no tokens
+	Application string `json:"application"`
+	Connections int    `json:"connections"` // now
+	MessagesIn  uint64 `json:"messages_in"`
+	EventsOut   uint64 `json:"events_out"`
+	Dropped     uint64 `json:"dropped"`
+	Throttled   uint64 `json:"throttled"`
+}
+
+// Stores is the part about key-value stores.
+type Stores struct {
+	Stores []Store `json:"stores"`
+	Clones []Clone `json:"clones"`
+}
+
+// Store is the state of a store that the daemon keeps.
+type Store struct {
+	Name       string            `json:"name"`
+	Keys       int               `json:"keys"`
+	Bytes      int64             `json:"bytes"`
+	Pending    int64             `json:"pending_bytes"`
+	Failure    string            `json:"failure"`
+	Reads      uint64            `json:"reads"`
+	Operations map[string]uint64 `json:"operations"` // changes
+}
+
+// Clone is the state of a copy of a store that another process keeps.
+type Clone struct {
+	Name   string `json:"name"`
+	Keys   int    `json:"keys"`
+	Behind uint64 `json:"behind"`
+	Stale  bool   `json:"stale"`
 }
 
 // Topic counts the messages of a class of topics.

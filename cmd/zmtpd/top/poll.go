@@ -45,7 +45,7 @@ func (p *Poller) Poll(ctx context.Context) *Snapshot {
 	}
 	asking.Wait()
 	s := &Snapshot{Time: time.Now(), Daemons: []Daemon{}, Nodes: []Node{}, Logs: []Log{},
-		Topics: []Topic{}}
+		Topics: []Topic{}, Clients: []Client{}, Stores: []Store{}}
 	for i, address := range p.addresses {
 		if errs[i] != nil {
 			s.Daemons = append(s.Daemons, Daemon{Address: address,

@@ -91,7 +91,7 @@ type window struct {
 }
 
 var helpLines = []string{
-	"Tab         next table: nodes, logs, topics",
+	"Tab         next table: nodes, logs, topics, WebSocket clients, stores",
 	"< >         sort by the column to the left or right; * marks it",
 	"r           reverse the order; ^ marks it",
 	"arrows, PgUp, PgDn, Home, End   scroll",
@@ -117,9 +117,9 @@ func (w *window) key(e *tcell.EventKey) bool {
 	case tcell.KeyEscape, tcell.KeyCtrlC:
 		return false
 	case tcell.KeyTab:
-		v.table, v.first = (v.table+1)%len(tables), 0
+		w.turn(1)
 	case tcell.KeyBacktab:
-		v.table, v.first = (v.table+len(tables)-1)%len(tables), 0
+		w.turn(-1)
 	case tcell.KeyUp:
 		v.first--
 	case tcell.KeyDown:
@@ -153,6 +153,17 @@ func (w *window) key(e *tcell.EventKey) bool {
 		}
 	}
 	return true
+}
+
+// turn shows the next table in a direction. It passes over tables without rows, but for the first.
+func (w *window) turn(step int) {
+	v := &w.view
+	for {
+		v.table, v.first = (v.table+step+len(tables))%len(tables), 0
+		if v.table == 0 || w.snapshot == nil || len(v.rows(w.snapshot, v.table)) > 1 {
+			return
+		}
+	}
 }
 
 // draw draws everything. tcell sends only what has changed to the terminal.

@@ -20,6 +20,8 @@ type Snapshot struct {
 	Nodes   []Node    `json:"nodes"`
 	Logs    []Log     `json:"logs"`
 	Topics  []Topic   `json:"topics"`
+	Clients []Client  `json:"clients"`
+	Stores  []Store   `json:"stores"`
 }
 
 // Daemon is one daemon as a whole.
@@ -81,6 +83,33 @@ type Topic struct {
 	Unmatched uint64  `json:"unmatched"`
 	Lost      uint64  `json:"lost"`
 	Rate      float64 `json:"rate"`
+}
+
+// Client is a WebSocket client with an application.
+type Client struct {
+	Daemon      string  `json:"daemon"`
+	Client      string  `json:"client"` // empty if clients have no tokens
+	Application string  `json:"application"`
+	Connections int     `json:"connections"` // now
+	Received    uint64  `json:"received"`    // messages from it
+	Sent        uint64  `json:"sent"`        // events to it
+	SentRate    float64 `json:"sent_rate"`
+	Throttled   uint64  `json:"throttled"` // messages from it that waited for the rate limit
+	Lost        uint64  `json:"lost"`
+}
+
+// Store is a key-value store, or a clone of one.
+type Store struct {
+	Daemon        string  `json:"daemon"`
+	Store         string  `json:"store"`
+	Clone         bool    `json:"clone"`
+	Keys          int     `json:"keys"`
+	Bytes         int64   `json:"bytes"`      // 0 for a clone
+	Operations    uint64  `json:"operations"` // reads and changes; 0 for a clone
+	OperationRate float64 `json:"operation_rate"`
+	Unsaved       int64   `json:"unsaved_bytes"` // changes that wait for the file
+	Behind        uint64  `json:"behind"`        // changes that a clone lacks
+	Trouble       string  `json:"trouble,omitempty"`
 }
 
 const (
@@ -155,6 +184,12 @@ func (m *meter) add(s *Snapshot) {
 					t.Unmatched, sum(t.Dropped), m.rate("topic "+topic, t.Messages)})
 			}
 		}
+		if f.WebSocket != nil {
+			m.clients(s, f.WebSocket.ByClient)
+		}
+	}
+	if st.Store != nil {
+		m.stores(s, st.Store)
 	}
 	if l := st.Logger; l != nil {
 		d.Records = l.Received.Records
@@ -190,6 +225,34 @@ func (m *meter) peers(s *Snapshot, socket string, peers []daemon.PeerStatus) {
 			n.Lost = sum(p.Account.Dropped)
 		}
 		s.Nodes = append(s.Nodes, n)
+	}
+}
+
+// clients adds the WebSocket clients.
+func (m *meter) clients(s *Snapshot, clients []statusapi.WebSocketClient) {
+	for _, c := range clients[:min(len(clients), maxRows)] {
+		s.Clients = append(s.Clients, Client{m.address, clean(c.Client), clean(c.Application),
+			c.Connections, c.MessagesIn, c.EventsOut,
+			m.rate("client "+c.Client+"\x00"+c.Application, c.EventsOut), c.Throttled, c.Dropped})
+	}
+}
+
+// stores adds the stores and the clones.
+func (m *meter) stores(s *Snapshot, all *statusapi.Stores) {
+	for _, st := range all.Stores[:min(len(all.Stores), maxRows)] {
+		row := Store{Daemon: m.address, Store: clean(st.Name), Keys: st.Keys, Bytes: st.Bytes,
+			Operations: st.Reads + sum(st.Operations), Unsaved: st.Pending,
+			Trouble: clean(st.Failure)}
+		row.OperationRate = m.rate("store "+st.Name, row.Operations)
+		s.Stores = append(s.Stores, row)
+	}
+	for _, c := range all.Clones[:min(len(all.Clones), maxRows)] {
+		row := Store{Daemon: m.address, Store: clean(c.Name), Clone: true, Keys: c.Keys,
+			Behind: c.Behind}
+		if c.Stale {
+			row.Trouble = "stale"
+		}
+		s.Stores = append(s.Stores, row)
 	}
 }
 

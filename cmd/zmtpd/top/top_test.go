@@ -44,13 +44,15 @@ func poller(t *testing.T, addresses ...string) *Poller {
 func status(n int) string {
 	return fmt.Sprintf(`{"version":"1","started":"2026-01-01T00:00:00Z","uptime_seconds":60,
 "ready":true,"forwarder":{"received":{"messages":%d},"account":{"delivered":%d,"dropped":{"slow":3}},
-"by_topic":{"zeek.cluster":{"messages":%d}},"xsub":{"peers":[]},"xpub":{"peers":[
+"by_topic":{"zeek.cluster":{"messages":%d}},"websocket":{"by_client":[{"client":"soc",
+"application":"board","connections":1,"events_out":%d,"dropped":2}]},"xsub":{"peers":[]},"xpub":{"peers":[
 {"address":"10.0.0.1:1","node":"zeromq_worker-1_h_1_AA","sent":{"messages":%d},"queue":5},
 {"address":"10.0.0.2:1","node":"zeromq_worker-2_h_2_BB","sent":{"messages":7},"queue":900,
 "slow_since":"2026-01-01T00:00:00Z","account":{"dropped":{"slow":3}}}]}},
 "logger":{"received":{"records":42},"pull":{"peers":[]},"sinks":[{"sink":"files","paths":[
-{"path":"conn","received":{"records":42},"written":{"records":40},"queued":{"records":2}}]}]}}`,
-		n, n, n, n)
+{"path":"conn","received":{"records":42},"written":{"records":40},"queued":{"records":2}}]}]},
+"store":{"stores":[{"name":"intel","keys":3,"bytes":2048,"reads":%d,"operations":{"put":1}}],
+"clones":[{"name":"hosts","keys":4,"behind":5,"stale":true}]}}`, n, n, n, n, n, n)
 }
 
 func TestRates(t *testing.T) {
@@ -65,6 +67,15 @@ func TestRates(t *testing.T) {
 	}
 	if n := s.Nodes[0]; n.Node != "worker-1" || n.SentRate <= 0 || n.Sent != 1000 {
 		t.Errorf("worker-1: %+v", n)
+	}
+	if c := s.Clients[0]; c.Client != "soc" || c.Sent != 1000 || c.SentRate <= 0 || c.Lost != 2 {
+		t.Errorf("the WebSocket client: %+v", c)
+	}
+	if st := s.Stores[0]; st.Operations != 1001 || st.OperationRate <= 0 || st.Trouble != "" {
+		t.Errorf("the store: %+v", st)
+	}
+	if c := s.Stores[1]; !c.Clone || c.Keys != 4 || c.Behind != 5 || c.Trouble != "stale" {
+		t.Errorf("the clone: %+v", c)
 	}
 	// The daemon was started again.
 	if d := p.Poll(t.Context()).Daemons[0]; d.EventsIn != 5 || d.EventsInRate != 0 {
@@ -147,6 +158,10 @@ func TestKeys(t *testing.T) {
 	shows("the logs", contains("conn"))
 	s.press(t, tcell.KeyTab, 0)
 	shows("the topics", contains("zeek.cluster"))
+	s.press(t, tcell.KeyTab, 0)
+	shows("the WebSocket clients", contains("board"))
+	s.press(t, tcell.KeyTab, 0)
+	shows("the stores", contains("intel"))
 	s.press(t, tcell.KeyRune, 'p')
 	shows("the pause", contains("PAUSED"))
 	s.press(t, tcell.KeyRune, '?')
@@ -207,7 +222,9 @@ func TestHostileAnswers(t *testing.T) {
 			`{"limit_bytes":-9223372036854775808,"used_bytes":9223372036854775807}}`,
 		"evil texts": `{"started":"2026-01-01T00:00:00Z","version":` + name + `,"not_ready":` + name +
 			`,"forwarder":{"by_topic":{` + name + `:{"messages":1}},"xpub":{"peers":[{"node":` + name +
-			`,"address":` + name + `,"blocked_seconds":1e308}]}},"logger":{"sinks":[{"sink":` + name +
+			`,"address":` + name + `,"blocked_seconds":1e308}]},"websocket":{"by_client":[{"client":` +
+			name + `,"application":` + name + `}]}},"store":{"stores":[{"name":` + name +
+			`,"failure":` + name + `}],"clones":[{"name":` + name + `}]},"logger":{"sinks":[{"sink":` + name +
 			`,"paths":[{"path":` + name + `}]}]}}`,
 	} {
 		s := poller(t, answer(t, text)).Poll(t.Context())

@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -34,7 +35,7 @@ type view struct {
 }
 
 // tables are the names of the tables, in the order of the Tab key.
-var tables = [...]string{"nodes", "logs", "topics"}
+var tables = [...]string{"nodes", "logs", "topics", "clients", "stores"}
 
 // The columns of the tables. The first one is left out if there is only one daemon.
 var (
@@ -70,9 +71,40 @@ var (
 		number("unmatched", func(t *Topic) uint64 { return t.Unmatched }, count),
 		number("lost", func(t *Topic) uint64 { return t.Lost }, count),
 	}
+	clientColumns = []column[Client]{
+		text("daemon", func(c *Client) string { return c.Daemon }),
+		text("client", func(c *Client) string { return cmp.Or(c.Client, "anybody") }),
+		text("application", func(c *Client) string { return c.Application }),
+		number("to/s", func(c *Client) float64 { return c.SentRate }, rate),
+		number("sent", func(c *Client) uint64 { return c.Sent }, count),
+		number("received", func(c *Client) uint64 { return c.Received }, count),
+		number("connections", func(c *Client) int { return c.Connections }, count),
+		number("held back", func(c *Client) uint64 { return c.Throttled }, count),
+		number("lost", func(c *Client) uint64 { return c.Lost }, count),
+	}
+	storeColumns = []column[Store]{
+		text("daemon", func(s *Store) string { return s.Daemon }),
+		text("store", func(s *Store) string { return s.Store }),
+		text("kind", func(s *Store) string { return kind(s.Clone) }),
+		number("operations/s", func(s *Store) float64 { return s.OperationRate }, rate),
+		number("operations", func(s *Store) uint64 { return s.Operations }, count),
+		number("keys", func(s *Store) int { return s.Keys }, count),
+		number("bytes", func(s *Store) int64 { return s.Bytes }, size),
+		number("unsaved", func(s *Store) int64 { return s.Unsaved }, size),
+		number("behind", func(s *Store) uint64 { return s.Behind }, count),
+		text("trouble", func(s *Store) string { return s.Trouble }),
+	}
 	// columnNames are the names of the columns of each table.
-	columnNames = [len(tables)][]string{names(nodeColumns), names(logColumns), names(topicColumns)}
+	columnNames = [len(tables)][]string{names(nodeColumns), names(logColumns), names(topicColumns),
+		names(clientColumns), names(storeColumns)}
 )
+
+func kind(clone bool) string {
+	if clone {
+		return "clone"
+	}
+	return "master"
+}
 
 func names[R any](columns []column[R]) (all []string) {
 	for _, c := range columns {
@@ -83,7 +115,7 @@ func names[R any](columns []column[R]) (all []string) {
 
 // newView returns the view at the start: the nodes that most waits for are first.
 func newView(daemons int) view {
-	return view{sort: [len(tables)]int{7, 3, 2}, several: daemons > 1}
+	return view{sort: [len(tables)]int{7, 3, 2, 3, 3}, several: daemons > 1}
 }
 
 // sortBy chooses the column by whose values all tables that have it are sorted. It returns false if
@@ -149,8 +181,12 @@ func (v *view) rows(s *Snapshot, t int) []line {
 		return tableOf(v, t, s.Nodes, nodeColumns, func(n *Node) bool { return n.Slow })
 	case 1:
 		return tableOf(v, t, s.Logs, logColumns, func(l *Log) bool { return l.Lost > 0 })
+	case 2:
+		return tableOf(v, t, s.Topics, topicColumns, func(t *Topic) bool { return t.Lost > 0 })
+	case 3:
+		return tableOf(v, t, s.Clients, clientColumns, func(c *Client) bool { return c.Lost > 0 })
 	}
-	return tableOf(v, t, s.Topics, topicColumns, func(t *Topic) bool { return t.Lost > 0 })
+	return tableOf(v, t, s.Stores, storeColumns, func(s *Store) bool { return s.Trouble != "" })
 }
 
 func tableOf[R any](v *view, t int, rows []R, columns []column[R], isBad func(*R) bool) []line {

@@ -13,7 +13,7 @@ function perSecond(now, before, counter) {
 }
 
 export function rates(s, before) {
-	const r = { topics: {}, paths: {}, eventsLost: 0, recordsLost: 0 };
+	const r = { topics: {}, paths: {}, clients: {}, stores: {}, eventsLost: 0, recordsLost: 0 };
 	r.eventsIn = perSecond(s, before, x => x.forwarder?.received.messages);
 	r.eventsOut = perSecond(s, before, x => x.forwarder?.xpub.sent.messages);
 	r.records = perSecond(s, before, x => x.logger?.received.records);
@@ -29,8 +29,24 @@ export function rates(s, before) {
 					.find(q => q.path === p.path && q.stream === p.stream)?.received.records);
 		}
 	}
+	for (const c of s.forwarder?.websocket?.by_client ?? []) {
+		r.clients[keyOf(c)] = perSecond(s, before, x => x.forwarder?.websocket?.by_client
+			.find(d => keyOf(d) === keyOf(c))?.events_out);
+	}
+	for (const st of s.store?.stores ?? []) {
+		r.stores[st.name] = perSecond(s, before, x => {
+			const y = x.store?.stores.find(z => z.name === st.name);
+			return y && operationsOf(y);
+		});
+	}
 	return r;
 }
+
+// keyOf tells the counters of a WebSocket client with an application from others.
+export const keyOf = c => JSON.stringify([c.client, c.application]);
+
+// operationsOf counts reads and changes of a store.
+export const operationsOf = st => st.reads + total(st.operations);
 
 // nameOf shortens the id of a Zeek node, zeromq_NAME_HOST_PID_UNIQUE.
 export function nameOf(id) {
@@ -61,6 +77,8 @@ export function reasons(s) {
 		['pull', s.logger?.pull ?? s.balance?.pull]]) {
 		add(`handshakes at ${name}`, socket?.handshake_failures);
 	}
+	add('events for WebSocket clients', s.forwarder?.websocket?.dropped);
+	add('WebSocket clients', s.forwarder?.websocket?.refused);
 	add('messages to the logger', s.logger?.refused, 'messages');
 	for (const sink of s.logger?.sinks ?? []) add(`records for ${sink.sink}`, sink.dropped, 'records');
 	return rows.sort((a, b) => b[2] - a[2]);

@@ -1,5 +1,6 @@
 // The page shows what /status says. Names come from peers: they are only ever set as text.
-import { connectionsOf, nodesOf, rates, reasons, state, total } from './model.js';
+import { connectionsOf, keyOf, nodesOf, operationsOf, rates, reasons, state, total }
+	from './model.js';
 
 const main = document.getElementById('main');
 const line = document.getElementById('state');
@@ -138,6 +139,7 @@ function overview(s) {
 				.map(([topic, c]) => [topic || '(empty)', number(c.messages),
 					number(r.topics[topic] ?? 0), bytes(c.bytes), number(c.unmatched)]))));
 	}
+	parts.push(...webSocket(s.forwarder?.websocket, r), ...stores(s.store, r));
 	for (const sink of s.logger?.sinks ?? []) parts.push(sinkSection(s, r, sink));
 	if (s.logger?.sinks.length) {
 		parts.push(section('Sinks and spools', table(
@@ -153,6 +155,43 @@ function overview(s) {
 			drops.map(([where, reason, n]) => [where, reason, lost(n)]))));
 	}
 	return [...parts, ...security(s)];
+}
+
+// webSocket shows the clients of the gateway.
+function webSocket(w, r) {
+	if (!w) return [];
+	return [section('WebSocket clients',
+		element('p', {}, `Topics: ${number(w.topics)}. Events that wait: ${number(w.queued)}, ` +
+			`${bytes(w.queued_bytes)}.`),
+		table(['client', 'application', 'connections', 'to it', 'a second', 'from it', 'held back',
+			'lost'], w.by_client.map(c => [c.client || 'anybody', c.application, number(c.connections),
+				number(c.events_out), number(r.clients[keyOf(c)]), number(c.messages_in),
+				number(c.throttled), lost(c.dropped)])))];
+}
+
+// stores shows the key-value stores of this process, and its clones of others.
+function stores(x, r) {
+	const parts = [];
+	if (x?.stores.length) {
+		const doors = [`Requests over HTTP: ${number(total(x.http.requests))}`,
+			`watches: ${number(x.http.watches)}`];
+		if (x.redis) doors.push(`clients of Redis: ${number(x.redis.clients)}`);
+		parts.push(section('Stores', ...x.stores.filter(st => st.failure).map(st =>
+			element('p', { class: 'bad' }, `${st.name} is not saved: ${st.failure}`)),
+			element('p', {}, doors.join(', ') + '.'),
+			table(['store', 'keys', 'memory', 'operations', 'a second', 'reads', 'expired',
+				'not saved'], x.stores.map(st => [st.name, number(st.keys), bytes(st.bytes),
+				number(operationsOf(st)), number(r.stores[st.name]), number(st.reads),
+				number(st.expired), bytes(st.pending_bytes)]))));
+	}
+	if (x?.clones.length) {
+		parts.push(section('Clones of stores', table(
+			['store', 'keys', 'changes behind', 'state', 'master'],
+			x.clones.map(c => [c.name, number(c.keys), number(c.behind), element('span',
+				{ class: c.stale ? 'bad' : 'good' }, c.stale ? 'stale' : 'current'),
+				c.master ?? 'none found']))));
+	}
+	return parts;
 }
 
 // sinkSection shows the logs of one sink, and what is wrong with it.
