@@ -21,10 +21,11 @@ type cli struct {
 	Help        helpFlag          `short:"h" help:"Print help."`
 	Config      daemon.ConfigFlag `placeholder:"FILE" help:"YAML file with flags. The command line and variables win over it."`
 
-	Up        upCommand        `cmd:"" group:"daemons" help:"Run the broker and the logger of a Zeek cluster in one process."`
-	Forwarder forwarderCommand `cmd:"" group:"daemons" help:"Run the broker, which passes events from publishers to subscribers."`
-	Logger    loggerCommand    `cmd:"" group:"daemons" help:"Run the logger, which writes the logs of all nodes to files, standard output or Kafka."`
-	Balance   balanceCommand   `cmd:"" group:"daemons" help:"Share the logs of all nodes among several loggers."`
+	Up          upCommand          `cmd:"" group:"daemons" help:"Run the broker and the logger of a Zeek cluster in one process."`
+	Forwarder   forwarderCommand   `cmd:"" group:"daemons" help:"Run the broker, which passes events from publishers to subscribers."`
+	Logger      loggerCommand      `cmd:"" group:"daemons" help:"Run the logger, which writes the logs of all nodes to files, standard output or Kafka."`
+	Balance     balanceCommand     `cmd:"" group:"daemons" help:"Share the logs of all nodes among several loggers."`
+	StoreServer storeServerCommand `cmd:"" name:"store-server" group:"daemons" help:"Keep key-value stores, without a broker and a logger."`
 
 	Bench         benchCommand    `cmd:"" group:"tools" help:"Measure throughput, latency and connection set-up between two processes or hosts."`
 	Capture       captureCommand  `cmd:"" group:"tools" help:"Show what a cluster says, from packets."`

@@ -20,16 +20,18 @@ import (
 
 // storeFlags are the flags about stores.
 type storeFlags struct {
-	Store        []string           `group:"store" placeholder:"NAME" help:"Key-value store to keep, as Broker did (repeatable)."`
-	StoreDir     string             `group:"store" default:"." placeholder:"DIR" help:"Folder of the stores: NAME.sqlite, which may be a file of Broker. Empty: stores are in memory only."`
-	StoreSync    store.Sync         `group:"store" enum:"always,group,off" default:"always" help:"When a write is answered. always: it is on disk; group: the operating system has it, and a second later the disk; off: it is in memory, and goes to the file in the background."`
-	StoreBytes   daemon.ByteSize    `group:"store" default:"1GiB" help:"Memory for the entries of one store; a write that needs more is refused."`
-	StoreClone   []string           `group:"store" placeholder:"NAME" help:"Store of another process to follow: a copy in memory that can be read and watched (repeatable)."`
-	StoreXSub    string             `name:"store-xsub" group:"store" placeholder:"ENDPOINT" help:"XSUB of the broker over which stores are shared. Default: zmtpd's own."`
-	StoreXPub    string             `name:"store-xpub" group:"store" placeholder:"ENDPOINT" help:"XPUB of the broker over which stores are shared. Default: zmtpd's own."`
-	StoreKeys    daemon.ClientFlags `embed:"" prefix:"store-"`
-	StoreHTTP    string             `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
-	StoreClients string             `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
+	Store                []string           `group:"store" placeholder:"NAME" help:"Key-value store to keep, as Broker did (repeatable)."`
+	StoreDir             string             `group:"store" default:"." placeholder:"DIR" help:"Folder of the stores: NAME.sqlite, which may be a file of Broker. Empty: stores are in memory only."`
+	StoreSync            store.Sync         `group:"store" enum:"always,group,off" default:"always" help:"When a write is answered. always: it is on disk; group: the operating system has it, and a second later the disk; off: it is in memory, and goes to the file in the background."`
+	StoreBytes           daemon.ByteSize    `group:"store" default:"1GiB" help:"Memory for the entries of one store; a write that needs more is refused."`
+	StoreClone           []string           `group:"store" placeholder:"NAME" help:"Store of another process to follow: a copy in memory that can be read and watched (repeatable)."`
+	StoreXSub            string             `name:"store-xsub" group:"store" placeholder:"ENDPOINT" help:"XSUB of the broker over which stores are shared. Default: that of this process; store-server has none, and shares nothing without it."`
+	StoreXPub            string             `name:"store-xpub" group:"store" placeholder:"ENDPOINT" help:"XPUB of the broker over which stores are shared. Default as for --store-xsub."`
+	StoreKeys            daemon.ClientFlags `embed:"" prefix:"store-"`
+	StoreHTTP            string             `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
+	StoreHTTPCertificate string             `name:"store-http-certificate" group:"store" placeholder:"FILE" help:"PEM file with the certificate chain of --store-http. It turns TLS on, and is read again on SIGHUP."`
+	StoreHTTPKey         string             `name:"store-http-key" group:"store" placeholder:"FILE" help:"PEM file with the key of --store-http-certificate."`
+	StoreClients         string             `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
 	redisFlags
 }
 
@@ -41,14 +43,15 @@ const maxStoreClients = 16 << 20
 
 // storeJob is the stores of a process.
 type storeJob struct {
-	flags   *storeFlags
-	env     *daemon.Env
-	own     []*store.Store
-	share   *storeShare
-	clients atomic.Pointer[rest.Clients] // nil for everybody
-	http    *rest.Server
-	redis   *redisDoor   // nil without --store-redis
-	server  *http.Server // nil until Listen
+	flags       *storeFlags
+	env         *daemon.Env
+	own         []*store.Store
+	share       *storeShare
+	clients     atomic.Pointer[rest.Clients] // nil for everybody
+	http        *rest.Server
+	redis       *redisDoor   // nil without --store-redis
+	certificate *certificate // of HTTP; nil without TLS
+	server      *http.Server // nil until Listen
 }
 
 // newStoreJob opens the stores; it returns nil without any.
@@ -56,7 +59,8 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 	err error) {
 	if len(flags.Store)+len(flags.StoreClone) == 0 {
 		for flag, given := range map[string]bool{"--store-clients": flags.StoreClients != "",
-			"--store-redis": len(flags.StoreRedis) > 0} {
+			"--store-http-certificate": flags.StoreHTTPCertificate != "",
+			"--store-redis":            len(flags.StoreRedis) > 0} {
 			if given {
 				return nil, daemon.Usagef("%s without --store: there is nothing to use; name a store",
 					flag)
@@ -67,6 +71,14 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 	j := &storeJob{flags: flags, env: env}
 	if err := j.readClients(); err != nil {
 		return nil, err
+	}
+	if j.certificate, err = newCertificate("--store-http", flags.StoreHTTPCertificate,
+		flags.StoreHTTPKey, env.Log); err != nil {
+		return nil, err
+	}
+	if j.certificate != nil && flags.StoreHTTP == "" {
+		return nil, daemon.Usagef("--store-http-certificate without --store-http: no client could " +
+			"connect; give it too")
 	}
 	defer func() {
 		if err != nil {
@@ -85,7 +97,7 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 	}
 	for _, name := range flags.Store {
 		cfg := store.Config{Name: name, Sync: flags.StoreSync, MaxBytes: int64(flags.StoreBytes),
-			Logger: env.Log}
+			Memory: env.Memory, Logger: env.Log}
 		if flags.StoreDir != "" {
 			if err := os.MkdirAll(flags.StoreDir, 0o700); err != nil {
 				return nil, fmt.Errorf("--store-dir: %w", err)
@@ -95,6 +107,7 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 			if err != nil {
 				return nil, fmt.Errorf("--store %s: %w", name, err)
 			}
+			env.Memory.NewHolder("store files", sqlite.Memory, nil)
 		}
 		s, err := store.Open(cfg)
 		if err != nil {
@@ -174,8 +187,10 @@ func (j *storeJob) bind(address string) (string, error) {
 	}
 	bound := l.Addr().(*net.TCPAddr).AddrPort()
 	if !bound.Addr().Unmap().IsLoopback() {
-		j.env.Log.Warn("other hosts can reach the stores over HTTP, which is not encrypted; put a "+
-			"proxy with TLS in front of --store-http", "address", bound)
+		if j.certificate == nil {
+			j.env.Log.Warn("other hosts can reach the stores over HTTP, which is not encrypted; "+
+				"give --store-http-certificate", "address", bound)
+		}
 		if j.clients.Load() == nil {
 			j.env.Log.Warn("other hosts can reach the stores, and everybody may change them; give "+
 				"--store-clients", "address", bound)
@@ -194,16 +209,24 @@ func (j *storeJob) bind(address string) (string, error) {
 	}, ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 128 << 10} // a key may have 64 KiB
+	if j.certificate != nil {
+		j.server.TLSConfig = j.certificate.config()
+		j.server.Protocols = new(http.Protocols) // without HTTP/2, whose streams nobody would count
+		j.server.Protocols.SetHTTP1(true)
+		go j.server.ServeTLS(l, "", "") // until Shutdown
+		return "https://" + bound.String(), nil
+	}
 	go j.server.Serve(l) // until Shutdown
 	return "http://" + bound.String(), nil
 }
 
-// Reload reads the clients and the certificate again.
+// Reload reads the clients and the certificates again.
 func (j *storeJob) Reload(now daemon.Command) {
 	if err := j.readClients(); err != nil {
 		j.env.Log.Error("the clients of the stores cannot be read; those read before stay in use",
 			"err", err)
 	}
+	j.certificate.reload()
 	j.redis.reload(now.Common())
 }
 

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto/tls"
-	"fmt"
 	"net"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,18 +25,18 @@ type redisDoor struct {
 	env         *daemon.Env
 	clients     func() *rest.Clients
 	server      *redis.Server
-	certificate atomic.Pointer[tls.Certificate]
+	certificate *certificate // nil without TLS
 }
 
 // open makes the door of f, nil without one.
 func (f *redisFlags) open(stores []*store.Store, clients func() *rest.Clients, env *daemon.Env) (
 	*redisDoor, error) {
-	if (f.StoreRedisCertificate == "") != (f.StoreRedisKey == "") {
-		return nil, daemon.Usagef("--store-redis-certificate and --store-redis-key need each " +
-			"other: give both")
+	c, err := newCertificate("--store-redis", f.StoreRedisCertificate, f.StoreRedisKey, env.Log)
+	if err != nil {
+		return nil, err
 	}
 	if len(f.StoreRedis) == 0 {
-		if f.StoreRedisKey != "" {
+		if c != nil {
 			return nil, daemon.Usagef("--store-redis-certificate without --store-redis: no client " +
 				"could connect; give it too")
 		}
@@ -49,16 +46,9 @@ func (f *redisFlags) open(stores []*store.Store, clients func() *rest.Clients, e
 		return nil, daemon.Usagef("--store-redis without --store: clones cannot be changed as " +
 			"databases of Redis; name a store")
 	}
-	d := &redisDoor{flags: f, env: env, clients: clients}
+	d := &redisDoor{flags: f, env: env, clients: clients, certificate: c}
 	cfg := d.config(env.Common())
-	if f.StoreRedisKey != "" {
-		if err := d.readCertificate(); err != nil {
-			return nil, err
-		}
-		cfg.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return d.certificate.Load(), nil
-		}}
-	}
+	cfg.TLS = c.config()
 	d.server = redis.New(stores, cfg)
 	return d, nil
 }
@@ -72,15 +62,6 @@ func (d *redisDoor) config(common *daemon.Flags) redis.Config {
 		MaxClientsPerAddress: noLimit(socket.MaxConnectionsPerAddress),
 		AuthTimeout:          socket.HandshakeTimeout, Memory: d.env.Memory, Logger: d.env.Log,
 	}
-}
-
-func (d *redisDoor) readCertificate() error {
-	pair, err := tls.LoadX509KeyPair(d.flags.StoreRedisCertificate, d.flags.StoreRedisKey)
-	if err != nil {
-		return fmt.Errorf("--store-redis-certificate: %w", err)
-	}
-	d.certificate.Store(&pair)
-	return nil
 }
 
 func (d *redisDoor) listen() ([]daemon.Endpoint, error) {
@@ -98,7 +79,7 @@ func (d *redisDoor) bind(address string) (string, error) {
 	}
 	bound := l.Addr().(*net.TCPAddr).AddrPort()
 	scheme := "redis"
-	if d.certificate.Load() != nil {
+	if d.certificate != nil {
 		scheme = "rediss"
 	}
 	if !bound.Addr().Unmap().IsLoopback() {
@@ -121,13 +102,7 @@ func (d *redisDoor) reload(common *daemon.Flags) {
 		return
 	}
 	d.server.Reconfigure(d.config(common))
-	if d.certificate.Load() == nil {
-		return
-	}
-	if err := d.readCertificate(); err != nil {
-		d.env.Log.Error("the certificate for clients of Redis cannot be read; the one read before "+
-			"stays in use", "err", err)
-	}
+	d.certificate.reload()
 }
 
 // The metrics of the door.

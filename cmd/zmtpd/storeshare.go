@@ -21,7 +21,7 @@ type storeShare struct {
 	job    *storeJob
 	broker *forwarderJob // of this process
 	config cluster.Config
-	off    bool // the node could not pass the broker's encryption
+	off    bool // there is no broker, or one whose encryption the node could not pass
 
 	mu      sync.Mutex
 	node    *cluster.Node // nil until Connect
@@ -51,7 +51,18 @@ func newStoreShare(j *storeJob, broker *forwarderJob) (*storeShare, error) {
 		return nil, err
 	}
 	s := &storeShare{job: j, broker: broker}
-	if !j.flags.StoreKeys.Encrypted() && j.flags.StoreXSub == "" && j.env.Access.Keys() != nil {
+	if broker == nil {
+		if (j.flags.StoreXSub == "") != (j.flags.StoreXPub == "") {
+			return nil, daemon.Usagef("--store-xsub and --store-xpub need each other: this process " +
+				"has no broker; give both")
+		}
+		if s.off = j.flags.StoreXSub == ""; s.off && len(j.flags.StoreClone) > 0 {
+			return nil, daemon.Usagef("--store-clone: this process has no broker; give --store-xsub " +
+				"and --store-xpub")
+		}
+	}
+	if broker != nil && !j.flags.StoreKeys.Encrypted() && j.flags.StoreXSub == "" &&
+		j.env.Access.Keys() != nil {
 		if len(j.flags.StoreClone) > 0 {
 			return nil, daemon.Usagef("--store-clone: the broker is encrypted, and the stores have no " +
 				"keys; give --store-curve-server-key and --store-curve-secret-key-file")
@@ -61,7 +72,7 @@ func newStoreShare(j *storeJob, broker *forwarderJob) (*storeShare, error) {
 			"--store-curve-secret-key-file")
 		s.off = true
 	}
-	if j.flags.StoreKeys.PlainUsername == "" && j.flags.StoreXSub == "" &&
+	if broker != nil && j.flags.StoreKeys.PlainUsername == "" && j.flags.StoreXSub == "" &&
 		j.env.Access.Users() != nil {
 		if len(j.flags.StoreClone) > 0 {
 			return nil, daemon.Usagef("--store-clone: the broker demands PLAIN, and the stores " +

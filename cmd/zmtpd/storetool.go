@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +35,7 @@ type storeCommand struct {
 // storeToolFlags are the flags of the tools for stores.
 type storeToolFlags struct {
 	URL       string `name:"url" default:"http://127.0.0.1:9324" help:"Where the stores are: --store-http of the daemon."`
+	CA        string `name:"ca" placeholder:"FILE" help:"PEM file with the authorities that may have signed the certificate of --store-http. Default: those of the system."`
 	TokenFile string `placeholder:"FILE" help:"File with the token of a client in --store-clients."`
 	Store     string `arg:"" help:"Name of the store."`
 }
@@ -52,7 +55,11 @@ func (f *storeToolFlags) call(ctx context.Context, method, path string, body []b
 		}
 		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
-	answer, err := http.DefaultClient.Do(r)
+	client, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("--url %s: %w", f.URL, err)
 	}
@@ -66,6 +73,24 @@ func (f *storeToolFlags) call(ctx context.Context, method, path string, body []b
 		fault.Detail = answer.Status
 	}
 	return nil, fmt.Errorf("store %s: %s", f.Store, fault.Detail)
+}
+
+// client returns the client of HTTP.
+func (f *storeToolFlags) client() (*http.Client, error) {
+	if f.CA == "" {
+		return http.DefaultClient, nil
+	}
+	text, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, daemon.Usagef("--ca %s: the file has no certificate in PEM", f.CA)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	return &http.Client{Transport: transport}, nil
 }
 
 // storeArgument reads a key or a value: with a type as in count:5, else a string.
@@ -134,12 +159,12 @@ func (c *storePutCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 	if err != nil {
 		return err
 	}
-	body := map[string]any{"op": "put", "raw": []byte(value)}
+	body := rest.Write{Op: "put", Raw: value}
 	if c.Unique {
-		body["op"] = "put_unique"
+		body.Op = "put_unique"
 	}
 	if c.TTL > 0 {
-		body["ttl"] = time.Duration(c.TTL).String()
+		body.TTL = time.Duration(c.TTL).String()
 	}
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -237,15 +262,7 @@ of which is put whole or not at all.`
 
 // Run puts entries.
 func (c *storeLoadCommand) Run(ctx context.Context, std *daemon.Stdio) error {
-	type write struct {
-		Op      string          `json:"op"`
-		Key     string          `json:"key,omitempty"`
-		KeyRaw  []byte          `json:"key_raw,omitempty"`
-		Value   json.RawMessage `json:"value,omitempty"`
-		Raw     []byte          `json:"raw,omitempty"`
-		Expires *time.Time      `json:"expires,omitempty"`
-	}
-	var writes []write
+	var writes []rest.Write
 	size := 0
 	send := func() error {
 		if len(writes) == 0 {
@@ -263,7 +280,7 @@ func (c *storeLoadCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		return err
 	}
 	if c.Clear {
-		writes = append(writes, write{Op: "clear"})
+		writes = append(writes, rest.Write{Op: "clear"})
 	}
 	in := json.NewDecoder(std.In)
 	for n := 1; ; n++ {
@@ -273,7 +290,7 @@ func (c *storeLoadCommand) Run(ctx context.Context, std *daemon.Stdio) error {
 		} else if err != nil {
 			return fmt.Errorf("entry %d of standard input: %w", n, err)
 		}
-		writes = append(writes, write{"put", e.Key, e.KeyRaw, e.Value, e.Raw, e.Expires})
+		writes = append(writes, e.Put())
 		if size += len(e.Raw) + len(e.Value) + len(e.Key); len(writes) >= 500 || size > 4<<20 {
 			if err := send(); err != nil {
 				return fmt.Errorf("entries up to %d: %w", n, err)

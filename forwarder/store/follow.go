@@ -16,6 +16,7 @@ func (s *Store) Reset(entries []*Entry, seq uint64) error {
 	news := s.history.news
 	s.entries, s.seq, s.epoch = t, seq, newEpoch() // numbers may mean other changes now
 	s.history = history{limit: s.cfg.History, last: seq}
+	s.account.settle(s.memory())
 	if news != nil {
 		close(news)
 	}
@@ -48,5 +49,6 @@ func (s *Store) Replay(changes []Change) error {
 		s.seq = c.Seq
 	}
 	s.history.append(changes)
+	s.account.settle(s.memory())
 	return nil
 }

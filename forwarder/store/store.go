@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"zmtpd/forwarder/event"
+	"zmtpd/zmtp/memory"
 )
 
 // Config configures a [Store].
@@ -24,6 +25,9 @@ type Config struct {
 	MaxValue int   // of a value; default 16 MiB
 	MaxBytes int64 // of all entries, with what the store needs for each; default 1 GiB
 	History  int64 // bytes of changes that are kept for those who follow; default 16 MiB
+	// Memory is the budget of the process, in which the store's memory counts. A write that needs
+	// memory which the budget has not is refused. Default: no limit but MaxBytes.
+	Memory *memory.Budget
 
 	// Follower says that the store repeats the changes of another one, see [Store.Replay]. It has
 	// no other changes, and entries expire by the clock of this host and by the other store's
@@ -55,6 +59,7 @@ type Store struct {
 	next    *commit // what the backend gets next; nil without one
 	failure error   // of the last commit
 	closed  bool
+	account account
 
 	wake    chan struct{} // there is something to commit, capacity 1
 	end     chan struct{} // closed by Close
@@ -96,6 +101,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg, entries: newEntries(), epoch: newEpoch(), wake: make(chan struct{}, 1),
 		end: make(chan struct{})}
 	err := CheckName(cfg.Name)
+	s.account.holder = cfg.Memory.NewHolder("stores", 0, nil)
 	if err == nil && cfg.Backend != nil {
 		s.next = &commit{done: make(chan struct{})}
 		err = s.load()
@@ -104,9 +110,11 @@ func Open(cfg Config) (*Store, error) {
 		if cfg.Backend != nil {
 			cfg.Backend.Close()
 		}
+		s.account.close()
 		return nil, err
 	}
 	s.history = history{limit: cfg.History, last: s.seq}
+	s.account.settle(s.memory())
 	if !cfg.Follower {
 		s.running.Go(s.expire)
 	}
@@ -219,6 +227,7 @@ func (s *Store) Start(who string, f func(*Tx) error) (Pending, error) {
 	}
 	whole = true
 	p.seq = s.seq
+	defer func() { s.account.settle(s.memory()) }()
 	n := len(tx.changes)
 	if n == 0 {
 		// What f has read may not be on disk yet.
@@ -477,7 +486,10 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	close(s.end)
 	s.running.Wait()
+	s.mu.Lock()
 	err := s.failure
+	s.account.close()
+	s.mu.Unlock()
 	if s.cfg.Backend != nil {
 		if e := s.cfg.Backend.Close(); err == nil {
 			err = e

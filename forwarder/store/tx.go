@@ -222,6 +222,10 @@ func (tx *Tx) put(key event.Raw, value Value, expires time.Time) error {
 		return Errorf(BackendFailure, "the store %s is full: it may have %d bytes", tx.s.cfg.Name,
 			tx.s.cfg.MaxBytes)
 	}
+	if grows > 0 && !tx.s.account.reserve(tx.s.memory()+grows) {
+		return Errorf(BackendFailure, "the process has no memory left for more entries of the store %s",
+			tx.s.cfg.Name)
+	}
 	e := tx.next(key)
 	e.Value, e.Expires = value, expires
 	tx.changes = append(tx.changes, Change{Kind: Put, Entry: e, Old: t.setNode(n, key, e)})

@@ -2,8 +2,11 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	osexec "os/exec"
 	"slices"
 	"strings"
@@ -227,4 +230,25 @@ func TestZeek(t *testing.T) {
 		"redis_version:7.0.15\r\n") {
 		t.Error(got)
 	}
+}
+
+// go-redis works over TLS. A client that speaks none is refused and counted.
+func TestTLS(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate, which is one for 127.0.0.1
+	defer web.Close()
+	s, address := serve(t, Config{TLS: &tls.Config{Certificates: web.TLS.Certificates}})
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	c := goredis.NewClient(&goredis.Options{Addr: address, TLSConfig: &tls.Config{RootCAs: roots}})
+	defer c.Close()
+	if err := c.Set(t.Context(), "a", strings.Repeat("x", 100_000), 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Get(t.Context(), "a").Result(); err != nil || len(got) != 100_000 {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+	if got := talk(t, address, "PING\r\n"); strings.Contains(got, "PONG") {
+		t.Errorf("without TLS: %q", got)
+	}
+	testkit.Eventually(t, "the refusal", func() bool { return s.Stats().Refused[BadHandshake] == 1 })
 }

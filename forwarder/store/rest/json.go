@@ -30,6 +30,12 @@ type Entry struct {
 	Expires  *time.Time      `json:"expires,omitempty"`
 }
 
+// Put returns the write that makes the entry, at this store or another one.
+func (e *Entry) Put() Write {
+	return Write{Op: "put", Key: e.Key, KeyRaw: e.KeyRaw, Value: e.Value, Raw: e.Raw,
+		Expires: e.Expires}
+}
+
 func newEntry(e *store.Entry) Entry {
 	value := e.Value.Raw()
 	out := Entry{Key: KeyText(e.Key), KeyRaw: e.Key, Type: value.Kind().String(),
@@ -163,22 +169,21 @@ func plain(text []byte, depth int) (any, error) {
 	return number.Float64()
 }
 
-// write is a store.Write as JSON.
-type write struct {
-	Op     string          `json:"op"`
-	Key    string          `json:"key"`
-	KeyRaw []byte          `json:"key_raw"`
-	Value  json.RawMessage `json:"value"`
-	Raw    []byte          `json:"raw"`
-	Old    json.RawMessage `json:"old"`
-	Index  json.RawMessage `json:"index"`
-	TTL    string          `json:"ttl"`
-	// Expires is another form of TTL.
-	Expires *time.Time `json:"expires"`
+// Write is a store.Write as JSON. KeyRaw and Raw are Key and Value in broker-bin-v1, and win.
+type Write struct {
+	Op      string          `json:"op,omitempty"`
+	Key     string          `json:"key,omitempty"` // see KeyText
+	KeyRaw  []byte          `json:"key_raw,omitempty"`
+	Value   json.RawMessage `json:"value,omitempty"`
+	Raw     []byte          `json:"raw,omitempty"`
+	Old     json.RawMessage `json:"old,omitempty"`
+	Index   json.RawMessage `json:"index,omitempty"`
+	TTL     string          `json:"ttl,omitempty"`     // as in 90s
+	Expires *time.Time      `json:"expires,omitempty"` // another form of TTL
 }
 
 // parse returns the write. key is that of the request, nil for the one in the write.
-func (w *write) parse(key event.Raw) (out store.Write, err error) {
+func (w *Write) parse(key event.Raw) (out store.Write, err error) {
 	out = store.Write{Op: w.Op, Key: key}
 	if key == nil && w.Op != "clear" {
 		if w.KeyRaw != nil {

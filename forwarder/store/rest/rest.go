@@ -324,7 +324,7 @@ func (s *Server) delete(r *request) error { return s.change(r, "erase") }
 
 // change makes one write; op is empty if the body names it.
 func (s *Server) change(r *request, op string) error {
-	var body write
+	var body Write
 	if op != "erase" {
 		if err := decode(r.Body, &body); err != nil {
 			return err
@@ -392,7 +392,7 @@ func decode(body io.Reader, v any) error {
 
 // batch makes several writes, all or none.
 func (s *Server) batch(r *request) error {
-	var body struct{ Writes []write }
+	var body struct{ Writes []Write }
 	if err := decode(r.Body, &body); err != nil {
 		return err
 	}

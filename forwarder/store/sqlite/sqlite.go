@@ -40,9 +40,9 @@ const magic = "SQLite format 3\x00"
 const walLimit = 64 << 20
 
 const (
-	// cacheSize bounds the pages in memory, in bytes. A commit needs pages all over the file; one
-	// that is not in memory is read, and perhaps written once more.
-	cacheSize = 32 << 20
+	// Memory bounds the pages in memory of one file, in bytes. A commit needs pages all over the
+	// file; one that is not in memory is read, and perhaps written once more.
+	Memory = 8 << 20
 	// checkpointAt is the number of pages in the WAL from which on they are written to the file. The
 	// same pages come again and again, so few large checkpoints write less than many small ones.
 	checkpointAt = walLimit / 2 / 4096
@@ -99,7 +99,7 @@ func open(path string, sync store.Sync) (_ *backend, err error) {
 	}
 	b.db = connect(path, "journal_mode(WAL)", "synchronous("+synchronous+")",
 		"journal_size_limit("+strconv.Itoa(walLimit)+")",
-		"cache_size(-"+strconv.Itoa(cacheSize>>10)+")",
+		"cache_size(-"+strconv.Itoa(Memory>>10)+")",
 		"wal_autocheckpoint("+strconv.Itoa(checkpointAt)+")")
 	if err := b.check(); err != nil {
 		return nil, err
