@@ -230,9 +230,7 @@ func (f *captureFlags) open(std *daemon.Stdio) (*captureShow, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.null, err = rewrite.NewNull(s.nullFile); err != nil {
-			return nil, err
-		}
+		s.null = rewrite.NewNull(s.nullFile)
 	}
 	return s, nil
 }
