@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -72,19 +73,24 @@ func checkExpression(t *testing.T, where, expr string) {
 	}
 }
 
-// The rules for Prometheus use metrics and labels that there are.
-func TestPrometheusRules(t *testing.T) {
-	t.Parallel()
+// readRules reads the rules for Prometheus.
+func readRules(t *testing.T) (all rules) {
+	t.Helper()
 	content, err := os.ReadFile(rulesFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all rules
 	if err := yaml.Unmarshal(content, &all); err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// The rules for Prometheus use metrics and labels that there are.
+func TestPrometheusRules(t *testing.T) {
+	t.Parallel()
 	alerts := 0
-	for _, g := range all.Groups {
+	for _, g := range readRules(t).Groups {
 		for _, r := range g.Rules {
 			checkExpression(t, r.Alert+r.Record, r.Expr)
 			if r.Record != "" {
@@ -106,13 +112,16 @@ func TestPrometheusRules(t *testing.T) {
 	promtool(t, "check", "rules", rulesFile)
 }
 
-// The dashboards for Grafana use metrics and labels that there are.
+// The dashboards for Grafana use metrics and labels that there are. Prometheus parses the query of
+// every panel.
 func TestGrafanaDashboards(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../docs/grafana/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no dashboards: %v", err)
 	}
+	queries := "groups:\n- name: panels\n  rules:\n"
+	variables := strings.NewReplacer("$__rate_interval", "5m", "$instance", "a")
 	for _, file := range files {
 		var dashboard struct {
 			UID, Title string
@@ -134,12 +143,22 @@ func TestGrafanaDashboards(t *testing.T) {
 			ids[p.ID] = true
 			for _, target := range p.Targets {
 				checkExpression(t, dashboard.Title+", "+p.Title, target.Expr)
+				query := variables.Replace(target.Expr)
+				if strings.Contains(query, "$") {
+					t.Errorf("%s: panel %d has a variable that is not checked: %s", file, p.ID, query)
+				}
+				// promtool parses the expressions of rules. Each rule has another name.
+				queries += fmt.Sprintf("  - {record: %q, expr: %q}\n",
+					fmt.Sprintf("panel:%d", strings.Count(queries, "\n")), query)
 			}
 		}
 		if len(ids) < 10 {
 			t.Errorf("%s has only %d panels", file, len(ids))
 		}
 	}
+	name := filepath.Join(t.TempDir(), "panels.yml")
+	writeFile(t, name, queries)
+	promtool(t, "check", "rules", name)
 }
 
 // Every metric that a daemon serves is described, so that what the tests above compare with is what
@@ -189,52 +208,103 @@ func series(metrics string) map[string]string {
 	for line := range strings.Lines(metrics) {
 		line = strings.TrimSpace(line)
 		if i := strings.LastIndexByte(line, ' '); i > 0 && strings.HasPrefix(line, "zmtpd_") {
-			name := line[:i]
-			if strings.HasSuffix(name, "}") {
-				name = strings.TrimSuffix(name, "}") + `,job="zmtpd",instance="a"}`
-			} else {
-				name += `{job="zmtpd",instance="a"}`
-			}
-			all[name] = line[i+1:]
+			all[instanceSeries(line[:i])] = line[i+1:]
 		}
 	}
 	return all
 }
 
-// wantAlerts checks with promtool which alerts fire when /metrics answers before for 10 minutes,
-// and then after for 20.
-func wantAlerts(t *testing.T, before, after string, alerts ...string) {
+// instanceSeries adds the labels that Prometheus adds to a series.
+func instanceSeries(name string) string {
+	if labels, ok := strings.CutSuffix(name, "}"); ok {
+		return labels + `,job="zmtpd",instance="a"}`
+	}
+	return name + `{job="zmtpd",instance="a"}`
+}
+
+// alertTest is a test of the rules: what /metrics says for 10 minutes, then for 20, and the alerts
+// that fire.
+type alertTest struct {
+	before, after map[string]string
+	up            string // what Prometheus says of its questions after the 10 minutes; "" for "1"
+	alerts        []string
+}
+
+// runAlertTests runs tests of the rules with promtool.
+func runAlertTests(t *testing.T, tests ...alertTest) {
 	t.Helper()
 	file, err := filepath.Abs(rulesFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "rule_files: [%q]\nevaluation_interval: 1m\ntests:\n- interval: 1m\n"+
-		"  input_series:\n", file)
-	fmt.Fprintf(&b, "  - {series: 'up{job=\"zmtpd\",instance=\"a\"}', values: '1x30'}\n")
-	then, now := series(before), series(after)
-	for _, name := range slices.Sorted(maps.Keys(now)) {
-		old := then[name]
-		if old == "" {
-			old = "0"
+	fmt.Fprintf(&b, "rule_files: [%q]\nevaluation_interval: 1m\ntests:\n", file)
+	for _, test := range tests {
+		fmt.Fprintf(&b, "- interval: 1m\n  name: %q\n  input_series:\n"+
+			"  - {series: 'up{job=\"zmtpd\",instance=\"a\"}', values: '1x10 %sx20'}\n",
+			strings.Join(test.alerts, " "), cmp.Or(test.up, "1"))
+		for _, name := range slices.Sorted(maps.Keys(test.after)) {
+			fmt.Fprintf(&b, "  - series: '%s'\n    values: '%sx10 %sx20'\n", name,
+				cmp.Or(test.before[name], "0"), test.after[name])
 		}
-		fmt.Fprintf(&b, "  - series: '%s'\n    values: '%sx10 %sx20'\n", name, old, now[name])
-	}
-	// Rates are over 5 minutes, and alerts wait for some. The first 10 are left out: the clock of
-	// promtool begins at 0, so that no time stamp is old.
-	b.WriteString("  promql_expr_test:\n  - expr: 'group by (alertname) " +
-		"(last_over_time(ALERTS{alertstate=\"firing\"}[20m]))'\n    eval_time: 30m\n    exp_samples:")
-	if len(alerts) == 0 {
-		b.WriteString(" []")
-	}
-	b.WriteByte('\n')
-	for _, a := range alerts {
-		fmt.Fprintf(&b, "    - {labels: '{alertname=\"%s\"}', value: 1}\n", a)
+		// Rates are over 5 minutes, and alerts wait for some. The first 10 are left out: the clock
+		// of promtool begins at 0, so that no time stamp is old.
+		b.WriteString("  promql_expr_test:\n  - expr: 'group by (alertname) " +
+			"(last_over_time(ALERTS{alertstate=\"firing\"}[20m]))'\n    eval_time: 30m\n" +
+			"    exp_samples:")
+		if len(test.alerts) == 0 {
+			b.WriteString(" []")
+		}
+		b.WriteByte('\n')
+		for _, a := range test.alerts {
+			fmt.Fprintf(&b, "    - {labels: '{alertname=\"%s\"}', value: 1}\n", a)
+		}
 	}
 	name := filepath.Join(t.TempDir(), "test.yml")
 	writeFile(t, name, b.String())
 	promtool(t, "test", "rules", name)
+}
+
+// Every alert fires when a series of a real daemon gets the value for which it is there, and no other
+// alert does. At rest, none does.
+func TestEveryAlertFires(t *testing.T) {
+	t.Parallel()
+	up := startDaemon(t, "up", "--dir", t.TempDir(), "--store", "hosts", "--store-dir", "",
+		"--store-http", "127.0.0.1:0")
+	_, metrics := up.Get("/metrics")
+	rest := series(metrics)
+	var tests []alertTest
+	tested := map[string]bool{}
+	for _, change := range []struct{ alert, series, value string }{
+		{"ZmtpdNotReady", "zmtpd_ready", "0"},
+		{"ZmtpdEventsLost", `zmtpd_socket_dropped_messages_total{reason="full",socket="xpub"}`, "1"},
+		{"ZmtpdSlowSubscriber", "zmtpd_forwarder_slow_subscribers", "2"},
+		{"ZmtpdLogsLost", `zmtpd_sink_dropped_messages_total{reason="write",sink="files"}`, "1"},
+		{"ZmtpdNodesWait", `zmtpd_sink_nodes_wait{sink="files"}`, "1"},
+		{"ZmtpdSpooling", `zmtpd_sink_spooling{sink="files"}`, "1"},
+		{"ZmtpdCannotWriteLogs", "zmtpd_files_last_error_timestamp_seconds", "900"},
+		{"ZmtpdStoreNotSaved", `zmtpd_store_failing{store="hosts"}`, "1"},
+		{"ZmtpdMemoryExhausted", "zmtpd_memory_closed_total", "1"},
+		{"ZmtpdHandshakesFail",
+			`zmtpd_socket_handshake_failures_total{reason="auth_refused",socket="xsub"}`, "20"},
+	} {
+		name := instanceSeries(change.series)
+		if rest[name] == "" {
+			t.Errorf("%s: the daemon has no series %s", change.alert, change.series)
+		}
+		tested[change.alert] = true
+		tests = append(tests, alertTest{before: map[string]string{name: rest[name]},
+			after: map[string]string{name: change.value}, alerts: []string{change.alert}})
+	}
+	tests, tested["ZmtpdDown"] = append(tests, alertTest{up: "0", alerts: []string{"ZmtpdDown"}}), true
+	for _, g := range readRules(t).Groups {
+		for _, r := range g.Rules {
+			if r.Alert != "" && !tested[r.Alert] {
+				t.Errorf("no test raises the alert %s", r.Alert)
+			}
+		}
+	}
+	runAlertTests(t, append(tests, alertTest{before: rest, after: rest})...)
 }
 
 // An overload of a real daemon raises the alerts that there are for it, and a daemon at rest none:
@@ -244,8 +314,6 @@ func TestOverloadRaisesAlerts(t *testing.T) {
 	up := startListening(t, "up", "--dir", t.TempDir(), "--sink", "files", "--sink", "kafka",
 		"--kafka-broker", "127.0.0.1:1", "--sink-queue", "4KiB", "--sndhwm", "10")
 	_, before := up.Get("/metrics")
-	wantAlerts(t, before, before)
-
 	subscribeRaw(t, up.Endpoint("XPUB"))
 	pub := zmtp.NewXPub(zmtp.Config{}, zmtp.XPubOptions{NoDrop: true})
 	defer pub.Close()
@@ -279,6 +347,7 @@ func TestOverloadRaisesAlerts(t *testing.T) {
 			up.Metric(`zmtpd_sink_nodes_wait{sink="kafka"}`) == 1
 	})
 	_, after := up.Get("/metrics")
-	wantAlerts(t, before, after, "ZmtpdEventsLost", "ZmtpdNodesWait", "ZmtpdNotReady",
-		"ZmtpdSlowSubscriber")
+	runAlertTests(t, alertTest{before: series(before), after: series(before)},
+		alertTest{before: series(before), after: series(after), alerts: []string{"ZmtpdEventsLost",
+			"ZmtpdNodesWait", "ZmtpdNotReady", "ZmtpdSlowSubscriber"}})
 }
