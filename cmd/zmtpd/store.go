@@ -14,6 +14,7 @@ import (
 
 	"zmtpd/cmd/zmtpd/daemon"
 	"zmtpd/forwarder/store"
+	"zmtpd/forwarder/store/jetstream"
 	"zmtpd/forwarder/store/rest"
 	"zmtpd/forwarder/store/sqlite"
 )
@@ -32,6 +33,7 @@ type storeFlags struct {
 	StoreHTTPCertificate string             `name:"store-http-certificate" group:"store" placeholder:"FILE" help:"PEM file with the certificate chain of --store-http. It turns TLS on, and is read again on SIGHUP."`
 	StoreHTTPKey         string             `name:"store-http-key" group:"store" placeholder:"FILE" help:"PEM file with the key of --store-http-certificate."`
 	StoreClients         string             `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
+	natsFlags
 	redisFlags
 }
 
@@ -46,6 +48,7 @@ type storeJob struct {
 	flags       *storeFlags
 	env         *daemon.Env
 	own         []*store.Store
+	buckets     []*jetstream.Backend // those of own, with --store-nats
 	share       *storeShare
 	clients     atomic.Pointer[rest.Clients] // nil for everybody
 	http        *rest.Server
@@ -60,13 +63,17 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 	if len(flags.Store)+len(flags.StoreClone) == 0 {
 		for flag, given := range map[string]bool{"--store-clients": flags.StoreClients != "",
 			"--store-http-certificate": flags.StoreHTTPCertificate != "",
-			"--store-redis":            len(flags.StoreRedis) > 0} {
+			"--store-redis":            len(flags.StoreRedis) > 0,
+			"--store-nats":             len(flags.StoreNATS) > 0} {
 			if given {
 				return nil, daemon.Usagef("%s without --store: there is nothing to use; name a store",
 					flag)
 			}
 		}
 		return nil, nil
+	}
+	if err := flags.natsFlags.check(env); err != nil {
+		return nil, err
 	}
 	j := &storeJob{flags: flags, env: env}
 	if err := j.readClients(); err != nil {
@@ -98,7 +105,15 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 	for _, name := range flags.Store {
 		cfg := store.Config{Name: name, Sync: flags.StoreSync, MaxBytes: int64(flags.StoreBytes),
 			Memory: env.Memory, Logger: env.Log}
-		if flags.StoreDir != "" {
+		switch {
+		case len(flags.StoreNATS) > 0:
+			bucket, err := flags.natsFlags.open(name, flags.StoreSync, env)
+			if err != nil {
+				return nil, fmt.Errorf("--store %s: %w", name, err)
+			}
+			j.buckets = append(j.buckets, bucket)
+			cfg.Backend, cfg.MaxValue = bucket, bucket.MaxValue()
+		case flags.StoreDir != "":
 			if err := os.MkdirAll(flags.StoreDir, 0o700); err != nil {
 				return nil, fmt.Errorf("--store-dir: %w", err)
 			}
@@ -121,6 +136,12 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 	j.http = rest.New(rest.Config{Stores: j.all, Clients: j.clients.Load})
 	j.redis, err = flags.redisFlags.open(j.own, j.clients.Load, env)
 	return j, err
+}
+
+// processName names this process to others that want the same store.
+func processName() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s:%d", host, os.Getpid())
 }
 
 // all returns the stores that can be read: those of this process, and the clones.
@@ -235,6 +256,12 @@ func (j *storeJob) Ready() error {
 	for _, s := range j.own {
 		if err := s.Stats().Failure; err != nil {
 			return err
+		}
+	}
+	for i, b := range j.buckets {
+		if !b.Stats().Connected {
+			return fmt.Errorf("the store %s is not connected to NATS: it can be read only",
+				j.own[i].Name())
 		}
 	}
 	return j.share.ready()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -118,10 +117,9 @@ func (s *storeShare) connect() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.node = node
-	host, _ := os.Hostname()
 	for _, st := range s.job.own {
 		m, err := replica.NewMaster(replica.MasterConfig{Store: st, Bus: node,
-			Who: fmt.Sprintf("%s:%d", host, os.Getpid()), Refused: s.job.env.Fail, Logger: s.job.env.Log})
+			Who: processName(), Refused: s.job.env.Fail, Logger: s.job.env.Log})
 		if err != nil {
 			return err
 		}

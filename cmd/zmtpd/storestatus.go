@@ -36,7 +36,7 @@ var (
 
 // Collect implements [daemon.Job].
 func (j *storeJob) Collect(ch chan<- prometheus.Metric) {
-	for _, s := range j.own {
+	for i, s := range j.own {
 		st, name := s.Stats(), s.Name()
 		daemon.Send(ch, storeKeys, st.Keys, name)
 		daemon.Send(ch, storeBytes, st.Bytes, name)
@@ -57,6 +57,9 @@ func (j *storeJob) Collect(ch chan<- prometheus.Metric) {
 		daemon.Send(ch, storeWriteTime, st.Writes.Total.Seconds(), name)
 		daemon.Send(ch, storeCommits, st.Commits.Count, name)
 		daemon.Send(ch, storeCommitTime, st.Commits.Total.Seconds(), name)
+		if j.buckets != nil {
+			collectNATS(ch, name, j.buckets[i])
+		}
 	}
 	j.share.collect(ch)
 	web := j.http.Stats()
@@ -81,6 +84,7 @@ type storeStatus struct {
 	Expired    uint64            `json:"expired"`
 	Writes     timingStatus      `json:"writes"`
 	Commits    timingStatus      `json:"commits"`
+	NATS       *natsStatus       `json:"nats,omitempty"`
 }
 
 type timingStatus struct {
@@ -96,7 +100,7 @@ func newTimingStatus(t store.Timing) timingStatus {
 // Status implements [daemon.Job].
 func (j *storeJob) Status() any {
 	all := []storeStatus{}
-	for _, s := range j.own {
+	for i, s := range j.own {
 		st := s.Stats()
 		out := storeStatus{Name: s.Name(), Keys: st.Keys, Bytes: st.Bytes, Expiring: st.Expiring,
 			Seq: st.Seq, Pending: st.Pending, Reads: st.Reads, Expired: st.Expired,
@@ -107,6 +111,10 @@ func (j *storeJob) Status() any {
 		}
 		for op, n := range st.Ops {
 			out.Operations[store.Op(op).String()] = n
+		}
+		if j.buckets != nil {
+			nats := natsStatus(j.buckets[i].Stats())
+			out.NATS = &nats
 		}
 		all = append(all, out)
 	}

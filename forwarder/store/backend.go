@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -21,6 +23,28 @@ type Backend interface {
 	Sync() error
 	// Close ends the backend. Everything that was committed is on disk then.
 	Close() error
+}
+
+// Final returns what changes that a Backend commits together leave to be written: whether there is
+// a Clear, which goes first, and of each key the last change behind it, in the order of their bytes.
+func Final(changes []Change) (cleared bool, final []*Change) {
+	begin := 0
+	for i, c := range changes {
+		if c.Kind == Clear {
+			begin = i + 1
+		}
+	}
+	sorted := make([]*Change, 0, len(changes)-begin)
+	for i := begin; i < len(changes); i++ {
+		sorted = append(sorted, &changes[i])
+	}
+	slices.SortStableFunc(sorted, func(x, y *Change) int { return bytes.Compare(x.Key, y.Key) })
+	for i, c := range sorted {
+		if i+1 == len(sorted) || !bytes.Equal(c.Key, sorted[i+1].Key) {
+			final = append(final, c)
+		}
+	}
+	return begin > 0, final
 }
 
 // Sync is when an Update returns, and so which of its changes survive.

@@ -22,7 +22,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -354,27 +353,15 @@ func (b *backend) Commit(changes []store.Change) (err error) {
 			tx.Rollback()
 		}
 	}()
-	begin := 0
-	for i, c := range changes {
-		if c.Kind == store.Clear {
-			begin = i + 1
-		}
-	}
-	if begin > 0 {
+	cleared, final := store.Final(changes)
+	if cleared {
 		if _, err := tx.Stmt(b.clear).Exec(); err != nil {
 			return err
 		}
 	}
-	// By key, as neighbours are on the same pages. Of several changes of a key only the last one is
-	// written.
-	sorted := slices.Clone(changes[begin:])
-	slices.SortStableFunc(sorted, func(x, y store.Change) int { return bytes.Compare(x.Key, y.Key) })
 	erase := tx.Stmt(b.erase)
-	var puts []*store.Entry
-	for i, c := range sorted {
-		if i+1 < len(sorted) && bytes.Equal(c.Key, sorted[i+1].Key) {
-			continue
-		}
+	var puts []*store.Entry // in the order of keys: neighbours are on the same pages
+	for _, c := range final {
 		if c.Kind == store.Put {
 			puts = append(puts, c.Entry)
 		} else if _, err = erase.Exec([]byte(c.Key)); err != nil {
