@@ -102,12 +102,14 @@ func openType(typ wire.SocketType, cfg Config) *vectorSocket {
 	return newVectorSocket(typ, cfg, false)
 }
 
-// anyPeer returns the ID of one of the peers, 0 if there is none.
+// anyPeer returns the ID of one of the peers to which something can be sent, 0 if there is none.
 func anyPeer(s *Socket) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.peers {
-		return p.ID()
+		if !p.outbox.isClosed() { // as it is while a connection ends
+			return p.ID()
+		}
 	}
 	return 0
 }

@@ -1,9 +1,12 @@
 package zmtp_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 
 	"zmtpd/zmtp"
 )
@@ -173,4 +176,57 @@ func ExampleChannel() {
 	// Output:
 	// ["one part"]
 	// true
+}
+
+// A STREAM talks to programs that know nothing of ZeroMQ. A message of an id and an empty part says
+// that a connection has begun or ended; any other has what was read from it.
+func ExampleStream() {
+	ctx := context.Background()
+	stream := zmtp.NewStream(zmtp.Config{})
+	defer stream.Close()
+	endpoint, err := stream.Listen("tcp://127.0.0.1:*")
+	must(err)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(endpoint, "tcp://"))
+	must(err)
+	defer conn.Close()
+	m, err := stream.Recv(ctx)
+	must(err)
+	fmt.Println("connected:", m.Size() == len(m.Part(0)))
+
+	_, err = conn.Write([]byte("GET\n"))
+	must(err)
+	m, err = stream.Recv(ctx)
+	must(err, stream.Send(ctx, zmtp.NewMessage(m.Part(0), []byte("hello\n"))))
+	fmt.Printf("%q\n", m.Part(1))
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	must(err)
+	fmt.Printf("%q\n", line)
+	// Output:
+	// connected: true
+	// "GET\n"
+	// "hello\n"
+}
+
+// An XSUB receives what it has subscribed, as a SUB does, and also sends to its publishers: here to
+// an XPUB, which sees the subscription and the message.
+func ExampleXSub() {
+	ctx := context.Background()
+	xpub, xsub := zmtp.NewXPub(zmtp.Config{}), zmtp.NewXSub(zmtp.Config{})
+	defer xpub.Close()
+	defer xsub.Close()
+	endpoint, err := xpub.Listen("tcp://127.0.0.1:*")
+	must(err, xsub.Connect(endpoint), xsub.Subscribe("weather/"))
+	m, err := xpub.Recv(ctx)
+	must(err, xpub.Send(ctx, zmtp.NewMessageString("weather/oslo", "snow")))
+	fmt.Println(m)
+	m, err = xsub.Recv(ctx)
+	must(err, xsub.Send(ctx, zmtp.NewMessageString("thanks")))
+	fmt.Println(m)
+	m, err = xpub.Recv(ctx)
+	must(err)
+	fmt.Println(m)
+	// Output:
+	// ["\x01weather/"]
+	// ["weather/oslo" "snow"]
+	// ["thanks"]
 }

@@ -22,7 +22,8 @@ import (
 //     Others reach exactly one peer of their sender, and a reply the one who asked.
 //   - Of that "exactly" becomes "at most" when a link of the sender is cut, disconnected or closed
 //     before the message was received, or the receiver changes its subscriptions.
-//   - A send finds room when all links of the socket are up.
+//   - A send finds room when all links of the socket are up and its queues are not full: in some
+//     worlds they hold few messages, of which a publisher drops those without room.
 //
 // The world is quiet between two actions: everything that can be received has been.
 type world struct {
@@ -31,6 +32,7 @@ type world struct {
 	nodes   []*node
 	links   []*link
 	sent    map[string]*sending // by body
+	hwm     int                 // high-water mark of all sockets, 0 for one that is not reached
 	number  int
 	history []string // for the failure
 }
@@ -53,7 +55,11 @@ type node struct {
 	gone  bool
 	asked string // a REQ has sent this, and waits for the reply
 	hasty bool   // a REQ has asked again without a reply: any late one may be taken for the next
+	burst int    // how many messages it has sent since its queues were empty
 }
+
+// full reports whether a queue of n may be full, for the next message that it sends.
+func (w *world) full(n *node) bool { return w.hwm > 0 && n.burst >= w.hwm }
 
 // A link is an endpoint to which a node has connected.
 type link struct {
@@ -63,6 +69,7 @@ type link struct {
 	stalled  bool
 	vague    bool // stalled when a subscription changed
 	gone     bool
+	ghost    bool // gone while it was stalled: to has not heard of that
 }
 
 // A sending is a message.
@@ -106,7 +113,9 @@ func (w *world) calm(n *node) bool {
 }
 
 func (w *world) stalled(n *node) bool {
-	return slices.ContainsFunc(w.linksOf(n), func(l *link) bool { return l.stalled })
+	return slices.ContainsFunc(w.links, func(l *link) bool {
+		return !l.gone && l.stalled && (l.from == n || l.to == n) || l.ghost && l.to == n
+	})
 }
 
 // disturb notes that what n has sent and nobody has received may be lost.
@@ -122,7 +131,9 @@ func (w *world) open(typ wire.SocketType) {
 	w.number++
 	n := &node{name: fmt.Sprintf("%s%d", typ, w.number), addr: fmt.Sprintf("h%d:1", w.number),
 		subs: make(map[string]int)}
-	n.vectorSocket = openType(typ, inMemory(w.network, quick))
+	cfg := quick
+	cfg.SendHWM, cfg.RecvHWM = w.hwm, w.hwm
+	n.vectorSocket = openType(typ, inMemory(w.network, cfg))
 	bind(w.t, w.network, n.Socket, n.addr)
 	if _, err := n.Listen("inproc://" + n.addr); err != nil {
 		w.t.Fatal(err)
@@ -151,8 +162,9 @@ func (w *world) connect(from, to *node, inproc bool) {
 			return // some types ignore a second Connect to an endpoint
 		}
 	}
-	if single && (len(w.linksOf(from)) > 0 || len(w.linksOf(to)) > 0) {
-		return // a PAIR has one peer
+	if single && (len(w.linksOf(from)) > 0 || len(w.linksOf(to)) > 0 || w.stalled(from) ||
+		w.stalled(to)) {
+		return // a PAIR has one peer, perhaps a ghost
 	}
 	if err := from.Connect(l.endpoint); err != nil {
 		w.t.Fatal(err)
@@ -180,11 +192,15 @@ func (w *world) send(n *node, topic string) {
 	case n.local == wire.DEALER:
 		m = NewMessageString("", body)
 	}
-	err := n.sendTo(m)
+	err, full := n.sendTo(m), w.full(n)
 	w.note("%s sends %q: %v", n.name, text(m), err)
+	n.burst++
 	switch {
 	case err == nil:
 		s.exact = s.to == nil
+		if full {
+			s.must = nil
+		}
 		w.sent[body] = s
 		if n.local == wire.REQ {
 			n.hasty = n.hasty || n.asked != ""
@@ -192,7 +208,7 @@ func (w *world) send(n *node, topic string) {
 		}
 	case err != ErrWouldBlock && err != ErrNoPeer:
 		w.fatalf("%s: %v", n.name, err)
-	case w.calm(n):
+	case w.calm(n) && !full:
 		w.fatalf("%s has all its peers, and no room", n.name)
 	}
 }
@@ -265,12 +281,17 @@ func (w *world) answer(n *node, m Message, body string, to *node) {
 	case n.local != wire.REP && n.local != wire.SERVER && n.local != wire.PEER:
 		return
 	}
-	if err := n.sendTo(reply); err != nil && err != ErrNoPeer {
+	full := w.full(n)
+	n.burst++
+	switch err := n.sendTo(reply); {
+	case err == ErrWouldBlock && full:
+		return
+	case err != nil && err != ErrNoPeer:
 		w.fatalf("%s replies: %v", n.name, err)
 	}
 	s := &sending{from: n, to: map[*node]int{to: 1}, must: make(map[*node]bool),
 		got: make(map[*node]int)}
-	s.must[to] = !to.gone && (to.local != wire.REQ || !to.hasty) && w.calm(to) && w.calm(n)
+	s.must[to] = !full && !to.gone && (to.local != wire.REQ || !to.hasty) && w.calm(to) && w.calm(n)
 	if n.local == wire.SERVER || n.local == wire.PEER {
 		s.to, s.exact = nil, s.must[to] // see openType: when to is lost, any peer gets it
 		s.must = nil
@@ -315,6 +336,11 @@ func (w *world) settle() {
 		}
 		s.exact, s.must = false, nil // done
 	}
+	for _, n := range w.nodes {
+		if w.calm(n) {
+			n.burst = 0
+		}
+	}
 }
 
 // change subscribes a topic or cancels it.
@@ -358,6 +384,7 @@ func TestNetworkModel(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			bubble(t, func(t *testing.T, n *zmtptest.Network) {
 				w := &world{t: t, network: n, sent: make(map[string]*sending)}
+				w.hwm = rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(rt, "hwm")
 				defer func() {
 					for _, n := range w.alive(func(*node) bool { return true }) {
 						closeNow(t, n.Socket)
@@ -457,13 +484,19 @@ func (w *world) play(rt *rapid.T, types []wire.SocketType) {
 			if l == nil {
 				return
 			}
-			on := !l.stalled
+			on := !l.stalled && !slices.ContainsFunc(w.links, func(other *link) bool {
+				return other.ghost && other.to == l.to
+			})
 			w.note("stall the connections to %s: %v", l.to.name, on)
 			for _, c := range w.network.Conns(l.to.addr) {
 				c.Stall(on)
 				c.Peer().Stall(on)
 			}
 			for _, other := range w.links {
+				if other.ghost && other.to == l.to {
+					other.ghost = false
+					w.disturb(l.to) // what it sent there is lost
+				}
 				if other.to == l.to && !other.inproc && !other.gone {
 					other.stalled = on
 					other.vague = other.vague && on
@@ -471,11 +504,10 @@ func (w *world) play(rt *rapid.T, types []wire.SocketType) {
 			}
 		},
 		"disconnect": func(rt *rapid.T) {
-			// The other end would not hear of the end of a link that is stalled.
-			if l := pickLink(rt, func(l *link) bool { return !l.stalled }); l != nil {
+			if l := pickLink(rt, func(*link) bool { return true }); l != nil {
 				w.disturb(l.from)
 				w.disturb(l.to)
-				l.gone = true
+				l.gone, l.ghost = true, l.stalled
 				w.note("%s disconnects from %s", l.from.name, l.endpoint)
 				if err := l.from.Disconnect(l.endpoint); err != nil {
 					w.t.Fatal(err)
@@ -483,7 +515,7 @@ func (w *world) play(rt *rapid.T, types []wire.SocketType) {
 			}
 		},
 		"close": func(rt *rapid.T) {
-			n := pickNode(rt, w.alive(func(n *node) bool { return !w.stalled(n) }))
+			n := pickNode(rt, w.alive(func(*node) bool { return true }))
 			if n == nil {
 				return
 			}
@@ -491,7 +523,7 @@ func (w *world) play(rt *rapid.T, types []wire.SocketType) {
 			for _, l := range w.linksOf(n) {
 				w.disturb(l.other(n))
 				if l.from == n {
-					l.gone = true
+					l.gone, l.ghost = true, l.stalled
 				}
 			}
 			n.gone = true

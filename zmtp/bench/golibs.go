@@ -16,7 +16,9 @@ import (
 type goSocket struct {
 	bind func(string) (string, error)
 	dial func(string) error
-	out  func([]byte) error // one message
+	out  func([]byte) error // one message, with a copy of the body unless keeps is set
+	// keeps says that out keeps the body, so that each message needs one of its own.
+	keeps bool
 	// in receives n messages, at least one. Its sender may be called with the message.
 	in func() (n int, err error)
 }
@@ -43,9 +45,13 @@ func (l goLibrary) open(kind string) socket { return l.make(kind) }
 
 func (l goLibrary) send(to []socket, size int) {
 	go func() {
+		body := make([]byte, size)
 		for i := 0; ; i = (i + 1) % len(to) {
-			// A new body for each message, as an application has.
-			check(to[i].(*goSocket).out(make([]byte, size)))
+			s := to[i].(*goSocket)
+			if s.keeps { // the others copy it, as zmq_send does
+				body = make([]byte, size)
+			}
+			check(s.out(body))
 		}
 	}()
 }
@@ -217,9 +223,10 @@ func newGoZeromq() goLibrary {
 				}
 				return endpoint, nil
 			},
-			dial: k.Dial,
-			out:  func(b []byte) error { return k.Send(gozeromq.NewMsg(b)) },
-			in:   func() (int, error) { _, err := k.Recv(); return 1, err },
+			dial:  k.Dial,
+			out:   func(b []byte) error { return k.Send(gozeromq.NewMsg(b)) },
+			keeps: true,
+			in:    func() (int, error) { _, err := k.Recv(); return 1, err },
 		}
 	})
 }
