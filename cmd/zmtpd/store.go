@@ -133,7 +133,13 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 	if j.share, err = newStoreShare(j, broker); err != nil {
 		return nil, err
 	}
-	j.http = rest.New(rest.Config{Stores: j.all, Clients: j.clients.Load})
+	j.http = rest.New(rest.Config{Stores: j.all, Clients: j.clients.Load,
+		Master: func(name string) rest.Master {
+			if c := j.share.clone(name); c != nil {
+				return c
+			}
+			return nil
+		}})
 	j.redis, err = flags.redisFlags.open(j.own, j.clients.Load, env)
 	return j, err
 }

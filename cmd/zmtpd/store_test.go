@@ -92,6 +92,21 @@ func TestStoreClone(t *testing.T) {
 	testkit.Eventually(t, "the change in the clone", func() bool {
 		return runTool(t, nil, "store", "keys", "--url", clone.Endpoint("STORE"), "hosts") == "a\n"
 	})
+	// Writes at the clone go to the master.
+	runTool(t, nil, "store", "put", "--url", clone.Endpoint("STORE"), "hosts", "c", "d")
+	got := runTool(t, nil, "store", "get", "--url", master.Endpoint("STORE"), "hosts", "c")
+	if got != "\"d\"\n" {
+		t.Errorf("the master has %q", got)
+	}
+	again := start(t, nil, "store", "put", "--unique", "--url", clone.Endpoint("STORE"), "hosts", "c",
+		"e")
+	if status := again.Wait(); status != 1 || !strings.Contains(again.Stderr.String(), "condition") {
+		t.Errorf("a condition at the clone: exit status %d, %s", status, again.Stderr.String())
+	}
+	testkit.Eventually(t, "the master to count its clone", func() bool {
+		return master.Metric(`zmtpd_store_clones{store="hosts"}`) == 1 &&
+			master.Metric(`zmtpd_store_clones_behind{store="hosts"}`) == 0
+	})
 	if clone.Metric(`zmtpd_store_clone_stale{store="hosts"}`) != 0 ||
 		clone.Metric(`zmtpd_store_clone_snapshots_total{store="hosts"}`) != 1 {
 		t.Error("the clone is stale, or has not had one snapshot")

@@ -34,6 +34,10 @@ var (
 		"Requests for a store by events.", "store")
 	storeSyncs = daemon.Counter("zmtpd_store_syncs_total",
 		"Answers of a store to clones that lacked something.", "store")
+	storeClones = daemon.Gauge("zmtpd_store_clones",
+		"Clones of a store that were heard of within 5 s.", "store")
+	storeClonesBehind = daemon.Gauge("zmtpd_store_clones_behind",
+		"The most changes that a clone of a store lacked when it heard of its master.", "store")
 	storeCloneBehind = daemon.Gauge("zmtpd_store_clone_behind",
 		"Changes that a clone is known to lack.", "store")
 	storeCloneStale = daemon.Gauge("zmtpd_store_clone_stale",
@@ -189,6 +193,8 @@ func (s *storeShare) collect(ch chan<- prometheus.Metric) {
 		st, name := m.Stats(), s.job.own[i].Name()
 		daemon.Send(ch, storeRequests, st.Requests, name)
 		daemon.Send(ch, storeSyncs, st.Syncs, name)
+		daemon.Send(ch, storeClones, st.Clones, name)
+		daemon.Send(ch, storeClonesBehind, st.Behind, name)
 	}
 	for _, c := range s.clones {
 		st, name := c.Status(), c.Store().Name()
@@ -211,6 +217,30 @@ type cloneStatus struct {
 	Stale     bool   `json:"stale"`
 	Master    string `json:"master,omitempty"`
 	Snapshots uint64 `json:"snapshots"`
+}
+
+// followers returns the counters of the master of a store, zero without one.
+func (s *storeShare) followers(name string) replica.MasterStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, m := range s.masters {
+		if s.job.own[i].Name() == name {
+			return m.Stats()
+		}
+	}
+	return replica.MasterStats{}
+}
+
+// clone returns the clone of a store, nil if there is none.
+func (s *storeShare) clone(name string) *replica.Clone {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.clones {
+		if c.Store().Name() == name {
+			return c
+		}
+	}
+	return nil
 }
 
 func (s *storeShare) status() []cloneStatus {

@@ -85,6 +85,8 @@ type storeStatus struct {
 	Writes     timingStatus      `json:"writes"`
 	Commits    timingStatus      `json:"commits"`
 	NATS       *natsStatus       `json:"nats,omitempty"`
+	Clones     int               `json:"clones"` // that were heard of within 5 s
+	Behind     uint64            `json:"clones_behind"`
 }
 
 type timingStatus struct {
@@ -106,6 +108,8 @@ func (j *storeJob) Status() any {
 			Seq: st.Seq, Pending: st.Pending, Reads: st.Reads, Expired: st.Expired,
 			Operations: map[string]uint64{}, Writes: newTimingStatus(st.Writes),
 			Commits: newTimingStatus(st.Commits)}
+		followers := j.share.followers(s.Name())
+		out.Clones, out.Behind = followers.Clones, followers.Behind
 		if st.Failure != nil {
 			out.Failure = st.Failure.Error()
 		}

@@ -38,6 +38,9 @@ type Clone struct {
 	before   uint64 // and at the one before
 	heard    time.Time
 	asked    time.Time
+	signs    int            // of life of the master
+	told     int            // how many of them there were when the clone last told it that it follows
+	lacks    uint64         // what the clone had not at the last one, of what the master had
 	parts    []*store.Entry // of a snapshot under way
 	next     uint64         // its next part
 	of       [2]uint64      // its epoch and number
@@ -185,7 +188,7 @@ func (c *Clone) publish(name string, args ...any) error {
 	return c.cfg.Bus.Publish(ctx, MasterTopic(c.cfg.Name), name, args...)
 }
 
-// watchdog asks for what has not come.
+// watchdog asks for what has not come, and tells the master that the clone follows it.
 func (c *Clone) watchdog() {
 	ticker := time.NewTicker(askAgain / 2)
 	defer ticker.Stop()
@@ -196,6 +199,7 @@ func (c *Clone) watchdog() {
 		if ask {
 			c.ask()
 		}
+		c.tell()
 		select {
 		case <-ticker.C:
 		case <-c.ctx.Done():
@@ -218,6 +222,21 @@ func (c *Clone) ask() {
 	if err := c.publish("zmtpd_store_sync", c.topic, epoch, c.store.Stats().Seq); err != nil &&
 		c.ctx.Err() == nil {
 		c.cfg.Logger.Debug("the master was not asked", "store", c.cfg.Name, "err", err)
+	}
+}
+
+// tell answers a sign of life of the master, which counts its clones.
+func (c *Clone) tell() {
+	c.mu.Lock()
+	again := c.signs == c.told
+	c.told = c.signs
+	behind := c.lacks
+	c.mu.Unlock()
+	if again {
+		return
+	}
+	if err := c.publish("zmtpd_store_following", c.topic, behind); err != nil && c.ctx.Err() == nil {
+		c.cfg.Logger.Debug("the master was not told of its clone", "store", c.cfg.Name, "err", err)
 	}
 }
 
@@ -256,11 +275,14 @@ func (c *Clone) alive(e cluster.Event) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.heard, c.master = time.Now(), a.Who
+	c.signs++
+	c.lacks = a.Seq
 	if a.Epoch != c.epoch {
 		c.synced, c.known, c.before = false, 0, 0 // the watchdog asks
 		return nil
 	}
 	c.known, c.before = a.Seq, c.known
+	c.lacks -= min(c.lacks, c.store.Stats().Seq)
 	return nil
 }
 

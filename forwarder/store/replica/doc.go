@@ -21,11 +21,13 @@
 //	zmtpd_store_sync(reply, epoch: count, after: count)
 //	zmtpd_store_changes(epoch, changes), zmtpd_store_snapshot(epoch, seq, part, last, entries)
 //	zmtpd_store_alive(epoch, started: time, seq, who), zmtpd_store_claim(epoch, started, who)
+//	zmtpd_store_following(topic: string, behind: count)
 //
 // These are for masters and clones. A clone asks for what is behind the last change that it has. It
 // gets the changes if the master still has them, and else all entries in parts. The broker may drop
 // events, and connections break: the clone sees that numbers are missing, or from the master's sign
-// of life, once a second, that it is behind, and asks again. The epoch tells one run of the master
+// of life, once a second, that it is behind, and asks again. It answers each sign of life with the
+// number of changes that it lacked then, so the master can count its clones. The epoch tells one run of the master
 // from another.
 //
 // A master says at its start that it claims the name. If another answers, it ends with

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -35,10 +36,11 @@ type Master struct {
 
 	mu        sync.Mutex
 	refused   bool
-	answers   map[string]*reply // of the last requests, by topic and id
-	order     []string          // of answers, the oldest first
-	snapshots map[string]bool   // topics to which one is being sent
-	underWay  int               // requests
+	answers   map[string]*reply   // of the last requests, by topic and id
+	order     []string            // of answers, the oldest first
+	snapshots map[string]bool     // topics to which one is being sent
+	clones    map[string]follower // by topic; also some that have ended
+	underWay  int                 // requests
 	asked     uint64
 	synced    uint64
 }
@@ -46,9 +48,17 @@ type Master struct {
 const (
 	maxAnswers   = 4096
 	maxSnapshots = 8
+	maxClones    = 4096 // that are counted
+	maxTopic     = 256  // bytes of the topic of a clone
 	maxRequests  = 256  // under way; more are left out, and are asked again
 	maxKept      = 4096 // bytes of a value in answers; a larger one is not sent again
 )
+
+// follower is what a clone has said of itself.
+type follower struct {
+	behind uint64
+	heard  time.Time
+}
 
 type reply struct {
 	done  chan struct{}
@@ -63,6 +73,8 @@ type MasterStats struct {
 	Requests  uint64 // of clones and scripts
 	Syncs     uint64 // answers to clones that lack something
 	Snapshots int    // under way
+	Clones    int    // that were heard of within 5 s
+	Behind    uint64 // the most changes that one of them lacks
 }
 
 // NewMaster publishes a store. The caller must call Close, before it ends the bus and the store.
@@ -71,7 +83,8 @@ func NewMaster(cfg MasterConfig) (*Master, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Master{cfg: cfg, name: cfg.Store.Name(), started: time.Now().Round(0),
-		answers: map[string]*reply{}, snapshots: map[string]bool{}}
+		answers: map[string]*reply{}, snapshots: map[string]bool{},
+		clones: map[string]follower{}}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	cfg.Bus.HandleAll(m.handle)
 	for _, topic := range []string{MasterTopic(m.name), ClonesTopic(m.name)} {
@@ -94,7 +107,32 @@ func (m *Master) Close() {
 func (m *Master) Stats() MasterStats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return MasterStats{m.asked, m.synced, len(m.snapshots)}
+	st := MasterStats{Requests: m.asked, Syncs: m.synced, Snapshots: len(m.snapshots)}
+	m.forget()
+	st.Clones = len(m.clones)
+	for _, f := range m.clones {
+		st.Behind = max(st.Behind, f.behind)
+	}
+	return st
+}
+
+// forget removes the clones that were not heard of. The caller holds mu.
+func (m *Master) forget() {
+	maps.DeleteFunc(m.clones, func(_ string, f follower) bool {
+		return time.Since(f.heard) > staleAfter
+	})
+}
+
+// follow notes what a clone says of itself.
+func (m *Master) follow(topic string, behind uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.clones[topic]; !known && len(m.clones) >= maxClones {
+		if m.forget(); len(m.clones) >= maxClones {
+			return
+		}
+	}
+	m.clones[topic] = follower{behind, time.Now()}
 }
 
 func (m *Master) publish(topic, name string, args ...any) {
@@ -269,6 +307,18 @@ func (m *Master) handleRequest(e cluster.Event) error {
 		m.request(a.Reply, a.ID, reads(a.Op), func() *reply {
 			return m.one(e.Node, a.Op, a.Key, a.Value, a.Index, a.TTL)
 		})
+	case "zmtpd_store_following":
+		var a struct {
+			Clone  string
+			Behind uint64
+		}
+		if err := e.DecodeArgs(&a); err != nil {
+			return err
+		}
+		if len(a.Clone) > maxTopic {
+			return store.Errorf(store.InvalidData, "the topic of a clone has %d bytes", len(a.Clone))
+		}
+		m.follow(a.Clone, a.Behind)
 	case "zmtpd_store_batch":
 		var a struct {
 			Reply string

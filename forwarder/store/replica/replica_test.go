@@ -259,6 +259,55 @@ func TestClone(t *testing.T) {
 	})
 }
 
+// TestCountClones lets a master count its clones: one that follows, one that gets no changes, and
+// one that ends.
+func TestCountClones(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		s := openStore(t, store.Config{})
+		m, masterAt := startMaster(t, n, s, nil)
+		first, firstAt := startClone(t, n)
+		second, secondAt := startClone(t, n)
+		want := func(clones int, behind uint64) {
+			t.Helper()
+			time.Sleep(7 * time.Second)
+			synctest.Wait()
+			if st := m.Stats(); st.Clones != clones || st.Behind != behind {
+				t.Errorf("%d clones, of which one is %d behind, want %d and %d", st.Clones, st.Behind,
+					clones, behind)
+			}
+		}
+		want(2, 0)
+		n.setLoss(func(_, to *station, name string) bool {
+			return to == secondAt && name == "zmtpd_store_changes"
+		})
+		for i := range 3 {
+			if _, err := s.Apply(t.Context(), "", put(fmt.Sprint(i), "v")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(2, 3)
+		n.setLoss(nil)
+		want(2, 0)
+		second.Close()
+		secondAt.leave()
+		want(1, 0)
+		m.follow("a clone that nobody hears of", 1)
+		for i := range 2 * maxClones {
+			m.follow(fmt.Sprint(i), 0)
+		}
+		if st := m.Stats(); st.Clones != maxClones {
+			t.Errorf("%d clones are remembered, the limit is %d", st.Clones, maxClones)
+		}
+		first.Close()
+		firstAt.leave()
+		want(0, 0)
+		m.Close()
+		masterAt.leave()
+		s.Close()
+	})
+}
+
 // TestTwoMasters: the second one of a name is refused, and so is the younger one of two that meet
 // late.
 func TestTwoMasters(t *testing.T) {

@@ -40,10 +40,18 @@ import (
 // Config configures a Server.
 type Config struct {
 	Stores func() []*store.Store // those that there are now
+	// Master returns the master to which the writes of a store go, nil for a store of this process.
+	// Default: nil.
+	Master func(store string) Master
 	// Clients returns the clients that may connect; nil for everybody. Default: everybody.
 	Clients func() *Clients
 	// MaxRequests and MaxWatches limit what is under way. Defaults 256 and 256.
 	MaxRequests, MaxWatches int
+}
+
+// Master makes the writes of a store that another process has: a replica.Clone.
+type Master interface {
+	Apply(ctx context.Context, writes ...store.Write) (store.Applied, error)
 }
 
 const (
@@ -55,6 +63,7 @@ const (
 	listBytes   = 16 << 20  // of an answer; at least one entry
 	keepAlive   = 15 * time.Second
 	sendTimeout = 30 * time.Second // for a client to read a part of a watch
+	askTimeout  = 10 * time.Second // for the master of a clone to answer
 )
 
 // Server is the handler of requests. It implements http.Handler.
@@ -113,6 +122,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Clients == nil {
 		cfg.Clients = func() *Clients { return nil }
+	}
+	if cfg.Master == nil {
+		cfg.Master = func(string) Master { return nil }
 	}
 	s := &Server{cfg: cfg}
 	s.end, s.stop = context.WithCancel(context.Background())
@@ -245,6 +257,8 @@ func (s *Server) answer(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case errors.Is(err, store.StaleData):
 		status = http.StatusGone
+	case errors.Is(err, store.RequestTimeout):
+		status = http.StatusGatewayTimeout
 	case errors.Is(err, store.BackendFailure), errors.Is(err, store.ShuttingDown):
 		status = http.StatusServiceUnavailable
 	}
@@ -254,7 +268,7 @@ func (s *Server) answer(w http.ResponseWriter, err error) {
 		result = Unauthorized
 	case http.StatusForbidden:
 		result = Forbidden
-	case http.StatusServiceUnavailable, http.StatusInternalServerError:
+	case http.StatusServiceUnavailable, http.StatusInternalServerError, http.StatusGatewayTimeout:
 		result = Failed
 		if f != nil {
 			result = Busy
@@ -341,6 +355,9 @@ func (s *Server) change(r *request, op string) error {
 		return err
 	}
 	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	if m := s.cfg.Master(r.store.Name()); m != nil {
+		return r.ask(m, w, match, none)
+	}
 	var now *store.Entry
 	err = r.store.Update(r.Context(), r.who(), func(tx *store.Tx) error {
 		e := tx.Get(r.key)
@@ -375,6 +392,39 @@ func (s *Server) change(r *request, op string) error {
 	r.w.Header().Set("ETag", etag(now))
 	return r.reply(newEntry(now))
 }
+
+// ask has the master of a store make a write. The answer has the new value alone: the number of the
+// change and its ETag come with it to the clone. A condition names one entry, or none.
+func (r *request) ask(m Master, w store.Write, match, none string) error {
+	switch {
+	case match == "" && none == "*":
+		w.IfSeq = store.NoEntry
+	case match != "" && none == "":
+		number, _, _ := strings.Cut(strings.Trim(match, `"`), "-")
+		var err error
+		if w.IfSeq, err = strconv.ParseUint(number, 10, 64); err != nil || len(tags(match)) != 1 {
+			return errCondition
+		}
+	case match != "" || none != "":
+		return errCondition
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+	defer cancel()
+	a, err := m.Apply(ctx, w)
+	switch {
+	case err != nil:
+		return err
+	case !a.Done:
+		return failf(http.StatusPreconditionFailed, "the condition of the request is not met")
+	case a.Values[0].Kind() == event.None:
+		r.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return r.reply(newEntry(&store.Entry{Key: r.key, Value: a.Values[0]}))
+}
+
+var errCondition = failf(http.StatusBadRequest, "at a clone, a condition is If-Match with one ETag, "+
+	"or If-None-Match: *; send others to the master")
 
 func decode(body io.Reader, v any) error {
 	d := json.NewDecoder(body)
@@ -413,6 +463,18 @@ func (s *Server) batch(r *request) error {
 			return errForbidden
 		}
 		writes[i] = w
+	}
+	if m := s.cfg.Master(r.store.Name()); m != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+		defer cancel()
+		a, err := m.Apply(ctx, writes...)
+		if err == nil && !a.Done {
+			err = failf(http.StatusPreconditionFailed, "the condition of a write is not met")
+		}
+		if err != nil {
+			return err
+		}
+		return r.reply(map[string]any{})
 	}
 	a, err := r.store.Apply(r.Context(), r.who(), writes...)
 	if err != nil {

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,11 +18,18 @@ import (
 
 func serve(t *testing.T, clients string) (*store.Store, string) {
 	t.Helper()
+	return serveFor(t, clients, nil)
+}
+
+// serveFor serves a store whose writes go to a master.
+func serveFor(t *testing.T, clients string, master Master) (*store.Store, string) {
+	t.Helper()
 	st, err := store.Open(store.Config{Name: "hosts"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Stores: func() []*store.Store { return []*store.Store{st} }}
+	cfg := Config{Stores: func() []*store.Store { return []*store.Store{st} },
+		Master: func(string) Master { return master }}
 	if clients != "" {
 		all, err := ParseClients([]byte(clients))
 		if err != nil {
@@ -60,6 +68,56 @@ func do(t *testing.T, method, url, body string, headers ...string) (int, string,
 		t.Fatal(err)
 	}
 	return answer.StatusCode, string(text), answer.Header.Get("ETag")
+}
+
+// elsewhere is a store as its clones see it.
+type elsewhere struct{ *store.Store }
+
+func (e elsewhere) Apply(ctx context.Context, writes ...store.Write) (store.Applied, error) {
+	if writes[0].Op == "push" {
+		return store.Applied{}, store.Errorf(store.RequestTimeout, "the master has not answered")
+	}
+	return e.Store.Apply(ctx, "clone", writes...)
+}
+
+// TestMaster sends writes for a store to its master elsewhere, and gets the answers of that.
+func TestMaster(t *testing.T) {
+	master, err := store.Open(store.Config{Name: "hosts"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	st, url := serveFor(t, "", elsewhere{master})
+	key := url + "/v1/stores/hosts/a"
+	for _, c := range []struct {
+		method, url, body, header string
+		status                    int
+		contains                  string
+	}{
+		{"PUT", key, `{"value": 5}`, "If-None-Match: *", 200, `"type":"count","value":5`},
+		{"PUT", key, `{"value": 6}`, "If-None-Match: *", 412, "condition"},
+		{"PATCH", key, `{"op":"increment","value":2}`, `If-Match: "1-0"`, 200, `"value":7`},
+		{"PATCH", key, `{"op":"increment","value":2}`, `If-Match: "1-0"`, 412, "condition"},
+		{"PATCH", key, `{"op":"increment","value":2}`, "If-Match: *", 400, "at a clone"},
+		{"PATCH", key, `{"op":"append","value":"x"}`, "", 409, "type_clash"},
+		{"PATCH", key, `{"op":"push","value":1}`, "", 504, "request_timeout"},
+		{"POST", url + "/v1/stores/hosts", `{"writes":[{"op":"put","key":"b","value":1}]}`, "", 200,
+			"{}"},
+		{"DELETE", key, "", "", 204, ""},
+	} {
+		var headers []string
+		if c.header != "" {
+			headers = []string{c.header}
+		}
+		status, text, _ := do(t, c.method, c.url, c.body, headers...)
+		if status != c.status || !strings.Contains(text, c.contains) {
+			t.Errorf("%s %s %s: %d %s, want %d %s", c.method, c.body, c.header, status, text, c.status,
+				c.contains)
+		}
+	}
+	if master.Stats().Keys != 1 || st.Stats().Keys != 0 {
+		t.Errorf("the master has %d keys, the copy %d", master.Stats().Keys, st.Stats().Keys)
+	}
 }
 
 func TestRequests(t *testing.T) {
