@@ -15,9 +15,10 @@ import (
 )
 
 type doctorCommand struct {
-	Zeek       string          `placeholder:"DIR" help:"Folder in which Zeek is installed, as in /opt/zeek. Takes from it, unless a flag names another file: etc/node.cfg, etc/zeekctl.cfg, share/zeek/site/local.zeek and bin/zeek."`
+	Zeek       string          `placeholder:"DIR" help:"Folder in which Zeek is installed, as in /opt/zeek. Takes from it, unless a flag names another file: etc/node.cfg, etc/zeekctl.cfg, etc/zeek/zeek.conf, share/zeek/site/local.zeek and bin/zeek."`
 	NodeCfg    string          `name:"node-cfg" placeholder:"FILE" help:"node.cfg of zeekctl."`
 	ZeekctlCfg string          `name:"zeekctl-cfg" placeholder:"FILE" help:"zeekctl.cfg of zeekctl."`
+	ZeekConf   string          `name:"zeek-conf" placeholder:"FILE" help:"zeek.conf of zeek-systemd-generator."`
 	Layout     string          `placeholder:"FILE" help:"cluster-layout.zeek of the cluster."`
 	Script     []string        `placeholder:"FILE" help:"Zeek script with redefs of Cluster::Backend::ZeroMQ, such as local.zeek or zmtpd.zeek (repeatable)."`
 	Status     []string        `placeholder:"ADDRESS" help:"Address of --http of a running daemon, here or on another host (repeatable). Default: that of the command."`
@@ -45,13 +46,14 @@ Each fault has a name, under which docs/doctor.md describes it.`
 
 // Run examines and prints.
 func (c *doctorCommand) Run(ctx context.Context, std *daemon.Stdio, parse parser) error {
-	in := doctor.Input{NodeCfg: c.NodeCfg, ZeekctlCfg: c.ZeekctlCfg, Layout: c.Layout,
-		Scripts: c.Script, Status: c.Status, Offline: c.Offline, Timeout: time.Duration(c.Timeout),
+	in := doctor.Input{NodeCfg: c.NodeCfg, ZeekctlCfg: c.ZeekctlCfg, ZeekConf: c.ZeekConf,
+		Layout: c.Layout, Scripts: c.Script, Status: c.Status, Offline: c.Offline, Timeout: time.Duration(c.Timeout),
 		Version: versionString(), Getenv: os.Getenv, Machine: doctor.NewMachine()}
 	if c.Zeek != "" {
 		in.Zeek = filepath.Join(c.Zeek, "bin", "zeek")
 		c.installed(&in.NodeCfg, "etc", "node.cfg")
 		c.installed(&in.ZeekctlCfg, "etc", "zeekctl.cfg")
+		c.installed(&in.ZeekConf, "etc", "zeek", "zeek.conf")
 		if local := ""; len(in.Scripts) == 0 {
 			if c.installed(&local, "share", "zeek", "site", "local.zeek"); local != "" {
 				in.Scripts = []string{local}

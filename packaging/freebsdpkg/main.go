@@ -78,16 +78,18 @@ func build(root, scripts, version, arch string, at time.Time) ([]byte, error) {
 	compact["version"], compact["flatsize"] = version, size
 	full := maps.Clone(compact)
 	full["scripts"] = map[string]string{"pre-install": string(install)}
-	sums, folders := map[string]string{}, map[string]string{}
+	list, folders := map[string]any{}, map[string]any{}
 	for _, f := range files {
-		name := f.header.Name
+		entry := map[string]string{"uname": f.header.Uname, "gname": f.header.Gname,
+			"perm": fmt.Sprintf("%04o", f.header.Mode)}
 		if f.header.Typeflag == tar.TypeDir {
-			folders[strings.TrimSuffix(name, "/")] = "y"
+			folders[strings.TrimSuffix(f.header.Name, "/")] = entry
 		} else {
-			sums[name] = fmt.Sprintf("1$%x", sha256.Sum256(f.content)) // 1 is SHA-256
+			entry["sum"] = fmt.Sprintf("1$%x", sha256.Sum256(f.content)) // 1 is SHA-256
+			list[f.header.Name] = entry
 		}
 	}
-	full["files"], full["directories"] = sums, folders
+	full["files"], full["directories"] = list, folders
 
 	var b bytes.Buffer
 	// With one goroutine, the bytes do not depend on the number of processors.

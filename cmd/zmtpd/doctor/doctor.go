@@ -14,6 +14,7 @@ import (
 // Input says what to examine. Files and URLs are optional.
 type Input struct {
 	NodeCfg, ZeekctlCfg string   // of zeekctl
+	ZeekConf            string   // zeek.conf of zeek-systemd-generator
 	Layout              string   // cluster-layout.zeek
 	Scripts             []string // Zeek scripts with redefs
 	Zeek                string   // the zeek executable
@@ -108,7 +109,7 @@ func (d *doctor) checkPlan(z *zeek) {
 		}
 	}
 	if len(z.nodes) > 0 && len(z.logs) == 0 && z.managerIsLogger == "" && z.scripts {
-		d.found.add("logs-nowhere", d.in.Layout+d.in.NodeCfg, "no node gets the address of a logger")
+		d.found.add("logs-nowhere", d.in.Layout+d.in.NodeCfg+d.in.ZeekConf, "no node gets the address of a logger")
 	}
 	if z4 == nil {
 		return
@@ -318,7 +319,7 @@ func (d *doctor) checkEndpoints(ctx context.Context, z *zeek, running []*statusa
 		case c.fault != "":
 			d.found.add(c.fault, c.endpoint, "%s (%s)", c.what, c.origin)
 		case len(z.keys) > 0 && c.mechanism != "CURVE", c.mechanism == "CURVE" && len(z.keys) == 0 &&
-			(z.scripts || d.in.NodeCfg != ""):
+			(z.scripts || d.in.NodeCfg != "" || d.in.ZeekConf != ""):
 			d.found.add("encryption-differs", c.endpoint, "the mechanism there is %s (%s)",
 				c.mechanism, c.origin)
 		case c.socket != "" && c.socket != c.want:

@@ -160,6 +160,21 @@ func zeekctl(t *testing.T) *setup {
 	return s
 }
 
+// generated is the broker of a cluster of zeek-systemd-generator on one host.
+func generated(t *testing.T) *setup {
+	s := newSetup(t)
+	s.files["zeek.conf"] = "# one host\nmanager = 1\nloggers = 1\nproxies = 1\nargs = local\n" +
+		"  policy/x\ninterface = af_packet::eth0\nworkers = 2\nworkers_cpu_list = 4-5\n"
+	s.files["local.zeek"] = "redef Cluster::Backend::ZeroMQ::run_proxy_thread = F;\n"
+	s.in.Daemon = &Daemon{Command: "forwarder",
+		XSub: []Listener{{"--xsub", "tcp://127.0.0.1:5556"}},
+		XPub: []Listener{{"--xpub", "tcp://127.0.0.1:5555"}},
+	}
+	s.serve("127.0.0.1", 5556, 5555, 27761)
+	s.run("manager", "logger-1", "proxy-1", "worker-1", "worker-2")
+	return s
+}
+
 // encrypted is the broker of a cluster of zeekctl on two hosts, with CURVE.
 func encrypted(t *testing.T) *setup {
 	s := zeekctl(t)
@@ -280,6 +295,8 @@ func (s *setup) examine() *Report {
 			s.in.NodeCfg = path
 		case "zeekctl.cfg":
 			s.in.ZeekctlCfg = path
+		case "zeek.conf":
+			s.in.ZeekConf = path
 		case "cluster-layout.zeek":
 			s.in.Layout = path
 		default:
@@ -309,7 +326,15 @@ func (s *setup) stop() {
 
 func TestHealthy(t *testing.T) {
 	for name, make := range map[string]func(*testing.T) *setup{"layout and script": scripted,
-		"zeekctl on one host": zeekctl, "zeekctl on two hosts with CURVE": encrypted,
+		"zeekctl on one host": zeekctl, "zeek-systemd-generator": generated,
+		"zeek-systemd-generator with interfaces": func(t *testing.T) *setup {
+			s := generated(t)
+			s.files["zeek.conf"] = "[zeek]\nMANAGER = 1\nloggers = 1\nproxies = 1\n" +
+				"cluster_node_prefix = a\nlogger_nice = 5\n[interface tap1]\ninterface = eth0\n" +
+				"workers = 1\n[interface tap2]\ninterface = eth1\nworkers = 1\n"
+			s.run("manager", "a-logger-1", "a-proxy-1", "a-worker-tap1-1", "a-worker-tap2-1")
+			return s
+		}, "zeekctl on two hosts with CURVE": encrypted,
 		"zmtpd up alone": func(t *testing.T) *setup {
 			s := scripted(t)
 			clear(s.files)
@@ -370,6 +395,36 @@ var damages = []struct {
 	}},
 	{"zeekctl-cfg", "no port", zeekctl, func(s *setup) {
 		s.files["zeekctl.cfg"] = "ZeekPort = 99999\n"
+	}},
+	{"zeek-conf", "is no key", generated, func(s *setup) {
+		s.replace("zeek.conf", "proxies", "proxys")
+	}},
+	{"zeek-conf", "proxies is \"many\"", generated, func(s *setup) {
+		s.replace("zeek.conf", "proxies = 1", "proxies = many")
+	}},
+	{"zeek-conf", "workers is \"-1\"", generated, func(s *setup) {
+		s.replace("zeek.conf", "workers = 2", "workers = -1")
+	}},
+	{"zeek-conf", "set twice", generated, func(s *setup) {
+		s.replace("zeek.conf", "proxies = 1", "loggers = 2")
+	}},
+	{"zeek-conf", "zeek.conf:10 section [interface a] after settings", generated, func(s *setup) {
+		s.files["zeek.conf"] += "[interface a]\ninterface = b\nworkers = 1\n"
+	}},
+	{"zeek-conf", "need each other", generated, func(s *setup) {
+		s.replace("zeek.conf", "workers = 2\n", "")
+	}},
+	{"zeek-conf", "neither [zeek] nor", generated, func(s *setup) {
+		s.files["zeek.conf"] = "[zeek]\nmanager = 1\n[worker]\n"
+	}},
+	{"zeek-conf", "several values", generated, func(s *setup) {
+		s.replace("zeek.conf", "manager = 1\n", "manager = 1\n  2\n")
+	}},
+	{"backend", "cluster_backend_args", generated, func(s *setup) {
+		s.files["zeek.conf"] += "cluster_backend_args = frameworks/cluster/backend/broker\n"
+	}},
+	{"endpoint-mismatch", "5556", generated, func(s *setup) {
+		s.in.Daemon.XSub[0].Endpoint = "tcp://127.0.0.1:27761"
 	}},
 	{"layout", "no nodes", scripted, func(s *setup) { s.files["cluster-layout.zeek"] = "# none\n" }},
 	{"layout-field", "$interface", scripted, func(s *setup) {

@@ -38,6 +38,10 @@ var Faults = []Fault{
 	{"zeekctl-cfg", Error,
 		"zeekctl.cfg has a line or a value that zeekctl cannot use.",
 		"Write `Option = value`, and a number from 1 to 65534 for a port."},
+	{"zeek-conf", Error,
+		"zeek.conf has a line, a key or a value that zeek-systemd-generator does not take.",
+		"Correct the line. Keys are either all outside of sections, or in [zeek] and in one " +
+			"[interface NAME] for each interface."},
 	{"layout", Error,
 		"cluster-layout.zeek lists no nodes or cannot be parsed, so no node knows the cluster.",
 		"Correct the script; README.md has an example."},
@@ -47,7 +51,8 @@ var Faults = []Fault{
 		"Remove the field; the interface of a worker is an argument of zeek (-i)."},
 	{"backend", Error,
 		"The cluster does not use ZeroMQ, so its nodes never connect to zmtpd.",
-		"Set ClusterBackend = ZeroMQ in zeekctl.cfg."},
+		"Set ClusterBackend = ZeroMQ in zeekctl.cfg. In zeek.conf, remove cluster_backend_args: " +
+			"its default is ZeroMQ."},
 	{"ports-swapped", Error,
 		"The ports of the broker's XSUB and XPUB are swapped. No event passes. " +
 			"connect_xpub_endpoint is the address for the node's own XPUB socket: it must be that " +

@@ -47,6 +47,16 @@ func (s *section) get(key string) string {
 	return ""
 }
 
+// lineOf returns the line of a key, that of the section if there is none.
+func (s *section) lineOf(key string) int {
+	for _, k := range s.keys {
+		if k.key == key {
+			return k.line
+		}
+	}
+	return s.line
+}
+
 // parseINI parses the syntax of Python's ConfigParser, with which zeekctl reads node.cfg. fault is
 // called for each line with a fault. A library for INI files has other rules for duplicates,
 // continued lines and comments, and does not tell lines.

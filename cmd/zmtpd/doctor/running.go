@@ -228,7 +228,7 @@ func daemonDescriptors(nodes int) uint64 { return uint64(nodes)*3 + 256 }
 // checkClock checks the clock of this host.
 func (d *doctor) checkClock(context.Context) {
 	now := d.in.Machine.Now()
-	for _, path := range slices.Concat([]string{d.in.NodeCfg, d.in.ZeekctlCfg, d.in.Layout},
+	for _, path := range slices.Concat([]string{d.in.NodeCfg, d.in.ZeekctlCfg, d.in.ZeekConf, d.in.Layout},
 		d.in.Scripts) {
 		if path == "" {
 			continue

@@ -61,6 +61,9 @@ func (d *doctor) readZeek() (z zeek) {
 	if d.in.NodeCfg != "" || d.in.ZeekctlCfg != "" {
 		d.readZeekctl(&z)
 	}
+	if d.in.ZeekConf != "" {
+		d.readZeekConf(&z)
+	}
 	if d.in.Layout != "" {
 		d.readLayout(&z)
 	}
