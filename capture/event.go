@@ -33,7 +33,8 @@ const (
 	numKinds
 )
 
-var kindNames = [numKinds]string{"none", "opened", "greeting", "upgrade", "metadata", "message", "command",
+var kindNames = [numKinds]string{"none", "opened", "greeting", "upgrade", "metadata", "message",
+	"command",
 	"encrypted", "gap", "resumed", "problem", "closed"}
 
 // String returns the name of the kind in lower case.

@@ -22,7 +22,8 @@ func TestWebSocketLibzmq(t *testing.T) {
 		address, recorded := relay(t, host)
 		options["heartbeatInterval"] = 20
 		z.Call(t, "socket", testkit.Args{"name": "push", "type": "Push", "options": options})
-		z.Call(t, "connect", testkit.Args{"name": "push", "endpoint": "ws://" + address + "/" + path})
+		z.Call(t, "connect", testkit.Args{"name": "push",
+			"endpoint": "ws://" + address + "/" + path})
 		for _, n := range []int{1, 125, 300, 70_000} {
 			if !z.Call(t, "send", testkit.Args{"name": "push", "timeout": patience,
 				"parts": testkit.Blobs([]string{"topic", strings.Repeat("x", n)})}).OK {
@@ -37,7 +38,8 @@ func TestWebSocketLibzmq(t *testing.T) {
 		t.Helper()
 		want = append(want, "5557 metadata server Socket-Type=PULL",
 			"5557 metadata client Socket-Type=PUSH", `5557 message client "topic" "x"`,
-			`5557 message client "topic" 125:"xxxxxxxx"`, `5557 message client "topic" 300:"xxxxxxxx"`,
+			`5557 message client "topic" 125:"xxxxxxxx"`,
+			`5557 message client "topic" 300:"xxxxxxxx"`,
 			`5557 message client "topic" 70000:"xxxxxxxx"`)
 		for _, line := range want {
 			if !slices.Contains(got, line) {

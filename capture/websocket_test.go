@@ -86,7 +86,8 @@ const anyKey = 0x12345679
 func wsStreams(tb tester, frames []byte) (client, server []byte) {
 	client = append(wsRequest("ZWS2.0/NULL,ZWS2.0"),
 		overWS(tb, append(hello(wire.PUSH)[wire.GreetingSize:], frames...), anyKey)...)
-	server = append(wsResponse("ZWS2.0/NULL"), overWS(tb, hello(wire.PULL)[wire.GreetingSize:], 0)...)
+	server = append(wsResponse("ZWS2.0/NULL"),
+		overWS(tb, hello(wire.PULL)[wire.GreetingSize:], 0)...)
 	return client, server
 }
 
@@ -271,8 +272,9 @@ func TestWebSocketResumed(t *testing.T) {
 	client, server := wsStreams(t, frames)
 	request := bytes.Index(client, []byte("\r\n\r\n")) + 4
 	// The same with a server that publishes.
-	published := append(wsResponse("ZWS2.0/NULL"), overWS(t, append(hello(wire.PUB)[wire.GreetingSize:],
-		frames...), 0)...)
+	published := append(wsResponse("ZWS2.0/NULL"), overWS(t,
+		append(hello(wire.PUB)[wire.GreetingSize:],
+			frames...), 0)...)
 	subscriber := append(wsRequest("ZWS2.0/NULL"),
 		overWS(t, hello(wire.SUB)[wire.GreetingSize:], anyKey)...)
 	for _, test := range []struct {
@@ -294,7 +296,8 @@ func TestWebSocketResumed(t *testing.T) {
 				checkSaid(t, got, sent)
 				for d, list := range got {
 					if d.from == clientEnd == (test.from == Client) && len(list) < messages-120 {
-						t.Errorf("%v without %d segments: only %d messages", test.from, n, len(list))
+						t.Errorf("%v without %d segments: only %d messages", test.from, n,
+							len(list))
 					}
 				}
 			}

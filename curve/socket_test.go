@@ -263,7 +263,8 @@ func TestWrongMessagesEndTheConnection(t *testing.T) {
 				r.Send(out)
 				_, cmd = r.ReadFrame()
 			}
-			if _, progress, err := m.Handshake(nil, cmd); err != nil || progress != zmtp.ProgressReady {
+			if _, progress, err := m.Handshake(nil, cmd); err != nil ||
+				progress != zmtp.ProgressReady {
 				t.Fatal(progress, err)
 			}
 			sealer, _ := m.Traffic()

@@ -52,7 +52,8 @@ func TestStalledSubscribersKeepToMemoryBudget(t *testing.T) {
 		}
 		// Nothing is published for a while, but the stalled ones have not caught up.
 		time.Sleep(10 * minTrial)
-		if slow, fast := n.logs.matching(string(losesMessages)), n.logs.matching("has caught up"); len(slow) == 0 ||
+		if slow, fast := n.logs.matching(string(losesMessages)),
+			n.logs.matching("has caught up"); len(slow) == 0 ||
 			len(fast) > 0 {
 			t.Errorf("%d are said to be slow, and %d to have caught up", len(slow), len(fast))
 		}

@@ -8,8 +8,8 @@ import (
 	"zmtpd/zmtp"
 )
 
-// publisher is a peer of the XSUB socket, or a LocalPublisher. One goroutine at a time uses it, except where
-// it says otherwise.
+// publisher is a peer of the XSUB socket, or a LocalPublisher. One goroutine at a time uses it,
+// except where it says otherwise.
 type publisher struct {
 	f      *Forwarder
 	permit permit

@@ -86,7 +86,8 @@ func TestTrickle(t *testing.T) {
 				published := 1500 * 80 * time.Millisecond
 				switch {
 				case policy == Block && took < 2*published,
-					policy == Adaptive && took > published*11/10, policy > Block && took > published:
+					policy == Adaptive && took > published*11/10,
+					policy > Block && took > published:
 					t.Errorf("the publisher took %v, unhindered it takes %v", took, published)
 				}
 				var st SubscriberStats

@@ -11,10 +11,11 @@ import (
 // Stats are the counters of a Forwarder since it was made, and its present state.
 type Stats struct {
 	// Frontend is the side of the publishers, Backend that of the subscribers, counted as in
-	// libzmq's proxy. A Local counts as if it were connected. Each message counts once where it comes from and once where it goes, however
-	// many peers get it. A subscription or cancellation counts as a message of one part, a byte and
-	// the topic, whatever its form, and so does each cancellation on behalf of a subscriber that is
-	// gone. Zeek's metrics zeek_cluster_zeromq_proxy_* are the Parts and Bytes of these.
+	// libzmq's proxy. A Local counts as if it were connected. Each message counts once where it
+	// comes from and once where it goes, however many peers get it. A subscription or cancellation
+	// counts as a message of one part, a byte and the topic, whatever its form, and so does each
+	// cancellation on behalf of a subscriber that is gone. Zeek's metrics
+	// zeek_cluster_zeromq_proxy_* are the Parts and Bytes of these.
 	Frontend, Backend Side
 	// XSub and XPub are the counters of the two sockets. They count a message for each peer that
 	// gets it. XPub.Dropped are the messages that subscribers lost.

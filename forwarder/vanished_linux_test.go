@@ -47,7 +47,8 @@ func TestVanishedHost(t *testing.T) {
 					t.Errorf("the subscriber on the vanished host: %+v", lost)
 				}
 				if st.XPub.Dropped[zmtp.DropFull] != lost.Dropped.Total() {
-					t.Errorf("other subscribers lost messages: %v in all, this one %d", st.XPub.Dropped,
+					t.Errorf("other subscribers lost messages: %v in all, this one %d",
+						st.XPub.Dropped,
 						lost.Dropped)
 				}
 			case Block:

@@ -44,7 +44,8 @@ func generate(fd int) (sent int, err error) {
 	hello = wire.AppendCommand(hello, wire.CmdReady, wire.AppendProperty(nil, wire.PropSocketType,
 		[]byte(wire.PUSH)))
 	message := wire.AppendFrame(nil, wire.More, []byte("topic"))
-	message = wire.AppendFrame(message, 0, make([]byte, loadSegment-len(message)-wire.MaxHeaderSize))
+	message = wire.AppendFrame(message, 0,
+		make([]byte, loadSegment-len(message)-wire.MaxHeaderSize))
 	for _, packet := range [][]byte{pushSegment(0, syn, nil), pushSegment(1, ack, hello)} {
 		if _, err := unix.Write(fd, packet); err != nil {
 			return 0, err

@@ -68,7 +68,8 @@ func TestRowsBounded(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(out.String()), &l); err != nil || l.Records != rows ||
 		len(l.Rows) != maxRows>>20-1 || l.Left != rows-len(l.Rows) || l.Rows[0].Text != row {
-		t.Errorf("%d records, %d rows, %d left out, %v: %.200s", l.Records, len(l.Rows), l.Left, err,
+		t.Errorf("%d records, %d rows, %d left out, %v: %.200s", l.Records, len(l.Rows), l.Left,
+			err,
 			out.String())
 	}
 }

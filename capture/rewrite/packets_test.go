@@ -43,12 +43,14 @@ func TestPackets(t *testing.T) {
 	}
 	for i, want := range []capture.Packet{
 		{Link: 1, Data: ether},
-		{Link: 1, Data: append(append(bytes.Clone(ether[:12]), 0x88, 0xa8, 0x60, 5), ether[12:]...)},
+		{Link: 1, Data: append(append(bytes.Clone(ether[:12]), 0x88, 0xa8, 0x60, 5),
+			ether[12:]...)},
 		{Link: 101, Data: raw},
 		{Link: 276, Data: ether[:15]},
 	} {
 		p, err := source.Next()
-		if err != nil || p.Link != want.Link || !bytes.Equal(p.Data, want.Data) || !p.Time.Equal(at) {
+		if err != nil || p.Link != want.Link || !bytes.Equal(p.Data, want.Data) ||
+			!p.Time.Equal(at) {
 			t.Errorf("%d: %+v, %v, want %+v", i, p, err, want)
 		}
 	}
@@ -84,7 +86,8 @@ func TestGopacketReads(t *testing.T) {
 	w := NewPackets(&file)
 	for i := range 5 {
 		link := uint16([]layers.LinkType{layers.LinkTypeEthernet, layers.LinkTypeRaw}[i%2])
-		if err := w.Write(capture.Packet{Time: at, Link: link, Data: []byte("packet"[:i+1])}); err != nil {
+		p := capture.Packet{Time: at, Link: link, Data: []byte("packet"[:i+1])}
+		if err := w.Write(p); err != nil {
 			t.Fatal(err)
 		}
 	}

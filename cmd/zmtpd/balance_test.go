@@ -461,7 +461,8 @@ func TestBalanceEncrypted(t *testing.T) {
 	t.Run("a logger that does not know the key", func(t *testing.T) {
 		forLoggers := newKeyFolder(t)
 		loggerKey := forLoggers.addServer("loggers")
-		forLoggers.add("somebody else", func() curve.Key { k, _ := curve.GenerateKeyPair(); return k }())
+		somebody, _ := curve.GenerateKeyPair()
+		forLoggers.add("somebody else", somebody)
 		dir := t.TempDir()
 		runTool(t, nil, "keygen", "--dir", dir, "--name", "balancer")
 		logger := startLogger(t, "", forLoggers.flags()...)

@@ -206,7 +206,8 @@ func (f *captureFlags) open(std *daemon.Stdio) (*captureShow, error) {
 		return nil, err
 	}
 	s := &captureShow{flags: f, filter: filter, analyzer: cluster.New(cluster.Options{}), std: std,
-		out: printer.New(std.Out, f.Format, isTerminal(std.Out)), selected: selection{sessions: map[[2]netip.AddrPort][]selectedSession{}}}
+		out:      printer.New(std.Out, f.Format, isTerminal(std.Out)),
+		selected: selection{sessions: map[[2]netip.AddrPort][]selectedSession{}}}
 	s.options = capture.Options{Select: filter.Select, MaxSessions: f.MaxStreams,
 		MaxIdle: time.Duration(f.MaxIdle), MaxMessageSize: int64(f.MaxMessageSize),
 		MaxBuffered: 2 * int64(f.MaxMessageSize)}

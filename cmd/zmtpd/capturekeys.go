@@ -17,8 +17,8 @@ type keyLogFlags struct {
 func (f *keyLogFlags) open() (*curve.KeyLogFile, error) {
 	if f.Keylog == "" {
 		if len(f.KeylogServerKey) > 0 {
-			return nil, daemon.Usagef("--keylog-server-key without --keylog: a server's key alone " +
-				"decrypts nothing; give the key log too")
+			return nil, daemon.Usagef("--keylog-server-key without --keylog: a server's key " +
+				"alone decrypts nothing; give the key log too")
 		}
 		return nil, nil
 	}

@@ -165,7 +165,8 @@ func TestLoggerEndsWithItsReader(t *testing.T) {
 			write.Close()
 			read.Close()
 			push := connect(t, "ipc://"+dir+"/pull")
-			if err := push.Send(testkit.Context(t), logMessage(t, "node-1", "test", "0")); err != nil {
+			err = push.Send(testkit.Context(t), logMessage(t, "node-1", "test", "0"))
+			if err != nil {
 				t.Fatal(err)
 			}
 			if err := cmd.Wait(); err == nil {
@@ -299,7 +300,8 @@ func TestSpoolSurvivesKill(t *testing.T) {
 		push := connect(t, d.Endpoint("PULL"))
 		var sender sync.WaitGroup
 		sender.Go(func() {
-			for push.Send(sending, logMessage(t, "node-1", "test", fmt.Sprintf("%08d", sent))) == nil {
+			for push.Send(sending,
+				logMessage(t, "node-1", "test", fmt.Sprintf("%08d", sent))) == nil {
 				sent++
 			}
 		})

@@ -88,7 +88,8 @@ func TestSlowPeerIsNamed(t *testing.T) {
 					for m, err := range healthy.All(ctx) {
 						if err != nil || string(m.Part(1)) != fmt.Sprint(got.Load()) {
 							if ctx.Err() == nil {
-								t.Errorf("the healthy one got message %s, error %v, want %d", m.Part(1),
+								t.Errorf("the healthy one got message %s, error %v, want %d",
+									m.Part(1),
 									err, got.Load())
 							}
 							return

@@ -118,8 +118,8 @@ func TestGuardSweepsPeersThatAreNotAdmittedAnyMore(t *testing.T) {
 	await("not connected again", 1)
 }
 
-// The log has one line for a client that is refused, or whose authenticator fails: the Guard logs it
-// with its key, so the socket does not.
+// The log has one line for a client that is refused, or whose authenticator fails: the Guard logs
+// it with its key, so the socket does not.
 func TestRefusedClientIsLoggedOnce(t *testing.T) {
 	for name, handler := range map[string]fixed{
 		"refused": {reply: zap.Reply{Status: zap.StatusDenied, Text: "unknown"}},

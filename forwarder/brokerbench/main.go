@@ -181,7 +181,8 @@ func build(dir, binary string, keys *keys) (map[string][]string, error) {
 	}
 	if binary == "" {
 		binary = filepath.Join(dir, "zmtpd")
-		if err := command(root, "go", "build", "-trimpath", "-o", binary, "./cmd/zmtpd"); err != nil {
+		err := command(root, "go", "build", "-trimpath", "-o", binary, "./cmd/zmtpd")
+		if err != nil {
 			return nil, err
 		}
 	}

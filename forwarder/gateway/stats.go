@@ -136,7 +136,8 @@ func (a *accounts) class(topic []byte) *class {
 
 // Stats returns a snapshot of the counters.
 func (g *Gateway) Stats() Stats {
-	st := Stats{Topics: g.table.Len(), Taken: g.local.Taken(), Matched: g.matched.Load(), Refused: map[Reason]uint64{},
+	st := Stats{Topics: g.table.Len(), Taken: g.local.Taken(), Matched: g.matched.Load(),
+		Refused: map[Reason]uint64{},
 		Dropped: map[Reason]uint64{}, ByTopic: map[string]TopicStats{}}
 	for r := range numReasons {
 		if n := g.refused[r].Load(); n > 0 {

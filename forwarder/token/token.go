@@ -25,7 +25,8 @@ func Parse(token, sum string) (h Hash, err error) {
 	case token != "" && sum != "":
 		return h, errors.New("give token or token_sha256, not both")
 	case token != "" && len(token) < minLength:
-		return h, fmt.Errorf("the token has less than %d characters and could be guessed", minLength)
+		return h, fmt.Errorf("the token has less than %d characters and could be guessed",
+			minLength)
 	case token != "":
 		return Of(token), nil
 	case sum == "":

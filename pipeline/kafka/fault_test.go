@@ -221,7 +221,8 @@ func TestRefused(t *testing.T) {
 			for i := range batches {
 				s.Send(testkit.Context(t), r.entry("n", batch(t, "p", numbers(i*size, size)...)))
 				// this flow shares their record batches
-				s.Send(testkit.Context(t), r.entry("other", batch(t, "p", numbers(10000+i*size, size)...)))
+				s.Send(testkit.Context(t), r.entry("other", batch(t, "p", numbers(10000+i*size,
+					size)...)))
 			}
 			testkit.Eventually(t, "delivery", func() bool { return r.left() == 0 })
 			shut(t, s)

@@ -35,9 +35,11 @@ func TestMemory(t *testing.T) {
 			go func() {
 				defer close(sent)
 				for i := range 20 {
-					s.Send(testkit.Context(t), r.entry("node", batch(t, "p", numbers(i*small, small)...)))
+					s.Send(testkit.Context(t), r.entry("node", batch(t, "p", numbers(i*small,
+						small)...)))
 				}
-				s.Send(testkit.Context(t), r.entry("node", batch(t, "p", numbers(20*small, large)...)))
+				s.Send(testkit.Context(t), r.entry("node", batch(t, "p", numbers(20*small,
+					large)...)))
 			}()
 			testkit.Eventually(t, "the text of the large batch", func() bool {
 				return s.rendering.Used() > 0 && s.quota.Used() > 1<<20

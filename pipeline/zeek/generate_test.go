@@ -108,7 +108,8 @@ func anyOptions(t *rapid.T) Options {
 		MetaPrefix:             rapid.SampledFrom(markers).Draw(t, "meta_prefix"),
 		EnableUTF8:             rapid.Bool().Draw(t, "enable_utf_8"),
 		JSONIncludeUnsetFields: rapid.Bool().Draw(t, "json_include_unset_fields"),
-		JSONTimestamps:         rapid.SampledFrom([]JSONTimestamps{0, 1, 2, 3}).Draw(t, "json_timestamps"),
+		JSONTimestamps: rapid.
+			SampledFrom([]JSONTimestamps{0, 1, 2, 3}).Draw(t, "json_timestamps"),
 		JSONStringEscapePolicy: rapid.SampledFrom([]StringEscapePolicy{0, 1, 2}).
 			Draw(t, "json_string_escape_policy"),
 	}

@@ -24,13 +24,17 @@ func TestAddressOfAFlag(t *testing.T) {
 
 func TestKeyOfAClientFlag(t *testing.T) {
 	key, _ := curve.GenerateKeyPair()
-	for text, name := range map[string]string{"worker-1=" + key.String(): "worker-1", key.String(): key.String()} {
+	for text, name := range map[string]string{
+		"worker-1=" + key.String(): "worker-1",
+		key.String():               key.String(),
+	} {
 		c, err := parseClientKey(text)
 		if err != nil || c.Key != key || c.Name != name {
 			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
-	for _, text := range []string{"", "=", key.String()[1:], "a=" + key.String()[1:], key.String() + "x"} {
+	for _, text := range []string{"", "=", key.String()[1:], "a=" + key.String()[1:],
+		key.String() + "x"} {
 		if c, err := parseClientKey(text); err == nil {
 			t.Errorf("%q: %+v", text, c)
 		}

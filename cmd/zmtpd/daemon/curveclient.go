@@ -95,8 +95,8 @@ func readKey(flag, text string) (curve.Key, error) {
 	}
 	c, err := curve.ReadCertificate(text)
 	if err != nil {
-		return curve.Key{}, fmt.Errorf("%s: neither a key of %d characters nor a certificate file: %w",
-			flag, curve.TextSize, err)
+		return curve.Key{}, fmt.Errorf("%s: neither a key of %d characters nor a certificate "+
+			"file: %w", flag, curve.TextSize, err)
 	}
 	return c.Public, nil
 }

@@ -12,7 +12,8 @@ func TestByteSize(t *testing.T) {
 			t.Errorf("%q: %d, %v; want %d", text, s, err, want)
 		}
 	}
-	for _, text := range []string{"", "-1", "1.5", "64kB", "MiB", "1e30", "NaN", "Inf", "0x", "9999999999GiB", "1MiB1"} {
+	for _, text := range []string{"", "-1", "1.5", "64kB", "MiB", "1e30", "NaN", "Inf",
+		"0x", "9999999999GiB", "1MiB1"} {
 		s := ByteSize(7)
 		if err := s.UnmarshalText([]byte(text)); err == nil || s != 7 {
 			t.Errorf("%q is accepted as %d", text, s)
@@ -30,7 +31,8 @@ func TestNoLimitIsNotTheDefault(t *testing.T) {
 }
 
 func TestHeartbeatTTL(t *testing.T) {
-	for text, ok := range map[string]bool{"0s": true, "100ms": true, "65.5s": true, "65.6s": false, "66s": false, "-1s": false, "150ms": false, "x": false} {
+	for text, ok := range map[string]bool{"0s": true, "100ms": true, "65.5s": true,
+		"65.6s": false, "66s": false, "-1s": false, "150ms": false, "x": false} {
 		var h HeartbeatTTL
 		if err := h.UnmarshalText([]byte(text)); (err == nil) != ok {
 			t.Errorf("%s: %v", text, err)

@@ -106,8 +106,9 @@ func (r traffic) conn(now time.Time) connRecord {
 	orig, resp := uint64(r.ExpFloat64()*1000), uint64(r.ExpFloat64()*8000)
 	return connRecord{
 		TS: now, UID: r.uid(), ID: r.endpoints(pick(r, https, https, web, ssh)), Proto: "tcp",
-		Service: pick(r, "ssl", "ssl", "http", "ssh", ""), ConnState: pick(r, "SF", "SF", "S0", "RSTO"),
-		Duration: time.Duration(r.ExpFloat64() * float64(2*time.Second)), History: "ShADadFf",
+		Service:   pick(r, "ssl", "ssl", "http", "ssh", ""),
+		ConnState: pick(r, "SF", "SF", "S0", "RSTO"),
+		Duration:  time.Duration(r.ExpFloat64() * float64(2*time.Second)), History: "ShADadFf",
 		OrigBytes: orig, RespBytes: resp, OrigPkts: 4 + orig/1400, RespPkts: 3 + resp/1400,
 	}
 }

@@ -88,7 +88,8 @@ func (r *Report) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\tsent\texpected\treceived\tlost\tby slow nodes\twith dead nodes\tdisordered\t")
 	for _, b := range r.Events {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", b.Event, b.Sent, b.Expected, b.Received,
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", b.Event, b.Sent, b.Expected,
+			b.Received,
 			b.Lost, b.LostSlow, b.LostDead, b.Disordered)
 	}
 	l := r.Logs
@@ -100,7 +101,8 @@ func (r *Report) Write(w io.Writer) error {
 			dead = fmt.Sprint(l.Written - l.Received - l.Lost)
 		}
 	}
-	fmt.Fprintf(t, "log records\t%d\t%d\t%s\t%s\t-\t%s\t-\t\n", l.Written, l.Written, received, lost,
+	fmt.Fprintf(t, "log records\t%d\t%d\t%s\t%s\t-\t%s\t-\t\n", l.Written, l.Written, received,
+		lost,
 		dead)
 	return t.Flush()
 }
