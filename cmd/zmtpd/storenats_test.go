@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"zmtpd/forwarder/store/jetstream/natstest"
+	"zmtpd/forwarder/store/jetstream/testdata/natstest"
 	"zmtpd/zmtp/testkit"
 )
 

@@ -30,12 +30,13 @@ type Backend struct {
 	questions *nats.Subscription
 
 	// Only the method that the store calls uses these.
-	current  record // as the store has it in memory
-	rev      uint64 // the revision of the record in the bucket
-	unsure   bool   // a batch may have been written: rev may be old
-	last     uint64 // the highest number of a generation or journal
-	batches  uint64 // given to publish
-	attempts uint64 // given to send
+	current  record        // as the store has it in memory
+	rev      uint64        // the revision of the record in the bucket
+	unsure   bool          // a batch may have been written: rev may be old
+	last     uint64        // the highest number of a generation or journal
+	batches  uint64        // given to publish
+	attempts uint64        // given to send
+	timeout  time.Duration // of a batch
 	// repair has the entries of commits that have failed, as they are in memory. The bucket may
 	// have them as the commits would have made them.
 	repair map[string]write // by name of the entry, without a generation

@@ -37,7 +37,7 @@ var (
 // an error the bucket may have the batch all the same; the error says so if that is possible.
 func (b *Backend) publish(writes []write, r record) error {
 	r = b.next(r)
-	deadline := time.Now().Add(b.cfg.Timeout)
+	deadline := time.Now().Add(b.timeout)
 	first := b.attempts
 	for {
 		landed, err := b.attempt(writes, r, deadline)
@@ -58,7 +58,7 @@ func (b *Backend) publish(writes []write, r record) error {
 				fate = "it was not made"
 			}
 			return fmt.Errorf("NATS has not acknowledged the write within %v, and %s: %w",
-				b.cfg.Timeout, fate, b.explain(err))
+				b.timeout, fate, b.explain(err))
 		}
 		time.Sleep(retryWait)
 	}
@@ -118,7 +118,7 @@ func (b *Backend) waitConnected(deadline time.Time) error {
 	for !b.nc.IsConnected() {
 		now := time.Now()
 		since := b.down.Load()
-		if now.After(deadline) || since != 0 && now.Sub(time.Unix(0, since)) > b.cfg.Timeout {
+		if now.After(deadline) || since != 0 && now.Sub(time.Unix(0, since)) > b.timeout {
 			if err := b.nc.LastError(); err != nil {
 				return fmt.Errorf("%w: %v", errDown, err)
 			}
@@ -159,7 +159,7 @@ func (b *Backend) send(writes []write, r record) (rev uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for deadline := time.Now().Add(min(ackWait, b.cfg.Timeout)); ; {
+	for deadline := time.Now().Add(min(ackWait, b.timeout)); ; {
 		m, err := b.acks.NextMsg(retryWait)
 		switch {
 		case errors.Is(err, nats.ErrTimeout):

@@ -22,7 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"zmtpd/forwarder/store"
-	"zmtpd/forwarder/store/jetstream/natstest"
+	"zmtpd/forwarder/store/jetstream/testdata/natstest"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -371,12 +371,12 @@ func TestKill(t *testing.T) {
 			}
 		})
 	}
-	rounds := 3
+	rounds := 2
 	if testkit.Nightly() {
 		rounds = 50
 	}
 	for range rounds {
-		for range 20 + rand.IntN(200) {
+		for range 20 + rand.IntN(100) {
 			select {
 			case <-counts:
 			case <-time.After(testkit.Patience):

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"zmtpd/forwarder/store"
-	"zmtpd/forwarder/store/jetstream/natstest"
+	"zmtpd/forwarder/store/jetstream/testdata/natstest"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -20,7 +20,7 @@ import (
 // only until the next one.
 func TestModel(t *testing.T) {
 	if !testkit.Nightly() { // a run takes some hundredths of a second
-		flag.Set("rapid.checks", "12")
+		flag.Set("rapid.checks", "8")
 	}
 	server := natstest.Start(t, nil)
 	p := startProxy(t, server.URL)
@@ -28,15 +28,21 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
 		cfg := Config{Store: fmt.Sprint("m", n), URLs: []string{"nats://" + p.Addr().String()},
-			Timeout: 300 * time.Millisecond}
+			Timeout: testkit.Patience / 4}
 		var s *store.Store
 		var b *Backend
 		reopen := func() {
+			var err error
+			defer func() {
+				if err != nil {
+					rt.Log(err)
+				}
+			}()
 			testkit.Eventually(t, "the store is open", func() (ok bool) {
-				var err error
 				if b, err = Open(cfg); err != nil {
 					return false
 				}
+				b.timeout = 300 * time.Millisecond
 				s, err = store.Open(store.Config{Name: "model", Backend: b})
 				return err == nil
 			})
@@ -84,7 +90,7 @@ func TestModel(t *testing.T) {
 				rt.Fatalf("the bucket has %v, want %v", all(s), want)
 			}
 		}
-		for range rapid.IntRange(1, 15).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			switch rapid.SampledFrom([]string{"update", "update", "update", "cut", "silence", "close",
 				"crash"}).Draw(rt, "step") {
 			case "update":

@@ -79,7 +79,7 @@ func Open(cfg Config) (*Backend, error) {
 		return nil, store.Errorf(store.CannotOpenFile, "%v", err)
 	}
 	b := &Backend{cfg: cfg, bucket: "zmtpd_" + cfg.Store, owner: rand.Text(),
-		repair: map[string]write{}}
+		timeout: cfg.Timeout, repair: map[string]write{}}
 	if err = b.connect(); err == nil {
 		if err = b.open(); err != nil {
 			b.nc.Close()

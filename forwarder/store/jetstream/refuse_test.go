@@ -15,7 +15,7 @@ import (
 
 	"zmtpd/forwarder/event"
 	"zmtpd/forwarder/store"
-	"zmtpd/forwarder/store/jetstream/natstest"
+	"zmtpd/forwarder/store/jetstream/testdata/natstest"
 )
 
 // TestForeign: a bucket that zmtpd has not written, or that somebody else has written to, is

@@ -1,4 +1,5 @@
-// Package natstest runs a server of NATS within a test.
+// Package natstest runs a server of NATS within a test. It is in a folder testdata, so that go build
+// ./... does not compile the server.
 package natstest
 
 import (
