@@ -25,6 +25,8 @@ type Batch struct {
 	// loose has the messages, in place of slab, that came one by one over inproc and wait in an
 	// inPipe. Each is below handOverSize.
 	loose [][]byte
+	// gathers says that small batches that come over inproc are added, while it is in an inPipe.
+	gathers bool
 }
 
 // batchOf makes a batch of one message.

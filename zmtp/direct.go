@@ -235,9 +235,13 @@ func (in *inbox) acceptRun(p *Peer, b *Batch, r Run, sender load) (took int, ope
 	}
 	empty := in.queue.empty()
 	if to > r.From {
-		k := b.Keep([]Run{{r.From, to}})
-		k.peer = p
-		in.queue.push(pipe, k, bytes)
+		if bytes <= slabSize/4 && bytes < int64(len(b.slab.buf)/4) { // Keep would copy them
+			in.queue.gather(p, b, Run{r.From, to}, bytes)
+		} else {
+			k := b.Keep([]Run{{r.From, to}})
+			k.peer = p
+			in.queue.push(pipe, k, bytes)
+		}
 	}
 	in.mu.Unlock()
 	if to > r.From {

@@ -192,3 +192,71 @@ func TestDirectReconfigure(t *testing.T) {
 		}
 	})
 }
+
+// Small batches over inproc gather in larger ones: order and content stay, for Recv and RecvBatch,
+// and while the receiver takes from the batch that grows.
+func TestDirectSmallBatches(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *zmtptest.Network) {
+		push, pull := inprocPair(t, Config{SendHWM: -1}, Config{})
+		defer closeNow(t, push)
+		defer closeNow(t, pull)
+		synctest.Wait()
+		sent, got := 0, 0
+		send := func(n int) {
+			var batch BatchBuilder
+			for range n {
+				batch.Add(fmt.Append(nil, sent), []byte("part"))
+				sent++
+			}
+			b := batch.Batch()
+			if took, err := push.TrySendBatch(b); took != n {
+				t.Fatal(took, err)
+			}
+			b.Release()
+		}
+		check := func(m Message) {
+			t.Helper()
+			if text(m) != fmt.Sprintf("%d,part", got) {
+				t.Fatalf("message %d: %q", got, text(m))
+			}
+			got++
+		}
+		for i := range 2 * gatheredMessages {
+			send(1 + i%7)
+			if i%3 == 0 {
+				mustSend(t, push, fmt.Sprint(sent), "part") // in between, alone
+				sent++
+			}
+			if i%2 == 0 {
+				m, err := pull.TryRecv()
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(m)
+			}
+			if i%100 == 99 {
+				b, err := pull.TryRecvBatch()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for m := range b.Messages() {
+					check(m)
+				}
+				b.Release()
+			}
+		}
+		send(2 * gatheredMessages)
+		for got < sent {
+			m, err := pull.TryRecv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(m)
+		}
+		if st := pull.Stats(); st.RecvQueued != 0 || st.RecvQueuedBytes != 0 ||
+			st.In.Messages != uint64(sent) {
+			t.Errorf("%d of %d received, %d messages and %d bytes left", st.In.Messages, sent,
+				st.RecvQueued, st.RecvQueuedBytes)
+		}
+	})
+}

@@ -89,6 +89,33 @@ func (q *fairQueue) pass(p *Peer, wire []byte, s span) {
 	q.count(pipe, b, 1, int64(len(wire)))
 }
 
+// gatheredMessages is how many messages of several small batches gather in one.
+const gatheredMessages = 512
+
+// gather queues messages of b, which have bytes wire bytes, in a batch with those that came before
+// them. They are copied.
+func (q *fairQueue) gather(p *Peer, b *Batch, r Run, bytes int64) {
+	pipe := &p.inPipe
+	var to *Batch
+	at := 0
+	if all := pipe.queue.all(); len(all) > 0 && all[len(all)-1].gathers {
+		to = all[len(all)-1]
+		at = to.spans[len(to.spans)-1].end
+	}
+	if to == nil || len(to.spans)+r.To-r.From > cap(to.spans) || at+int(bytes) > slabSize {
+		to = &Batch{peer: p, slab: newSlab(slabSize), gathers: true,
+			spans: make([]span, 0, max(gatheredMessages, r.To-r.From))}
+		at = 0
+		q.push(pipe, to, 0)
+	}
+	for _, s := range b.spans[r.From:r.To] {
+		end := at + copy(to.slab.buf[at:], b.slab.buf[s.start:s.end])
+		to.spans = append(to.spans, span{at, end, s.parts, s.bytes})
+		at = end
+	}
+	q.count(pipe, to, r.To-r.From, bytes)
+}
+
 // replace queues b in place of all that is queued on p, and returns that and how many messages it
 // has.
 func (q *fairQueue) replace(p *inPipe, b *Batch) (old []*Batch, msgs int) {
