@@ -60,6 +60,7 @@ type Store struct {
 	failure error   // of the last commit
 	closed  bool
 	account account
+	spare   []Change // memory for the changes of the next Update, without a backend
 
 	wake    chan struct{} // there is something to commit, capacity 1
 	end     chan struct{} // closed by Close
@@ -215,7 +216,8 @@ func (s *Store) Start(who string, f func(*Tx) error) (Pending, error) {
 	if s.cfg.Follower {
 		return p, Errorf(InvalidData, "this is a clone of %s: write to its master", s.cfg.Name)
 	}
-	tx := &Tx{s: s, who: who, now: p.begin.Round(0)}
+	tx := &Tx{s: s, who: who, now: p.begin.Round(0), changes: s.spare}
+	s.spare = nil
 	whole := false
 	defer func() { // also if f panics
 		if !whole {
@@ -240,6 +242,10 @@ func (s *Store) Start(who string, f func(*Tx) error) (Pending, error) {
 	tx.changes[n-1].Last = true
 	if s.next == nil {
 		s.history.append(tx.changes)
+		if cap(tx.changes) <= maxSpare {
+			clear(tx.changes)
+			s.spare = tx.changes[:0]
+		}
 		s.writes.add(time.Since(p.begin))
 		return p, nil
 	}
@@ -259,6 +265,9 @@ func (s *Store) Start(who string, f func(*Tx) error) (Pending, error) {
 	s.wakeUp()
 	return p, nil
 }
+
+// maxSpare bounds what Store.spare keeps, in changes.
+const maxSpare = 1024
 
 // wakeUp makes the committer take what there is.
 func (s *Store) wakeUp() {

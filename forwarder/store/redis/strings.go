@@ -314,16 +314,19 @@ func incr(s *session, args [][]byte) {
 	e := s.get(args[1])
 	kind, old := event.Int, int64(0)
 	if e != nil {
-		text, ok := scalar(nil, e)
-		if !ok {
-			s.out.fail(errType)
-			return
-		}
-		if old, ok = integer(text); !ok {
-			s.out.fail(errInteger)
-			return
-		}
 		kind = e.Value.Kind()
+		var ok bool
+		if old, ok = e.Value.Raw().Int(); !ok {
+			text, plain := scalar(nil, e)
+			if !plain {
+				s.out.fail(errType)
+				return
+			}
+			if old, ok = integer(text); !ok {
+				s.out.fail(errInteger)
+				return
+			}
+		}
 	}
 	sum := old + by
 	if (sum > old) != (by > 0) && by != 0 || kind == event.Count && sum < 0 {
@@ -340,7 +343,7 @@ func number(k event.Kind, n int64) event.Raw {
 	var r event.Raw
 	switch k {
 	case event.Int:
-		r, _ = event.Append(nil, n)
+		r, _ = event.Append(make([]byte, 0, 1+8), n)
 	case event.Count:
 		r, _ = event.Append(nil, uint64(n))
 	default:
