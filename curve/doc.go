@@ -1,6 +1,13 @@
 // Package curve implements CURVE, ZeroMQ's encryption and authentication (RFC 26), compatible with
 // libzmq.
 //
+//	key, secret := curve.GenerateKeyPair()
+//	server, err := curve.NewServer(zmtp.Auth{Handler: handler}, secret)
+//	pull := zmtp.NewPull(zmtp.Config{Mechanism: server.Mechanism})
+//
+//	client, err := curve.NewClient(key, clientSecret)
+//	push := zmtp.NewPush(zmtp.Config{Mechanism: client.Mechanism}, zmtp.PushOptions{})
+//
 // Method Mechanism of a [Client] or a [Server] is the [zmtp.Config.Mechanism] of a socket. A server
 // asks a handler (package zmtp/zap) about the public key of each client. Without a handler it must
 // be set to admit all clients that know its public key. A [Limiter] bounds the handshakes that a

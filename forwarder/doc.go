@@ -3,6 +3,14 @@
 // its first part, the topic. The package takes the place of libzmq's proxy between an XSUB and an
 // XPUB with ZMQ_XPUB_VERBOSER.
 //
+//	f := forwarder.New(forwarder.Config{})
+//	_, err := f.ListenXSub("tcp://127.0.0.1:5556") // for publishers
+//	_, err = f.ListenXPub("tcp://127.0.0.1:5555")  // for subscribers
+//	...
+//	err = f.Shutdown(ctx)
+//
+// Programs in the same process take part without a connection, see [Forwarder.Join].
+//
 // # Messages
 //
 //  1. The publisher's read goroutine calls Receive with a batch, the messages of one read

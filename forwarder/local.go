@@ -93,8 +93,8 @@ func (f *Forwarder) hasRoomFor(n, own int64) bool {
 type LocalPublisher struct {
 	local *Local
 	mu    sync.Mutex
-	// pub is guarded by mu. It has a router only while it publishes: the cache of a router is large,
-	// and most publishers are idle.
+	// pub is guarded by mu. It has a router only while it publishes: the cache of a router is
+	// large, and most publishers are idle.
 	pub *publisher
 }
 

@@ -52,8 +52,9 @@ func (f *Forwarder) permit(p *zmtp.Peer) (permit, error) {
 	return permit{allowed, d}, nil
 }
 
-// allows reports whether topic has one of the prefixes, or prefixes is nil.
-func allows(prefixes []string, topic []byte) bool {
+// Allows reports whether Permissions with these prefixes allow a topic: it has one of them, or
+// prefixes is nil.
+func Allows(prefixes []string, topic []byte) bool {
 	if prefixes == nil {
 		return true
 	}

@@ -20,7 +20,8 @@ func newPermitBroker(t *testing.T, cfg Config,
 	anybody := zap.HandlerFunc(func(_ context.Context, r *zap.Request) (zap.Reply, error) {
 		return zap.Reply{Status: zap.StatusOK, UserID: string(r.Credentials[0])}, nil
 	})
-	plain := zmtp.Config{Mechanism: (&zmtp.PlainServer{Auth: zmtp.Auth{Handler: anybody}}).Mechanism}
+	plain := zmtp.Config{
+		Mechanism: (&zmtp.PlainServer{Auth: zmtp.Auth{Handler: anybody}}).Mechanism}
 	cfg.XSub, cfg.XPub = plain, plain
 	if cfg.Tap != nil {
 		cfg.Tap.Socket = plain

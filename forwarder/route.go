@@ -136,7 +136,7 @@ func (r *router) route(topic []byte) *route {
 	}
 	r.found = r.found[:0]
 	var denied []byte
-	if allows(r.publish, topic) {
+	if Allows(r.publish, topic) {
 		r.found = r.root.Match(r.found, topic)
 	} else {
 		denied = append([]byte{}, topic...)

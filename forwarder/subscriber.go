@@ -100,7 +100,7 @@ func (x *xpubPattern) Receive(p *zmtp.Peer, b *zmtp.Batch) error {
 		// A limit on messages applies to the rest, but not to the subscription itself.
 		if m := u.Rest(); len(m.Wire()) > 0 {
 			f.upstream.messages.Add(1)
-			if allows(s.permit.Publish, m.Part(0)) {
+			if Allows(s.permit.Publish, m.Part(0)) {
 				f.sendUp(m)
 			} else {
 				f.upstream.denied.Add(1)
@@ -136,7 +136,7 @@ func (f *Forwarder) subscribe(s *subscriber, topic []byte, on bool) error {
 // may reports whether s may subscribe a topic. table has its subscriptions. An error closes the
 // connection. Only the read goroutine of s calls it.
 func (s *subscriber) may(table *topics.Table[*subscriber], topic []byte) (bool, error) {
-	if !allows(s.permit.Subscribe, topic) {
+	if !Allows(s.permit.Subscribe, topic) {
 		s.f.denySubscription(s.peer, s.permit.denied, topic)
 		return false, nil
 	}

@@ -195,7 +195,7 @@ func (t *tapping) renew() bool {
 
 // tapped adds its copies to a new route.
 func (r *router) tapped(to *route, topic []byte) {
-	if r.tap == nil || to.denied != nil || !allows(r.tap.Topics, topic) {
+	if r.tap == nil || to.denied != nil || !Allows(r.tap.Topics, topic) {
 		return
 	}
 	to.tapped = true

@@ -137,8 +137,8 @@ func (a *accounts) class(topic []byte) *class {
 // Stats returns a snapshot of the counters.
 func (g *Gateway) Stats() Stats {
 	st := Stats{Topics: g.table.Len(), Taken: g.local.Taken(), Matched: g.matched.Load(),
-		Refused: map[Reason]uint64{},
-		Dropped: map[Reason]uint64{}, ByTopic: map[string]TopicStats{}}
+		Refused: map[Reason]uint64{}, Dropped: map[Reason]uint64{},
+		ByTopic: map[string]TopicStats{}}
 	for r := range numReasons {
 		if n := g.refused[r].Load(); n > 0 {
 			st.Refused[r] = n

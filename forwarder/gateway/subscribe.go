@@ -5,10 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/coder/websocket"
 
+	"zmtpd/forwarder"
 	"zmtpd/zmtp/topics"
 )
 
@@ -64,7 +64,7 @@ func (c *client) subscribe(text []byte) {
 		return
 	}
 	for _, topic := range all {
-		if !allows(c.identity.Subscribe, topic) {
+		if !forwarder.Allows(c.identity.Subscribe, []byte(topic)) {
 			c.reply(SubscribeDenied, "not_permitted", fmt.Sprintf("may not subscribe %q", topic))
 			c.dismiss("A subscription is not permitted")
 			return
@@ -91,19 +91,6 @@ func (c *client) dismiss(text string) {
 		c.flush(ctx)
 		c.close(websocket.StatusPolicyViolation, text)
 	})
-}
-
-// allows reports whether topic has one of the prefixes, or prefixes is nil.
-func allows[T string | []byte](prefixes []string, topic T) bool {
-	if prefixes == nil {
-		return true
-	}
-	for _, p := range prefixes {
-		if strings.HasPrefix(string(topic[:min(len(topic), len(p))]), p) {
-			return true
-		}
-	}
-	return false
 }
 
 // subscribe subscribes topics for a client, all or none.

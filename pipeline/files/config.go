@@ -101,28 +101,8 @@ func newLogger(cfg Config) (*Logger, error) {
 		closeDone:       make(chan struct{}),
 		copyTo:          func(w io.Writer) io.Writer { return w },
 	}
-	l.options = *redef.DefaultOptions()
-	if cfg.Options != nil {
-		l.options = *cfg.Options
-		l.options.PostprocessorEnv = maps.Clone(l.options.PostprocessorEnv)
-	}
-	if err := l.options.Validate(); err != nil {
+	if err := l.setDefaults(cfg.Options); err != nil {
 		return nil, err
-	}
-	if l.interval == 0 {
-		l.interval = time.Second
-	}
-	if l.location == nil {
-		l.location = time.Local
-	}
-	if l.maxFiles == 0 {
-		l.maxFiles = 1000
-	}
-	if l.maxNodeLogs == 0 {
-		l.maxNodeLogs = 1000
-	}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.acct = pipeline.NewLedger(l.log)
 	if err := l.setExtension(cfg.Suffix); err != nil {
@@ -163,6 +143,34 @@ func newLogger(cfg Config) (*Logger, error) {
 	l.giveUp, l.cancel = context.WithCancel(context.Background())
 	l.giveUpRotations, l.stopRotations = context.WithCancel(context.Background())
 	return l, nil
+}
+
+// setDefaults sets the options, and what Config leaves out.
+func (l *Logger) setDefaults(options *redef.Options) error {
+	l.options = *redef.DefaultOptions()
+	if options != nil {
+		l.options = *options
+		l.options.PostprocessorEnv = maps.Clone(l.options.PostprocessorEnv)
+	}
+	if err := l.options.Validate(); err != nil {
+		return err
+	}
+	if l.interval == 0 {
+		l.interval = time.Second
+	}
+	if l.location == nil {
+		l.location = time.Local
+	}
+	if l.maxFiles == 0 {
+		l.maxFiles = 1000
+	}
+	if l.maxNodeLogs == 0 {
+		l.maxNodeLogs = 1000
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	return nil
 }
 
 // setExtension sets the extension of log files. An empty suffix stands for the default.

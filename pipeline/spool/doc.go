@@ -2,6 +2,12 @@
 // records that it cannot deliver. Later the sink, or another process after a crash, reads them in
 // order and acknowledges those that were delivered. A record may have any content.
 //
+//	s, err := spool.Open(spool.Config{Dir: "spool"}, func(record []byte) { ... })
+//	_, err = s.Append(record)
+//	seq, record, err := s.Next(nil)
+//	s.Ack(seq)
+//	err = s.Close()
+//
 // # The life of a record
 //
 //  1. Append writes it to the end of the newest segment. When Append returns, the system has it,
