@@ -45,8 +45,10 @@ func (f *natsFlags) check(env *daemon.Env) error {
 		}
 	}
 	for _, two := range [][4]string{
-		{"--store-nats-user", f.StoreNATSUser, "--store-nats-password-file", f.StoreNATSPasswordFile},
-		{"--store-nats-certificate", f.StoreNATSCertificate, "--store-nats-key", f.StoreNATSKey},
+		{"--store-nats-user", f.StoreNATSUser,
+			"--store-nats-password-file", f.StoreNATSPasswordFile},
+		{"--store-nats-certificate", f.StoreNATSCertificate,
+			"--store-nats-key", f.StoreNATSKey},
 	} {
 		if (two[1] == "") != (two[3] == "") {
 			return daemon.Usagef("%s and %s: give both or none", two[0], two[2])
@@ -54,10 +56,12 @@ func (f *natsFlags) check(env *daemon.Env) error {
 	}
 	switch {
 	case given > 1:
-		return daemon.Usagef("credentials for --store-nats: give one of --store-nats-password-file, " +
-			"--store-nats-token-file, --store-nats-creds and --store-nats-nkey")
+		return daemon.Usagef("credentials for --store-nats: give one of " +
+			"--store-nats-password-file, --store-nats-token-file, --store-nats-creds and " +
+			"--store-nats-nkey")
 	case len(f.StoreNATS) == 0 && (given > 0 || f.StoreNATSCA+f.StoreNATSKey != ""):
-		return daemon.Usagef("credentials or certificates for NATS without --store-nats: give it too")
+		return daemon.Usagef("credentials or certificates for NATS without --store-nats: give " +
+			"it too")
 	case f.StoreNATSReplicas < 1 || f.StoreNATSReplicas > 5:
 		return daemon.Usagef("--store-nats-replicas: NATS has 1 to 5, not %d", f.StoreNATSReplicas)
 	}
@@ -66,8 +70,8 @@ func (f *natsFlags) check(env *daemon.Env) error {
 			return daemon.Usagef("--store-nats: %w", err)
 		}
 		if f.StoreNATSCA == "" && crossesNetwork(text) {
-			env.Log.Warn("the stores pass to NATS over the network, which is not encrypted; give a "+
-				"URL with tls:// or --store-nats-ca", "url", text)
+			env.Log.Warn("the stores pass to NATS over the network, which is not encrypted; give "+
+				"a URL with tls:// or --store-nats-ca", "url", text)
 		}
 	}
 	return nil
@@ -84,9 +88,11 @@ func crossesNetwork(text string) bool {
 }
 
 // open opens the bucket of a store.
-func (f *natsFlags) open(name string, sync store.Sync, env *daemon.Env) (*jetstream.Backend, error) {
-	cfg := jetstream.Config{Store: name, Sync: sync, URLs: f.StoreNATS, Replicas: f.StoreNATSReplicas,
-		User: f.StoreNATSUser, CredentialsFile: f.StoreNATSCreds, NKeyFile: f.StoreNATSNkey,
+func (f *natsFlags) open(name string, sync store.Sync, env *daemon.Env) (*jetstream.Backend,
+	error) {
+	cfg := jetstream.Config{Store: name, Sync: sync, URLs: f.StoreNATS,
+		Replicas: f.StoreNATSReplicas, User: f.StoreNATSUser,
+		CredentialsFile: f.StoreNATSCreds, NKeyFile: f.StoreNATSNkey,
 		CAFile: f.StoreNATSCA, CertificateFile: f.StoreNATSCertificate, KeyFile: f.StoreNATSKey,
 		Who: processName(), Logger: env.Log,
 		Lost: func(err error) { env.Fail(fmt.Errorf("--store %s: %w", name, err)) }}

@@ -16,20 +16,23 @@ import (
 // process, and says when it cannot be written to.
 func TestStoreNATS(t *testing.T) {
 	t.Parallel()
-	nats := natstest.Start(t, func(o *server.Options) { o.Username, o.Password = "zmtpd", "secret" })
+	nats := natstest.Start(t, func(o *server.Options) {
+		o.Username, o.Password = "zmtpd", "secret"
+	})
 	dir := t.TempDir()
 	password, wrong := filepath.Join(dir, "password"), filepath.Join(dir, "wrong")
 	writeSecret(t, password, "secret\n")
 	writeSecret(t, wrong, "guess\n")
 	flags := func(more ...string) []string {
-		return append([]string{"up", "--dir", t.TempDir(), "--store", "hosts", "--store-http", "127.0.0.1:0",
-			"--store-nats", nats.URL, "--store-nats-user", "zmtpd"}, more...)
+		return append([]string{"up", "--dir", t.TempDir(), "--store", "hosts",
+			"--store-http", "127.0.0.1:0", "--store-nats", nats.URL,
+			"--store-nats-user", "zmtpd"}, more...)
 	}
 	up := startDaemon(t, flags("--store-nats-password-file", password)...)
 	run := func(args ...string) string {
 		t.Helper()
-		return runTool(t, nil, append([]string{"store", args[0], "--url", up.Endpoint("STORE"), "hosts"},
-			args[1:]...)...)
+		return runTool(t, nil, append([]string{"store", args[0], "--url", up.Endpoint("STORE"),
+			"hosts"}, args[1:]...)...)
 	}
 	run("put", "a", "hello")
 	var status struct {
@@ -39,18 +42,20 @@ func TestStoreNATS(t *testing.T) {
 	}
 	up.Status(&status)
 	if s := status.Store.Stores[0]; s.NATS == nil || !s.NATS.Connected || s.NATS.Replicas != 1 ||
-		strings.Contains(s.NATS.Server, "secret") || up.Metric(`zmtpd_store_nats_connected{store="hosts"}`) != 1 {
+		strings.Contains(s.NATS.Server, "secret") ||
+		up.Metric(`zmtpd_store_nats_connected{store="hosts"}`) != 1 {
 		t.Errorf("%+v", s.NATS)
 	}
+	good := []string{"--store-nats-password-file", password}
 	for want, args := range map[string][]string{
-		"master_exists":        {"--store-nats-password-file", password},
+		"master_exists":        good,
 		"Authorization":        {"--store-nats-password-file", wrong},
 		"give both or none":    nil,
-		"others could read":    {"--store-nats", "nats://a:b@127.0.0.1", "--store-nats-password-file", password},
-		"give one of":          {"--store-nats-password-file", password, "--store-nats-token-file", password},
+		"others could read":    append(good, "--store-nats", "nats://a:b@127.0.0.1"),
+		"give one of":          append(good, "--store-nats-token-file", password),
 		"no such file":         {"--store-nats-password-file", password + "x"},
-		"NATS has 1 to 5":      {"--store-nats-password-file", password, "--store-nats-replicas", "0"},
-		"store-nats-key: give": {"--store-nats-password-file", password, "--store-nats-certificate", "x"},
+		"NATS has 1 to 5":      append(good, "--store-nats-replicas", "0"),
+		"store-nats-key: give": append(good, "--store-nats-certificate", "x"),
 	} {
 		p := start(t, nil, flags(args...)...)
 		if status := p.Wait(); status == 0 || !strings.Contains(p.Stderr.String(), want) {
@@ -71,7 +76,8 @@ func TestStoreNATS(t *testing.T) {
 	}
 	nats.Restart(t)
 	testkit.Eventually(t, "a write that is taken", func() bool {
-		return start(t, nil, "store", "put", "--url", up.Endpoint("STORE"), "hosts", "b", "later").Wait() == 0
+		p := start(t, nil, "store", "put", "--url", up.Endpoint("STORE"), "hosts", "b", "later")
+		return p.Wait() == 0
 	})
 
 	up.Signal(os.Kill)

@@ -146,8 +146,8 @@ func (b *Backend) Commit(changes []store.Change) error {
 			w = encodeEntry(c.Entry)
 		}
 		if len(w.Data) > b.maxData()-messageRoom {
-			return fmt.Errorf("the entry %s has %d bytes, a message of NATS can have %d (max_payload "+
-				"of the server)", w.Key, len(w.Data), b.maxData()-messageRoom)
+			return fmt.Errorf("the entry %s has %d bytes, a message of NATS can have %d "+
+				"(max_payload of the server)", w.Key, len(w.Data), b.maxData()-messageRoom)
 		}
 		if len(b.repair) > 0 {
 			names[w.Key] = true

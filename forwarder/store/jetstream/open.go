@@ -207,7 +207,8 @@ func (b *Backend) checkStream(c jetstream.StreamConfig) error {
 		return errors.New("its messages cannot have a time to live (allow_msg_ttl)")
 	case c.MaxMsgsPerSubject != 1:
 		return fmt.Errorf("it keeps %d values of a key instead of 1", c.MaxMsgsPerSubject)
-	case c.MaxAge != 0 || c.Retention != want.Retention || c.Discard != want.Discard || c.MaxMsgs > 0:
+	case c.MaxAge != 0 || c.MaxMsgs > 0 || c.Retention != want.Retention ||
+		c.Discard != want.Discard:
 		return errors.New("it removes entries by age, number or consumption")
 	case len(c.Subjects) != 1 || c.Subjects[0] != want.Subjects[0] || c.Mirror != nil ||
 		len(c.Sources) > 0 || c.SubjectTransform != nil:
@@ -249,9 +250,10 @@ func (b *Backend) open() (err error) {
 	}
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled),
-		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		return errors.New("the server has no JetStream, or this account may not use it: turn it on " +
-			"in the server's configuration (jetstream {})")
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount),
+		errors.Is(err, nats.ErrNoResponders):
+		return errors.New("the server has no JetStream, or this account may not use it: turn it " +
+			"on in the server's configuration (jetstream {})")
 	case err != nil:
 		return fmt.Errorf("the bucket %s cannot be opened: %w", b.bucket, b.explain(err))
 	}
@@ -259,8 +261,8 @@ func (b *Backend) open() (err error) {
 		return fmt.Errorf("the bucket %s cannot keep a store: %w; it stays as it is", b.bucket, err)
 	}
 	if have := b.stream.CachedInfo().Config.Replicas; have < b.cfg.Replicas {
-		b.cfg.Logger.Warn("the bucket of the store has fewer replicas than asked for; change it with "+
-			"nats stream update --replicas", "store", b.cfg.Store, "stream", "KV_"+b.bucket,
+		b.cfg.Logger.Warn("the bucket of the store has fewer replicas than asked for; change it "+
+			"with nats stream update --replicas", "store", b.cfg.Store, "stream", "KV_"+b.bucket,
 			"replicas", have, "asked", b.cfg.Replicas)
 	}
 	old, err := b.take(ctx)
@@ -289,15 +291,15 @@ func (b *Backend) take(ctx context.Context) (old record, err error) {
 			return old, err
 		}
 		if info.State.Msgs > 0 {
-			return old, fmt.Errorf("the bucket %s has %d messages and no record of zmtpd: it is not "+
-				"one of a store; it stays as it is", b.bucket, info.State.Msgs)
+			return old, fmt.Errorf("the bucket %s has %d messages and no record of zmtpd: it is "+
+				"not one of a store; it stays as it is", b.bucket, info.State.Msgs)
 		}
 	case err != nil:
 		return old, err
 	default:
 		if old, err = decodeRecord(m.Data); err != nil {
-			return old, fmt.Errorf("the record %s of the bucket %s is not one of zmtpd: %w; it stays as it is",
-				recordKey, b.bucket, err)
+			return old, fmt.Errorf("the record %s of the bucket %s is not one of zmtpd: %w; it "+
+				"stays as it is", recordKey, b.bucket, err)
 		}
 		b.rev = m.Sequence
 	}
@@ -358,10 +360,11 @@ func (b *Backend) checkOwner(m *jetstream.RawStreamMsg) (record, error) {
 	r, err := decodeRecord(m.Data)
 	switch {
 	case err != nil:
-		err = fmt.Errorf("another program has changed the record of the bucket %s: %w", b.bucket, err)
+		err = fmt.Errorf("another program has changed the record of the bucket %s: %w", b.bucket,
+			err)
 	case r.Owner != b.owner:
-		err = store.Errorf(store.MasterExists, "another process (%.80q) has taken the store %s over", r.Who,
-			b.cfg.Store)
+		err = store.Errorf(store.MasterExists,
+			"another process (%.80q) has taken the store %s over", r.Who, b.cfg.Store)
 	default:
 		return r, nil
 	}
@@ -387,7 +390,8 @@ func (b *Backend) finishJournal(old record) error {
 	var all []write
 	for part := range old.Parts {
 		ctx, cancel := b.context()
-		m, err := b.stream.GetLastMsgForSubject(ctx, b.subject(fmt.Sprint(journal(old.Journal), ".", part)))
+		key := fmt.Sprint(journal(old.Journal), ".", part)
+		m, err := b.stream.GetLastMsgForSubject(ctx, b.subject(key))
 		cancel()
 		if err != nil {
 			return fmt.Errorf("part %d of %d of the journal: %w", part, old.Parts, err)

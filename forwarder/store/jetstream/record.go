@@ -133,7 +133,8 @@ func decodeEntry(name string, b []byte) (*store.Entry, error) {
 	if entryName(key) != name {
 		return nil, errors.New("it is the entry of another key")
 	}
-	e := &store.Entry{Key: key, Value: store.Whole(value), Seq: s.Seq, Modified: s.Modified, Who: s.Who}
+	e := &store.Entry{Key: key, Value: store.Whole(value), Seq: s.Seq, Modified: s.Modified,
+		Who: s.Who}
 	if s.Expires != nil {
 		e.Expires = *s.Expires
 	}

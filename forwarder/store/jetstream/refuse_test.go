@@ -1,7 +1,10 @@
 package jetstream
 
 import (
+	"crypto/tls"
+	"encoding/pem"
 	"errors"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,40 +48,47 @@ func TestForeign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	odd, err := event.Append(nil, savedEntry{Key: text("a"), Value: []byte{0xff}, Modified: time.Now()})
+	odd, err := event.Append(nil, savedEntry{Key: text("a"), Value: []byte{0xff},
+		Modified: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	type data = map[string][]byte
+	none := func(*jetstream.StreamConfig) {}
+	type config = jetstream.StreamConfig
+	format2 := rec(func(r *record) { r.Format = "zmtpd store 2" })
+	journaled := func(parts uint64) []byte {
+		return rec(func(r *record) { r.Journal, r.Parts = 7, parts })
+	}
 	for title, c := range map[string]struct {
-		config func(*jetstream.StreamConfig)
-		data   map[string][]byte
+		config func(*config)
+		data   data
 		want   string
 	}{
-		"no record":       {nil, map[string][]byte{"hello": []byte("world")}, "no record"},
-		"text as record":  {nil, map[string][]byte{recordKey: []byte("hello")}, "is not one of zmtpd"},
-		"empty record":    {nil, map[string][]byte{recordKey: {}}, "is not one of zmtpd"},
-		"other format":    {nil, map[string][]byte{recordKey: rec(func(r *record) { r.Format = "zmtpd store 2" })}, "its format"},
-		"other key":       {nil, map[string][]byte{recordKey: good, "hello": []byte("x")}, `key "hello"`},
-		"text as entry":   {nil, map[string][]byte{recordKey: good, name: []byte("hello")}, name},
-		"another vector":  {nil, map[string][]byte{recordKey: good, name: wrong}, name},
-		"value":           {nil, map[string][]byte{recordKey: good, name: odd}, "its value"},
-		"another's entry": {nil, map[string][]byte{recordKey: good, name: entry("b", "v")}, "another key"},
-		"lost journal":    {nil, map[string][]byte{recordKey: rec(func(r *record) { r.Journal, r.Parts = 7, 1<<60 })}, "part 0"},
-		"odd journal":     {nil, map[string][]byte{recordKey: rec(func(r *record) { r.Journal, r.Parts = 7, 1 }), "j7.0": pack([]write{{recordKey, nil}}, 1000)[0]}, "part of a journal"},
-		"history":         {func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 }, nil, "5 values"},
-		"age":             {func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, nil, "by age"},
-		"no batches":      {func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }, nil, "2.12"},
-		"memory":          {func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, nil, "in memory"},
+		"no record":      {none, data{"hello": []byte("world")}, "no record"},
+		"text as record": {none, data{recordKey: []byte("hello")}, "is not one of zmtpd"},
+		"empty record":   {none, data{recordKey: {}}, "is not one of zmtpd"},
+		"other format":   {none, data{recordKey: format2}, "its format"},
+		"other key":      {none, data{recordKey: good, "hello": []byte("x")}, `key "hello"`},
+		"text as entry":  {none, data{recordKey: good, name: []byte("hello")}, name},
+		"another vector": {none, data{recordKey: good, name: wrong}, name},
+		"value":          {none, data{recordKey: good, name: odd}, "its value"},
+		"other's entry":  {none, data{recordKey: good, name: entry("b", "v")}, "another key"},
+		"lost journal":   {none, data{recordKey: journaled(1 << 60)}, "part 0"},
+		"odd journal": {none, data{recordKey: journaled(1),
+			"j7.0": pack([]write{{recordKey, nil}}, 1000)[0]}, "part of a journal"},
+		"history":    {func(c *config) { c.MaxMsgsPerSubject = 5 }, nil, "5 values"},
+		"age":        {func(c *config) { c.MaxAge = time.Hour }, nil, "by age"},
+		"no batches": {func(c *config) { c.AllowAtomicPublish = false }, nil, "2.12"},
+		"memory":     {func(c *config) { c.Storage = jetstream.MemoryStorage }, nil, "in memory"},
 	} {
 		t.Run(title, func(t *testing.T) {
-			b := Backend{cfg: Config{Store: strings.ReplaceAll(strings.ReplaceAll(title, " ", "_"), "'", ""),
-				URLs: []string{server.URL}, Replicas: 1}}
+			name := strings.NewReplacer(" ", "_", "'", "").Replace(title)
+			b := Backend{cfg: Config{Store: name, URLs: []string{server.URL}, Replicas: 1}}
 			b.bucket = "zmtpd_" + b.cfg.Store
-			config := b.streamConfig()
-			if c.config != nil {
-				c.config(&config)
-			}
-			stream, err := js.CreateStream(t.Context(), config)
+			streamConfig := b.streamConfig()
+			c.config(&streamConfig)
+			stream, err := js.CreateStream(t.Context(), streamConfig)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +111,8 @@ func TestForeign(t *testing.T) {
 			for key, data := range c.data {
 				m, err := stream.GetLastMsgForSubject(t.Context(), b.subject(key))
 				if err != nil || key != recordKey && string(m.Data) != string(data) {
-					t.Errorf("%s has changed: %+v, error %v, %d messages", key, m, err, info.State.Msgs)
+					t.Errorf("%s has changed: %+v, error %v, %d messages", key, m, err,
+						info.State.Msgs)
 				}
 			}
 		})
@@ -132,7 +143,7 @@ func TestTooLarge(t *testing.T) {
 	put(t, s, "b", "2")
 	s.Close()
 	s, _ = open(t, Config{URLs: []string{server.URL}})
-	if e := s.Get(text(key)); s.Stats().Keys != 3 || e == nil || string(e.Value.Raw()) != string(text(most)) {
+	if s.Stats().Keys != 3 || !has(s, key, most) {
 		t.Errorf("%+v", s.Stats())
 	}
 }
@@ -165,7 +176,48 @@ func TestFull(t *testing.T) {
 	}
 }
 
-func fixed(text string) func() (string, error) { return func() (string, error) { return text, nil } }
+// TestPermissions: a user of NATS with the permissions that docs/stores.md names can do all; one
+// without is told what lacks.
+func TestPermissions(t *testing.T) {
+	all := &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: []string{"$JS.API.>", "$KV.zmtpd_test.>",
+			"zmtpd.master.zmtpd_test", "_INBOX.>"}},
+		Subscribe: &server.SubjectPermission{
+			Allow: []string{"zmtpd.master.zmtpd_test", "_INBOX.>"}},
+	}
+	none := &server.Permissions{Subscribe: all.Subscribe, Publish: &server.SubjectPermission{
+		Allow: []string{"$JS.API.>", "zmtpd.master.zmtpd_test", "_INBOX.>"}}}
+	server := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "all", Password: "secret", Permissions: all},
+			{Username: "none", Password: "secret", Permissions: none}}
+	})
+	cfg := Config{URLs: []string{server.URL}, User: "all", Password: fixed("secret"), Who: "host:1"}
+	s, _ := open(t, cfg)
+	put(t, s, "a", "1")
+	if _, err := s.Apply(t.Context(), "", store.Write{Op: "clear"}); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "a", "2")
+	cfg.Store = "test"
+	if _, err := Open(cfg); !errors.Is(err, store.MasterExists) ||
+		!strings.Contains(err.Error(), "host:1") {
+		t.Errorf("error %v", err)
+	}
+	s.Close()
+	s, _ = open(t, cfg)
+	if !has(s, "a", "2") {
+		t.Error("the entry is not there")
+	}
+	s.Close()
+	cfg.User, cfg.Timeout = "none", time.Second
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "Permissions Violation") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func fixed(text string) func() (string, error) {
+	return func() (string, error) { return text, nil }
+}
 
 // TestConnect has the ways to connect, and how they fail.
 func TestConnect(t *testing.T) {
@@ -179,30 +231,49 @@ func TestConnect(t *testing.T) {
 	if err := os.WriteFile(seedFile, seed, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	passwords := natstest.Start(t, func(o *server.Options) { o.Username, o.Password = "zmtpd", "secret" })
+	passwords := natstest.Start(t, func(o *server.Options) {
+		o.Username, o.Password = "zmtpd", "secret"
+	})
 	tokens := natstest.Start(t, func(o *server.Options) { o.Authorization = "secret" })
-	keys := natstest.Start(t, func(o *server.Options) { o.Nkeys = []*server.NkeyUser{{Nkey: public}} })
+	keys := natstest.Start(t, func(o *server.Options) {
+		o.Nkeys = []*server.NkeyUser{{Nkey: public}}
+	})
+	web := httptest.NewTLSServer(nil) // has a certificate for 127.0.0.1
+	defer web.Close()
+	authority := filepath.Join(t.TempDir(), "authority")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}
+	if err := os.WriteFile(authority, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secure := natstest.Start(t, func(o *server.Options) {
+		o.TLSConfig = &tls.Config{Certificates: web.TLS.Certificates}
+	})
 	small := natstest.Start(t, func(o *server.Options) { o.MaxPayload = 100_000 })
 	plain := natstest.Start(t, func(o *server.Options) { o.JetStream = false })
+	at := func(url string) []string { return []string{url} }
+	refused := func() (string, error) { return "", os.ErrPermission }
+	in, secret, wrong := at(passwords.URL), fixed("secret"), fixed("wrong")
 	for name, c := range map[string]struct {
 		cfg  Config
 		want string // "" if it connects
 	}{
-		"password":       {Config{URLs: []string{passwords.URL}, User: "zmtpd", Password: fixed("secret")}, ""},
-		"wrong password": {Config{URLs: []string{passwords.URL}, User: "zmtpd", Password: fixed("wrong")}, "Authorization"},
-		"no password":    {Config{URLs: []string{passwords.URL}}, "Authorization"},
-		"token":          {Config{URLs: []string{tokens.URL}, Token: fixed("secret")}, ""},
-		"wrong token":    {Config{URLs: []string{tokens.URL}, Token: fixed("wrong")}, "Authorization"},
-		"nkey":           {Config{URLs: []string{keys.URL}, NKeyFile: seedFile}, ""},
-		"no nkey":        {Config{URLs: []string{keys.URL}, NKeyFile: seedFile + "x"}, "no such file"},
-		"no creds":       {Config{URLs: []string{keys.URL}, CredentialsFile: seedFile + "x"}, "no such file"},
-		"unreadable":     {Config{URLs: []string{tokens.URL}, Token: func() (string, error) { return "", os.ErrPermission }}, "permission"},
-		"no JetStream":   {Config{URLs: []string{plain.URL}}, "jetstream {}"},
-		"small messages": {Config{URLs: []string{small.URL}}, "max_payload"},
-		"nobody":         {Config{URLs: []string{"nats://127.0.0.1:1"}}, "no servers"},
-		"in the URL":     {Config{URLs: []string{"nats://zmtpd:secret@127.0.0.1:1"}}, "others could read"},
-		"http":           {Config{URLs: []string{"http://127.0.0.1:1"}}, "none of nats, tls, ws, wss"},
-		"no URL":         {Config{URLs: []string{"127.0.0.1"}}, "no URL"},
+		"password":       {Config{URLs: in, User: "zmtpd", Password: secret}, ""},
+		"wrong password": {Config{URLs: in, User: "zmtpd", Password: wrong}, "Authorization"},
+		"no password":    {Config{URLs: in}, "Authorization"},
+		"token":          {Config{URLs: at(tokens.URL), Token: secret}, ""},
+		"wrong token":    {Config{URLs: at(tokens.URL), Token: wrong}, "Authorization"},
+		"unreadable":     {Config{URLs: at(tokens.URL), Token: refused}, "permission"},
+		"nkey":           {Config{URLs: at(keys.URL), NKeyFile: seedFile}, ""},
+		"no nkey":        {Config{URLs: at(keys.URL), NKeyFile: seedFile + "x"}, "no such file"},
+		"no creds":       {Config{URLs: at(keys.URL), CredentialsFile: "/x"}, "no such file"},
+		"TLS":            {Config{URLs: at(secure.URL), CAFile: authority}, ""},
+		"no authority":   {Config{URLs: at(secure.URL)}, "certificate"},
+		"no JetStream":   {Config{URLs: at(plain.URL)}, "jetstream {}"},
+		"small messages": {Config{URLs: at(small.URL)}, "max_payload"},
+		"nobody":         {Config{URLs: at("nats://127.0.0.1:1")}, "no servers"},
+		"in the URL":     {Config{URLs: at("nats://zmtpd:secret@127.0.0.1:1")}, "others could"},
+		"http":           {Config{URLs: at("http://127.0.0.1:1")}, "none of nats, tls, ws, wss"},
+		"no URL":         {Config{URLs: at("127.0.0.1")}, "no URL"},
 		"a bad name":     {Config{Store: "a.b"}, "letters"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -214,8 +285,11 @@ func TestConnect(t *testing.T) {
 			if err == nil {
 				b.Close()
 			}
-			if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) ||
-				strings.Contains(err.Error(), "secret") || !errors.Is(err, store.CannotOpenFile)) {
+			if err == nil && c.want == "" {
+				return
+			}
+			if !errors.Is(err, store.CannotOpenFile) || c.want == "" ||
+				!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
