@@ -90,6 +90,9 @@ func TestStoreServer(t *testing.T) {
 	if got := runTool(t, nil, "store", "keys", "--url", clone.Endpoint("STORE"), "hosts"); got != "a\nn\n" {
 		t.Errorf("the clone has the keys %q", got)
 	}
+	if clone.Metric(`zmtpd_memory_used_bytes{kind="stores"}`) == 0 {
+		t.Error("the clone does not count in the memory budget")
+	}
 	var status struct {
 		Store struct {
 			Stores []storeStatus `json:"stores"`

@@ -131,7 +131,7 @@ func (s *storeShare) connect() error {
 	}
 	for _, name := range s.job.flags.StoreClone {
 		c, err := replica.NewClone(replica.CloneConfig{Name: name, Bus: node,
-			MaxBytes: int64(s.job.flags.StoreBytes), Logger: s.job.env.Log})
+			MaxBytes: int64(s.job.flags.StoreBytes), Memory: s.job.env.Memory, Logger: s.job.env.Log})
 		if err != nil {
 			return fmt.Errorf("--store-clone: %w", err)
 		}

@@ -11,14 +11,16 @@ import (
 	"zmtpd/forwarder/cluster"
 	"zmtpd/forwarder/event"
 	"zmtpd/forwarder/store"
+	"zmtpd/zmtp/memory"
 )
 
 // CloneConfig configures a [Clone].
 type CloneConfig struct {
 	Name     string // of the store
 	Bus      Bus
-	MaxBytes int64        // of all entries; default 1 GiB
-	Logger   *slog.Logger // default: nothing is logged
+	MaxBytes int64          // of all entries; default 1 GiB
+	Memory   *memory.Budget // of the process, in which the copy counts; default: none
+	Logger   *slog.Logger   // default: nothing is logged
 }
 
 // Clone follows a store that has its master elsewhere.
@@ -73,7 +75,7 @@ func NewClone(cfg CloneConfig) (*Clone, error) {
 		cfg.MaxBytes = 1 << 30
 	}
 	s, err := store.Open(store.Config{Name: cfg.Name, MaxBytes: cfg.MaxBytes, Follower: true,
-		Logger: cfg.Logger})
+		Memory: cfg.Memory, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
