@@ -25,24 +25,38 @@ const (
 type pace struct {
 	at      time.Time // of the last look
 	written uint64    // bytes that the connection had taken then
-	waited  float64   // seconds, fading
+	waiters int       // publishers that wait since then
+	waited  float64   // seconds in which at least one waited, fading
 	queues  float64   // full queues taken, fading
 }
 
-// look accounts for what s has taken since the last look, and for waited, the part of that time for
-// which a publisher waited. It reports whether s lags.
-func (s *subscriber) look(now time.Time, waited time.Duration) (lags bool) {
-	_, queued, written := s.peer.Queue()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := &s.pace
-	since := now.Sub(p.at)
+// look accounts for the time since the last look: queued bytes wait now, and the connection has
+// taken written bytes so far. It reports whether the subscriber lags.
+//
+// A publisher that waits looks at each waitTick at least. If nobody looked for longer, the machine is
+// too busy to run this process, and perhaps the subscriber, so that one tick counts.
+func (p *pace) look(now time.Time, queued int64, written uint64) (lags bool) {
+	since := max(now.Sub(p.at), 0)
 	fade := math.Exp(-since.Seconds() / paceMemory.Seconds())
-	p.waited = p.waited*fade + max(min(waited, since), 0).Seconds()
+	p.waited *= fade
+	if p.waiters > 0 {
+		p.waited += min(since, waitTick).Seconds()
+	}
 	taken := float64(written-p.written) / float64(max(queued, 1))
 	p.queues = p.queues*fade + taken*min(1, paceMemory.Seconds()/max(since.Seconds(), 1e-9))
 	p.at, p.written = now, written
 	return p.waited > queuePatience.Seconds()*(1+p.queues)
+}
+
+// look reports whether s lags. From now on, publishers more wait for it, or fewer if that is
+// negative.
+func (s *subscriber) look(now time.Time, publishers int) (lags bool) {
+	_, queued, written := s.peer.Queue()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lags = s.pace.look(now, queued, written)
+	s.pace.waiters += publishers
+	return lags
 }
 
 // charge accounts for the time until now for which s held a publisher up, and returns for how long

@@ -172,3 +172,43 @@ func TestLossIsLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+// Publishers that begin and end waits for a subscriber take nothing from the time for which another
+// publisher waits. If nobody waits, or nobody looks because the machine is busy, no time counts.
+func TestTimeWaitedForSubscriber(t *testing.T) {
+	const queue, begun = 1000, 1e9
+	for name, c := range map[string]struct {
+		waiters int           // publishers that wait all the time
+		others  int           // publishers that wait for a moment before each look
+		rate    float64       // queues that the subscriber takes in a second
+		every   time.Duration // from look to look
+		lags    bool
+	}{
+		"one waits":                     {1, 0, 5, waitTick, true},
+		"one waits among others":        {1, 3, 5, waitTick, true},
+		"nobody waits for long":         {0, 3, 5, waitTick, false},
+		"one waits, of a fast one":      {1, 3, 60, waitTick, false},
+		"one waits, on a busy machine":  {1, 0, 5, 20 * waitTick, false},
+		"one waits, among busy others":  {1, 3, 5, 20 * waitTick, false},
+		"nobody waits, on busy machine": {0, 0, 5, 20 * waitTick, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Unix(begun, 0)
+			p := pace{at: now, waiters: c.waiters}
+			lags := false
+			for elapsed := c.every; elapsed < 3*time.Second; elapsed += c.every {
+				now = time.Unix(begun, 0).Add(elapsed)
+				written := uint64(c.rate * elapsed.Seconds() * queue)
+				for range c.others {
+					p.look(now.Add(-time.Microsecond), queue, written)
+					p.waiters++
+				}
+				lags = p.look(now, queue, written)
+				p.waiters -= c.others
+			}
+			if lags != c.lags {
+				t.Errorf("lags: %v, want %v: %+v", lags, c.lags, p)
+			}
+		})
+	}
+}
