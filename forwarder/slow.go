@@ -51,9 +51,9 @@ func (p *pace) look(now time.Time, queued int64, written uint64) (lags bool) {
 // look reports whether s lags. From now on, publishers more wait for it, or fewer if that is
 // negative.
 func (s *subscriber) look(now time.Time, publishers int) (lags bool) {
-	_, queued, written := s.peer.Queue()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, queued, written := s.peer.Queue() // under mu, so that written never goes back
 	lags = s.pace.look(now, queued, written)
 	s.pace.waiters += publishers
 	return lags

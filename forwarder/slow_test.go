@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 )
 
@@ -210,5 +211,50 @@ func TestTimeWaitedForSubscriber(t *testing.T) {
 				t.Errorf("lags: %v, want %v: %+v", lags, c.lags, p)
 			}
 		})
+	}
+}
+
+// Publishers that look at a subscriber at the same time do not take it for a fast one.
+func TestSubscriberIsLookedAtFromManyGoroutines(t *testing.T) {
+	b := newBroker(t, Config{})
+	defer b.Close()
+	r := b.dialRaw(t, xpubAddr, wire.SUB)
+	defer r.Close()
+	r.subscribe("t", true)
+	testkit.Eventually(t, "the subscription", func() bool { return b.Stats().Topics == 1 })
+	b.mu.Lock()
+	var s *subscriber
+	for s = range b.subscribers {
+	}
+	b.mu.Unlock()
+	go io.Copy(io.Discard, r)
+	pub := b.dialRaw(t, xsubAddr, wire.PUB)
+	defer pub.Close()
+	go io.Copy(io.Discard, pub)
+	var lookers sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		lookers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					s.look(time.Now(), 0)
+				}
+			}
+		})
+	}
+	const count, size = 2000, 1000
+	for range count {
+		pub.send("t", strings.Repeat("x", size))
+	}
+	testkit.Eventually(t, "all messages to be sent", func() bool {
+		return s.peer.Stats().Out.Messages == count
+	})
+	close(done)
+	lookers.Wait()
+	if s.pace.queues > count*2*size {
+		t.Errorf("it took %g queues, of %d messages", s.pace.queues, count)
 	}
 }

@@ -126,11 +126,11 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 		t.Errorf("the healthy subscriber got %d messages of %d in the time in which they were "+
 			"published", got, sent)
 	}
-	// The time that a publisher waits for a subscriber before that one counts as slow is not
-	// charged to its budget: up to queuePatience for each future slow subscriber, as long as the
-	// budget lasts.
+	// The time that a publisher waits for a subscriber before that one lags is not charged to its
+	// budget: queuePatience and a tick for each subscriber that will be slow. Publishers wait for
+	// many of them at the same time, for ten one after the other at most.
 	most := time.Duration(DefaultWaitShare*float64(holdWindow)) +
-		queuePatience*time.Duration(min(slow, 5)) + 2*waitTick
+		(queuePatience+waitTick)*time.Duration(min(slow, 10)) + 2*waitTick
 	for _, h := range held {
 		if h.worst() > most {
 			t.Errorf("a publisher was held up for %v of %v, the limit is %v", h.worst(), holdWindow,
@@ -142,7 +142,6 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 	if got := len(healthy.all()); got != sent {
 		t.Errorf("the healthy subscriber got %d messages of %d", got, sent)
 	}
-	named := 0
 	for _, st := range b.Stats().Subscribers {
 		if in := st.Out.Messages + st.Dropped.Total(); in != uint64(sent) {
 			t.Errorf("%d messages taken and %d dropped, of %d", st.Out.Messages, st.Dropped.Total(),
@@ -156,10 +155,10 @@ func testWaitShare(t *testing.T, read func(io.Reader), slow, publishers int) {
 			t.Errorf("node %s lost %d messages, and the log does not name it", st.NodeID,
 				st.Dropped)
 		}
-		named += len(lines)
-	}
-	if named > 2*slow {
-		t.Errorf("%d lines of the log on %d slow subscribers", named, slow)
+		// Trials of 1, 2 and 4 seconds, and then one of 8, fill the time.
+		if len(lines) > 4 {
+			t.Errorf("node %s is named %d times: %q", st.NodeID, len(lines), lines)
+		}
 	}
 	for _, r := range conns {
 		r.Close()
