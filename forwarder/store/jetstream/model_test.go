@@ -42,7 +42,7 @@ func TestModel(t *testing.T) {
 				if b, err = Open(cfg); err != nil {
 					return false
 				}
-				b.timeout = 300 * time.Millisecond
+				b.timeout = 150 * time.Millisecond
 				s, err = store.Open(store.Config{Name: "model", Backend: b})
 				return err == nil
 			})
