@@ -154,9 +154,9 @@ func becomesWritable(t *testing.T, p *Poller, when string) {
 	}
 }
 
-// A socket that sends can do so when a peer is there and has room, as often as the poller says; Wait
-// ends when a queue has drained to half, and when the socket has ended. Over tcp the queue is the
-// sender's, over inproc the receiver's (ZMQ_POLLOUT).
+// A socket that sends can do so when a peer is there and has room, as often as the poller says.
+// Wait ends when a queue has drained to half, and when the socket has ended. Over tcp the queue is
+// the sender's, over inproc the receiver's (ZMQ_POLLOUT).
 func TestPollerSends(t *testing.T) {
 	type socket interface {
 		Sender
@@ -268,8 +268,8 @@ type testReceiver interface {
 	Close() error
 }
 
-// Types that drop what has no room can always send; a REQ in its turn, if it has a peer; a REP while
-// a request waits for its reply.
+// Types that drop what has no room can always send; a REQ in its turn, if it has a peer; a REP
+// while a request waits for its reply.
 func TestPollerSendsInTurn(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
 		for _, s := range []interface {
