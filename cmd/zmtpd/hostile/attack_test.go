@@ -46,7 +46,7 @@ type assault struct {
 	// run attacks until ctx ends or the attack is complete.
 	run func(t *testing.T, ctx context.Context)
 	// calm says that after the attack the daemon has no work except for honest peers, so it must
-	// cost no processor time.
+	// hardly take more processor time than before.
 	calm bool
 }
 
@@ -79,7 +79,9 @@ func (a *assault) start(t *testing.T) {
 	a.process.WantRunning()
 	r.cpu = testkit.CPUTime(t, pid) - cpu
 	used := (testkit.CPUTime(t, pid) - stuckCPU).Seconds() / time.Since(stuck).Seconds()
-	if a.calm && used > 3*idle+0.05 {
+	// A loop would take a whole processor. Rotation goes on, and starts post-processors, which takes
+	// several times the processor time on a busy machine.
+	if a.calm && used > 3*idle+0.2 {
 		t.Errorf("the daemon takes %.0f %% of a processor, before the attack %.0f %%", 100*used,
 			100*idle)
 	}
