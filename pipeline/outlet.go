@@ -88,12 +88,11 @@ type Outlet struct {
 	kept     arena               // guarded by mu; of what may have to go to the spool
 	acks     []spool.Seq         // guarded by mu; to be acknowledged
 	closing  bool                // guarded by mu; nothing more is taken out of the spool
-	// guarded by mu; the spool is to be closed once acks are dealt with
-	closed  bool
-	gone    error // guarded by mu; why the sink can take nothing more, nil if it can
-	waiting error // guarded by mu; why the nodes wait, nil if they do not
-	waits   phase // guarded by mu; of waiting
-	spills  phase // guarded by mu; of spilling
+	closed   bool                // guarded by mu; the spool closes when acks are written
+	gone     error               // guarded by mu; why the sink can take nothing more, nil if it can
+	waiting  error               // guarded by mu; why the nodes wait, nil if they do not
+	waits    phase               // guarded by mu; of waiting
+	spills   phase               // guarded by mu; of spilling
 }
 
 // flowKey identifies a flow: batches whose order is kept. The source is the first node id of a

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"zmtpd/pipeline/spool"
-
 	"zmtpd/pipeline/internal/await"
+	"zmtpd/pipeline/spool"
 )
 
 // UndeliveredError reports batches that a sink could not deliver before its end and that are in no
