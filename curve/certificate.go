@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -135,8 +134,8 @@ func parseZPL(line string) (name, value string, indented bool, err error) {
 	return name, value, indented, nil
 }
 
-// ReadCertificate reads a certificate file. On systems with file modes it refuses a file with a
-// secret key that others than its owner may read or write.
+// ReadCertificate reads a certificate file. It refuses a file with a secret key that is
+// [OpenToOthers].
 func ReadCertificate(path string) (Certificate, error) {
 	// Open would wait for the writer of a named pipe.
 	info, err := os.Stat(path)
@@ -163,9 +162,9 @@ func ReadCertificate(path string) (Certificate, error) {
 	if err != nil {
 		return Certificate{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if mode := info.Mode().Perm(); c.Secret != nil && mode&0o077 != 0 && runtime.GOOS != "windows" {
+	if c.Secret != nil && OpenToOthers(info) {
 		return Certificate{}, fmt.Errorf("%s has a secret key, and others than its owner may"+
-			" read or change it (mode %04o): chmod 600 %[1]s", path, mode)
+			" read or change it (mode %04o): chmod 600 %[1]s", path, info.Mode().Perm())
 	}
 	return c, nil
 }

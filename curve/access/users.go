@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"zmtpd/curve"
 	"zmtpd/zmtp/zap"
 )
 
@@ -105,8 +105,8 @@ func parseUsers(text []byte) (zap.Passwords, error) {
 	return all, nil
 }
 
-// ReadSecretFile reads a file with passwords of at most so many bytes. On systems with file modes
-// it refuses a file that others than its owner may read or write.
+// ReadSecretFile reads a file with passwords of at most so many bytes. It refuses a file that is
+// [curve.OpenToOthers].
 func ReadSecretFile(path string, most int) ([]byte, error) {
 	// Open would wait for the writer of a named pipe.
 	info, err := os.Stat(path)
@@ -124,9 +124,9 @@ func ReadSecretFile(path string, most int) ([]byte, error) {
 	if info, err = f.Stat(); err != nil { // of the file that was opened
 		return nil, err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+	if curve.OpenToOthers(info) {
 		return nil, fmt.Errorf("%s is for passwords, and others than its owner may read or change "+
-			"it (mode %04o): chmod 600 %[1]s", path, mode)
+			"it (mode %04o): chmod 600 %[1]s", path, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err == nil && len(text) > most {

@@ -115,7 +115,7 @@ func (d *doctor) zeekctlKeys(z *zeek, options map[string]setting) {
 // checkSecretFile reports a file with a secret key that others can read.
 func (d *doctor) checkSecretFile(path string) {
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() &&
-		info.Mode().Perm()&0o077 != 0 {
+		curve.OpenToOthers(info) {
 		d.found.add("key-file-open", path, "its permissions are %v", info.Mode().Perm())
 	}
 }
