@@ -7,12 +7,13 @@ import (
 	"io"
 	"net/netip"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+
 	"zmtpd/capture"
 	"zmtpd/zmtp/wire"
 )
-
-// linkRaw is the link type of packets that begin with IP.
-const linkRaw = 101
 
 // maxSegment bounds the payload of a packet in bytes.
 const maxSegment = 32 << 10
@@ -20,7 +21,7 @@ const maxSegment = 32 << 10
 // Null writes sessions as TCP connections with the NULL mechanism. The times are those of the
 // events, and the endpoints are those of the sessions. What could not be decoded is left out.
 type Null struct {
-	file     *pcapng
+	w        *pcapgo.NgWriter
 	sessions map[uint64]*stream
 	buf      []byte
 	packet   []byte
@@ -33,12 +34,17 @@ type stream struct {
 }
 
 // NewNull returns a Null that writes pcapng to w.
-func NewNull(w io.Writer) *Null {
-	return &Null{file: newPcapng(w), sessions: map[uint64]*stream{}}
+func NewNull(w io.Writer) (*Null, error) {
+	// Packets begin with IP.
+	ng, err := pcapgo.NewNgWriter(w, layers.LinkTypeRaw)
+	if err != nil {
+		return nil, err
+	}
+	return &Null{w: ng, sessions: map[uint64]*stream{}}, nil
 }
 
 // Flush writes what is buffered.
-func (n *Null) Flush() error { return n.file.flush() }
+func (n *Null) Flush() error { return n.w.Flush() }
 
 // Write takes an event. Those of a session have to come from its first one on.
 func (n *Null) Write(ev *capture.Event) error {
@@ -150,7 +156,8 @@ func (n *Null) segment(s *stream, ev *capture.Event, side capture.Side, flags by
 	if flags&(flagSYN|flagFIN) != 0 {
 		s.next[i]++
 	}
-	return n.file.write(linkRaw, ev.Time, b)
+	return n.w.WritePacket(gopacket.CaptureInfo{Timestamp: ev.Time, CaptureLength: len(b),
+		Length: len(b)}, b)
 }
 
 // appendIP appends an IP header for a TCP segment of size bytes.

@@ -3,7 +3,12 @@ package rewrite
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
 
 	"zmtpd/capture"
 )
@@ -11,15 +16,21 @@ import (
 // Packets writes packets as pcapng, with their link types. A VLAN tag that the interface has
 // removed is put back.
 type Packets struct {
-	file   *pcapng
-	tagged []byte
+	w          io.Writer
+	ng         *pcapgo.NgWriter // nil before the first packet
+	interfaces map[uint16]int   // by link type
+	tagged     []byte
 }
 
 // NewPackets returns a Packets that writes to w.
-func NewPackets(w io.Writer) *Packets { return &Packets{file: newPcapng(w)} }
+func NewPackets(w io.Writer) *Packets { return &Packets{w: w, interfaces: map[uint16]int{}} }
 
 // Write writes a packet.
 func (w *Packets) Write(p capture.Packet) error {
+	id, err := w.link(p.Link)
+	if err != nil {
+		return err
+	}
 	data := p.Data
 	const linkEthernet, addresses = 1, 12
 	if p.Tagged && p.Link == linkEthernet && len(data) >= addresses {
@@ -29,11 +40,39 @@ func (w *Packets) Write(p capture.Packet) error {
 		w.tagged = append(w.tagged, data[addresses:]...)
 		data = w.tagged
 	}
-	return w.file.write(p.Link, p.Time, data)
+	return w.ng.WritePacket(gopacket.CaptureInfo{Timestamp: p.Time, InterfaceIndex: id,
+		CaptureLength: len(data), Length: len(data)}, data)
+}
+
+// link returns the interface for packets of a link type.
+func (w *Packets) link(link uint16) (id int, err error) {
+	id, ok := w.interfaces[link]
+	if ok {
+		return id, nil
+	}
+	if link > 255 { // gopacket's LinkType has 8 bits
+		return 0, fmt.Errorf("capture: packets of link type %d cannot be written as pcapng", link)
+	}
+	intf := pcapgo.DefaultNgInterface
+	intf.LinkType = layers.LinkType(link)
+	if w.ng == nil {
+		w.ng, err = pcapgo.NewNgWriterInterface(w.w, intf, pcapgo.DefaultNgWriterOptions)
+	} else {
+		id, err = w.ng.AddInterface(intf)
+	}
+	if err == nil {
+		w.interfaces[link] = id
+	}
+	return id, err
 }
 
 // Flush writes what is buffered.
-func (w *Packets) Flush() error { return w.file.flush() }
+func (w *Packets) Flush() error {
+	if w.ng == nil {
+		return nil
+	}
+	return w.ng.Flush()
+}
 
 // Copy copies the packets of source that keep accepts to w, as pcapng. The error is that of source,
 // or of w.

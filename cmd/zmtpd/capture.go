@@ -231,7 +231,9 @@ func (f *captureFlags) open(std *daemon.Stdio) (*captureShow, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.null = rewrite.NewNull(s.nullFile)
+		if s.null, err = rewrite.NewNull(s.nullFile); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

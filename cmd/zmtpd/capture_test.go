@@ -26,7 +26,10 @@ func captureFile(name string) string {
 func recordingAsCapture(t *testing.T, messages [][][]byte, interval time.Duration) string {
 	t.Helper()
 	var b bytes.Buffer
-	w := rewrite.NewNull(&b)
+	w, err := rewrite.NewNull(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &capture.Session{ID: 1, Client: netip.MustParseAddrPort("192.0.2.1:40000"),
 		Server: netip.MustParseAddrPort("192.0.2.2:5557")}
 	ev := capture.Event{Session: s, Time: time.Unix(1700000000, 0)}
