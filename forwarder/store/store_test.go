@@ -262,6 +262,18 @@ func TestTyped(t *testing.T) {
 		len(got) != 2 || got[1] != 10 {
 		t.Errorf("%v %v %v, all %v", v, ok, err, got)
 	}
+	if err := hosts.Put(ctx, "a", seen{first, 20}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if v, _, err := hosts.Get("a"); err != nil || v.Count != 20 {
+		t.Errorf("after Put: %v, %v", v, err)
+	}
+	if err := hosts.Erase(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok, err := hosts.Get("a"); ok || err != nil {
+		t.Errorf("after Erase: %v, %v, %v", v, ok, err)
+	}
 }
 
 // TestFollower: a follower repeats changes without gaps, and those who watch it learn of a Reset,
