@@ -126,6 +126,8 @@ func TestUsersChange(t *testing.T) {
 	connect("bob", "b")
 	connect("carol", "c")
 	wait("alice bob ")
+	testkit.Eventually(t, "the refusal of carol",
+		func() bool { return g.Answers()["pull"]["400"] > 0 })
 
 	writeUsers(t, path, "alice a\nbob")
 	g.Poll()
@@ -136,9 +138,6 @@ func TestUsersChange(t *testing.T) {
 	g.Poll()
 	g.Sweep()
 	wait("alice carol ")
-	if g.Answers()["pull"]["400"] == 0 {
-		t.Errorf("answers %v", g.Answers())
-	}
 }
 
 func FuzzUsers(f *testing.F) {
