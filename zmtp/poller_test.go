@@ -196,6 +196,7 @@ func TestPollerSends(t *testing.T) {
 		for _, inproc := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s inproc=%v", name, inproc), func(t *testing.T) {
 				bubble(t, func(t *testing.T, n *zmtptest.Network) {
+					n.Buffer = 256
 					from, to := c.from(inMemory(n, cfg)), c.to(inMemory(n, cfg))
 					defer closeNow(t, to)
 					var p Poller
@@ -318,6 +319,7 @@ func TestPollerSendsInTurn(t *testing.T) {
 // SERVER and PEER can send when a peer has room.
 func TestPollerSendsAddressed(t *testing.T) {
 	bubble(t, func(t *testing.T, n *zmtptest.Network) {
+		n.Buffer = 256
 		server := NewServer(Config{SendHWM: 2})
 		defer closeNow(t, server)
 		bind(t, n, server.Socket, "server:1")
