@@ -49,7 +49,7 @@ func (p *publisher) wait(b *zmtp.Batch) {
 	p.uncharged = 0
 	for _, d := range p.blocked {
 		d.standing = 0
-		d.sub.look(last, 1)
+		d.sub.beginWait(last)
 	}
 	for {
 		rooms := p.rooms[:0]
@@ -57,7 +57,7 @@ func (p *publisher) wait(b *zmtp.Batch) {
 		for _, d := range p.blocked {
 			room := d.sub.peer.Room() // before the offer; it opens when the connection is lost, too
 			if p.settle(d, b) {
-				d.sub.look(time.Now(), -1)
+				d.sub.endWait(time.Now())
 				continue
 			}
 			blocked = append(blocked, d)
@@ -69,7 +69,7 @@ func (p *publisher) wait(b *zmtp.Batch) {
 		}
 		if policy := p.f.policy(); policy == Drop || policy == Disconnect {
 			for _, d := range blocked {
-				d.sub.look(time.Now(), -1)
+				d.sub.endWait(time.Now())
 			}
 			p.overload(b) // the policy has changed
 			return
@@ -84,7 +84,7 @@ func (p *publisher) wait(b *zmtp.Batch) {
 		switch woken {
 		case byStop:
 			for _, d := range blocked {
-				d.sub.look(now, -1)
+				d.sub.endWait(now)
 				p.router.drop(d, b, zmtp.DropClosed)
 			}
 			return
@@ -158,7 +158,7 @@ func (p *publisher) charge(now time.Time, tick time.Duration) {
 	spent := p.held.sum(now) >= budget
 	held := false
 	for _, d := range p.blocked {
-		d.lags = d.sub.look(now, 0) || d.stands(tick) > budget/2 || spent && d.sub.relapses(now)
+		d.lags = d.sub.look(now) || d.stands(tick) > budget/2 || spent && d.sub.relapses(now)
 		held = held || d.lags
 	}
 	if !held {

@@ -23,40 +23,72 @@ const (
 
 // pace compares what a subscriber takes with the time for which publishers wait for it.
 type pace struct {
-	at      time.Time // of the last look
-	written uint64    // bytes that the connection had taken then
+	at      time.Time // until when waited is complete
 	waiters int       // publishers that wait since then
 	waited  float64   // seconds in which at least one waited, fading
-	queues  float64   // full queues taken, fading
+
+	looked  time.Time // time of the last look
+	written uint64    // bytes that the connection had taken then
+	queues  float64   // full queues taken until then, fading
 }
 
-// look accounts for the time since the last look: queued bytes wait now, and the connection has
-// taken written bytes so far. It reports whether the subscriber lags.
+// wait accounts for the time until now. From then on, publishers more wait, or fewer if that is
+// negative.
 //
-// A publisher that waits looks at each waitTick at least. If nobody looked for longer, the machine is
-// too busy to run this process, and perhaps the subscriber, so that one tick counts.
-func (p *pace) look(now time.Time, queued int64, written uint64) (lags bool) {
-	since := max(now.Sub(p.at), 0)
-	fade := math.Exp(-since.Seconds() / paceMemory.Seconds())
-	p.waited *= fade
-	if p.waiters > 0 {
-		p.waited += min(since, waitTick).Seconds()
+// A publisher that waits calls it at each waitTick at least. If nobody did for longer, the machine
+// is too busy to run this process, and perhaps the subscriber, so that one tick counts.
+func (p *pace) wait(now time.Time, publishers int) {
+	if since := now.Sub(p.at); since > 0 {
+		p.waited *= fade(since)
+		if p.waiters > 0 {
+			p.waited += min(since, waitTick).Seconds()
+		}
+		p.at = now
 	}
+	p.waiters += publishers
+}
+
+// look accounts for what the connection has taken so far, in bytes, while queued bytes wait: a full
+// queue, or one that was full a moment ago. It reports whether the subscriber lags.
+func (p *pace) look(now time.Time, queued int64, written uint64) (lags bool) {
+	p.wait(now, 0)
+	since := max(now.Sub(p.looked), 0)
 	taken := float64(written-p.written) / float64(max(queued, 1))
-	p.queues = p.queues*fade + taken*min(1, paceMemory.Seconds()/max(since.Seconds(), 1e-9))
-	p.at, p.written = now, written
+	p.queues = p.queues*fade(since) +
+		taken*min(1, paceMemory.Seconds()/max(since.Seconds(), 1e-9))
+	p.looked, p.written = now, written
 	return p.waited > queuePatience.Seconds()*(1+p.queues)
 }
 
-// look reports whether s lags. From now on, publishers more wait for it, or fewer if that is
-// negative.
-func (s *subscriber) look(now time.Time, publishers int) (lags bool) {
+// fade returns the part of what pace remembers that is left after a time.
+func fade(since time.Duration) float64 { return math.Exp(-since.Seconds() / paceMemory.Seconds()) }
+
+// look reports whether s lags. A publisher has found its queue full.
+func (s *subscriber) look(now time.Time) (lags bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, queued, written := s.peer.Queue() // under mu, so that written never goes back
-	lags = s.pace.look(now, queued, written)
-	s.pace.waiters += publishers
-	return lags
+	return s.lookLocked(now)
+}
+
+// lookLocked is look for a caller that holds mu, so that what was written never goes back.
+func (s *subscriber) lookLocked(now time.Time) (lags bool) {
+	_, queued, written := s.peer.Queue()
+	return s.pace.look(now, queued, written)
+}
+
+// beginWait notes that a publisher waits for s, whose queue is full.
+func (s *subscriber) beginWait(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lookLocked(now)
+	s.pace.wait(now, 1)
+}
+
+// endWait notes that a publisher does not wait for s any longer.
+func (s *subscriber) endWait(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pace.wait(now, -1)
 }
 
 // charge accounts for the time until now for which s held a publisher up, and returns for how long

@@ -195,17 +195,17 @@ func TestTimeWaitedForSubscriber(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(begun, 0)
-			p := pace{at: now, waiters: c.waiters}
+			p := pace{at: now, looked: now, waiters: c.waiters}
 			lags := false
 			for elapsed := c.every; elapsed < 3*time.Second; elapsed += c.every {
 				now = time.Unix(begun, 0).Add(elapsed)
 				written := uint64(c.rate * elapsed.Seconds() * queue)
 				for range c.others {
 					p.look(now.Add(-time.Microsecond), queue, written)
-					p.waiters++
+					p.wait(now.Add(-time.Microsecond), 1)
 				}
 				lags = p.look(now, queue, written)
-				p.waiters -= c.others
+				p.wait(now, -c.others)
 			}
 			if lags != c.lags {
 				t.Errorf("lags: %v, want %v: %+v", lags, c.lags, p)
@@ -240,7 +240,7 @@ func TestSubscriberIsLookedAtFromManyGoroutines(t *testing.T) {
 				case <-done:
 					return
 				default:
-					s.look(time.Now(), 0)
+					s.look(time.Now())
 				}
 			}
 		})
