@@ -42,7 +42,11 @@ reference:
 test-deps:
 	.ci/test-deps
 
-# The variable makes a test fail that finds itself built without the race detector.
+# Otherwise each process with the race detector sleeps a second at its end, in case other threads
+# still run into a race: a second for each package, and for each zmtpd that a test starts.
+test nightly soak: export GORACE = atexit_sleep_ms=100
+
+# ZMTPD_TEST_RACE makes a test fail that finds itself built without the race detector.
 test: test-deps
 	$(CHECK) $(GO) vet ./...
 	ZMTPD_TEST_RACE=1 $(GO) test -race -vet=off -shuffle=on -parallel=$(PARALLEL) -timeout=$(TIMEOUT) ./...

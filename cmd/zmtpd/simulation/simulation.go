@@ -211,11 +211,13 @@ func (s *simulation) lives(ctx context.Context, v *node, turn int) error {
 			fmt.Errorf("%s did not come back within %v", v.name, startTime))
 		err = s.up(limited, v)
 		cancel()
+		// The simulation may end before the process is up. It need not have received then what was
+		// sent so far, although it may have received the latest of it.
+		v.got.ready(s.book.soFar())
 		if err != nil {
-			v.got.end() // the simulation may end before the process is up
+			v.got.end()
 			return err
 		}
-		v.got.ready(s.book.soFar())
 	}
 }
 
