@@ -1,8 +1,6 @@
 package store
 
-import (
-	"context"
-)
+import "context"
 
 // ChangeKind is what a change did.
 type ChangeKind uint8
@@ -43,58 +41,20 @@ func (c *Change) size() int64 {
 	return n
 }
 
-// history has the last changes of a store, for those who follow it.
-type history struct {
-	changes []Change // in order of Seq, without gaps
-	bytes   int64
-	limit   int64 // bytes
-	last    uint64
-	news    chan struct{} // closed when there is more; nil if nobody waits
-}
-
-func (h *history) append(changes []Change) {
-	if len(changes) == 0 {
-		return
-	}
-	for i := range changes {
-		h.bytes += changes[i].size()
-	}
-	h.changes = append(h.changes, changes...)
-	h.last = changes[len(changes)-1].Seq
-	drop := 0
-	for drop < len(h.changes)-1 && h.bytes > h.limit {
-		h.bytes -= h.changes[drop].size()
-		drop++
-	}
-	clear(h.changes[:drop])
-	h.changes = h.changes[drop:]
-	if h.news != nil {
-		close(h.news)
-		h.news = nil
-	}
-}
-
-// after returns the changes behind a number, and whether none of them is missing.
-func (h *history) after(seq uint64) ([]Change, bool) {
-	behind := h.last - seq
-	if seq > h.last || behind > uint64(len(h.changes)) {
-		return nil, false
-	}
-	return h.changes[uint64(len(h.changes))-behind:], true
-}
-
 // Watch follows a store from one change to the next. It holds nothing up, and takes no memory: one
 // that is too slow misses changes, and is told. It needs no end.
 type Watch struct {
 	s     *Store
 	epoch uint64
 	seq   uint64
-	most  int
 }
+
+// maxNext bounds the changes that [Watch.Next] returns, but for those of one Update.
+const maxNext = 4096
 
 // Watch returns the changes behind a number, such as that of [Store.Snapshot].
 func (s *Store) Watch(after uint64) *Watch {
-	return &Watch{s: s, epoch: s.Epoch(), seq: after, most: 4096}
+	return &Watch{s: s, epoch: s.Epoch(), seq: after}
 }
 
 // Next waits for changes and returns them in order: at most some thousand, but all of an Update
@@ -103,7 +63,7 @@ func (s *Store) Watch(after uint64) *Watch {
 func (w *Watch) Next(ctx context.Context) ([]Change, error) {
 	for {
 		w.s.mu.Lock()
-		changes, ok := w.s.history.after(w.seq)
+		changes, ok := w.s.history.after(w.seq, maxNext)
 		if !ok || w.epoch != w.s.epoch {
 			have := w.s.history.last
 			w.s.mu.Unlock()
@@ -111,13 +71,8 @@ func (w *Watch) Next(ctx context.Context) ([]Change, error) {
 				w.seq, have)
 		}
 		if len(changes) > 0 {
-			n := min(len(changes), w.most)
-			for !changes[n-1].Last {
-				n++
-			}
-			changes = append([]Change(nil), changes[:n]...)
 			w.s.mu.Unlock()
-			w.seq = changes[n-1].Seq
+			w.seq = changes[len(changes)-1].Seq
 			return changes, nil
 		}
 		if w.s.closed {
