@@ -1,22 +1,16 @@
 package jetstream
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -27,8 +21,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("ZMTPD_TEST_NATS"); dir != "" {
-		serve(dir)
+	if text := os.Getenv(processEnv); text != "" {
+		serve(text)
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -287,121 +281,5 @@ func TestTwoMasters(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// serve runs a server in a process of its own, until it is killed. It prints its port.
-func serve(dir string) {
-	port, err := strconv.Atoi(os.Getenv("ZMTPD_TEST_NATS_PORT"))
-	if err != nil {
-		port = server.RANDOM_PORT
-	}
-	options := &server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir,
-		NoLog: true, NoSigs: true}
-	s, err := server.NewServer(options)
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	s.Start()
-	if !s.ReadyForConnections(time.Minute) {
-		fmt.Println("not ready")
-		os.Exit(1)
-	}
-	fmt.Println(s.Addr().(*net.TCPAddr).Port)
-	io.Copy(io.Discard, os.Stdin) // the test ends
-	s.Shutdown()
-}
-
-// TestKill: what was acknowledged survives SIGKILL of the server at any moment, and a batch is
-// there whole.
-func TestKill(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, port := t.TempDir(), ""
-	var cmd *exec.Cmd
-	run := func() {
-		cmd = exec.Command(self)
-		cmd.Env = append(os.Environ(), "ZMTPD_TEST_NATS="+dir, "ZMTPD_TEST_NATS_PORT="+port)
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			_, err = cmd.StdinPipe()
-		}
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		line, _ := bufio.NewReader(out).ReadString('\n')
-		if port = strings.TrimSpace(line); strings.Trim(port, "0123456789") != "" || port == "" {
-			t.Fatalf("the server says %q", line)
-		}
-	}
-	kill := func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
-	run()
-	t.Cleanup(func() { kill() })
-	cfg := Config{URLs: []string{"nats://127.0.0.1:" + port}, Timeout: 2 * time.Second}
-	s, _ := open(t, cfg)
-	const writers = 4
-	var acknowledged, tried [writers]uint64
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	counts := make(chan struct{}, 1000)
-	var running sync.WaitGroup
-	for writer := range writers {
-		running.Go(func() {
-			for ctx.Err() == nil {
-				tried[writer]++
-				n, _ := store.Make(tried[writer])
-				err := s.Update(t.Context(), "", func(tx *store.Tx) error {
-					return errors.Join(tx.Put(text(strconv.Itoa(writer)), n, time.Time{}),
-						tx.Put(text("twin "+strconv.Itoa(writer)), n, time.Time{}))
-				})
-				if err == nil {
-					acknowledged[writer] = tried[writer]
-					select {
-					case counts <- struct{}{}:
-					default:
-					}
-				}
-			}
-		})
-	}
-	rounds := 2
-	if testkit.Nightly() {
-		rounds = 50
-	}
-	for range rounds {
-		for range 20 + rand.IntN(100) {
-			select {
-			case <-counts:
-			case <-time.After(testkit.Patience):
-				t.Fatal("no write is acknowledged")
-			}
-		}
-		kill()
-		run()
-	}
-	cancel()
-	running.Wait()
-	kill() // what the store would mend when it is closed is not mended
-	s.Close()
-	run()
-	s, _ = open(t, cfg)
-	for writer := range writers {
-		e, twin := s.Get(text(strconv.Itoa(writer))), s.Get(text("twin "+strconv.Itoa(writer)))
-		if e == nil || twin == nil || string(e.Value.Raw()) != string(twin.Value.Raw()) {
-			t.Fatalf("writer %d: the two entries of a batch are %v and %v", writer, e, twin)
-		}
-		if got, _ := e.Value.Raw().Count(); got < acknowledged[writer] || got > tried[writer] {
-			t.Errorf("writer %d has written %d, %d was acknowledged, %d tried", writer, got,
-				acknowledged[writer], tried[writer])
-		}
 	}
 }

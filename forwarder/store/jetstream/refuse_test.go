@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -238,6 +239,7 @@ func TestConnect(t *testing.T) {
 	keys := natstest.Start(t, func(o *server.Options) {
 		o.Nkeys = []*server.NkeyUser{{Nkey: public}}
 	})
+	operated, good, bad := startOperated(t)
 	web := httptest.NewTLSServer(nil) // has a certificate for 127.0.0.1
 	defer web.Close()
 	authority := filepath.Join(t.TempDir(), "authority")
@@ -265,6 +267,8 @@ func TestConnect(t *testing.T) {
 		"unreadable":     {Config{URLs: at(tokens.URL), Token: refused}, "permission"},
 		"nkey":           {Config{URLs: at(keys.URL), NKeyFile: seedFile}, ""},
 		"no nkey":        {Config{URLs: at(keys.URL), NKeyFile: seedFile + "x"}, "no such file"},
+		"creds":          {Config{URLs: at(operated.URL), CredentialsFile: good}, ""},
+		"wrong creds":    {Config{URLs: at(operated.URL), CredentialsFile: bad}, "Authorization"},
 		"no creds":       {Config{URLs: at(keys.URL), CredentialsFile: "/x"}, "no such file"},
 		"TLS":            {Config{URLs: at(secure.URL), CAFile: authority}, ""},
 		"no authority":   {Config{URLs: at(secure.URL)}, "certificate"},
@@ -294,4 +298,69 @@ func TestConnect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// startOperated starts a server whose users show a JWT that their account has signed. It returns
+// two credentials files: one of its account, and one of an account that it does not know.
+func startOperated(t *testing.T) (s *natstest.Server, good, bad string) {
+	t.Helper()
+	pair := func(kp nkeys.KeyPair, err error) (nkeys.KeyPair, string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := kp.PublicKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kp, public
+	}
+	operator, operatorKey := pair(nkeys.CreateOperator())
+	accounts := &server.MemAccResolver{}
+	account := func() (kp nkeys.KeyPair, public string) {
+		kp, public = pair(nkeys.CreateAccount())
+		claims := jwt.NewAccountClaims(public)
+		claims.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: -1, DiskStorage: -1,
+			Streams: -1, Consumer: -1}
+		text, err := claims.Encode(operator)
+		if err == nil {
+			err = accounts.Store(public, text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kp, public
+	}
+	creds := func(account nkeys.KeyPair) (file string) {
+		user, public := pair(nkeys.CreateUser())
+		token, err := jwt.NewUserClaims(public).Encode(account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed, _ := user.Seed()
+		text, err := jwt.FormatUserConfig(token, seed)
+		if err == nil {
+			file = filepath.Join(t.TempDir(), "zmtpd.creds")
+			err = os.WriteFile(file, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	ours, _ := account()
+	// The system account holds no streams.
+	_, system := pair(nkeys.CreateAccount())
+	text, err := jwt.NewAccountClaims(system).Encode(operator)
+	if err == nil {
+		err = accounts.Store(system, text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, _ := pair(nkeys.CreateAccount())
+	s = natstest.Start(t, func(o *server.Options) {
+		o.TrustedKeys, o.AccountResolver, o.SystemAccount = []string{operatorKey}, accounts, system
+	})
+	return s, creds(ours), creds(stranger)
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,12 +12,10 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"pgregory.net/rapid"
 
 	"zmtpd/forwarder/cluster"
 	"zmtpd/forwarder/event"
 	"zmtpd/forwarder/store"
-	"zmtpd/forwarder/store/sqlite"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -407,165 +403,6 @@ func TestScript(t *testing.T) {
 		script.leave()
 		s.Close()
 	})
-}
-
-// plan is a run of the model.
-type plan struct {
-	sqlite bool
-	loss   int // percent of the events
-	steps  []step
-}
-
-type step struct {
-	op, key string // put_unique and so on, or cut
-	value   uint64
-	through int // 0: a clone; of cut: the clone, and whether it is cut or mended
-}
-
-// TestModel: random operations on a store in memory or in a SQLite file, also through one of two
-// clones, while events are lost and connections cut. In the end all have what a map has.
-func TestModel(t *testing.T) {
-	dir := t.TempDir()
-	n := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		p := plan{sqlite: rapid.IntRange(0, 3).Draw(rt, "sqlite") == 0,
-			loss: rapid.IntRange(0, 30).Draw(rt, "loss in percent")}
-		for range rapid.IntRange(1, 60).Draw(rt, "operations") {
-			p.steps = append(p.steps, step{rapid.SampledFrom([]string{"put", "put_unique", "increment",
-				"decrement", "erase", "clear", "cut", "wait"}).Draw(rt, "op"),
-				rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "key"),
-				rapid.Uint64Range(0, 9).Draw(rt, "value"), rapid.IntRange(0, 5).Draw(rt, "through")})
-		}
-		n++
-		var err error
-		synctest.Test(t, func(t *testing.T) { err = p.run(t, filepath.Join(dir, fmt.Sprint(n))) })
-		if err != nil {
-			rt.Fatal(err)
-		}
-	})
-}
-
-// apply makes the step in a map, and returns whether it fails and whether its condition is met.
-func (st step) apply(want map[string]uint64) (fails, met bool) {
-	old, has := want[st.key]
-	switch st.op {
-	case "put":
-		want[st.key] = st.value
-	case "put_unique":
-		if has {
-			return false, false
-		}
-		want[st.key] = st.value
-	case "increment":
-		want[st.key] = old + st.value
-	case "decrement":
-		if !has || old < st.value {
-			return true, false
-		}
-		want[st.key] = old - st.value
-	case "erase":
-		delete(want, st.key)
-	case "clear":
-		clear(want)
-	}
-	return false, true
-}
-
-// same returns whether a store has what a map has.
-func same(s *store.Store, want map[string]uint64) bool {
-	list := s.List(nil, 100)
-	for _, e := range list {
-		key, _ := e.Key.Text()
-		if v, _ := e.Value.Raw().Count(); v != want[string(key)] {
-			return false
-		}
-	}
-	return len(list) == len(want)
-}
-
-func (p plan) run(t *testing.T, file string) error {
-	cfg := store.Config{History: 2000} // few changes: some gaps need a snapshot
-	if p.sqlite {
-		b, err := sqlite.Open(file, store.Group)
-		if err != nil {
-			return err
-		}
-		cfg.Backend, cfg.Sync = b, store.Group
-	}
-	lose := func(_, _ *station, _ string) bool { return rand.IntN(100) < p.loss }
-	n := &network{lose: lose}
-	s := openStore(t, cfg)
-	m, masterAt := startMaster(t, n, s, nil)
-	var clones [2]*Clone
-	var at [2]*station
-	for i := range clones {
-		clones[i], at[i] = startClone(t, n)
-	}
-	defer func() {
-		for i := range clones {
-			clones[i].Close()
-			at[i].leave()
-		}
-		m.Close()
-		masterAt.leave()
-		s.Close()
-	}()
-	want := map[string]uint64{}
-	for _, st := range p.steps {
-		switch st.op {
-		case "cut":
-			at[st.through%2].isolate(st.through%3 == 0)
-			continue
-		case "wait":
-			time.Sleep(time.Duration(st.value) * time.Second / 4)
-			continue
-		}
-		raw, _ := store.Make(st.value)
-		w := store.Write{Op: st.op, Key: store.Text(st.key), Value: raw}
-		fails, met := st.apply(want)
-		var a store.Applied
-		var err error
-		if st.through == 0 { // also with losses: it asks again
-			at[0].isolate(false)
-			a, err = clones[0].Apply(t.Context(), w)
-		} else {
-			a, err = s.Apply(t.Context(), "", w)
-		}
-		if (err != nil) != fails || err == nil && a.Done != met {
-			return fmt.Errorf("%+v: done %v, error %v, want failure %v, condition %v", st, a.Done, err, fails,
-				met)
-		}
-	}
-	n.setLoss(nil)
-	for i := range at {
-		at[i].isolate(false)
-	}
-	if !same(s, want) {
-		return fmt.Errorf("the master has not %v", want)
-	}
-	time.Sleep(10 * time.Second)
-	synctest.Wait()
-	for i, c := range clones {
-		if st := c.Status(); !same(c.Store(), want) || st.Stale || st.Behind > 0 {
-			return fmt.Errorf("clone %d has not %v: %+v", i, want, st)
-		}
-	}
-	if !p.sqlite {
-		return nil
-	}
-	if err := s.Close(); err != nil {
-		return err
-	}
-	b, err := sqlite.Open(file, store.Group)
-	if err != nil {
-		return err
-	}
-	again := openStore(t, store.Config{Backend: b})
-	defer again.Close()
-	if !same(again, want) {
-		return fmt.Errorf("the file has not %v", want)
-	}
-	return nil
 }
 
 func (n *network) setLoss(f func(from, to *station, name string) bool) {
