@@ -16,7 +16,8 @@ type Backend interface {
 	Load(add func(*Entry) error) (seq uint64, err error)
 	// Commit makes the changes, all or none. They are in order; the last one for a key counts. When
 	// Commit returns, the changes survive what [Sync] says, with which the backend was made. Commit
-	// must not keep the memory.
+	// must not keep the memory. Without changes, Commit writes something all the same: the store
+	// asks once a second whether a backend that has failed works again.
 	Commit(changes []Change) error
 	// Sync brings what Commit has taken to the disk; it is called once a second with [Group] if
 	// there was something to commit.
@@ -72,7 +73,7 @@ func (s *Sync) UnmarshalText(text []byte) error {
 }
 
 const (
-	syncInterval = time.Second // between calls of Backend.Sync with Group, and commits with Off
+	syncInterval = time.Second // between calls of Backend.Sync with Group, and of a Backend that fails
 	retryAfter   = time.Second // a commit with Off that has failed
 	maxPending   = 64 << 20    // bytes of changes that wait for the backend; then Updates wait
 )

@@ -107,7 +107,15 @@ func TestFailedCommit(t *testing.T) {
 		if st := s.Stats(); st.Keys != 1 || st.Seq != 1 || st.Pending != 0 || st.Failure == nil {
 			t.Errorf("%+v", st)
 		}
+		time.Sleep(2 * time.Second)
+		if s.Stats().Failure == nil {
+			t.Error("the store does not say that its backend fails")
+		}
 		b.set(nil)
+		time.Sleep(2 * time.Second)
+		if err := s.Stats().Failure; err != nil {
+			t.Error("the store has not found out that its backend works again: ", err)
+		}
 		if _, err := s.Apply(t.Context(), "", put("b")); err != nil {
 			t.Fatal(err)
 		}

@@ -304,7 +304,9 @@ func (s *Store) commit() {
 		select {
 		case <-s.wake:
 		case <-timer.C:
-			if dirty && s.cfg.Sync == Group {
+			if s.failing() {
+				s.commitOne(&commit{done: make(chan struct{})})
+			} else if dirty && s.cfg.Sync == Group {
 				dirty = false
 				if err := s.cfg.Backend.Sync(); err != nil {
 					s.cfg.Logger.Error("the store's changes could not be brought to the disk",
@@ -324,11 +326,19 @@ func (s *Store) commit() {
 	}
 }
 
+func (s *Store) failing() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.failure != nil
+}
+
+// commitOne gives the backend a commit. One without changes finds out whether a backend that has
+// failed takes changes again.
 func (s *Store) commitOne(c *commit) {
 	for {
 		begin := time.Now()
 		var err error
-		if len(c.changes) > 0 {
+		if len(c.changes) > 0 || s.failing() {
 			err = s.cfg.Backend.Commit(c.changes)
 			s.commits.add(time.Since(begin))
 		}

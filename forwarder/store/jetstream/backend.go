@@ -130,7 +130,9 @@ func (b *Backend) fault(where string, err error) error {
 func (b *Backend) Commit(changes []store.Change) error {
 	before := b.current
 	r := before
-	r.Seq = changes[len(changes)-1].Seq
+	if len(changes) > 0 {
+		r.Seq = changes[len(changes)-1].Seq
+	}
 	cleared, final := store.Final(changes)
 	if cleared {
 		b.last++

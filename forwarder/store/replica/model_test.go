@@ -39,7 +39,7 @@ type outside struct {
 	store.Backend
 	calls   chan func()
 	done    chan struct{}
-	refuse  bool // the next commit
+	refuse  bool // the next commit of changes
 	refused bool // a commit was
 }
 
@@ -68,7 +68,7 @@ func (o *outside) Load(add func(*store.Entry) error) (seq uint64, err error) {
 
 func (o *outside) Commit(changes []store.Change) (err error) {
 	o.do(func() {
-		if o.refuse {
+		if o.refuse && len(changes) > 0 {
 			o.refuse, o.refused, err = false, true, errors.New("no room")
 			return
 		}

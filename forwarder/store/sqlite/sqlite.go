@@ -58,6 +58,8 @@ type backend struct {
 	lock *sql.DB // holds the lock that keeps other processes away
 
 	put, putRows, erase, clear, note *sql.Stmt
+
+	seq uint64 // of the last change in the file
 }
 
 // Open opens the file of a store, and makes it if there is none. A file that is damaged, or that is
@@ -321,6 +323,7 @@ func (b *backend) Load(add func(*store.Entry) error) (seq uint64, err error) {
 	if err := rows.Err(); err != nil {
 		return 0, b.fault("table store", err)
 	}
+	b.seq = seq
 	return seq, nil
 }
 
@@ -371,11 +374,18 @@ func (b *backend) Commit(changes []store.Change) (err error) {
 	if err := b.putAll(tx, puts); err != nil {
 		return err
 	}
-	seq := strconv.FormatUint(changes[len(changes)-1].Seq, 10)
-	if _, err := tx.Stmt(b.note).Exec(seq); err != nil {
+	seq := b.seq
+	if len(changes) > 0 {
+		seq = changes[len(changes)-1].Seq
+	}
+	if _, err := tx.Stmt(b.note).Exec(strconv.FormatUint(seq, 10)); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	b.seq = seq
+	return nil
 }
 
 // putAll writes entries with few statements.
