@@ -94,8 +94,8 @@ func TestStoreClone(t *testing.T) {
 	})
 	// Writes at the clone go to the master.
 	runTool(t, nil, "store", "put", "--url", clone.Endpoint("STORE"), "hosts", "c", "d")
-	got := runTool(t, nil, "store", "get", "--url", master.Endpoint("STORE"), "hosts", "c")
-	if got != "\"d\"\n" {
+	got := runTool(t, nil, "store", "get", "--url", master.Endpoint("STORE"), "hosts", "c", "--json")
+	if !strings.Contains(got, `"value":"d"`) || !strings.Contains(got, `"who":"http@zmtpd_`) {
 		t.Errorf("the master has %q", got)
 	}
 	again := start(t, nil, "store", "put", "--unique", "--url", clone.Endpoint("STORE"), "hosts", "c",

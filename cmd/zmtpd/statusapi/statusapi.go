@@ -71,6 +71,8 @@ type Store struct {
 	Failure    string            `json:"failure"`
 	Reads      uint64            `json:"reads"`
 	Operations map[string]uint64 `json:"operations"` // changes
+	Clones     int               `json:"clones"`
+	Behind     uint64            `json:"clones_behind"` // changes that the last clone lacks
 }
 
 // Clone is the state of a copy of a store that another process keeps.

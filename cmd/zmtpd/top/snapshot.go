@@ -108,7 +108,8 @@ type Store struct {
 	Operations    uint64  `json:"operations"` // reads and changes; 0 for a clone
 	OperationRate float64 `json:"operation_rate"`
 	Unsaved       int64   `json:"unsaved_bytes"` // changes that wait for the file
-	Behind        uint64  `json:"behind"`        // changes that a clone lacks
+	Clones        int     `json:"clones"`        // 0 for a clone
+	Behind        uint64  `json:"behind"`        // changes that a clone, or the last of them, lacks
 	Trouble       string  `json:"trouble,omitempty"`
 }
 
@@ -242,7 +243,7 @@ func (m *meter) stores(s *Snapshot, all *statusapi.Stores) {
 	for _, st := range all.Stores[:min(len(all.Stores), maxRows)] {
 		row := Store{Daemon: m.address, Store: clean(st.Name), Keys: st.Keys, Bytes: st.Bytes,
 			Operations: st.Reads + sum(st.Operations), Unsaved: st.Pending,
-			Trouble: clean(st.Failure)}
+			Clones: st.Clones, Behind: st.Behind, Trouble: clean(st.Failure)}
 		row.OperationRate = m.rate("store "+st.Name, row.Operations)
 		s.Stores = append(s.Stores, row)
 	}

@@ -51,7 +51,8 @@ func status(n int) string {
 "slow_since":"2026-01-01T00:00:00Z","account":{"dropped":{"slow":3}}}]}},
 "logger":{"received":{"records":42},"pull":{"peers":[]},"sinks":[{"sink":"files","paths":[
 {"path":"conn","received":{"records":42},"written":{"records":40},"queued":{"records":2}}]}]},
-"store":{"stores":[{"name":"intel","keys":3,"bytes":2048,"reads":%d,"operations":{"put":1}}],
+"store":{"stores":[{"name":"intel","keys":3,"bytes":2048,"reads":%d,"operations":{"put":1},"clones":2,
+"clones_behind":7}],
 "clones":[{"name":"hosts","keys":4,"behind":5,"stale":true}]}}`, n, n, n, n, n, n)
 }
 
@@ -71,7 +72,8 @@ func TestRates(t *testing.T) {
 	if c := s.Clients[0]; c.Client != "soc" || c.Sent != 1000 || c.SentRate <= 0 || c.Lost != 2 {
 		t.Errorf("the WebSocket client: %+v", c)
 	}
-	if st := s.Stores[0]; st.Operations != 1001 || st.OperationRate <= 0 || st.Trouble != "" {
+	if st := s.Stores[0]; st.Operations != 1001 || st.OperationRate <= 0 || st.Trouble != "" ||
+		st.Clones != 2 || st.Behind != 7 {
 		t.Errorf("the store: %+v", st)
 	}
 	if c := s.Stores[1]; !c.Clone || c.Keys != 4 || c.Behind != 5 || c.Trouble != "stale" {

@@ -91,6 +91,7 @@ var (
 		number("keys", func(s *Store) int { return s.Keys }, count),
 		number("bytes", func(s *Store) int64 { return s.Bytes }, size),
 		number("unsaved", func(s *Store) int64 { return s.Unsaved }, size),
+		number("clones", func(s *Store) int { return s.Clones }, count),
 		number("behind", func(s *Store) uint64 { return s.Behind }, count),
 		text("trouble", func(s *Store) string { return s.Trouble }),
 	}

@@ -140,10 +140,11 @@ func (c *Clone) Ready(ctx context.Context) error {
 	}
 }
 
-// Apply sends writes to the master, and waits for its answer. All are made or none. It asks again
+// Apply sends writes to the master, and waits for its answer. All are made or none. who names their
+// author, up to 256 bytes, empty for this node; the master notes it with the node. Apply asks again
 // until ctx ends, with [store.RequestTimeout]; then the writes may or may not be made. The clone
 // may get the changes later than the answer.
-func (c *Clone) Apply(ctx context.Context, writes ...store.Write) (store.Applied, error) {
+func (c *Clone) Apply(ctx context.Context, who string, writes ...store.Write) (store.Applied, error) {
 	answer := make(chan reply, 1)
 	c.mu.Lock()
 	c.id++
@@ -157,7 +158,7 @@ func (c *Clone) Apply(ctx context.Context, writes ...store.Write) (store.Applied
 	}()
 	list := encodeWrites(writes)
 	for {
-		if err := c.publish("zmtpd_store_batch", c.topic, id, list); err != nil && ctx.Err() == nil {
+		if err := c.publish("zmtpd_store_batch", c.topic, id, who, list); err != nil && ctx.Err() == nil {
 			c.cfg.Logger.Debug("a write was not sent", "store", c.cfg.Name, "err", err)
 		}
 		timer := time.NewTimer(askAgain)

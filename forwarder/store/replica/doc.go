@@ -17,7 +17,7 @@
 // The code is 0 or that of Broker's error; done says whether the condition of the operation was
 // met.
 //
-//	zmtpd_store_batch(reply, id, writes: vector of [op, key, value, index, ttl])
+//	zmtpd_store_batch(reply, id, who: string, writes: vector of [op, key, value, index, ttl])
 //	zmtpd_store_sync(reply, epoch: count, after: count)
 //	zmtpd_store_changes(epoch, changes), zmtpd_store_snapshot(epoch, seq, part, last, entries)
 //	zmtpd_store_alive(epoch, started: time, seq, who), zmtpd_store_claim(epoch, started, who)

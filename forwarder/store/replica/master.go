@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -48,17 +47,10 @@ type Master struct {
 const (
 	maxAnswers   = 4096
 	maxSnapshots = 8
-	maxClones    = 4096 // that are counted
-	maxTopic     = 256  // bytes of the topic of a clone
+	maxWho       = 256  // bytes of an author that a clone names
 	maxRequests  = 256  // under way; more are left out, and are asked again
 	maxKept      = 4096 // bytes of a value in answers; a larger one is not sent again
 )
-
-// follower is what a clone has said of itself.
-type follower struct {
-	behind uint64
-	heard  time.Time
-}
 
 type reply struct {
 	done  chan struct{}
@@ -108,31 +100,8 @@ func (m *Master) Stats() MasterStats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	st := MasterStats{Requests: m.asked, Syncs: m.synced, Snapshots: len(m.snapshots)}
-	m.forget()
-	st.Clones = len(m.clones)
-	for _, f := range m.clones {
-		st.Behind = max(st.Behind, f.behind)
-	}
+	st.Clones, st.Behind = m.count()
 	return st
-}
-
-// forget removes the clones that were not heard of. The caller holds mu.
-func (m *Master) forget() {
-	maps.DeleteFunc(m.clones, func(_ string, f follower) bool {
-		return time.Since(f.heard) > staleAfter
-	})
-}
-
-// follow notes what a clone says of itself.
-func (m *Master) follow(topic string, behind uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, known := m.clones[topic]; !known && len(m.clones) >= maxClones {
-		if m.forget(); len(m.clones) >= maxClones {
-			return
-		}
-	}
-	m.clones[topic] = follower{behind, time.Now()}
 }
 
 func (m *Master) publish(topic, name string, args ...any) {
@@ -308,36 +277,30 @@ func (m *Master) handleRequest(e cluster.Event) error {
 			return m.one(e.Node, a.Op, a.Key, a.Value, a.Index, a.TTL)
 		})
 	case "zmtpd_store_following":
-		var a struct {
-			Clone  string
-			Behind uint64
-		}
-		if err := e.DecodeArgs(&a); err != nil {
-			return err
-		}
-		if len(a.Clone) > maxTopic {
-			return store.Errorf(store.InvalidData, "the topic of a clone has %d bytes", len(a.Clone))
-		}
-		m.follow(a.Clone, a.Behind)
+		return m.following(e)
 	case "zmtpd_store_batch":
 		var a struct {
 			Reply string
 			ID    uint64
+			Who   string
 		}
-		parts, err := arguments(e, 3)
+		parts, err := arguments(e, 4)
 		if err != nil {
 			return err
 		}
-		for i, dst := range map[int]any{0: &a.Reply, 1: &a.ID} {
+		for i, dst := range map[int]any{0: &a.Reply, 1: &a.ID, 2: &a.Who} {
 			if err := parts[i].Decode(dst); err != nil {
 				return err
 			}
 		}
-		writes, err := decodeWrites(parts[2])
+		writes, err := decodeWrites(parts[3])
 		if err != nil {
 			return err
 		}
-		m.request(a.Reply, a.ID, false, func() *reply { return m.apply(e.Node, writes...) })
+		if len(a.Who) > maxWho {
+			return store.Errorf(store.InvalidData, "the author of a write has %d bytes", len(a.Who))
+		}
+		m.request(a.Reply, a.ID, false, func() *reply { return m.apply(a.Who, e.Node, writes...) })
 	}
 	return nil
 }
@@ -457,14 +420,19 @@ func (m *Master) one(who, op string, key, value, index event.Raw, ttl time.Durat
 	case "remove_from":
 		w.Index = index
 	}
-	return m.apply(who, w)
+	return m.apply("", who, w)
 }
 
-func (m *Master) apply(who string, writes ...store.Write) *reply {
-	if name := cluster.NameInID(who); name != "" {
-		who = name
+// apply makes writes. Their author is the node, and if it has named one, who@node: anybody who may
+// publish can say who, so the node stays visible.
+func (m *Master) apply(who, node string, writes ...store.Write) *reply {
+	if name := cluster.NameInID(node); name != "" {
+		node = name
 	}
-	a, err := m.cfg.Store.Apply(m.ctx, who, writes...)
+	if who != "" {
+		node = who + "@" + node
+	}
+	a, err := m.cfg.Store.Apply(m.ctx, node, writes...)
 	if err != nil {
 		return failed(err)
 	}
@@ -522,45 +490,4 @@ func (m *Master) sync(topic string, epoch, after uint64) {
 		}
 		m.publish(topic, "zmtpd_store_snapshot", s.Epoch(), seq, part, true, list)
 	})
-}
-
-func encodeWrites(writes []store.Write) (out event.Vector) {
-	for _, w := range writes {
-		index := w.Index
-		if w.Op == "compare_and_set" {
-			index = w.Old
-		}
-		out = append(out, event.Vector{w.Op, string(w.Key), string(w.Value), string(index), w.TTL, w.IfSeq})
-	}
-	return out
-}
-
-func decodeWrites(r event.Raw) (writes []store.Write, err error) {
-	for part := range r.Elements() {
-		var x struct {
-			Op                string
-			Key, Value, Index []byte
-			TTL               time.Duration
-			IfSeq             uint64
-		}
-		if err := part.Decode(&x); err != nil {
-			return nil, err
-		}
-		w := store.Write{Op: x.Op, TTL: x.TTL, IfSeq: x.IfSeq}
-		for dst, b := range map[*event.Raw][]byte{&w.Key: x.Key, &w.Value: x.Value, &w.Index: x.Index} {
-			if len(b) > 0 {
-				if *dst, err = event.Parse(b); err != nil {
-					return nil, err
-				}
-			}
-		}
-		if w.Op == "compare_and_set" {
-			w.Old, w.Index = w.Index, nil
-		}
-		writes = append(writes, w)
-	}
-	if len(writes) == 0 {
-		return nil, store.Errorf(store.InvalidData, "a batch without writes")
-	}
-	return writes, nil
 }

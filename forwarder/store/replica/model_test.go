@@ -216,7 +216,7 @@ func (p plan) run(t *testing.T, o *outside, open func() (store.Backend, error)) 
 		var err error
 		if st.through == 0 { // also with losses: it asks again
 			at[0].isolate(false)
-			a, err = clones[0].Apply(t.Context(), w)
+			a, err = clones[0].Apply(t.Context(), "", w)
 		} else {
 			a, err = s.Apply(t.Context(), "", w)
 		}

@@ -189,7 +189,7 @@ func TestClone(t *testing.T) {
 		if err := c.Ready(early); !errors.Is(err, store.NoSuchMaster) || !c.Status().Stale {
 			t.Error(err, c.Status())
 		}
-		if _, err := c.Apply(early, put("a", "b")); !errors.Is(err, store.RequestTimeout) {
+		if _, err := c.Apply(early, "", put("a", "b")); !errors.Is(err, store.RequestTimeout) {
 			t.Error(err)
 		}
 		cancel()
@@ -200,20 +200,20 @@ func TestClone(t *testing.T) {
 		if st := c.Status(); st.Seq != 5000 || st.Stale || st.Master != "host:1" {
 			t.Errorf("%+v", st)
 		}
-		if a, err := c.Apply(ctx, put("a", "b"), put("c", "d")); err != nil || !a.Done {
+		if a, err := c.Apply(ctx, "dashboard", put("a", "b"), put("c", "d")); err != nil || !a.Done {
 			t.Fatal(a, err)
 		}
-		if a, err := c.Apply(ctx, store.Write{Op: "put_unique", Key: store.Text("a"), Value: store.Text("x")}); err != nil || a.Done {
+		if a, err := c.Apply(ctx, "", store.Write{Op: "put_unique", Key: store.Text("a"), Value: store.Text("x")}); err != nil || a.Done {
 			t.Fatal(a, err)
 		}
-		if _, err := c.Apply(ctx, store.Write{Op: "increment", Key: store.Text("a"), Value: one}); !errors.Is(err, store.TypeClash) {
+		if _, err := c.Apply(ctx, "", store.Write{Op: "increment", Key: store.Text("a"), Value: one}); !errors.Is(err, store.TypeClash) {
 			t.Fatal(err)
 		}
 		if _, err := c.Store().Apply(ctx, "", put("a", "b")); err == nil {
 			t.Error("the copy itself was written to")
 		}
 		synctest.Wait()
-		if e := c.Store().Get(store.Text("c")); e == nil || e.Who != "clone" {
+		if e := c.Store().Get(store.Text("c")); e == nil || e.Who != "dashboard@clone" {
 			t.Errorf("%+v", e)
 		}
 		time.Sleep(time.Second) // another sign of life

@@ -49,11 +49,6 @@ type Config struct {
 	MaxRequests, MaxWatches int
 }
 
-// Master makes the writes of a store that another process has: a replica.Clone.
-type Master interface {
-	Apply(ctx context.Context, writes ...store.Write) (store.Applied, error)
-}
-
 const (
 	maxBody     = 32 << 20 // bytes of a request; if it does not say how many, maxUnsaid
 	maxUnsaid   = 1 << 20
@@ -63,7 +58,6 @@ const (
 	listBytes   = 16 << 20  // of an answer; at least one entry
 	keepAlive   = 15 * time.Second
 	sendTimeout = 30 * time.Second // for a client to read a part of a watch
-	askTimeout  = 10 * time.Second // for the master of a clone to answer
 )
 
 // Server is the handler of requests. It implements http.Handler.
@@ -393,39 +387,6 @@ func (s *Server) change(r *request, op string) error {
 	return r.reply(newEntry(now))
 }
 
-// ask has the master of a store make a write. The answer has the new value alone: the number of the
-// change and its ETag come with it to the clone. A condition names one entry, or none.
-func (r *request) ask(m Master, w store.Write, match, none string) error {
-	switch {
-	case match == "" && none == "*":
-		w.IfSeq = store.NoEntry
-	case match != "" && none == "":
-		number, _, _ := strings.Cut(strings.Trim(match, `"`), "-")
-		var err error
-		if w.IfSeq, err = strconv.ParseUint(number, 10, 64); err != nil || len(tags(match)) != 1 {
-			return errCondition
-		}
-	case match != "" || none != "":
-		return errCondition
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
-	defer cancel()
-	a, err := m.Apply(ctx, w)
-	switch {
-	case err != nil:
-		return err
-	case !a.Done:
-		return failf(http.StatusPreconditionFailed, "the condition of the request is not met")
-	case a.Values[0].Kind() == event.None:
-		r.w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-	return r.reply(newEntry(&store.Entry{Key: r.key, Value: a.Values[0]}))
-}
-
-var errCondition = failf(http.StatusBadRequest, "at a clone, a condition is If-Match with one ETag, "+
-	"or If-None-Match: *; send others to the master")
-
 func decode(body io.Reader, v any) error {
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
@@ -465,16 +426,7 @@ func (s *Server) batch(r *request) error {
 		writes[i] = w
 	}
 	if m := s.cfg.Master(r.store.Name()); m != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
-		defer cancel()
-		a, err := m.Apply(ctx, writes...)
-		if err == nil && !a.Done {
-			err = failf(http.StatusPreconditionFailed, "the condition of a write is not met")
-		}
-		if err != nil {
-			return err
-		}
-		return r.reply(map[string]any{})
+		return r.askAll(m, writes)
 	}
 	a, err := r.store.Apply(r.Context(), r.who(), writes...)
 	if err != nil {
@@ -545,76 +497,4 @@ func hasPrefix(key event.Raw, prefix string) bool {
 	}
 	text, _ := key.Text()
 	return key.Kind() == event.String && strings.HasPrefix(string(text), prefix)
-}
-
-// watch sends changes until the client goes. The id of an event tells the run of the store and the
-// number of the change.
-func (s *Server) watch(r *request) error {
-	query := r.URL.Query()
-	prefix := query.Get("prefix")
-	if !r.client.mayAll(r.store.Name(), prefix, false) {
-		return errForbidden
-	}
-	after := r.store.Stats().Seq
-	last, behind := r.Header.Get("Last-Event-ID"), query.Get("after")
-	if epoch, seq, ok := strings.Cut(last, "-"); ok {
-		if epoch != fmt.Sprintf("%x", r.store.Epoch()) {
-			return failf(http.StatusGone, "the store was opened again: read its entries first")
-		}
-		behind = seq
-	}
-	if behind != "" {
-		var err error
-		if after, err = strconv.ParseUint(behind, 10, 64); err != nil {
-			return failf(http.StatusBadRequest, "after is the number of a change, not %.64q", behind)
-		}
-	}
-	if s.watches.Add(1) > int64(s.cfg.MaxWatches) {
-		s.watches.Add(-1)
-		return failf(http.StatusServiceUnavailable, "too many watches are under way")
-	}
-	defer s.watches.Add(-1)
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.end, cancel)()
-	r.w.Header().Set("Content-Type", "text/event-stream")
-	r.w.Header().Set("Cache-Control", "no-store")
-	flush := http.NewResponseController(r.w)
-	send := func(text []byte) bool {
-		flush.SetWriteDeadline(time.Now().Add(sendTimeout))
-		_, err := r.w.Write(text)
-		return err == nil && flush.Flush() == nil
-	}
-	if !send([]byte(": watching\n\n")) {
-		return nil
-	}
-	for w := r.store.Watch(after); ; {
-		wait, done := context.WithTimeout(ctx, keepAlive)
-		changes, err := w.Next(wait)
-		done()
-		var text []byte
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return nil
-		case errors.Is(err, context.DeadlineExceeded):
-			text = []byte(": still here\n\n")
-		case err != nil:
-			message, _ := json.Marshal(map[string]string{"detail": err.Error()})
-			send(fmt.Appendf(nil, "event: error\ndata: %s\n\n", message))
-			return nil
-		}
-		for _, c := range changes {
-			if c.Kind == store.Clear || hasPrefix(c.Key, prefix) {
-				line, err := json.Marshal(newChange(c))
-				if err != nil {
-					return nil
-				}
-				text = fmt.Appendf(text, "id: %x-%d\nevent: %v\ndata: %s\n\n", r.store.Epoch(), c.Seq,
-					c.Kind, line)
-			}
-		}
-		if !send(text) {
-			return nil
-		}
-	}
 }

@@ -73,11 +73,12 @@ func do(t *testing.T, method, url, body string, headers ...string) (int, string,
 // elsewhere is a store as its clones see it.
 type elsewhere struct{ *store.Store }
 
-func (e elsewhere) Apply(ctx context.Context, writes ...store.Write) (store.Applied, error) {
+func (e elsewhere) Apply(ctx context.Context, who string, writes ...store.Write) (store.Applied,
+	error) {
 	if writes[0].Op == "push" {
 		return store.Applied{}, store.Errorf(store.RequestTimeout, "the master has not answered")
 	}
-	return e.Store.Apply(ctx, "clone", writes...)
+	return e.Store.Apply(ctx, who+"@clone", writes...)
 }
 
 // TestMaster sends writes for a store to its master elsewhere, and gets the answers of that.

@@ -180,9 +180,10 @@ function stores(x, r) {
 			element('p', { class: 'bad' }, `${st.name} is not saved: ${st.failure}`)),
 			element('p', {}, doors.join(', ') + '.'),
 			table(['store', 'keys', 'memory', 'operations', 'a second', 'reads', 'expired',
-				'not saved'], x.stores.map(st => [st.name, number(st.keys), bytes(st.bytes),
+				'not saved', 'clones', 'changes behind'], x.stores.map(st => [st.name, number(st.keys), bytes(st.bytes),
 				number(operationsOf(st)), number(r.stores[st.name]), number(st.reads),
-				number(st.expired), bytes(st.pending_bytes)]))));
+				number(st.expired), bytes(st.pending_bytes), number(st.clones),
+				number(st.clones_behind)]))));
 	}
 	if (x?.clones.length) {
 		parts.push(section('Clones of stores', table(
