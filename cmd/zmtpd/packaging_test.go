@@ -109,7 +109,7 @@ func TestPackaging(t *testing.T) {
 	}
 	for _, file := range []string{"zmtpd.yaml", "freebsd/zmtpd.yaml"} {
 		accept(t, file, "config", "check", dir+file)
-		for _, role := range []string{"up", "forwarder", "logger", "balance"} {
+		for _, role := range []string{"up", "forwarder", "logger", "balance", "store-server"} {
 			accept(t, role, slices.Concat([]string{role}, strings.Fields(strings.Replace(unit[1],
 				"/etc/zmtpd/zmtpd.yaml", dir+file, 1)))...)
 			accept(t, role, role, rc[1], dir+file)
