@@ -72,8 +72,8 @@ func (c *doctorCommand) Run(ctx context.Context, std *daemon.Stdio, parse parser
 	if err != nil {
 		in.DaemonErr = parseError(err)
 	} else if !daemon.IsDaemon(parsed) {
-		return daemon.Usagef("doctor examines daemons, and %s is none; name up, forwarder, logger "+
-			"or balance", parsed.Selected().Name)
+		return daemon.Usagef("doctor examines daemons, and %s is none; name up, forwarder, logger, "+
+			"balance or store-server", parsed.Selected().Name)
 	} else {
 		in.Daemon, in.DaemonErr = doctorDaemon(parsed.Selected().Name,
 			parsed.Selected().Target.Addr().Interface().(daemon.Command))
@@ -88,7 +88,7 @@ func (c *doctorCommand) Run(ctx context.Context, std *daemon.Stdio, parse parser
 		err = report.WriteText(std.Out)
 	}
 	if err == nil && !report.Healthy {
-		err = fmt.Errorf("doctor: %d faults", len(report.Faults))
+		err = fmt.Errorf("doctor: faults found: %d", len(report.Faults))
 	}
 	return err
 }
@@ -138,17 +138,15 @@ func doctorDaemon(name string, command daemon.Command) (*doctor.Daemon, error) {
 				Made: true})
 		}
 	}
-	if c, ok := command.(*upCommand); ok && len(c.Store) > 0 {
-		d.Folders = append(d.Folders, doctor.Folder{Flag: "--store-dir", Path: c.StoreDir})
-		if c.StoreHTTP != "" {
-			d.Others = append(d.Others, doctor.Listener{Flag: "--store-http",
-				Endpoint: "tcp://" + c.StoreHTTP})
-		}
-	}
-	if c, ok := command.(*balanceCommand); ok {
+	switch c := command.(type) {
+	case *balanceCommand:
 		d.Pull = listeners("--listen", c.Listen)
+	case *upCommand:
+		err = c.storeFlags.addStores(d)
+	case *storeServerCommand:
+		err = c.storeFlags.addStores(d)
 	}
-	return d, nil
+	return d, err
 }
 
 func listeners(flag string, endpoints []string) (all []doctor.Listener) {

@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"zmtpd/cmd/zmtpd/doctor"
+	"zmtpd/forwarder/store/jetstream/testdata/natstest"
 	"zmtpd/zmtp/testkit"
 )
 
@@ -200,6 +203,23 @@ func TestDoctorCurve(t *testing.T) {
 	wantFault(t, r, "keys-refused", "does not have the secret key")
 }
 
+// A server of NATS says what it is to whoever connects, and demands credentials.
+func TestDoctorNATS(t *testing.T) {
+	nats := natstest.Start(t, func(o *server.Options) { o.Username, o.Password = "zmtpd", "secret" })
+	password := filepath.Join(t.TempDir(), "password")
+	writeSecret(t, password, "secret\n")
+	args := []string{"store-server", "--store", "hosts", "--store-nats", nats.URL, "--http",
+		"127.0.0.1:0", "--store-http", "127.0.0.1:0"}
+	_, r := examine(t, args...)
+	wantFault(t, r, "nats-unsuitable", "demands credentials")
+	status, r := examine(t, append(args, "--store-nats-user", "zmtpd",
+		"--store-nats-password-file", password)...)
+	wantHealthy(t, status, r)
+	nats.Stop()
+	_, r = examine(t, args...)
+	wantFault(t, r, "nats-unreachable", "refused")
+}
+
 // A configuration with a fault is a finding, a wrong flag of the doctor is not.
 func TestDoctorUsage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "zmtpd.yaml")
@@ -207,9 +227,20 @@ func TestDoctorUsage(t *testing.T) {
 	_, r := examine(t, "--offline", "up", "--config", file)
 	wantFault(t, r, "zmtpd-configuration", `the nearest name is "sndhwm"`)
 	_, r = examine(t, "--offline", "up", "--store", "s", "--store-http", "127.0.0.1:5555",
-		"--store-dir", filepath.Join(t.TempDir(), "missing"))
+		"--store-dir", filepath.Join(file, "missing"))
 	wantFault(t, r, "port-conflict", "--store-http both want port 5555")
-	wantFault(t, r, "folder-missing", "missing")
+	wantFault(t, r, "folder-not-writable", "missing")
+	for _, command := range [][]string{{"up", "--dir", t.TempDir()}, {"store-server"}} {
+		_, r = examine(t, slices.Concat([]string{"--offline"}, command, []string{"--store", "s",
+			"--store-redis", "0.0.0.0:9321", "--store-dir",
+			filepath.Join(t.TempDir(), "is", "made")})...)
+		wantFault(t, r, "port-conflict", "--store-redis and --http both want port 9321")
+		wantFault(t, r, "store-open", "tcp://0.0.0.0:9321 is not encrypted")
+		wantFault(t, r, "store-open", "tcp://0.0.0.0:9321 asks nobody for a token")
+	}
+	_, r = examine(t, "--offline", "up", "--store", "s", "--store-nats", "nats://127.0.0.1:1",
+		"--store-nats-token-file", "/nonexistent")
+	wantFault(t, r, "zmtpd-configuration", "credentials for --store-nats")
 	for _, args := range [][]string{{"--nonsense"}, {"--", "sub"}} {
 		var out bytes.Buffer
 		err := run(t.Context(), append([]string{"doctor"}, args...), nil, &out, &out)

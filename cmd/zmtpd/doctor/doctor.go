@@ -44,6 +44,7 @@ type Daemon struct {
 	Memory           int64 // --memory, 0 for the default or none
 	MaxMessageSize   int64 // 0 for no limit
 	ClusterNode      string
+	Stores           Stores
 }
 
 // Listener is an endpoint of a flag.
@@ -79,11 +80,13 @@ func Examine(ctx context.Context, in Input) *Report {
 	d.checkPlan(&z)
 	d.checkLimits(&z)
 	d.checkFolders()
+	d.checkStores()
 	d.checkClock(ctx)
 	d.checkVersions(ctx)
 	if !in.Offline {
 		running := d.askDaemons(ctx)
 		d.checkListening(ctx, running)
+		d.checkNATS(ctx)
 		d.checkRunning(ctx, &z, running)
 		d.checkEndpoints(ctx, &z, running)
 	}
@@ -284,6 +287,12 @@ func (d *doctor) checkEndpoints(ctx context.Context, z *zeek, running []*statusa
 	for _, t := range z.logs {
 		add(t, "PULL")
 	}
+	if z4 := d.in.Daemon; z4 != nil && z4.Stores.XSub != "" {
+		add(target{z4.Stores.XSub, "--store-xsub"}, "XSUB")
+	}
+	if z4 := d.in.Daemon; z4 != nil && z4.Stores.XPub != "" {
+		add(target{z4.Stores.XPub, "--store-xpub"}, "XPUB")
+	}
 	// What a running zmtpd says of its endpoints is in its status.
 	if z4 := d.in.Daemon; z4 != nil && len(running) == 0 {
 		for want, all := range map[string][]Listener{"XSUB": z4.XSub, "XPUB": z4.XPub,
@@ -309,7 +318,8 @@ func (d *doctor) checkEndpoints(ctx context.Context, z *zeek, running []*statusa
 		})
 	}
 	probes.Wait()
-	types := map[string]string{} // by wanted type
+	events := []string{z.publish.endpoint, z.subscribe.endpoint}
+	types := map[string]string{} // of events, by wanted type
 	var silent []string          // endpoints of the own daemon, which does not run
 	for _, c := range checks {
 		d.found.examined("%s, %s", c.endpoint, c.origin)
@@ -322,7 +332,7 @@ func (d *doctor) checkEndpoints(ctx context.Context, z *zeek, running []*statusa
 			(z.scripts || d.in.NodeCfg != "" || d.in.ZeekConf != ""):
 			d.found.add("encryption-differs", c.endpoint, "the mechanism there is %s (%s)",
 				c.mechanism, c.origin)
-		case c.socket != "" && c.socket != c.want:
+		case c.socket != "" && c.socket != c.want && slices.Contains(events, c.endpoint):
 			types[c.want] = c.socket
 		}
 	}

@@ -160,6 +160,25 @@ func zeekctl(t *testing.T) *setup {
 	return s
 }
 
+// stored is zmtpd store-server at a broker. It has a file and a server of NATS, which no
+// configuration has at the same time.
+func stored(t *testing.T) *setup {
+	s := newSetup(t)
+	redis := Listener{"--store-redis", "tcp://127.0.0.1:6379"}
+	s.files["zeek.sqlite"] = sqliteMagic
+	s.in.Daemon = &Daemon{Command: "store-server", Others: []Listener{redis},
+		Folders: []Folder{{Flag: "--store-dir", Path: s.dir, Made: true}},
+		Stores: Stores{Files: []string{filepath.Join(s.dir, "zeek.sqlite")},
+			Doors: []Door{{Listener: redis}}, NATS: []string{"nats://127.0.0.1:4222"},
+			XSub: "tcp://127.0.0.1:5556", XPub: "tcp://127.0.0.1:5555"},
+	}
+	s.serve("127.0.0.1", 5556, 5555, 5557)
+	s.plain("127.0.0.1:4222", `INFO {"version":"2.12.0","jetstream":true}`+"\r\n")
+	s.run()
+	s.status.Forwarder, s.status.Logger = nil, nil
+	return s
+}
+
 // generated is the broker of a cluster of zeek-systemd-generator on one host.
 func generated(t *testing.T) *setup {
 	s := newSetup(t)
@@ -344,6 +363,17 @@ func TestHealthy(t *testing.T) {
 			s.replace("cluster-layout.zeek", `["proxy-1"]`, `["logger-1"] = [`+
 				`$node_type=Cluster::LOGGER, $ip=127.0.0.1, $p=5557/tcp],`+"\n"+`["proxy-1"]`)
 			s.in.Daemon.ClusterNode = "logger-1"
+			return s
+		}, "stores": stored, "stores before the start": func(t *testing.T) *setup {
+			s := stored(t)
+			s.in.Offline = true
+			s.in.Daemon.Folders[0].Path = filepath.Join(s.dir, "is", "made")
+			s.in.Machine.Disk = func(path string) (Disk, error) {
+				if _, err := os.Stat(path); err != nil {
+					return Disk{Missing: true}, err
+				}
+				return s.disk, nil
+			}
 			return s
 		}, "before the start": func(t *testing.T) *setup {
 			s := scripted(t)
@@ -559,6 +589,63 @@ var damages = []struct {
 	}},
 	{"disk-full", "512 MiB of 102400", scripted, func(s *setup) { s.disk.Free = 512 << 20 }},
 	{"disk-full", "inodes", scripted, func(s *setup) { s.disk.InodesUsedUp = true }},
+	{"folder-not-writable", "--store-dir", scripted, func(s *setup) {
+		s.in.Machine.Disk = examineDisk
+		s.in.Daemon.Folders[0] = Folder{Flag: "--store-dir", Made: true,
+			Path: filepath.Join(s.dir, "zmtpd.zeek", "stores")}
+	}},
+	{"store-file", "no database of SQLite", stored, func(s *setup) {
+		s.files["zeek.sqlite"] = "*2\r\n"
+	}},
+	{"store-file", "is a directory", stored, func(s *setup) {
+		delete(s.files, "zeek.sqlite")
+		s.in.Daemon.Stores.Files = []string{s.dir}
+	}},
+	{"disk-full", "--store-dir", stored, func(s *setup) { s.disk.Free = 512 << 20 }},
+	{"port-taken", "--store-redis another process", stored, func(s *setup) {
+		s.stop()
+		s.taken["127.0.0.1:6379"] = true
+		s.plain("127.0.0.1:6379", "-ERR\r\n")
+	}},
+	{"store-open", "not encrypted", stored, func(s *setup) {
+		s.in.Daemon.Stores.Doors[0].Endpoint = "tcp://10.0.0.1:6379"
+		s.in.Daemon.Stores.Doors[0].Guarded = true
+	}},
+	{"store-open", "nobody for a token", stored, func(s *setup) {
+		s.in.Daemon.Stores.Doors[0].Endpoint = "tcp://*:6379"
+		s.in.Daemon.Stores.Doors[0].Encrypted = true
+	}},
+	{"wrong-socket", "type XPUB, want XSUB (--store-xsub)", stored, func(s *setup) {
+		stores := &s.in.Daemon.Stores
+		stores.XSub, stores.XPub = stores.XPub, stores.XSub
+	}},
+	{"nobody-listens", "(--store-xpub)", stored, func(s *setup) {
+		s.in.Daemon.Stores.XPub = "tcp://127.0.0.1:1"
+	}},
+	{"nats-unreachable", "refused", stored, func(s *setup) {
+		delete(s.network, "127.0.0.1:4222")
+	}},
+	{"nats-unreachable", "no such host", stored, func(s *setup) {
+		s.in.Daemon.Stores.NATS = []string{"nats://nowhere:4222"}
+		s.network["nowhere:4222"] = "?"
+	}},
+	{"nats-unreachable", "no server of NATS", stored, func(s *setup) {
+		s.plain("127.0.0.1:4222", "HTTP/1.0 400 Bad Request\r\n")
+	}},
+	{"nats-unsuitable", "no JetStream", stored, func(s *setup) {
+		s.plain("127.0.0.1:4222", `INFO {"version":"2.12.0"}`+"\r\n")
+	}},
+	{"nats-unsuitable", "version 2.10.29", stored, func(s *setup) {
+		s.plain("127.0.0.1:4222", `INFO {"version":"2.10.29","jetstream":true}`+"\r\n")
+	}},
+	{"nats-unsuitable", "demands credentials", stored, func(s *setup) {
+		s.plain("127.0.0.1:4222", `INFO {"version":"2.12.0","jetstream":true,"auth_required":true}`+
+			"\r\n")
+	}},
+	{"nats-unsuitable", "not tls://", stored, func(s *setup) {
+		s.plain("127.0.0.1:4222", `INFO {"version":"2.12.0","jetstream":true,"tls_required":true}`+
+			"\r\n")
+	}},
 	{"not-ready", "nodes wait", scripted, func(s *setup) {
 		s.status.Ready, s.status.NotReady = false, "logger: nodes wait for sink kafka"
 	}},

@@ -147,7 +147,8 @@ var Faults = []Fault{
 		"An endpoint has an IPv6 address, and IPv6 is off in Zeek.",
 		"Add `redef Cluster::Backend::ZeroMQ::ipv6 = T;`."},
 	{"folder-missing", Error,
-		"A folder of zmtpd does not exist. zmtpd makes only that of --spool.",
+		"A folder of zmtpd does not exist. zmtpd makes those of --spool, --archive and " +
+			"--store-dir only.",
 		"Make the folder, for the user of zmtpd."},
 	{"folder-not-writable", Error,
 		"A folder of zmtpd cannot be written by this user.",
@@ -156,6 +157,18 @@ var Faults = []Fault{
 	{"disk-full", Error,
 		"Less than 5 % or 1 GiB of the file system of a folder is free, or no inodes are left.",
 		"Make room, or limit what is kept with --archive-max-bytes or --archive-max-age."},
+	{"store-file", Error,
+		"The file of a store cannot be written by this user, or is no database of SQLite. zmtpd " +
+			"does not start.",
+		"Give the file to zmtpd's user, or move a file that is no database elsewhere."},
+	{"nats-unreachable", Error,
+		"A server of --store-nats does not answer, or is no server of NATS. Without any server, " +
+			"zmtpd does not start, or refuses writes.",
+		"Start the server, or correct the URL, the route or the firewall."},
+	{"nats-unsuitable", Error,
+		"A server of --store-nats cannot keep stores as it is configured, or as zmtpd is.",
+		"Use NATS 2.12 or later with JetStream turned on, and give zmtpd the credentials and the " +
+			"TLS that it demands."},
 	{"not-ready", Error,
 		"The running zmtpd cannot do its work now; /readyz has the same reason.",
 		"Follow the reason, and look at the log of zmtpd."},
@@ -216,6 +229,9 @@ var Faults = []Fault{
 		"An endpoint can be reached by other hosts, and has no encryption: everybody who reaches " +
 			"it can read and send events and logs.",
 		"Make keys with `zmtpd keygen --zeek`, or use a loopback address."},
+	{"store-open", Warning,
+		"Other hosts can reach the stores, without encryption or without a token.",
+		"Give --store-clients and a certificate, or use a loopback address."},
 	{"zeek-version", Error,
 		"The Zeek that was found is older than 8.0, the first whose ZeroMQ cluster zmtpd knows.",
 		"Install Zeek 8.1 or later."},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -252,10 +253,11 @@ func (d *doctor) checkFolders() {
 	}
 	for _, f := range z.Folders {
 		disk, err := d.in.Machine.Disk(f.Path)
+		for f.Made && disk.Missing && f.Path != filepath.Dir(f.Path) { // zmtpd has to make it there
+			f.Path = filepath.Dir(f.Path)
+			disk, err = d.in.Machine.Disk(f.Path)
+		}
 		if err != nil {
-			if f.Made && disk.Missing {
-				continue
-			}
 			fault := "folder-not-writable"
 			if disk.Missing {
 				fault = "folder-missing"
