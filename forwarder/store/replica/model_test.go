@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,8 +40,8 @@ type outside struct {
 	store.Backend
 	calls   chan func()
 	done    chan struct{}
-	refuse  bool // the next commit of changes
-	refused bool // a commit was
+	refuse  atomic.Bool // the next commit of changes
+	refused atomic.Bool // a commit was
 }
 
 // startOutside returns a backend that has none yet. It ends with the test.
@@ -68,8 +69,9 @@ func (o *outside) Load(add func(*store.Entry) error) (seq uint64, err error) {
 
 func (o *outside) Commit(changes []store.Change) (err error) {
 	o.do(func() {
-		if o.refuse && len(changes) > 0 {
-			o.refuse, o.refused, err = false, true, errors.New("no room")
+		if len(changes) > 0 && o.refuse.CompareAndSwap(true, false) {
+			o.refused.Store(true)
+			err = errors.New("no room")
 			return
 		}
 		err = o.Backend.Commit(changes)
@@ -167,7 +169,8 @@ func (o *outside) config(open func() (store.Backend, error)) (cfg store.Config, 
 		return cfg, nil
 	}
 	o.do(func() { o.Backend, err = open() })
-	o.refuse, o.refused = false, false
+	o.refuse.Store(false)
+	o.refused.Store(false)
 	return store.Config{Backend: o, Sync: store.Group}, err
 }
 
@@ -205,7 +208,7 @@ func (p plan) run(t *testing.T, o *outside, open func() (store.Backend, error)) 
 			time.Sleep(time.Duration(st.value) * time.Second / 4)
 			continue
 		case "refuse":
-			o.refuse = open != nil
+			o.refuse.Store(open != nil)
 			continue
 		}
 		raw, _ := store.Make(st.value)
@@ -220,8 +223,8 @@ func (p plan) run(t *testing.T, o *outside, open func() (store.Backend, error)) 
 		} else {
 			a, err = s.Apply(t.Context(), "", w)
 		}
-		if o.refused {
-			o.refused, want = false, before
+		if o.refused.Swap(false) {
+			want = before
 			if !errors.Is(err, store.BackendFailure) {
 				return fmt.Errorf("%+v: the commit was refused, the write was not: %v", st, err)
 			}
@@ -249,7 +252,7 @@ func (p plan) run(t *testing.T, o *outside, open func() (store.Backend, error)) 
 	if open == nil {
 		return nil
 	}
-	o.refuse = false
+	o.refuse.Store(false)
 	if err := s.Close(); err != nil {
 		return err
 	}
