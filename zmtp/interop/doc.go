@@ -6,6 +6,7 @@
 // once and run with the one or the other at each place.
 //
 // The tests need python3-zmq, libzmq3-dev and a C compiler, and fail without. TestNpm* also need
-// Node and npm's zeromq, which has libzmq's newer socket types: see testkit.StartZeroMQJS. All
-// tests use ephemeral ports only.
+// Node and npm's zeromq, which has libzmq's newer socket types: see testkit.StartZeroMQJS. Only
+// what neither can do needs a libzmq that somebody has built, see testkit.StartEcho, and is skipped
+// without. All tests use ephemeral ports only.
 package interop

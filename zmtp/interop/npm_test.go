@@ -6,6 +6,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -317,7 +318,7 @@ func TestNpmRadioDish(t *testing.T) {
 }
 
 // A PEER sends to another by its routing id (RFC 51). The package has no way to address a message
-// of a PEER, so that npm's only receives.
+// of a PEER, so that npm's only receives. TestPeerEchoes has both directions.
 func TestNpmPeer(t *testing.T) {
 	p := testkit.StartZeroMQJS(t)
 	for _, listens := range []bool{true, false} {
@@ -332,4 +333,44 @@ func TestNpmPeer(t *testing.T) {
 			deliver(t, s, theirs, route{id: s.Peers()[0].ID})
 		})
 	}
+}
+
+// A PEER of libzmq answers one of ours that has connected to it, and the other way round (RFC 51).
+func TestPeerEchoes(t *testing.T) {
+	t.Run("ours connects", func(t *testing.T) {
+		theirs := testkit.StartEcho(t, "PEER", "bind", "tcp://127.0.0.1:*")
+		s := zmtp.NewPeerSocket(zmtp.Config{})
+		defer s.Close()
+		id, err := s.ConnectPeer(theirs.Endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, body := range bodies() {
+			if err := s.Send(testkit.Context(t), id, zmtp.NewMessageString(body)); err != nil {
+				t.Fatal(err)
+			}
+			m, err := s.Recv(testkit.Context(t))
+			if err != nil || string(m.Part(0)) != body || m.Peer().ID() != id {
+				t.Fatalf("%d bytes came back from %d, %v", m.Size(), m.Peer().ID(), err)
+			}
+		}
+	})
+	t.Run("ours listens", func(t *testing.T) {
+		s := zmtp.NewPeerSocket(zmtp.Config{})
+		bound, err := s.Listen("tcp://127.0.0.1:*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var echoing sync.WaitGroup
+		echoing.Go(func() {
+			for m := range s.All(context.Background()) {
+				if err := s.Send(testkit.Context(t), m.Peer().ID(), m); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		defer echoing.Wait()
+		defer s.Close()
+		testkit.StartEcho(t, "PEER", "connect", bound).Wait()
+	})
 }

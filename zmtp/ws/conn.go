@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"slices"
 	"sync"
 
 	"zmtpd/zmtp"
@@ -47,6 +48,29 @@ func (c *conn) start(in *bufio.Reader, client bool, protocol string) {
 	bare := protocol == bareProtocol
 	c.r.in, c.r.masked, c.r.bare = in, !client, bare
 	c.w.out, c.w.mask, c.w.bare = c.stream, client, bare
+	if _, ok := c.stream.(*tls.Conn); ok {
+		c.w.out = records{c.stream}
+	}
+}
+
+// maxRecord is the largest payload of a TLS record that is written. libzmq reads 8192 bytes at a
+// time. It would not read the rest of a larger record before the next one arrives (options.cpp,
+// in_batch_size; wss_engine.cpp, read).
+const maxRecord = 8192
+
+// records writes to a TLS connection, which makes at least one record of each Write.
+type records struct{ conn io.Writer }
+
+// Write implements io.Writer.
+func (r records) Write(b []byte) (n int, err error) {
+	for piece := range slices.Chunk(b, maxRecord) {
+		m, err := r.conn.Write(piece)
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // Open implements zmtp.Session.

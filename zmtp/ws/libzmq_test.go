@@ -1,6 +1,13 @@
 package ws
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"zmtpd/curve"
@@ -225,4 +232,65 @@ func TestLibzmqGroups(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// Messages go both ways over wss between libzmq and us, with each side as the server.
+func TestLibzmqTLS(t *testing.T) {
+	server, client := certificate(t)
+	key, chain := pemFiles(t, server.Certificates[0])
+	t.Run("we connect", func(t *testing.T) {
+		theirs := testkit.StartEcho(t, "DEALER", "bind", "wss://127.0.0.1:*", key, chain)
+		s := zmtp.NewDealer(config(Options{TLS: client}, nil), zmtp.DealerOptions{})
+		defer s.Close()
+		if err := s.Connect(theirs.Endpoint); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range sizes {
+			body := testkit.Pattern(n)
+			if err := s.Send(testkit.Context(t), zmtp.NewMessageString(body)); err != nil {
+				t.Fatal(err)
+			}
+			m, err := s.Recv(testkit.Context(t))
+			if err != nil || string(m.Part(0)) != body {
+				t.Fatalf("%d bytes came back for %d, %v", m.Size(), n, err)
+			}
+		}
+	})
+	t.Run("we listen", func(t *testing.T) {
+		s := zmtp.NewDealer(config(Options{TLS: server}, nil), zmtp.DealerOptions{})
+		bound, err := s.Listen("wss://127.0.0.1:*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var echoing sync.WaitGroup
+		echoing.Go(func() {
+			for m := range s.All(context.Background()) {
+				if err := s.Send(testkit.Context(t), m); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		defer echoing.Wait()
+		defer s.Close()
+		testkit.StartEcho(t, "DEALER", "connect", bound, chain, "localhost").Wait()
+	})
+}
+
+// pemFiles writes a certificate and its key as PEM files.
+func pemFiles(t *testing.T, c tls.Certificate) (key, chain string) {
+	t.Helper()
+	private, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(t.TempDir(), name)
+		text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("key.pem", "PRIVATE KEY", private),
+		write("chain.pem", "CERTIFICATE", c.Certificate[0])
 }

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func certificate(t *testing.T) (server, client *tls.Config) {
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true,
 		BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -249,4 +250,66 @@ func TestHeartbeats(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tlsSniffer notes the largest TLS record that is written to a connection.
+type tlsSniffer struct {
+	net.Conn
+	largest *atomic.Int64
+}
+
+// Write is called by crypto/tls for each record.
+func (s tlsSniffer) Write(b []byte) (int, error) {
+	for rest := b; len(rest) >= 5; {
+		n := int64(rest[3])<<8 | int64(rest[4])
+		s.largest.Store(max(s.largest.Load(), n))
+		rest = rest[min(int64(len(rest)), 5+n):]
+	}
+	return s.Conn.Write(b)
+}
+
+// TLS records are so small that libzmq reads each of them at once.
+func TestTLSRecords(t *testing.T) {
+	server, client := certificate(t)
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var largest atomic.Int64
+	front := zmtp.NewPush(zmtp.Config{}, zmtp.PushOptions{})
+	defer front.Close()
+	if _, err := front.Serve(NewListener(tls.NewListener(sniffed{raw, &largest}, server),
+		Options{})); err != nil {
+		t.Fatal(err)
+	}
+	back := zmtp.NewPull(config(Options{TLS: client}, nil))
+	defer back.Close()
+	if err := back.Connect("wss://" + raw.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	const size = 1 << 20
+	if err := front.Send(testkit.Context(t), zmtp.NewMessage(make([]byte, size))); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := back.Recv(testkit.Context(t)); err != nil || len(m.Part(0)) != size {
+		t.Fatalf("%d bytes, %v", m.Size(), err)
+	}
+	const overhead = 256 // of encryption (RFC 8446, section 5.2)
+	if n := largest.Load(); n == 0 || n > 8192+overhead {
+		t.Errorf("a record has %d bytes", n)
+	}
+}
+
+// sniffed is a listener with a tlsSniffer for each connection.
+type sniffed struct {
+	net.Listener
+	largest *atomic.Int64
+}
+
+func (l sniffed) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return tlsSniffer{c, l.largest}, nil
 }
