@@ -167,6 +167,11 @@ func TestNodes(t *testing.T) {
 		manager.Self().ID+" up worker-1 worker "+worker.Self().ID; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	writeFile(t, layout, strings.ReplaceAll(layoutScript, "worker-1", "worker-2"))
+	if got, want := nodes("--layout", layout), "down logger-1 logger up manager manager "+
+		manager.Self().ID+" up worker-1 - "+worker.Self().ID+" down worker-2 worker"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 	worker.Shutdown(t.Context())
 	var last nodeLine
 	if err := json.Unmarshal([]byte(following.lines(3)[2]), &last); err != nil {

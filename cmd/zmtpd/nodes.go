@@ -127,6 +127,9 @@ func (c *nodesCommand) print(out io.Writer, lines []nodeLine) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, l := range lines {
 		var columns []string
+		if l.Type == "" && c.Layout != "" {
+			l.Type = "-" // not in the layout; the other columns keep their places
+		}
 		for _, column := range []string{l.Time, l.State, l.Name, l.Type, l.ID, l.Cause} {
 			if column != "" {
 				columns = append(columns, printable(column))

@@ -62,11 +62,14 @@ func TestPageInBrowser(t *testing.T) {
 	}
 }
 
-// The page and zmtpd top show WebSocket clients, stores and clones, with the numbers of /metrics.
+// The page and zmtpd top show WebSocket clients, stores and clones, with the numbers of /metrics, and
+// the page says what is wrong with them and with a sink.
 func TestClientsAndStoresAreShown(t *testing.T) {
 	t.Parallel()
 	// The clone finds no master, and so up never becomes ready.
 	up := startListening(t, "up", "--dir", t.TempDir(), "--websocket", "127.0.0.1:0",
+		"--sink", "files", "--sink", "kafka", "--kafka-broker",
+		fmt.Sprintf("127.0.0.1:%d", testkit.ReservePort(t)),
 		"--store", "hosts", "--store-dir", t.TempDir(), "--store-http", "127.0.0.1:0",
 		"--store-clone", "elsewhere")
 	c, _ := webSocket(t, up, "", `["other."]`)
@@ -118,6 +121,13 @@ func TestClientsAndStoresAreShown(t *testing.T) {
 	}
 	testkit.Eventually(t, "the sections of clients and stores", func() bool {
 		return row("anybody | ") != "" && row("hosts | ") != "" && row("elsewhere | ") != ""
+	})
+	// What is wrong comes first, and the picture shows it too.
+	testkit.Eventually(t, "the troubles", func() bool {
+		all := b.text("#troubles")
+		return strings.Contains(all, "not ready: ") && strings.Contains(all, "sink kafka: ") &&
+			strings.Contains(all, "clone of store elsewhere is stale") &&
+			b.eval("document.querySelectorAll('svg path.bad').length") == "1"
 	})
 	b.screenshot(os.Getenv("ZMTPD_SCREENSHOTS"), "stores.png")
 	if got := row("anybody | "); !strings.HasPrefix(got, "anybody | test/1.0 | 1 | ") {

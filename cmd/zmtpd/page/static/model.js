@@ -84,6 +84,38 @@ export function reasons(s) {
 	return rows.sort((a, b) => b[2] - a[2]);
 }
 
+// problemsOf lists what is wrong with a sink of the logger.
+export function problemsOf(s, sink) {
+	const problems = [];
+	if (sink.nodes_wait) problems.push(`nodes wait: ${sink.nodes_wait}`);
+	const last = sink.sink === 'files' && s.logger.files?.last_error;
+	if (last) problems.push(`last error, at ${last.time}: ${last.error}`);
+	if (sink.sink === 'kafka' && s.logger.kafka?.error) problems.push(s.logger.kafka.error);
+	return problems;
+}
+
+// troublesOf lists what does not work now, or was lost, the worst first.
+export function troublesOf(s, nodes) {
+	const all = [];
+	if (!s.ready) all.push(`not ready: ${s.not_ready}`);
+	for (const sink of s.logger?.sinks ?? []) {
+		for (const p of problemsOf(s, sink)) all.push(`sink ${sink.sink}: ${p}`);
+	}
+	for (const st of s.store?.stores ?? []) {
+		if (st.failure) all.push(`store ${st.name} is not saved: ${st.failure}`);
+	}
+	for (const c of s.store?.clones ?? []) {
+		if (c.stale) all.push(`clone of store ${c.name} is stale: its master was not heard of`);
+	}
+	for (const n of nodes.filter(n => n.state === 'bad')) {
+		all.push(`node ${n.name} is slow: ${n.queue} messages wait for it, ${n.lost} were lost`);
+	}
+	if (s.memory?.waiting > 0) {
+		all.push(`memory is exhausted: ${s.memory.waiting} peers wait`);
+	}
+	return all;
+}
+
 const lostOf = p => total(p.account?.dropped ?? p.dropped);
 
 // state says how connections are: bad when one does not keep up now, warn when much waits or

@@ -1,6 +1,6 @@
 // The page shows what /status says. Names come from peers: they are only ever set as text.
-import { connectionsOf, keyOf, nodesOf, operationsOf, rates, reasons, state, total }
-	from './model.js';
+import { connectionsOf, keyOf, nodesOf, operationsOf, problemsOf, rates, reasons, state, total,
+	troublesOf } from './model.js';
 
 const main = document.getElementById('main');
 const line = document.getElementById('state');
@@ -69,6 +69,9 @@ function tiles(s, r) {
 }
 const lossText = n => [number(n), n > 0 ? 'bad' : 'good'];
 
+// short returns a name as it fits into a box of the picture.
+const short = name => name.length > 20 ? name.slice(0, 19) + '…' : name;
+
 // picture draws the nodes at the left, what this process does in the middle, and its sinks at the
 // right.
 function picture(s, nodes) {
@@ -78,9 +81,12 @@ function picture(s, nodes) {
 		boxes.push({ name: 'broker', note: `${number(s.forwarder.topics)} topics`, to: [],
 			part: 'broker' });
 	}
-	const sinks = (s.logger?.sinks ?? []).map(x => ({ name: x.sink, part: 'sink',
-		note: x.spooling ? `spool ${bytes(x.spool?.bytes ?? 0)}` : `${number(x.written.records)} written`,
-		state: x.nodes_wait ? 'bad' : x.spooling ? 'warn' : '' }));
+	const sinks = (s.logger?.sinks ?? []).map(x => {
+		const wrong = problemsOf(s, x).length > 0;
+		return { name: x.sink, part: 'sink', state: wrong ? 'bad' : x.spooling ? 'warn' : '',
+			note: x.spooling ? `spool ${bytes(x.spool?.bytes ?? 0)}`
+				: wrong ? `${number(x.queued.records)} wait` : `${number(x.written.records)} written` };
+	});
 	if (s.logger) {
 		boxes.push({ name: 'logger', note: `${number(s.logger.received.records)} records`, to: sinks,
 			part: 'logger' });
@@ -94,7 +100,7 @@ function picture(s, nodes) {
 	const box = (x, y, b) => {
 		const g = element('g', {}, element('title', {}, b.name),
 			element('rect', { x, y, width: 190, height: high, rx: 6, class: b.state }),
-			element('text', { x: x + 10, y: y + 18 }, b.name.length > 24 ? b.name.slice(0, 23) + '…' : b.name),
+			element('text', { x: x + 10, y: y + 18 }, short(b.name)),
 			element('text', { x: x + 10, y: y + 35, class: 'dim' }, b.note));
 		drawn.push(b.href ? element('a', { svg: true, href: b.href }, g) : g);
 	};
@@ -126,7 +132,13 @@ function picture(s, nodes) {
 function overview(s) {
 	const r = rates(s, before);
 	const nodes = nodesOf(s, before);
-	const parts = [tiles(s, r), picture(s, nodes)];
+	const troubles = troublesOf(s, nodes);
+	const parts = [tiles(s, r)];
+	if (troubles.length) {
+		parts.push(section('Look at this first', element('ul', { id: 'troubles' },
+			...troubles.map(text => element('li', { class: 'bad' }, text)))));
+	}
+	parts.push(picture(s, nodes));
 	if (nodes.length) {
 		parts.push(section('Nodes, the slowest first', table(
 			['node', 'to it /s', 'from it /s', 'waits for it', 'bytes', 'lost', 'connections'],
@@ -197,13 +209,7 @@ function stores(x, r) {
 
 // sinkSection shows the logs of one sink, and what is wrong with it.
 function sinkSection(s, r, sink) {
-	const problems = [];
-	if (sink.nodes_wait) problems.push(`nodes wait: ${sink.nodes_wait}`);
-	if (sink.sink === 'files' && s.logger.files?.last_error) {
-		problems.push(`last error, at ${s.logger.files.last_error.time}: ${s.logger.files.last_error.error}`);
-	}
-	if (sink.sink === 'kafka' && s.logger.kafka?.error) problems.push(s.logger.kafka.error);
-	return section(`Logs to ${sink.sink}`, ...problems.map(p => element('p', { class: 'bad' }, p)),
+	return section(`Logs to ${sink.sink}`, ...problemsOf(s, sink).map(p => element('p', { class: 'bad' }, p)),
 		sink.spooling ? element('p', { class: 'warn' }, 'batches go through the spool') : undefined,
 		table(['log', 'records', 'a second', 'written', 'waiting', 'lost'],
 			sink.paths.map(p => [p.path, number(p.received.records),
