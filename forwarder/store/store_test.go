@@ -291,10 +291,10 @@ func TestFollower(t *testing.T) {
 	change := func(seq uint64) Change {
 		return Change{Kind: Put, Last: true, Entry: &Entry{Seq: seq, Key: Text("b"), Value: Whole(Text("2"))}}
 	}
-	if err := s.Replay([]Change{change(7)}); !errors.Is(err, StaleData) || s.Get(Text("b")) != nil {
+	if err := s.Replay([]Change{change(7)}, nil); !errors.Is(err, StaleData) || s.Get(Text("b")) != nil {
 		t.Error(err)
 	}
-	if err := s.Replay([]Change{change(5), change(6), change(7)}); err != nil || s.Stats().Seq != 7 {
+	if err := s.Replay([]Change{change(5), change(6), change(7)}, nil); err != nil || s.Stats().Seq != 7 {
 		t.Error(err, s.Stats().Seq)
 	}
 	if changes, err := w.Next(ctx); err != nil || len(changes) != 2 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -301,18 +302,28 @@ func (c *Clone) changes(e cluster.Event) error {
 		return nil
 	}
 	var list []store.Change
+	edits := map[uint64][]store.Edit{}
 	for part := range parts[1].Elements() {
-		change, err := decodeChange(part)
+		change, some, edited, err := decodeChange(part)
 		if err != nil {
 			return err
 		}
-		list = append(list, change)
+		if list = append(list, change); edited {
+			edits[change.Seq] = some
+		}
+	}
+	if len(list) == 0 {
+		return nil
 	}
 	c.heard = time.Now()
-	if c.store.Replay(list) != nil {
-		// A gap. The watchdog asks for what is missing.
+	err = c.store.Replay(list, edits)
+	switch {
+	case errors.Is(err, store.StaleData): // a gap: the watchdog asks for what is missing
 		c.before = max(c.before, list[len(list)-1].Seq)
 		c.known = max(c.known, c.before)
+	case err != nil: // the copy is not what the master has: the watchdog asks for all of it
+		c.synced, c.epoch = false, 0
+		return err
 	}
 	return nil
 }

@@ -23,7 +23,8 @@
 //	zmtpd_store_alive(epoch, started: time, seq, who), zmtpd_store_claim(epoch, started, who)
 //	zmtpd_store_following(topic: string, behind: count)
 //
-// These are for masters and clones. A clone asks for what is behind the last change that it has. It
+// These are for masters and clones. A change of a large set, table or vector has the elements that
+// come and go, not all of them. A clone asks for what is behind the last change that it has. It
 // gets the changes if the master still has them, and else all entries in parts. The broker may drop
 // events, and connections break: the clone sees that numbers are missing, or from the master's sign
 // of life, once a second, that it is behind, and asks again. It answers each sign of life with the
@@ -39,8 +40,6 @@ import (
 	"time"
 
 	"zmtpd/forwarder/cluster"
-	"zmtpd/forwarder/event"
-	"zmtpd/forwarder/store"
 )
 
 // Bus is the event bus: a [cluster.Node]. Handlers are called one after the other.
@@ -64,81 +63,3 @@ const (
 	publishWait   = 5 * time.Second // for the broker to take an event; then it is lost
 	partSize      = 1 << 20         // bytes of changes or entries in an event, roughly
 )
-
-// The changes and entries on the wire have keys and values as strings with their bytes: they may be
-// nested as deep as values can be.
-
-func encodeEntry(e *store.Entry) event.Vector {
-	return event.Vector{string(e.Key), string(e.Value.Raw()), optional(e.Expires), e.Seq, e.Modified,
-		e.Who}
-}
-
-func encodeChange(c *store.Change) event.Vector {
-	return event.Vector{uint64(c.Kind), c.Last, string(c.Key), string(c.Value.Raw()),
-		optional(c.Expires), c.Seq, c.Modified, c.Who}
-}
-
-func optional(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t
-}
-
-func decodeEntry(r event.Raw) (*store.Entry, error) {
-	var w struct {
-		Key, Value []byte
-		Expires    *time.Time
-		Seq        uint64
-		Modified   time.Time
-		Who        string
-	}
-	if err := r.Decode(&w); err != nil {
-		return nil, err
-	}
-	e := &store.Entry{Seq: w.Seq, Modified: w.Modified, Who: w.Who}
-	if w.Expires != nil {
-		e.Expires = *w.Expires
-	}
-	var err error
-	if e.Key, err = event.Parse(w.Key); err != nil {
-		return nil, err
-	}
-	value, err := event.Parse(w.Value)
-	e.Value = store.Whole(value)
-	return e, err
-}
-
-func decodeChange(r event.Raw) (c store.Change, err error) {
-	var w struct {
-		Kind       uint64
-		Last       bool
-		Key, Value []byte
-		Expires    *time.Time
-		Seq        uint64
-		Time       time.Time
-		Who        string
-	}
-	if err := r.Decode(&w); err != nil {
-		return c, err
-	}
-	if w.Kind > uint64(store.Clear) {
-		return c, store.Errorf(store.InvalidData, "there is no change of kind %d", w.Kind)
-	}
-	c = store.Change{Kind: store.ChangeKind(w.Kind), Last: w.Last,
-		Entry: &store.Entry{Seq: w.Seq, Modified: w.Time, Who: w.Who}}
-	if w.Expires != nil {
-		c.Expires = *w.Expires
-	}
-	if c.Kind != store.Clear {
-		if c.Key, err = event.Parse(w.Key); err != nil {
-			return c, err
-		}
-	}
-	if c.Kind == store.Put {
-		var value event.Raw
-		value, err = event.Parse(w.Value)
-		c.Value = store.Whole(value)
-	}
-	return c, err
-}

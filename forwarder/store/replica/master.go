@@ -165,8 +165,9 @@ func (m *Master) sendChanges(topic string, changes []store.Change) {
 	var list event.Vector
 	size := 0
 	for i := range changes {
-		list = append(list, encodeChange(&changes[i]))
-		size += len(changes[i].Key) + changes[i].Value.Size() + 64
+		change, n := encodeChange(&changes[i])
+		list = append(list, change)
+		size += n
 		if changes[i].Last && (size > partSize || i == len(changes)-1) {
 			m.publish(topic, "zmtpd_store_changes", m.cfg.Store.Epoch(), list)
 			list, size = nil, 0

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 // network is a bus in memory that loses events.
 type network struct {
 	mu   sync.Mutex
+	size int // bytes of all events
 	all  []*station
 	lose func(from, to *station, name string) bool // nil for nothing
 }
@@ -101,6 +102,7 @@ func (s *station) Publish(_ context.Context, topic, name string, args ...any) er
 	}
 	s.net.mu.Lock()
 	defer s.net.mu.Unlock()
+	s.net.size += len(b)
 	for _, to := range s.net.all {
 		if to == s || s.cut || to.cut || s.net.lose != nil && s.net.lose(s, to, name) {
 			continue
