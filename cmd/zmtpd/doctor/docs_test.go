@@ -35,6 +35,7 @@ the files of Zeek, the configuration of zmtpd, and what listens and runs:
 zmtpd doctor up --config /etc/zmtpd/zmtpd.yaml
 zmtpd doctor --layout cluster-layout.zeek --script zmtpd.zeek up
 zmtpd doctor --zeek /opt/zeek forwarder --xsub tcp://10.0.0.1:27761 --xpub tcp://10.0.0.1:27760
+zmtpd doctor store-server --store zeek --store-dir /var/lib/zmtpd/stores
 zmtpd doctor --offline --layout cluster-layout.zeek --script zmtpd.zeek up   # before the start
 ` + "```" + `
 
