@@ -20,11 +20,13 @@ func (f *storeFlags) addStores(d *doctor.Daemon) error {
 	if err := (&storeJob{flags: f}).readClients(); err != nil {
 		return err
 	}
-	web, err := newCertificate("--store-http", f.StoreHTTPCertificate, f.StoreHTTPKey, env.Log)
+	web, err := newCertificate("--store-http", f.StoreHTTPCertificate, f.StoreHTTPKey,
+		f.StoreHTTPClientCA, env.Log)
 	if err != nil {
 		return err
 	}
-	redis, err := newCertificate("--store-redis", f.StoreRedisCertificate, f.StoreRedisKey, env.Log)
+	redis, err := newCertificate("--store-redis", f.StoreRedisCertificate, f.StoreRedisKey,
+		f.StoreRedisClientCA, env.Log)
 	if err != nil {
 		return err
 	}
@@ -33,7 +35,8 @@ func (f *storeFlags) addStores(d *doctor.Daemon) error {
 		l := doctor.Listener{Flag: flag, Endpoint: "tcp://" + address}
 		d.Others = append(d.Others, l)
 		s.Doors = append(s.Doors,
-			doctor.Door{Listener: l, Encrypted: c != nil, Guarded: f.StoreClients != ""})
+			doctor.Door{Listener: l, Encrypted: c != nil,
+				Guarded: f.StoreClients != "" || c != nil && c.ca != ""})
 	}
 	if f.StoreHTTP != "" {
 		door("--store-http", f.StoreHTTP, web)

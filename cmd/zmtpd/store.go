@@ -32,6 +32,7 @@ type storeFlags struct {
 	StoreHTTP            string             `name:"store-http" group:"store" default:"127.0.0.1:9324" placeholder:"ADDRESS" help:"Address at which to serve stores as JSON over HTTP. Empty: none."`
 	StoreHTTPCertificate string             `name:"store-http-certificate" group:"store" placeholder:"FILE" help:"PEM file with the certificate chain of --store-http. It turns TLS on, and is read again on SIGHUP."`
 	StoreHTTPKey         string             `name:"store-http-key" group:"store" placeholder:"FILE" help:"PEM file with the key of --store-http-certificate."`
+	StoreHTTPClientCA    string             `name:"store-http-client-ca" group:"store" placeholder:"FILE" help:"PEM file with authorities. A client of --store-http has to show a certificate that one of them has signed. It is read again on SIGHUP."`
 	StoreClients         string             `group:"store" placeholder:"FILE" help:"YAML or JSON file with the clients that may use stores, their tokens, and the stores and prefixes of keys that they may read and write. It is read again on SIGHUP. Default: everybody may do everything."`
 	natsFlags
 	redisFlags
@@ -80,7 +81,7 @@ func newStoreJob(flags *storeFlags, env *daemon.Env, broker *forwarderJob) (_ *s
 		return nil, err
 	}
 	if j.certificate, err = newCertificate("--store-http", flags.StoreHTTPCertificate,
-		flags.StoreHTTPKey, env.Log); err != nil {
+		flags.StoreHTTPKey, flags.StoreHTTPClientCA, env.Log); err != nil {
 		return nil, err
 	}
 	if j.certificate != nil && flags.StoreHTTP == "" {
@@ -218,7 +219,7 @@ func (j *storeJob) bind(address string) (string, error) {
 			j.env.Log.Warn("other hosts can reach the stores over HTTP, which is not encrypted; "+
 				"give --store-http-certificate", "address", bound)
 		}
-		if j.clients.Load() == nil {
+		if j.clients.Load() == nil && j.flags.StoreHTTPClientCA == "" {
 			j.env.Log.Warn("other hosts can reach the stores, and everybody may change them; give "+
 				"--store-clients", "address", bound)
 		}

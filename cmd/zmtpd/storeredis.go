@@ -17,6 +17,7 @@ type redisFlags struct {
 	StoreRedis            []string `group:"store" placeholder:"ADDRESS" help:"Address at which clients of Redis, such as Zeek's Storage framework, use the stores, as in 127.0.0.1:6379 (repeatable). Database 0 is the first --store. A password is a token of --store-clients. --max-connections and --max-connections-per-address apply to it too."`
 	StoreRedisCertificate string   `group:"store" placeholder:"FILE" help:"PEM file with the certificate chain of --store-redis. It turns TLS on, and is read again on SIGHUP."`
 	StoreRedisKey         string   `group:"store" placeholder:"FILE" help:"PEM file with the key of --store-redis-certificate."`
+	StoreRedisClientCA    string   `name:"store-redis-client-ca" group:"store" placeholder:"FILE" help:"PEM file with authorities. A client of --store-redis has to show a certificate that one of them has signed. It is read again on SIGHUP."`
 }
 
 // redisDoor serves the stores to clients of Redis. All methods of a nil one do nothing.
@@ -31,7 +32,8 @@ type redisDoor struct {
 // open makes the door of f, nil without one.
 func (f *redisFlags) open(stores []*store.Store, clients func() *rest.Clients, env *daemon.Env) (
 	*redisDoor, error) {
-	c, err := newCertificate("--store-redis", f.StoreRedisCertificate, f.StoreRedisKey, env.Log)
+	c, err := newCertificate("--store-redis", f.StoreRedisCertificate, f.StoreRedisKey,
+		f.StoreRedisClientCA, env.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func (d *redisDoor) bind(address string) (string, error) {
 			d.env.Log.Warn("other hosts can reach the stores as clients of Redis, which is not "+
 				"encrypted; give --store-redis-certificate", "address", bound)
 		}
-		if d.clients() == nil {
+		if d.clients() == nil && d.flags.StoreRedisClientCA == "" {
 			d.env.Log.Warn("other hosts can reach the stores, and everybody may change them; give "+
 				"--store-clients", "address", bound)
 		}

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"math/big"
 	"net"
-	"net/http/httptest"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"zmtpd/zmtp/testkit"
 )
@@ -23,21 +27,8 @@ func TestStoreServer(t *testing.T) {
 	if err != nil {
 		t.Fatal("redis-cli is missing; run make test-deps: ", err)
 	}
-	// The certificate of httptest is one for 127.0.0.1.
-	server := httptest.NewTLSServer(nil)
-	pair := server.TLS.Certificates[0]
-	server.Close()
 	dir := t.TempDir()
-	certificate, key := filepath.Join(dir, "certificate"), filepath.Join(dir, "key")
-	block := func(kind string, b []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, certificate, block("CERTIFICATE", pair.Certificate[0]))
-	writeFile(t, key, block("PRIVATE KEY", private))
+	certificate, key := certificateOf127(t, dir)
 
 	broker := startDaemon(t, "forwarder")
 	share := []string{"--store-xsub", broker.Endpoint("XSUB"), "--store-xpub", broker.Endpoint("XPUB"),
@@ -106,4 +97,64 @@ func TestStoreServer(t *testing.T) {
 	}
 	s.Terminate()
 	clone.Terminate()
+}
+
+// certificateOf127 writes a certificate for 127.0.0.1, which is its own authority, and its key.
+func certificateOf127(t *testing.T, dir string) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key = filepath.Join(dir, "certificate"), filepath.Join(dir, "key")
+	writeFile(t, certificate, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	writeFile(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+	return certificate, key
+}
+
+// TestStoreClientCertificates: clients at both doors need a certificate of an authority.
+func TestStoreClientCertificates(t *testing.T) {
+	t.Parallel()
+	redisCLI, err := osexec.LookPath("redis-cli")
+	if err != nil {
+		t.Fatal("redis-cli is missing; run make test-deps: ", err)
+	}
+	dir := t.TempDir()
+	certificate, key := certificateOf127(t, dir)
+	s := startDaemon(t, "store-server", "--store", "hosts", "--store-dir", "",
+		"--store-http", "127.0.0.1:0", "--store-http-certificate", certificate,
+		"--store-http-key", key, "--store-http-client-ca", certificate,
+		"--store-redis", "127.0.0.1:0", "--store-redis-certificate", certificate,
+		"--store-redis-key", key, "--store-redis-client-ca", certificate)
+	host, port, _ := net.SplitHostPort(strings.TrimPrefix(s.Endpoint("REDIS"), "rediss://"))
+	for _, with := range []bool{true, false} {
+		tool := []string{"store", "put", "--url", s.Endpoint("STORE"), "--ca", certificate}
+		redis := []string{"-h", host, "-p", port, "--tls", "--cacert", certificate}
+		if with {
+			tool = append(tool, "--certificate", certificate, "--key", key)
+			redis = append(redis, "--cert", certificate, "--key", key)
+		}
+		p := start(t, nil, append(tool, "hosts", "a", "b")...)
+		if status := p.Wait(); (status == 0) != with {
+			t.Errorf("the tool, certificate %v: exit status %d, %s", with, status, p.Stderr.String())
+		}
+		cmd := osexec.CommandContext(testkit.Context(t), redisCLI, append(redis, "SET", "c", "d")...)
+		cmd.Env = testkit.Environ()
+		out, _ := cmd.CombinedOutput()
+		if (strings.TrimSpace(string(out)) == "OK") != with {
+			t.Errorf("redis-cli, certificate %v: %s", with, out)
+		}
+	}
+	s.Terminate()
 }

@@ -2,30 +2,37 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 
 	"zmtpd/cmd/zmtpd/daemon"
 )
 
-// certificate is the one with which clients of stores are served. A nil one stands for no TLS.
+// certificate is the one with which clients of stores are served, and the authorities of theirs. A
+// nil one stands for no TLS.
 type certificate struct {
-	flag      string // whose certificate it is, as in --store-http
-	file, key string
-	log       *slog.Logger
-	pair      atomic.Pointer[tls.Certificate]
+	flag          string // whose certificate it is, as in --store-http
+	file, key, ca string // ca is empty if clients need no certificate
+	log           *slog.Logger
+	now           atomic.Pointer[tls.Config]
 }
 
 // newCertificate reads a certificate, and returns nil without files.
-func newCertificate(flag, file, key string, log *slog.Logger) (*certificate, error) {
+func newCertificate(flag, file, key, ca string, log *slog.Logger) (*certificate, error) {
+	if ca != "" && file == "" {
+		return nil, daemon.Usagef("%s-client-ca without %s-certificate: clients show certificates over "+
+			"TLS only; give both", flag, flag)
+	}
 	if (file == "") != (key == "") {
 		return nil, daemon.Usagef("%s-certificate and %s-key need each other: give both", flag, flag)
 	}
 	if file == "" {
 		return nil, nil
 	}
-	c := &certificate{flag: flag, file: file, key: key, log: log}
+	c := &certificate{flag: flag, file: file, key: key, ca: ca, log: log}
 	return c, c.read()
 }
 
@@ -34,7 +41,14 @@ func (c *certificate) read() error {
 	if err != nil {
 		return fmt.Errorf("%s-certificate: %w", c.flag, err)
 	}
-	c.pair.Store(&pair)
+	cfg := &tls.Config{Certificates: []tls.Certificate{pair}}
+	if c.ca != "" {
+		if cfg.ClientCAs, err = readAuthorities(c.ca); err != nil {
+			return fmt.Errorf("%s-client-ca: %w", c.flag, err)
+		}
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	c.now.Store(cfg)
 	return nil
 }
 
@@ -53,7 +67,20 @@ func (c *certificate) config() *tls.Config {
 	if c == nil {
 		return nil
 	}
-	return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return c.pair.Load(), nil
+	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return c.now.Load(), nil
 	}}
+}
+
+// readAuthorities reads certificates of authorities.
+func readAuthorities(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, daemon.Usagef("%s has no certificate in PEM", file)
+	}
+	return pool, nil
 }

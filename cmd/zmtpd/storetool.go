@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,10 +33,12 @@ type storeCommand struct {
 
 // storeToolFlags are the flags of the tools for stores.
 type storeToolFlags struct {
-	URL       string `name:"url" default:"http://127.0.0.1:9324" help:"Where the stores are: --store-http of the daemon."`
-	CA        string `name:"ca" placeholder:"FILE" help:"PEM file with the authorities that may have signed the certificate of --store-http. Default: those of the system."`
-	TokenFile string `placeholder:"FILE" help:"File with the token of a client in --store-clients."`
-	Store     string `arg:"" help:"Name of the store."`
+	URL         string `name:"url" default:"http://127.0.0.1:9324" help:"Where the stores are: --store-http of the daemon."`
+	CA          string `name:"ca" placeholder:"FILE" help:"PEM file with the authorities that may have signed the certificate of --store-http. Default: those of the system."`
+	Certificate string `placeholder:"FILE" help:"PEM file with a certificate to show, for --store-http-client-ca of the daemon."`
+	Key         string `placeholder:"FILE" help:"PEM file with the key of --certificate."`
+	TokenFile   string `placeholder:"FILE" help:"File with the token of a client in --store-clients."`
+	Store       string `arg:"" help:"Name of the store."`
 }
 
 // call sends a request to a path below the store. The caller closes the body of the answer.
@@ -77,19 +78,28 @@ func (f *storeToolFlags) call(ctx context.Context, method, path string, body []b
 
 // client returns the client of HTTP.
 func (f *storeToolFlags) client() (*http.Client, error) {
-	if f.CA == "" {
+	if (f.Certificate == "") != (f.Key == "") {
+		return nil, daemon.Usagef("--certificate and --key need each other: give both")
+	}
+	if f.CA == "" && f.Key == "" {
 		return http.DefaultClient, nil
 	}
-	text, err := os.ReadFile(f.CA)
-	if err != nil {
-		return nil, fmt.Errorf("--ca: %w", err)
+	cfg := &tls.Config{}
+	var err error
+	if f.CA != "" {
+		if cfg.RootCAs, err = readAuthorities(f.CA); err != nil {
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, daemon.Usagef("--ca %s: the file has no certificate in PEM", f.CA)
+	if f.Key != "" {
+		pair, err := tls.LoadX509KeyPair(f.Certificate, f.Key)
+		if err != nil {
+			return nil, fmt.Errorf("--certificate: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	transport.TLSClientConfig = cfg
 	return &http.Client{Transport: transport}, nil
 }
 
