@@ -212,9 +212,12 @@ func TestDoctorNATS(t *testing.T) {
 		"127.0.0.1:0", "--store-http", "127.0.0.1:0"}
 	_, r := examine(t, args...)
 	wantFault(t, r, "nats-unsuitable", "demands credentials")
-	status, r := examine(t, append(args, "--store-nats-user", "zmtpd",
-		"--store-nats-password-file", password)...)
-	wantHealthy(t, status, r)
+	_, r = examine(t, append(args, "--store-nats-user", "zmtpd", "--store-nats-password-file",
+		password)...)
+	if len(r.Faults) != 1 {
+		t.Errorf("faults %+v", r.Faults)
+	}
+	wantFault(t, r, "nobody-listens", "it does not run")
 	nats.Stop()
 	_, r = examine(t, args...)
 	wantFault(t, r, "nats-unreachable", "refused")

@@ -607,6 +607,10 @@ var damages = []struct {
 		s.taken["127.0.0.1:6379"] = true
 		s.plain("127.0.0.1:6379", "-ERR\r\n")
 	}},
+	{"nobody-listens", "zmtpd store-server it does not run", stored, func(s *setup) {
+		s.stop()
+		s.in.Daemon.Stores.XSub, s.in.Daemon.Stores.XPub = "", ""
+	}},
 	{"store-open", "not encrypted", stored, func(s *setup) {
 		s.in.Daemon.Stores.Doors[0].Endpoint = "tcp://10.0.0.1:6379"
 		s.in.Daemon.Stores.Doors[0].Guarded = true

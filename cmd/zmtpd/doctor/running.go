@@ -70,6 +70,7 @@ func (d *doctor) checkListening(ctx context.Context, running []*statusapi.Status
 	if z.HTTP != "" {
 		all = append(all, Listener{"--http", "tcp://" + z.HTTP})
 	}
+	var silent []string // doors of stores at which nobody listens
 	for _, l := range all {
 		host, port, ok := splitTCP(l.Endpoint)
 		if !ok || port == "*" {
@@ -83,6 +84,9 @@ func (d *doctor) checkListening(ctx context.Context, running []*statusapi.Status
 		switch {
 		case err == nil:
 			listening.Close()
+			if slices.ContainsFunc(z.Stores.Doors, func(s Door) bool { return s.Listener == l }) {
+				silent = append(silent, l.Endpoint)
+			}
 		case errors.Is(err, syscall.EADDRINUSE):
 			what := "another process listens at " + l.Endpoint
 			a := d.probe(ctx, l.Endpoint, "", nil)
@@ -100,6 +104,11 @@ func (d *doctor) checkListening(ctx context.Context, running []*statusapi.Status
 		default:
 			d.found.add("address-not-local", l.Flag, "%s: %v", l.Endpoint, daemon.RootCause(err))
 		}
+	}
+	// checkEndpoints says so of a daemon with endpoints of ZeroMQ.
+	if len(silent) > 0 && len(z.XSub)+len(z.XPub)+len(z.Pull) == 0 {
+		d.found.add("nobody-listens", "zmtpd "+z.Command, "it does not run: nobody listens at %s",
+			strings.Join(silent, ", "))
 	}
 }
 
