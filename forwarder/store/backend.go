@@ -27,7 +27,8 @@ type Backend interface {
 }
 
 // Final returns what changes that a Backend commits together leave to be written: whether there is
-// a Clear, which goes first, and of each key the last change behind it, in the order of their bytes.
+// a Clear, which goes first, and of each key the last change behind it, in the order of their
+// bytes.
 func Final(changes []Change) (cleared bool, final []*Change) {
 	begin := 0
 	for i, c := range changes {
@@ -73,7 +74,8 @@ func (s *Sync) UnmarshalText(text []byte) error {
 }
 
 const (
-	syncInterval = time.Second // between calls of Backend.Sync with Group, and of a Backend that fails
+	// syncInterval is between calls of Backend.Sync with Group, and of a Backend that fails.
+	syncInterval = time.Second
 	retryAfter   = time.Second // a commit with Off that has failed
 	maxPending   = 64 << 20    // bytes of changes that wait for the backend; then Updates wait
 )

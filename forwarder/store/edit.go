@@ -70,7 +70,8 @@ func diffSorted(before, after []pair) (edits []Edit) {
 }
 
 // diffVector returns the edits from some elements of a vector to others, which have begin elements
-// before them and end behind them. It returns false if they are neither at its begin nor at its end.
+// before them and end behind them. It returns false if they are neither at its begin nor at its
+// end.
 func diffVector(before, after []pair, begin, end int) (edits []Edit, ok bool) {
 	for len(before) > 0 && len(after) > 0 && before[0].equal(after[0]) {
 		before, after, begin = before[1:], after[1:], begin+1
@@ -94,7 +95,8 @@ func diffVector(before, after []pair, begin, end int) (edits []Edit, ok bool) {
 	return edits, true
 }
 
-// Edited returns the value after edits. The error is [InvalidData] if they are none of such a value.
+// Edited returns the value after edits. The error is [InvalidData] if they are none of such a
+// value.
 func (v Value) Edited(edits []Edit) (Value, error) {
 	for _, e := range edits {
 		k := v.Kind()

@@ -9,12 +9,13 @@ import (
 	"zmtpd/forwarder/event"
 )
 
-// TestDiff: the edits between two versions of a container make one from the other, at every distance,
-// and they are few and are found fast if the versions are near each other.
+// TestDiff: the edits between two versions of a container make one from the other, at every
+// distance, and they are few if the versions are near each other.
 func TestDiff(t *testing.T) {
 	number := func(i uint64) event.Raw { return mustMake(t, i) }
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]event.Kind{event.SetOf, event.TableOf, event.VectorOf}).Draw(t, "kind")
+		kinds := []event.Kind{event.SetOf, event.TableOf, event.VectorOf}
+		kind := rapid.SampledFrom(kinds).Draw(t, "kind")
 		raw, err := Empty(kind)
 		if err != nil {
 			t.Fatal(err)
@@ -89,8 +90,8 @@ func TestEditedRefuses(t *testing.T) {
 	}
 }
 
-// BenchmarkStoreLargeSet measures what a change of a set of 100,000 elements costs for clones, and for
-// a file, which gets it whole.
+// BenchmarkStoreLargeSet measures what a change of a set of 100,000 elements costs for clones, and
+// for a file, which gets it whole.
 func BenchmarkStoreLargeSet(b *testing.B) {
 	raw, err := Empty(event.SetOf)
 	if err != nil {

@@ -83,7 +83,8 @@ func BenchmarkClones(b *testing.B) {
 	b.ResetTimer()
 	begin := time.Now()
 	for i := range b.N {
-		if wait := time.Until(begin.Add(time.Duration(i) * time.Second / rate)); wait > time.Millisecond {
+		wait := time.Until(begin.Add(time.Duration(i) * time.Second / rate))
+		if wait > time.Millisecond {
 			time.Sleep(wait)
 		}
 		key := store.Text(strconv.Itoa(i % 20_000))

@@ -42,7 +42,7 @@ type Clone struct {
 	heard    time.Time
 	asked    time.Time
 	signs    int            // of life of the master
-	told     int            // how many of them there were when the clone last told it that it follows
+	told     int            // those when the clone last told the master that it follows it
 	lacks    uint64         // what the clone had not at the last one, of what the master had
 	parts    []*store.Entry // of a snapshot under way
 	next     uint64         // its next part
@@ -145,7 +145,8 @@ func (c *Clone) Ready(ctx context.Context) error {
 // author, up to 256 bytes, empty for this node; the master notes it with the node. Apply asks again
 // until ctx ends, with [store.RequestTimeout]; then the writes may or may not be made. The clone
 // may get the changes later than the answer.
-func (c *Clone) Apply(ctx context.Context, who string, writes ...store.Write) (store.Applied, error) {
+func (c *Clone) Apply(ctx context.Context, who string, writes ...store.Write) (store.Applied,
+	error) {
 	answer := make(chan reply, 1)
 	c.mu.Lock()
 	c.id++
@@ -159,7 +160,8 @@ func (c *Clone) Apply(ctx context.Context, who string, writes ...store.Write) (s
 	}()
 	list := encodeWrites(writes)
 	for {
-		if err := c.publish("zmtpd_store_batch", c.topic, id, who, list); err != nil && ctx.Err() == nil {
+		err := c.publish("zmtpd_store_batch", c.topic, id, who, list)
+		if err != nil && ctx.Err() == nil {
 			c.cfg.Logger.Debug("a write was not sent", "store", c.cfg.Name, "err", err)
 		}
 		timer := time.NewTimer(askAgain)
@@ -181,7 +183,8 @@ func (c *Clone) Apply(ctx context.Context, who string, writes ...store.Write) (s
 				"the master of %s has not answered", c.cfg.Name)
 		case <-c.ctx.Done():
 			timer.Stop()
-			return store.Applied{}, store.Errorf(store.ShuttingDown, "the clone of %s is closed", c.cfg.Name)
+			return store.Applied{}, store.Errorf(store.ShuttingDown, "the clone of %s is closed",
+				c.cfg.Name)
 		}
 	}
 }
@@ -239,7 +242,8 @@ func (c *Clone) tell() {
 	if again {
 		return
 	}
-	if err := c.publish("zmtpd_store_following", c.topic, behind); err != nil && c.ctx.Err() == nil {
+	err := c.publish("zmtpd_store_following", c.topic, behind)
+	if err != nil && c.ctx.Err() == nil {
 		c.cfg.Logger.Debug("the master was not told of its clone", "store", c.cfg.Name, "err", err)
 	}
 }
@@ -361,7 +365,8 @@ func (c *Clone) takePart(e cluster.Event) error {
 	}
 	if c.size += int64(len(e.Args)); c.size > c.cfg.MaxBytes {
 		c.parts, c.next = nil, 0
-		return store.Errorf(store.BackendFailure, "the store has more than %d bytes", c.cfg.MaxBytes)
+		return store.Errorf(store.BackendFailure, "the store has more than %d bytes",
+			c.cfg.MaxBytes)
 	}
 	if !last {
 		return nil

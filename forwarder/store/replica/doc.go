@@ -28,8 +28,8 @@
 // gets the changes if the master still has them, and else all entries in parts. The broker may drop
 // events, and connections break: the clone sees that numbers are missing, or from the master's sign
 // of life, once a second, that it is behind, and asks again. It answers each sign of life with the
-// number of changes that it lacked then, so the master can count its clones. The epoch tells one run of the master
-// from another.
+// number of changes that it lacked then, so the master can count its clones. The epoch tells one run
+// of the master from another.
 //
 // A master says at its start that it claims the name. If another answers, it ends with
 // [store.MasterExists]; of two that find each other later, the one that started last ends.

@@ -42,8 +42,8 @@ func (m *Master) forget() {
 	})
 }
 
-// count returns the number of clones that were heard of, and the most changes that one of them lacks.
-// The caller holds mu.
+// count returns the number of clones that were heard of, and the most changes that one of them
+// lacks. The caller holds mu.
 func (m *Master) count() (clones int, behind uint64) {
 	m.forget()
 	for _, f := range m.clones {

@@ -122,7 +122,8 @@ func (m *Master) signs() {
 			return
 		}
 		if time.Duration(n)*aliveInterval < claimWait {
-			m.publish(MasterTopic(m.name), "zmtpd_store_claim", m.cfg.Store.Epoch(), m.started, m.cfg.Who)
+			m.publish(MasterTopic(m.name), "zmtpd_store_claim", m.cfg.Store.Epoch(), m.started,
+				m.cfg.Who)
 		}
 		m.alive()
 		select {
@@ -196,8 +197,8 @@ func (m *Master) handle(_ context.Context, e cluster.Event) {
 		}
 	}
 	if err != nil {
-		m.cfg.Logger.Debug("an event for the store is not as it should be", "store", m.name, "event",
-			string(e.Name), "node", e.Node, "err", err)
+		m.cfg.Logger.Debug("an event for the store is not as it should be", "store", m.name,
+			"event", string(e.Name), "node", e.Node, "err", err)
 	}
 }
 
@@ -215,9 +216,11 @@ func (m *Master) meet(epoch uint64, started time.Time, who string) {
 	m.refused = true
 	m.mu.Unlock()
 	if !again {
-		err := store.Errorf(store.MasterExists, "%.200s is the master of the store %s since %s; end one of "+
-			"the two, or name the stores differently", who, m.name, started.UTC().Format(time.RFC3339))
-		m.cfg.Logger.Error("this process is not the master of its store", "store", m.name, "err", err)
+		err := store.Errorf(store.MasterExists, "%.200s is the master of the store %s since %s; end "+
+			"one of the two, or name the stores differently", who, m.name,
+			started.UTC().Format(time.RFC3339))
+		m.cfg.Logger.Error("this process is not the master of its store", "store", m.name,
+			"err", err)
 		if m.cfg.Refused != nil {
 			go m.cfg.Refused(err)
 		}
@@ -383,7 +386,8 @@ func (m *Master) one(who, op string, key, value, index event.Raw, ttl time.Durat
 	switch op {
 	case "get", "get_index":
 		if e == nil {
-			return failed(store.Errorf(store.NoSuchKey, "there is no entry %s", event.AppendText(nil, key)))
+			return failed(store.Errorf(store.NoSuchKey, "there is no entry %s",
+				event.AppendText(nil, key)))
 		}
 		if op == "get" {
 			return &reply{met: true, value: e.Value.Raw()}
@@ -401,7 +405,8 @@ func (m *Master) one(who, op string, key, value, index event.Raw, ttl time.Durat
 		for _, e := range m.cfg.Store.List(nil, 1<<20) {
 			keys = append(keys, e.Key)
 			if size += len(e.Key); size > 16*partSize {
-				return failed(store.Errorf(store.InvalidData, "the keys have more than %d bytes", size))
+				return failed(store.Errorf(store.InvalidData, "the keys have more than %d bytes",
+					size))
 			}
 		}
 		list, err := event.Append(nil, keys)

@@ -11,8 +11,8 @@ import (
 // nested as deep as values can be.
 
 func encodeEntry(e *store.Entry) event.Vector {
-	return event.Vector{string(e.Key), string(e.Value.Raw()), optional(e.Expires), e.Seq, e.Modified,
-		e.Who}
+	return event.Vector{string(e.Key), string(e.Value.Raw()), optional(e.Expires), e.Seq,
+		e.Modified, e.Who}
 }
 
 // encodeChange encodes a change, and returns about how many bytes that takes. A change that edits a
@@ -95,7 +95,8 @@ func decodeChange(r event.Raw) (c store.Change, edits []store.Edit, edited bool,
 		return c, nil, false, err
 	}
 	if w.Kind > uint64(store.Clear) {
-		return c, nil, false, store.Errorf(store.InvalidData, "there is no change of kind %d", w.Kind)
+		return c, nil, false, store.Errorf(store.InvalidData, "there is no change of kind %d",
+			w.Kind)
 	}
 	c = store.Change{Kind: store.ChangeKind(w.Kind), Last: w.Last,
 		Entry: &store.Entry{Seq: w.Seq, Modified: w.Time, Who: w.Who}}
@@ -142,7 +143,8 @@ func encodeWrites(writes []store.Write) (out event.Vector) {
 		if w.Op == "compare_and_set" {
 			index = w.Old
 		}
-		out = append(out, event.Vector{w.Op, string(w.Key), string(w.Value), string(index), w.TTL, w.IfSeq})
+		out = append(out, event.Vector{w.Op, string(w.Key), string(w.Value), string(index), w.TTL,
+			w.IfSeq})
 	}
 	return out
 }
@@ -159,7 +161,8 @@ func decodeWrites(r event.Raw) (writes []store.Write, err error) {
 			return nil, err
 		}
 		w := store.Write{Op: x.Op, TTL: x.TTL, IfSeq: x.IfSeq}
-		for dst, b := range map[*event.Raw][]byte{&w.Key: x.Key, &w.Value: x.Value, &w.Index: x.Index} {
+		for dst, b := range map[*event.Raw][]byte{&w.Key: x.Key, &w.Value: x.Value,
+			&w.Index: x.Index} {
 			if len(b) > 0 {
 				if *dst, err = event.Parse(b); err != nil {
 					return nil, err
