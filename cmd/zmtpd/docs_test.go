@@ -22,7 +22,6 @@ var (
 	longFlag   = regexp.MustCompile("^`(--[a-z0-9-]+)")
 	makeTarget = regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)")
 	repoPath   = regexp.MustCompile("^`((?:\\.ci|docs|packaging|bin)/[A-Za-z0-9_./-]+)`$")
-	goPackage  = regexp.MustCompile("^`zmtpd/([a-z0-9/]+)`$")
 	servedPath = regexp.MustCompile("(?m)^\\| `(/[a-z]*)` ")
 )
 
@@ -58,6 +57,12 @@ func TestDocsNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	gomod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module, _, _ := strings.Cut(strings.TrimPrefix(string(gomod), "module "), "\n")
+	goPackage := regexp.MustCompile("^`" + regexp.QuoteMeta(module) + "/([a-z0-9/]+)`$")
 	n := map[string]int{}
 	for page, text := range written(t) {
 		check := func(kind, name string, exists bool) {
