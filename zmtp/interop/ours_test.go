@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"zmtpd/zmtp"
+	"zmtpd/zmtp/testkit"
 	"zmtpd/zmtp/wire"
 	"zmtpd/zmtp/zap"
 )
@@ -124,12 +126,19 @@ func open(t *testing.T, kind string, o options) *ourEnd {
 	return s
 }
 
+// listen implements end. A process that another test is just starting may still have a copy of a
+// listener that was closed.
 func (s *ourEnd) listen(endpoint string) string {
 	s.t.Helper()
-	bound, err := s.Listen(endpoint)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	var bound string
+	testkit.Eventually(s.t, "the address is free", func() (free bool) {
+		var err error
+		bound, err = s.Listen(endpoint)
+		if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+			s.t.Fatal(err)
+		}
+		return err == nil
+	})
 	return bound
 }
 
