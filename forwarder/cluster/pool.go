@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 )
 
 // Pool is the nodes of one type, among which events are shared: Cluster::worker_pool, proxy_pool
@@ -49,11 +48,13 @@ func (n *Node) Pool(t NodeType) *Pool {
 
 // newSites returns the nodes of a pool with their site ids (pools.zeek, init_pool_node).
 func newSites(names []string) []site {
-	var sites []site
+	sites := make([]site, 0, len(names))
+	taken := make(map[uint32]struct{}, len(names))
 	for _, name := range names {
 		for alias := 0; ; alias++ {
 			id := fnv1a(fmt.Appendf(nil, "%s.%d", name, alias))
-			if !slices.ContainsFunc(sites, func(s site) bool { return s.id == id }) {
+			if _, other := taken[id]; !other {
+				taken[id] = struct{}{}
 				sites = append(sites, site{name, id})
 				break
 			}

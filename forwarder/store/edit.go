@@ -73,15 +73,22 @@ func diffSorted(before, after []pair) (edits []Edit) {
 // before them and end behind them. It returns false if they are neither at its begin nor at its
 // end.
 func diffVector(before, after []pair, begin, end int) (edits []Edit, ok bool) {
-	for len(before) > 0 && len(after) > 0 && before[0].equal(after[0]) {
-		before, after, begin = before[1:], after[1:], begin+1
+	prefix, suffix, most := 0, 0, min(len(before), len(after))
+	for prefix < most && before[prefix].equal(after[prefix]) {
+		prefix++
 	}
-	for len(before) > 0 && len(after) > 0 && before[len(before)-1].equal(after[len(after)-1]) {
-		before, after, end = before[:len(before)-1], after[:len(after)-1], end+1
+	for suffix < most && before[len(before)-1-suffix].equal(after[len(after)-1-suffix]) {
+		suffix++
 	}
-	front := begin == 0
 	if begin > 0 && end > 0 {
-		return nil, len(before)+len(after) == 0
+		return nil, prefix == len(before) && prefix == len(after)
+	}
+	// With repeated elements, both a prefix and a suffix may be the same: one of them stays.
+	front := begin == 0 && (end > 0 || suffix > prefix)
+	if front {
+		before, after = before[:len(before)-suffix], after[:len(after)-suffix]
+	} else {
+		before, after = before[prefix:], after[prefix:]
 	}
 	for range before {
 		edits = append(edits, Edit{Remove: true, Front: front})

@@ -72,6 +72,30 @@ func TestDiff(t *testing.T) {
 	})
 }
 
+// TestDiffOfRepeatedElements: one element more or less at an end is one edit, also if its neighbour
+// is the same.
+func TestDiffOfRepeatedElements(t *testing.T) {
+	x := mustMake(t, "x")
+	raw, err := Empty(event.VectorOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := Whole(raw)
+	for range 2000 { // enough for a tree
+		old = old.Push(x, false)
+	}
+	for _, front := range []bool{false, true} {
+		less, _ := old.Pop(front)
+		for _, v := range []Value{less, old.Push(x, front)} {
+			edits, ok := v.Diff(old)
+			again, err := old.Edited(edits)
+			if !ok || len(edits) != 1 || err != nil || !bytes.Equal(again.Raw(), v.Raw()) {
+				t.Errorf("front %v: %d edits, %v, %v", front, len(edits), ok, err)
+			}
+		}
+	}
+}
+
 // TestEditedRefuses: edits that do not fit the value are errors.
 func TestEditedRefuses(t *testing.T) {
 	x := mustMake(t, "x")
