@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -105,6 +106,9 @@ func (c *captureReadCommand) Validate() error {
 
 // Run reads the files.
 func (c *captureReadCommand) Run(ctx context.Context, std *daemon.Stdio) error {
+	if err := checkOutputs(c.Write, c.WriteNull, c.Files); err != nil {
+		return err
+	}
 	show, err := c.captureFlags.open(std)
 	if err != nil {
 		return err
@@ -132,6 +136,37 @@ func (c *captureReadCommand) read(ctx context.Context, std *daemon.Stdio, show *
 		}
 	}
 	return nil
+}
+
+// checkOutputs refuses outputs that would overwrite a capture that is read, or each other. An empty
+// name stands for no output.
+func checkOutputs(write, writeNull string, captures []string) error {
+	if write != "" && writeNull != "" && sameFile(write, writeNull) {
+		return daemon.Usagef("--write and --write-null would both write to %s: name another file "+
+			"for one of them", write)
+	}
+	for _, name := range captures {
+		if write != "" && sameFile(write, name) {
+			return daemon.Usagef("--write %s would overwrite the capture %s: name another file",
+				write, name)
+		}
+		if writeNull != "" && sameFile(writeNull, name) {
+			return daemon.Usagef("--write-null %s would overwrite the capture %s: name another "+
+				"file", writeNull, name)
+		}
+	}
+	return nil
+}
+
+// sameFile reports whether two paths name one regular file, which need not exist yet. Devices such
+// as /dev/null lose nothing when they are opened twice.
+func sameFile(a, b string) bool {
+	fa, err := os.Stat(a)
+	if err != nil {
+		return filepath.Clean(a) == filepath.Clean(b)
+	}
+	fb, err := os.Stat(b)
+	return err == nil && fa.Mode().IsRegular() && os.SameFile(fa, fb)
 }
 
 // openCapture opens a capture file.

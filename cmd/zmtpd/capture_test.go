@@ -108,7 +108,11 @@ func TestCaptureClusterLogs(t *testing.T) {
 // captureLines returns the objects that zmtpd capture read prints.
 func captureLines(t *testing.T, args ...string) (lines []map[string]any) {
 	t.Helper()
-	out := runTool(t, nil, append([]string{"capture", "read", "--format", "json"}, args...)...)
+	status, out, stderr := runHere(t, nil,
+		append([]string{"capture", "read", "--format", "json"}, args...)...)
+	if status != 0 {
+		t.Fatalf("%q: exit status %d: %s", args, status, stderr)
+	}
 	for line := range strings.Lines(out) {
 		var o map[string]any
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
@@ -197,10 +201,10 @@ func TestCaptureWrite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	pushed := filepath.Join(dir, "pushed.pcapng")
-	p := start(t, nil, "capture", "read", "-q", "--socket", "PUSH", "--write", pushed,
-		captureFile("cluster"))
-	if status := p.Wait(); status != 0 || !strings.Contains(p.Stderr.String(), "packets to") {
-		t.Fatalf("exit status %d: %s", status, p.Stderr.String())
+	status, _, stderr := runHere(t, nil, "capture", "read", "-q", "--socket", "PUSH", "--write",
+		pushed, captureFile("cluster"))
+	if status != 0 || !strings.Contains(stderr, "packets to") {
+		t.Fatalf("exit status %d: %s", status, stderr)
 	}
 	want := captureLines(t, captureFile("cluster"), "--address", ":15557")
 	got := captureLines(t, pushed)
@@ -259,8 +263,42 @@ func TestCaptureStandardInput(t *testing.T) {
 	if got != want || len(got) < 1000 {
 		t.Errorf("%d bytes of output, want %d", len(got), len(want))
 	}
-	p := start(t, strings.NewReader(""), "capture", "read", "-", "--write", "x.pcapng")
-	if status := p.Wait(); status != 2 || !strings.Contains(p.Stderr.String(), "give a file") {
-		t.Errorf("exit status %d: %s", status, p.Stderr.String())
+	status, _, stderr := runHere(t, nil, "capture", "read", "-", "--write", "x.pcapng")
+	if status != 2 || !strings.Contains(stderr, "give a file") {
+		t.Errorf("exit status %d: %s", status, stderr)
+	}
+}
+
+// An output that is also an input, under any name, or two outputs in one file, are refused before
+// anything is written.
+func TestCaptureKeepsItsInputs(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(captureFile("libzmq-mix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	name, link, other := filepath.Join(dir, "in"), filepath.Join(dir, "link"),
+		filepath.Join(dir, "out")
+	writeFile(t, name, string(content))
+	if err := os.Symlink(name, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{name, "--write", name},
+		{name, "--write", link},
+		{captureFile("cluster"), link, "--write-null", name},
+		{name, "--write", other, "--write-null", filepath.Join(dir, ".", "out")},
+	} {
+		status, _, stderr := runHere(t, nil, append([]string{"capture", "read", "-q"}, args...)...)
+		if status != 2 || !strings.Contains(stderr, "name another file") {
+			t.Errorf("%q: exit status %d: %s", args, status, stderr)
+		}
+		if now, err := os.ReadFile(name); err != nil || !bytes.Equal(now, content) {
+			t.Fatalf("%q: the capture has %d of %d bytes, %v", args, len(now), len(content), err)
+		}
+		if _, err := os.Stat(other); err == nil {
+			t.Fatalf("%q: an output was made", args)
+		}
 	}
 }

@@ -60,6 +60,9 @@ func (c *captureLiveCommand) Validate() error { return c.captureFlags.Validate()
 
 // Run shows what passes until ctx ends.
 func (c *captureLiveCommand) Run(ctx context.Context, std *daemon.Stdio) error {
+	if err := checkOutputs(c.Write, c.WriteNull, nil); err != nil {
+		return err
+	}
 	show, err := c.captureFlags.open(std)
 	if err != nil {
 		return err

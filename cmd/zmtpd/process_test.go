@@ -153,6 +153,20 @@ func runTool(t testing.TB, stdin io.Reader, args ...string) string {
 	return p.Stdout.String()
 }
 
+// runHere runs zmtpd in the process of the test and returns the exit status. That takes a fraction
+// of the CPU time of a process, and is for command lines that end by themselves: usage errors, and
+// tools that read files. If zmtpd does not end within the time of testkit.Context, as when it
+// accepts what it should refuse, it is asked to end and the status is 0.
+func runHere(t testing.TB, stdin io.Reader, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	if stdin == nil {
+		stdin = strings.NewReader("")
+	}
+	var out, log testkit.Output
+	status = report(&log, run(testkit.Context(t), args, stdin, &out, &log))
+	return status, out.String(), log.String()
+}
+
 // sink returns the status of a sink.
 func (s *loggerStatus) sink(t testing.TB, name string) sinkStatus {
 	t.Helper()
