@@ -78,10 +78,15 @@ func (f *Flags) describeMemory(log *slog.Logger) {
 	log.Info("memory budget", "limit", size(limit), "from", source)
 }
 
-// reloadMemory changes the size of the budget. A running daemon cannot get or lose a budget.
-func (f *Flags) reloadMemory(budget *memory.Budget) {
+// reloadMemory changes the size of the budget, nil for none. A running daemon cannot get or lose a
+// budget.
+func (f *Flags) reloadMemory(budget *memory.Budget, log *slog.Logger) {
 	limit, _ := f.memoryLimit(memory.Available)
-	if budget != nil && limit > 0 {
+	switch {
+	case (budget == nil) != (limit == 0):
+		log.Warn("SIGHUP: --memory changes between a limit and none only after a restart; the "+
+			"earlier setting stays in effect", "limit", size(limit))
+	case budget != nil:
 		budget.SetLimit(limit)
 		limitRuntime(limit)
 	}

@@ -1,6 +1,13 @@
 package daemon
 
-import "testing"
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"zmtpd/zmtp/memory"
+)
 
 func TestMemoryLimit(t *testing.T) {
 	const gib = 1 << 30
@@ -25,6 +32,27 @@ func TestMemoryLimit(t *testing.T) {
 				c.source
 		}); got != c.want || source == "" {
 			t.Errorf("%s: %d from %q, want %d", name, got, source, c.want)
+		}
+	}
+}
+
+// A running daemon can neither get nor lose a memory budget, and the log says so.
+func TestReloadMemoryToOrFromNone(t *testing.T) {
+	none, some := budgetSize(0), budgetSize(leastMemory)
+	for _, c := range []struct {
+		name   string
+		budget *memory.Budget
+		now    *budgetSize
+		warned bool
+	}{
+		{"to none", memory.New(leastMemory, slog.New(slog.DiscardHandler)), &none, true},
+		{"from none", nil, &some, true},
+		{"none as before", nil, &none, false},
+	} {
+		var out bytes.Buffer
+		(&Flags{Memory: c.now}).reloadMemory(c.budget, slog.New(slog.NewTextHandler(&out, nil)))
+		if got := strings.Contains(out.String(), "only after a restart"); got != c.warned {
+			t.Errorf("%s: warned %v: %s", c.name, got, out.String())
 		}
 	}
 }

@@ -81,7 +81,7 @@ func (r *reloader) configuration() {
 	flags := command.Common()
 	r.level.Set(flags.LogLevel)
 	r.access.reload(&flags.AccessFlags)
-	flags.reloadMemory(r.memory)
+	flags.reloadMemory(r.memory, r.log)
 	for _, j := range r.jobs {
 		j.Reload(command)
 	}
