@@ -52,10 +52,10 @@ func TestArchiveFlags(t *testing.T) {
 // The error about an unknown compression lists the known ones.
 func TestArchiveCompressRefused(t *testing.T) {
 	t.Parallel()
-	p := start(t, nil, "logger", "--archive-compress", "6")
-	if status := p.Wait(); status != 2 ||
-		!strings.Contains(p.Stderr.String(), "--archive-compress") ||
-		!strings.Contains(p.Stderr.String(), "use gzip or zstd") {
-		t.Errorf("exit status %d, standard error %q", status, p.Stderr.String())
+	status, _, stderr := runHere(t, nil, "logger", "--listen", anyPort, "--http", "", "--dir",
+		t.TempDir(), "--archive-compress", "6")
+	if status != 2 || !strings.Contains(stderr, "--archive-compress") ||
+		!strings.Contains(stderr, "use gzip or zstd") {
+		t.Errorf("exit status %d, standard error %q", status, stderr)
 	}
 }

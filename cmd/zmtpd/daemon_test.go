@@ -401,13 +401,13 @@ func TestPortInUseNamesFlagAndAddress(t *testing.T) {
 				args[i+1] = address
 			}
 		}
-		p := start(t, nil, args...)
-		if status := p.Wait(); status != 1 {
+		status, _, stderr := runHere(t, nil, args...)
+		if status != 1 {
 			t.Errorf("%s: exit status %d, want 1", flag, status)
 		}
 		if want := fmt.Sprintf("zmtpd: %s %s: another process listens there already", flag,
-			address); !strings.Contains(p.Stderr.String(), want) {
-			t.Errorf("%s: stderr %q, want %q", flag, p.Stderr.String(), want)
+			address); !strings.Contains(stderr, want) {
+			t.Errorf("%s: stderr %q, want %q", flag, stderr, want)
 		}
 	}
 }

@@ -163,10 +163,10 @@ func TestGatewayFlags(t *testing.T) {
 		{[]string{"--websocket", "nowhere"}, 1, "--websocket nowhere"},
 		{[]string{"--websocket", "127.0.0.1:0", "--websocket-clients", "/none"}, 1, "clients"},
 	} {
-		p := start(t, nil, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort,
-			"--http", ""}, tt.args...)...)
-		if code := p.Wait(); code != tt.code || !strings.Contains(p.Stderr.String(), tt.want) {
-			t.Errorf("%q: exit status %d, %s", tt.args, code, p.Stderr.String())
+		code, _, stderr := runHere(t, nil, append([]string{"forwarder", "--xsub", anyPort, "--xpub",
+			anyPort, "--http", ""}, tt.args...)...)
+		if code != tt.code || !strings.Contains(stderr, tt.want) {
+			t.Errorf("%q: exit status %d, %s", tt.args, code, stderr)
 		}
 	}
 }

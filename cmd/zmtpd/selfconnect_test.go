@@ -38,15 +38,14 @@ func TestBalanceRefusesItself(t *testing.T) {
 			for {
 				port := testkit.ReservePort(t)
 				listen, to := fmt.Sprintf(c.listen, port), fmt.Sprintf(c.to, port)
-				p := start(t, nil, "balance", "--listen", listen, "--http", "127.0.0.1:0", "--to",
-					to)
-				status := p.Wait()
-				if strings.Contains(p.Stderr.String(), "another process listens there already") {
+				status, _, stderr := runHere(t, nil, "balance", "--listen", listen, "--http",
+					"127.0.0.1:0", "--to", to)
+				if strings.Contains(stderr, "another process listens there already") {
 					continue // at another address
 				}
-				if status != 2 || !strings.Contains(p.Stderr.String(),
+				if status != 2 || !strings.Contains(stderr,
 					"--to "+to+": zmtpd itself listens there (--listen ") {
-					t.Errorf("exit status %d, stderr\n%s", status, p.Stderr.String())
+					t.Errorf("exit status %d, stderr\n%s", status, stderr)
 				}
 				return
 			}
@@ -62,11 +61,10 @@ func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, to := range []string{socket, dir + "/./s", link} {
-		p := start(t, nil, "balance", "--listen", "ipc://"+socket, "--http", "", "--to",
-			"ipc://"+to)
-		if status := p.Wait(); status != 2 ||
-			!strings.Contains(p.Stderr.String(), "zmtpd itself listens there") {
-			t.Errorf("--to %s: exit status %d, stderr\n%s", to, status, p.Stderr.String())
+		status, _, stderr := runHere(t, nil, "balance", "--listen", "ipc://"+socket, "--http", "",
+			"--to", "ipc://"+to)
+		if status != 2 || !strings.Contains(stderr, "zmtpd itself listens there") {
+			t.Errorf("--to %s: exit status %d, stderr\n%s", to, status, stderr)
 		}
 	}
 }
@@ -75,12 +73,11 @@ func TestBalanceRefusesItsOwnSocketFile(t *testing.T) {
 func TestDaemonRefusesItselfAsZAPHandler(t *testing.T) {
 	t.Parallel()
 	socket := "ipc://" + filepath.Join(t.TempDir(), "s")
-	p := start(t, nil, "forwarder", "--xsub", "tcp://127.0.0.1:*", "--xpub", socket, "--http", "",
-		"--zap-handler", socket)
-	if status := p.Wait(); status != 2 ||
-		!strings.Contains(p.Stderr.String(),
-			"--zap-handler "+socket+": zmtpd itself listens there (--xpub ") {
-		t.Errorf("exit status %d, stderr\n%s", status, p.Stderr.String())
+	status, _, stderr := runHere(t, nil, "forwarder", "--xsub", anyPort, "--xpub", socket, "--http",
+		"", "--zap-handler", socket)
+	if status != 2 || !strings.Contains(stderr,
+		"--zap-handler "+socket+": zmtpd itself listens there (--xpub ") {
+		t.Errorf("exit status %d, stderr\n%s", status, stderr)
 	}
 }
 

@@ -496,10 +496,11 @@ func TestSinkFlags(t *testing.T) {
 		{"--sink kafka --kafka-broker a:b", "port"},
 		{"--sink nowhere", "nowhere"},
 	} {
-		p := start(t, nil, append([]string{"logger", "--listen", "tcp://127.0.0.1:*", "--http", ""},
-			strings.Fields(c.args)...)...)
-		if status := p.Wait(); status == 0 || !strings.Contains(p.Stderr.String(), c.says) {
-			t.Errorf("%s: exit status %d, %s", c.args, status, p.Stderr.String())
+		args := append([]string{"logger", "--listen", anyPort, "--http", "", "--dir", t.TempDir()},
+			strings.Fields(c.args)...)
+		if status, _, stderr := runHere(t, nil, args...); status == 0 ||
+			!strings.Contains(stderr, c.says) {
+			t.Errorf("%s: exit status %d, %s", c.args, status, stderr)
 		}
 	}
 }

@@ -319,10 +319,10 @@ func TestTapUsage(t *testing.T) {
 		{1, "not a regular file", []string{"--tap-file", dir}},
 		{2, "--tap", []string{"--tap", "nonsense"}},
 	} {
-		p := start(t, nil, append([]string{"forwarder", "--xsub", anyPort, "--xpub", anyPort,
-			"--http", ""}, c.flags...)...)
-		if status := p.Wait(); status != c.status || !strings.Contains(p.Stderr.String(), c.says) {
-			t.Errorf("%q: exit status %d, %q", c.flags, status, p.Stderr.String())
+		status, _, stderr := runHere(t, nil, append([]string{"forwarder", "--xsub", anyPort,
+			"--xpub", anyPort, "--http", ""}, c.flags...)...)
+		if status != c.status || !strings.Contains(stderr, c.says) {
+			t.Errorf("%q: exit status %d, %q", c.flags, status, stderr)
 		}
 	}
 }
