@@ -95,6 +95,13 @@ func (p *process) hasEnded() bool {
 	}
 }
 
+// wantLogged waits until the log has a text. What /status and /metrics count may be logged later.
+func (p *process) wantLogged(text string) {
+	p.t.Helper()
+	testkit.Eventually(p.t, "the log has "+text,
+		func() bool { return strings.Contains(p.Stderr.String(), text) })
+}
+
 // boundEndpoint waits until a tool listens and returns its address.
 func (p *process) boundEndpoint() string {
 	p.t.Helper()

@@ -363,6 +363,7 @@ func TestPermissionsOfClients(t *testing.T) {
 		t.Errorf("status: %v", got)
 	}
 	for _, what := range []string{"may not publish", "may not subscribe"} {
+		d.wantLogged(what)
 		if log := d.Stderr.String(); strings.Count(log, what) != 1 ||
 			!strings.Contains(log, "client=bound") {
 			t.Errorf("log about %q", what)

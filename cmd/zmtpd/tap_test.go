@@ -238,8 +238,9 @@ func TestTapSubscriberThatDoesNotRead(t *testing.T) {
 		s.Tap.Pub.Peers[1-stuck].Dropped != nil {
 		t.Errorf("%+v", s.Tap.Pub.Peers)
 	}
-	if n := strings.Count(d.Stderr.String(),
-		"slow subscriber of the tap: it loses messages"); n != 1 {
+	const slow = "slow subscriber of the tap: it loses messages"
+	d.wantLogged(slow)
+	if n := strings.Count(d.Stderr.String(), slow); n != 1 {
 		t.Errorf("the log names it %d times", n)
 	}
 	publish(t, pub, "t", "not for it")
@@ -277,6 +278,7 @@ func TestTapFileLimits(t *testing.T) {
 	if dropped := d.Metric(`zmtpd_tap_file_dropped_messages_total{reason="size_limit"}`); int(dropped) != 1000-written || written < 70 {
 		t.Errorf("%d written, %v dropped", written, dropped)
 	}
+	d.wantLogged("reached its size limit")
 	if n := strings.Count(d.Stderr.String(), "reached its size limit"); n != 1 {
 		t.Errorf("the limit is logged %d times", n)
 	}
@@ -290,9 +292,7 @@ func TestTapFileLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = run("0", 200)
-	if !strings.Contains(d.Stderr.String(), "ended within a message") {
-		t.Error("the log does not say that the file was cut")
-	}
+	d.wantLogged("ended within a message")
 	d.Terminate()
 	all := readRecording(t, file)
 	if len(all) != written-1+200 || !strings.HasPrefix(all[written-1], "t|0|") ||
