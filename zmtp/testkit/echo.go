@@ -24,9 +24,10 @@ type Echo struct {
 	cmd *exec.Cmd
 }
 
-// StartEcho starts a socket, with the arguments of testdata/echo.c. No distribution has a libzmq that can do
-// what it needs, and npm's has no way to set a routing id, and no TLS. So the test is skipped unless
-// ZMTPD_LIBZMQ names the folder where somebody has installed one, which was configured with
+// StartEcho starts a socket, with the arguments of testdata/echo.c. No distribution has a libzmq
+// that can do what it needs, and npm's has no way to set a routing id, and no TLS. So the test is
+// skipped unless ZMTPD_LIBZMQ names the folder where somebody has installed one, which was
+// configured with
 //
 //	cmake -DENABLE_DRAFTS=ON -DENABLE_WS=ON -DWITH_TLS=ON
 func StartEcho(t testing.TB, args ...string) *Echo {
@@ -45,7 +46,8 @@ func StartEcho(t testing.TB, args ...string) *Echo {
 		"-Wl,-rpath,"+lib, "-lzmq"); err != nil {
 		t.Fatal(err)
 	}
-	e := &Echo{t: t, cmd: exec.Command(program, args...)}
+	// The deadline ends it: a libzmq that gets no answer waits for ever.
+	e := &Echo{t: t, cmd: exec.CommandContext(Context(t), program, args...)}
 	e.cmd.Stderr = os.Stderr
 	out, err := e.cmd.StdoutPipe()
 	if err != nil {
